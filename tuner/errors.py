@@ -1,0 +1,71 @@
+"""The error tree. Every deliberate error of tuner is one of these, with a message that a user can act on.
+
+    TunerError                   something tuner itself refuses or cannot do        exit status 1
+    └── InputError               the user's input is wrong: say what and where      exit status 2
+        ├── UnknownNameError     a name that no registry knows, with the nearest one
+        ├── SpecError            a search-space file, all its problems at once
+        ├── DataError            a data set that cannot be found, read or split
+        ├── PipelineError        a preprocessing or augmentation text
+        ├── WeightsError         pretrained weights that cannot be fetched
+        └── RunError             a run directory or its record
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class TunerError(Exception):
+    """Base of all deliberate errors; `exit_status` is what the command line exits with."""
+
+    exit_status = 1
+
+
+class InputError(TunerError):
+    """The user's input is wrong."""
+
+    exit_status = 2
+
+
+class UnknownNameError(InputError):
+    """A name that is not registered; the message holds the nearest and all known names."""
+
+
+class DataError(InputError):
+    """A data set that cannot be found, read or split."""
+
+
+class PipelineError(InputError):
+    """A preprocessing or augmentation text that cannot be understood."""
+
+
+class WeightsError(InputError):
+    """Pretrained weights that cannot be fetched; the message says which file to put where."""
+
+
+class RunError(InputError):
+    """A run directory or its record that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a search-space file: where (field, line) and why (message)."""
+
+    field: str
+    message: str
+    line: int | None = None
+
+    def describe(self, file: str) -> str:
+        """`FILE:LINE: FIELD MESSAGE`, as compilers print it."""
+        place = f"{file}:{self.line}" if self.line is not None else file
+        return f"{place}: {self.field} {self.message}" if self.field else f"{place}: {self.message}"
+
+
+class SpecError(InputError):
+    """All problems of one search-space file."""
+
+    def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line or 0, problem.field)))
+        super().__init__("\n".join(problem.describe(file) for problem in self.problems))
