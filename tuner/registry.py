@@ -19,7 +19,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {', '.join(names)})"
 
 
