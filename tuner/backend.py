@@ -1,0 +1,34 @@
+"""The one place that speaks to TensorFlow: threads, memory growth, memory given back."""
+
+from __future__ import annotations
+
+import os
+
+
+def configure_backend(cpus: float) -> None:
+    """Give this process as many computing threads as its trial has CPUs, and GPU memory as it grows.
+
+    With more threads than CPUs, trials of one machine fight for the cores. Must be called before the
+    first tensor is made; a second call with the same number of CPUs changes nothing. Other Keras backends are left alone.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow
+
+    threads = max(1, int(cpus))
+    if tensorflow.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+    tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+    for gpu in tensorflow.config.list_physical_devices("GPU"):
+        tensorflow.config.experimental.set_memory_growth(gpu, enable=True)
+
+
+def release_memory() -> None:
+    """Forget the models of an ended trial, so that the next one in this process starts from nothing."""
+    import keras
+
+    keras.utils.clear_session(free_memory=True)

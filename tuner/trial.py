@@ -1,0 +1,322 @@
+"""One configuration trained once: two phases, early stopping, checkpoints. Knows Keras, and nothing of Ray.
+
+A trial is advanced one epoch at a time by whoever drives it: `run_trial` in this process, a Ray actor in a search.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from tuner.augment import Augment, parse_augment
+from tuner.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tuner.datasets import Dataset, Split
+from tuner.errors import RunError, TunerError
+from tuner.hyperparameters import general
+from tuner.model import build_model, freeze, parameter_counts
+from tuner.seeds import derive_seed
+
+Phase = Literal["head", "fine_tune", "scratch"]
+OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
+VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What a trial needs to know besides its configuration and its data."""
+
+    max_epochs: int
+    head_epochs: int
+    patience: int | None
+    """Epochs of the last phase without improvement after which the trial ends; None: never."""
+    min_delta: float
+    metric: Literal["val_accuracy", "val_loss"]
+    mode: Literal["max", "min"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch showed; `best_so_far` is the best value of the metric up to here, the rest is this epoch's."""
+
+    epoch: int
+    phase: Phase
+    seconds: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    best_so_far: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended by itself."""
+
+    status: Literal["completed", "failed"]
+    reason: str
+
+
+def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: int) -> Phase:
+    """The phase of an epoch (from 1): the head first, then the unfrozen blocks with it; `scratch` without a backbone.
+
+    >>> [phase_of(epoch, True, 2, 3) for epoch in (1, 3, 4)]
+    ['head', 'head', 'fine_tune']
+    """
+    if not has_backbone:
+        return "scratch"
+    return "head" if unfreeze_depth == 0 or epoch <= head_epochs else "fine_tune"
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Batches of `(images, one-hot labels)` in a given order.
+
+    Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is
+    augmented with a seed of its own, so that an epoch is the same however often it is read.
+    """
+
+    def __init__(
+        self, split: Split, num_classes: int, batch_size: int, order: np.ndarray, augment: Augment | None, seed: int
+    ) -> None:
+        super().__init__()
+        self._split, self._batch_size, self._order = split, batch_size, order
+        self._augment, self._seed = augment, seed
+        self._one_hot = np.eye(num_classes, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        images, labels = self._split.batch(positions)
+        targets = self._one_hot[labels]
+        if self._augment is None:
+            return images, targets
+        return self._augment.apply(images, targets, derive_seed(self._seed, index))
+
+
+class Trial:
+    """A configuration in training: `advance` trains one epoch, until `ended` says how the trial ended by itself."""
+
+    def __init__(self, configuration: Mapping[str, Any], data: Dataset, settings: TrialSettings) -> None:
+        started = time.perf_counter()
+        self.configuration, self.data, self.settings = dict(configuration), data, settings
+        self.epoch = 0
+        self.ended: Ended | None = None
+        self.best: float | None = None
+        self.batch_size_used = int(general(configuration, "batch_size"))
+        self._epochs_waited = 0
+        self._reference: float | None = None  # what the next improvement is measured against
+        self._best_weights: list[np.ndarray] = []
+        augment = parse_augment(str(general(configuration, "augment")))
+        self._augment = None if augment.is_identity else augment
+        self._build()
+        self.setup_s = time.perf_counter() - started
+
+    def _build(self) -> None:
+        seed = derive_seed(self.settings.seed, "model")
+        self._built = build_model(self.configuration, self.data.image_shape, len(self.data.class_names), seed)
+        self.model, backbone = self._built.model, self._built.backbone
+        self._unfreeze_depth = int(self.configuration.get("unfreeze_depth") or 0) if backbone is not None else 0
+        freeze(self._built, self._unfreeze_depth)
+        self.parameters, self.trainable_parameters = parameter_counts(self.model)
+        # What stays frozen in the last phase never changes: it comes back from the weights file or the seed.
+        frozen = set() if backbone is None else {id(variable) for variable in backbone.non_trainable_variables}
+        self._changing = [variable for variable in self.model.variables if id(variable) not in frozen]
+        self._enter_phase(self._phase_of(1))
+
+    def _phase_of(self, epoch: int) -> Phase:
+        return phase_of(epoch, self._built.backbone is not None, self._unfreeze_depth, self.settings.head_epochs)
+
+    def _enter_phase(self, phase: Phase) -> None:
+        """Freeze what this phase leaves alone and start a new optimizer for what it trains."""
+        self.phase: Phase = phase
+        freeze(self._built, self._unfreeze_depth if phase == "fine_tune" else 0)
+        self._epochs_waited = 0
+        self.model.compile(
+            optimizer=_build_optimizer(self.configuration, self._learning_rate()),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=general(self.configuration, "label_smoothing")),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            jit_compile=False,  # on CPUs two to four times slower (benchmarks/LOG.md)
+        )
+
+    def _learning_rate(self) -> float:
+        factor = general(self.configuration, "fine_tune_learning_rate_factor") if self.phase == "fine_tune" else 1.0
+        return float(general(self.configuration, "learning_rate")) * float(factor)
+
+    def advance(self) -> EpochResult | None:
+        """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
+        if self.ended is not None:
+            raise TunerError(f"the trial has ended ({self.ended.reason}); it cannot be advanced")
+        if self._phase_of(self.epoch + 1) != self.phase:
+            self._enter_phase(self._phase_of(self.epoch + 1))
+        started = time.perf_counter()
+        try:
+            history = self._fit_epoch()
+        except Exception as error:  # noqa: BLE001  the one place: whatever breaks in training is this trial's result
+            if type(error).__name__ in OUT_OF_MEMORY and self._halve_batch():
+                return self.advance()
+            self.ended = Ended("failed", describe_failure(error))
+            return None
+        self.epoch += 1
+        if not all(math.isfinite(value) for value in history.values()):
+            self.ended = Ended("failed", f"not a number: {_first_infinite(history)} at epoch {self.epoch}")
+            return None
+        return self._conclude(history, time.perf_counter() - started)
+
+    def _fit_epoch(self) -> dict[str, float]:
+        epoch, seed = self.epoch + 1, self.settings.seed
+        num_classes = len(self.data.class_names)
+        train, validation = self.data.train, self.data.validation
+        order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
+        augment_seed = derive_seed(seed, "augment", epoch)
+        fitted = self.model.fit(
+            Batches(train, num_classes, self.batch_size_used, order, self._augment, augment_seed),
+            validation_data=Batches(
+                validation, num_classes, VALIDATION_BATCH_SIZE, np.arange(len(validation)), None, seed
+            ),
+            shuffle=False,
+            verbose=0,
+        )
+        return {name: float(values[-1]) for name, values in fitted.history.items()}
+
+    def _halve_batch(self) -> bool:
+        """Go on with half the batch size, once; False if that has been tried or there is nothing to halve."""
+        if self.batch_size_used < int(general(self.configuration, "batch_size")) or self.batch_size_used < 2:
+            return False
+        self.batch_size_used //= 2
+        self._enter_phase(self.phase)
+        return True
+
+    def _conclude(self, history: Mapping[str, float], seconds: float) -> EpochResult:
+        value, sign = history[self.settings.metric], 1.0 if self.settings.mode == "max" else -1.0
+        if self.best is None or sign * value > sign * self.best:
+            self.best = value
+            self._best_weights = [keras.ops.convert_to_numpy(variable) for variable in self._changing]
+        if self._reference is None or sign * (value - self._reference) > self.settings.min_delta:
+            self._reference, self._epochs_waited = value, 0
+        else:
+            self._epochs_waited += 1
+        self.ended = self._end()
+        return EpochResult(
+            epoch=self.epoch,
+            phase=self.phase,
+            seconds=seconds,
+            best_so_far=self.best,
+            learning_rate=self._learning_rate(),
+            **{name: history[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")},
+        )
+
+    def _end(self) -> Ended | None:
+        """Whether the trial has come to its own end: `patience` counts in its last phase only."""
+        if self.epoch >= self.settings.max_epochs:
+            return Ended("completed", "max_epochs")
+        last_phase = self.phase == self._phase_of(self.settings.max_epochs)
+        if last_phase and self.settings.patience is not None and self._epochs_waited >= self.settings.patience:
+            return Ended("completed", "early_stopping")
+        return None
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch, as Keras' `restore_best_weights` does."""
+        _assign(self._changing, self._best_weights)
+
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint from which `load` goes on as if there had been no stop."""
+        counters = {
+            "epoch": self.epoch,
+            "best": self.best,
+            "reference": self._reference,
+            "epochs_waited": self._epochs_waited,
+            "batch_size_used": self.batch_size_used,
+            "ended": None if self.ended is None else [self.ended.status, self.ended.reason],
+        }
+        arrays = {
+            "weights": [keras.ops.convert_to_numpy(variable) for variable in self._changing],
+            "optimizer": [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables],
+            "best_weights": self._best_weights,
+        }
+        save_checkpoint(directory, Checkpoint(counters, arrays))
+
+    def load(self, directory: Path) -> None:
+        """Go on from a checkpoint; raises RunError when it is damaged or of another model."""
+        checkpoint = load_checkpoint(directory)
+        counters, arrays = checkpoint.counters, checkpoint.arrays
+        self.epoch, self.batch_size_used = int(counters["epoch"]), int(counters["batch_size_used"])
+        self._enter_phase(self._phase_of(max(1, self.epoch)))
+        self.model.optimizer.build(self.model.trainable_variables)
+        _assign(self._changing, arrays["weights"])
+        if arrays["optimizer"]:
+            _assign(self.model.optimizer.variables, arrays["optimizer"])
+        # Population based training may go on with another rate than the one that was saved.
+        self.model.optimizer.learning_rate = self._learning_rate()
+        self.best, self._reference = counters["best"], counters["reference"]
+        self._epochs_waited = int(counters["epochs_waited"])
+        self._best_weights = list(arrays["best_weights"])
+        self.ended = Ended(*counters["ended"]) if counters["ended"] else self._end()
+
+
+def _assign(variables: list[Any], arrays: Any) -> None:
+    shapes, stored = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
+    if shapes != stored:
+        raise RunError(f"the checkpoint is of another model: {len(stored)} arrays where the model has {len(shapes)}")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _build_optimizer(configuration: Mapping[str, Any], learning_rate: float) -> Any:
+    weight_decay = float(general(configuration, "weight_decay")) or None
+    match general(configuration, "optimizer"):
+        case "adamw":
+            return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+        case "sgd":
+            return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+        case "rmsprop":
+            return keras.optimizers.RMSprop(learning_rate, weight_decay=weight_decay)
+        case _:
+            return keras.optimizers.Adam(learning_rate, weight_decay=weight_decay)
+
+
+def describe_failure(error: BaseException) -> str:
+    """One line for the tables: the kind of failure and the first line of its message."""
+    kind = "out of memory" if type(error).__name__ in OUT_OF_MEMORY else type(error).__name__
+    first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{kind}: {first_line}"[:300]
+
+
+def _first_infinite(history: Mapping[str, float]) -> str:
+    return next(f"{name} is {value}" for name, value in history.items() if not math.isfinite(value))
+
+
+def run_trial(
+    configuration: Mapping[str, Any],
+    data: Dataset,
+    *,
+    settings: TrialSettings,
+    report: Callable[[EpochResult], None],
+    resume_from: Path | None = None,
+    checkpoint_directory: Path | None = None,
+) -> Trial:
+    """The trial of `configuration`, trained to its own end with its best weights restored.
+
+    `report` is called once per epoch, after the checkpoint of that epoch was written (if there is a directory for it).
+    """
+    trial = Trial(configuration, data, settings)
+    if resume_from is not None:
+        trial.load(resume_from)
+    while trial.ended is None:
+        result = trial.advance()
+        if checkpoint_directory is not None and result is not None:
+            trial.save(checkpoint_directory)
+        if result is not None:
+            report(result)
+    if trial.best is not None:
+        trial.restore_best()
+    return trial
