@@ -8,8 +8,8 @@ import os
 def configure_backend(cpus: float) -> None:
     """Give this process as many computing threads as its trial has CPUs, and GPU memory as it grows.
 
-    With more threads than CPUs, trials of one machine fight for the cores. Must be called before the
-    first tensor is made; a second call with the same number of CPUs changes nothing. Other Keras backends are left alone.
+    With more threads than CPUs, trials of one machine fight for the cores. Must be called before the first tensor is
+    made; a second call with the same number of CPUs changes nothing. Other Keras backends are left alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras

@@ -1,4 +1,4 @@
-"""The state of a trial on disk: plain arrays and JSON, never a pickle.
+"""The state of a trial on disk: plain arrays and JSON in one file, never a pickle.
 
 A checkpoint holds what makes the next epoch the same as if there had been no stop: every variable that is not frozen
 (with the states of random layers), the optimizer's variables, the best weights so far, and the counters.
@@ -7,7 +7,7 @@ A checkpoint holds what makes the next epoch the same as if there had been no st
 from __future__ import annotations
 
 import json
-import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from tuner.errors import RunError
 
 VERSION = 1
+FILE_NAME = "checkpoint.npz"
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,17 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint into `directory`, each file aside and then renamed, the JSON last: without it there is none."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint into `directory`: one file, written aside and then renamed, so it is whole or not there."""
+    sizes = {group: len(arrays) for group, arrays in checkpoint.arrays.items()}
+    header = json.dumps({"version": VERSION, "groups": sizes, "counters": dict(checkpoint.counters)}).encode()
     flat = {
         f"{group}.{index}": array for group, arrays in checkpoint.arrays.items() for index, array in enumerate(arrays)
     }
-    aside = directory / "arrays.npz.partial"
+    directory.mkdir(parents=True, exist_ok=True)
+    aside = directory / (FILE_NAME + ".partial")
     with aside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **flat)  # type: ignore[arg-type]  # the stub takes **kwds for arrays only
-    aside.replace(directory / "arrays.npz")
-    sizes = {group: len(arrays) for group, arrays in checkpoint.arrays.items()}
-    text = json.dumps({"version": VERSION, "groups": sizes, "counters": dict(checkpoint.counters)}, indent=1)
-    aside = directory / "state.json.partial"
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, directory / "state.json")
+        np.savez(file, header=np.frombuffer(header, dtype=np.uint8), **flat)
+    aside.replace(directory / FILE_NAME)
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:
@@ -51,16 +49,18 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     Raises:
         RunError: there is none, it is damaged, or another version wrote it.
     """
+    path = directory / FILE_NAME
     try:
-        state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-        with np.load(directory / "arrays.npz", allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
+            header = json.loads(stored["header"].tobytes())
             arrays = {
-                group: [stored[f"{group}.{index}"] for index in range(size)] for group, size in state["groups"].items()
+                group: [stored[f"{group}.{index}"] for index in range(size)]
+                for group, size in header["groups"].items()
             }
-    except FileNotFoundError as error:
-        raise RunError(f"{directory}: no checkpoint there ({Path(error.filename).name} is missing)") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise RunError(f"{directory}: the checkpoint cannot be read: {error}") from None
-    if state.get("version") != VERSION:
-        raise RunError(f"{directory}: checkpoint version must be {VERSION}; got {state.get('version')}")
-    return Checkpoint(state["counters"], arrays)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no checkpoint there") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: the checkpoint cannot be read: {error}") from None
+    if header.get("version") != VERSION:
+        raise RunError(f"{path}: checkpoint version must be {VERSION}; got {header.get('version')}")
+    return Checkpoint(header["counters"], arrays)

@@ -1,0 +1,163 @@
+"""The Optuna study of a search, told what trials really showed, and rebuilt from the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED
+from tuner.record import RunState, TrialState
+from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
+
+Origin = Literal["baseline", "sampler", "grid", "queued"]
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A configuration to be tried as it is, before the sampler is asked."""
+
+    configuration: Configuration
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A trial to run."""
+
+    number: int
+    configuration: Configuration
+    origin: Origin
+
+
+class SearchStudy:
+    """Suggests configurations and takes in what trials show. Knows Optuna, and nothing of Ray.
+
+    An epoch's value is the best so far. A trial that ended by itself is COMPLETE, a stopped one PRUNED with all the
+    values it reported; a failed one is PRUNED too and marked, so that samplers can learn that its region is bad.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        sampler: BaseSampler,
+        mode: Literal["max", "min"],
+        queue: Iterable[Queued] = (),
+        sampler_may_propose: bool = True,
+    ) -> None:
+        self._space = space
+        self._queue: Iterator[Queued] = iter(queue)
+        self._sampler_may_propose = sampler_may_propose
+        direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+        self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
+        self._trials: dict[int, Trial] = {}
+        self._next_number = 0
+
+    def suggest(self) -> Suggestion | None:
+        """The next trial; None when a finite list of configurations (a grid) is used up."""
+        queued = next(self._queue, None)
+        if queued is None and not self._sampler_may_propose:
+            return None
+        number = self._next_number
+        self._next_number += 1
+        if queued is not None:
+            self._add(number, queued.configuration)
+            return Suggestion(number, dict(queued.configuration), queued.origin)
+        trial = self.optuna_study.ask()
+        self._trials[number] = trial
+        return Suggestion(number, configure(self._space, lambda *place: _ask(trial, *place)), "sampler")
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Take in the best value so far of a trial at an epoch."""
+        self._trials[number].report(value, epoch)
+
+    def finish(self, number: int, status: Literal["completed", "stopped", "failed"]) -> None:
+        """Take in how a trial ended."""
+        trial = self._trials[number]
+        values = self.optuna_study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if status == "completed" and values:
+            trial.set_user_attr(ENDED_BY_ITSELF, True)
+            self.optuna_study.tell(trial, values[max(values)])
+        else:
+            if status == "failed":
+                trial.set_user_attr(FAILED, True)
+            self.optuna_study.tell(trial, state=OptunaState.PRUNED)
+
+    def rebuild(self, state: RunState) -> None:
+        """Take in every trial of a record, as if it had been run here; those that still run stay open.
+
+        Trials whose configuration is not in the space (it was edited) are left out.
+        """
+        for number in sorted(state.trials):
+            recorded = state.trials[number]
+            self._next_number = max(self._next_number, number + 1)
+            if misfits(self._space, recorded.configuration):
+                continue
+            if recorded.status == "running":
+                self._add(number, recorded.configuration)
+                for epoch in recorded.epochs:
+                    self.observe(number, epoch.epoch, epoch.best_so_far)
+            else:
+                self.optuna_study.add_trial(self._frozen(recorded))
+
+    def _frozen(self, recorded: TrialState) -> FrozenTrial:
+        """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
+        parameters, distributions = self._place(recorded.configuration)
+        values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
+        completed = recorded.status == "completed" and bool(values)
+        return create_trial(
+            state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
+            value=recorded.best if completed else None,
+            params=parameters,
+            distributions=distributions,
+            intermediate_values=values,
+            user_attrs={ENDED_BY_ITSELF: True} if completed else {FAILED: True} if recorded.status == "failed" else {},
+        )
+
+    def _place(self, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        """A configuration by qualified names, with the distribution of each."""
+        parameters: dict[str, Any] = {}
+        distributions: dict[str, BaseDistribution] = {}
+
+        def look_up(qualified: str, name: str, dimension: Dimension) -> Scalar:
+            parameters[qualified] = configuration[name]
+            distributions[qualified] = _distribution(dimension)
+            return configuration[name]
+
+        configure(self._space, look_up)
+        return parameters, distributions
+
+    def _add(self, number: int, configuration: Configuration) -> None:
+        """Open a trial with a given configuration."""
+        self.optuna_study.enqueue_trial(self._place(configuration)[0])
+        trial = self.optuna_study.ask()
+        configure(self._space, lambda *place: _ask(trial, *place))
+        self._trials[number] = trial
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    match dimension:
+        case Integer(low, high, step, log):
+            return IntDistribution(low, high, log=log, step=step)
+        case Real(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case _:
+            return CategoricalDistribution(dimension.values)
+
+
+def _ask(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
+    """What Optuna proposes for one dimension."""
+    match dimension:
+        case Integer(low, high, step, log):
+            return trial.suggest_int(qualified, low, high, step=step, log=log)
+        case Real(low, high, log):
+            return trial.suggest_float(qualified, low, high, log=log)
+        case _:
+            return trial.suggest_categorical(qualified, dimension.values)
