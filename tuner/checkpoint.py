@@ -33,7 +33,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint into `directory`: one file, written aside and then renamed, so it is whole or not there."""
     sizes = {group: len(arrays) for group, arrays in checkpoint.arrays.items()}
     header = json.dumps({"version": VERSION, "groups": sizes, "counters": dict(checkpoint.counters)}).encode()
-    flat = {
+    flat: dict[str, Any] = {
         f"{group}.{index}": array for group, arrays in checkpoint.arrays.items() for index, array in enumerate(arrays)
     }
     directory.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import keras
 import numpy as np
@@ -24,7 +24,9 @@ from tuner.model import build_model, freeze, parameter_counts
 from tuner.seeds import derive_seed
 
 Phase = Literal["head", "fine_tune", "scratch"]
-OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
+Result = TypeVar("Result")
+OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY_ERRORS = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
 VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
 
 
@@ -159,12 +161,11 @@ class Trial:
         if self._phase_of(self.epoch + 1) != self.phase:
             self._enter_phase(self._phase_of(self.epoch + 1))
         started = time.perf_counter()
-        try:
-            history = self._fit_epoch()
-        except Exception as error:  # noqa: BLE001  the one place: whatever breaks in training is this trial's result
-            if type(error).__name__ in OUT_OF_MEMORY and self._halve_batch():
+        history, failure = attempt(self._fit_epoch)
+        if history is None:
+            if failure is not None and failure.startswith(OUT_OF_MEMORY) and self._halve_batch():
                 return self.advance()
-            self.ended = Ended("failed", describe_failure(error))
+            self.ended = Ended("failed", str(failure))
             return None
         self.epoch += 1
         if not all(math.isfinite(value) for value in history.values()):
@@ -284,9 +285,21 @@ def _build_optimizer(configuration: Mapping[str, Any], learning_rate: float) -> 
             return keras.optimizers.Adam(learning_rate, weight_decay=weight_decay)
 
 
+def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
+    """What `action` returns and None; or None and, in one line for the tables, why it failed."""
+    try:
+        return action(), None
+    except Exception as error:  # noqa: BLE001  the one place: whatever breaks in a trial is that trial's result
+        return None, describe_failure(error)
+
+
 def describe_failure(error: BaseException) -> str:
-    """One line for the tables: the kind of failure and the first line of its message."""
-    kind = "out of memory" if type(error).__name__ in OUT_OF_MEMORY else type(error).__name__
+    """One line: the kind of failure and the first line of its message.
+
+    >>> describe_failure(MemoryError("cannot hold [128, 64]"))
+    'out of memory: cannot hold [128, 64]'
+    """
+    kind = OUT_OF_MEMORY if type(error).__name__ in OUT_OF_MEMORY_ERRORS else type(error).__name__
     first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{kind}: {first_line}"[:300]
 

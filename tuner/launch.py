@@ -1,0 +1,135 @@
+"""The one place where `tune.Tuner` is made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.stopper import Stopper
+
+from tuner.cluster import trial_resources
+from tuner.record import Record
+from tuner.recorder import Recorder
+from tuner.runs import RunDirectory
+from tuner.schedulers import SCHEDULERS, SchedulerContext
+from tuner.searcher import StudySearcher, Unfinished, trial_config
+from tuner.study import SearchStudy
+from tuner.worker import TrialActor, WorkerContext
+
+LOST_WORKERS_PER_TRIAL = 2
+"""How often a trial whose worker died (not: whose training failed) goes on in another."""
+CHECKPOINTS_KEPT = 2
+"""The newest, and the one before it until the record knows the newest."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that a session of a search needs."""
+
+    run: RunDirectory
+    record: Record
+    study: SearchStudy
+    scheduler: str
+    scheduler_context: SchedulerContext
+    worker: WorkerContext
+    gpus_per_trial: float
+    max_new_trials: int
+    max_concurrent: int
+    unfinished: Sequence[Unfinished]
+    should_stop: Callable[[], bool]
+    """Asked after every event: interrupted, or out of budget."""
+
+
+class _StopWhenAsked(Stopper):  # type: ignore[misc]  # Ray ships no types for it
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._should_stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles stoppers for Tuner.restore, which is not used
+
+
+def run_trials(launch: Launch) -> None:
+    """Run trials until there are no more or `should_stop` says so; what happened is in the record."""
+    # Ray asks a searcher for one trial at a time unless told otherwise, and would take Ctrl-C for itself.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(launch.max_concurrent)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no CSV, JSON and TensorBoard copies of the record
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"  # Ray's own state is never read: the record is the truth
+    is_population = SCHEDULERS[launch.scheduler].is_population
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialActor, context=launch.worker),
+        trial_resources(launch.worker.cpus, launch.gpus_per_trial),
+    )
+    tuner = tune.Tuner(
+        trainable,
+        param_space=_population_space(launch) if is_population else {},
+        tune_config=tune.TuneConfig(
+            search_alg=_population_search(launch) if is_population else _searcher(launch),
+            scheduler=SCHEDULERS[launch.scheduler].build(launch.scheduler_context),
+            num_samples=1 if is_population else max(1, launch.max_new_trials + len(launch.unfinished)),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=f"session-{len(launch.record.state.sessions)}",
+            storage_path=str(launch.run.ray.resolve()),
+            callbacks=[Recorder(launch.record, launch.run.path.resolve())],
+            stop=_StopWhenAsked(launch.should_stop),
+            failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=1, num_to_keep=None if is_population else CHECKPOINTS_KEPT
+            ),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _searcher(launch: Launch) -> StudySearcher:
+    return StudySearcher(
+        launch.study,
+        launch.scheduler_context.mode,
+        launch.max_new_trials,
+        launch.max_concurrent,
+        list(launch.unfinished),
+    )
+
+
+def _population_search(launch: Launch) -> BasicVariantGenerator:
+    return BasicVariantGenerator(max_concurrent=launch.max_concurrent)
+
+
+def _population_space(launch: Launch) -> dict[str, Any]:
+    """The members of a population, fixed beforehand: Ray refuses a searcher beside it.
+
+    What may change stands at the top of the config, where Ray's schedulers look for it.
+    """
+    members = {
+        member.number: trial_config(member.number, member.configuration, "queued", member.resume_from)
+        for member in launch.unfinished
+    }
+    for _ in range(launch.max_new_trials):
+        suggestion = launch.study.suggest()
+        if suggestion is not None:
+            members[suggestion.number] = trial_config(suggestion.number, suggestion.configuration, suggestion.origin)
+    space: dict[str, Any] = {"trial": tune.grid_search(list(members))}
+    for key in ("configuration", "resume_from", "generation", "origin"):
+        space[key] = tune.sample_from(_look_up({number: member[key] for number, member in members.items()}))
+    for key in launch.scheduler_context.mutable:
+        values = {number: member["configuration"][key] for number, member in members.items()}
+        space[key] = tune.sample_from(_look_up(values))
+    return space
+
+
+def _look_up(values: Mapping[int, Any]) -> Callable[[Any], Any]:
+    return lambda spec: values[spec.config.trial]

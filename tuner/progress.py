@@ -1,0 +1,196 @@
+"""The console of a search: a live picture on a terminal, plain lines elsewhere. Both are drawn from the record's state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tuner.record import EpochReported, Event, Record, RunState, TrialEnded, TrialState
+
+HEARTBEAT_S = 30.0
+"""Plain lines: at least one this often while trials run."""
+ROWS = 12
+"""Running trials shown at the same time; more would not fit a terminal."""
+_HIDDEN = ("architecture", "preprocess")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search may spend: shown as what is left."""
+
+    trials: int
+    time_budget_s: float | None
+    max_concurrent: int
+
+
+def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | None:
+    """Estimated seconds until the search ends: the trials to come at the pace so far, at most the rest of the budget.
+
+    None while nothing has ended and there is no budget.
+    """
+    by_budget = None if limits.time_budget_s is None else max(0.0, limits.time_budget_s - elapsed_s)
+    ended = [trial for trial in state.trials.values() if trial.ended is not None]
+    if not ended:
+        return by_budget
+    per_trial_s = elapsed_s / len(ended)
+    by_trials = max(0.0, (limits.trials - len(ended)) * per_trial_s)
+    return by_trials if by_budget is None else min(by_trials, by_budget)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration for people.
+
+    >>> format_seconds(4000), format_seconds(75), format_seconds(8.2), format_seconds(None)
+    ('1 h 06 min', '1 min 15 s', '8 s', '?')
+    """
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def describe_trial(trial: TrialState) -> str:
+    """The configuration of a trial in a few words."""
+    values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
+    return f"{trial.configuration.get('architecture', '')} ({', '.join(values)})"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _best_words(state: RunState) -> str:
+    best = state.best_trial()
+    if best is None or state.study is None:
+        return "best so far: none yet"
+    return f"best so far: {state.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}"
+
+
+def _counts(state: RunState, limits: Limits) -> str:
+    numbers = {status: len(state.with_status(status)) for status in ("running", "completed", "stopped", "failed")}
+    words = ", ".join(f"{number} {status}" for status, number in numbers.items())
+    return f"{words} of {limits.trials} trials"
+
+
+class SearchConsole:
+    """Says what is being prepared, then shows the search while it runs."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(soft_wrap=True, highlight=False)
+        self._clock = clock
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(Text(text))
+
+    @contextmanager
+    def preparing(self, what: str) -> Iterator[None]:
+        """Say what is being prepared, and how long it took if that was noticeable."""
+        started = self._clock()
+        if self.console.is_terminal:
+            with self.console.status(f"{what} ..."):
+                yield
+        else:
+            self.say(f"{what} ...")
+            yield
+        took_s = self._clock() - started
+        if took_s >= 1 and self.console.is_terminal:
+            self.say(f"{what}: {format_seconds(took_s)}")
+
+    @contextmanager
+    def watching(self, record: Record, limits: Limits) -> Iterator[None]:
+        """Show the search from here to the end of the block."""
+        if self.console.is_terminal:
+            with Live(
+                console=self.console,
+                get_renderable=lambda: draw_search(record.state, limits, record.elapsed_s()),
+                refresh_per_second=2,
+                transient=True,
+            ):
+                yield
+            return
+        lines = _Lines(self, record, limits, self._clock)
+        record.listen(lines)
+        yield
+
+
+class _Lines:
+    """Plain lines: one for each trial that ended, and a sign of life in between."""
+
+    def __init__(self, console: SearchConsole, record: Record, limits: Limits, clock: Callable[[], float]) -> None:
+        self._console, self._record, self._limits, self._clock = console, record, limits, clock
+        self._said = clock()
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        state = self._record.state
+        if isinstance(event, TrialEnded):
+            self._say(describe_end(state, event))
+        elif isinstance(event, EpochReported) and self._clock() - self._said >= HEARTBEAT_S:
+            left = format_seconds(time_left_s(state, self._limits, event.elapsed_s))
+            self._say(f"{_counts(state, self._limits)}; {_best_words(state)}; {left} left")
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._said = self._clock()
+            self._console.say(text)
+
+
+def describe_end(state: RunState, event: TrialEnded) -> str:
+    """One line on a trial that ended."""
+    trial, best = state.trials[event.trial], state.best_trial()
+    metric = state.study.metric if state.study else "metric"
+    value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {trial.epochs[-1].epoch} epochs"
+    star = ", the best so far" if best is not None and best.number == event.trial else ""
+    reason = event.reason.replace("_", " ")
+    return f"trial {event.trial} {event.status} ({reason}): {value}{star}; {describe_trial(trial)}"
+
+
+def draw_search(state: RunState, limits: Limits, elapsed_s: float) -> RenderableType:
+    """The live picture: running trials with their epochs, the best so far, the counts, the time left."""
+    head = Text(
+        f"{format_seconds(elapsed_s)} elapsed, about {format_seconds(time_left_s(state, limits, elapsed_s))} left; "
+        f"{_counts(state, limits)}"
+    )
+    title = state.study.study if state.study else "search"
+    return Panel(Group(head, Text(_best_words(state), style="bold green"), _running_table(state)), title=Text(title))
+
+
+def _running_table(state: RunState) -> Table:
+    table = Table(box=None, expand=True, pad_edge=False)
+    for name in ("trial", "epoch", "", "phase", "last", "best", "configuration"):
+        table.add_column(name, no_wrap=True, ratio=3 if name == "configuration" else None, overflow="ellipsis")
+    running = state.with_status("running")
+    max_epochs = state.study.max_epochs if state.study else 1
+    for trial in running[-ROWS:]:
+        table.add_row(*_row(state, trial, max_epochs))
+    if len(running) > ROWS:
+        table.caption = f"and {len(running) - ROWS} more"
+    return table
+
+
+def _row(state: RunState, trial: TrialState, max_epochs: int) -> list[RenderableType]:
+    last = trial.epochs[-1] if trial.epochs else None
+    value = "" if last is None or state.study is None else f"{getattr(last, state.study.metric):.4f}"
+    epoch = last.epoch if last else 0
+    return [
+        str(trial.number),
+        f"{epoch}/{max_epochs}",
+        ProgressBar(total=max_epochs, completed=epoch, width=20),
+        last.phase.replace("_", " ") if last else "starting",
+        value,
+        "" if trial.best is None else f"{trial.best:.4f}",
+        Text(describe_trial(trial)),
+    ]

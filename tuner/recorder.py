@@ -1,0 +1,92 @@
+"""What Ray Tune reports of its trials, written into the record as it happens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from tuner.record import (
+    CheckpointSaved,
+    ConfigurationChanged,
+    EpochReported,
+    Record,
+    TrialEnded,
+    TrialResumed,
+    TrialStarted,
+)
+from tuner.schedulers import METRIC, TIME
+from tuner.worker import merged_configuration
+
+_EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
+    """Appends an event for everything that happens to a trial; runs in the driver, before Ray goes on."""
+
+    def __init__(self, record: Record, run_path: Path) -> None:
+        self._record = record
+        self._run_path = run_path
+        self._numbers: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial got a slot: for the first time, again in this session (nothing new), or after an earlier one."""
+        if trial.trial_id in self._numbers:
+            return
+        # Kept from here on: a population copies configs, and the numbers in them, from trial to trial.
+        number = self._numbers[trial.trial_id] = int(trial.config["trial"])
+        known = self._record.state.trials.get(number)
+        if known is not None:
+            self._record.append(TrialResumed(trial=number, epoch=known.epochs[-1].epoch if known.epochs else 0))
+            return
+        configuration = merged_configuration(trial.config)
+        self._record.append(TrialStarted(trial=number, configuration=configuration, origin=trial.config["origin"]))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial goes on elsewhere after its worker was lost."""
+        number = self._numbers[trial.trial_id]
+        checkpoint = self._record.state.trials[number].checkpoint
+        self._record.append(TrialResumed(trial=number, epoch=checkpoint.epoch if checkpoint else 0))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One epoch."""
+        if not result["has_epoch"]:
+            return
+        number, epoch = self._numbers[trial.trial_id], int(result[TIME])
+        configuration = merged_configuration(trial.config)
+        if configuration != self._record.state.trials[number].configuration:
+            self._record.append(ConfigurationChanged(trial=number, epoch=epoch, configuration=configuration))
+        fields = {name: result[name] for name in _EPOCH_FIELDS}
+        self._record.append(EpochReported(trial=number, epoch=epoch, best_so_far=result[METRIC], **fields))
+
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
+        """A checkpoint is on disk."""
+        path = os.path.relpath(checkpoint.path, self._run_path)
+        epoch = int(trial.last_result.get(TIME, 0))
+        self._record.append(CheckpointSaved(trial=self._numbers[trial.trial_id], epoch=epoch, path=path))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial ended by itself, or the scheduler stopped it."""
+        result = trial.last_result or {}
+        if trial.trial_id in self._numbers:
+            self._end(trial, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's worker was lost too often."""
+        if trial.trial_id in self._numbers:
+            error = (str(trial.get_error()) if trial.get_error() else "").strip().splitlines()
+            self._end(trial, "failed", f"worker lost: {error[-1] if error else 'no message'}"[:300])
+
+    def _end(self, trial: Any, status: Any, reason: str) -> None:
+        result = trial.last_result or {}
+        facts: dict[str, Any] = {
+            name: result.get(name) for name in ("parameters", "trainable_parameters", "batch_size_used", "setup_s")
+        }
+        self._record.append(TrialEnded(trial=self._numbers[trial.trial_id], status=status, reason=reason, **facts))

@@ -1,0 +1,123 @@
+"""A run directory: the one place that knows every file name in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tuner.errors import RunError
+from tuner.record import RunState, read_state
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """`runs/STUDY`, with everything that a search leaves behind."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """The record of results, from which the rest can be derived."""
+        return self.path / "record.jsonl"
+
+    @property
+    def specification(self) -> Path:
+        """The search-space file as resolved; can be searched again."""
+        return self.path / "specification.yaml"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was kept off the console."""
+        return self.path / "search.log"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own folder: one experiment per session, with the trials' checkpoints."""
+        return self.path / "ray"
+
+    @property
+    def best_model(self) -> Path:
+        """The best trial's model; takes raw images."""
+        return self.path / "best.keras"
+
+    @property
+    def labels(self) -> Path:
+        """The class names in the order of the model's outputs, as a JSON list."""
+        return self.path / "labels.json"
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is the study's, possibly with a number."""
+        return self.path.name
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a text file of this run aside, then rename it."""
+        aside = path.with_name(path.name + ".partial")
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)  # noqa: PTH105  atomic on every platform
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other searches out of this run; raises RunError when one is in it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"{self.path}: another search is running in it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def is_finished(state: RunState) -> bool:
+    """Whether the run's last session came to its end, by its trials or by its budget."""
+    return state.session_ended is not None and state.session_ended.reason in {"finished", "time_budget"}
+
+
+def new_run(runs_dir: Path, study: str) -> RunDirectory:
+    """The run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
+
+    Raises:
+        RunError: the latest run of the study is unfinished, so that going on with it is probably what is wanted.
+    """
+    for number in itertools.count(1):
+        run = RunDirectory(runs_dir / (study if number == 1 else f"{study}-{number}"))
+        if not run.record.exists():
+            return run
+        if not is_finished(read_state(run.record)):
+            raise RunError(
+                f"{run.path} holds an unfinished search of this study; add --resume to go on with it, "
+                "--fresh to begin another beside it"
+            )
+    raise AssertionError  # itertools.count never ends
+
+
+def fresh_run(runs_dir: Path, study: str) -> RunDirectory:
+    """The first run directory of the study's name that is not taken, whatever state the others are in."""
+    names = itertools.chain([study], (f"{study}-{number}" for number in itertools.count(2)))
+    return next(run for run in (RunDirectory(runs_dir / name) for name in names) if not run.record.exists())
+
+
+def latest_run(runs_dir: Path, study: str) -> RunDirectory:
+    """The newest run of a study; raises RunError when there is none."""
+    runs = [RunDirectory(path) for path in (runs_dir / study, *runs_dir.glob(f"{study}-[0-9]*"))]
+    runs = [run for run in runs if run.record.exists()]
+    if not runs:
+        raise RunError(f"{runs_dir / study}: there is no search to resume; leave out --resume to begin one")
+    return max(runs, key=lambda run: run.record.stat().st_mtime)
+
+
+def open_run(path: Path) -> RunDirectory:
+    """The run at `path`; raises RunError when that is not a run directory."""
+    run = RunDirectory(path)
+    if not run.record.is_file():
+        raise RunError(f"{path}: not a run directory: it holds no record.jsonl")
+    return run

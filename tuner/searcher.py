@@ -1,0 +1,127 @@
+"""The bridge between Ray Tune and the study: how many trials run, and what Optuna is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray.tune.search import Searcher
+
+from tuner.schedulers import METRIC, TIME
+from tuner.study import SearchStudy
+
+WORKER_GROWTH_MB = 1500.0
+"""A worker that has grown by this much since its generation began is not used again."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A trial of an earlier session that goes on from a checkpoint (or from the beginning)."""
+
+    number: int
+    configuration: Mapping[str, Any]
+    resume_from: str | None
+
+
+def trial_config(
+    number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
+) -> dict[str, Any]:
+    """What a worker gets: the configuration stays in one piece, because Ray flattens and merges what it knows."""
+    return {
+        "trial": number,
+        "configuration": dict(configuration),
+        "origin": origin,
+        "resume_from": resume_from,
+        "generation": 0,
+    }
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for it
+    """Gives out trials and tells the study what they showed.
+
+    It limits how many run at once itself: Ray's ConcurrencyLimiter counts paused trials too, and so starves schedulers
+    that pause. It is saved by Ray but never restored: the record is the truth, and the study is rebuilt from it.
+    """
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        mode: Literal["max", "min"],
+        max_new_trials: int,
+        max_concurrent: int,
+        unfinished: list[Unfinished],
+        worker_growth_mb: float = WORKER_GROWTH_MB,
+    ) -> None:
+        super().__init__(metric=METRIC, mode=mode)
+        self._study = study
+        self._remaining = max_new_trials
+        self._max_concurrent = max_concurrent
+        self._unfinished = list(unfinished)
+        self._worker_growth_mb = worker_growth_mb
+        self._live: dict[str, int] = {}
+        self._paused: set[str] = set()
+        self._generation = 0
+        self._smallest_memory_mb = float("inf")
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial; None while all slots are taken, FINISHED when no more are to come."""
+        if len(self._live) - len(self._paused) >= self._max_concurrent:
+            return None
+        if self._unfinished:
+            resumed = self._unfinished.pop(0)
+            return self._give(trial_id, resumed.number, resumed.configuration, "queued", resumed.resume_from)
+        suggestion = self._study.suggest() if self._remaining > 0 else None
+        if suggestion is None:
+            return str(Searcher.FINISHED)
+        self._remaining -= 1
+        return self._give(trial_id, suggestion.number, suggestion.configuration, suggestion.origin)
+
+    def _give(
+        self, trial_id: str, number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
+    ) -> dict[str, Any]:
+        self._live[trial_id] = number
+        return {**trial_config(number, configuration, origin, resume_from), "generation": self._generation}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take in one epoch."""
+        self._watch_memory(result)
+        if trial_id in self._live and result[TIME] > 0:
+            self._study.observe(self._live[trial_id], int(result[TIME]), float(result[METRIC]))
+
+    def _watch_memory(self, result: Mapping[str, Any]) -> None:
+        """Ask for new workers from now on when a worker of this generation has grown too far."""
+        if result["generation"] != self._generation:
+            return
+        self._smallest_memory_mb = min(self._smallest_memory_mb, result["worker_memory_mb"])
+        if result["worker_memory_mb"] > self._smallest_memory_mb + self._worker_growth_mb:
+            self._generation += 1
+            self._smallest_memory_mb = float("inf")
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take in how a trial ended: by itself (its last result says so), stopped by the scheduler, or broken."""
+        if result is not None and result.get("ended_status") != "failed":
+            self.on_trial_result(trial_id, result)
+        self._paused.discard(trial_id)
+        number = self._live.pop(trial_id, None)
+        if number is None:
+            return
+        itself: Literal["completed", "failed"] | None = "failed" if error else (result or {}).get("ended_status")
+        self._study.finish(number, itself or "stopped")
+
+    def on_pause(self, trial_id: str) -> None:
+        """A paused trial leaves its slot to another (called by Ray's BOHB form of Hyperband)."""
+        self._paused.add(trial_id)
+
+    def on_unpause(self, trial_id: str) -> None:
+        """A paused trial takes a slot again."""
+        self._paused.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record holds all there is to know."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles searchers for Tuner.restore, which is not used

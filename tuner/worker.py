@@ -1,0 +1,144 @@
+"""The Ray actor that trains trials, one after the other, in a process that has imported TensorFlow once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from ray import tune
+
+from tuner.backend import configure_backend, release_memory
+from tuner.datasets import DataRequest
+from tuner.schedulers import METRIC, MUTABLE, TIME
+from tuner.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from tuner.datasets import Dataset
+    from tuner.trial import Trial, TrialSettings
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What every trial of a search shares; small, since the data are found on the node by name."""
+
+    data: DataRequest
+    staged: Mapping[str, str]
+    cache_dir: Path | None
+    settings: TrialSettings
+    """With the study's seed; each trial derives its own from it."""
+    cpus: float
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types for it
+    """Trains one epoch per step. Reused from trial to trial; nothing that a trial does may raise into Ray."""
+
+    def setup(self, config: dict[str, Any], context: WorkerContext | None = None) -> None:
+        """Once per process: threads, memory growth, data."""
+        if context is None:
+            raise ValueError("context must be given; tune.with_parameters(TrialActor, context=...) does so")
+        configure_backend(context.cpus)
+        self._context = context
+        self._data: Dataset | None = None
+        self._trial: Trial | None = None
+        self._failure: str | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take on another trial. Always True: Ray hangs on a refusal."""
+        self._drop_trial()
+        return True
+
+    def _drop_trial(self) -> None:
+        if self._trial is not None:
+            self._trial = None
+            release_memory()
+        self._failure = None
+
+    def _open_data(self) -> Dataset:
+        from tuner.datasets import load_dataset
+
+        if self._data is None:
+            context = self._context
+            self._data = load_dataset(
+                context.data,
+                staged=context.staged,
+                seed=context.settings.seed,
+                cache_dir=context.cache_dir,
+                notify=lambda _text: None,
+            )
+        return self._data
+
+    def _begin(self) -> None:
+        """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
+        from tuner.trial import Trial, attempt
+
+        def build() -> Trial:
+            context = self._context
+            configuration = merged_configuration(self.config)
+            settings = replace(context.settings, seed=trial_seed(context.settings.seed, self.config["trial"]))
+            trial = Trial(configuration, self._open_data(), settings)
+            if self.config.get("resume_from"):
+                trial.load(Path(self.config["resume_from"]))
+            return trial
+
+        self._trial, self._failure = attempt(build)
+
+    def step(self) -> dict[str, Any]:
+        """One epoch: the result that samplers, schedulers and the record see."""
+        if self._trial is None and self._failure is None:
+            self._begin()
+        trial = self._trial
+        if trial is None:
+            return self._result({}, 0, None, "failed", self._failure or "")
+        epoch = trial.advance() if trial.ended is None else None
+        status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
+        return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
+
+    def _result(
+        self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
+    ) -> dict[str, Any]:
+        settings, trial = self._context.settings, self._trial
+        worst = 0.0 if settings.metric == "val_accuracy" else 1e9
+        return {
+            **epoch,
+            TIME: epochs,
+            METRIC: worst if best is None else best,
+            "has_epoch": bool(epoch),
+            "ended_status": status,
+            "ended_reason": reason,
+            "parameters": trial.parameters if trial else None,
+            "trainable_parameters": trial.trainable_parameters if trial else None,
+            "batch_size_used": trial.batch_size_used if trial else None,
+            "setup_s": trial.setup_s if trial else None,
+            "generation": self.config["generation"],
+            "worker_memory_mb": psutil.Process().memory_full_info().uss / 2**20,  # its own: mapped data are shared
+            "done": status is not None,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Everything that the next epoch depends on, into a directory of Ray's."""
+        if self._trial is not None:
+            self._trial.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from a checkpoint of this trial (after a pause, a lost worker) or of another (a population)."""
+        self._drop_trial()
+        self._begin()
+        if self._trial is not None and any(Path(checkpoint_dir).iterdir()):
+            self._trial.load(Path(checkpoint_dir))
+
+    def cleanup(self) -> None:
+        """Let the last trial go."""
+        self._drop_trial()
+
+
+def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with what a population has changed, which Ray keeps beside it."""
+    return {**config["configuration"], **{name: config[name] for name in MUTABLE if name in config}}
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial, so that it can be trained again by itself."""
+    return derive_seed(study_seed, "trial", number)
