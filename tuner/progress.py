@@ -1,4 +1,4 @@
-"""The console of a search: a live picture on a terminal, plain lines elsewhere. Both are drawn from the record's state."""
+"""The console of a search: a live picture on a terminal, plain lines elsewhere, both drawn from the record's state."""
 
 from __future__ import annotations
 

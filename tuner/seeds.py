@@ -13,3 +13,8 @@ def derive_seed(seed: int, *names: str | int) -> int:
     """
     text = "/".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial of a study, so that it can be trained again by itself."""
+    return derive_seed(study_seed, "trial", number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -160,12 +160,20 @@ class Spec:
 
 @dataclass(frozen=True)
 class SpecReading:
-    """A search-space file as far as it could be read: the problems, and the spec when there are none."""
+    """A search-space file as far as it could be read: the problems, and the spec when there are none.
+
+    The parts that are right by themselves are there in any case, so that the names in them can be checked at the same
+    time: a user sees all problems at once.
+    """
 
     file: str
     document: Document
     problems: tuple[Problem, ...]
     spec: Spec | None
+    space: Mapping[str, Dimension] = field(default_factory=dict)
+    data: DataSection | None = None
+    training: TrainingSection | None = None
+    search: SearchSection | None = None
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """A problem at `path`, with its line."""
@@ -235,10 +243,11 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     space, findings = parse_space(values.get("space"))
     problems += [reading.problem(path, message) for path, message in findings]
     baseline = _baseline(values, space if not findings else None, reading, problems)
-    if problems or names is None:
-        return SpecReading(file, document, tuple(problems), None)
-    spec = Spec(study=names.study, metric=names.metric, space=space, baseline=baseline, raw=values, **sections)
-    return SpecReading(file, document, (), spec)
+    spec = None
+    if not problems and names is not None:
+        spec = Spec(study=names.study, metric=names.metric, space=space, baseline=baseline, raw=values, **sections)
+    parts = {key: sections[key] for key in ("data", "training", "search")}
+    return SpecReading(file, document, tuple(problems), spec, space, **parts)
 
 
 def _section(

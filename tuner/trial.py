@@ -22,26 +22,13 @@ from tuner.errors import RunError, TunerError
 from tuner.hyperparameters import general
 from tuner.model import build_model, freeze, parameter_counts
 from tuner.seeds import derive_seed
+from tuner.trial_settings import TrialSettings
 
 Phase = Literal["head", "fine_tune", "scratch"]
 Result = TypeVar("Result")
 OUT_OF_MEMORY = "out of memory"
 OUT_OF_MEMORY_ERRORS = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
 VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
-
-
-@dataclass(frozen=True)
-class TrialSettings:
-    """What a trial needs to know besides its configuration and its data."""
-
-    max_epochs: int
-    head_epochs: int
-    patience: int | None
-    """Epochs of the last phase without improvement after which the trial ends; None: never."""
-    min_delta: float
-    metric: Literal["val_accuracy", "val_loss"]
-    mode: Literal["max", "min"]
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from ray import tune
 from tuner.backend import configure_backend, release_memory
 from tuner.datasets import DataRequest
 from tuner.schedulers import METRIC, MUTABLE, TIME
-from tuner.seeds import derive_seed
+from tuner.seeds import trial_seed
+from tuner.trial_settings import TrialSettings
 
 if TYPE_CHECKING:
     from tuner.datasets import Dataset
-    from tuner.trial import Trial, TrialSettings
+    from tuner.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,3 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
 def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with what a population has changed, which Ray keeps beside it."""
     return {**config["configuration"], **{name: config[name] for name in MUTABLE if name in config}}
-
-
-def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of a trial, so that it can be trained again by itself."""
-    return derive_seed(study_seed, "trial", number)

@@ -1,0 +1,163 @@
+"""Whether the names and values in a search-space file exist and go together, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+from tuner.architectures import ARCHITECTURES, Parameter
+from tuner.augment import parse_augment
+from tuner.datasets import DataRequest, check_source
+from tuner.errors import InputError, Problem
+from tuner.hyperparameters import GENERAL
+from tuner.plan import has_unfreezing
+from tuner.preprocess import parse_preprocess
+from tuner.registry import unknown_name
+from tuner.samplers import SAMPLERS, sampler_name
+from tuner.schedulers import SCHEDULERS, mutable_dimensions, numeric, scheduler_name
+from tuner.space import Choice, Choose, Dimension, Integer, Path, Real, Space, count
+from tuner.spec import SpecReading
+
+Finding = tuple[Path, str]
+
+
+def check_names(reading: SpecReading) -> list[Problem]:
+    """Everything in a file that names something unknown, or that does not go together; empty when all is well."""
+    findings = [*_check_data(reading), *_check_architectures(reading.space), *_check_search(reading)]
+    return [reading.problem(path, message) for path, message in dict.fromkeys(findings)]
+
+
+def _check_data(reading: SpecReading) -> Iterator[Finding]:
+    if reading.data is None:
+        return
+    try:
+        DataRequest(**reading.data.model_dump())
+        check_source(reading.data.source)
+    except InputError as error:
+        yield ("data", "source"), str(error)
+
+
+def _check_architectures(space: Space) -> Iterator[Finding]:
+    """Names of architectures and of their parameters, and whether their values are ones that they take."""
+    chosen = space.get("architecture")
+    if chosen is None:
+        if space:
+            yield ("space",), f"must have an architecture (known: {', '.join(sorted(ARCHITECTURES))})"
+        return
+    if isinstance(chosen, Integer | Real):
+        yield ("space", "architecture"), f"must be a choice of names; got {chosen.describe()}"
+        return
+    known = [str(name) for name in chosen.values if name in ARCHITECTURES]
+    for name in chosen.values:
+        if name not in ARCHITECTURES:
+            yield (*_place(chosen), str(name)), unknown_name("architecture", str(name), ARCHITECTURES)
+    shared = {name: parameter for other in known for name, parameter in ARCHITECTURES[other].parameters.items()}
+    yield from _check_level(space, {**shared, **GENERAL}, ("space",))
+    if isinstance(chosen, Choose):
+        for name in known:
+            allowed = {**GENERAL, **ARCHITECTURES[name].parameters}
+            yield from _check_level(chosen.branches[name], allowed, ("space", "architecture", "choose", name))
+
+
+def _place(chosen: Dimension) -> Path:
+    return ("space", "architecture", "choose") if isinstance(chosen, Choose) else ("space", "architecture")
+
+
+def _check_level(space: Space, allowed: Mapping[str, Parameter], path: Path) -> Iterator[Finding]:
+    for name, dimension in space.items():
+        if name == "architecture" and path == ("space",):
+            continue
+        if name not in allowed:
+            yield (*path, name), unknown_name("hyperparameter", name, allowed)
+        else:
+            yield from _check_values(name, dimension, allowed[name], (*path, name))
+
+
+def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: Path) -> Iterator[Finding]:
+    match dimension:
+        case Integer(low, high, _, _) | Real(low, high, _):
+            if misfit := parameter.range_misfit(low, high):
+                yield path, misfit
+        case Choose():
+            yield path, "must not branch: only the architecture has parameters of its own"
+        case Choice(values):
+            for index, value in enumerate(values):
+                if misfit := parameter.misfit(value) or _text_misfit(name, value):
+                    yield (*path, "choice", index), misfit
+
+
+_TEXTS: dict[str, Callable[[str], object]] = {"preprocess": parse_preprocess, "augment": parse_augment}
+
+
+def _text_misfit(name: str, value: object) -> str | None:
+    """What is wrong with a preprocessing or augmentation text."""
+    if name not in _TEXTS or not isinstance(value, str):
+        return None
+    try:
+        _TEXTS[name](value)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _check_search(reading: SpecReading) -> Iterator[Finding]:
+    """Sampler, scheduler and phases: whether they exist, and whether they go together."""
+    search = reading.search
+    if search is None:
+        return
+    if search.sampler != "auto" and search.sampler not in SAMPLERS:
+        yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
+    elif sampler_name(search.sampler) == "grid" and math.isinf(count(reading.space)):
+        ranges = list(_continuous(reading.space))
+        yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
+    if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:
+        yield ("search", "scheduler"), unknown_name("scheduler", search.scheduler, [*SCHEDULERS, "auto"])
+    else:
+        yield from _check_scheduler(reading, scheduler_name(search.scheduler))
+
+
+def _continuous(space: Space) -> Iterator[str]:
+    for name, dimension in space.items():
+        if isinstance(dimension, Real):
+            yield name
+        elif isinstance(dimension, Choose):
+            for inner in dimension.branches.values():
+                yield from _continuous(inner)
+
+
+def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
+    search, entry = reading.search, SCHEDULERS[name]
+    if search is None:
+        return
+    if entry.is_population and search.sampler not in ("auto", "random"):
+        yield (
+            ("search", "sampler"),
+            f"must be auto or random with {name}, which copies and perturbs; got {search.sampler}",
+        )
+    if entry.is_population and reading.space:
+        mutable = mutable_dimensions(reading.space)
+        usable = numeric(mutable) if name == "pb2" else mutable
+        if not usable:
+            kind = "a range of numbers" if name == "pb2" else "a choice"
+            yield (
+                ("search", "scheduler"),
+                f"{name} must have {kind} to change in a running trial, for example learning_rate",
+            )
+    if entry.sampler and search.sampler not in ("auto", entry.sampler):
+        yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}; got {search.sampler}"
+    yield from _check_grace(reading, entry.halves)
+
+
+def _check_grace(reading: SpecReading, halves: bool) -> Iterator[Finding]:
+    search, training = reading.search, reading.training
+    if search is None or training is None or search.grace_epochs == "auto":
+        return
+    grace = int(search.grace_epochs)
+    if grace > training.max_epochs:
+        yield ("search", "grace_epochs"), f"must be at most max_epochs, {training.max_epochs}; got {grace}"
+    if halves and has_unfreezing(reading.space) and grace <= training.head_epochs:
+        yield (
+            ("search", "grace_epochs"),
+            f"must be longer than the head phase, {training.head_epochs} epochs: before it ends, shallow and deep "
+            f"unfreezing cannot be compared; got {grace}",
+        )

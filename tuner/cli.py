@@ -1,0 +1,147 @@
+"""Arguments of `python -m tuner.search`, and how every command ends. Light: nothing heavy is loaded for --help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner import __version__
+from tuner.errors import InputError, TunerError
+
+_EPILOG = """\
+examples:
+  python -m tuner.search search_spaces/digits.yaml                    search, then write reports/digits
+  python -m tuner.search search_spaces/cifar100.yaml --plan           what it would do, without training
+  python -m tuner.search search_spaces/cifar100.yaml --inline         train its baseline here, without Ray
+  python -m tuner.search search_spaces/digits.yaml --resume           go on with the latest unfinished run
+  python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
+  python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
+
+exit status: 0 done, 1 failed, 2 wrong input (nothing was written), 130 interrupted
+"""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the command line of a search says."""
+
+    file: Path | None
+    overrides: tuple[str, ...]
+    data: tuple[str, ...]
+    plan: bool
+    inline: bool
+    resume: Path | None
+    """The run to resume; an empty path stands for the latest of the study."""
+    retrain: tuple[Path, int] | None
+    fresh: bool
+    runs_dir: Path
+    reports_dir: Path
+    cache_dir: Path | None
+
+
+def build_search_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m tuner.search`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.search",
+        description="Find the best image classifier for a data set, as a search-space file describes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("file", nargs="?", type=Path, metavar="FILE", help="the search-space file (YAML)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a setting of the file, the value in YAML: --set search.trials=8 (repeatable)",
+    )
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="take data set NAME from SOURCE, for example cifar100=parquet:/data/cifar100 (repeatable); "
+        "the variable TUNER_DATA names a folder of such copies",
+    )
+    add("--plan", action="store_true", help="print the space, the rungs, the epochs and warnings; train nothing")
+    add("--inline", action="store_true", help="train one trial (the baseline, or a first suggestion) here, without Ray")
+    add(
+        "--resume",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="RUN",
+        help="go on with an unfinished run (without RUN: the latest of this study)",
+    )
+    add("--retrain", nargs=2, metavar=("RUN", "TRIAL"), help="train a trial of a run again here, with its seed")
+    add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
+    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where reports go (default: reports)")
+    add(
+        "--cache",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="where prepared data are kept (default: the user's cache)",
+    )
+    add("--version", action="version", version=f"tuner {__version__}")
+    return parser
+
+
+def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
+    """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
+    parser = build_search_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.file is None and parsed.resume in (None, Path()) and parsed.retrain is None:
+        parser.error("FILE must be given, for example search_spaces/digits.yaml")
+    modes = [
+        name for name in ("plan", "inline", "resume", "retrain", "fresh") if getattr(parsed, name) not in (None, False)
+    ]
+    if len(modes) > 1:
+        parser.error(f"--{modes[0]} and --{modes[1]} cannot be used together")
+    retrain = None
+    if parsed.retrain is not None:
+        if not parsed.retrain[1].isdecimal():
+            parser.error(f"--retrain RUN TRIAL: TRIAL must be a number; got {parsed.retrain[1]!r}")
+        retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
+    return SearchOptions(
+        file=parsed.file,
+        overrides=tuple(parsed.overrides),
+        data=tuple(parsed.data),
+        plan=parsed.plan,
+        inline=parsed.inline,
+        resume=parsed.resume,
+        retrain=retrain,
+        fresh=parsed.fresh,
+        runs_dir=parsed.runs,
+        reports_dir=parsed.reports,
+        cache_dir=parsed.cache,
+    )
+
+
+def run_command(action: Callable[[], int]) -> int:
+    """The exit status of `action`: its own, or that of a deliberate error, whose message goes to standard error."""
+    try:
+        return action()
+    except TunerError as error:
+        print(error, file=sys.stderr)  # noqa: T201  the one place where an error leaves the program
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def split_assignments(texts: Sequence[str], option: str) -> dict[str, str]:
+    """`["a=b"]` as `{"a": "b"}`; raises InputError for one without a name or a value."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise InputError(f"{option} must be NAME=VALUE; got {text!r}")
+        pairs[name] = value
+    return pairs

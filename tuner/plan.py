@@ -1,0 +1,175 @@
+"""What a search would do, without training: the space, the rungs, the epochs, warnings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from tuner.architectures import ARCHITECTURES
+from tuner.progress import format_seconds
+from tuner.rungs import Rung, default_grace_epochs, expected_rungs, rung_epochs
+from tuner.samplers import SAMPLERS, sampler_name
+from tuner.schedulers import SCHEDULERS, scheduler_name
+from tuner.space import Choose, Configuration, Dimension, Space, count, flatten
+from tuner.spec import Spec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The figures of a planned search."""
+
+    sampler: str
+    scheduler: str
+    configurations: float
+    """How many there are in the space; infinite with a float range."""
+    trials: int
+    grace_epochs: int
+    rungs: tuple[Rung, ...]
+    """The last one is the full training; only that one without a scheduler that halves."""
+    epochs_at_most: int
+    """Of all trials, if none were stopped."""
+    warnings: tuple[str, ...]
+
+    @property
+    def epochs_expected(self) -> int:
+        """Of all trials, if halving goes as on paper and nothing ends early."""
+        return self.rungs[-1].epochs_spent
+
+
+def grace_epochs(spec: Spec) -> int:
+    """The first epoch at which trials are compared: as the file says, or by the rule of `rungs`."""
+    if spec.search.grace_epochs != "auto":
+        return int(spec.search.grace_epochs)
+    return default_grace_epochs(spec.training.head_epochs, has_unfreezing(spec.space), spec.training.max_epochs)
+
+
+def has_unfreezing(space: Space) -> bool:
+    """Whether some configuration of the space unfreezes blocks after a head phase."""
+    depths = [parameter.dimension for parameter in flatten(space) if parameter.name == "unfreeze_depth"]
+    return any(_highest(dimension) > 0 for dimension in depths)
+
+
+def _highest(dimension: Dimension) -> float:
+    values = getattr(dimension, "values", None)
+    if values is None:
+        return float(getattr(dimension, "high", 0))
+    return max((float(value) for value in values if isinstance(value, int | float)), default=0.0)
+
+
+def planned_trials(spec: Spec) -> int:
+    """How many trials the search runs: a grid ends when it is used up, whatever `trials` says."""
+    if spec.search.sampler != "grid":
+        return spec.search.trials
+    return int(min(spec.search.trials, count(spec.space)))
+
+
+def build_plan(spec: Spec) -> Plan:
+    """The plan of a checked search-space file."""
+    sampler, scheduler = sampler_name(spec.search.sampler), scheduler_name(spec.search.scheduler)
+    entry = SCHEDULERS[scheduler]
+    max_epochs, factor, trials = spec.training.max_epochs, spec.search.reduction_factor, planned_trials(spec)
+    grace = grace_epochs(spec)
+    compared = rung_epochs(max_epochs, grace, factor) if entry.halves else ()
+    return Plan(
+        sampler="none (a population)" if entry.is_population else sampler,
+        scheduler=scheduler,
+        configurations=count(spec.space),
+        trials=trials,
+        grace_epochs=grace,
+        rungs=expected_rungs(trials, max_epochs, compared, factor),
+        epochs_at_most=trials * max_epochs,
+        warnings=tuple(_warnings(spec, trials, compared, entry.halves)),
+    )
+
+
+def _warnings(spec: Spec, trials: int, compared: tuple[int, ...], halves: bool) -> list[str]:
+    found: list[str] = []
+    if halves and not compared:
+        found.append("no rung lies below max_epochs: every trial will be trained to its own end")
+    if spec.baseline is None:
+        found.append("no baseline is given: the report cannot say what the search gained over a known model")
+    if trials > count(spec.space):
+        found.append(f"more trials ({trials}) than configurations ({count(spec.space):.0f}): some will be repeated")
+    if spec.search.time_budget is None and trials > 100:
+        found.append("no time budget is given, and many trials: consider search.time_budget")
+    if spec.training.early_stopping is None and not halves:
+        found.append("neither early stopping nor a scheduler that halves: every trial costs max_epochs")
+    return found + [f"{name} means nothing to {other} and is ignored there" for name, other in _ignored(spec.space)]
+
+
+def _ignored(space: Space) -> list[tuple[str, str]]:
+    """(parameter, architecture) for shared parameters that one of the architectures does not have."""
+    chosen = space.get("architecture")
+    names = [str(value) for value in getattr(chosen, "values", ())]
+    owned = {name for architecture in names for name in ARCHITECTURES[architecture].parameters}
+    return [
+        (name, architecture)
+        for name in space
+        if name in owned
+        for architecture in names
+        if name not in ARCHITECTURES[architecture].parameters
+    ]
+
+
+def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
+    """Print the plan for people."""
+    size = "infinitely many" if math.isinf(plan.configurations) else f"{plan.configurations:,.0f}"
+    budget = "none" if spec.search.time_budget is None else format_seconds(spec.search.time_budget)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("study", spec.study),
+        ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
+        ("metric", f"{spec.metric} ({spec.mode})"),
+        ("configurations", size),
+        ("sampler", f"{plan.sampler}{_meaning(plan.sampler, spec.search.sampler)}"),
+        ("scheduler", f"{plan.scheduler}: {SCHEDULERS[plan.scheduler].description}"),
+        (
+            "trials",
+            f"{plan.trials}, time budget {budget}, {spec.resources.cpus_per_trial:g} CPUs "
+            f"and {spec.resources.gpus_per_trial:g} GPUs each",
+        ),
+        ("epochs", f"about {plan.epochs_expected:,}, at most {plan.epochs_at_most:,}"),
+    ):
+        facts.add_row(name, Text(value))
+    console.print(Group(facts, "", draw_space(spec.space), "", _rung_table(plan)))
+    if spec.baseline is not None:
+        console.print(Text(f"baseline (trial 0): {_words(spec.baseline)}"))
+    for warning in plan.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _meaning(resolved: str, written: str) -> str:
+    return (
+        f": {SAMPLERS[resolved].description}" + (" (auto)" if written == "auto" else "") if resolved in SAMPLERS else ""
+    )
+
+
+def _words(configuration: Configuration) -> str:
+    return ", ".join(f"{name} {value}" for name, value in configuration.items())
+
+
+def draw_space(space: Space, tree: Tree | None = None) -> Tree:
+    """The space as a tree, each branch with the number of its configurations."""
+    tree = tree or Tree(Text("space", style="bold"))
+    for name, dimension in space.items():
+        node = tree.add(Text.assemble((name, "cyan"), ": ", dimension.describe()))
+        if isinstance(dimension, Choose):
+            for branch, inner in dimension.branches.items():
+                number = count(inner)
+                words = "a continuum" if math.isinf(number) else f"{number:,.0f}"
+                draw_space(inner, node.add(Text.assemble((branch, "bold"), f" ({words} of its own)")))
+    return tree
+
+
+def _rung_table(plan: Plan) -> Table:
+    table = Table(title="rungs (expected)", title_justify="left", box=None, pad_edge=False)
+    for name in ("epoch", "trials that train so far", "epochs spent by then"):
+        table.add_column(name, justify="right")
+    for rung in plan.rungs:
+        table.add_row(str(rung.epoch), str(rung.trials), f"{rung.epochs_spent:,}")
+    return table

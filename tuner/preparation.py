@@ -1,0 +1,115 @@
+"""What must be there before the first trial: the data, and models that can be built on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.architectures import ARCHITECTURES
+from tuner.cli import SearchOptions, split_assignments
+from tuner.datasets import DataRequest, load_dataset, staged_sources
+from tuner.errors import InputError
+from tuner.preprocess import parse_preprocess
+from tuner.progress import SearchConsole
+from tuner.space import Choose, Configuration, Dimension, Space, flatten
+from tuner.spec import Spec
+
+if TYPE_CHECKING:
+    from tuner.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a search, and how a worker on any node finds them."""
+
+    request: DataRequest
+    staged: Mapping[str, str]
+    cache_dir: Path | None
+    dataset: Dataset
+
+
+def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepared:
+    """Load the data and see that every architecture of the space can be built on them.
+
+    Raises:
+        InputError: what cannot be, with the reason; nothing has been trained then.
+    """
+    request = DataRequest(**spec.data.model_dump())
+    staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
+    with console.preparing(f"preparing {request.source}"):
+        dataset = load_dataset(
+            request, staged=staged, seed=spec.search.seed, cache_dir=options.cache_dir, notify=console.say
+        )
+    console.say(
+        f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
+        f"{'x'.join(str(size) for size in dataset.image_shape)}, {len(dataset.class_names)} classes"
+    )
+    check_sizes(spec.space, dataset.image_shape)
+    backbones = list(backbone_configurations(spec.space))
+    if backbones:
+        with console.preparing("checking pretrained backbones"):
+            check_backbones(spec.space, backbones)
+    return Prepared(request, staged, options.cache_dir, dataset)
+
+
+def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a preprocessing variant that makes images too small for an architecture of the space."""
+    texts = [str(text) for text in _values(space.get("preprocess"))] or ["none"]
+    for name in _values(space.get("architecture")):
+        minimum_px = ARCHITECTURES[str(name)].minimum_px
+        for text in texts:
+            height, width, _ = parse_preprocess(text).output_shape(image_shape)
+            if min(height, width) < minimum_px:
+                raise InputError(
+                    f"space.preprocess must give {name} images of at least {minimum_px} px; "
+                    f"{text!r} gives {height}x{width}: add resize({minimum_px}) or larger"
+                )
+
+
+def _values(dimension: Dimension | None) -> tuple[Any, ...]:
+    return tuple(getattr(dimension, "values", ()))
+
+
+def backbone_configurations(space: Space) -> Iterator[Configuration]:
+    """One configuration for each pretrained file that the space may need: architecture, alpha, weights."""
+    chosen = space.get("architecture")
+    for name in _values(chosen):
+        if not ARCHITECTURES[str(name)].is_backbone:
+            continue
+        inner = {**space, **(chosen.branches[str(name)] if isinstance(chosen, Choose) else {})}
+        for alpha in _values(inner.get("alpha")) or (None,):
+            for weights in _values(inner.get("weights")) or (None,):
+                settings = {"alpha": alpha, "weights": weights}
+                yield {"architecture": name, **{key: value for key, value in settings.items() if value is not None}}
+
+
+def check_backbones(space: Space, configurations: list[Configuration]) -> None:
+    """Build each backbone once: its weights must be there, and have as many blocks as the space may unfreeze.
+
+    Raises:
+        WeightsError: pretrained weights cannot be fetched.
+        InputError: the space unfreezes more blocks than a backbone has.
+    """
+    from tuner.model import build_backbone_blocks
+
+    for configuration in configurations:
+        blocks = len(build_backbone_blocks(configuration))
+        deepest = _deepest_unfreezing(space, str(configuration["architecture"]))
+        if deepest > blocks:
+            raise InputError(
+                f"space.unfreeze_depth must be at most {blocks}, the number of blocks of "
+                f"{configuration['architecture']}; got {deepest}"
+            )
+
+
+def _deepest_unfreezing(space: Space, architecture: str) -> int:
+    depths = [
+        parameter.dimension
+        for parameter in flatten(space)
+        if parameter.name == "unfreeze_depth"
+        and all(branch == architecture for where, branch in parameter.conditions if where == "architecture")
+    ]
+    return max((int(max(_values(depth) or (getattr(depth, "high", 0),))) for depth in depths), default=0)

@@ -1,0 +1,211 @@
+"""One session of a search: from an open run to trials that have run, whatever ends it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Literal
+
+from tuner.cluster import concurrent_trials, local_ray
+from tuner.environment import describe_environment
+from tuner.plan import grace_epochs, planned_trials
+from tuner.preparation import Prepared
+from tuner.progress import Limits, SearchConsole
+from tuner.record import Record, RunState, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.runs import RunDirectory
+from tuner.samplers import SAMPLERS, sampler_name
+from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions, scheduler_name
+from tuner.space import enumerate_configurations
+from tuner.spec import Spec, dump_spec
+from tuner.study import Queued, SearchStudy
+from tuner.trial_settings import TrialSettings
+
+Reason = Literal["finished", "time_budget", "interrupted"]
+
+
+def run_session(
+    spec: Spec, prepared: Prepared, run: RunDirectory, console: SearchConsole, *, resumed: bool
+) -> tuple[Reason, RunState]:
+    """Run trials until all are done, the budget is spent or Ctrl-C; why it ended, and all that is known then."""
+    record = Record(run.record)
+    try:
+        if record.state.study is None:
+            run.write_text(run.specification, dump_spec(spec.resolved()))
+            record.append(_created(spec, prepared))
+        with local_ray() as capacity, _interruptible(console) as interrupted:
+            slots = concurrent_trials(
+                spec.search.max_concurrent, capacity, spec.resources.cpus_per_trial, spec.resources.gpus_per_trial
+            )
+            reason = _run_trials(spec, prepared, run, record, console, slots, interrupted, resumed)
+        return reason, record.state
+    except Exception as error:
+        record.append(SessionEnded(reason="error", message=f"{type(error).__name__}: {error}"[:1000]))
+        raise
+    finally:
+        record.close()
+
+
+def _run_trials(
+    spec: Spec,
+    prepared: Prepared,
+    run: RunDirectory,
+    record: Record,
+    console: SearchConsole,
+    slots: int,
+    interrupted: threading.Event,
+    resumed: bool,
+) -> Reason:
+    from tuner.launch import Launch, run_trials
+    from tuner.worker import WorkerContext
+
+    sampler, scheduler = sampler_name(spec.search.sampler), scheduler_name(spec.search.scheduler)
+    budget_s = spec.search.time_budget
+    study = build_study(spec, record.state)
+    record.append(SessionStarted(resumed=resumed, max_concurrent=slots, sampler=sampler, scheduler=scheduler))
+    trials = planned_trials(spec)
+    console.say(
+        f"searching: {trials} trials, {slots} at a time, sampler {sampler}, scheduler {scheduler}; "
+        "Ctrl-C once stops and keeps everything"
+    )
+
+    def out_of_budget() -> bool:
+        return budget_s is not None and record.elapsed_s() >= budget_s
+
+    launch = Launch(
+        run=run,
+        record=record,
+        study=study,
+        scheduler=scheduler,
+        scheduler_context=scheduler_context(spec),
+        worker=WorkerContext(
+            prepared.request, prepared.staged, prepared.cache_dir, trial_settings(spec), spec.resources.cpus_per_trial
+        ),
+        gpus_per_trial=spec.resources.gpus_per_trial,
+        max_new_trials=max(0, trials - len(record.state.trials)),
+        max_concurrent=slots,
+        unfinished=list(_unfinished(record.state, run)),
+        should_stop=lambda: interrupted.is_set() or out_of_budget(),
+    )
+    if launch.max_new_trials or launch.unfinished:
+        with console.watching(record, Limits(trials, budget_s, slots)):
+            run_trials(launch)
+    reason: Reason = "interrupted" if interrupted.is_set() else "time_budget" if out_of_budget() else "finished"
+    _close_trials(record, reason)
+    record.append(SessionEnded(reason=reason))
+    return reason
+
+
+def _created(spec: Spec, prepared: Prepared) -> StudyCreated:
+    dataset = prepared.dataset
+    data: dict[str, Any] = {
+        "name": dataset.name,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "image_shape": list(dataset.image_shape),
+        "train_images": len(dataset.train),
+        "validation_images": len(dataset.validation),
+    }
+    return StudyCreated(
+        study=spec.study,
+        metric=spec.metric,
+        mode=spec.mode,
+        seed=spec.search.seed,
+        max_epochs=spec.training.max_epochs,
+        specification=spec.resolved(),
+        data=data,
+        environment=describe_environment(),
+        command=list(sys.argv),
+    )
+
+
+def trial_settings(spec: Spec) -> TrialSettings:
+    """What every trial of the search shares; the seed is the study's, from which each trial derives its own."""
+    stopping = spec.training.early_stopping
+    return TrialSettings(
+        max_epochs=spec.training.max_epochs,
+        head_epochs=spec.training.head_epochs,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+        metric=spec.metric,
+        mode=spec.mode,
+        seed=spec.search.seed,
+    )
+
+
+def scheduler_context(spec: Spec) -> SchedulerContext:
+    """What the scheduler of a search depends on."""
+    return SchedulerContext(
+        mode=spec.mode,
+        max_epochs=spec.training.max_epochs,
+        grace_epochs=grace_epochs(spec),
+        reduction_factor=spec.search.reduction_factor,
+        mutable=mutable_dimensions(spec.space),
+    )
+
+
+def build_study(spec: Spec, state: RunState) -> SearchStudy:
+    """The study of a search, with the trials that a record already holds."""
+    is_grid = sampler_name(spec.search.sampler) == "grid"
+    population = SCHEDULERS[scheduler_name(spec.search.scheduler)].is_population
+    name = "random" if population else sampler_name(spec.search.sampler)
+    study = SearchStudy(
+        spec.space,
+        SAMPLERS[name].build(spec.search.seed),
+        spec.mode,
+        queue=_queue(spec, state, is_grid),
+        sampler_may_propose=not is_grid,
+    )
+    study.rebuild(state)
+    return study
+
+
+def _queue(spec: Spec, state: RunState, is_grid: bool) -> Iterable[Queued]:
+    """What is tried before the sampler is asked: the baseline first, then a grid; not what has been tried."""
+    tried = [trial.configuration for trial in state.trials.values()]
+    if spec.baseline is not None and spec.baseline not in tried:
+        yield Queued(dict(spec.baseline), "baseline")
+    if is_grid:
+        for configuration in enumerate_configurations(spec.space):
+            if configuration != spec.baseline and configuration not in tried:
+                yield Queued(configuration, "grid")
+
+
+def _unfinished(state: RunState, run: RunDirectory) -> Iterator[Any]:
+    """Trials without an end, each with the newest checkpoint that is still there."""
+    from tuner.checkpoint import FILE_NAME
+    from tuner.searcher import Unfinished
+
+    for trial in state.with_status("running"):
+        path = run.path / trial.checkpoint.path if trial.checkpoint else None
+        usable = path is not None and (path / FILE_NAME).is_file()
+        yield Unfinished(trial.number, trial.configuration, str(path.resolve()) if path and usable else None)
+
+
+def _close_trials(record: Record, reason: Reason) -> None:
+    """A spent budget ends what was running; an interruption leaves it to be resumed."""
+    if reason == "interrupted":
+        return
+    for trial in record.state.with_status("running"):
+        record.append(TrialEnded(trial=trial.number, status="stopped", reason=reason))
+
+
+@contextmanager
+def _interruptible(console: SearchConsole) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts at once."""
+    event = threading.Event()
+
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, previous)
+        console.say("stopping: running epochs are let go, checkpoints are kept; Ctrl-C again quits at once")
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
