@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from tuner.architectures import ARCHITECTURES
 from tuner.cli import SearchOptions, split_assignments
 from tuner.datasets import DataRequest, load_dataset, staged_sources
 from tuner.errors import InputError
+from tuner.hyperparameters import general
 from tuner.preprocess import parse_preprocess
 from tuner.progress import SearchConsole
 from tuner.space import Choose, Configuration, Dimension, Space, flatten
@@ -48,10 +50,10 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
         f"{'x'.join(str(size) for size in dataset.image_shape)}, {len(dataset.class_names)} classes"
     )
     check_sizes(spec.space, dataset.image_shape)
-    backbones = list(backbone_configurations(spec.space))
+    backbones = backbone_configurations(spec.space)
     if backbones:
-        with console.preparing("checking pretrained backbones"):
-            check_backbones(spec.space, backbones)
+        with console.preparing("checking the backbones and their weights"):
+            check_backbones(spec.space, backbones, dataset.image_shape)
     return Prepared(request, staged, options.cache_dir, dataset)
 
 
@@ -73,36 +75,47 @@ def _values(dimension: Dimension | None) -> tuple[Any, ...]:
     return tuple(getattr(dimension, "values", ()))
 
 
-def backbone_configurations(space: Space) -> Iterator[Configuration]:
-    """One configuration for each pretrained file that the space may need: architecture, alpha, weights."""
+def backbone_configurations(space: Space) -> list[Configuration]:
+    """One configuration for each file of weights that the space may need: by architecture, alpha, weights and size."""
     chosen = space.get("architecture")
+    found: list[Configuration] = []
     for name in _values(chosen):
-        if not ARCHITECTURES[str(name)].is_backbone:
+        architecture = ARCHITECTURES[str(name)]
+        if not architecture.is_backbone:
             continue
         inner = {**space, **(chosen.branches[str(name)] if isinstance(chosen, Choose) else {})}
-        for alpha in _values(inner.get("alpha")) or (None,):
-            for weights in _values(inner.get("weights")) or (None,):
-                settings = {"alpha": alpha, "weights": weights}
-                yield {"architecture": name, **{key: value for key, value in settings.items() if value is not None}}
+        keys = [key for key in ("preprocess", "alpha", "weights") if key in inner]
+        for values in itertools.product(*(_values(inner[key]) for key in keys)):
+            found.append({"architecture": str(name), **dict(zip(keys, values, strict=True))})
+    return found
 
 
-def check_backbones(space: Space, configurations: list[Configuration]) -> None:
+def check_backbones(space: Space, configurations: list[Configuration], image_shape: tuple[int, int, int]) -> None:
     """Build each backbone once: its weights must be there, and have as many blocks as the space may unfreeze.
 
     Raises:
         WeightsError: pretrained weights cannot be fetched.
         InputError: the space unfreezes more blocks than a backbone has.
     """
-    from tuner.model import build_backbone_blocks
+    from tuner.backend import release_memory
+    from tuner.blocks import count_blocks
 
+    built: set[tuple[object, ...]] = set()
     for configuration in configurations:
-        blocks = len(build_backbone_blocks(configuration))
-        deepest = _deepest_unfreezing(space, str(configuration["architecture"]))
-        if deepest > blocks:
+        architecture = ARCHITECTURES[str(configuration["architecture"])]
+        height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape(image_shape)
+        values = architecture.values_of(configuration)
+        key = (architecture.name, values.get("alpha"), values["weights"], height, width)
+        if key in built:
+            continue
+        built.add(key)
+        number = count_blocks(architecture.build(values, (height, width, 3), 0))
+        deepest = _deepest_unfreezing(space, architecture.name)
+        if deepest > number:
             raise InputError(
-                f"space.unfreeze_depth must be at most {blocks}, the number of blocks of "
-                f"{configuration['architecture']}; got {deepest}"
+                f"space.unfreeze_depth must be at most {number}, the number of blocks of {architecture.name}; got {deepest}"
             )
+    release_memory()
 
 
 def _deepest_unfreezing(space: Space, architecture: str) -> int:

@@ -6,98 +6,20 @@ Light at import: TensorFlow and Ray are loaded when there is something to train.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from tuner.checks import check_names
-from tuner.cli import SearchOptions, parse_search_options, run_command
-from tuner.errors import RunError
-from tuner.plan import build_plan, print_plan
-from tuner.progress import SearchConsole
-from tuner.runs import RunDirectory, fresh_run, latest_run, new_run, open_run
-from tuner.spec import Spec, load_spec, require
+from tuner.cli import parse_search_options, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = parse_search_options(arguments)
-    return run_command(lambda: _run(options, SearchConsole()))
 
+    def run() -> int:
+        from tuner.commands import run_search  # loaded after --help and usage errors have been answered
 
-def _run(options: SearchOptions, console: SearchConsole) -> int:
-    if options.retrain is not None:
-        from tuner.inline import retrain
+        return run_search(options)
 
-        return retrain(*options.retrain, options, console)
-    if options.file is None:
-        return _resume(None, options, console)
-    spec = _read(options.file, options.overrides)
-    if options.plan:
-        print_plan(spec, build_plan(spec), console.console)
-        return 0
-    if options.inline:
-        from tuner.inline import train_inline
-
-        return train_inline(spec, options, console)
-    if options.resume is not None:
-        return _resume(spec, options, console)
-    choose = fresh_run if options.fresh else new_run
-    return _search(spec, choose(options.runs_dir, spec.study), options, console, resumed=False)
-
-
-def _read(path: Path, overrides: Sequence[str] = ()) -> Spec:
-    """The checked specification of a file; raises SpecError with all its problems."""
-    reading = load_spec(path, overrides)
-    return require(reading, check_names(reading))
-
-
-def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
-    """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
-    named = options.resume if options.resume not in (None, Path()) else None
-    if named is not None:
-        run = open_run(named)
-    elif spec is not None:
-        run = latest_run(options.runs_dir, spec.study)
-    else:
-        raise RunError("--resume must name a run when no search-space file is given")
-    budget = tuple(text for text in options.overrides if text.startswith(_MAY_CHANGE))
-    recorded = _read(run.specification, options.overrides if spec is None else budget)
-    if spec is not None:
-        _refuse_other_search(recorded, spec, run)
-    return _search(spec or recorded, run, options, console, resumed=True)
-
-
-_MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "resources.")
-
-
-def _refuse_other_search(recorded: Spec, wanted: Spec, run: RunDirectory) -> None:
-    """A run goes on as it began: old and new trials would not be comparable otherwise."""
-    before, now = _comparable(recorded), _comparable(wanted)
-    different = [key for key in before if before[key] != now.get(key)]
-    if different:
-        raise RunError(
-            f"{run.path} cannot go on: {', '.join(different)} differ from what it began with ({run.specification}); "
-            "change only the budget, or begin another run with --fresh"
-        )
-
-
-def _comparable(spec: Spec) -> dict[str, object]:
-    resolved = spec.resolved()
-    search = {key: value for key, value in resolved["search"].items() if f"search.{key}" not in _MAY_CHANGE}
-    return {**{key: value for key, value in resolved.items() if key != "resources"}, "search": search}
-
-
-def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: SearchConsole, *, resumed: bool) -> int:
-    """Prepare, search, conclude; 130 when it was interrupted."""
-    from tuner.conclude import conclude
-    from tuner.log import logging_to
-    from tuner.preparation import prepare
-    from tuner.session import run_session
-
-    with run.locked(), logging_to(run.log):
-        prepared = prepare(spec, options, console)
-        reason, state = run_session(spec, prepared, run, console, resumed=resumed)
-        conclude(spec, prepared, run, state, reason, options.reports_dir, console)
-    return 130 if reason == "interrupted" else 0
+    return run_command(run)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""The best trial's model as a file that anyone with Keras can use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from tuner.backend import configure_backend
+from tuner.datasets import Dataset
+from tuner.errors import RunError
+from tuner.record import RunState
+from tuner.runs import RunDirectory
+from tuner.seeds import trial_seed
+from tuner.trial_settings import TrialSettings
+
+
+def export_best(run: RunDirectory, state: RunState, dataset: Dataset, settings: TrialSettings, cpus: float) -> Path:
+    """Write the best trial's model with its best weights, and the class names beside it; returns the model's path.
+
+    The model takes raw images `[N, H, W, C]` of the data set's size, values 0..255, and loads without tuner.
+
+    Raises:
+        RunError: no trial has a checkpoint.
+    """
+    best = state.best_trial()
+    if best is None or best.checkpoint is None:
+        raise RunError(f"{run.path}: no trial has a checkpoint, so there is no model to export")
+    configure_backend(cpus)
+    from tuner.trial import Trial
+
+    trial = Trial(best.configuration, dataset, replace(settings, seed=trial_seed(settings.seed, best.number)))
+    trial.load(run.path / best.checkpoint.path)
+    trial.restore_best()
+    aside = run.best_model.with_name("partial." + run.best_model.name)
+    trial.model.save(aside)
+    aside.replace(run.best_model)
+    run.write_text(run.labels, json.dumps(list(dataset.class_names), ensure_ascii=False, indent=1))
+    return run.best_model
