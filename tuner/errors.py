@@ -1,13 +1,13 @@
 """The error tree. Every deliberate error of tuner is one of these, with a message that a user can act on.
 
-    TunerError                   something tuner itself refuses or cannot do        exit status 1
-    └── InputError               the user's input is wrong: say what and where      exit status 2
-        ├── UnknownNameError     a name that no registry knows, with the nearest one
-        ├── SpecError            a search-space file, all its problems at once
-        ├── DataError            a data set that cannot be found, read or split
-        ├── PipelineError        a preprocessing or augmentation text
-        ├── WeightsError         pretrained weights that cannot be fetched
-        └── RunError             a run directory or its record
+TunerError                   something tuner itself refuses or cannot do        exit status 1
+└── InputError               the user's input is wrong: say what and where      exit status 2
+    ├── UnknownNameError     a name that no registry knows, with the nearest one
+    ├── SpecError            a search-space file, all its problems at once
+    ├── DataError            a data set that cannot be found, read or split
+    ├── PipelineError        a preprocessing or augmentation text
+    ├── WeightsError         pretrained weights that cannot be fetched
+    └── RunError             a run directory or its record
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def check_backbones(space: Space, configurations: list[Configuration], image_sha
         deepest = _deepest_unfreezing(space, architecture.name)
         if deepest > number:
             raise InputError(
-                f"space.unfreeze_depth must be at most {number}, the number of blocks of {architecture.name}; got {deepest}"
+                f"space.unfreeze_depth must be at most {number}, the number of blocks of "
+                f"{architecture.name}; got {deepest}"
             )
     release_memory()
 
