@@ -1,0 +1,242 @@
+"""Where a backbone can be cut, and the blocks it is made of: found from its graph alone, for every architecture alike.
+
+A tensor is a valid cut when every path from the input goes through it. A block ends at a cut that is
+
+1. the output of a merge (an addition or concatenation of at least two tensors of the graph): residual and dense
+   blocks, inception modules; not the multiplication of squeeze-and-excite;
+2. a pooling on a linear chain: stems, VGG's blocks, DenseNet's transitions;
+3. a linear bottleneck: a convolution, with or without its normalisation, that meets the next convolution without a
+   non-linearity between them: MobileNet's projections, ConvNeXt's downsampling.
+
+What follows the last end is a block of its own if it convolves (MobileNetV2's last convolution); normalisation and
+activation alone belong to the block before. The graph is that of `model.operations`: by layers alone, ConvNeXt's
+residual additions, which are operations without a layer, would be missed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any, Literal, NamedTuple
+
+import keras
+
+Role = Literal["convolution", "linear convolution", "normalization", "merge", "pooling", "neutral", "other"]
+
+
+class Step(NamedTuple):
+    """One operation of a graph: where its tensors come from, and what it is to the rules above."""
+
+    inputs: tuple[str, ...]
+    role: Role = "other"
+    has_weights: bool = False
+    is_named: bool = True
+    """Whether its author gave it its name, rather than Keras."""
+
+
+Graph = Mapping[str, Step]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive operations of a backbone that are trained or frozen together."""
+
+    name: str
+    cut_before_operation: str
+    """The operation whose output is the only thing that this block and all above it read."""
+    operations: tuple[str, ...]
+
+
+def _ordered(graph: Graph, output: str) -> list[str]:
+    """The operations on which `output` depends, each after its inputs, in an order that depends on the graph only."""
+    position = {name: index for index, name in enumerate(graph)}
+    needed, waiting = {output}, [output]
+    while waiting:
+        for name in graph[waiting.pop()].inputs:
+            if name not in needed:
+                needed.add(name)
+                waiting.append(name)
+    names = sorted(needed, key=position.__getitem__)
+    return list(TopologicalSorter({name: graph[name].inputs for name in names}).static_order())
+
+
+def cut_points(graph: Graph, output: str) -> tuple[str, ...]:
+    """The operations through which every path to `output` goes, from the input to `output`, both included.
+
+    In an order where each operation comes after its inputs, these are the ones over which no edge jumps.
+
+    >>> cut_points({"x": Step(()), "a": Step(("x",)), "b": Step(("a",)), "c": Step(("a", "b"))}, "c")
+    ('x', 'a', 'c')
+    """
+    order = _ordered(graph, output)
+    position = {name: index for index, name in enumerate(order)}
+    last_use = {name: position[name] for name in order}
+    for name in order:
+        for source in graph[name].inputs:
+            last_use[source] = max(last_use[source], position[name])
+    cuts, reach, sources = [], 0, 0
+    for index, name in enumerate(order):
+        sources += not graph[name].inputs
+        if reach <= index and sources == 1:
+            cuts.append(name)
+        reach = max(reach, last_use[name])
+    return tuple(cuts) if sources == 1 else (output,)
+
+
+def find_blocks(graph: Graph, output: str) -> tuple[Block, ...]:
+    """The blocks of a graph, from the output downwards; together they hold every operation but the input."""
+    cuts = cut_points(graph, output)
+    ends = [name for name in cuts[1:] if _ends_block(graph, name)]
+    order = _ordered(graph, output)
+    segments: list[list[str]] = [[]]
+    for name in order[1:]:
+        segments[-1].append(name)
+        if name in ends:
+            segments.append([])
+    joined = _joined(graph, segments)
+    below = [cuts[0], *(segment[-1] for segment in joined[:-1])]
+    return tuple(
+        Block(_name(graph, segment, ends), cut, tuple(segment))
+        for cut, segment in list(zip(below, joined, strict=True))[::-1]
+    )
+
+
+def _joined(graph: Graph, segments: list[list[str]]) -> list[list[str]]:
+    """Segments with what is no block by itself joined to the one below: no weights, or a tail without a convolution."""
+    joined: list[list[str]] = []
+    for index, segment in enumerate(segments):
+        is_tail = index == len(segments) - 1
+        convolves = any("convolution" in graph[name].role for name in segment)
+        alone = convolves if is_tail else any(graph[name].has_weights for name in segment)
+        if alone or not joined:
+            joined.append(list(segment))
+        else:
+            joined[-1] += segment
+    return joined
+
+
+def _name(graph: Graph, segment: list[str], ends: list[str]) -> str:
+    """The last name that an author gave, up to where the block ends; the operation at the end if there is none."""
+    end = next((index for index in range(len(segment) - 1, -1, -1) if segment[index] in ends), len(segment) - 1)
+    named = [name for name in segment[: end + 1] if graph[name].is_named]
+    return named[-1] if named else segment[end]
+
+
+def _ends_block(graph: Graph, name: str) -> bool:
+    step = graph[name]
+    if step.role == "merge":
+        return len(step.inputs) >= 2
+    return step.role == "pooling" or (_is_linear(graph, name) and _meets_convolution(graph, name))
+
+
+def _is_linear(graph: Graph, name: str) -> bool:
+    """Whether this is a convolution without activation, or the normalisation of one."""
+    step = graph[name]
+    if step.role == "normalization":
+        return len(step.inputs) == 1 and graph[step.inputs[0]].role == "linear convolution"
+    return step.role == "linear convolution"
+
+
+def _meets_convolution(graph: Graph, name: str) -> bool:
+    """Whether a convolution reads this output, directly or through padding."""
+    for reader, step in graph.items():
+        if name in step.inputs:
+            if "convolution" in step.role:
+                return True
+            if step.role == "neutral" and _meets_convolution(graph, reader):
+                return True
+    return False
+
+
+def backbone_graph(backbone: keras.Model) -> dict[str, Step]:
+    """The graph of a functional model over its operations; the names of one model are unique."""
+    return {
+        operation.name: Step(
+            inputs=tuple(tensor._keras_history.operation.name for tensor in _first_call(operation)),
+            role=_role(operation),
+            has_weights=bool(getattr(operation, "weights", ())),
+            is_named=not is_automatic_name(operation),
+        )
+        for operation in backbone.operations
+    }
+
+
+def _first_call(operation: Any) -> list[Any]:
+    """The tensors that went into an operation when its model was built.
+
+    `operation.input` would be the public way, but for a nested model (ConvNeXt's downsampling is a Sequential) that is
+    the input inside it. Models made later from the same operations add nodes behind the first.
+    """
+    return list(operation._inbound_nodes[0].input_tensors)
+
+
+def is_automatic_name(operation: Any) -> bool:
+    """Whether Keras made the name: that of the class, with a number that depends on what was built before."""
+    kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)).lower()
+    return re.fullmatch(rf"{kind}(_\d+)?", operation.name) is not None
+
+
+def _role(operation: Any) -> Role:
+    # Layers and the operations behind `+` are different classes of the same name: `Add` is both.
+    kind = type(operation).__name__
+    if isinstance(operation, keras.Sequential):
+        return _role_of_chain([_role(layer) for layer in operation.layers])
+    if "Conv" in kind:
+        return "linear convolution" if _has_no_activation(operation) else "convolution"
+    if kind.endswith("Normalization"):
+        return "normalization"
+    if kind in {"Add", "Concatenate"}:
+        return "merge"
+    if "Pooling" in kind:
+        return "other" if kind.startswith("Global") else "pooling"
+    is_identity = kind == "Activation" and _has_no_activation(operation)
+    return "neutral" if is_identity or kind.startswith("ZeroPadding") or "Dropout" in kind else "other"
+
+
+def _role_of_chain(roles: list[Role]) -> Role:
+    convolutions: list[Role] = [role for role in roles if "convolution" in role]
+    if len(convolutions) == 1 and all(role in {"normalization", "neutral", "linear convolution"} for role in roles):
+        return "linear convolution"
+    return "convolution" if convolutions else "other"
+
+
+def _has_no_activation(operation: Any) -> bool:
+    return operation.activation is None or operation.activation is keras.activations.linear
+
+
+def blocks(backbone: keras.Model) -> tuple[Block, ...]:
+    """The blocks of a backbone, from the output downwards: the first is what `unfreeze_depth: 1` trains."""
+    return find_blocks(backbone_graph(backbone), _output_name(backbone))
+
+
+def backbone_cuts(backbone: keras.Model) -> tuple[str, ...]:
+    """The operations whose output is a valid cut, from the first after the input to the output."""
+    return cut_points(backbone_graph(backbone), _output_name(backbone))[1:]
+
+
+def _output_name(backbone: keras.Model) -> str:
+    return str(backbone.outputs[0]._keras_history.operation.name)
+
+
+def count_blocks(backbone: keras.Model) -> int:
+    """How many blocks there are: the largest `unfreeze_depth`."""
+    return len(blocks(backbone))
+
+
+def split_at(backbone: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
+    """(prefix, suffix) that share the layers of `backbone`: `suffix(prefix(images))` is `backbone(images)`.
+
+    `cut` is one of `backbone_cuts`, or the name of the input, which leaves nothing to the prefix: what any block has as
+    `cut_before_operation`.
+
+    Raises:
+        ValueError: some path goes around `cut`.
+    """
+    if cut not in cut_points(backbone_graph(backbone), _output_name(backbone)):
+        raise ValueError(f"cut must be an operation through which every path of {backbone.name} goes; got {cut!r}")
+    operation = next(operation for operation in backbone.operations if operation.name == cut)
+    tensor = operation._inbound_nodes[0].output_tensors[0]
+    prefix = keras.Model(backbone.inputs[0], tensor, name=f"{backbone.name}_prefix")
+    return prefix, keras.Model(tensor, backbone.outputs[0], name=f"{backbone.name}_suffix")
