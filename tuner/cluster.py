@@ -38,6 +38,9 @@ def local_ray() -> Iterator[Capacity]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import ray
 
+    if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
+        yield _capacity()
+        return
     ray.init(
         address="local",
         include_dashboard=False,
@@ -46,10 +49,16 @@ def local_ray() -> Iterator[Capacity]:
         configure_logging=False,
     )
     try:
-        resources = ray.cluster_resources()
-        yield Capacity(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+        yield _capacity()
     finally:
         ray.shutdown()
+
+
+def _capacity() -> Capacity:
+    import ray
+
+    resources = ray.cluster_resources()
+    return Capacity(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
 
 
 def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
