@@ -15,10 +15,9 @@ from tuner.preprocess import parse_preprocess
 from tuner.registry import unknown_name
 from tuner.samplers import SAMPLERS, sampler_name
 from tuner.schedulers import SCHEDULERS, mutable_dimensions, numeric, scheduler_name
-from tuner.space import Choice, Choose, Dimension, Integer, Path, Real, Space, count
+from tuner.space import Choice, Choose, Dimension, Integer, Real, Space, count
+from tuner.space_parser import Finding, Path
 from tuner.spec import SpecReading
-
-Finding = tuple[Path, str]
 
 
 def check_names(reading: SpecReading) -> list[Problem]:

@@ -22,8 +22,6 @@ from tuner.worker import TrialActor, WorkerContext
 
 LOST_WORKERS_PER_TRIAL = 2
 """How often a trial whose worker died (not: whose training failed) goes on in another."""
-CHECKPOINTS_KEPT = 2
-"""The newest, and the one before it until the record knows the newest."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,11 @@ def run_trials(launch: Launch) -> None:
         run_config=tune.RunConfig(
             name=f"session-{len(launch.record.state.sessions)}",
             storage_path=str(launch.run.ray.resolve()),
-            callbacks=[Recorder(launch.record, launch.run.path.resolve())],
+            callbacks=[Recorder(launch.record, launch.run.path.resolve(), keep_all_checkpoints=is_population)],
             stop=_StopWhenAsked(launch.should_stop),
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=1, num_to_keep=None if is_population else CHECKPOINTS_KEPT
-            ),
+            # Old ones are removed by the recorder: with `num_to_keep` Ray writes all its state at every other epoch.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
             verbose=0,
         ),
     )

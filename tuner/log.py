@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +15,40 @@ _CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Send what the libraries log, and Python's warnings, to the file at `path` (appended) and not to the console."""
+    """Send what libraries log, warn of and write to standard error to the file at `path` (appended).
+
+    The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
+    so the file descriptor itself is turned to the file.
+    """
+    import ray  # noqa: F401  it sets up its handlers on import, and would undo what follows
+
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in _CHATTY]
-    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False
     logging.captureWarnings(True)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _standard_error_to(path):
             warnings.simplefilter("default")
             yield
     finally:
         logging.captureWarnings(False)
-        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
         handler.close()
+
+
+@contextmanager
+def _standard_error_to(path: Path) -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -20,14 +20,18 @@ from tuner.record import (
 from tuner.schedulers import METRIC, TIME
 from tuner.worker import merged_configuration
 
+CHECKPOINTS_KEPT = 2
+"""Per trial: the newest, and the one before, because a pause or a lost worker may still refer to it."""
 _EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
     """Appends an event for everything that happens to a trial; runs in the driver, before Ray goes on."""
 
-    def __init__(self, record: Record, run_path: Path) -> None:
+    def __init__(self, record: Record, run_path: Path, keep_all_checkpoints: bool) -> None:
         self._record = record
+        self._keep_all_checkpoints = keep_all_checkpoints  # members of a population go on from each other's
+        self._checkpoints: dict[int, list[Any]] = {}
         self._run_path = run_path
         self._numbers: dict[str, int] = {}
 
@@ -67,10 +71,16 @@ class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
         self._record.append(EpochReported(trial=number, epoch=epoch, best_so_far=result[METRIC], **fields))
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
-        """A checkpoint is on disk."""
+        """A checkpoint is on disk: the one before the last is no longer needed."""
         path = os.path.relpath(checkpoint.path, self._run_path)
-        epoch = int(trial.last_result.get(TIME, 0))
-        self._record.append(CheckpointSaved(trial=self._numbers[trial.trial_id], epoch=epoch, path=path))
+        number, epoch = self._numbers[trial.trial_id], int(trial.last_result.get(TIME, 0))
+        self._record.append(CheckpointSaved(trial=number, epoch=epoch, path=path))
+        kept = self._checkpoints.setdefault(number, [])
+        kept.append(checkpoint)
+        if len(kept) > CHECKPOINTS_KEPT and not self._keep_all_checkpoints:
+            old = kept.pop(0)
+            if old.path != checkpoint.path:
+                old.filesystem.delete_dir(old.path)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended by itself, or the scheduler stopped it."""
