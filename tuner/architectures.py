@@ -90,9 +90,9 @@ def _shown(value: Any) -> str:
 class Architecture:
     """How to build one kind of network.
 
-    `build(values, inputs, seed)`, with `values` from `values_of`, returns for a backbone the `keras.Model` for images of
-    the shape `inputs`, `[h, w, 3]`, without its top; for a network from scratch the features of the symbolic images
-    `inputs`, `[N, h, w, c]`, from which the class is told, as a symbolic tensor `[N, F]`.
+    `build(values, inputs, seed)`, with `values` from `values_of`, returns for a backbone the `keras.Model` without its
+    top for images of the shape `inputs`, `(h, w, 3)`; for a network from scratch the features `[N, F]`, from which the
+    class is told, of the symbolic images `inputs`, `[N, h, w, c]`.
     """
 
     name: str

@@ -29,7 +29,7 @@ _MEAN_AND_DEVIATION: dict[PixelScaling, tuple[list[float], list[float]]] = {
 
 
 def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """The network `keras.applications.<application>` without its top, for images `[N, *shape]` scaled by `adapt_pixels`.
+    """The network `keras.applications.<application>` without its top, for images of `shape` from `adapt_pixels`.
 
     Operations that Keras named are renumbered from 0, so that a name means the same in every process. With
     `weights: none` the weights come from `seed`.
@@ -134,3 +134,16 @@ def adapt_pixels(inputs: Any, value_range: tuple[float, float] | None, scaling: 
     if mean == [0.0] * 3 and variance == [1.0] * 3:
         return x
     return layers.Normalization(mean=mean, variance=variance, name="imagenet_scaling")(x)
+
+
+def infer(network: keras.Model, inputs: Any) -> Any:
+    """`network(inputs)` that stays in inference mode while the model around it is trained.
+
+    Statistics that follow small batches would destroy what the weights behind them have learned (keras.io, "Transfer
+    learning and fine-tuning"). `training=False` alone, as told there, does not do it in Keras 3.15: a functional model
+    hands its own `training=True` on to every operation that takes the argument, over the one it was called with
+    (`operation_fn` in keras/src/models/functional.py), and the moving averages of all unfrozen layers move. So the
+    network says that it does not take it. A test of all backbones holds Keras to this.
+    """
+    network._call_context_args = set()
+    return network(inputs, training=False)

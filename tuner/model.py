@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from tuner.architectures import ARCHITECTURES, Architecture
-from tuner.backbones import adapt_pixels, seed_layers
+from tuner.backbones import adapt_pixels, infer, seed_layers
 from tuner.blocks import Block, blocks
 from tuner.errors import InputError
 from tuner.hyperparameters import general
@@ -87,9 +87,7 @@ def _build_on_backbone(
 ) -> tuple[keras.Model, Any]:
     """The backbone, and the features of its head, `[N, F]`."""
     backbone = architecture.build(values, (*inputs.shape[1:3], 3), seed)
-    # training=False: keras.io, "Transfer learning and fine-tuning": statistics that adapt to small batches destroy what
-    # the weights above them have learned.
-    features = backbone(adapt_pixels(inputs, value_range, architecture.pixel_scaling), training=False)
+    features = infer(backbone, adapt_pixels(inputs, value_range, architecture.pixel_scaling))
     return backbone, head_features(features, values, seed)
 
 
@@ -105,7 +103,7 @@ def head_features(features: Any, values: Mapping[str, Any], seed: int) -> Any:
 def freeze(trial_model: TrialModel, unfreeze_depth: int) -> None:
     """Make exactly the top `unfreeze_depth` blocks and the head trainable (0: the head only).
 
-    A model from scratch has no blocks and is always trained whole. Compile after this: Keras decides then what to train.
+    A model from scratch has no blocks and is always trained whole. Compile after this: that is when Keras reads it.
 
     Raises:
         InputError: there are not so many blocks.
