@@ -16,7 +16,14 @@ from tuner.trial_settings import TrialSettings
 SETTINGS = TrialSettings(
     max_epochs=4, head_epochs=2, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7
 )
-DENSE = {"architecture": "dense", "hidden_layers": 1, "dense_units": 32, "dropout": 0.3, "batch_size": 48, "learning_rate": 0.003}
+DENSE = {
+    "architecture": "dense",
+    "hidden_layers": 1,
+    "dense_units": 32,
+    "dropout": 0.3,
+    "batch_size": 48,
+    "learning_rate": 0.003,
+}
 BACKBONE = {
     "architecture": "mobilenet_v2", "alpha": 0.35, "weights": "none", "preprocess": "resize(32)|scale(-1,1)",
     "unfreeze_depth": 2, "dropout": 0.2, "batch_size": 60, "learning_rate": 0.003,
@@ -68,7 +75,9 @@ def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-@pytest.mark.parametrize("configuration", [{**DENSE, "augment": "shift(1)|mixup(0.2)"}, BACKBONE], ids=["dense", "backbone"])
+@pytest.mark.parametrize(
+    "configuration", [{**DENSE, "augment": "shift(1)|mixup(0.2)"}, BACKBONE], ids=["dense", "backbone"]
+)
 def test_a_resumed_trial_gives_the_same_numbers_as_one_that_never_stopped(
     configuration, stop_after, small_digits, tmp_path
 ):

@@ -16,7 +16,7 @@ from tuner.record import Record
 from tuner.recorder import Recorder
 from tuner.runs import RunDirectory
 from tuner.schedulers import SCHEDULERS, SchedulerContext
-from tuner.searcher import StudySearcher, Unfinished, trial_config
+from tuner.searcher import WORKER_GROWTH_MB, StudySearcher, Unfinished, trial_config
 from tuner.study import SearchStudy
 from tuner.worker import TrialActor, WorkerContext
 
@@ -99,6 +99,7 @@ def _searcher(launch: Launch) -> StudySearcher:
         launch.max_new_trials,
         launch.max_concurrent,
         list(launch.unfinished),
+        WORKER_GROWTH_MB,
     )
 
 

@@ -70,13 +70,14 @@ def planned_trials(spec: Spec) -> int:
 
 def build_plan(spec: Spec) -> Plan:
     """The plan of a checked search-space file."""
-    sampler, scheduler = sampler_name(spec.search.sampler), scheduler_name(spec.search.scheduler)
+    scheduler = scheduler_name(spec.search.scheduler)
     entry = SCHEDULERS[scheduler]
+    sampler = sampler_name(spec.search.sampler, entry.is_population)
     max_epochs, factor, trials = spec.training.max_epochs, spec.search.reduction_factor, planned_trials(spec)
     grace = grace_epochs(spec)
     compared = rung_epochs(max_epochs, grace, factor) if entry.halves else ()
     return Plan(
-        sampler="none (a population)" if entry.is_population else sampler,
+        sampler=sampler,
         scheduler=scheduler,
         configurations=count(spec.space),
         trials=trials,

@@ -43,6 +43,8 @@ AUTO = "tpe"
 """What `auto` means until the defaults have been measured."""
 
 
-def sampler_name(name: str) -> str:
-    """The sampler that a file's name stands for."""
-    return AUTO if name == "auto" else name
+def sampler_name(name: str, is_population: bool = False) -> str:
+    """The sampler that a file's name stands for; a population has its first members drawn at random."""
+    if name != "auto":
+        return name
+    return "random" if is_population else AUTO

@@ -51,7 +51,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for i
         max_new_trials: int,
         max_concurrent: int,
         unfinished: list[Unfinished],
-        worker_growth_mb: float = WORKER_GROWTH_MB,
+        worker_growth_mb: float,
     ) -> None:
         super().__init__(metric=METRIC, mode=mode)
         self._study = study

@@ -62,7 +62,7 @@ def _run_trials(
     from tuner.launch import Launch, run_trials
     from tuner.worker import WorkerContext
 
-    sampler, scheduler = sampler_name(spec.search.sampler), scheduler_name(spec.search.scheduler)
+    sampler, scheduler = resolved_names(spec)
     budget_s = spec.search.time_budget
     study = build_study(spec, record.state)
     record.append(SessionStarted(resumed=resumed, max_concurrent=slots, sampler=sampler, scheduler=scheduler))
@@ -148,14 +148,19 @@ def scheduler_context(spec: Spec) -> SchedulerContext:
     )
 
 
+def resolved_names(spec: Spec) -> tuple[str, str]:
+    """The sampler and the scheduler that a search uses, `auto` resolved."""
+    scheduler = scheduler_name(spec.search.scheduler)
+    return sampler_name(spec.search.sampler, SCHEDULERS[scheduler].is_population), scheduler
+
+
 def build_study(spec: Spec, state: RunState) -> SearchStudy:
     """The study of a search, with the trials that a record already holds."""
-    is_grid = sampler_name(spec.search.sampler) == "grid"
-    population = SCHEDULERS[scheduler_name(spec.search.scheduler)].is_population
-    name = "random" if population else sampler_name(spec.search.sampler)
+    sampler, _ = resolved_names(spec)
+    is_grid = sampler == "grid"
     study = SearchStudy(
         spec.space,
-        SAMPLERS[name].build(spec.search.seed),
+        SAMPLERS[sampler].build(spec.search.seed),
         spec.mode,
         queue=_queue(spec, state, is_grid),
         sampler_may_propose=not is_grid,

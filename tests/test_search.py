@@ -1,0 +1,193 @@
+"""Searches from a file to their end: real Ray, real Keras, real images (scikit-learn's digits), small."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner.record import EpochReported, RunState, read_events, read_state
+from tuner.search import main
+
+SPACE = """
+study: {study}
+data: {{source: digits, max_train_images: 240, max_validation_images: 80}}
+space:
+  batch_size: {{choice: [32, 64]}}
+  learning_rate: {learning_rate}
+  architecture:
+    choose:
+      dense: {{dense_units: {{choice: [16, 32]}}, hidden_layers: 1}}
+      cnn: {{blocks: 1, convolutions_per_block: 1, filters: {{choice: [4, 8]}}, dense_units: 16}}
+baseline: {{architecture: dense, dense_units: 16, hidden_layers: 1, batch_size: 64, learning_rate: 0.001}}
+training: {{max_epochs: 6, early_stopping: {{patience: 3}}}}
+search: {{trials: {trials}, sampler: {sampler}, scheduler: {scheduler}, reduction_factor: 2, max_concurrent: 2}}
+"""
+
+
+def write_file(folder: Path, study: str = "small", sampler: str = "random", scheduler: str = "none",
+               trials: int = 4, learning_rate: str = "{log_float: [1.0e-3, 1.0e-1]}") -> Path:  # fmt: skip
+    path = folder / f"{study}.yaml"
+    path.write_text(
+        SPACE.format(study=study, sampler=sampler, scheduler=scheduler, trials=trials, learning_rate=learning_rate)
+    )
+    return path
+
+
+def run_search(folder: Path, file: Path, cache_dir: Path, *more: str) -> int:
+    folders = ["--runs", str(folder / "runs"), "--reports", str(folder / "reports"), "--cache", str(cache_dir)]
+    return main([str(file), *folders, *more])
+
+
+def check_record(path: Path, jumps: bool = False) -> RunState:
+    """What holds for every finished search; a member of a population may jump to the epoch of the one it copies."""
+    epochs = Counter((event.trial, event.epoch) for event in read_events(path) if isinstance(event, EpochReported))
+    assert set(epochs.values()) == {1}
+    state = read_state(path)
+    for trial in state.trials.values():
+        assert trial.status in {"completed", "stopped", "failed"}
+        epochs_seen = [epoch.epoch for epoch in trial.epochs]
+        assert epochs_seen == (sorted(epochs_seen) if jumps else list(range(1, len(trial.epochs) + 1)))
+        assert list(np.maximum.accumulate([epoch.val_accuracy for epoch in trial.epochs])) == pytest.approx(
+            [epoch.best_so_far for epoch in trial.epochs]
+        )
+    return state
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "trials", "learning_rate"),
+    [
+        ("random", "none", 4, "{log_float: [1.0e-3, 1.0e-1]}"),
+        ("grid", "none", 20, "{choice: [0.001]}"),
+        ("tpe", "asha_stopping", 8, "{log_float: [1.0e-3, 1.0e-1]}"),
+        ("qmc", "hyperband", 8, "{log_float: [1.0e-3, 1.0e-1]}"),
+        ("auto", "bohb", 8, "{log_float: [1.0e-3, 1.0e-1]}"),
+        ("cmaes", "median", 6, "{log_float: [1.0e-3, 1.0e-1]}"),
+        ("auto", "pbt", 4, "{log_float: [1.0e-3, 1.0e-1]}"),
+        ("auto", "pb2", 4, "{log_float: [1.0e-3, 1.0e-1]}"),
+    ],
+)
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
+    sampler, scheduler, trials, learning_rate, tmp_path, cache_dir
+):
+    file = write_file(tmp_path, sampler=sampler, scheduler=scheduler, trials=trials, learning_rate=learning_rate)
+    assert run_search(tmp_path, file, cache_dir) == 0
+    state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=scheduler in {"pbt", "pb2"})
+    assert len(state.trials) == (8 if sampler == "grid" else trials)  # the grid: 2 batch sizes x (2 + 2) branches
+    assert state.trials[0].origin == "baseline" or scheduler in {"pbt", "pb2"}
+    assert state.session_ended is not None and state.session_ended.reason == "finished"
+    assert not state.with_status("failed")
+    assert (tmp_path / "reports" / "small" / "leaderboard.md").exists()
+    assert (tmp_path / "runs" / "small" / "best.keras").exists()
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_failed_trials_are_results_and_the_search_goes_on(tmp_path, cache_dir):
+    file = write_file(tmp_path, sampler="tpe", trials=5)
+    text = file.read_text().replace(
+        "  batch_size:", '  preprocess: {choice: ["scale(0,1)", "scale(-1e30,1e30)"]}\n  batch_size:'
+    )
+    file.write_text(text.replace("baseline: {", 'baseline: {preprocess: "scale(-1e30,1e30)", '))
+    assert run_search(tmp_path, file, cache_dir) == 0
+    state = check_record(tmp_path / "runs" / "small" / "record.jsonl")
+    failed = state.with_status("failed")
+    assert failed and failed[0].number == 0 and "not a number" in failed[0].reason
+    assert state.with_status("completed")
+    assert "not a number" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_time_budget_ends_a_search_gracefully_and_a_larger_one_goes_on(tmp_path, cache_dir):
+    file = write_file(tmp_path, trials=500)
+    assert run_search(tmp_path, file, cache_dir, "--set", "search.time_budget=15s") == 0
+    record = tmp_path / "runs" / "small" / "record.jsonl"
+    state = check_record(record)
+    assert state.session_ended is not None and state.session_ended.reason == "time_budget"
+    before = len(state.trials)
+    assert 0 < before < 500
+    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.time_budget=none",
+                      "--set", f"search.trials={before + 2}") == 0  # fmt: skip
+    assert len(check_record(record).trials) == before + 2
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_workers_that_have_grown_are_replaced_without_a_hang(tmp_path, cache_dir, monkeypatch):
+    monkeypatch.setattr("tuner.launch.WORKER_GROWTH_MB", 0.5)
+    file = write_file(tmp_path, trials=6)
+    assert run_search(tmp_path, file, cache_dir, "--set", "training.max_epochs=2") == 0
+    assert len(check_record(tmp_path / "runs" / "small" / "record.jsonl").with_status("completed")) == 6
+
+
+def start_search(folder: Path, file: Path, cache_dir: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tuner.search", str(file), "--runs", str(folder / "runs"),
+               "--reports", str(folder / "reports"), "--cache", str(cache_dir), *more]  # fmt: skip
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_epochs(record: Path, number: int, timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if record.exists() and record.read_text().count('"event":"epoch"') >= number:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{record}: not {number} epochs after {timeout_s} s")
+
+
+def test_ctrl_c_stops_a_search_gracefully_and_says_how_to_go_on(tmp_path, cache_dir):
+    file = write_file(tmp_path, trials=30)
+    record = tmp_path / "runs" / "small" / "record.jsonl"
+    process = start_search(tmp_path, file, cache_dir)
+    wait_for_epochs(record, 3)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    assert "--resume" in output and "Traceback" not in output
+    assert read_state(record).session_ended.reason == "interrupted"
+    assert (tmp_path / "reports" / "small" / "leaderboard.md").exists()
+
+
+def test_a_killed_search_goes_on_and_gives_the_numbers_of_an_undisturbed_one(tmp_path, cache_dir):
+    slow = ("--set", "training.early_stopping=null", "--set", "search.max_concurrent=1")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for folder in (killed, whole):
+        folder.mkdir()
+    file = write_file(tmp_path, trials=4)
+    record = killed / "runs" / "small" / "record.jsonl"
+    process = start_search(killed, file, cache_dir, *slow)
+    wait_for_epochs(record, 9)  # in the middle of the second trial
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    with record.open("ab") as lines:
+        lines.write(b'{"event":"epoch","tr')  # as a power cut would leave it
+    output, _ = start_search(killed, file, cache_dir, *slow, "--resume").communicate(timeout=240)
+    assert "finished" in output, output
+    output, _ = start_search(whole, file, cache_dir, *slow).communicate(timeout=240)
+    assert "finished" in output, output
+    assert values(check_record(record)) == values(check_record(whole / "runs" / "small" / "record.jsonl"))
+
+
+def values(state: RunState) -> dict[int, tuple[object, ...]]:
+    return {
+        trial.number: (trial.configuration, [(epoch.loss, epoch.val_accuracy) for epoch in trial.epochs])
+        for trial in state.trials.values()
+    }
+
+
+def test_a_search_that_exists_is_not_overwritten_and_an_edited_one_not_resumed(tmp_path, cache_dir, capsys):
+    file = write_file(tmp_path, trials=1)
+    assert run_search(tmp_path, file, cache_dir, "--inline", "--set", "training.max_epochs=1") == 0
+    assert "epoch 1/1" in capsys.readouterr().out
+    record = tmp_path / "runs" / "small" / "record.jsonl"
+    record.parent.mkdir(parents=True)
+    assert run_search(tmp_path, file, cache_dir, "--resume") == 2
+    assert "there is no search to resume" in capsys.readouterr().err
