@@ -1,0 +1,277 @@
+"""What a run showed: each trial as one result, the ranking, the best so far. Pure: values in, values out."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from tuner.errors import RunError
+from tuner.record import (
+    EpochReported,
+    Phase,
+    RunState,
+    Scalar,
+    SessionEnded,
+    SessionStarted,
+    StudyCreated,
+    TrialEnded,
+    TrialState,
+)
+from tuner.registry import unknown_name
+
+ResultStatus = Literal["completed", "stopped", "failed", "running", "unfinished"]
+STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "unfinished")
+"""`unfinished`: the session has ended and left the trial to be resumed."""
+VALUES = ("loss", "accuracy", "val_loss", "val_accuracy")
+"""What every epoch measures; the study's metric is one of them."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial as far as it is known."""
+
+    number: int
+    origin: str
+    status: ResultStatus
+    reason: str
+    configuration: Mapping[str, Scalar]
+    """The latest one: a population changes the configurations of its members."""
+    epochs: tuple[EpochReported, ...]
+    best: float | None
+    """Best value of the metric; None before the first epoch."""
+    best_epoch: EpochReported | None
+    """The epoch with the best value (the first of equals). A member of a population can have inherited `best`."""
+    started_s: float
+    resumed: int
+    ended: TrialEnded | None
+    rank: int | None = None
+    """Place in the ranking, from 1; None for failed trials and for those without an epoch."""
+
+    @property
+    def architecture(self) -> str:
+        """The architecture's name; empty when the configuration names none."""
+        return str(self.configuration.get("architecture", ""))
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the configuration that the search is measured against."""
+        return self.origin == "baseline"
+
+    @property
+    def last_epoch(self) -> EpochReported | None:
+        """The newest epoch."""
+        return self.epochs[-1] if self.epochs else None
+
+    @property
+    def seconds(self) -> float:
+        """Training and validation of all epochs; without building the model."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def last_s(self) -> float:
+        """Elapsed seconds of the study when this trial was last heard of."""
+        if self.ended is not None:
+            return self.ended.elapsed_s
+        return self.epochs[-1].elapsed_s if self.epochs else self.started_s
+
+    def epochs_in(self, phase: Phase) -> int:
+        """Epochs trained in one phase."""
+        return sum(epoch.phase == phase for epoch in self.epochs)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run at one moment: all trials by number, and the ranking."""
+
+    study: StudyCreated | None
+    """None when the record is empty."""
+    sessions: tuple[SessionStarted, ...]
+    session_ended: SessionEnded | None
+    elapsed_s: float
+    trials: tuple[TrialResult, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study if self.study else ""
+
+    @property
+    def metric(self) -> str:
+        """What is optimised."""
+        return self.study.metric if self.study else "val_accuracy"
+
+    @property
+    def maximise(self) -> bool:
+        """Whether larger values of the metric are better."""
+        return self.study is None or self.study.mode == "max"
+
+    @cached_property
+    def ranked(self) -> tuple[TrialResult, ...]:
+        """Trials with a rank, the best first."""
+        return tuple(sorted((trial for trial in self.trials if trial.rank), key=lambda trial: trial.rank or 0))
+
+    @property
+    def winner(self) -> TrialResult | None:
+        """The best trial; None before the first epoch, and when all have failed."""
+        return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def baseline(self) -> TrialResult | None:
+        """The trial of the baseline's configuration, in whatever state."""
+        return next((trial for trial in self.trials if trial.is_baseline), None)
+
+    @cached_property
+    def failed(self) -> tuple[TrialResult, ...]:
+        """Failed trials, by number."""
+        return tuple(trial for trial in self.trials if trial.status == "failed")
+
+    @cached_property
+    def waiting(self) -> tuple[TrialResult, ...]:
+        """Trials that have not failed and have no value yet, by number."""
+        return tuple(trial for trial in self.trials if trial.rank is None and trial.status != "failed")
+
+    @cached_property
+    def counts(self) -> dict[ResultStatus, int]:
+        """Number of trials of each status that occurs."""
+        found = Counter(trial.status for trial in self.trials)
+        return {status: found[status] for status in STATUSES if found[status]}
+
+    @cached_property
+    def total_epochs(self) -> int:
+        """Epochs trained by all trials together."""
+        return sum(len(trial.epochs) for trial in self.trials)
+
+    def gain(self, trial: TrialResult) -> float | None:
+        """By how much `trial` is better than the baseline, in units of the metric; None when there is no telling."""
+        baseline = self.baseline
+        if baseline is None or baseline.rank is None or trial.rank is None:
+            return None
+        difference = (trial.best or 0.0) - (baseline.best or 0.0)
+        return difference if self.maximise else -difference
+
+
+def build_results(state: RunState) -> Results:
+    """The results of a run as its record tells them now.
+
+    Raises:
+        RunError: the study's metric is none that epochs measure.
+    """
+    if state.study is not None and state.study.metric not in VALUES:
+        raise RunError(unknown_name("metric", state.study.metric, VALUES))
+    metric, maximise = state.study.metric if state.study else "val_accuracy", state.maximise
+    has_ended = state.session_ended is not None
+    trials = [_result(state.trials[number], metric, maximise, has_ended) for number in sorted(state.trials)]
+    return Results(
+        study=state.study,
+        sessions=tuple(state.sessions),
+        session_ended=state.session_ended,
+        elapsed_s=state.elapsed_s,
+        trials=_with_ranks(trials, maximise),
+    )
+
+
+def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> TrialResult:
+    best = trial.best
+    return TrialResult(
+        number=trial.number,
+        origin=trial.origin,
+        status="unfinished" if trial.status == "running" and has_ended else trial.status,
+        reason=trial.reason,
+        configuration=dict(trial.configuration),
+        epochs=tuple(trial.epochs),
+        best=best if best is not None and math.isfinite(best) else None,
+        best_epoch=_best_epoch(trial.epochs, metric, maximise),
+        started_s=trial.started_s,
+        resumed=trial.resumed,
+        ended=trial.ended,
+    )
+
+
+def _best_epoch(epochs: Iterable[EpochReported], metric: str, maximise: bool) -> EpochReported | None:
+    measured = [(getattr(epoch, metric), epoch) for epoch in epochs]
+    finite = [pair for pair in measured if math.isfinite(pair[0])]
+    choose = max if maximise else min  # both take the first of equals
+    return choose(finite, key=lambda pair: pair[0])[1] if finite else None
+
+
+def _with_ranks(trials: list[TrialResult], maximise: bool) -> tuple[TrialResult, ...]:
+    """Best value first, the earlier of equals first; a failed trial has no model, so it has no rank."""
+    sign = -1.0 if maximise else 1.0
+    scored = [trial for trial in trials if trial.best is not None and trial.status != "failed"]
+    order = sorted(scored, key=lambda trial: (sign * (trial.best or 0.0), trial.number))
+    ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
+    return tuple(replace(trial, rank=ranks.get(trial.number)) for trial in trials)
+
+
+class TrajectoryPoint(NamedTuple):
+    """A moment at which the search found something better."""
+
+    elapsed_s: float
+    epochs: int
+    """Epochs trained by all trials until then."""
+    trial: int
+    best: float
+
+
+class Outcome(NamedTuple):
+    """What came of one trial, and when."""
+
+    trial: int
+    status: ResultStatus
+    elapsed_s: float
+    epochs: int
+    """Epochs trained by all trials until then."""
+    value: float | None
+
+
+def trajectory(results: Results) -> tuple[TrajectoryPoint, ...]:
+    """Best so far against elapsed seconds and against epochs trained: one point for each improvement.
+
+    Epochs of failed trials count as trained; their values do not, as they left no model.
+    """
+    reported = sorted(
+        (
+            (epoch.elapsed_s, trial.number, epoch.best_so_far, trial.status == "failed")
+            for trial in results.trials
+            for epoch in trial.epochs
+        ),
+        key=lambda row: row[0],
+    )
+    sign, best = (1.0 if results.maximise else -1.0), -math.inf
+    points = []
+    for count, (elapsed_s, number, value, failed) in enumerate(reported, start=1):
+        if not failed and math.isfinite(value) and sign * value > best:
+            best = sign * value
+            points.append(TrajectoryPoint(elapsed_s, count, number, value))
+    return tuple(points)
+
+
+def outcomes(results: Results) -> tuple[Outcome, ...]:
+    """Each trial at the moment it was last heard of, by number."""
+    times = sorted(epoch.elapsed_s for trial in results.trials for epoch in trial.epochs)
+    return tuple(
+        Outcome(trial.number, trial.status, trial.last_s, bisect_right(times, trial.last_s), trial.best)
+        for trial in results.trials
+    )
+
+
+def differing(results: Results) -> tuple[str, ...]:
+    """Hyperparameters that tell trials apart, in the order in which they appear.
+
+    These are the ones with several values, and those that only some trials of one architecture have; what one
+    architecture alone has, with one value, says no more than the architecture does.
+    """
+    values: dict[str, set[tuple[type, Scalar]]] = {}
+    holders: Counter[tuple[str, str]] = Counter()
+    sizes = Counter(trial.architecture for trial in results.trials)
+    for trial in results.trials:
+        for name, value in trial.configuration.items():
+            values.setdefault(name, set()).add((type(value), value))  # 1, 1.0 and true are different settings
+            holders[name, trial.architecture] += 1
+    partly = {name for (name, architecture), number in holders.items() if number < sizes[architecture]}
+    return tuple(name for name, found in values.items() if len(found) > 1 or name in partly)
