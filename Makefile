@@ -1,0 +1,34 @@
+# Two commands for a fresh machine (Python 3.11 and make): `make search` and `make check`. The rest is for development.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help search check lint format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/tuner.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+search: $(BIN)/tuner.installed  ## make the environment and search the embedded data set
+	$(BIN)/python -m tuner.search search_spaces/digits.yaml
+
+check: $(BIN)/tuner.installed  ## make the environment and pass all tests, lint, types and import contracts
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/tuner.installed  ## lint, types, import contracts only
+	$(BIN)/python -m pytest tests/test_house.py
+
+format: $(BIN)/tuner.installed  ## format the code
+	$(BIN)/ruff format tuner tests benchmarks && $(BIN)/ruff check --fix tuner tests benchmarks
+
+lock:  ## compile requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade --output-file requirements.lock
+
+clean:  ## remove the environment and caches, not runs or reports
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
