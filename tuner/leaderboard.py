@@ -1,0 +1,231 @@
+"""The leaderboard as Markdown: what won and by how much, how it was found, every trial, and how far to trust it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from tuner.leaderboard_trials import reason_words, status_words, trial_sections
+from tuner.markdown import escaped, fenced
+from tuner.results import Results, TrialResult
+from tuner.wording import format_duration, format_value, is_share
+
+_POPULATIONS = {"pbt", "pb2"}
+
+
+class FigureLink(NamedTuple):
+    """A picture of the report: its path relative to the page, and what it shows in words."""
+
+    path: str
+    alt: str
+
+
+def leaderboard_markdown(
+    results: Results, *, retrain_command: str | None = None, figures: Sequence[FigureLink] = ()
+) -> str:
+    """The page. `retrain_command` trains the winner again; `figures` are shown with their descriptions."""
+    sections = [
+        [f"# Leaderboard: {escaped(results.name)}" if results.name else "# Leaderboard"],
+        [_verdict(results)],
+        _facts(results),
+        _winner(results, retrain_command),
+        _trust(results),
+        *trial_sections(results),
+        _figures(figures),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _verdict(results: Results) -> str:
+    """The answer, in one paragraph."""
+    winner = results.winner
+    if results.study is None:
+        return "The record is empty: no search has begun."
+    if winner is None:
+        return f"**No trial has a result{': all have failed' if results.failed and not results.waiting else ' yet'}.**"
+    value = format_value(results.metric, winner.best)
+    name = f" ({escaped(winner.architecture)})" if winner.architecture else ""
+    verb = "is ahead" if _is_open(results) else "won"
+    words = f"**Trial {winner.number}{name} {verb} with {escaped(results.metric)} {value}**"
+    return f"{words}, {_comparison(results, winner)}"
+
+
+def _is_open(results: Results) -> bool:
+    """Whether the ranking can still change by going on."""
+    return any(trial.status in ("running", "unfinished") for trial in results.trials) or results.session_ended is None
+
+
+def _comparison(results: Results, winner: TrialResult) -> str:
+    baseline, gain = results.baseline, results.gain(winner)
+    so_far = " so far" if _is_open(results) else ""
+    if baseline is None:
+        return "the best of the search; it had no baseline to compare with."
+    if baseline.status == "failed":
+        return f"but the baseline (trial {baseline.number}) failed, so there is no gain to state: {reason_words(baseline)}."
+    if gain is None:
+        return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
+    if winner.is_baseline:
+        others = len(results.ranked) > 1
+        return f"and it is the baseline{': the search found nothing better' if others else ''}{so_far}."
+    unit = "percentage points" if is_share(results.metric) else f"of {escaped(results.metric)}"
+    by = f"{100 * gain:.2f}" if is_share(results.metric) else f"{gain:.4f}"
+    value = format_value(results.metric, baseline.best)
+    return f"{by} {unit} better than the baseline's {value} (trial {baseline.number}).{_unequal(results, baseline)}"
+
+
+def _unequal(results: Results, baseline: TrialResult) -> str:
+    """A warning when the baseline was not trained to its end: then the gain is not all the search's merit."""
+    if baseline.status == "completed":
+        return ""
+    length = f"{len(baseline.epochs)} of at most {results.study.max_epochs if results.study else 0} epochs"
+    word = "was stopped" if baseline.status == "stopped" else f"is {baseline.status}"
+    return f" The baseline {word} after {length}, so part of the difference may be its shorter training."
+
+
+def _facts(results: Results) -> list[str]:
+    """How many trials, how long, on what, with which seed."""
+    if results.study is None:
+        return []
+    counts = ", ".join(f"{number} {status}" for status, number in results.counts.items())
+    sessions = f" in {len(results.sessions)} sessions" if len(results.sessions) > 1 else ""
+    rows = [
+        ("Trials", f"{len(results.trials):,} ({counts})" if results.trials else "none"),
+        ("Search", f"{_session(results)}; {_end(results)}"),
+        ("Time", f"{format_duration(results.elapsed_s)}{sessions}, {results.total_epochs:,} epochs in total"),
+        ("Data", _data(results.study.data)),
+        ("Seed", str(results.study.seed)),
+        ("Environment", _environment(results.study.environment)),
+    ]
+    return [f"- **{name}**: {text}" for name, text in rows if text]
+
+
+def _session(results: Results) -> str:
+    if not results.sessions:
+        return "not begun"
+    last = results.sessions[-1]
+    slots = f"{last.max_concurrent} trial{'s' if last.max_concurrent > 1 else ''} at a time"
+    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots}"
+
+
+def _end(results: Results) -> str:
+    ended = results.session_ended
+    if ended is None:
+        return "the record does not say that it ended: it is running, or was killed"
+    if ended.reason == "error":
+        return f"it ended with an error: {escaped(ended.message or 'no message')}"
+    return {"finished": "finished", "time_budget": "time budget spent"}.get(ended.reason, ended.reason)
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """The data set in words; what the record does not know is left out."""
+    name, source = str(data.get("name", "")), str(data.get("source", ""))
+    parts = [escaped(name) + (f" from {escaped(source)}" if source and source != name else "")]
+    for key, word in (("train_images", "training images"), ("validation_images", "validation images")):
+        if isinstance(data.get(key), int):
+            parts.append(f"{data[key]:,} {word}")
+    if isinstance(data.get("image_shape"), list | tuple):
+        parts.append("x".join(escaped(size) for size in data["image_shape"]))
+    if isinstance(data.get("class_names"), list | tuple):
+        parts.append(f"{len(data['class_names'])} classes")
+    if data.get("fingerprint"):
+        parts.append(f"fingerprint {escaped(str(data['fingerprint'])[:16])}")
+    return ", ".join(part for part in parts if part)
+
+
+def _environment(environment: Mapping[str, Any]) -> str:
+    packages = environment.get("packages")
+    versions = packages.items() if isinstance(packages, dict) else ()
+    parts = [f"{name} {version}" for name, version in versions if version]
+    if environment.get("cpus"):
+        parts.append(f"{environment['cpus']} CPUs")
+    if environment.get("commit"):
+        parts.append(f"commit {str(environment['commit'])[:12]}")
+    return escaped(", ".join(parts))
+
+
+def _winner(results: Results, retrain_command: str | None) -> list[str]:
+    winner = results.winner
+    if winner is None:
+        return []
+    configuration = yaml.safe_dump(dict(winner.configuration), sort_keys=False, allow_unicode=True, width=120)
+    lines = ["## The best configuration", "", *_reached(winner), "", *fenced(configuration, "yaml")]
+    if results.sessions and results.sessions[-1].scheduler in _POPULATIONS:
+        lines += [
+            "",
+            "The members of a population change their configuration while they train: this is the latest one.",
+        ]
+    if retrain_command is not None:
+        lines += ["", "Train it again, with the same seed:", "", *fenced(retrain_command, "sh")]
+    return lines
+
+
+def _reached(winner: TrialResult) -> list[str]:
+    """When the winner was best, and all four values there."""
+    at, ended = winner.best_epoch, winner.ended
+    if at is None:
+        return [f"Trial {winner.number}:"]
+    size = f"; {ended.parameters:,} parameters" if ended is not None and ended.parameters is not None else ""
+    return [
+        f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
+        f"validation accuracy {at.val_accuracy:.2%}, validation loss {at.val_loss:.4f}; "
+        f"in training {at.accuracy:.2%} and {at.loss:.4f}{size}."
+    ]
+
+
+def _trust(results: Results) -> list[str]:
+    """What these numbers are, and are not."""
+    number = len(results.ranked)
+    if not number:
+        return []
+    sentences = [
+        "These are validation values of one training each, with one seed each; the search reads no test image."
+    ]
+    if number > 1:
+        selected = f"{'highest' if results.maximise else 'lowest'} of {number:,}"
+        sentences.append(
+            f"The winner was picked as the {selected} such values, so its value is optimistic: "
+            "expect somewhat less on new images."
+        )
+    sentences += _resolution(results)
+    if "stopped" in results.counts:
+        sentences.append("Stopped trials were ended early; longer training might have changed their place.")
+    return ["## How far to trust this", "", *sentences]
+
+
+def _resolution(results: Results) -> list[str]:
+    """What the number of validation images can tell apart; for accuracy only."""
+    winner, images = results.winner, results.study.data.get("validation_images") if results.study else None
+    if winner is None or winner.best is None or results.metric != "val_accuracy":
+        return []
+    if not isinstance(images, int) or images < 1 or not 0 <= winner.best <= 1:
+        return []
+    low, high = wilson_interval(winner.best, images)
+    near = [trial for trial in results.ranked[1:] if trial.best is not None and trial.best >= low]
+    lie = {0: "no other trial lies", 1: "1 other trial lies"}.get(len(near), f"{len(near):,} other trials lie")
+    among = ", the baseline among them: its gain may be chance" if any(trial.is_baseline for trial in near) else ""
+    return [
+        f"{images:,} validation images alone leave the winner's value uncertain between {low:.1%} and {high:.1%} "
+        f"(95% interval, Wilson); {lie} in that range{among}."
+    ]
+
+
+def wilson_interval(share: float, number: int) -> tuple[float, float]:
+    """The 95% interval of a share that was observed in `number` draws (Wilson 1927, score interval).
+
+    >>> [round(bound, 4) for bound in wilson_interval(0.5, 100)]
+    [0.4038, 0.5962]
+    """
+    z = 1.959964
+    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
+    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _figures(figures: Sequence[FigureLink]) -> list[str]:
+    if not figures:
+        return []
+    pictures = [line for figure in figures for line in (f"![{escaped(figure.alt)}]({figure.path})", "")]
+    return ["## Figures", "", *pictures[:-1]]

@@ -1,0 +1,120 @@
+"""The trials of a leaderboard as Markdown tables: the ranking, those without a result, the failed ones with reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tuner.markdown import escaped, table
+from tuner.results import Results, TrialResult, differing
+from tuner.wording import describe_configuration, format_duration, format_gain, format_value, is_share
+
+ROWS = 100
+"""Trials shown; more would bury the page, and trials.parquet holds them all."""
+_NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
+
+
+def trial_sections(results: Results) -> list[list[str]]:
+    """The sections, each as its lines; those with nothing to say are left out."""
+    names = [name for name in differing(results) if name != "architecture"]
+    sections = [_ranking(results, names), _waiting(results), _failures(results, names)]
+    return [section for section in sections if section]
+
+
+def reason_words(trial: TrialResult) -> str:
+    """Why a trial ended, as Markdown."""
+    return escaped(trial.reason.replace("_", " ")) or "no reason recorded"
+
+
+def _ranking(results: Results, names: Sequence[str]) -> list[str]:
+    if not results.ranked:
+        return []
+    shown = list(results.ranked[:ROWS])
+    baseline = results.baseline
+    if baseline is not None and baseline.rank is not None and baseline.rank > ROWS:
+        shown.append(baseline)
+    gain_title = "gain" if baseline is not None else None
+    header = ["rank", "trial", escaped(results.metric), gain_title, "architecture", "configuration", "epochs", "time"]
+    header += ["parameters", "status"]
+    rows = [_row(results, trial, names) for trial in shown]
+    lines = table([name for name in header if name], rows, _NUMBERS | {escaped(results.metric)})
+    return ["## Trials", "", *_legend(results, names), "", *lines]
+
+
+def _legend(results: Results, names: Sequence[str]) -> list[str]:
+    unit = "percentage points" if is_share(results.metric) else f"units of {escaped(results.metric)}"
+    sentences = []
+    if results.baseline is not None:
+        sentences.append(f"Gain: over the baseline, in {unit}; positive is better.")
+    sentences.append("Time: training and validation of the trial's epochs.")
+    if len(results.ranked) > ROWS:
+        sentences.append(f"The best {ROWS} of {len(results.ranked):,} trials; all are in trials.parquet.")
+    same = [name for name in _in_all(results) if name not in names and name != "architecture"]
+    if same:
+        common = describe_configuration(results.trials[0].configuration, same)
+        sentences.append(f"The same in all trials: {escaped(common)}.")
+    return [" ".join(sentences)]
+
+
+def _in_all(results: Results) -> list[str]:
+    first = results.trials[0].configuration
+    return [name for name in first if all(name in trial.configuration for trial in results.trials)]
+
+
+def _row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str]:
+    mark = " (baseline)" if trial.is_baseline else ""
+    parameters = trial.ended.parameters if trial.ended is not None else None
+    return [
+        str(trial.rank),
+        f"{trial.number}{mark}",
+        format_value(results.metric, trial.best),
+        *([] if results.baseline is None else [format_gain(results.metric, results.gain(trial))]),
+        escaped(trial.architecture),
+        escaped(describe_configuration(trial.configuration, names)),
+        str(len(trial.epochs)),
+        format_duration(trial.seconds),
+        "-" if parameters is None else f"{parameters:,}",
+        status_words(trial),
+    ]
+
+
+def status_words(trial: TrialResult) -> str:
+    """A trial's status with its reason, as Markdown."""
+    return f"{trial.status} ({reason_words(trial)})" if trial.reason else trial.status
+
+
+def _waiting(results: Results) -> list[str]:
+    if not results.waiting:
+        return []
+    numbers = ", ".join(f"{trial.number} ({trial.status})" for trial in results.waiting[:ROWS])
+    more = f" and {len(results.waiting) - ROWS:,} more" if len(results.waiting) > ROWS else ""
+    return ["## Without a result", "", f"These trials have not reported an epoch: {numbers}{more}."]
+
+
+def _failures(results: Results, names: Sequence[str]) -> list[str]:
+    if not results.failed:
+        return []
+    rows = [
+        [
+            f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
+            reason_words(trial),
+            str(len(trial.epochs)),
+            escaped(trial.architecture),
+            escaped(describe_configuration(trial.configuration, names)),
+        ]
+        for trial in results.failed[:ROWS]
+    ]
+    lines = table(["trial", "reason", "epochs", "architecture", "configuration"], rows, _NUMBERS)
+    more = (
+        f"The first {ROWS} of {len(results.failed):,}; all are in trials.parquet." if len(results.failed) > ROWS else ""
+    )
+    return ["## Failed trials", "", *([more, ""] if more else []), *_failure_kinds(results), *lines]
+
+
+def _failure_kinds(results: Results) -> list[str]:
+    """How often each kind of failure occurred, when there are many."""
+    if len(results.failed) <= ROWS:
+        return []
+    kinds = Counter(trial.reason.partition(":")[0] for trial in results.failed)
+    rows = [[escaped(kind), f"{number:,}"] for kind, number in kinds.most_common(10)]
+    return [*table(["kind", "trials"], rows, _NUMBERS), ""]

@@ -1,0 +1,60 @@
+"""Values, gains, durations and configurations in words, the same in tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tuner.progress import format_seconds
+from tuner.record import Scalar
+
+
+def is_share(metric: str) -> bool:
+    """Whether values of the metric are shares, shown as percentages."""
+    return metric.endswith("accuracy")
+
+
+def format_value(metric: str, value: float | None) -> str:
+    """A value of the metric for people.
+
+    >>> format_value("val_accuracy", 0.62345), format_value("val_loss", 1.23456), format_value("val_loss", None)
+    ('62.35%', '1.2346', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if is_share(metric) else f"{value:.4f}"
+
+
+def format_gain(metric: str, gain: float | None) -> str:
+    """How much better than the baseline: in percentage points, or in units of a loss; positive is better.
+
+    >>> format_gain("val_accuracy", 0.0312), format_gain("val_loss", -0.5), format_gain("val_loss", None)
+    ('+3.12', '-0.5000', '-')
+    """
+    if gain is None:
+        return "-"
+    shown = f"{100 * gain:+.2f}" if is_share(metric) else f"{gain:+.4f}"
+    return shown.replace("-0.00", "+0.00") if float(shown) == 0 else shown
+
+
+def format_duration(seconds: float) -> str:
+    """A duration with tenths of a second where they matter.
+
+    >>> format_duration(1.25), format_duration(75)
+    ('1.2 s', '1 min 15 s')
+    """
+    return f"{seconds:.1f} s" if seconds < 9.95 else format_seconds(seconds)
+
+
+def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[str]) -> str:
+    """The values of some hyperparameters in one line, plain text.
+
+    >>> describe_configuration({"learning_rate": 0.00123456, "units": 64}, ["learning_rate", "units", "alpha"])
+    'learning_rate 0.00123, units 64'
+    """
+    return ", ".join(f"{name} {_short(configuration[name])}" for name in names if name in configuration)
+
+
+def _short(value: Scalar) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
