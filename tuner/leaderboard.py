@@ -64,7 +64,7 @@ def _comparison(results: Results, winner: TrialResult) -> str:
     if baseline is None:
         return "the best of the search; it had no baseline to compare with."
     if baseline.status == "failed":
-        return f"but the baseline (trial {baseline.number}) failed, so there is no gain to state: {reason_words(baseline)}."
+        return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_words(baseline)}."
     if gain is None:
         return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
     if winner.is_baseline:

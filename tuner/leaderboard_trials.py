@@ -23,7 +23,8 @@ def trial_sections(results: Results) -> list[list[str]]:
 
 def reason_words(trial: TrialResult) -> str:
     """Why a trial ended, as Markdown."""
-    return escaped(trial.reason.replace("_", " ")) or "no reason recorded"
+    is_word = trial.reason.isidentifier()  # max_epochs, early_stopping: ours; anything else is an error's message
+    return escaped(trial.reason.replace("_", " ") if is_word else trial.reason) or "no reason recorded"
 
 
 def _ranking(results: Results, names: Sequence[str]) -> list[str]:
@@ -80,7 +81,7 @@ def _row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str
 
 def status_words(trial: TrialResult) -> str:
     """A trial's status with its reason, as Markdown."""
-    return f"{trial.status} ({reason_words(trial)})" if trial.reason else trial.status
+    return f"{trial.status}, {reason_words(trial)}" if trial.reason else trial.status
 
 
 def _waiting(results: Results) -> list[str]:
@@ -105,16 +106,14 @@ def _failures(results: Results, names: Sequence[str]) -> list[str]:
         for trial in results.failed[:ROWS]
     ]
     lines = table(["trial", "reason", "epochs", "architecture", "configuration"], rows, _NUMBERS)
-    more = (
-        f"The first {ROWS} of {len(results.failed):,}; all are in trials.parquet." if len(results.failed) > ROWS else ""
-    )
-    return ["## Failed trials", "", *([more, ""] if more else []), *_failure_kinds(results), *lines]
+    return ["## Failed trials", "", *_failure_kinds(results), *lines]
 
 
 def _failure_kinds(results: Results) -> list[str]:
-    """How often each kind of failure occurred, when there are many."""
+    """How often each kind of failure occurred, when there are more than are shown."""
     if len(results.failed) <= ROWS:
         return []
     kinds = Counter(trial.reason.partition(":")[0] for trial in results.failed)
     rows = [[escaped(kind), f"{number:,}"] for kind, number in kinds.most_common(10)]
-    return [*table(["kind", "trials"], rows, _NUMBERS), ""]
+    more = f"The first {ROWS} of {len(results.failed):,}, after the most frequent kinds; all are in trials.parquet."
+    return [more, "", *table(["kind", "trials"], rows, _NUMBERS), ""]
