@@ -13,6 +13,20 @@ def is_share(metric: str) -> bool:
     return metric.endswith("accuracy")
 
 
+def metric_words(metric: str) -> str:
+    """A metric's name for people.
+
+    >>> metric_words("val_accuracy")
+    'validation accuracy'
+    """
+    return metric.replace("val_", "validation ").replace("_", " ")
+
+
+def capital(text: str) -> str:
+    """`text` at the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def format_value(metric: str, value: float | None) -> str:
     """A value of the metric for people.
 
