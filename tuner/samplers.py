@@ -4,11 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from tuner.equal_epochs import EqualEpochTPESampler
 from tuner.registry import Registry
+from tuner.seeds import derive_seed
+
+
+class IndependentRandomSampler(BaseSampler):
+    """Uniform draws, each seeded from the trial's number and the parameter's name.
+
+    Optuna's RandomSampler goes through one random sequence: after a resume it would begin anew, and propose again what
+    has been tried. Here a trial's draw is the same whatever came before it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing is sampled together."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing is sampled together."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The value of one parameter; see optuna.samplers.BaseSampler."""
+        seed = derive_seed(self._seed, "suggestion", trial.number, param_name)
+        return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
 
 @dataclass(frozen=True)
@@ -17,27 +50,38 @@ class SamplerEntry:
 
     build: Callable[[int], BaseSampler]
     description: str
+    replays: bool = False
+    """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
+
+
+def _cmaes(seed: int) -> BaseSampler:
+    return CmaEsSampler(
+        seed=seed,
+        independent_sampler=IndependentRandomSampler(seed),
+        warn_independent_sampling=False,
+        consider_pruned_trials=True,
+    )
+
+
+def _qmc(seed: int) -> BaseSampler:
+    return QMCSampler(
+        seed=seed, scramble=True, independent_sampler=IndependentRandomSampler(seed), warn_independent_sampling=False
+    )
 
 
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
-SAMPLERS.add("random", SamplerEntry(lambda seed: RandomSampler(seed=seed), "independent uniform draws"))
-SAMPLERS.add(
-    "grid", SamplerEntry(lambda seed: RandomSampler(seed=seed), "every configuration of a finite space, in order")
-)
+SAMPLERS.add("random", SamplerEntry(IndependentRandomSampler, "independent uniform draws"))
+SAMPLERS.add("grid", SamplerEntry(IndependentRandomSampler, "every configuration of a finite space, in order"))
 SAMPLERS.add("tpe", SamplerEntry(EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs"))
 SAMPLERS.add(
     "cmaes",
     SamplerEntry(
-        lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False, consider_pruned_trials=True),
-        "covariance matrix adaptation; choices and conditional parameters are drawn at random",
+        _cmaes, "covariance matrix adaptation; choices and conditional parameters are drawn at random", replays=True
     ),
 )
 SAMPLERS.add(
     "qmc",
-    SamplerEntry(
-        lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-        "scrambled Sobol points; choices and conditional parameters are drawn at random",
-    ),
+    SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
 )
 AUTO = "tpe"
 """What `auto` means until the defaults have been measured."""

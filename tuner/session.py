@@ -164,6 +164,7 @@ def build_study(spec: Spec, state: RunState) -> SearchStudy:
         spec.mode,
         queue=_queue(spec, state, is_grid),
         sampler_may_propose=not is_grid,
+        sampler_replays=SAMPLERS[sampler].replays,
     )
     study.rebuild(state)
     return study

@@ -51,10 +51,12 @@ class SearchStudy:
         mode: Literal["max", "min"],
         queue: Iterable[Queued] = (),
         sampler_may_propose: bool = True,
+        sampler_replays: bool = False,
     ) -> None:
         self._space = space
         self._queue: Iterator[Queued] = iter(queue)
         self._sampler_may_propose = sampler_may_propose
+        self._sampler_replays = sampler_replays
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
         self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
         self._trials: dict[int, Trial] = {}
@@ -100,12 +102,14 @@ class SearchStudy:
             self._next_number = max(self._next_number, number + 1)
             if misfits(self._space, recorded.configuration):
                 continue
-            if recorded.status == "running":
-                self._add(number, recorded.configuration)
-                for epoch in recorded.epochs:
-                    self.observe(number, epoch.epoch, epoch.best_so_far)
-            else:
+            if recorded.status != "running" and not self._sampler_replays:
                 self.optuna_study.add_trial(self._frozen(recorded))
+                continue
+            self._add(number, recorded.configuration)
+            for epoch in recorded.epochs:
+                self.observe(number, epoch.epoch, epoch.best_so_far)
+            if recorded.status != "running":
+                self.finish(number, recorded.status)
 
     def _frozen(self, recorded: TrialState) -> FrozenTrial:
         """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
