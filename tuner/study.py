@@ -105,7 +105,9 @@ class SearchStudy:
             if recorded.status != "running" and not self._sampler_replays:
                 self.optuna_study.add_trial(self._frozen(recorded))
                 continue
-            self._add(number, recorded.configuration)
+            trial = self._add(number, recorded.configuration)
+            if self._sampler_replays and recorded.origin == "sampler":
+                _ = trial.relative_params  # asked for its effect: the sampler's state goes on as it did then
             for epoch in recorded.epochs:
                 self.observe(number, epoch.epoch, epoch.best_so_far)
             if recorded.status != "running":
@@ -138,12 +140,13 @@ class SearchStudy:
         configure(self._space, look_up)
         return parameters, distributions
 
-    def _add(self, number: int, configuration: Configuration) -> None:
+    def _add(self, number: int, configuration: Configuration) -> Trial:
         """Open a trial with a given configuration."""
         self.optuna_study.enqueue_trial(self._place(configuration)[0])
         trial = self.optuna_study.ask()
         configure(self._space, lambda *place: _ask(trial, *place))
         self._trials[number] = trial
+        return trial
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
