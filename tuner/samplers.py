@@ -55,7 +55,7 @@ class SamplerEntry:
 
 
 def _cmaes(seed: int) -> BaseSampler:
-    # Not `consider_pruned_trials`: in a conditional space it transforms trials of another branch, and fails (Optuna 5.0).
+    # Not `consider_pruned_trials`: in a conditional space it then transforms trials of other branches, and fails.
     return CmaEsSampler(seed=seed, independent_sampler=IndependentRandomSampler(seed), warn_independent_sampling=False)
 
 
