@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from tuner.figure_data import BestSoFar, Curve, Dot, Group, Groups, LearningCurves, WinnerCurves
@@ -82,18 +83,32 @@ def _draw_curve(panel: Any, curve: Curve, index: int, number: int) -> Line2D:
 
 
 def _draw_ranks(panel: Any, curves: Sequence[Curve], colors: Sequence[Any]) -> None:
-    """Each curve's rank behind its last epoch, moved up where another one is in the way."""
+    """Each curve's rank behind its last epoch; where several end together, one above the other."""
     panel.autoscale_view()  # the limits must stand before places in them can be told
     to_axes = (panel.transScale + panel.transLimits).transform
-    taken: list[tuple[float, float]] = []
-    ends = [to_axes((curve.epochs[-1], curve.values[-1])) for curve in curves]
-    for index in sorted(range(len(curves)), key=lambda index: float(ends[index][1])):
-        x, y = (float(place) for place in ends[index])
-        below = [height for left, height in taken if abs(left - x) < 0.02]
-        y = max([y, *(height + 0.032 for height in below if height + 0.032 > y)])
-        taken.append((x, y))
-        panel.text(x + 0.008, y, curves[index].rank, transform=panel.transAxes, color=colors[index], fontsize=9,
-                   fontweight="bold", va="center", zorder=50)  # fmt: skip
+    columns: dict[int, list[tuple[float, int]]] = {}
+    for index, curve in enumerate(curves):
+        x, y = to_axes((curve.epochs[-1], curve.values[-1]))
+        columns.setdefault(round(100 * float(x)), []).append((float(y), index))
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    for x, ends in columns.items():  # in hundredths of the width
+        ends.sort()
+        for y, (_, index) in zip(spread_apart([y for y, _ in ends], 0.034), ends, strict=True):
+            panel.text(x / 100 + 0.01, y, curves[index].rank, transform=panel.transAxes, color=colors[index],
+                       fontsize=9, fontweight="bold", va="center", zorder=50, path_effects=halo)  # fmt: skip
+
+
+def spread_apart(places: Sequence[float], distance: float) -> list[float]:
+    """Ascending `places` moved as a whole and from each other until neighbours are at least `distance` apart.
+
+    >>> [round(place, 3) for place in spread_apart([0.5, 0.5, 0.9], 0.1)]
+    [0.467, 0.567, 0.867]
+    """
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + distance) if moved else place)
+    shift = (sum(places) - sum(moved)) / max(1, len(places))
+    return [place + shift for place in moved]
 
 
 def draw_winner(data: WinnerCurves) -> Figure:
@@ -106,7 +121,7 @@ def draw_winner(data: WinnerCurves) -> Figure:
         panel.plot(data.epochs, validation, color=VERMILLION, linewidth=2.2, marker=marker)
         best = validation[data.epochs.index(data.best_epoch)]
         panel.plot([data.best_epoch], [best], "*", color=VERMILLION, mec=BLACK, mew=0.6, ms=14, zorder=5)
-        set_metric_axis(panel, "y", name, [*train, *validation])
+        set_metric_axis(panel, "y", name, [*train, *validation], log_from=50)
         set_epoch_axis(panel)
         if data.unfrozen_at is not None:
             _draw_phases(panel, data.epochs, data.unfrozen_at)
@@ -211,9 +226,8 @@ def draw_groups(data: Groups) -> Figure:
     if data.baseline is not None:
         handles.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=DASHED, label="baseline"))
     set_legend(figure, handles)
-    what = {"preprocess": "preprocessing"}.get(data.hyperparameter, data.hyperparameter)
     more = f" ({data.left_out} more left out)" if data.left_out else ""
-    set_title(figure, f"Best {metric_words(data.metric)} of each trial, by {what}{more}")
+    set_title(figure, f"Best {metric_words(data.metric)} of each trial, by {data.what}{more}")
     return figure
 
 

@@ -47,7 +47,7 @@ def groups_alt(data: Groups) -> str:
     """The figure in words."""
     words = "; ".join(_group_words(group, data.metric) for group in data.groups)
     more = f" {data.left_out} more are not shown." if data.left_out else ""
-    return f"Best {metric_words(data.metric)} of each trial by {data.hyperparameter}. {words}.{more}"
+    return f"Best {metric_words(data.metric)} of each trial by {data.what}. {words}.{more}"
 
 
 def _group_words(group: Group, metric: str) -> str:

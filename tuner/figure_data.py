@@ -102,6 +102,11 @@ class Groups(NamedTuple):
     """Groups for which there was no room."""
     baseline: float | None
 
+    @property
+    def what(self) -> str:
+        """The hyperparameter in words."""
+        return "preprocessing" if self.hyperparameter == "preprocess" else self.hyperparameter
+
 
 def learning_curves(results: Results) -> LearningCurves | None:
     """The best trials' curves, the baseline's among them, and a sample of the rest; None without an epoch."""

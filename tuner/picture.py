@@ -89,16 +89,22 @@ def set_epoch_axis(panel: Any) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
-def set_metric_axis(panel: Any, which: Literal["x", "y"], metric: str, values: Sequence[float]) -> None:
-    """Label and scale of an axis with values of `metric`: shares in percent, losses by factors where they differ."""
+def set_metric_axis(
+    panel: Any, which: Literal["x", "y"], metric: str, values: Sequence[float], *, log_from: float = 4
+) -> None:
+    """Label and scale of an axis with values of `metric`: shares in percent.
+
+    Losses are drawn by factors where the largest is more than `log_from` times the smallest: the early ones, which are
+    of no interest, would press the late ones together.
+    """
     finite = [value for value in values if math.isfinite(value)]
     axis = getattr(panel, f"{which}axis")
     axis.set_label_text(f"{metric_words(metric)} (%)" if is_share(metric) else metric_words(metric))
     if is_share(metric):
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{100 * value:g}"))
-    elif finite and min(finite) > 0 and max(finite) > 10 * min(finite):
+    elif finite and min(finite) > 0 and max(finite) > log_from * min(finite):
         getattr(panel, f"set_{which}scale")("log")
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
 

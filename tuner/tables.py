@@ -52,9 +52,9 @@ def _epochs_in(phase: Any) -> Callable[[TrialResult], int]:
 
 _MEANINGS = {
     "loss": "training loss",
-    "accuracy": "training accuracy, 0 to 1",
+    "accuracy": "training accuracy (0 to 1)",
     "val_loss": "validation loss",
-    "val_accuracy": "validation accuracy, 0 to 1",
+    "val_accuracy": "validation accuracy (0 to 1)",
 }
 
 TRIAL_COLUMNS: tuple[Column, ...] = (
