@@ -35,12 +35,14 @@ def _uniform(raw_images: Any, shape: tuple[int, int, int], constants: np.ndarray
     height, width, channels = shape
     rows = np.arange(height, dtype=np.float64)[None, :, None, None]
     columns = np.arange(width * channels, dtype=np.float64).reshape(1, 1, width, channels)
-    key = _image_key(raw_images, constants[:2])
-    state = key + _mixed(rows, columns, constants[2:4])  # below 3 primes
+    # Subtracted, never added: Keras (3.15) takes the addition of [N, 1, 1, 1] for that of a bias along the rows when a
+    # batch has as many images as an image has rows, and adds the keys of other images.
+    minus_key = -_image_key(raw_images, constants[:2])
+    state = ops.subtract(_mixed(rows, columns, constants[2:4]), minus_key)  # below 3 primes
     for row_constant, offset in ((constants[4], constants[5]), (constants[6], constants[7])):
         state = ops.mod(state, _PRIME)
         position = _mixed(rows, columns, (row_constant, offset))
-        state = ops.mod(ops.square(state), _PRIME) + position + key
+        state = ops.mod(ops.square(state), _PRIME) + position - minus_key
     state = ops.mod(ops.square(ops.mod(state, _PRIME)) + float(constants[0]), _PRIME)
     return (state + 0.5) / _PRIME
 
