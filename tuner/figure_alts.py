@@ -23,11 +23,18 @@ def winner_curves_alt(data: WinnerCurves) -> str:
     """The figure in words."""
     unfrozen = f" Blocks of the backbone are unfrozen from epoch {data.unfrozen_at} on." if data.unfrozen_at else ""
     at = data.epochs.index(data.best_epoch)
+    values = ", ".join(
+        f"{name} {format_value(metric, series[at])}"
+        for name, metric, series in (
+            ("validation accuracy", "val_accuracy", data.val_accuracy),
+            ("training accuracy", "accuracy", data.accuracy),
+            ("validation loss", "val_loss", data.val_loss),
+            ("training loss", "loss", data.loss),
+        )
+    )
     return (
         f"Accuracy and loss of {data.label} in training and validation over {_epochs(len(data.epochs))}. It is best "
-        f"at epoch {data.best_epoch}: validation accuracy {data.val_accuracy[at]:.2%}, training accuracy "
-        f"{data.accuracy[at]:.2%}, validation loss {data.val_loss[at]:.3f}, training loss {data.loss[at]:.3f}."
-        f"{unfrozen}"
+        f"at epoch {data.best_epoch}: {values}.{unfrozen}"
     )
 
 

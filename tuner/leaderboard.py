@@ -170,8 +170,9 @@ def _reached(winner: TrialResult) -> list[str]:
     size = f"; {ended.parameters:,} parameters" if ended is not None and ended.parameters is not None else ""
     return [
         f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
-        f"validation accuracy {at.val_accuracy:.2%}, validation loss {at.val_loss:.4f}; "
-        f"in training {at.accuracy:.2%} and {at.loss:.4f}{size}."
+        f"validation accuracy {format_value('val_accuracy', at.val_accuracy)}, "
+        f"validation loss {format_value('val_loss', at.val_loss)}; in training "
+        f"{format_value('accuracy', at.accuracy)} and {format_value('loss', at.loss)}{size}."
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tuner.progress import format_seconds
@@ -35,6 +36,8 @@ def format_value(metric: str, value: float | None) -> str:
     """
     if value is None:
         return "-"
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
     return f"{value:.2%}" if is_share(metric) else f"{value:.4f}"
 
 
