@@ -31,7 +31,7 @@ def capital(text: str) -> str:
 def format_value(metric: str, value: float | None) -> str:
     """A value of the metric for people.
 
-    >>> format_value("val_accuracy", 0.62345), format_value("val_loss", 1.23456), format_value("val_loss", None)
+    >>> format_value("val_accuracy", 0.62349), format_value("val_loss", 1.23456), format_value("val_loss", None)
     ('62.35%', '1.2346', '-')
     """
     if value is None:
