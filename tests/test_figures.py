@@ -83,7 +83,12 @@ def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(nam
         figure.savefig(io.BytesIO(), format="png", dpi=30)
     words = FIGURES[name].alt(data)
     assert words.endswith(".") and len(words) > 60 and " nan" not in words
-    assert figure.get_suptitle() and all(panel.get_xlabel() for panel in figure.axes)
+    assert figure.get_suptitle() and "\n" not in figure.get_suptitle()
+    for panel in figure.axes:
+        assert panel.get_xlabel()
+        for axis in (panel.xaxis, panel.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            assert any(low <= place <= high for place in axis.get_majorticklocs()), "an axis without a number on it"
 
 
 def test_curves_are_the_best_trials_and_the_baseline_with_their_unfreezing():

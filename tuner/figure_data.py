@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from textwrap import shorten
 from typing import NamedTuple
 
 from tuner.record import EpochReported
@@ -130,7 +131,7 @@ def _finite(trial: TrialResult, metric: str) -> list[EpochReported]:
 def _curve(trial: TrialResult, metric: str) -> Curve:
     epochs = _finite(trial, metric)
     mark = ", baseline" if trial.is_baseline else ""
-    name = f" {trial.architecture}" if trial.architecture else ""
+    name = f" {_architecture(trial)}" if trial.architecture else ""
     return Curve(
         trial=trial.number,
         rank=trial.rank or 0,
@@ -141,6 +142,11 @@ def _curve(trial: TrialResult, metric: str) -> Curve:
         unfrozen_at=_unfrozen_at(epochs),
         is_baseline=trial.is_baseline,
     )
+
+
+def _architecture(trial: TrialResult) -> str:
+    """The architecture's name as a title or a legend can hold it."""
+    return shorten(trial.architecture, 40, placeholder="...")
 
 
 def _unfrozen_at(epochs: Sequence[EpochReported]) -> int | None:
@@ -160,7 +166,7 @@ def winner_curves(results: Results) -> WinnerCurves | None:
     winner = results.winner
     if winner is None or winner.best is None or winner.best_epoch is None:
         return None
-    name = f" ({winner.architecture})" if winner.architecture else ""
+    name = f" ({_architecture(winner)})" if winner.architecture else ""
     values = {
         name: tuple(getattr(epoch, name) for epoch in winner.epochs)
         for name in ("accuracy", "val_accuracy", "loss", "val_loss")

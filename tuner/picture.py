@@ -104,7 +104,8 @@ def set_metric_axis(
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{100 * value:g}"))
     elif finite and min(finite) > 0 and max(finite) > log_from * min(finite):
         getattr(panel, f"set_{which}scale")("log")
-        axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        few_decades = max(finite) < 30 * min(finite)
+        axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if few_decades else (1.0,)))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
 
