@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tuner.architectures import ARCHITECTURES, Parameter
 from tuner.augment import parse_augment
-from tuner.datasets import DataRequest, check_source
+from tuner.datasets import check_source
 from tuner.errors import InputError, Problem
 from tuner.hyperparameters import GENERAL
 from tuner.plan import has_unfreezing
@@ -20,18 +20,20 @@ from tuner.space_parser import Finding, Path
 from tuner.spec import SpecReading
 
 
-def check_names(reading: SpecReading) -> list[Problem]:
-    """Everything in a file that names something unknown, or that does not go together; empty when all is well."""
-    findings = [*_check_data(reading), *_check_architectures(reading.space), *_check_search(reading)]
+def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
+    """Everything in a file that names something unknown, or that does not go together; empty when all is well.
+
+    `staged` are the copies of data sets by name: these names are known too.
+    """
+    findings = [*_check_data(reading, staged), *_check_architectures(reading.space), *_check_search(reading)]
     return [reading.problem(path, message) for path, message in dict.fromkeys(findings)]
 
 
-def _check_data(reading: SpecReading) -> Iterator[Finding]:
+def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Finding]:
     if reading.data is None:
         return
     try:
-        DataRequest(**reading.data.model_dump())
-        check_source(reading.data.source)
+        check_source(reading.data.source, staged)
     except InputError as error:
         yield ("data", "source"), str(error)
 

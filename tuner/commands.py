@@ -9,6 +9,7 @@ from tuner.checks import check_names
 from tuner.cli import SearchOptions
 from tuner.errors import RunError
 from tuner.plan import build_plan, print_plan
+from tuner.preparation import staged_data
 from tuner.progress import SearchConsole
 from tuner.runs import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.spec import Spec, load_spec, require
@@ -23,7 +24,7 @@ def run_search(options: SearchOptions) -> int:
         return retrain(*options.retrain, options, console)
     if options.file is None:
         return _resume(None, options, console)
-    spec = _read(options.file, options.overrides)
+    spec = _read(options.file, options, options.overrides)
     if options.plan:
         print_plan(spec, build_plan(spec), console.console)
         return 0
@@ -37,10 +38,10 @@ def run_search(options: SearchOptions) -> int:
     return _search(spec, choose(options.runs_dir, spec.study), options, console, resumed=False)
 
 
-def _read(path: Path, overrides: Sequence[str] = ()) -> Spec:
+def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     """The checked specification of a file; raises SpecError with all its problems."""
     reading = load_spec(path, overrides)
-    return require(reading, check_names(reading))
+    return require(reading, check_names(reading, staged_data(options)))
 
 
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
@@ -53,7 +54,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     else:
         raise RunError("--resume must name a run when no search-space file is given")
     budget = tuple(text for text in options.overrides if text.startswith(_MAY_CHANGE))
-    recorded = _read(run.specification, options.overrides if spec is None else budget)
+    recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     if spec is not None:
         _refuse_other_search(recorded, spec, run)
     return _search(spec or recorded, run, options, console, resumed=True)

@@ -33,6 +33,11 @@ class Prepared:
     dataset: Dataset
 
 
+def staged_data(options: SearchOptions) -> dict[str, str]:
+    """Staged copies of data sets by name, from TUNER_DATA and --data."""
+    return staged_sources(os.environ, split_assignments(options.data, "--data"))
+
+
 def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepared:
     """Load the data and see that every architecture of the space can be built on them.
 
@@ -40,7 +45,7 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
         InputError: what cannot be, with the reason; nothing has been trained then.
     """
     request = DataRequest(**spec.data.model_dump())
-    staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
+    staged = staged_data(options)
     with console.preparing(f"preparing {request.source}"):
         dataset = load_dataset(
             request, staged=staged, seed=spec.search.seed, cache_dir=options.cache_dir, notify=console.say

@@ -1,127 +1,29 @@
-"""The search-space file: its schema, and loading it with every problem at once, each with its line."""
+"""The search-space file: loading it with every problem at once, each with its line."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from tuner.document import Document, dotted, read_document
+from tuner.document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
 from tuner.errors import InputError, Problem, SpecError
 from tuner.registry import unknown_name
-from tuner.space import Configuration, Dimension, misfits
-from tuner.space_parser import parse_space
-
-METRICS: dict[str, Literal["max", "min"]] = {"val_accuracy": "max", "val_loss": "min"}
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _to_seconds(value: Any) -> Any:
-    """`2h`, `20m`, `90s`, `1h30m` or a number of seconds, as seconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, str) or value == "none":
-        return None if value == "none" else value
-    match = re.fullmatch(
-        r"(?:(\d{1,6}(?:\.\d{1,6})?)h)?(?:(\d{1,9}(?:\.\d{1,6})?)m)?(?:(\d{1,9}(?:\.\d{1,6})?)s)?", value
-    )
-    if not value or match is None:
-        raise ValueError("must be a time such as 90s, 20m, 2h or 1h30m")
-    return sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True) if part)
-
-
-def _to_float(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _to_text(value: Any) -> Any:
-    return "none" if value is None else value
-
-
-Number = Annotated[float, BeforeValidator(_to_float)]
-Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
-Auto = Literal["auto"]
-
-
-def _safe_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
-        raise ValueError("must be at most 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")
-    return value
-
-
-def _metric(value: str) -> str:
-    if value not in METRICS:
-        raise ValueError(unknown_name("metric", value, METRICS))
-    return value
-
-
-class DataSection(_Section):
-    """Where the images come from and how they are split."""
-
-    source: str
-    validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
-    image_px: Annotated[int, Field(ge=4, le=2048)] | None = None
-    colour: Literal["auto", "rgb", "grey"] = "auto"
-    broken_images: Literal["fail", "skip"] = "fail"
-    max_train_images: Annotated[int, Field(ge=2)] | None = None
-    max_validation_images: Annotated[int, Field(ge=2)] | None = None
-
-
-class EarlyStoppingSection(_Section):
-    """As keras.callbacks.EarlyStopping: the metric must improve by more than `min_delta` within `patience` epochs."""
-
-    patience: Annotated[int, Field(ge=1)] = 5
-    min_delta: Annotated[Number, Field(ge=0)] = 1e-4
-
-
-class TrainingSection(_Section):
-    """How a trial trains."""
-
-    max_epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
-    head_epochs: Annotated[int, Field(ge=1)] = 3
-    early_stopping: EarlyStoppingSection | None = EarlyStoppingSection()
-
-
-class SearchSection(_Section):
-    """How configurations are chosen, which trials go on, and when the search ends."""
-
-    sampler: Annotated[str, BeforeValidator(_to_text)] = "auto"
-    scheduler: Annotated[str, BeforeValidator(_to_text)] = "auto"
-    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 64
-    time_budget: Seconds = None
-    max_concurrent: Annotated[int, Field(ge=1)] | Auto = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
-    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 4
-
-
-class ResourcesSection(_Section):
-    """What one trial occupies."""
-
-    cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] = 1.0
-    gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] = 0.0
-
-
-_SECTIONS: dict[str, type[_Section]] = {
-    "data": DataSection,
-    "training": TrainingSection,
-    "search": SearchSection,
-    "resources": ResourcesSection,
-}
-_TOP_LEVEL = ("study", "data", "metric", "space", "baseline", "training", "search", "resources")
-
-
-class _Names(_Section):
-    study: Annotated[str, AfterValidator(_safe_name)]
-    metric: Annotated[str, AfterValidator(_metric)] = "val_accuracy"
+from tuner.schema import (
+    METRICS,
+    SECTIONS,
+    TOP_LEVEL,
+    DataSection,
+    Names,
+    ResourcesSection,
+    SearchSection,
+    TrainingSection,
+    read_section,
+    shown,
+)
+from tuner.space import Configuration, Dimension, flatten, misfits
+from tuner.space_parser import Finding, parse_space
 
 
 @dataclass(frozen=True)
@@ -187,7 +89,8 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
         InputError: the file cannot be opened as text.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)  # what is larger is refused by read_document, and not read
     except FileNotFoundError:
         raise InputError(f"{path}: no such search-space file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -198,12 +101,12 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
 def read_spec(text: str, file: str = "search space", overrides: Sequence[str] = ()) -> SpecReading:
     """The reading of a search-space text; what is wrong is in its `problems`, nothing is raised."""
     document = read_document(text)
-    problems = list(document.problems)
+    problems: list[Problem] = []
     values = document.values
-    if not problems and not isinstance(values, dict):
-        problems.append(Problem("", f"must map {', '.join(_TOP_LEVEL)} to their settings; got {str(values)[:60]!r}", 1))
+    if not document.problems and not isinstance(values, dict):
+        problems.append(Problem("", f"must map {', '.join(TOP_LEVEL)} to their settings; got {shown(values)}", 1))
     if not isinstance(values, dict):
-        return SpecReading(file, document, tuple(problems), None)
+        return SpecReading(file, document, (*document.problems, *problems), None)
     for override in overrides:
         problems += _override(values, document, override)
     return _validate(file, document, values, problems)
@@ -233,16 +136,19 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
 def _validate(file: str, document: Document, values: dict[str, Any], problems: list[Problem]) -> SpecReading:
     reading = SpecReading(file, document, (), None)
     for key in values:
-        if key not in _TOP_LEVEL:
-            problems.append(reading.problem((key,), unknown_name("section", key, _TOP_LEVEL)))
-    names = _section(_Names, {key: values[key] for key in ("study", "metric") if key in values}, (), reading, problems)
-    sections = {
-        key: _section(model, values.get(key, {} if key != "data" else None), (key,), reading, problems)
-        for key, model in _SECTIONS.items()
-    }
-    space, findings = parse_space(values.get("space"))
-    problems += [reading.problem(path, message) for path, message in findings]
-    baseline = _baseline(values, space if not findings else None, reading, problems)
+        if key not in TOP_LEVEL:
+            problems.append(reading.problem((key,), unknown_name("section", key, TOP_LEVEL)))
+    findings: list[Finding] = []
+    names, found = read_section(Names, {key: values[key] for key in ("study", "metric") if key in values}, ())
+    findings += found
+    sections: dict[str, Any] = {}
+    for key, model in SECTIONS.items():
+        sections[key], found = read_section(model, values.get(key, {} if key != "data" else None), (key,))
+        findings += found
+    space, found = parse_space(values.get("space"))
+    baseline, wrong = _baseline(values, space, found)
+    problems += [reading.problem(path, message) for path, message in (*findings, *found, *wrong)]
+    problems = [*document.problems, *(problem for problem in problems if not document.is_echo(problem.field))]
     spec = None
     if not problems and names is not None:
         spec = Spec(study=names.study, metric=names.metric, space=space, baseline=baseline, raw=values, **sections)
@@ -250,94 +156,35 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     return SpecReading(file, document, tuple(problems), spec, space, **parts)
 
 
-def _section(
-    model: type[_Section], values: Any, path: tuple[str, ...], reading: SpecReading, problems: list[Problem]
-) -> Any:
-    """The validated section, or None with its problems added."""
-    if not isinstance(values, dict):
-        got = "nothing" if values is None else repr(values)[:60]
-        problems.append(reading.problem(path, f"must map {', '.join(model.model_fields)} to values; got {got}"))
-        return None
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems += _translate(model, path, error, reading)
-        return None
-
-
-def _translate(
-    model: type[_Section], path: tuple[str, ...], error: ValidationError, reading: SpecReading
-) -> list[Problem]:
-    """Pydantic's errors in our words, the value last; the members of a union are one problem."""
-    rules: dict[tuple[str | int, ...], tuple[list[str], str]] = {}
-    for detail in error.errors():
-        location = tuple(part for part in detail["loc"] if isinstance(part, int) or not _is_union_tag(part))
-        rule, show_value = _rule(model, location, detail)
-        got = (
-            f"; got {str(detail['input'])[:60]!r}"
-            if isinstance(detail["input"], str)
-            else f"; got {str(detail['input'])[:60]}"
-        )
-        rules.setdefault(location, ([], got if show_value else ""))[0].append(rule)
-    return [
-        reading.problem((*path, *location), " or ".join(dict.fromkeys(found)).replace(" or must be ", " or ") + got)
-        for location, (found, got) in rules.items()
-    ]
-
-
-def _rule(model: type[_Section], location: tuple[str | int, ...], detail: Any) -> tuple[str, bool]:
-    """What must hold, and whether the value helps to see it."""
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return unknown_name("setting", str(location[-1]), _fields_at(model, location[:-1])), False
-    if kind == "missing":
-        return "must be given", False
-    if kind == "value_error":
-        rule = str(context["error"])
-        return rule, not rule.startswith("unknown")
-    return _RULES[kind].format(**context) if kind in _RULES else f"must be right: {detail['msg']}", True
-
-
-def _is_union_tag(part: str) -> bool:
-    """Pydantic puts the tried member of a union into the location: `constrained-int`, `literal['auto']`."""
-    return bool(re.search(r"[\[\](-]", part)) or part in {"int", "float", "str", "none"}
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    if location == ("early_stopping",):
-        return list(EarlyStoppingSection.model_fields)
-    return list(model.model_fields)
-
-
-_RULES = {
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "string_type": "must be text",
-    "model_type": "must map names to values",
-    "model_attributes_type": "must map names to values",
-    "greater_than": "must be above {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be below {lt}",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-}
-
-
 def _baseline(
-    values: dict[str, Any], space: Mapping[str, Dimension] | None, reading: SpecReading, problems: list[Problem]
-) -> Configuration | None:
+    values: Mapping[str, Any], space: Mapping[str, Dimension], findings: Sequence[Finding]
+) -> tuple[Configuration | None, list[Finding]]:
+    """The baseline, and in which ways it is not a point of the space; `findings` are those of the space."""
     baseline = values.get("baseline")
     if baseline is None:
-        return None
+        return None, []
     plain = isinstance(baseline, dict) and all(
         value is None or isinstance(value, str | int | float | bool) for value in baseline.values()
     )
     if not plain:
-        problems.append(reading.problem(("baseline",), f"must map names to plain values; got {str(baseline)[:60]!r}"))
-        return None
-    if space is not None:
-        problems += [reading.problem(("baseline", name), message) for name, message in misfits(space, baseline)]
-    return dict(baseline)
+        return None, [(("baseline",), f"must map names to plain values; got {shown(baseline)}")]
+    doubtful = _doubtful_names(values.get("space"), space, findings)
+    wrong = misfits(space, baseline) if space else []
+    return dict(baseline), [(("baseline", name), message) for name, message in wrong if name not in doubtful]
+
+
+def _doubtful_names(raw: Any, space: Mapping[str, Dimension], findings: Sequence[Finding]) -> set[str]:
+    """Names that a space with findings may hold, but not in a form that a baseline could be compared with."""
+    if not findings:
+        return set()
+    named = {str(part) for path, _ in findings for part in path}
+    return named | (_keys(raw) - {parameter.name for parameter in flatten(space)})
+
+
+def _keys(raw: Any) -> set[str]:
+    if not isinstance(raw, dict):
+        return set()
+    return set(raw).union(*(_keys(value) for value in raw.values()))
 
 
 def require(reading: SpecReading, more: Sequence[Problem] = ()) -> Spec:
@@ -350,4 +197,4 @@ def require(reading: SpecReading, more: Sequence[Problem] = ()) -> Spec:
 
 def dump_spec(resolved: Mapping[str, Any]) -> str:
     """A resolved specification as the text of a search-space file."""
-    return yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
+    return dump_document(resolved)
