@@ -59,7 +59,8 @@ class Problem:
     def describe(self, file: str) -> str:
         """`FILE:LINE: FIELD MESSAGE`, as compilers print it."""
         place = f"{file}:{self.line}" if self.line is not None else file
-        return f"{place}: {self.field} {self.message}" if self.field else f"{place}: {self.message}"
+        between = " " if self.message.startswith("must") else ": "
+        return f"{place}: {self.field}{between}{self.message}" if self.field else f"{place}: {self.message}"
 
 
 class SpecError(InputError):
