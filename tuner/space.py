@@ -8,10 +8,12 @@ in trials of that branch. A configuration is flat: only one branch is active, so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from tuner.registry import unknown_name
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -29,7 +31,7 @@ class Choice:
 
     def describe(self) -> str:
         """As in the search-space file."""
-        return f"choice of {', '.join(str(value) for value in self.values)}"
+        return f"choice of {_listed(self.values)}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,18 @@ class Choose:
 
     def describe(self) -> str:
         """As in the search-space file."""
-        return f"choose one of {', '.join(self.branches)}"
+        return f"choose one of {_listed(self.values)}"
+
+
+def _listed(values: Sequence[Scalar], most: int = 12) -> str:
+    """Values as they are written in the file; of many, the first ones and their number."""
+    words = [_written(value) for value in values[:most]]
+    return ", ".join(words) + (f", ... ({len(values)} in all)" if len(values) > most else "")
+
+
+def _written(value: Scalar) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 Dimension = Choice | Integer | Real | Choose
@@ -158,24 +171,32 @@ def _draw(dimension: Dimension, generator: np.random.Generator) -> Scalar:
             return dimension.values[int(generator.integers(len(dimension.values)))]
 
 
-def count(space: Space) -> float:
+def count(space: Space) -> int | float:
     """The number of different configurations; infinite when a float is among them.
 
     >>> count({"a": Choice((1, 2)), "b": Choose({"x": {"c": Integer(0, 4)}, "y": {}})})
     12
     """
-    total: float = 1
+    total = 1  # a product of whole numbers may be too large for a float
     for dimension in space.values():
-        match dimension:
-            case Choice(values):
-                total *= len(values)
-            case Integer(low, high, step, _):
-                total *= (high - low) // step + 1
-            case Real(low, high, _):
-                total *= 1 if low == high else math.inf
-            case Choose(branches):
-                total *= sum(count(inner) for inner in branches.values())
+        size = _size(dimension)
+        if isinstance(size, float):
+            return math.inf
+        total *= size
     return total
+
+
+def _size(dimension: Dimension) -> int | float:
+    match dimension:
+        case Choice(values):
+            return len(values)
+        case Integer(low, high, step, _):
+            return (high - low) // step + 1
+        case Real(low, high, _):
+            return 1 if low == high else math.inf
+        case Choose(branches):
+            sizes = [count(inner) for inner in branches.values()]
+            return math.inf if math.inf in sizes else sum(sizes)
 
 
 def enumerate_configurations(space: Space) -> Iterator[Configuration]:
@@ -225,13 +246,13 @@ def misfits(space: Space, configuration: Mapping[str, Scalar]) -> list[tuple[str
                 check(dimension.branches[str(configuration[name])])
 
     check(space)
-    known = {parameter.name for parameter in flatten(space)}
-    for name in configuration:
-        if name not in active:
-            why = (
-                "belongs to another branch"
-                if name in known
-                else f"is not in the space (known: {', '.join(sorted(known))})"
-            )
-            found.append((name, why))
-    return found
+    return found + [(name, _why_not(space, name)) for name in configuration if name not in active]
+
+
+def _why_not(space: Space, name: str) -> str:
+    """Why a configuration must not have `name`: it belongs to other branches, or to none."""
+    parameters = [parameter for parameter in flatten(space) if parameter.name == name]
+    if not parameters:
+        return unknown_name("hyperparameter", name, {parameter.name for parameter in flatten(space)})
+    owners = ", ".join(f"{where} {branch}" for where, branch in (parameter.conditions[-1] for parameter in parameters))
+    return f"must be left out here: it belongs to {owners}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from tuner.space import Choice, Choose, Dimension, Integer, Real, Scalar, Space, same_value
+from tuner.registry import unknown_name
+from tuner.space import Choice, Choose, Dimension, Integer, Real, Scalar, Space, flatten
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
 """Where in the raw space (path) and what is wrong (message)."""
 
 _KINDS = ("choice", "int", "log_int", "float", "log_float", "choose")
+_LISTED = ", ".join(_KINDS)
 
 
 def parse_space(
@@ -21,6 +25,7 @@ def parse_space(
         return {}, [(path, f"must map names to what may be chosen; got {_shown(raw)}")]
     space: dict[str, Dimension] = {}
     findings: list[Finding] = []
+    names = outer | frozenset(raw)
     for name, value in raw.items():
         here = (*path, name)
         if not name.isidentifier():
@@ -28,24 +33,37 @@ def parse_space(
         elif name in outer:
             findings.append((here, "must not repeat a name that exists outside this branch"))
         else:
-            dimension, found = _parse_dimension(value, here, outer | frozenset(raw))
+            dimension, found = _parse_dimension(value, here, names)
             findings += found
             if dimension is not None:
                 space[name] = dimension
-    return space, findings
+    return space, findings + list(_clashes(space, path))
+
+
+def _clashes(space: Space, path: Path) -> Iterator[Finding]:
+    """Names in branches of two neighbours, which may be active together: in a flat configuration they would be one."""
+    owners: dict[str, str] = {}
+    for name, dimension in space.items():
+        if isinstance(dimension, Choose):
+            inner = {parameter.name for branch in dimension.branches.values() for parameter in flatten(branch)}
+            for repeated in sorted(inner & set(owners)):
+                yield (*path, name), f"must not have {repeated} in a branch: a branch of {owners[repeated]} has it too"
+            owners |= dict.fromkeys(inner, name)
 
 
 def _parse_dimension(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimension | None, list[Finding]]:
     if raw is None or isinstance(raw, str | int | float | bool):
         return Choice((raw,)), []  # a plain value is a constant
     if not isinstance(raw, dict):
-        return None, [(path, f"must be a value or one of {{{', '.join(_KINDS)}}}; got {_shown(raw)}")]
+        return None, [(path, f"must be a value, {{choice: [...]}} or another of {_LISTED}; got {_shown(raw)}")]
     kinds = [kind for kind in _KINDS if kind in raw]
-    extra = [key for key in raw if key not in _KINDS and not (key == "step" and "int" in raw)]
-    if len(kinds) != 1 or extra:
-        keys = ", ".join(str(key) for key in raw)[:80] or "nothing"
-        return None, [(path, f"must have exactly one of {', '.join(_KINDS)}; got {keys}")]
+    if unknown := [key for key in raw if key not in (*_KINDS, "step")]:
+        return None, [((*path, key), unknown_name("kind of dimension", key, _KINDS)) for key in unknown]
+    if len(kinds) != 1:
+        return None, [(path, f"must have exactly one of {_LISTED}; got {', '.join(raw) or 'nothing'}")]
     kind = kinds[0]
+    if "step" in raw and kind != "int":
+        return None, [((*path, "step"), f"must be left out with {kind}: only int has steps")]
     here = (*path, kind)
     if kind == "choose":
         return _parse_choose(raw[kind], here, outer)
@@ -60,6 +78,8 @@ def _parse_choose(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimensio
     branches: dict[str, Space] = {}
     findings: list[Finding] = []
     for branch, inner in raw.items():
+        if not re.fullmatch(r"[\w-]+", branch):  # a dot would make qualified names ambiguous
+            findings.append(((*path, branch), f"must be a name of letters, digits, '_' and '-'; got {branch[:60]!r}"))
         space, found = parse_space({} if inner is None else inner, (*path, branch), outer)
         branches[branch] = space
         findings += found
@@ -69,21 +89,21 @@ def _parse_choose(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimensio
 def _parse_choice(raw: Any, path: Path) -> tuple[Dimension | None, list[Finding]]:
     if not isinstance(raw, list) or not raw:
         return None, [(path, f"must be a list of values; got {_shown(raw)}")]
-    values: list[Scalar] = []
+    values: dict[tuple[str, Scalar], Scalar] = {}
     findings: list[Finding] = []
     for index, value in enumerate(raw):
         if not (value is None or isinstance(value, str | int | float | bool)):
             findings.append(((*path, index), f"must be a plain value; got {_shown(value)}"))
-        elif any(same_value(value, other) for other in values):
-            findings.append(((*path, index), f"must not be listed twice; got {value!r}"))
+        elif (_kind(value), value) in values:
+            findings.append(((*path, index), f"must not be listed twice; got {_shown(value)}"))
         else:
-            values.append(value)
-    kinds = {_kind(value) for value in values}
+            values[_kind(value), value] = value
+    kinds = {kind for kind, _ in values}
     if len(kinds) > 1:
         findings.append(
             (path, f"must be of one type, so that tables have typed columns; got {' and '.join(sorted(kinds))}")
         )
-    return Choice(tuple(values)), findings
+    return Choice(tuple(values.values())), findings
 
 
 def _kind(value: Scalar) -> str:
