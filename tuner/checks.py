@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tuner.architectures import ARCHITECTURES, Parameter
 from tuner.augment import parse_augment
@@ -25,8 +25,20 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
 
     `staged` are the copies of data sets by name: these names are known too.
     """
-    findings = [*_check_data(reading, staged), *_check_architectures(reading.space), *_check_search(reading)]
-    return [reading.problem(path, message) for path, message in dict.fromkeys(findings)]
+    findings = [*_check_data(reading, staged), *_check_architectures(reading), *_check_search(reading)]
+    written = [(_as_written(reading, path), message) for path, message in findings]
+    problems = [reading.problem(path, message) for path, message in dict.fromkeys(written)]
+    return [problem for problem in problems if not reading.document.is_echo(problem.field)]
+
+
+def _as_written(reading: SpecReading, path: Path) -> Path:
+    """The path of a value that is written without `choice`, as a constant."""
+    if path[-2:-1] != ("choice",):
+        return path
+    value = reading.document.values
+    for part in path[:-2]:
+        value = value[part]
+    return path if isinstance(value, dict) else path[:-2]
 
 
 def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Finding]:
@@ -38,40 +50,41 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
         yield ("data", "source"), str(error)
 
 
-def _check_architectures(space: Space) -> Iterator[Finding]:
+def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
     """Names of architectures and of their parameters, and whether their values are ones that they take."""
+    space = reading.space
     chosen = space.get("architecture")
     if chosen is None:
-        if space:
+        if space and "architecture" not in reading.document.values["space"]:  # one that cannot be read is reported
             yield ("space",), f"must have an architecture (known: {', '.join(sorted(ARCHITECTURES))})"
         return
     if isinstance(chosen, Integer | Real):
         yield ("space", "architecture"), f"must be a choice of names; got {chosen.describe()}"
         return
-    known = [str(name) for name in chosen.values if name in ARCHITECTURES]
-    for name in chosen.values:
+    for index, name in enumerate(chosen.values):
         if name not in ARCHITECTURES:
-            yield (*_place(chosen), str(name)), unknown_name("architecture", str(name), ARCHITECTURES)
-    shared = {name: parameter for other in known for name, parameter in ARCHITECTURES[other].parameters.items()}
-    yield from _check_level(space, {**shared, **GENERAL}, ("space",))
+            place = ("choose", str(name)) if isinstance(chosen, Choose) else ("choice", index)
+            yield ("space", "architecture", *place), unknown_name("architecture", str(name), ARCHITECTURES)
+    known = [str(name) for name in chosen.values if name in ARCHITECTURES]
+    # With an unknown name, nobody can say whose parameters are meant: then those of all architectures are taken.
+    yield from _check_level(space, known if len(known) == len(chosen.values) else list(ARCHITECTURES), ("space",))
     if isinstance(chosen, Choose):
         for name in known:
-            allowed = {**GENERAL, **ARCHITECTURES[name].parameters}
-            yield from _check_level(chosen.branches[name], allowed, ("space", "architecture", "choose", name))
+            yield from _check_level(chosen.branches[name], [name], ("space", "architecture", "choose", name))
 
 
-def _place(chosen: Dimension) -> Path:
-    return ("space", "architecture", "choose") if isinstance(chosen, Choose) else ("space", "architecture")
-
-
-def _check_level(space: Space, allowed: Mapping[str, Parameter], path: Path) -> Iterator[Finding]:
+def _check_level(space: Space, architectures: Sequence[str], path: Path) -> Iterator[Finding]:
+    """The parameters of one level: each must be general, or one of the architectures' that may see it."""
     for name, dimension in space.items():
         if name == "architecture" and path == ("space",):
             continue
-        if name not in allowed:
-            yield (*path, name), unknown_name("hyperparameter", name, allowed)
-        else:
-            yield from _check_values(name, dimension, allowed[name], (*path, name))
+        owners = [GENERAL] if name in GENERAL else [ARCHITECTURES[other].parameters for other in architectures]
+        parameters = [owner[name] for owner in owners if name in owner]
+        if not parameters:
+            known = {*GENERAL, *(known for owner in owners for known in owner)}
+            yield (*path, name), unknown_name("hyperparameter", name, known)
+        for parameter in parameters:
+            yield from _check_values(name, dimension, parameter, (*path, name))
 
 
 def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: Path) -> Iterator[Finding]:
@@ -79,6 +92,8 @@ def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: P
         case Integer(low, high, _, _) | Real(low, high, _):
             if misfit := parameter.range_misfit(low, high):
                 yield path, misfit
+            elif isinstance(dimension, Real) and parameter.kind == "int":
+                yield path, f"must be a range of whole numbers; got {dimension.describe()}"
         case Choose():
             yield path, "must not branch: only the architecture has parameters of its own"
         case Choice(values):
