@@ -12,9 +12,15 @@ from dataclasses import dataclass
 def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tuple[int, ...]:
     """The epochs at which trials are compared, below `max_epochs`.
 
+    Raises:
+        ValueError: the epochs would not grow.
+
     >>> rung_epochs(50, 2, 4)
     (2, 8, 32)
     """
+    if grace_epochs < 1 or reduction_factor < 2:
+        got = f"{grace_epochs} and {reduction_factor}"
+        raise ValueError(f"grace_epochs must be at least 1 and reduction_factor at least 2; got {got}")
     rungs: list[int] = []
     epoch = grace_epochs
     while epoch < max_epochs:
