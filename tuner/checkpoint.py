@@ -7,7 +7,9 @@ A checkpoint holds what makes the next epoch the same as if there had been no st
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +55,22 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     try:
         with np.load(path, allow_pickle=False) as stored:
             header = json.loads(stored["header"].tobytes())
-            arrays = {
-                group: [stored[f"{group}.{index}"] for index in range(size)]
-                for group, size in header["groups"].items()
-            }
+            if header["version"] == VERSION:
+                arrays = {
+                    group: [stored[f"{group}.{index}"] for index in range(size)]
+                    for group, size in header["groups"].items()
+                }
+                return Checkpoint(header["counters"], arrays)
     except FileNotFoundError:
         raise RunError(f"{path}: no checkpoint there") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise RunError(f"{path}: the checkpoint cannot be read: {error}") from None
-    if header.get("version") != VERSION:
-        raise RunError(f"{path}: checkpoint version must be {VERSION}; got {header.get('version')}")
-    return Checkpoint(header["counters"], arrays)
+    raise RunError(f"{path}: checkpoint version must be {VERSION}; got {header['version']!r}")
+
+
+_DAMAGED = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),  # of the file and its archive
+    *(ValueError, KeyError, TypeError, AttributeError),  # of what stands in it
+    *(NotImplementedError, RuntimeError, MemoryError, OverflowError),  # of flags and sizes with flipped bits
+)
+"""What a damaged file can raise in json, numpy and zipfile."""
