@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuner.errors import RunError
-from tuner.record import RunState, read_state
+from tuner.record import RunState, StudyCreated, read_events, read_state
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def new_run(runs_dir: Path, study: str) -> RunDirectory:
     """
     for number in itertools.count(1):
         run = RunDirectory(runs_dir / (study if number == 1 else f"{study}-{number}"))
-        if not run.record.exists():
+        state = read_state(run.record) if run.record.exists() else RunState()
+        if state.study is None:  # nothing there, or killed before its first event was written
             return run
-        if not is_finished(read_state(run.record)):
+        if not is_finished(state):
             raise RunError(
                 f"{run.path} holds an unfinished search of this study; add --resume to go on with it, "
                 "--fresh to begin another beside it"
@@ -108,11 +110,17 @@ def fresh_run(runs_dir: Path, study: str) -> RunDirectory:
 
 def latest_run(runs_dir: Path, study: str) -> RunDirectory:
     """The newest run of a study; raises RunError when there is none."""
-    runs = [RunDirectory(path) for path in (runs_dir / study, *runs_dir.glob(f"{study}-[0-9]*"))]
-    runs = [run for run in runs if run.record.exists()]
+    paths = [path for path in runs_dir.glob(f"{study}*") if re.fullmatch(r"(-[0-9]+)?", path.name[len(study) :])]
+    runs = [run for run in map(RunDirectory, paths) if run.record.exists() and _study_of(run) == study]
     if not runs:
         raise RunError(f"{runs_dir / study}: there is no search to resume; leave out --resume to begin one")
     return max(runs, key=lambda run: run.record.stat().st_mtime)
+
+
+def _study_of(run: RunDirectory) -> str | None:
+    """The study that a run searched: `digits-2` may be the second run of `digits`, or the first of `digits-2`."""
+    first = next(read_events(run.record), None)
+    return first.study if isinstance(first, StudyCreated) else None
 
 
 def open_run(path: Path) -> RunDirectory:
