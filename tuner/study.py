@@ -120,7 +120,7 @@ class SearchStudy:
         completed = recorded.status == "completed" and bool(values)
         return create_trial(
             state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
-            value=recorded.best if completed else None,
+            value=recorded.best,  # of a stopped trial too: Optuna takes over its last report
             params=parameters,
             distributions=distributions,
             intermediate_values=values,
