@@ -25,7 +25,7 @@ class Plan:
 
     sampler: str
     scheduler: str
-    configurations: float
+    configurations: int | float
     """How many there are in the space; infinite with a float range."""
     trials: int
     grace_epochs: int
@@ -95,9 +95,11 @@ def _warnings(spec: Spec, trials: int, compared: tuple[int, ...], halves: bool) 
     if spec.baseline is None:
         found.append("no baseline is given: the report cannot say what the search gained over a known model")
     if trials > count(spec.space):
-        found.append(f"more trials ({trials}) than configurations ({count(spec.space):.0f}): some will be repeated")
+        found.append(f"more trials ({trials}) than configurations ({count(spec.space)}): some will be repeated")
     if spec.search.time_budget is None and trials > 100:
         found.append("no time budget is given, and many trials: consider search.time_budget")
+    if has_unfreezing(spec.space) and spec.training.head_epochs >= spec.training.max_epochs:
+        found.append("the head phase lasts to the end: no block will be unfrozen, whatever unfreeze_depth says")
     if spec.training.early_stopping is None and not halves:
         found.append("neither early stopping nor a scheduler that halves: every trial costs max_epochs")
     return found + [f"{name} means nothing to {other} and is ignored there" for name, other in _ignored(spec.space)]
@@ -119,25 +121,26 @@ def _ignored(space: Space) -> list[tuple[str, str]]:
 
 def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
     """Print the plan for people."""
-    size = "infinitely many" if math.isinf(plan.configurations) else f"{plan.configurations:,.0f}"
     budget = "none" if spec.search.time_budget is None else format_seconds(spec.search.time_budget)
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("study", spec.study),
         ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
         ("metric", f"{spec.metric} ({spec.mode})"),
-        ("configurations", size),
+        ("configurations", _number_words(plan.configurations, "infinitely many")),
         ("sampler", f"{plan.sampler}{_meaning(plan.sampler, spec.search.sampler)}"),
         ("scheduler", f"{plan.scheduler}: {SCHEDULERS[plan.scheduler].description}"),
         (
             "trials",
-            f"{plan.trials}, time budget {budget}, {spec.resources.cpus_per_trial:g} CPUs "
-            f"and {spec.resources.gpus_per_trial:g} GPUs each",
+            f"{plan.trials}, time budget {budget}, each with {_plural(spec.resources.cpus_per_trial, 'CPU')} "
+            f"and {_plural(spec.resources.gpus_per_trial, 'GPU')}",
         ),
         ("epochs", f"about {plan.epochs_expected:,}, at most {plan.epochs_at_most:,}"),
     ):
         facts.add_row(name, Text(value))
-    console.print(Group(facts, "", draw_space(spec.space), "", _rung_table(plan)))
+    console.print(
+        Group(facts, "", draw_space(spec.space), "", _rung_table(plan)), soft_wrap=False
+    )  # nothing is cut off
     if spec.baseline is not None:
         console.print(Text(f"baseline (trial 0): {_words(spec.baseline)}"))
     for warning in plan.warnings:
@@ -148,6 +151,10 @@ def _meaning(resolved: str, written: str) -> str:
     return (
         f": {SAMPLERS[resolved].description}" + (" (auto)" if written == "auto" else "") if resolved in SAMPLERS else ""
     )
+
+
+def _plural(number: float, noun: str) -> str:
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
 
 
 def _words(configuration: Configuration) -> str:
@@ -161,10 +168,16 @@ def draw_space(space: Space, tree: Tree | None = None) -> Tree:
         node = tree.add(Text.assemble((name, "cyan"), ": ", dimension.describe()))
         if isinstance(dimension, Choose):
             for branch, inner in dimension.branches.items():
-                number = count(inner)
-                words = "a continuum" if math.isinf(number) else f"{number:,.0f}"
+                words = _number_words(count(inner), "a continuum")
                 draw_space(inner, node.add(Text.assemble((branch, "bold"), f" ({words} of its own)")))
     return tree
+
+
+def _number_words(number: int | float, infinite: str) -> str:
+    """A number of configurations for people; the product of many choices has no end of digits."""
+    if math.isinf(number):
+        return infinite
+    return f"{number:,}" if number < 10**15 else f"about 10^{math.log10(int(number)):.0f}"
 
 
 def _rung_table(plan: Plan) -> Table:
