@@ -92,6 +92,8 @@ def test_a_running_trial_of_an_ended_session_is_unfinished():
     ended = small_state(trial_started(0), epoch(0, 1, 0.5), SessionEnded(reason="interrupted"))
     assert build_results(running).counts == {"running": 1}
     assert build_results(ended).counts == {"unfinished": 1}
+    done = small_state(trial_started(0), trial_ended(0), trial_started(1), SessionEnded(reason="interrupted"))
+    assert [trial.status for trial in build_results(done).trials] == ["completed", "unfinished"]
 
 
 def test_the_gain_is_unknown_without_a_value_of_the_baseline():
