@@ -71,6 +71,18 @@ def test_trials_are_listed_by_rank_with_their_gain():
     ]  # fmt: skip
 
 
+def test_settings_that_trials_share_are_said_once():
+    configurations = [
+        {"batch_size": 64, "rate": 0.1, "architecture": "cnn", "blocks": 2},
+        {"batch_size": 64, "rate": 0.2, "architecture": "dense", "layers": 3},
+        {"batch_size": 64, "rate": 0.3, "architecture": "dense", "layers": 3},
+    ]
+    text = page(finished(*(e for n, c in enumerate(configurations) for e in (trial_started(n, c), epoch(n, 1, 0.1)))))
+    assert "In all trials: batch_size 64.\nIn all trials of cnn: blocks 2.\nIn all trials of dense: layers 3.\n" in text
+    assert [row[5] for row in rows_of(text, "Trials")[1:]] == ["rate 0.1", "rate 0.2", "rate 0.3"]
+    assert "In all trials" not in page(finished(*TWO))
+
+
 def test_a_search_by_loss_states_its_gain_in_units_of_the_loss():
     state = finished(
         trial_started(0), epoch(0, 1, 0.5, best=0.85), trial_ended(0), trial_started(1), epoch(1, 1, 0.6, best=0.8),

@@ -50,16 +50,26 @@ def _legend(results: Results, names: Sequence[str]) -> list[str]:
     sentences.append("Time: training and validation of the trial's epochs.")
     if len(results.ranked) > ROWS:
         sentences.append(f"The best {ROWS} of {len(results.ranked):,} trials; all are in trials.parquet.")
-    same = [name for name in _in_all(results) if name not in names and name != "architecture"]
-    if same:
-        common = describe_configuration(results.trials[0].configuration, same)
-        sentences.append(f"The same in all trials: {escaped(common)}.")
-    return [" ".join(sentences)]
+    return [" ".join(sentences), *_shared(results, names)]
 
 
-def _in_all(results: Results) -> list[str]:
+def _shared(results: Results, names: Sequence[str]) -> list[str]:
+    """What the table leaves out: the settings that all trials share, then those that an architecture's trials share."""
     first = results.trials[0].configuration
-    return [name for name in first if all(name in trial.configuration for trial in results.trials)]
+    hidden = {*names, "architecture"}
+    common = [name for name in first if all(name in trial.configuration for trial in results.trials)]
+    shown = describe_configuration(first, [name for name in common if name not in hidden])
+    lines = [f"In all trials: {escaped(shown)}."] if shown else []
+    firsts: dict[str, TrialResult] = {}
+    for trial in results.trials:
+        firsts.setdefault(trial.architecture, trial)
+    for architecture, trial in firsts.items():
+        own = [name for name in trial.configuration if name not in hidden and name not in common]
+        if own:
+            lines.append(
+                f"In all trials of {escaped(architecture)}: {escaped(describe_configuration(trial.configuration, own))}."
+            )
+    return lines
 
 
 def _row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str]:
