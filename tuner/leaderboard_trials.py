@@ -54,7 +54,7 @@ def _legend(results: Results, names: Sequence[str]) -> list[str]:
 
 
 def _shared(results: Results, names: Sequence[str]) -> list[str]:
-    """What the table leaves out: the settings that all trials share, then those that an architecture's trials share."""
+    """What the table leaves out: settings that all trials share, then those that an architecture's trials share."""
     first = results.trials[0].configuration
     hidden = {*names, "architecture"}
     common = [name for name in first if all(name in trial.configuration for trial in results.trials)]
@@ -66,9 +66,8 @@ def _shared(results: Results, names: Sequence[str]) -> list[str]:
     for architecture, trial in firsts.items():
         own = [name for name in trial.configuration if name not in hidden and name not in common]
         if own:
-            lines.append(
-                f"In all trials of {escaped(architecture)}: {escaped(describe_configuration(trial.configuration, own))}."
-            )
+            settings = escaped(describe_configuration(trial.configuration, own))
+            lines.append(f"In all trials of {escaped(architecture)}: {settings}.")
     return lines
 
 
