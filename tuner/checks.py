@@ -154,10 +154,10 @@ def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
         mutable = mutable_dimensions(reading.space)
         usable = numeric(mutable) if name == "pb2" else mutable
         if not usable:
-            kind = "a range of numbers" if name == "pb2" else "a choice"
+            kind = "range of numbers" if name == "pb2" else "choice or range"
             yield (
                 ("search", "scheduler"),
-                f"{name} must have {kind} to change in a running trial, for example learning_rate",
+                f"must not be {name}: the space has no {kind} that can change in running trials, such as learning_rate",
             )
     if entry.sampler and search.sampler not in ("auto", entry.sampler):
         yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}; got {search.sampler}"

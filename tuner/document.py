@@ -130,7 +130,7 @@ def read_document(text: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         document.problems.append(Problem("", f"must be text; got the character {chr(error.character)!r}", line))
     except (ValueError, OverflowError) as error:  # PyYAML's scanner: numbers in %YAML, escapes beyond Unicode
-        document.problems.append(Problem("", f"is not valid YAML: {error}"))
+        document.problems.append(Problem("", f"is not valid YAML: something is out of range: {error}"))
     return document
 
 
@@ -168,6 +168,8 @@ class _Builder:
         self._count += 1
         if self._count > MAX_VALUES or len(path) > MAX_DEPTH:
             raise _Refused(_TOO_MANY, line)
+        if isinstance(node, yaml.CollectionNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
+            return self._unusable(node, path, "must be a plain list or mapping", node.tag, "")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):

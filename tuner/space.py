@@ -254,5 +254,6 @@ def _why_not(space: Space, name: str) -> str:
     parameters = [parameter for parameter in flatten(space) if parameter.name == name]
     if not parameters:
         return unknown_name("hyperparameter", name, {parameter.name for parameter in flatten(space)})
-    owners = ", ".join(f"{where} {branch}" for where, branch in (parameter.conditions[-1] for parameter in parameters))
+    conditions = [parameter.conditions[-1] for parameter in parameters]
+    owners = ", ".join(f"{qualified.rpartition('.')[2]} {branch}" for qualified, branch in conditions)
     return f"must be left out here: it belongs to {owners}"
