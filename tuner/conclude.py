@@ -9,7 +9,7 @@ from tuner.errors import TunerError
 from tuner.preparation import Prepared
 from tuner.progress import SearchConsole, describe_trial, format_seconds
 from tuner.record import RunState
-from tuner.report import write_report
+from tuner.report import retrain_command, write_report
 from tuner.runs import RunDirectory
 from tuner.session import Reason, trial_settings
 from tuner.spec import Spec
@@ -34,7 +34,7 @@ def conclude(
     if best is not None:
         console.say(f"best: {spec.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
     with console.preparing("writing the report"):
-        paths = write_report(state, reports_dir / run.name, retrain_command=retrain_command(run, state))
+        paths = write_report(state, reports_dir / run.name, retrain_command=retrain_command(run.path, state))
     console.say(f"report: {_relative(paths.leaderboard)}")
     if reason == "interrupted":
         console.say(f"go on with: python -m tuner.search --resume {_relative(run.path)}")
@@ -53,12 +53,6 @@ def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, 
         console.say(f"the best model was not exported: {error}")
         return
     console.say(f"model: {_relative(path)} (labels: {_relative(run.labels)})")
-
-
-def retrain_command(run: RunDirectory, state: RunState) -> str | None:
-    """The command that trains the best trial again with its seed; None when there is no trial."""
-    best = state.best_trial()
-    return None if best is None else f"python -m tuner.search --retrain {_relative(run.path)} {best.number}"
 
 
 def _relative(path: Path) -> str:

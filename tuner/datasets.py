@@ -190,7 +190,9 @@ def stratified(
     try:
         kept, held = train_test_split(np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
     except ValueError as error:
-        raise DataError(f"{source}: {len(labels)} images cannot be split by {fraction:g}: {error}") from None
+        raise DataError(
+            f"{source}: {len(labels)} images of {len(class_names)} classes cannot be split by {fraction:g}: {error}"
+        ) from None
     return np.sort(kept), np.sort(held)
 
 

@@ -205,7 +205,7 @@ def _pixels(listed: Listed, row: int, shape: tuple[int, int, int]) -> np.ndarray
     height, width, channels = shape
     if listed.pixels is None:
         return decode_image(listed.encoded[row], (height, width), grey=channels == 1)
-    image = listed.pixels[row]
+    image: np.ndarray = listed.pixels[row]
     image = image if image.ndim == 3 else image[:, :, None]
     if image.shape == shape:
         return image

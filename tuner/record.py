@@ -4,8 +4,8 @@ The Parquet tables, the sampler's study, the report and the live console all com
 from the events below and nothing else, whether they were read from the file or have just been written to it.
 
 Every event is handed to the operating system before the search goes on, so `kill -9` of any process loses nothing;
-at the end of a trial it is also forced to the disk. A torn last line (power cut) is dropped on reading and cut off before
-the next write; a torn line anywhere else is refused.
+at the end of a trial it is also forced to the disk. A torn last line (power cut) is dropped on reading and cut off
+before the next write; a torn line anywhere else is refused.
 """
 
 from __future__ import annotations

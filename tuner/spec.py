@@ -32,7 +32,7 @@ class Spec:
 
     study: str
     data: DataSection
-    metric: str
+    metric: Literal["val_accuracy", "val_loss"]
     space: Mapping[str, Dimension]
     baseline: Configuration | None
     training: TrainingSection
