@@ -71,27 +71,26 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     overridden: set[Path] = field(default_factory=set)
     """Paths whose values came from the command line, and so have no line."""
-    unusable: set[Path] = field(default_factory=set)
-    """Paths whose values were not usable; something stands in for them, of which nobody wants to hear."""
+    unusable: set[str] = field(default_factory=set)
+    """Fields whose values were not usable; something stands in for them, of which nobody wants to hear."""
+    around_unusable: set[str] = field(default_factory=set)
+    """The lists that hold them: what is said of the whole list may be due to them, too."""
 
     def is_echo(self, field: str) -> bool:
         """Whether a problem of `field` may only be due to what stands in for an unusable value."""
-        return any(
-            field == dotted(bad)
-            or field.startswith((f"{dotted(bad)}.", f"{dotted(bad)}["))
-            or (isinstance(bad[-1], int) and field == dotted(bad[:-1]))
-            for bad in self.unusable
-            if bad
-        )
+        if field in self.around_unusable:
+            return True
+        ends = [match.start() for match in re.finditer(r"[.\[]|$", field)]
+        return bool(self.unusable) and any(field[:end] in self.unusable for end in ends)
 
     def line(self, path: Path) -> int | None:
-        """The line of `path`, or of the nearest thing around it that has one; None for an overridden value."""
+        """The line of `path`, or of the nearest thing around it that has one; None for what an override brought in."""
         if any(path[: len(override)] == override for override in self.overridden):
             return None
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.lines:
-                return self.lines[path[:length]]
-        return None
+        if path not in self.lines and any(override[: len(path)] == path for override in self.overridden):
+            return None
+        around = (path[:length] for length in range(len(path), -1, -1))
+        return next((self.lines[part] for part in around if part in self.lines), None)
 
 
 def dotted(path: Path) -> str:
@@ -209,7 +208,9 @@ class _Builder:
     def _unusable(self, node: yaml.Node, path: Path, rule: str, text: str, instead: Any) -> Any:
         shown = text[:60] if isinstance(instead, int | float) else repr(text[:60])
         self._document.problems.append(Problem(dotted(path), f"{rule}; got {shown}", node.start_mark.line + 1))
-        self._document.unusable.add(path)
+        self._document.unusable.add(dotted(path))
+        if path and isinstance(path[-1], int):
+            self._document.around_unusable.add(dotted(path[:-1]))
         return instead
 
 

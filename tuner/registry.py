@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 from tuner.errors import UnknownNameError
 
 Value = TypeVar("Value")
+MOST_NAMES = 100
+"""More than these are neither listed nor compared: no registry has them, only a file made to exhaust its reader."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
@@ -18,9 +20,11 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown sampler 'tpf'; did you mean 'tpe'? (known: random, tpe)"
     """
     names = sorted(known)
-    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    few = len(names) <= MOST_NAMES
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5) if few else []
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {', '.join(names)})"
+    listed = ", ".join(names[:MOST_NAMES]) + ("" if few else f", ... ({len(names)} in all)")
+    return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
 
 
 class Registry(Generic[Value]):

@@ -8,7 +8,7 @@ in trials of that branch. A configuration is flat: only one branch is active, so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -246,14 +246,18 @@ def misfits(space: Space, configuration: Mapping[str, Scalar]) -> list[tuple[str
                 check(dimension.branches[str(configuration[name])])
 
     check(space)
-    return found + [(name, _why_not(space, name)) for name in configuration if name not in active]
+    strangers = [name for name in configuration if name not in active]
+    return found + (_strangers(space, strangers) if strangers else [])
 
 
-def _why_not(space: Space, name: str) -> str:
-    """Why a configuration must not have `name`: it belongs to other branches, or to none."""
-    parameters = [parameter for parameter in flatten(space) if parameter.name == name]
-    if not parameters:
-        return unknown_name("hyperparameter", name, {parameter.name for parameter in flatten(space)})
-    conditions = [parameter.conditions[-1] for parameter in parameters]
-    owners = ", ".join(f"{qualified.rpartition('.')[2]} {branch}" for qualified, branch in conditions)
-    return f"must be left out here: it belongs to {owners}"
+def _strangers(space: Space, names: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, message) for names that a configuration must not have: they belong to other branches, or to none."""
+    conditions: dict[str, list[tuple[str, str]]] = {}
+    for parameter in flatten(space):
+        conditions.setdefault(parameter.name, []).extend(parameter.conditions[-1:])
+    found: list[tuple[str, str]] = []
+    for name in names:
+        owners = ", ".join(f"{where.rpartition('.')[2]} {branch}" for where, branch in conditions.get(name, ()))
+        unknown = unknown_name("hyperparameter", name, conditions)
+        found.append((name, f"must be left out here: it belongs to {owners}" if owners else unknown))
+    return found

@@ -118,6 +118,7 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
     field = f"--set {override[:100]}"
     if not equals or not key.strip():
         return [Problem(field, "must be written key=value, for example search.trials=8")]
+    field = f"--set {key.strip()[:100]}"
     *parents, last = key.strip().split(".")
     inner = read_document(text)
     if inner.problems:
