@@ -9,7 +9,7 @@ def configure_backend(cpus: float) -> None:
     """Give this process as many computing threads as its trial has CPUs, and GPU memory as it grows.
 
     With more threads than CPUs, trials of one machine fight for the cores. Must be called before the first tensor is
-    made; a second call with the same number of CPUs changes nothing. Other Keras backends are left alone.
+    made; a later call changes nothing. Other Keras backends are left alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
@@ -19,12 +19,13 @@ def configure_backend(cpus: float) -> None:
     import tensorflow
 
     threads = max(1, int(cpus))
-    if tensorflow.config.threading.get_intra_op_parallelism_threads() == threads:
+    try:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(gpu, enable=True)
+    except RuntimeError:  # TensorFlow has begun to compute in this process, and keeps what it began with
         return
-    tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-    tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
-    for gpu in tensorflow.config.list_physical_devices("GPU"):
-        tensorflow.config.experimental.set_memory_growth(gpu, enable=True)
 
 
 def release_memory() -> None:

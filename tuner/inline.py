@@ -48,7 +48,7 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
 def _train(
     spec: Spec, configuration: Mapping[str, Any], number: int, prepared: Prepared, console: SearchConsole
 ) -> int:
-    configure_backend(max(1.0, spec.resources.cpus_per_trial))
+    configure_backend(spec.resources.cpus_per_trial)
     from tuner.trial import EpochResult, run_trial
 
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.architectures import ARCHITECTURES
+from tuner.backend import configure_backend, release_memory
 from tuner.cli import SearchOptions, split_assignments
 from tuner.datasets import DataRequest, load_dataset, staged_sources
 from tuner.errors import InputError
@@ -57,6 +58,7 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
     check_sizes(spec.space, dataset.image_shape)
     backbones = backbone_configurations(spec.space)
     if backbones:
+        configure_backend(spec.resources.cpus_per_trial)
         with console.preparing("checking the backbones and their weights"):
             check_backbones(spec.space, backbones, dataset.image_shape)
     return Prepared(request, staged, options.cache_dir, dataset)
@@ -102,7 +104,6 @@ def check_backbones(space: Space, configurations: list[Configuration], image_sha
         WeightsError: pretrained weights cannot be fetched.
         InputError: the space unfreezes more blocks than a backbone has.
     """
-    from tuner.backend import release_memory
     from tuner.blocks import count_blocks
 
     built: set[tuple[object, ...]] = set()
