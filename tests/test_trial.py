@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_gives_others(smal
 def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_lower_rate(small_digits):
     trial = Trial(BACKBONE, small_digits, SETTINGS)
     backbone = trial._built.backbone
-    before = [np.array(variable) for variable in backbone.variables]
+    before = [keras.ops.convert_to_numpy(variable) for variable in backbone.variables]
     head = [trial.advance() for _ in range(2)]
     assert all(np.array_equal(old, new) for old, new in zip(before, backbone.variables, strict=True))
     tuned = [trial.advance() for _ in range(2)]
@@ -74,9 +75,15 @@ def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_
     assert trial.ended is not None and trial.ended.reason == "max_epochs"
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
 @pytest.mark.parametrize(
-    "configuration", [{**DENSE, "augment": "shift(1)|mixup(0.2)"}, BACKBONE], ids=["dense", "backbone"]
+    ("configuration", "stop_after"),
+    [
+        ({**DENSE, "augment": "shift(1)|mixup(0.2)"}, 1),
+        ({**DENSE, "optimizer": "sgd", "preprocess": "noise(0.1)|standardise"}, 3),
+        (BACKBONE, 2),  # the last epoch of the head phase
+        (BACKBONE, 3),  # the first one of fine-tuning
+    ],
+    ids=["augmented", "noisy", "before unfreezing", "after unfreezing"],
 )
 def test_a_resumed_trial_gives_the_same_numbers_as_one_that_never_stopped(
     configuration, stop_after, small_digits, tmp_path
@@ -178,6 +185,12 @@ def test_batches_follow_their_order_and_cover_every_image_once(small_digits):
 
 def test_checkpoints_of_every_epoch_are_written_before_it_is_reported(small_digits, tmp_path: Path):
     seen: list[bool] = []
-    run_trial(DENSE, small_digits, settings=replace(SETTINGS, max_epochs=2), checkpoint_directory=tmp_path / "checkpoint",
-              report=lambda _epoch: seen.append((tmp_path / "checkpoint" / "checkpoint.npz").exists()))  # fmt: skip
+    folder, settings = tmp_path / "checkpoint", replace(SETTINGS, max_epochs=2)
+    run_trial(
+        DENSE,
+        small_digits,
+        settings=settings,
+        checkpoint_directory=folder,
+        report=lambda _epoch: seen.append((folder / "checkpoint.npz").exists()),
+    )
     assert seen == [True, True]

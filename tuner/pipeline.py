@@ -134,6 +134,10 @@ def _read_arguments(name: str, written: list[str], arguments: tuple[Argument, ..
     for place, text in enumerate(written):
         key, equals, value_text = (part.strip() for part in text.partition("="))
         if not equals:
+            if "=" in "".join(written[:place]):
+                raise PipelineError(
+                    f"{name}: what is given by place must come before what is given by name; got {text!r}"
+                )
             if place >= len(arguments):
                 raise PipelineError(f"{name} must have at most {len(arguments)} arguments; got {len(written)}")
             key, value_text = arguments[place].name, text

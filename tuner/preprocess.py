@@ -7,6 +7,7 @@ stands beside an image in its batch. Light: Keras is loaded when something is ap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ class Effect:
     shape: Callable[[Mapping[str, Any], Shape], Shape] = _same_shape
     range: Callable[[Mapping[str, Any], Range | None], Range | None] = _same_range
     needs_range: bool = False
+    needs_size: bool = False
 
 
 PREPROCESSING: Registry[Operation[Effect]] = Registry("preprocessing")
@@ -63,10 +65,14 @@ class Preprocess:
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of what comes out for raw images of `shape`, height, width and channels.
 
+        A symbolic image may have None for height and width; what needs to know them must then come after resize.
+
         Raises:
             PipelineError: an operation cannot be applied to images of that shape.
         """
         for call in self.calls:
+            if call.operation.effect.needs_size and not all(shape):
+                raise PipelineError(f"{call.name} must come after resize, because the size of the images is not known")
             shape = call.operation.effect.shape(call.values, shape)
         return shape
 
@@ -142,7 +148,8 @@ def _invert(_values: Mapping[str, Any], images: Any, value_range: Range, _raw: A
 
 _add("scale", Effect(_scale, range=_scale_range, needs_range=True), "black becomes low, white becomes high",
      Argument("low", float, -1e30, 1e30), Argument("high", float, -1e30, 1e30))  # fmt: skip
-_add("standardise", Effect(_standardise, range=lambda _values, _range: None), "each image to mean 0 and deviation 1")
+_add("standardise", Effect(_standardise, range=lambda _values, _range: None, needs_size=True),
+     "each image to mean 0 and deviation 1")  # fmt: skip
 _add("invert", Effect(_invert, needs_range=True), "black becomes white")
 
 
@@ -153,7 +160,8 @@ def _resize(values: Mapping[str, Any], images: Any, _range: Range | None, _raw: 
     from keras import ops
 
     height, width, _ = _resize_shape(values, tuple(images.shape[1:]))
-    shrinks = height < images.shape[1] or width < images.shape[2]  # antialiasing changes nothing else, and is slow
+    # Antialiasing changes nothing else, and is slow; images of unknown size (None) may be larger.
+    shrinks = height < (images.shape[1] or math.inf) or width < (images.shape[2] or math.inf)
     return ops.image.resize(
         images, (height, width), interpolation=values["method"], antialias=shrinks, data_format="channels_last"
     )
@@ -186,7 +194,7 @@ _add(
     *_PX,
     _METHOD,
 )
-_add("crop", Effect(_crop, shape=_crop_shape), "the middle px by px (or by width_px)", *_PX)
+_add("crop", Effect(_crop, shape=_crop_shape, needs_size=True), "the middle px by px (or by width_px)", *_PX)
 
 
 # --- channels ---
@@ -236,7 +244,7 @@ def _noise(values: Mapping[str, Any], images: Any, value_range: Range, raw_image
     from tuner.pixel_noise import normal_noise
 
     low, high = value_range
-    noise = normal_noise(raw_images, tuple(images.shape[1:]), values["seed"])
+    noise = normal_noise(raw_images, images, values["seed"])
     return ops.clip(images + noise * (values["stddev"] * (high - low)), low, high)
 
 
