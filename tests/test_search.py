@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tuner.datasets import DataRequest, load_dataset
 from tuner.record import EpochReported, RunState, read_events, read_state
 from tuner.search import main
 
@@ -124,6 +127,30 @@ def test_workers_that_have_grown_are_replaced_without_a_hang(tmp_path, cache_dir
     file = write_file(tmp_path, trials=6)
     assert run_search(tmp_path, file, cache_dir, "--set", "training.max_epochs=2") == 0
     assert len(check_record(tmp_path / "runs" / "small" / "record.jsonl").with_status("completed")) == 6
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_the_exported_model_and_a_trial_trained_again_give_the_recorded_numbers(tmp_path, cache_dir, capsys):
+    import keras
+
+    file = write_file(tmp_path, sampler="tpe", trials=3)
+    assert run_search(tmp_path, file, cache_dir) == 0
+    run = tmp_path / "runs" / "small"
+    best = read_state(run / "record.jsonl").best_trial()
+
+    request = DataRequest("digits", max_train_images=240, max_validation_images=80)
+    data = load_dataset(request, staged={}, seed=0, cache_dir=cache_dir, notify=lambda _text: None)
+    images, labels = data.validation.batch(np.arange(len(data.validation)))
+    predicted = keras.models.load_model(run / "best.keras").predict(images, verbose=0).argmax(axis=1)
+    assert (predicted == labels).mean() == pytest.approx(best.best)
+    assert json.loads((run / "labels.json").read_text()) == list("0123456789")
+
+    capsys.readouterr()
+    assert main(["--retrain", str(run), str(best.number), "--cache", str(cache_dir)]) == 0
+    printed = re.findall(r"val_loss ([\d.]+), val_accuracy ([\d.]+)", capsys.readouterr().out)
+    assert [(f"{epoch.val_loss:.4f}", f"{epoch.val_accuracy:.4f}") for epoch in best.epochs] == printed
+    assert main(["--retrain", str(run), "99"]) == 2
+    assert "trial must be one of 0 to 2; got 99" in capsys.readouterr().err
 
 
 def start_search(folder: Path, file: Path, cache_dir: Path, *more: str) -> subprocess.Popen[str]:
