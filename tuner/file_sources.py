@@ -1,161 +1,164 @@
-"""Sources that are files: folders of images, Parquet in the layout of the Hugging Face hub, numpy archives."""
+"""Sources that are files: folders of images, and numpy archives. (`parquet_source` has Parquet.)"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tuner.errors import DataError
-from tuner.images import SUFFIXES, EncodedImage
-from tuner.sources import PREFIXED, SPLITS, Listed, Listing, Source
+from tuner.images import SUFFIXES
+from tuner.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
+
+ImagesByClass = dict[str, list[Path]]
 
 
-def _file_identity(paths: Sequence[Path], root: Path) -> list[Any]:
-    described = []
-    for path in paths:
-        status = path.stat()
-        described.append([os.path.relpath(path, root), status.st_size, status.st_mtime_ns])
-    return [str(root.resolve()), described]
+def shown(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _existing(reference: str, kind: str) -> Path:
+def existing(reference: str, kind: str) -> Path:
+    """The path that a source names; raises DataError when nothing is there."""
     path = Path(reference).expanduser()
-    if not path.exists():
-        raise DataError(f"{kind}:{reference} must name a folder or file that exists; {path.absolute()} does not")
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        reason = "does not" if isinstance(error, FileNotFoundError) else f"cannot be looked at: {error}"
+        raise DataError(
+            f"{kind}:{reference} must name a folder or file that exists; {path.absolute()} {reason}"
+        ) from None
     return path
 
 
+def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
+    """What changes when one of the files does: names, sizes and times of change."""
+    described: list[list[Any]] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:  # a link to nothing: a broken image, which is reported by its name when it is decoded
+            described.append([os.path.relpath(path, root)])
+        else:
+            described.append([os.path.relpath(path, root), status.st_size, status.st_mtime_ns])
+    return [str(root.resolve()), described]
+
+
+# --- folders of images ---
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        _refuse_unreadable(error)
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """Image files at any depth; links to folders are not followed, so that a loop of them ends."""
+def _files_below(folder: Path) -> list[Path]:
+    """Files at any depth, none that is hidden; links to folders are not followed, so that a loop of them ends."""
     found = [
-        Path(where) / name
-        for where, _, names in os.walk(folder, followlinks=False)
+        os.path.join(where, name)  # noqa: PTH118  a million times: joining texts takes a fifth of the time
+        for where, _, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=False)
         for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        if not name.startswith(".")
     ]
-    return sorted(found)
+    return [Path(text) for text in sorted(found)]
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split: those with a split's name, or the folder itself for training."""
-    by_name = {path.name.lower(): path for path in _subfolders(root)}
-    found = {split: by_name[alias] for split, aliases in SPLITS.items() for alias in aliases[::-1] if alias in by_name}
-    return found if "train" in found else {"train": root}
+def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """The folder of each split, and what is not used. Without split folders all is for training.
+
+    A folder named after a split is one if it holds folders: `train` can be a class beside `bus` and `tram`.
+    """
+    inner = _subfolders(root)
+    candidates = {path.name.lower(): path for path in inner if _subfolders(path)}
+    found: dict[str, Path] = {}
+    for split, aliases in SPLITS.items():
+        alias = next((alias for alias in aliases if alias in candidates), None)
+        if alias is not None:
+            found[split] = candidates[alias]
+    if not found:
+        return {"train": root}, []
+    if "train" not in found:
+        raise DataError(f"{shown(root)}: must hold a folder train beside {', '.join(p.name for p in found.values())}")
+    unused = [shown(Path(path.name)) for path in inner if path not in found.values()]
+    return found, [f"not used, for they are no splits with class folders: {', '.join(unused)}"] if unused else []
+
+
+def _images_by_class(folder: Path, root: Path) -> tuple[ImagesByClass, Counter[str]]:
+    """The images of each class folder, and how many files of other kinds there are."""
+    found: ImagesByClass = {}
+    others: Counter[str] = Counter()
+    for path in _subfolders(folder):
+        if root.resolve().is_relative_to(path.resolve()):
+            raise DataError(f"{shown(path)}: a class folder must not be a link to a folder that holds it")
+        images = []
+        for file in _files_below(path):
+            if file.suffix.lower() in SUFFIXES:
+                images.append(file)
+            else:
+                others[file.suffix.lower() or "no suffix"] += 1
+        if not images:
+            raise DataError(f"{shown(path)}: a class folder must hold images ({', '.join(SUFFIXES)}); it holds none")
+        found[shown(Path(path.name))] = images
+    loose = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    others.update({"beside the class folders": len(loose)} if loose else {})
+    return found, others
+
+
+def _find_images(reference: str) -> tuple[Path, dict[str, ImagesByClass], tuple[str, ...]]:
+    """The folder, the images of each split by class, and notices of what is not used."""
+    root = existing(reference, "folder")
+    if not root.is_dir():
+        raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file")
+    folders, notices = _split_folders(root)
+    splits: dict[str, ImagesByClass] = {}
+    for split, folder in folders.items():
+        splits[split], others = _images_by_class(folder, root)
+        notices += [f"{shown(folder)}: {number:,} files not used: {kind}" for kind, number in sorted(others.items())]
+    return root, splits, tuple(notices)
 
 
 def _read_folder(reference: str) -> Listing:
     """Class subfolders, below `train`, `test`, `validation` if there are such."""
-    root = _existing(reference, "folder")
-    if not root.is_dir():
-        raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file")
-    folders = _split_folders(root)
-    names = tuple(path.name for path in _subfolders(folders["train"]))
+    root, found, notices = _find_images(reference)
+    names = tuple(found["train"])
     splits: dict[str, Listed] = {}
-    for split, folder in folders.items():
-        files: list[Path] = []
-        labels: list[int] = []
-        for path in _subfolders(folder):
-            if path.name not in names:
-                raise DataError(f"{path}: must be one of the classes of the training images: {', '.join(names)}")
-            images = _images_below(path)
-            if not images:
-                raise DataError(f"{path}: a class folder must hold images ({', '.join(SUFFIXES)}); it holds none")
-            files += images
-            labels += [names.index(path.name)] * len(images)
-        splits[split] = Listed(np.array(labels, dtype=np.int64), None, files, [str(path) for path in files])
-    return Listing(names, splits)
+    for split, classes in found.items():
+        unknown = [name for name in classes if name not in names]
+        if unknown:
+            raise DataError(
+                f"{shown(root)}: the classes of {split} must be among those of the training images "
+                f"({', '.join(names[:20])}); got {', '.join(unknown[:10])}"
+            )
+        splits[split] = _listed(classes, names)
+    return Listing(names, splits, notices)
+
+
+def _listed(classes: ImagesByClass, names: tuple[str, ...]) -> Listed:
+    files = [file for images in classes.values() for file in images]
+    numbers = [names.index(name) for name in classes]
+    labels = np.repeat(np.array(numbers, dtype=np.int64), [len(images) for images in classes.values()])
+    return Listed(labels, None, files, lambda row: shown(files[row]))
 
 
 def _folder_identity(reference: str) -> Any:
-    root = _existing(reference, "folder")
-    return _file_identity(_images_below(root), root)
+    root, found, notices = _find_images(reference)
+    files = [file for classes in found.values() for images in classes.values() for file in images]
+    return [file_identity(files, root), notices]
 
 
 PREFIXED.add("folder", Source(_folder_identity, _read_folder))
-
-
-# --- Parquet in the layout of the Hugging Face hub ---
-
-
-def _parquet_files(reference: str) -> dict[str, list[Path]]:
-    root = _existing(reference, "parquet")
-    if root.is_file():
-        return {"train": [root]}
-    files = sorted(root.rglob("*.parquet"))
-    found = {
-        split: [path for path in files if path.name.lower().startswith(aliases)] for split, aliases in SPLITS.items()
-    }
-    found = {split: paths for split, paths in found.items() if paths}
-    if "train" not in found:
-        raise DataError(
-            f"parquet:{reference} must hold train*.parquet; got {', '.join(p.name for p in files) or 'none'}"
-        )
-    return found
-
-
-def _read_parquet(reference: str) -> Listing:
-    """Columns `image` (or `img`), a struct of bytes and path, and `label` (or `fine_label`)."""
-    splits: dict[str, Listed] = {}
-    names: tuple[str, ...] = ()
-    for split, paths in _parquet_files(reference).items():
-        encoded: list[EncodedImage] = []
-        shown: list[str] = []
-        labels: list[int] = []
-        for path in paths:
-            images, found, names_here = _read_parquet_file(path)
-            names = names or names_here
-            shown += [f"{path.name} row {row}" for row in range(len(images))]
-            encoded += images
-            labels += found
-        splits[split] = Listed(np.array(labels, dtype=np.int64), None, encoded, shown)
-    highest = max(int(listed.labels.max(initial=0)) for listed in splits.values())
-    return Listing(names or tuple(str(label) for label in range(highest + 1)), splits)
-
-
-def _read_parquet_file(path: Path) -> tuple[list[bytes], list[int], tuple[str, ...]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
-    image = next((name for name in ("image", "img") if name in table.column_names), None)
-    label = next((name for name in ("label", "fine_label", "labels") if name in table.column_names), None)
-    if image is None or label is None or not pyarrow.types.is_struct(table.schema.field(image).type):
-        raise DataError(
-            f"{path}: must have the columns image (a struct of bytes and path) and label; "
-            f"got {', '.join(f'{field.name}: {field.type}' for field in table.schema)}"
-        )
-    values: list[Any] = table.column(image).to_pylist()
-    content = [(value or {}).get("bytes") or b"" for value in values]
-    labels: list[Any] = table.column(label).to_pylist()
-    return content, labels, _parquet_class_names(table.schema.metadata or {}, label)
-
-
-def _parquet_class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]:
-    try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (KeyError, TypeError, ValueError):
-        return ()
-
-
-def _parquet_identity(reference: str) -> Any:
-    files = _parquet_files(reference)
-    return _file_identity([path for paths in files.values() for path in paths], Path(reference).expanduser())
-
-
-PREFIXED.add("parquet", Source(_parquet_identity, _read_parquet))
 
 
 # --- numpy archives ---
@@ -163,29 +166,48 @@ PREFIXED.add("parquet", Source(_parquet_identity, _read_parquet))
 
 def _read_npz(reference: str) -> Listing:
     """Arrays x_train, y_train and, if they are there, x_test, y_test, x_validation, y_validation, class_names."""
-    path = _existing(reference, "npz")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as a numpy archive of plain arrays: {error}") from None
+    path = existing(reference, "npz")
+    arrays = _npz_arrays(path)
     splits: dict[str, Listed] = {}
     for split in SPLITS:
-        if f"x_{split}" in arrays and f"y_{split}" in arrays:
-            pixels, labels = arrays[f"x_{split}"], arrays[f"y_{split}"].reshape(-1)
-            if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or len(pixels) != len(labels):
-                raise DataError(
-                    f"{path}: x_{split} must be uint8 [N, H, W] or [N, H, W, C] with a label each; "
-                    f"got {pixels.dtype} {list(pixels.shape)} and {len(labels)} labels"
-                )
-            splits[split] = Listed(labels.astype(np.int64), pixels)
-    if "train" not in splits:
-        raise DataError(f"{path}: must hold x_train and y_train; got {', '.join(arrays) or 'nothing'}")
-    highest = max(int(listed.labels.max(initial=0)) for listed in splits.values())
-    names = tuple(str(name) for name in arrays.get("class_names", range(highest + 1)))
-    return Listing(names, splits)
+        pixels, labels = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
+        if pixels is not None and labels is not None:
+            splits[split] = _npz_split(path, split, pixels, labels)
+        elif pixels is not None or labels is not None or split == "train":
+            raise DataError(f"{shown(path)}: must hold x_{split} and y_{split}; got {', '.join(arrays) or 'nothing'}")
+    if "class_names" in arrays:
+        return Listing(tuple(str(name) for name in arrays["class_names"].reshape(-1)), splits)
+    return Listing(numbered_class_names(splits, shown(path)), splits)
 
 
-PREFIXED.add(
-    "npz", Source(lambda reference: _file_identity([_existing(reference, "npz")], Path(reference).parent), _read_npz)
-)
+def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    known = {"class_names", *(f"{letter}_{split}" for letter in "xy" for split in SPLITS)}
+    try:
+        # Without pickle: an archive from elsewhere cannot run anything.
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files if name in known}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}") from None
+
+
+def _npz_split(path: Path, split: str, pixels: np.ndarray, labels: np.ndarray) -> Listed:
+    channels = pixels.shape[3] if pixels.ndim == 4 else 1
+    flat = labels.reshape(-1)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or channels not in (1, 3) or len(pixels) != len(flat):
+        raise DataError(
+            f"{shown(path)}: x_{split} must be uint8 [N, H, W] or [N, H, W, 1 or 3] with a label each; "
+            f"got {pixels.dtype} {list(pixels.shape)} and {len(flat)} labels"
+        )
+    if 0 in pixels.shape[1:]:
+        raise DataError(f"{shown(path)}: x_{split} must hold images of at least one pixel; got {list(pixels.shape)}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{shown(path)}: y_{split} must be whole numbers; got {labels.dtype}")
+    return Listed(flat.astype(np.int64), pixels, (), lambda row: f"{shown(path)} x_{split}[{row}]")
+
+
+def _npz_identity(reference: str) -> Any:
+    path = existing(reference, "npz")
+    return file_identity([path], path.parent)
+
+
+PREFIXED.add("npz", Source(_npz_identity, _read_npz))

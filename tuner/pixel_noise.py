@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-_LOW_BITS = np.array(2**31 - 1)  # an array: the bitwise operations of Keras take no Python numbers symbolically
+# Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.
+_LOW_BITS = np.array([2**31 - 1])
 
 
 def normal_noise(raw_images: Any, images: Any, seed: int) -> Any:
@@ -28,8 +29,8 @@ def normal_noise(raw_images: Any, images: Any, seed: int) -> Any:
     # of a bias along the rows when a batch has as many images as an image has rows, and adds what is other images'.
     rows, columns = _position_hashes(images, 2 * seed)
     state = _mixed(ops.bitwise_xor(_mixed(ops.bitwise_xor(rows, _image_hash(raw_images, 2 * seed + 1))), columns))
-    first = (ops.cast(ops.right_shift(state, np.array(15)), "float32") + 0.5) * 2.0**-16
-    second = ops.cast(ops.bitwise_and(state, np.array(2**15 - 1)), "float32") * 2.0**-15
+    first = (ops.cast(ops.right_shift(state, np.array([15])), "float32") + 0.5) * 2.0**-16
+    second = ops.cast(ops.bitwise_and(state, np.array([2**15 - 1])), "float32") * 2.0**-15
     return ops.sqrt(-2.0 * ops.log(first)) * ops.cos((2.0 * math.pi) * second)
 
 
@@ -38,9 +39,9 @@ def _mixed(state: Any) -> Any:
     from keras import ops
 
     for shift, factor in ((16, 0x7FEB352D), (15, 0x046CA68B)):
-        state = ops.bitwise_xor(state, ops.right_shift(state, np.array(shift)))
+        state = ops.bitwise_xor(state, ops.right_shift(state, np.array([shift])))
         state = ops.bitwise_and(ops.multiply(state, factor), _LOW_BITS)
-    return ops.bitwise_xor(state, ops.right_shift(state, np.array(16)))
+    return ops.bitwise_xor(state, ops.right_shift(state, np.array([16])))
 
 
 def _position_hashes(images: Any, stream: int) -> tuple[Any, Any]:
@@ -62,7 +63,7 @@ def _image_hash(images: Any, stream: int) -> Any:
     """
     from keras import ops
 
-    rows, columns = (ops.bitwise_or(hashes, np.array(1)) for hashes in _position_hashes(images, stream))
+    rows, columns = (ops.bitwise_or(hashes, np.array([1])) for hashes in _position_hashes(images, stream))
     steps = ops.cast(ops.floor(ops.clip(images, 0.0, 255.0) + 0.5), "int64")
     by_row = ops.bitwise_and(ops.sum(ops.multiply(steps, columns), axis=(2, 3), keepdims=True), _LOW_BITS)
     weighted = ops.bitwise_and(ops.multiply(by_row, rows), _LOW_BITS)

@@ -1,18 +1,17 @@
 """Where images come from: one registry entry for each kind. A source lists its images; nothing is decoded yet.
 
-Here are the kinds, and those that come with libraries; `file_sources` has those that are files. Light: what reads a
-format is imported when it is read.
+Here is what all kinds share; `library_sources` has those that come with libraries, `file_sources` and `parquet_source`
+those that are files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from tuner import class_names
 from tuner.errors import DataError
 from tuner.images import EncodedImage
 from tuner.registry import Registry, unknown_name
@@ -24,33 +23,65 @@ SPLITS = {
 }
 
 
+class Selection(Sequence[EncodedImage]):
+    """Some elements of a sequence, by their numbers: nothing is read before it is asked for."""
+
+    def __init__(self, whole: Sequence[EncodedImage], rows: np.ndarray) -> None:
+        self._whole = whole
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> EncodedImage: ...
+    @overload
+    def __getitem__(self, place: slice) -> Selection: ...
+    def __getitem__(self, place: int | slice) -> EncodedImage | Selection:
+        if isinstance(place, slice):
+            return Selection(self._whole, self._rows[place])
+        return self._whole[int(self._rows[place])]
+
+
+def _by_number(row: int) -> str:
+    return f"image {row}"
+
+
 @dataclass(frozen=True)
 class Listed:
-    """The images of one split: pixels `[N, H, W(, C)] uint8`, or encoded files with the names that errors give them."""
+    """The images of one split, with labels `[N] int64`: pixels `[N, H, W(, 1 or 3)] uint8`, or encoded images.
+
+    `name(row)` is what an error calls an image.
+    """
 
     labels: np.ndarray
     pixels: np.ndarray | None = None
     encoded: Sequence[EncodedImage] = ()
-    names: Sequence[str] = ()
+    name: Callable[[int], str] = _by_number
 
     def take(self, rows: np.ndarray) -> Listed:
-        """Some of the images."""
-        if self.pixels is not None:
-            return Listed(self.labels[rows], self.pixels[rows])
-        return Listed(self.labels[rows], None, [self.encoded[row] for row in rows], [self.names[row] for row in rows])
+        """Some of the images, with the names they had."""
+        pixels = None if self.pixels is None else self.pixels[rows]
+        return Listed(
+            self.labels[rows], pixels, Selection(self.encoded, rows), lambda place: self.name(int(rows[place]))
+        )
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a source offers: `train`, possibly `test` and `validation`."""
+    """All that a source offers: `train`, possibly `test` and `validation`; `notices` say what of it is left out."""
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Listed]
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """`identity(reference)` changes when the data change; `read(reference)` lists them."""
+    """`identity(reference)`, JSON, changes when the data change; `read(reference)` lists them.
+
+    Both raise DataError when there is nothing that can be read.
+    """
 
     identity: Callable[[str], Any]
     read: Callable[[str], Listing]
@@ -75,88 +106,21 @@ def find_source(text: str) -> tuple[Source, str]:
         return PREFIXED[kind], reference
     if not colon and text in NAMED:
         return NAMED[text], text
-    known = [*NAMED, *(f"{name}:..." for name in PREFIXED)]
-    raise DataError(
-        f"{unknown_name('data source', text, known)}; a name of your own must be staged with --data NAME=SOURCE"
-    )
+    known = [*NAMED, *(f"{name}:" for name in PREFIXED)]
+    message = unknown_name("data source", f"{kind}:" if colon else text, known)
+    raise DataError(f"{message}; a name of your own must be staged with --data NAME=SOURCE")
 
 
-# --- data sets that come with libraries ---
+def numbered_class_names(splits: Mapping[str, Listed], where: str) -> tuple[str, ...]:
+    """The classes "0", "1", ... of labels that come without names.
 
-
-def _library_version(package: str) -> Callable[[str], Any]:
-    def identity(reference: str) -> Any:
-        from importlib.metadata import version
-
-        return [reference, version(package)]
-
-    return identity
-
-
-def _read_digits(_reference: str) -> Listing:
-    """Scikit-learn's 1,797 digits of 8x8; 0..16 becomes 0..255."""
-    from sklearn.datasets import load_digits
-
-    loaded = load_digits()
-    pixels = np.round(loaded.images * (255 / 16)).astype(np.uint8)
-    return Listing(class_names.DIGITS, {"train": Listed(loaded.target.astype(np.int64), pixels)})
-
-
-def _keras_reader(name: str, names: tuple[str, ...]) -> Callable[[str], Listing]:
-    def read(_reference: str) -> Listing:
-        import keras
-
-        try:
-            train, test = getattr(keras.datasets, name).load_data()
-        except Exception as error:  # Keras raises the bare class when a download fails
-            if type(error) is not Exception and not isinstance(error, OSError):
-                raise
-            raise DataError(
-                f"{name} cannot be fetched ({str(error).splitlines()[0]}); stage a copy with --data {name}=SOURCE, "
-                f"for example --data {name}=parquet:FOLDER, or put it into a folder {name} below TUNER_DATA"
-            ) from None
-        splits = {"train": train, "test": test}
-        return Listing(
-            names,
-            {split: Listed(labels.reshape(-1).astype(np.int64), images) for split, (images, labels) in splits.items()},
-        )
-
-    return read
-
-
-NAMED.add("digits", Source(_library_version("scikit-learn"), _read_digits))
-for _name, _names in (
-    ("cifar10", class_names.CIFAR10),
-    ("cifar100", class_names.CIFAR100),
-    ("mnist", class_names.DIGITS),
-    ("fashion_mnist", class_names.FASHION_MNIST),
-):
-    NAMED.add(_name, Source(lambda reference: [reference], _keras_reader(_name, _names)))
-
-
-def _read_tensorflow_dataset(reference: str) -> Listing:
-    """A data set of TensorFlow Datasets with one image and one label per example."""
-    try:
-        import tensorflow_datasets
-    except ImportError:
+    Raises:
+        DataError: there are gaps between the labels: they are not classes, or some were lost.
+    """
+    present = np.unique(np.concatenate([listed.labels for listed in splits.values()]))
+    if len(present) and (present[0] != 0 or present[-1] != len(present) - 1):
         raise DataError(
-            f"tfds:{reference} needs TensorFlow Datasets, an extra: pip install 'tuner[tfds]'; "
-            f"or stage a copy with --data {reference}=SOURCE"
-        ) from None
-    try:
-        builder = tensorflow_datasets.builder(reference)
-        builder.download_and_prepare()
-    except Exception as error:  # tfds raises what its downloaders raise, of any class
-        message = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(f"tfds:{reference} cannot be prepared: {message[0]}") from error
-    splits: dict[str, Listed] = {}
-    for split, aliases in SPLITS.items():
-        name = next((alias for alias in aliases if alias in builder.info.splits), None)
-        if name is not None:
-            examples = list(tensorflow_datasets.as_numpy(builder.as_dataset(split=name)))
-            labels = np.array([example["label"] for example in examples], dtype=np.int64)
-            splits[split] = Listed(labels, np.stack([example["image"] for example in examples]))
-    return Listing(tuple(builder.info.features["label"].names), splits)
-
-
-PREFIXED.add("tfds", Source(lambda reference: [reference], _read_tensorflow_dataset))
+            f"{where}: labels without class names must be 0 to the number of classes - 1, without gaps; "
+            f"got {len(present)} different ones from {present[0]} to {present[-1]}"
+        )
+    return tuple(str(label) for label in present)
