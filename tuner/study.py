@@ -105,9 +105,7 @@ class SearchStudy:
             if recorded.status != "running" and not self._sampler_replays:
                 self.optuna_study.add_trial(self._frozen(recorded))
                 continue
-            trial = self._add(number, recorded.configuration)
-            if self._sampler_replays and recorded.origin == "sampler":
-                _ = trial.relative_params  # asked for its effect: the sampler's state goes on as it did then
+            self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
                 self.observe(number, epoch.epoch, epoch.best_so_far)
             if recorded.status != "running":
@@ -140,13 +138,14 @@ class SearchStudy:
         configure(self._space, look_up)
         return parameters, distributions
 
-    def _add(self, number: int, configuration: Configuration) -> Trial:
-        """Open a trial with a given configuration."""
+    def _add(self, number: int, configuration: Configuration, drawn: bool = False) -> None:
+        """Open a trial with a given configuration; `drawn`: the sampler draws one too, as it did when it was lived."""
         self.optuna_study.enqueue_trial(self._place(configuration)[0])
         trial = self.optuna_study.ask()
+        if drawn:
+            _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
         configure(self._space, lambda *place: _ask(trial, *place))
         self._trials[number] = trial
-        return trial
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

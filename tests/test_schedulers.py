@@ -1,0 +1,84 @@
+"""The pure parts of schedulers: what a population may change, and where its changes end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.hyperparameters import GENERAL
+from tuner.samplers import SAMPLERS
+from tuner.schedulers import AUTO, MUTABLE, SCHEDULERS, clip_to_space, mutable_dimensions, numeric, scheduler_name
+from tuner.space import Choice, Choose, Integer, Real
+
+SPACE = {
+    "preprocess": Choice(("a", "b")),
+    "augment": Choice(("none", "flip")),
+    "batch_size": Integer(32, 128, 32),
+    "learning_rate": Real(1e-4, 1e-2, log=True),
+    "weight_decay": Real(0.1, 0.1),
+    "label_smoothing": Choice((0.1,)),
+    "architecture": Choose({"cnn": {"filters": Choice((8, 16))}}),
+}
+
+
+def test_a_population_changes_what_leaves_the_weights_usable_and_a_choice():
+    assert mutable_dimensions(SPACE) == {name: SPACE[name] for name in ("learning_rate", "batch_size", "augment")}
+    assert mutable_dimensions({"architecture": SPACE["architecture"]}) == {}
+
+
+def test_what_a_population_may_change_are_hyperparameters_that_every_architecture_has():
+    assert set(MUTABLE) <= set(GENERAL)
+    assert not {"preprocess", "optimizer"} & set(MUTABLE), "the weights and the optimizer's state would not fit"
+
+
+def test_ranges_of_numbers_are_told_from_choices():
+    assert set(numeric(SPACE)) == {"batch_size", "learning_rate", "weight_decay"}
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "expected"),
+    [
+        (Real(1e-4, 1e-2), 0.012, 1e-2),
+        (Real(1e-4, 1e-2), 0.00008, 1e-4),
+        (Real(1e-4, 1e-2), 0.005, 0.005),
+        (Integer(32, 128, 32), 76.8, 64),  # 64 x 1.2
+        (Integer(32, 128, 32), 153.6, 128),
+        (Integer(32, 128, 32), 25.6, 32),
+        (Integer(1, 9), 2.4, 2),
+        (Integer(1, 100, log=True), 0.8, 1),
+    ],
+)
+def test_a_perturbed_number_goes_back_to_the_nearest_in_the_space(dimension, value, expected):
+    clipped = clip_to_space({"x": value, "other": "kept"}, {"x": dimension})
+    assert clipped == {"x": expected, "other": "kept"}
+    assert type(clipped["x"]) is type(expected) and dimension.contains(clipped["x"])
+
+
+@given(
+    st.integers(-100, 100),
+    st.integers(0, 20),
+    st.integers(1, 9),
+    st.floats(-1e4, 1e4),
+    st.floats(-1, 1),
+    st.floats(0, 9),
+)
+def test_whatever_a_population_makes_of_a_number_ends_in_the_space(low, steps, step, value, real_low, width):
+    mutable = {"whole": Integer(low, low + steps * step, step), "real": Real(real_low, real_low + width)}
+    config = {"whole": value, "real": value, "word": "none"}
+    clipped = clip_to_space(config, {**mutable, "word": Choice(("none", "flip"))})
+    assert all(dimension.contains(clipped[name]) for name, dimension in mutable.items())
+    assert clipped["word"] == "none" and config["whole"] == value, "what was given is not changed"
+
+
+def test_auto_is_a_scheduler_and_other_names_stay():
+    assert scheduler_name("auto") == AUTO and AUTO in SCHEDULERS
+    assert all(scheduler_name(name) == name for name in SCHEDULERS)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_says_what_it_does_and_goes_with_a_sampler_that_there_is(name):
+    entry = SCHEDULERS[name]
+    assert entry.description and entry.description[-1] != "."
+    assert entry.sampler is None or entry.sampler in SAMPLERS
+    assert not (entry.is_population and entry.halves)
