@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tuner.datasets import DataRequest, Dataset, check_source, load_dataset, staged_sources, stratified
+from tuner.datasets import DataRequest, Dataset, check_source, load_dataset, staged_sources
 from tuner.errors import DataError
+from tuner.splits import split_stratified
 
 CLASSES = {"cat": 12, "dog": 18, "été🐟": 10}
 
@@ -263,11 +264,11 @@ def test_the_images_are_mapped_and_cannot_be_written_to(cache_dir) -> None:
 def test_a_build_that_is_killed_leaves_nothing_in_use_and_the_next_one_succeeds(tmp_path) -> None:
     root = make_folder(tmp_path / "pets", {"a": 300, "b": 300})
     script = (
-        "import sys, time\nfrom pathlib import Path\nimport tuner.prepared as prepared\n"
+        "import sys, time\nfrom pathlib import Path\nimport tuner.decoding as decoding\n"
         "from tuner.datasets import *\n"
-        "whole = prepared.decode_image\n"
+        "whole = decoding.decode_image\n"
         "def slow(*a, **k):\n    print('decoding', flush=True); time.sleep(0.05); return whole(*a, **k)\n"
-        "prepared.decode_image = slow\n"
+        "decoding.decode_image = slow\n"
         f"cache = Path({str(tmp_path / 'cache')!r})\n"
         f"load_dataset(DataRequest('folder:{root}'), staged={{}}, seed=0, cache_dir=cache, notify=print)\n"
     )
@@ -291,7 +292,7 @@ def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
 def test_a_stratified_split_is_refused_when_it_would_leave_out_a_class() -> None:
     labels = np.repeat(np.arange(10), 4)
     with pytest.raises(DataError, match=r"40 images of 10 classes cannot be split by 0.1"):
-        stratified(labels, 0.1, 0, tuple("abcdefghij"), "mine")
+        split_stratified(labels, 0.1, 0, tuple("abcdefghij"), "mine")
 
 
 def test_all_of_cifar_100_is_prepared_from_parquet(tmp_path) -> None:

@@ -5,27 +5,38 @@ Light: what reads a format is imported when it is read.
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from tuner import file_sources  # noqa: F401  it registers its sources
+from tuner import file_sources, library_sources, parquet_source  # noqa: F401  they register their sources
+from tuner.decoding import Form, Notify
 from tuner.errors import DataError
-from tuner.prepared import Form, Notify, Prepared, default_cache_dir, prepare
+from tuner.prepared import Prepared, default_cache_dir, prepare
+from tuner.registry import unknown_name
 from tuner.seeds import derive_seed
 from tuner.sources import Listing, find_source
+from tuner.splits import split_stratified, subset_stratified
+from tuner.staging import resolve, staged_sources
+
+__all__ = ["DataRequest", "Dataset", "Split", "check_source", "load_dataset", "staged_sources"]
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 """Not the study's: all studies of a data set without a test split of its own are judged on the same images."""
+CHOICES = {"colour": ("auto", "rgb", "grey"), "broken_images": ("fail", "skip")}
 
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a search-space file says of its data; see `spec.DataSection` for the ranges."""
+    """What a search-space file says of its data, with the rules of `schema.DataSection`.
+
+    Raises:
+        DataError: a value breaks its rule.
+    """
 
     source: str
     validation_fraction: float = 0.1
@@ -35,10 +46,29 @@ class DataRequest:
     max_train_images: int | None = None
     max_validation_images: int | None = None
 
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise DataError(f"data.source must name a data set; got {self.source!r}")
+        if not 0 < self.validation_fraction < 1:
+            raise DataError(f"data.validation_fraction must be above 0 and below 1; got {self.validation_fraction}")
+        if self.image_px is not None and not 4 <= self.image_px <= 2048:
+            raise DataError(f"data.image_px must be 4 to 2048; got {self.image_px}")
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise DataError(f"data.{field}: {unknown_name(field, getattr(self, field), known)}")
+        for field in ("max_train_images", "max_validation_images"):
+            number = getattr(self, field)
+            if number is not None and number < 2:
+                raise DataError(f"data.{field} must be at least 2; got {number}")
+
 
 @dataclass(frozen=True)
 class Split:
-    """Some rows of a memory-mapped array: `images` `[M, H, W, C] uint8`, `rows` and `labels` `[N] int64`."""
+    """Some rows of a memory-mapped array.
+
+    `images` `[M, H, W, C] uint8` is the whole array, `rows` `[N] int64` are the images of the split in it, and
+    `labels` `[N] int64` are theirs: `images[rows[i]]` has the label `labels[i]`.
+    """
 
     images: np.ndarray
     rows: np.ndarray
@@ -67,43 +97,12 @@ class Dataset:
 
     def load_test(self) -> Split:
         """The test split: for the finalists, once."""
-        images, labels = self.prepared.open("test")
-        return Split(images, np.arange(len(labels)), labels)
+        return _whole(*self.prepared.open("test"))
 
 
 def check_source(source: str, staged: Mapping[str, str]) -> None:
     """See that a source is known; raises DataError with the nearest name."""
     find_source(resolve(source, staged))
-
-
-def resolve(source: str, staged: Mapping[str, str]) -> str:
-    """The source that stands for `source` where a copy is staged under its name (with or without its `tfds:`)."""
-    return staged.get(source) or staged.get(source.removeprefix("tfds:")) or source
-
-
-def staged_sources(environment: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Staged copies by name: the subfolders of the folders in TUNER_DATA, then `--data NAME=SOURCE`, which wins."""
-    staged: dict[str, str] = {}
-    for text in environment.get("TUNER_DATA", "").split(os.pathsep):
-        folder = Path(text)
-        if text and folder.is_dir():
-            for path in sorted(folder.iterdir()):
-                source = _source_of(path)
-                if source is not None:
-                    staged.setdefault(path.stem if path.suffix == ".npz" else path.name, source)
-    return {**staged, **overrides}
-
-
-def _source_of(path: Path) -> str | None:
-    """A staged copy as a source, by what lies in it."""
-    absolute = path.resolve()
-    if path.suffix == ".npz":
-        return f"npz:{absolute}"
-    if not path.is_dir():
-        return None
-    if any(path.rglob("*.parquet")):
-        return f"parquet:{absolute}"
-    return f"folder:{absolute}" if any(inner.is_dir() for inner in path.iterdir()) else None
 
 
 def load_dataset(
@@ -127,29 +126,16 @@ def load_dataset(
         cache_dir or default_cache_dir(),
         notify,
     )
-    images, labels = prepared.open("train")
-    rows = np.arange(len(labels))
-    if "validation" in prepared.counts:
-        validation_images, validation_labels = prepared.open("validation")
-        train = Split(images, rows, labels)
-        validation = Split(validation_images, np.arange(len(validation_labels)), validation_labels)
-    else:
-        split_seed = derive_seed(seed, "validation split")
-        kept, held = stratified(labels, request.validation_fraction, split_seed, prepared.class_names, text)
-        train, validation = Split(images, kept, labels[kept]), Split(images, held, labels[held])
+    train, validation = _train_and_validation(prepared, request.validation_fraction, seed, text)
     return Dataset(
         name=request.source,
         source=text,
         fingerprint=prepared.fingerprint,
         class_names=prepared.class_names,
         image_shape=prepared.image_shape,
-        train=_at_most(train, request.max_train_images, derive_seed(seed, "train subset"), prepared.class_names, text),
+        train=_at_most(train, request.max_train_images, derive_seed(seed, "train subset"), "max_train_images"),
         validation=_at_most(
-            validation,
-            request.max_validation_images,
-            derive_seed(seed, "validation subset"),
-            prepared.class_names,
-            text,
+            validation, request.max_validation_images, derive_seed(seed, "validation subset"), "max_validation_images"
         ),
         prepared=prepared,
     )
@@ -157,49 +143,47 @@ def load_dataset(
 
 def _with_test(listing: Listing, source: str) -> Listing:
     """The listing, checked, with a test split made from the training images if it had none."""
-    labels = listing.splits["train"].labels
-    if len(listing.class_names) < 2:
-        raise DataError(f"{source}: must have at least two classes; got {', '.join(listing.class_names) or 'none'}")
-    for split, listed in listing.splits.items():
-        wrong = listed.labels[(listed.labels < 0) | (listed.labels >= len(listing.class_names))]
-        if len(wrong):
-            raise DataError(f"{source}: {split} labels must be 0 to {len(listing.class_names) - 1}; got {wrong[0]}")
+    _check_listing(listing, source)
     if "test" in listing.splits:
         return listing
-    kept, held = stratified(labels, TEST_FRACTION, TEST_SEED, listing.class_names, source)
     train = listing.splits["train"]
-    return Listing(listing.class_names, {**listing.splits, "train": train.take(kept), "test": train.take(held)})
+    kept, held = split_stratified(train.labels, TEST_FRACTION, TEST_SEED, listing.class_names, source)
+    splits = {**listing.splits, "train": train.take(kept), "test": train.take(held)}
+    return replace(listing, splits=splits)
 
 
-def stratified(
-    labels: np.ndarray, fraction: float, seed: int, class_names: tuple[str, ...], source: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held) rows of `labels` `[N] int64`, sorted: `fraction` of them held out, every class in proportion.
-
-    Raises:
-        DataError: a class has too few images to stand on both sides, or the fraction leaves a class out.
-    """
-    from sklearn.model_selection import train_test_split
-
-    numbers = np.bincount(labels, minlength=len(class_names))
-    few = [class_names[index] for index in np.flatnonzero(numbers < 2)]
-    if few:
-        raise DataError(
-            f"{source}: every class must have at least two images to be split; too few: {', '.join(few[:10])}"
-        )
-    try:
-        kept, held = train_test_split(np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
-    except ValueError as error:
-        raise DataError(
-            f"{source}: {len(labels)} images of {len(class_names)} classes cannot be split by {fraction:g}: {error}"
-        ) from None
-    return np.sort(kept), np.sort(held)
+def _check_listing(listing: Listing, source: str) -> None:
+    names = listing.class_names
+    if len(names) < 2:
+        raise DataError(f"{source}: must have at least two classes; got {', '.join(names) or 'none'}")
+    if len(set(names)) < len(names):
+        twice = sorted(name for name, number in Counter(names).items() if number > 1)
+        raise DataError(f"{source}: class names must be different; got {', '.join(twice[:10])} more than once")
+    for split, listed in listing.splits.items():
+        if not len(listed.labels):
+            raise DataError(f"{source}: {split} must hold at least one image; it holds none")
+        wrong = listed.labels[(listed.labels < 0) | (listed.labels >= len(names))]
+        if len(wrong):
+            raise DataError(f"{source}: {split} labels must be 0 to {len(names) - 1}; got {wrong[0]}")
 
 
-def _at_most(split: Split, number: int | None, seed: int, class_names: tuple[str, ...], source: str) -> Split:
+def _train_and_validation(prepared: Prepared, fraction: float, seed: int, source: str) -> tuple[Split, Split]:
+    """The source's own validation split, or one taken from its training images."""
+    images, labels = prepared.open("train")
+    if "validation" in prepared.counts:
+        return _whole(images, labels), _whole(*prepared.open("validation"))
+    split_seed = derive_seed(seed, "validation split")
+    kept, held = split_stratified(labels, fraction, split_seed, prepared.class_names, source)
+    return Split(images, kept, labels[kept]), Split(images, held, labels[held])
+
+
+def _whole(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(images, np.arange(len(labels), dtype=np.int64), labels)
+
+
+def _at_most(split: Split, number: int | None, seed: int, field: str) -> Split:
     """At most `number` images of a split, every class in proportion."""
     if number is None or number >= len(split):
         return split
-    _, taken = stratified(split.labels, number / len(split), seed, class_names, source)
-    taken = taken[:number]
+    taken = subset_stratified(split.labels, number, seed, f"data.{field}")
     return Split(split.images, split.rows[taken], split.labels[taken])

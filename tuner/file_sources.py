@@ -81,7 +81,9 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     A folder named after a split is one if it holds folders: `train` can be a class beside `bus` and `tram`.
     """
     inner = _subfolders(root)
-    candidates = {path.name.lower(): path for path in inner if _subfolders(path)}
+    words = {alias for aliases in SPLITS.values() for alias in aliases}
+    named = {path.name.lower(): path for path in inner if path.name.lower() in words}
+    candidates = {name: path for name, path in named.items() if _subfolders(path)}
     found: dict[str, Path] = {}
     for split, aliases in SPLITS.items():
         alias = next((alias for alias in aliases if alias in candidates), None)

@@ -1,7 +1,8 @@
 """The prepared copy of a data set: plain arrays on disk, memory-mapped, one per machine.
 
 All processes of a machine share the pages that the system holds of them. A copy lies in a folder named by what it was
-made from; it is built aside by one process, under a lock, and renamed when it is whole: a killed build leaves nothing.
+made from; it is built aside by one process, under a lock, and renamed when it is whole: a killed build leaves nothing
+that is used.
 """
 
 from __future__ import annotations
@@ -10,33 +11,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from tuner.array_file import is_whole
+from tuner.decoding import Form, Notify, Shape, Written, common_shape, write_split
 from tuner.errors import DataError
-from tuner.images import Header, decode_image, read_header
-from tuner.sources import Listed, Listing
+from tuner.sources import Listing
 
-VERSION = 1
-DEFAULT_PX = 224
+VERSION = 2
+"""Of the form of a copy: another version is not read but made again."""
 NAMES_SHOWN = 10
-_CHUNK = 512
-Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Form:
-    """What the images of a copy look like: all of one size, grey or colour; what happens to broken ones."""
-
-    image_px: int | None
-    colour: str
-    broken_images: str
 
 
 @dataclass(frozen=True)
@@ -45,14 +37,16 @@ class Prepared:
 
     path: Path
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: Shape
     fingerprint: str
     """SHA-256 over all images, labels and class names."""
     counts: Mapping[str, int]
     """Images in each split that there is."""
+    notices: tuple[str, ...]
+    """What a user must know of it each time it is used: images skipped, resized, left out."""
 
     def open(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images `[N, H, W, C] uint8` and labels `[N] int64` of a split, memory-mapped, read-only."""
+        """Images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""
         images = np.load(self.path / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(self.path / f"{split}_labels.npy", allow_pickle=False)
         return images, labels
@@ -73,173 +67,148 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
     """
     key = hashlib.sha256(json.dumps([VERSION, identity, vars(form)], sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_dir / "datasets" / key
-    if (existing := _usable(folder)) is not None:
-        return existing
+    prepared = _usable(folder)
+    if prepared is None:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder, notify):
+                # Another process may have made it meanwhile.
+                prepared = _usable(folder) or _build(folder, form, read, notify)
+        except OSError as error:
+            raise DataError(f"{folder}: the prepared copy cannot be written: {error}") from error
+    for notice in prepared.notices:
+        notify(notice)
+    return prepared
+
+
+@contextmanager
+def _locked(folder: Path, notify: Notify) -> Iterator[None]:
+    """The right to build a copy; held by at most one process, and given back by the system when it dies."""
+    lock = FileLock(folder.with_suffix(".lock"))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if (existing := _usable(folder)) is not None:  # another process has made it meanwhile
-                return existing
-            return _build(folder, form, read(), notify)
-    except OSError as error:
-        raise DataError(f"{folder}: the prepared copy cannot be written: {error}") from error
+        lock.acquire(timeout=0)
+    except Timeout:
+        notify("another process is preparing these data: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _usable(folder: Path) -> Prepared | None:
-    """The copy in `folder`, unless it is not there, cut short or of another version."""
+    """The copy in `folder`, unless it is not there, cut short, changed in its form or of another version."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if meta["version"] != VERSION or any(
-            (folder / name).stat().st_size != size for name, size in meta["sizes"].items()
-        ):
-            return None
         height, width, channels = meta["image_shape"]
-        return Prepared(
-            folder, tuple(meta["class_names"]), (height, width, channels), meta["fingerprint"], meta["counts"]
+        prepared = Prepared(
+            folder,
+            tuple(meta["class_names"]),
+            (height, width, channels),
+            meta["fingerprint"],
+            dict(meta["counts"]),
+            tuple(meta["notices"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    whole = all(
+        is_whole(folder / f"{split}_images.npy", (count, *prepared.image_shape), np.uint8)
+        and is_whole(folder / f"{split}_labels.npy", (count,), np.int64)
+        for split, count in prepared.counts.items()
+    )
+    return prepared if whole and meta["version"] == VERSION else None
 
 
-def _build(folder: Path, form: Form, listing: Listing, notify: Notify) -> Prepared:
+def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> Prepared:
     aside = folder.with_suffix(".partial")
-    for leftover in (aside, folder):
-        shutil.rmtree(leftover, ignore_errors=True)
-    aside.mkdir()
-    shape = _common_shape(listing, form, notify)
-    digest = hashlib.sha256(json.dumps(list(listing.class_names)).encode())
-    counts: dict[str, int] = {}
-    for split, listed in listing.splits.items():
-        images, labels = _write_split(aside, split, listed, shape, form, notify)
-        counts[split] = len(labels)
-        for start in range(0, len(labels), _CHUNK):
-            digest.update(images[start : start + _CHUNK].tobytes())
-        digest.update(labels.tobytes())
-    sizes = {path.name: path.stat().st_size for path in aside.iterdir()}
-    meta = {
-        "version": VERSION,
-        "class_names": list(listing.class_names),
-        "image_shape": list(shape),
-        "fingerprint": digest.hexdigest(),
-        "counts": counts,
-        "sizes": sizes,
-    }
-    (aside / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    aside.replace(folder)
-    return Prepared(folder, listing.class_names, shape, digest.hexdigest(), counts)
-
-
-# --- one shape for all ---
-
-
-def _common_shape(listing: Listing, form: Form, notify: Notify) -> tuple[int, int, int]:
-    headers = [header for listed in listing.splits.values() for header in _headers(listed)]
-    sizes = {(header.height, header.width) for header in headers}
-    if form.image_px is not None:
-        height = width = form.image_px
-    elif len(sizes) == 1:
-        ((height, width),) = sizes
-    else:
-        height = width = DEFAULT_PX
-        notify(
-            f"the images have {len(sizes)} different sizes: the middle of each is resized to {DEFAULT_PX} px "
-            "(data.image_px sets another)"
-        )
-    grey = form.colour == "grey" or (form.colour == "auto" and all(header.is_grey for header in headers))
-    return height, width, 1 if grey else 3
-
-
-def _headers(listed: Listed) -> list[Header]:
-    """The distinct headers of a split; broken files have none, and are found when they are decoded."""
-    if listed.pixels is not None:
-        channels = listed.pixels.shape[3] if listed.pixels.ndim == 4 else 1
-        return [Header(listed.pixels.shape[1], listed.pixels.shape[2], channels == 1)]
-    found: set[Header] = set()
-    for encoded in listed.encoded:
+    _remove_leftovers(folder.parent, aside)
+    listing = _listing(read)
+    with warnings.catch_warnings():
+        # Pillow's own warnings name no file; what is wrong with an image is reported with its name.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        shape, notices = common_shape(listing, form)
+        _refuse_full_disk(folder.parent, listing, shape)
+        for leftover in (aside, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        aside.mkdir()
         try:
-            found.add(read_header(encoded))
-        except DataError:
-            continue
-    return list(found)
+            written = {
+                split: write_split(aside, split, listed, shape, notify) for split, listed in listing.splits.items()
+            }
+            notices += _judge_broken([problem for split in written.values() for problem in split.problems], form)
+            _refuse_lost(listing, written)
+            _write_meta(aside, listing, shape, written, (*listing.notices, *notices))
+            aside.replace(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    prepared = _usable(folder)
+    if prepared is None:
+        raise DataError(f"{folder}: the prepared copy was changed while it was being written")
+    return prepared
 
 
-# --- writing ---
-
-
-def _write_split(
-    folder: Path, split: str, listed: Listed, shape: tuple[int, int, int], form: Form, notify: Notify
-) -> tuple[np.ndarray, np.ndarray]:
-    path = folder / f"{split}_images.npy"
-    number = len(listed.labels)
-    images: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(number, *shape))
-    good = np.ones(number, dtype=bool)
-    problems: list[str] = []
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, number, _CHUNK):
-            rows = range(start, min(start + _CHUNK, number))
-            for row, image, problem in pool.map(lambda row: _load(listed, row, shape), rows):
-                if image is None:
-                    good[row] = False
-                    problems.append(problem)
-                else:
-                    images[row] = image
-            if number >= 20 * _CHUNK and (start // _CHUNK) % 20 == 19:
-                notify(f"{split}: {rows.stop:,} of {number:,} images prepared")
-    labels = listed.labels.astype(np.int64)
-    if problems:
-        _judge_broken(problems, form, split, notify)
-        images, labels = _without(path, images, good), labels[good]
-    images.flush()
-    np.save(folder / f"{split}_labels.npy", labels, allow_pickle=False)
-    return images, labels
-
-
-def _load(listed: Listed, row: int, shape: tuple[int, int, int]) -> tuple[int, np.ndarray | None, str]:
+def _listing(read: Callable[[], Listing]) -> Listing:
     try:
-        return row, _pixels(listed, row, shape), ""
-    except DataError as error:
-        return row, None, f"{listed.names[row]} {error}"
+        return read()
+    except OSError as error:
+        raise DataError(f"the data cannot be read: {error}") from error
 
 
-def _pixels(listed: Listed, row: int, shape: tuple[int, int, int]) -> np.ndarray:
-    height, width, channels = shape
-    if listed.pixels is None:
-        return decode_image(listed.encoded[row], (height, width), grey=channels == 1)
-    image: np.ndarray = listed.pixels[row]
-    image = image if image.ndim == 3 else image[:, :, None]
-    if image.shape == shape:
-        return image
-    return _convert(image, shape)
+def _remove_leftovers(parent: Path, own: Path) -> None:
+    """Remove what killed builds of other copies have left; those that still run hold their lock."""
+    for partial in parent.glob("*.partial"):
+        if partial != own:
+            try:
+                with FileLock(partial.with_suffix(".lock"), timeout=0):
+                    shutil.rmtree(partial, ignore_errors=True)
+            except Timeout:
+                continue
 
 
-def _convert(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """An array of another size or number of channels, by way of a lossless file."""
-    import io
+def _refuse_full_disk(parent: Path, listing: Listing, shape: Shape) -> None:
+    needed = sum(len(listed.labels) for listed in listing.splits.values()) * (int(np.prod(shape)) + 8)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise DataError(
+            f"{parent}: the prepared copy needs {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free; "
+            "make room, make the images smaller (data.image_px) or name another folder in TUNER_CACHE"
+        )
 
-    from PIL import Image
 
-    file = io.BytesIO()
-    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, format="BMP")
-    return decode_image(file.getvalue(), shape[:2], grey=shape[2] == 1)
-
-
-def _judge_broken(problems: list[str], form: Form, split: str, notify: Notify) -> None:
+def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
+    """A notice of the broken images that are skipped; raises DataError when they must not be."""
+    if not problems:
+        return ()
     shown = "; ".join(problems[:NAMES_SHOWN])
-    more = f" and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
-    words = f"{len(problems)} broken {split} image{'s' if len(problems) > 1 else ''}: {shown}{more}"
+    more = f"; and {len(problems) - NAMES_SHOWN:,} more" if len(problems) > NAMES_SHOWN else ""
+    words = f"{len(problems):,} broken image{'s' if len(problems) > 1 else ''}: {shown}{more}"
     if form.broken_images == "fail":
         raise DataError(f"{words}; remove or repair them, or set data.broken_images to skip")
-    notify(f"skipped {words}")
+    return (f"skipped {words}",)
 
 
-def _without(path: Path, images: np.memmap[Any, Any], good: np.ndarray) -> np.memmap[Any, Any]:
-    """The file at `path` rewritten with the good rows only."""
-    kept = path.with_suffix(".kept.npy")
-    target: np.memmap[Any, Any] = np.lib.format.open_memmap(
-        kept, mode="w+", dtype=np.uint8, shape=(int(good.sum()), *images.shape[1:])
-    )
-    for place, row in enumerate(np.flatnonzero(good)):
-        target[place] = images[row]
-    target.flush()
-    kept.replace(path)
-    return target
+def _refuse_lost(listing: Listing, written: Mapping[str, Written]) -> None:
+    """Refuse a copy in which skipping has emptied a split, or a class for training."""
+    for split, there in written.items():
+        if not len(there.labels):
+            raise DataError(f"{split} must hold at least one image that is not broken; it holds none")
+    lost = np.setdiff1d(listing.splits["train"].labels, written["train"].labels)
+    if len(lost):
+        names = ", ".join(listing.class_names[label] for label in lost[:NAMES_SHOWN])
+        raise DataError(f"every class must have a training image that is not broken; none is left of {names}")
+
+
+def _write_meta(
+    folder: Path, listing: Listing, shape: Shape, written: Mapping[str, Written], notices: tuple[str, ...]
+) -> None:
+    hashes = {split: there.hashes for split, there in written.items()}
+    fingerprint = hashlib.sha256(json.dumps([listing.class_names, shape, hashes], sort_keys=True).encode()).hexdigest()
+    meta = {
+        "version": VERSION,
+        "class_names": listing.class_names,
+        "image_shape": shape,
+        "fingerprint": fingerprint,
+        "counts": {split: len(there.labels) for split, there in written.items()},
+        "notices": notices,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
