@@ -118,6 +118,8 @@ class SearchConsole:
                 get_renderable=lambda: draw_search(record.state, limits, record.elapsed_s()),
                 refresh_per_second=2,
                 transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,  # it goes to the log file (`log`)
             ):
                 yield
             return
@@ -173,6 +175,8 @@ def _running_table(state: RunState) -> Table:
     for name in ("trial", "epoch", "", "phase", "last", "best", "configuration"):
         table.add_column(name, no_wrap=True, ratio=3 if name == "configuration" else None, overflow="ellipsis")
     running = state.with_status("running")
+    if not running and not state.trials:
+        table.caption = "starting workers"
     max_epochs = state.study.max_epochs if state.study else 1
     for trial in running[-ROWS:]:
         table.add_row(*_row(state, trial, max_epochs))
