@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from tuner.errors import DataError
-from tuner.images import Header, decode_image, read_header
+from tuner.images import Header, convert_pixels, decode_image, read_header
 
 RED = (200, 40, 20)
 
@@ -56,11 +59,8 @@ def test_sixteen_bits_become_eight_without_being_cut_off() -> None:
 
 
 def test_cmyk_and_rotated_photographs_are_upright_and_coloured() -> None:
-    assert decode_image(encode(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "jpeg"), None, grey=False).shape == (
-        4,
-        4,
-        3,
-    )
+    red = decode_image(encode(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "jpeg"), None, grey=False)
+    np.testing.assert_allclose(red, np.broadcast_to([255, 0, 0], (4, 4, 3)), atol=4)
     wide = Image.new("RGB", (8, 4), "black")
     wide.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
@@ -98,7 +98,100 @@ def test_what_is_broken_is_refused_with_the_reason(tmp_path: Path) -> None:
         decode_image(tmp_path / "not.png", None, grey=False)
 
 
-def test_a_decompression_bomb_is_refused_without_being_unpacked(monkeypatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DataError, match="is too large"):
-        decode_image(encode(Image.new("L", (40, 40)), "png"), None, grey=True)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("side", "words"), [(40, "is too large: 1,600 pixels"), (80, "is too large: Image size")])
+def test_a_decompression_bomb_is_refused_without_being_unpacked(side, words, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # 1,600 are above the limit, 6,400 above twice the limit
+    encoded = encode(Image.new("L", (side, side)), "png")
+    for read in (read_header, lambda image: decode_image(image, None, grey=True)):
+        with pytest.raises(DataError, match=words):
+            read(encoded)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_undone_whatever_the_depth(orientation, depth) -> None:
+    shown = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    undo = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, 1)
+    turned = Image.fromarray(shown)
+    turned.getexif()[0x0112] = undo
+    stored = np.asarray(ImageOps.exif_transpose(turned))
+    image = Image.fromarray(stored if depth == 8 else stored.astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(image, "png", exif=exif)
+    assert (decode_image(encoded, None, grey=True)[:, :, 0] == shown).all()
+    assert read_header(encoded) == Header(4, 6, is_grey=True)
+
+
+@pytest.mark.parametrize(
+    ("image", "is_grey"),
+    [
+        (Image.new("L", (3, 2), 5), True),
+        (Image.new("LA", (3, 2), (5, 9)), True),
+        (Image.new("1", (3, 2)), True),
+        (Image.fromarray(np.zeros((2, 3), np.uint16)), True),
+        (Image.linear_gradient("L").crop((0, 0, 3, 2)).convert("P"), True),
+        (Image.new("RGB", (3, 2), (9, 9, 8)).convert("P", palette=Image.Palette.ADAPTIVE), False),
+        (Image.new("RGB", (3, 2), (9, 9, 9)), False),
+        (Image.new("RGBA", (3, 2), (9, 9, 9, 9)), False),
+    ],
+    ids=["grey", "grey with alpha", "one bit", "16 bits", "grey palette", "colour palette", "colour", "with alpha"],
+)
+def test_a_header_says_the_size_and_whether_the_format_has_colours(image, is_grey) -> None:
+    assert read_header(encode(image, "png")) == Header(2, 3, is_grey)
+
+
+def test_large_photographs_decoded_at_a_fraction_of_their_size_look_the_same() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    photograph = Image.fromarray(small).resize((1600, 1200), Image.Resampling.BICUBIC)
+    encoded = encode(photograph, "jpeg", quality=95)
+    with Image.open(io.BytesIO(encoded)) as whole:
+        expected = ImageOps.fit(whole, (64, 64), method=Image.Resampling.BILINEAR)
+    difference = np.abs(decode_image(encoded, (64, 64), grey=False).astype(int) - np.asarray(expected))
+    assert difference.mean() < 0.5 and difference.max() <= 4
+
+
+def test_stripes_finer_than_a_pixel_become_grey_instead_of_other_stripes() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    array = decode_image(encode(Image.fromarray(stripes), "png"), (8, 8), grey=True)
+    assert (np.abs(array.astype(int) - 128) <= 8).all()
+
+
+def test_pixels_are_converted_as_the_same_image_in_a_file() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3)).astype(np.uint8)
+    for grey in (True, False):
+        from_file = decode_image(encode(Image.fromarray(pixels), "png"), (5, 5), grey)
+        assert (convert_pixels(pixels, (5, 5), grey) == from_file).all()
+    assert convert_pixels(pixels[:, :, :1], None, grey=False).shape == (9, 14, 3)
+
+
+def test_formats_whose_decoders_run_other_programs_are_refused_whatever_their_name(tmp_path) -> None:
+    (tmp_path / "harmless.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(DataError, match=r"not an image in a format that is read \(JPEG, PNG, BMP, GIF, WEBP\)"):
+        decode_image(tmp_path / "harmless.png", None, grey=False)
+
+
+def test_a_pipe_named_like_an_image_is_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "endless.png")
+    with pytest.raises(DataError, match="cannot be decoded: it is a folder, a pipe or a link to nothing"):
+        read_header(tmp_path / "endless.png")
+
+
+WHOLE = {
+    form: encode(Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 20, 3)).astype(np.uint8)), form)
+    for form in ("png", "bmp", "gif", "webp", "jpeg")
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(WHOLE)), st.data())
+def test_a_damaged_file_is_an_image_or_a_reason_and_never_another_error(form, data) -> None:
+    content = bytearray(WHOLE[form])
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=6)):
+        content[place] = data.draw(st.integers(0, 255))
+    damaged = bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        assert decode_image(damaged, (8, 8), grey=False).shape == (8, 8, 3)
+    except DataError as error:
+        assert str(error).startswith(("is not an image", "cannot be decoded", "is too large"))
