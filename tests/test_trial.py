@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
+from tuner.batches import Batches
 from tuner.errors import RunError, TunerError
-from tuner.trial import Batches, EpochResult, Trial, attempt, describe_failure, phase_of, run_trial
+from tuner.trial import EpochResult, Trial, attempt, describe_failure, phase_of, run_trial
 from tuner.trial_settings import TrialSettings
 
 SETTINGS = TrialSettings(

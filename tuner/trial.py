@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeVar
 import keras
 import numpy as np
 
-from tuner.augment import Augment, parse_augment
+from tuner.augment import parse_augment
+from tuner.batches import Batches
 from tuner.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tuner.datasets import Dataset, Split
+from tuner.datasets import Dataset
 from tuner.errors import RunError, TunerError
 from tuner.hyperparameters import general
 from tuner.model import build_model, freeze, parameter_counts
@@ -63,33 +64,6 @@ def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: i
     if not has_backbone:
         return "scratch"
     return "head" if unfreeze_depth == 0 or epoch <= head_epochs else "fine_tune"
-
-
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Batches of `(images, one-hot labels)` in a given order.
-
-    Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is
-    augmented with a seed of its own, so that an epoch is the same however often it is read.
-    """
-
-    def __init__(
-        self, split: Split, num_classes: int, batch_size: int, order: np.ndarray, augment: Augment | None, seed: int
-    ) -> None:
-        super().__init__()
-        self._split, self._batch_size, self._order = split, batch_size, order
-        self._augment, self._seed = augment, seed
-        self._one_hot = np.eye(num_classes, dtype=np.float32)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._order) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        images, labels = self._split.batch(positions)
-        targets = self._one_hot[labels]
-        if self._augment is None:
-            return images, targets
-        return self._augment.apply(images, targets, derive_seed(self._seed, index))
 
 
 class Trial:
