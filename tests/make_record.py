@@ -9,19 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tuner.record import (
+from tuner.events import (
     Configuration,
     EndStatus,
     EpochReported,
     Event,
-    RunState,
     SessionEnded,
     SessionStarted,
     StudyCreated,
     TrialEnded,
     TrialStarted,
-    replay,
 )
+from tuner.record import RunState, replay
 
 DATA = {
     "name": "cifar100",

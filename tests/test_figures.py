@@ -19,6 +19,7 @@ from PIL import Image
 
 from tuner.drawing import spread_apart
 from tuner.errors import UnknownNameError
+from tuner.events import SessionEnded
 from tuner.figure_data import (
     FAINT,
     GROUPS,
@@ -31,7 +32,7 @@ from tuner.figure_data import (
 )
 from tuner.figures import FIGURES, build_figure, save_figures
 from tuner.picture import MARKS, time_unit
-from tuner.record import RunState, SessionEnded
+from tuner.record import RunState
 from tuner.results import STATUSES, build_results
 
 ODD = "$x_1$ <b>|`猫`\n_a_"

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_record import DATA, epoch, make_state, small_state, trial_ended, trial_started
 
+from tuner.events import SessionEnded, SessionStarted
 from tuner.leaderboard import FigureLink, leaderboard_markdown, wilson_interval
 from tuner.leaderboard_trials import ROWS
 from tuner.markdown import escaped, fenced, table
-from tuner.record import RunState, SessionEnded, SessionStarted
+from tuner.record import RunState
 from tuner.results import build_results
 from tuner.wording import format_gain, format_value
 

@@ -13,19 +13,8 @@ from hypothesis import strategies as st
 from make_record import epoch, make_events, small_state, study_created, trial_ended, trial_started, write_record
 
 from tuner.errors import RunError
-from tuner.record import (
-    CheckpointSaved,
-    ConfigurationChanged,
-    Event,
-    Record,
-    RunState,
-    SessionEnded,
-    SessionStarted,
-    TrialResumed,
-    read_events,
-    read_state,
-    replay,
-)
+from tuner.events import CheckpointSaved, ConfigurationChanged, Event, SessionEnded, SessionStarted, TrialResumed
+from tuner.record import Record, RunState, read_events, read_state, replay
 
 
 class FakeClock:

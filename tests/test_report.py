@@ -21,8 +21,9 @@ from make_record import (
 )
 
 from tuner.errors import InputError, TunerError
+from tuner.events import SessionEnded
 from tuner.figures import FIGURES, FORMATS
-from tuner.record import RunState, SessionEnded
+from tuner.record import RunState
 from tuner.report import _FORMATS, main, retrain_command, write_report
 
 

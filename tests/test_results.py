@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from make_record import epoch, make_state, small_state, trial_ended, trial_started
 
 from tuner.errors import RunError
-from tuner.record import RunState, SessionEnded
+from tuner.events import SessionEnded
+from tuner.record import RunState
 from tuner.results import build_results, differing, outcomes, trajectory
 
 

@@ -11,7 +11,8 @@ import pytest
 from make_record import study_created
 
 from tuner.errors import RunError
-from tuner.record import Record, SessionEnded, SessionStarted
+from tuner.events import SessionEnded, SessionStarted
+from tuner.record import Record
 from tuner.runs import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tuner.datasets import DataRequest, load_dataset
-from tuner.record import EpochReported, RunState, read_events, read_state
+from tuner.events import EpochReported
+from tuner.record import RunState, read_events, read_state
 from tuner.search import main
 
 SPACE = """

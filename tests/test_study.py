@@ -11,7 +11,8 @@ from make_record import study_created, trial_ended, trial_started
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED
-from tuner.record import Event, RunState, replay
+from tuner.events import Event
+from tuner.record import RunState, replay
 from tuner.samplers import SAMPLERS
 from tuner.space import Choice, Choose, Integer, Real
 from tuner.study import Queued, SearchStudy, Suggestion

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_record import epoch, make_state, small_state, trial_ended, trial_started
 
-from tuner.record import RunState, SessionEnded, TrialResumed
+from tuner.events import SessionEnded, TrialResumed
+from tuner.record import RunState
 from tuner.results import VALUES, build_results
 from tuner.tables import (
     EPOCH_COLUMNS,

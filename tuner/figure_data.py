@@ -8,7 +8,7 @@ from statistics import median
 from textwrap import shorten
 from typing import NamedTuple
 
-from tuner.record import EpochReported
+from tuner.events import EpochReported
 from tuner.results import Outcome, Results, ResultStatus, TrajectoryPoint, TrialResult, outcomes, trajectory
 from tuner.wording import format_value
 

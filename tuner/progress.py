@@ -15,7 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.record import EpochReported, Event, Record, RunState, TrialEnded, TrialState
+from tuner.events import EpochReported, Event, TrialEnded
+from tuner.record import Record, RunState, TrialState
 
 HEARTBEAT_S = 30.0
 """Plain lines: at least one this often while trials run."""

@@ -15,150 +15,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tuner.errors import RunError
-
-SCHEMA_VERSION = 1
-
-Scalar = bool | int | float | str | None
-Configuration = dict[str, Scalar]
-Phase = Literal["head", "fine_tune", "scratch"]
-Mode = Literal["max", "min"]
-EndStatus = Literal["completed", "stopped", "failed"]
-Status = Literal["running", "completed", "stopped", "failed"]
-
-
-class _Event(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-    time: float = Field(default_factory=time.time)
-    """Unix time in seconds."""
-    elapsed_s: float = 0.0
-    """Seconds that the study has been running, over all its sessions."""
-
-
-class StudyCreated(_Event):
-    """The first line of every record: what is searched, on what, with what."""
-
-    event: Literal["study_created"] = "study_created"
-    schema_version: int = SCHEMA_VERSION
-    study: str
-    metric: str
-    mode: Mode
-    seed: int
-    max_epochs: int
-    specification: dict[str, Any]
-    """The search-space file as it was resolved, with every default written out."""
-    data: dict[str, Any]
-    """name, source, fingerprint, class_names, image_shape, train_images, validation_images."""
-    environment: dict[str, Any]
-    """Versions, machine, commit."""
-    command: list[str]
-
-
-class SessionStarted(_Event):
-    """A process began (or went on with) the search."""
-
-    event: Literal["session_started"] = "session_started"
-    resumed: bool
-    max_concurrent: int
-    """Trials that may run at the same time."""
-    sampler: str
-    scheduler: str
-
-
-class SessionEnded(_Event):
-    """A process ended the search; `reason` is why (all trials done, budget, interrupted, an error)."""
-
-    event: Literal["session_ended"] = "session_ended"
-    reason: Literal["finished", "time_budget", "interrupted", "error"]
-    message: str | None = None
-
-
-class TrialStarted(_Event):
-    """A trial was given a slot for the first time."""
-
-    event: Literal["trial_started"] = "trial_started"
-    trial: int
-    configuration: Configuration
-    origin: Literal["baseline", "sampler", "grid", "queued"]
-
-
-class TrialResumed(_Event):
-    """A trial goes on from the checkpoint written after epoch `epoch` (0: from the beginning)."""
-
-    event: Literal["trial_resumed"] = "trial_resumed"
-    trial: int
-    epoch: int
-
-
-class ConfigurationChanged(_Event):
-    """Population based training gave a running trial another configuration and another trial's weights."""
-
-    event: Literal["configuration_changed"] = "configuration_changed"
-    trial: int
-    epoch: int
-    configuration: Configuration
-
-
-class EpochReported(_Event):
-    """One epoch of one trial."""
-
-    event: Literal["epoch"] = "epoch"
-    trial: int
-    epoch: int
-    """Counted from 1 over both phases."""
-    phase: Phase
-    seconds: float
-    """Training and validation of this epoch."""
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    best_so_far: float
-    """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
-    learning_rate: float
-
-
-class CheckpointSaved(_Event):
-    """The state after `epoch` is on disk at `path`, relative to the run directory or a storage address."""
-
-    event: Literal["checkpoint_saved"] = "checkpoint_saved"
-    trial: int
-    epoch: int
-    path: str
-
-
-class TrialEnded(_Event):
-    """A trial came to its end: by itself (completed), by a scheduler or budget (stopped), or failed."""
-
-    event: Literal["trial_ended"] = "trial_ended"
-    trial: int
-    status: EndStatus
-    reason: str
-    parameters: int | None = None
-    trainable_parameters: int | None = None
-    """Parameters trained in the last phase."""
-    batch_size_used: int | None = None
-    """Smaller than the configuration's when memory ran out once."""
-    setup_s: float | None = None
-    """Building the model and opening the data."""
-
-
-Event = (
-    StudyCreated
-    | SessionStarted
-    | SessionEnded
-    | TrialStarted
-    | TrialResumed
-    | ConfigurationChanged
-    | EpochReported
-    | CheckpointSaved
-    | TrialEnded
+from tuner.events import (
+    SCHEMA_VERSION,
+    CheckpointSaved,
+    Configuration,
+    ConfigurationChanged,
+    EpochReported,
+    Event,
+    SessionEnded,
+    SessionStarted,
+    Status,
+    StudyCreated,
+    TrialEnded,
+    TrialResumed,
+    TrialStarted,
 )
+
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 

@@ -8,15 +8,8 @@ from typing import Any
 
 from ray.tune import Callback
 
-from tuner.record import (
-    CheckpointSaved,
-    ConfigurationChanged,
-    EpochReported,
-    Record,
-    TrialEnded,
-    TrialResumed,
-    TrialStarted,
-)
+from tuner.events import CheckpointSaved, ConfigurationChanged, EpochReported, TrialEnded, TrialResumed, TrialStarted
+from tuner.record import Record
 from tuner.schedulers import METRIC, TIME
 from tuner.worker import merged_configuration
 

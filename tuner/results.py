@@ -11,17 +11,8 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from tuner.errors import RunError
-from tuner.record import (
-    EpochReported,
-    Phase,
-    RunState,
-    Scalar,
-    SessionEnded,
-    SessionStarted,
-    StudyCreated,
-    TrialEnded,
-    TrialState,
-)
+from tuner.events import EpochReported, Phase, Scalar, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.record import RunState, TrialState
 from tuner.registry import unknown_name
 
 ResultStatus = Literal["completed", "stopped", "failed", "running", "unfinished"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuner.errors import RunError
-from tuner.record import RunState, StudyCreated, read_events, read_state
+from tuner.events import StudyCreated
+from tuner.record import RunState, read_events, read_state
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from tuner.cluster import concurrent_trials, local_ray
 from tuner.environment import describe_environment
+from tuner.events import SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.plan import grace_epochs, planned_trials
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
-from tuner.record import Record, RunState, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.record import Record, RunState
 from tuner.runs import RunDirectory
 from tuner.samplers import SAMPLERS, sampler_name
 from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions, scheduler_name

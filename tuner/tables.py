@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tuner.events import Scalar
 from tuner.files import replacing
-from tuner.record import Scalar
 from tuner.results import STATUSES, Results, TrialResult
 
 TABLES_VERSION = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from tuner.events import Scalar
 from tuner.progress import format_seconds
-from tuner.record import Scalar
 
 
 def is_share(metric: str) -> bool:
