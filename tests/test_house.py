@@ -47,3 +47,9 @@ def test_no_test_is_skipped_without_a_reason_and_no_trial_reads_the_test_split()
         assert not re.search(r"@pytest\.mark\.(skip\b|xfail)", path.read_text()), path
     readers = [path.name for path in (ROOT / "tuner").glob("*.py") if "load_test(" in path.read_text()]
     assert readers == ["datasets.py"], "only what defines it may name the test split until finalists are read"
+
+
+def test_the_map_in_architecture_md_has_every_room() -> None:
+    map_of_rooms = (ROOT / "ARCHITECTURE.md").read_text()
+    missing = [path.stem for path in (ROOT / "tuner").glob("[a-z]*.py") if f"`{path.stem}`" not in map_of_rooms]
+    assert not missing
