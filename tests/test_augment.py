@@ -46,6 +46,14 @@ def test_every_operation_is_a_function_of_its_seed_that_changes_images_and_keeps
     assert len({image.tobytes() for image in images - IMAGES}) > 2  # not the same change for all
 
 
+@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES.keys())
+@pytest.mark.parametrize("shape", [(0, 5, 7, 2), (3, 1, 1, 1), (2, 5, 3, 4)], ids=str)
+def test_every_operation_takes_images_of_any_shape(text, shape) -> None:
+    images, labels = parse_augment(text).apply(np.full(shape, 255, np.uint8), np.eye(3)[: shape[0]], 1)
+    assert images.shape == shape and images.dtype == labels.dtype == np.float32
+    assert np.all((images >= 0) & (images <= 255 + 1e-3))
+
+
 def test_flip_gives_each_image_or_its_mirror_image() -> None:
     images, _ = parse_augment("flip").apply(IMAGES, LABELS, 0)
     mirrored = np.array([np.array_equal(new, old[:, ::-1]) for new, old in zip(images, IMAGES, strict=True)])

@@ -125,6 +125,29 @@ def test_noise_is_normal_and_independent_between_pixels_images_and_seeds() -> No
         assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 0.03
 
 
+def test_images_of_any_size_are_resized_as_images_of_a_known_size() -> None:
+    for text in ("resize(16)|noise(0.1)|standardise", "noise(0.1)|resize(8)", "grayscale|smooth(3)|resize(24)"):
+        inputs = keras.Input((None, None, 3), dtype="uint8")
+        model = keras.Model(inputs, parse_preprocess(text).apply(inputs))
+        np.testing.assert_allclose(model(IMAGES), apply(text), atol=1e-2)
+        assert model.output.shape[1:] == parse_preprocess(text).output_shape((5, 7, 3))
+
+
+@pytest.mark.parametrize("text", ["crop(4)", "standardise"])
+def test_what_needs_the_size_of_images_is_refused_where_it_is_not_known(text) -> None:
+    with pytest.raises(PipelineError, match=r"(crop|standardise) must come after resize"):
+        parse_preprocess(text).apply(keras.Input((None, None, 3)))
+
+
+def test_a_model_with_noise_holds_no_constant_of_the_size_of_an_image(tmp_path) -> None:
+    sizes = []
+    for size_px in (16, 256):
+        inputs = keras.Input((size_px, size_px, 3))
+        keras.Model(inputs, parse_preprocess("noise(0.1)").apply(inputs)).save(tmp_path / "model.keras")
+        sizes.append((tmp_path / "model.keras").stat().st_size)
+    assert sizes[1] < 1.1 * sizes[0]
+
+
 # --- the language ---
 
 
