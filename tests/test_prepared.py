@@ -1,0 +1,338 @@
+"""The prepared copy: made once, mapped, checked, made again when it is damaged; nothing half-built is ever used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tuner.array_file import ArrayWriter, is_whole
+from tuner.datasets import DataRequest, Dataset, load_dataset
+from tuner.decoding import Form
+from tuner.errors import DataError
+from tuner.prepared import Prepared, prepare
+from tuner.sources import Listed, Listing
+
+FORM = Form(image_px=None, colour="auto", broken_images="fail")
+
+
+def picture(value: int) -> Image.Image:
+    return Image.fromarray(np.full((8, 8, 3), value, dtype=np.uint8))
+
+
+def make_folder(root: Path, classes: dict[str, int]) -> Path:
+    """Images of one colour each; the colour says to which class it belongs: 100 x class + number."""
+    for label, (name, number) in enumerate(classes.items()):
+        (root / name).mkdir(parents=True)
+        for index in range(number):
+            picture(100 * label + index % 100).save(root / name / f"image {index}.png")
+    return root
+
+
+def load(source: str, cache: Path, **options) -> tuple[Dataset, list[str]]:
+    said: list[str] = []
+    request = DataRequest(source, **{"validation_fraction": 0.25, **options})
+    return load_dataset(request, staged={}, seed=0, cache_dir=cache, notify=said.append), said
+
+
+def listing(numbers: dict[str, int] | None = None) -> Listing:
+    numbers = numbers or {"train": 6, "test": 4}
+    return Listing(
+        ("a", "b"),
+        {
+            split: Listed(np.arange(number) % 2, np.full((number, 4, 4), index, np.uint8))
+            for index, (split, number) in enumerate(numbers.items())
+        },
+    )
+
+
+def prepared(cache: Path, whole: Listing | None = None) -> Prepared:
+    return prepare("mine", FORM, lambda: whole or listing(), cache, lambda _text: None)
+
+
+# --- files of arrays ---
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(st.integers(0, 40), max_size=6), shape=st.sampled_from([(), (3,), (2, 5, 1)]), data=st.data())
+def test_an_array_written_in_pieces_is_read_as_one_and_every_cut_is_seen(pieces, shape, data, tmp_path) -> None:
+    path = tmp_path / "array.npy"
+    path.unlink(missing_ok=True)
+    whole = np.random.default_rng(0).integers(0, 256, (sum(pieces), *shape)).astype(np.uint8)
+    with ArrayWriter(path, shape, np.uint8) as writer:
+        for part in np.split(whole, np.cumsum(pieces)[:-1] if pieces else []):
+            writer.append(part)
+    np.testing.assert_array_equal(np.load(path), whole)
+    assert is_whole(path, whole.shape, np.uint8)
+    assert not is_whole(path, (len(whole) + 1, *shape), np.uint8) and not is_whole(path, whole.shape, np.int64)
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    assert not is_whole(path, whole.shape, np.uint8)
+    path.write_bytes(content + b"x")
+    assert not is_whole(path, whole.shape, np.uint8)
+
+
+# --- a copy is made once, and again when it must be ---
+
+
+def test_the_copy_is_made_once_and_made_again_when_a_file_changes(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"cat": 14, "dog": 26})
+    first, _ = load(f"folder:{root}", tmp_path / "cache")
+    made = first.prepared.path.stat().st_mtime_ns
+    again, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert again.prepared.path == first.prepared.path and again.prepared.path.stat().st_mtime_ns == made
+    picture(250).save(root / "cat" / "image 0.png")
+    os.utime(root / "cat" / "image 0.png", (1, 1))
+    changed, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert changed.prepared.path != first.prepared.path and changed.fingerprint != first.fingerprint
+
+
+def test_a_copy_that_was_cut_short_is_made_again(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"cat": 14, "dog": 26})
+    first, _ = load(f"folder:{root}", tmp_path / "cache")
+    fingerprint, file = first.fingerprint, first.prepared.path / "train_images.npy"
+    del first
+    file.write_bytes(file.read_bytes()[:100])
+    again, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert again.fingerprint == fingerprint and len(again.train) == 24
+
+
+def test_the_images_are_mapped_and_cannot_be_written_to(cache_dir) -> None:
+    dataset, _ = load("digits", cache_dir)
+    assert isinstance(dataset.train.images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.train.images[0] = 0
+
+
+def test_a_build_that_is_killed_leaves_nothing_in_use_and_the_next_one_succeeds(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 300, "b": 300})
+    script = (
+        "import sys, time\nfrom pathlib import Path\nimport tuner.decoding as decoding\n"
+        "from tuner.datasets import *\n"
+        "whole = decoding.decode_image\n"
+        "def slow(*a, **k):\n    print('decoding', flush=True); time.sleep(0.05); return whole(*a, **k)\n"
+        "decoding.decode_image = slow\n"
+        f"cache = Path({str(tmp_path / 'cache')!r})\n"
+        f"load_dataset(DataRequest('folder:{root}'), staged={{}}, seed=0, cache_dir=cache, notify=print)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline().startswith("decoding")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    dataset, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert len(dataset.train) == 360
+    assert not list((tmp_path / "cache" / "datasets").glob("*.partial"))
+
+
+def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder must be")
+    with pytest.raises(DataError, match="the prepared copy cannot be written"):
+        load("digits", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "meta.json").write_text("{"),
+        lambda folder: (folder / "meta.json").write_text("[]"),
+        lambda folder: (folder / "test_labels.npy").unlink(),
+        lambda folder: np.save(folder / "train_images.npy", np.zeros((6, 4, 4, 1), np.int8)),
+        lambda folder: np.save(folder / "train_labels.npy", np.zeros(5, np.int64)),
+        lambda folder: change_meta(folder, version=1),
+        lambda folder: change_meta(folder, image_shape=[4, 4, 3]),
+        lambda folder: change_meta(folder, counts={"train": "6"}),
+    ],
+    ids=["torn meta", "other meta", "no labels", "type", "length", "version", "shape", "count"],
+)
+def test_a_damaged_copy_is_made_again(damage, tmp_path) -> None:
+    first = prepared(tmp_path)
+    damage(first.path)
+    assert prepared(tmp_path) == first
+    assert len(first.open("train")[0]) == 6 and first.open("train")[0].dtype == np.uint8
+
+
+def change_meta(folder: Path, **changes: object) -> None:
+    path = folder / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_copy_that_is_whole_is_used_without_asking_its_source(tmp_path) -> None:
+    first = prepared(tmp_path)
+
+    def unreachable() -> Listing:
+        raise AssertionError("the source was asked")
+
+    assert prepare("mine", FORM, unreachable, tmp_path, print) == first
+
+
+def test_the_fingerprint_is_of_the_content_not_of_where_it_came_from(tmp_path) -> None:
+    first, moved = prepared(tmp_path / "a"), prepared(tmp_path / "b")
+    assert first.path.parent != moved.path.parent and first.fingerprint == moved.fingerprint
+    renamed = Listing(("a", "c"), listing().splits)
+    fewer = Listing(
+        ("a", "b"), {"train": listing().splits["train"].take(np.arange(5)), "test": listing().splits["test"]}
+    )
+    assert (
+        len(
+            {
+                first.fingerprint,
+                *(prepared(tmp_path / name, other).fingerprint for name, other in (("c", renamed), ("d", fewer))),
+            }
+        )
+        == 3
+    )
+
+
+def test_a_second_process_waits_for_the_first_and_uses_its_copy(tmp_path) -> None:
+    started, waiting = threading.Event(), threading.Event()
+    made: list[Prepared] = []
+
+    def slowly() -> Listing:
+        started.set()
+        assert waiting.wait(30)
+        return listing()
+
+    first = threading.Thread(target=lambda: made.append(prepare("mine", FORM, slowly, tmp_path, print)))
+    first.start()
+    assert started.wait(30)
+    said: list[str] = []
+
+    def heard(text: str) -> None:
+        said.append(text)
+        waiting.set()
+
+    second = prepare("mine", FORM, lambda: pytest.fail("built twice"), tmp_path, heard)
+    first.join()
+    assert made == [second] and said == ["another process is preparing these data: waiting for it"]
+
+
+def test_what_killed_builds_left_is_removed_and_what_a_living_one_builds_is_not(tmp_path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "datasets" / "dead.partial").mkdir(parents=True)
+    (tmp_path / "datasets" / "living.partial").mkdir()
+    with FileLock(tmp_path / "datasets" / "living.lock"):
+        prepared(tmp_path)
+    assert [path.name for path in (tmp_path / "datasets").glob("*.partial")] == ["living.partial"]
+
+
+def test_a_build_that_fails_leaves_nothing_but_its_lock(tmp_path) -> None:
+    broken = Listing(("a", "b"), {"train": Listed(np.array([0, 1]), None, [b"", b""])})
+    with pytest.raises(DataError, match=r"2 broken images: image 0 is not an image: it is empty; image 1"):
+        prepared(tmp_path, broken)
+    assert [path.suffix for path in (tmp_path / "datasets").iterdir()] == [".lock"]
+
+
+# --- disks ---
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    images = np.broadcast_to(np.uint8(0), (free, 2, 2))
+    huge = Listing(("a", "b"), {"train": Listed(np.broadcast_to(np.int64(0), (free,)), images)})
+    with pytest.raises(DataError, match=r"the prepared copy needs [\d,]+ MiB, [\d,]+ MiB are free; make room"):
+        prepared(tmp_path, huge)
+    assert not list((tmp_path / "datasets").glob("*.partial"))
+
+
+def test_a_disk_that_fills_up_meanwhile_is_an_error_and_does_not_kill_the_process(tmp_path) -> None:
+    script = (
+        "import resource\nfrom pathlib import Path\nfrom tuner.datasets import *\n"
+        "from tuner.errors import DataError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # a file cannot grow beyond this\n"
+        "try:\n"
+        f"    cache = Path({str(tmp_path)!r})\n"
+        "    load_dataset(DataRequest('digits'), staged={}, seed=0, cache_dir=cache, notify=print)\n"
+        "except DataError as error:\n    print('refused:', error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "the prepared copy cannot be written: [Errno" in result.stdout
+    assert not list((tmp_path / "datasets").glob("*.partial"))
+
+
+# --- what is in a copy ---
+
+
+def test_all_broken_images_of_all_splits_are_counted_and_ten_are_named(tmp_path) -> None:
+    for split in ("train", "test"):
+        make_folder(tmp_path / "pets" / split, {"a": 8, "b": 8})
+        for index in range(7):
+            (tmp_path / "pets" / split / "a" / f"torn {index}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"^14 broken images: .*data\.broken_images to skip$") as failure:
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache")
+    assert str(failure.value).count(".png is not an image") == 10 and "; and 4 more;" in str(failure.value)
+
+
+def test_what_was_skipped_is_left_out_with_its_label_and_said_each_time_the_copy_is_used(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 20, "b": 20, "c": 20})
+    for place in (root / "a" / "image 7.png", root / "b" / "image 0.png", root / "c" / "image 19.png"):
+        place.write_bytes(place.read_bytes()[:50])
+    for _ in range(2):
+        dataset, said = load(f"folder:{root}", tmp_path / "cache", broken_images="skip")
+        assert len(said) == 1 and said[0].startswith("skipped 3 broken images: ")
+        for split in (dataset.train, dataset.validation, dataset.load_test()):
+            images, labels = split.batch(np.arange(len(split)))
+            assert (images[:, 0, 0, 0] // 100 == labels).all()
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.load_test()) == 57
+
+
+def test_skipping_does_not_change_which_images_are_for_testing(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 20, "b": 20})
+    whole = load(f"folder:{root}", tmp_path / "cache")[0].load_test().images[:, 0, 0, 0].tolist()
+    (root / "a" / "image 3.png").write_bytes(b"")
+    rest = load(f"folder:{root}", tmp_path / "cache", broken_images="skip")[0].load_test().images[:, 0, 0, 0].tolist()
+    assert rest == [value for value in whole if value != 3]
+
+
+def test_a_class_that_skipping_would_empty_is_refused(tmp_path) -> None:
+    for split in ("train", "val", "test"):
+        make_folder(tmp_path / "pets" / split, {"a": 4, "b": 4})
+    for path in (tmp_path / "pets" / "train" / "b").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="every class must have a training image that is not broken; none is left of b"):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", broken_images="skip")
+    for path in (tmp_path / "pets" / "test").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="test must hold at least one image that is not broken; it holds none"):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", broken_images="skip")
+
+
+def test_long_builds_say_how_far_they_are(tmp_path) -> None:
+    said: list[str] = []
+    whole = listing({"train": 6_000, "test": 10})
+    prepare("mine", FORM, lambda: whole, tmp_path, said.append)
+    assert len(said) == 4 and said[0] == "train: 1,536 of 6,000 images prepared"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has mapped is seen in Linux only")
+def test_the_test_images_are_mapped_by_load_test_and_by_nothing_else(tmp_path) -> None:
+    dataset, _ = load("digits", tmp_path)
+    dataset.train.batch(np.array([0]))
+
+    def mapped() -> set[str]:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        return {line.rsplit("/", 1)[1] for line in lines if str(tmp_path) in line}
+
+    assert mapped() == {"train_images.npy"}
+    test = dataset.load_test()
+    assert mapped() == {"train_images.npy", "test_images.npy"} and len(test) == 360
+
+
+def test_the_environment_names_the_cache_where_the_command_line_does_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "shared"))
+    dataset = load_dataset(DataRequest("digits"), staged={}, seed=0, cache_dir=None, notify=lambda _text: None)
+    assert dataset.prepared.path.parent == tmp_path / "shared" / "datasets"
