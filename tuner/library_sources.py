@@ -91,7 +91,7 @@ def _read_tensorflow_dataset(reference: str) -> Listing:
     Images are taken as they are stored and decoded here like all others: they may have different sizes.
     """
     tensorflow_datasets, builder = _tensorflow_dataset(reference)
-    features = builder.info.features
+    features = dict(builder.info.features.items())
     if not isinstance(features.get("image"), tensorflow_datasets.features.Image) or not isinstance(
         features.get("label"), tensorflow_datasets.features.ClassLabel
     ):
