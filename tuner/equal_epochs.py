@@ -4,10 +4,18 @@ Optuna's TPE takes a stopped trial's last value for what the configuration is wo
 one: either way the first trial to be trained long looks best, and the sampler copies it. Here the model is fitted to
 the values at one epoch: the largest at which enough trials have one (Falkner, Klein & Hutter 2018, arXiv:1807.01774,
 Algorithm 2). A trial that ended by itself keeps its best value for later epochs; a failed one counts as the worst.
+
+So does one that was stopped before that epoch, which the paper leaves out: only survivors are left then, most of them
+are called bad, and the sampler goes where they are not. Measured (mean of 8 seeds, best of 60 trials at most 1.0): in a
+conditional space of six parameters with halving (`tests/test_equal_epochs.py`) random search 0.54, the paper's rule
+0.50, this one 0.78. On the nine LCBench tables with ASHA(1,4), 2 seeds, mean regret (90th percentile): random search
+0.115 (0.294), the paper's rule 0.081 (0.257), this one 0.069 (0.172). How many trials are called good still follows
+from those that were compared: a tenth of all trials instead gave 0.106 (0.312).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,42 +88,68 @@ class EqualEpochTPESampler(BaseSampler):
         """The sampler of this trial, the study as it sees it, and the trial in that study; made once per trial."""
         if self._prepared is None or self._prepared[0] != trial.number:
             trials = study.get_trials(deepcopy=False)
-            sampler = self._sampler_for(trial, trials)
-            view = _view(study, trials, self._epoch(trials))
+            values = _values_at(trials, self._epoch(trials))
+            sampler = self._sampler_for(trial, sum(value is not None for value in values))
+            view = _view(study, trials, values)
             self._prepared = (trial.number, sampler, view, view.get_trials(deepcopy=False)[trial.number])
         return self._prepared[1:]
 
     def _epoch(self, trials: Sequence[FrozenTrial]) -> int | None:
         dimensions = max((len(trial.params) for trial in trials), default=0)
-        return comparison_epoch(
-            trials, dimensions + 3
-        )  # BOHB: one more than dimensions in each of two densities, plus 1
+        needed = dimensions + 3  # BOHB: one more than dimensions in each of two densities, plus 1
+        return comparison_epoch([trial for trial in trials if not trial.user_attrs.get(FAILED)], needed)
 
-    def _sampler_for(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> BaseSampler:
+    def _sampler_for(self, trial: FrozenTrial, compared: int) -> BaseSampler:
         seed = derive_seed(self._seed, "suggestion", trial.number)
         explores = np.random.default_rng(seed).random() < self._random_fraction
-        if explores or self._epoch(trials) is None:
+        if explores or compared == 0:
             return RandomSampler(seed=seed)
-        return TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=0, seed=seed)
+        return TPESampler(
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            n_startup_trials=0,
+            gamma=lambda _all: good_trials(compared),
+            seed=seed,
+        )
 
 
-def _view(study: Study, trials: Sequence[FrozenTrial], epoch: int | None) -> Study:
-    """A copy of the study in which the trials with a value at `epoch` are complete with that value.
+def good_trials(compared: int) -> int:
+    """How many of the trials that were compared at one epoch count as good: a tenth, at most 25, as in Optuna.
 
-    Numbers are kept, because the sampler finds the trial it samples for by its number.
+    >>> good_trials(7), good_trials(40), good_trials(1000)
+    (1, 4, 25)
+    """
+    return min(-(-compared // 10), 25)
+
+
+def _values_at(trials: Sequence[FrozenTrial], epoch: int | None) -> list[float | None]:
+    """The value of each trial at the epoch of the comparison; None for those that have none, and for failed ones."""
+    if epoch is None:
+        return [None] * len(trials)
+    return [None if trial.user_attrs.get(FAILED) else value_at(trial, epoch) for trial in trials]
+
+
+def _view(study: Study, trials: Sequence[FrozenTrial], values: Sequence[float | None]) -> Study:
+    """A copy of the study in which the trials that were compared are complete with their values.
+
+    Those that failed, or were stopped before, are below the worst of them. Numbers are kept, because the sampler finds
+    the trial it samples for by its number.
     """
     view = optuna.create_study(direction=study.direction)
-    values = [None if epoch is None else value_at(trial, epoch) for trial in trials]
     known = [value for value in values if value is not None]
-    worst = _worst(known, study.direction)
+    below = _below(known, study.direction) if known else None
     for trial, value in zip(trials, values, strict=True):
-        shown = worst if trial.user_attrs.get(FAILED) and known else value
-        view.add_trial(_seen_as(trial, shown))
+        ended_before = trial.state.is_finished() and (trial.user_attrs.get(FAILED) or trial.intermediate_values)
+        view.add_trial(_seen_as(trial, below if value is None and ended_before else value))
     return view
 
 
-def _worst(values: Sequence[float], direction: StudyDirection) -> float:
-    return (max if direction == StudyDirection.MINIMIZE else min)(values, default=0.0)
+def _below(values: Sequence[float], direction: StudyDirection) -> float:
+    """A value worse than all of `values`."""
+    if direction == StudyDirection.MINIMIZE:
+        return math.nextafter(max(values), math.inf)
+    return math.nextafter(min(values), -math.inf)
 
 
 def _seen_as(trial: FrozenTrial, value: float | None) -> FrozenTrial:
@@ -125,6 +159,6 @@ def _seen_as(trial: FrozenTrial, value: float | None) -> FrozenTrial:
         return create_trial(
             state=TrialState.COMPLETE, value=value, params=dict(parameters), distributions=distributions
         )
-    # Without a value: one that runs keeps others away from its place; a stopped one did not get far enough to compare.
+    # Without a value: one that runs keeps others away from its place; of one that ended there is nothing to learn.
     state = TrialState.FAIL if trial.state.is_finished() else TrialState.RUNNING
     return create_trial(state=state, params=dict(parameters), distributions=distributions)
