@@ -123,7 +123,7 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
         return
     if search.sampler != "auto" and search.sampler not in SAMPLERS:
         yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
-    elif sampler_name(search.sampler) == "grid" and math.isinf(count(reading.space)):
+    elif sampler_name(search.sampler) == "grid" and count(reading.space) == math.inf:
         ranges = list(_continuous(reading.space))
         yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
     if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:

@@ -175,7 +175,7 @@ def draw_space(space: Space, tree: Tree | None = None) -> Tree:
 
 def _number_words(number: int | float, infinite: str) -> str:
     """A number of configurations for people; the product of many choices has no end of digits."""
-    if math.isinf(number):
+    if number == math.inf:
         return infinite
     return f"{number:,}" if number < 10**15 else f"about 10^{math.log10(int(number)):.0f}"
 

@@ -65,11 +65,11 @@ def format_seconds(seconds: float | None) -> str:
 def describe_trial(trial: TrialState) -> str:
     """The configuration of a trial in a few words."""
     values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
-    return f"{trial.configuration.get('architecture', '')} ({', '.join(values)})"
+    return str(trial.configuration.get("architecture", "")) + (f" ({', '.join(values)})" if values else "")
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _best_words(state: RunState) -> str:
@@ -77,6 +77,10 @@ def _best_words(state: RunState) -> str:
     if best is None or state.study is None:
         return "best so far: none yet"
     return f"best so far: {state.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}"
+
+
+def _left_words(seconds: float | None) -> str:
+    return "time left not known yet" if seconds is None else f"about {format_seconds(seconds)} left"
 
 
 def _counts(state: RunState, limits: Limits) -> str:
@@ -142,8 +146,8 @@ class _Lines:
         if isinstance(event, TrialEnded):
             self._say(describe_end(state, event))
         elif isinstance(event, EpochReported) and self._clock() - self._said >= HEARTBEAT_S:
-            left = format_seconds(time_left_s(state, self._limits, event.elapsed_s))
-            self._say(f"{_counts(state, self._limits)}; {_best_words(state)}; {left} left")
+            left = _left_words(time_left_s(state, self._limits, event.elapsed_s))
+            self._say(f"{_counts(state, self._limits)}; {_best_words(state)}; {left}")
 
     def _say(self, text: str) -> None:
         with self._lock:
@@ -155,16 +159,20 @@ def describe_end(state: RunState, event: TrialEnded) -> str:
     """One line on a trial that ended."""
     trial, best = state.trials[event.trial], state.best_trial()
     metric = state.study.metric if state.study else "metric"
-    value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {trial.epochs[-1].epoch} epochs"
+    value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
     star = ", the best so far" if best is not None and best.number == event.trial else ""
     reason = event.reason.replace("_", " ")
     return f"trial {event.trial} {event.status} ({reason}): {value}{star}; {describe_trial(trial)}"
 
 
+def _epochs(number: int) -> str:
+    return f"{number} epoch" if number == 1 else f"{number} epochs"
+
+
 def draw_search(state: RunState, limits: Limits, elapsed_s: float) -> RenderableType:
     """The live picture: running trials with their epochs, the best so far, the counts, the time left."""
     head = Text(
-        f"{format_seconds(elapsed_s)} elapsed, about {format_seconds(time_left_s(state, limits, elapsed_s))} left; "
+        f"{format_seconds(elapsed_s)} elapsed, {_left_words(time_left_s(state, limits, elapsed_s))}; "
         f"{_counts(state, limits)}"
     )
     title = state.study.study if state.study else "search"
