@@ -158,7 +158,7 @@ EPOCHS = (1, 4, 16)
 
 
 def quality(configuration: Configuration) -> float:
-    """Best at 1.0: a rate of 1e-3, a momentum of 0.8, a decay of 0.3, the good architecture, a width of 48, with norm."""
+    """Best, 1.0, at a rate of 1e-3, momentum 0.8, decay 0.3, the good architecture, width 48, with norm."""
     distance = abs(math.log10(float(configuration["rate"])) + 3) / 5
     distance += abs(float(configuration["momentum"]) - 0.8) + abs(float(configuration["decay"]) - 0.3)
     if configuration["architecture"] == "poor":
