@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("tuner", deadline=None)  # a machine at work on other things is slow, not wrong
+settings.load_profile("tuner")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

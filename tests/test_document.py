@@ -120,6 +120,11 @@ def test_what_is_wrong_is_told_with_its_field_and_line(text, problem):
     assert read_document(text).problems == [problem]
 
 
+def test_what_stands_side_by_side_is_not_nested():
+    document = read_document("".join(f"k{number}: [[{number}]]\n" for number in range(100)))
+    assert document.problems == [] and document.values["k99"] == [[99]]
+
+
 def test_what_else_is_in_the_text_is_read_beside_a_wrong_value():
     document = read_document("a: .nan\nb: 2\nc: {<<: 1, d: 3}\nb: 4\n")
     assert document.values == {"a": 0.0, "b": 2, "c": {"d": 3}}
