@@ -53,9 +53,9 @@ def test_transparency_is_laid_over_white() -> None:
 
 
 def test_sixteen_bits_become_eight_without_being_cut_off() -> None:
-    values = np.array([[0, 257 * 100], [65535, 300]], dtype=np.uint16)
+    values = np.array([[0, 257 * 100], [65535, 300], [257 * 3 - 100, 257 * 3 + 100]], dtype=np.uint16)
     array = decode_image(encode(Image.fromarray(values), "png"), None, grey=True)
-    assert array[:, :, 0].tolist() == [[0, 100], [255, 1]]
+    assert array[:, :, 0].tolist() == [[0, 100], [255, 1], [3, 3]]
 
 
 def test_cmyk_and_rotated_photographs_are_upright_and_coloured() -> None:

@@ -160,8 +160,9 @@ def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
 )
 def test_a_damaged_copy_is_made_again(damage, tmp_path) -> None:
     first = prepared(tmp_path)
+    meta = (first.path / "meta.json").read_text()
     damage(first.path)
-    assert prepared(tmp_path) == first
+    assert prepared(tmp_path) == first and (first.path / "meta.json").read_text() == meta
     assert len(first.open("train")[0]) == 6 and first.open("train")[0].dtype == np.uint8
 
 

@@ -116,7 +116,7 @@ def _usable(folder: Path) -> Prepared | None:
         and is_whole(folder / f"{split}_labels.npy", (count,), np.int64)
         for split, count in prepared.counts.items()
     )
-    return prepared if whole and meta["version"] == VERSION else None
+    return prepared if whole and meta.get("version") == VERSION else None
 
 
 def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> Prepared:
