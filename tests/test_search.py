@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tuner.datasets import DataRequest, load_dataset
 from tuner.events import EpochReported
@@ -109,6 +110,22 @@ def test_failed_trials_are_results_and_the_search_goes_on(tmp_path, cache_dir):
     assert failed and failed[0].number == 0 and "not a number" in failed[0].reason
     assert state.with_status("completed")
     assert "not a number" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_workers_find_data_that_are_named_relative_to_where_the_search_began(tmp_path, monkeypatch):
+    for split, number in (("train", 12), ("test", 4)):
+        for value, name in enumerate(("dark", "light")):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            for index in range(number):
+                Image.new("L", (8, 8), 100 * value + index).save(tmp_path / "pets" / split / name / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    file = write_file(tmp_path, trials=1)
+    data = "{source: 'folder:pets', validation_fraction: 0.25}"
+    file.write_text(re.sub(r"data: {.*}", f"data: {data}", file.read_text()))
+    assert main(["small.yaml", "--cache", "kept", "--set", "training.max_epochs=2"]) == 0
+    assert not check_record(Path("runs/small/record.jsonl")).with_status("failed")
+    assert Path("kept/datasets").is_dir()
 
 
 @pytest.mark.usefixtures("local_ray_session")

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from tuner.architectures import ARCHITECTURES
 from tuner.backend import configure_backend, release_memory
 from tuner.cli import SearchOptions, split_assignments
-from tuner.datasets import DataRequest, load_dataset, staged_sources
+from tuner.datasets import DataRequest, load_dataset
 from tuner.errors import InputError
 from tuner.hyperparameters import general
+from tuner.prepared import default_cache_dir
 from tuner.preprocess import parse_preprocess
 from tuner.progress import SearchConsole
 from tuner.space import Choose, Configuration, Dimension, Space, flatten
 from tuner.spec import Spec
+from tuner.staging import absolute_source, resolve, staged_sources
 
 if TYPE_CHECKING:
     from tuner.datasets import Dataset
@@ -30,7 +32,7 @@ class Prepared:
 
     request: DataRequest
     staged: Mapping[str, str]
-    cache_dir: Path | None
+    cache_dir: Path
     dataset: Dataset
 
 
@@ -47,10 +49,11 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
     """
     request = DataRequest(**spec.data.model_dump())
     staged = staged_data(options)
+    # Under its own name, so that it keeps it: a worker must find the same files from another working folder.
+    staged[request.source] = absolute_source(resolve(request.source, staged))
+    cache_dir = (options.cache_dir or default_cache_dir()).expanduser().absolute()
     with console.preparing(f"preparing {request.source}"):
-        dataset = load_dataset(
-            request, staged=staged, seed=spec.search.seed, cache_dir=options.cache_dir, notify=console.say
-        )
+        dataset = load_dataset(request, staged=staged, seed=spec.search.seed, cache_dir=cache_dir, notify=console.say)
     console.say(
         f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
         f"{'x'.join(str(size) for size in dataset.image_shape)}, {len(dataset.class_names)} classes"
@@ -61,7 +64,7 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
         configure_backend(spec.resources.cpus_per_trial)
         with console.preparing("checking the backbones and their weights"):
             check_backbones(spec.space, backbones, dataset.image_shape)
-    return Prepared(request, staged, options.cache_dir, dataset)
+    return Prepared(request, staged, cache_dir, dataset)
 
 
 def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:

@@ -10,6 +10,9 @@ from tuner.errors import DataError
 from tuner.file_sources import shown
 from tuner.sources import NAMED, PREFIXED
 
+FILE_KINDS = ("folder", "npz", "parquet")
+"""Sources whose reference is a path."""
+
 
 def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
     """Staged copies by name: what lies in the folders of TUNER_DATA; `overrides` (`--data NAME=SOURCE`) win.
@@ -36,6 +39,16 @@ def resolve(source: str, staged: Mapping[str, str]) -> str:
         if name in staged:
             return _source_or_path(name, staged[name])
     return source
+
+
+def absolute_source(source: str) -> str:
+    """`source` with an absolute path, if it is one of files: workers do not run in the folder where a search began.
+
+    >>> absolute_source("digits"), absolute_source("folder:/data/pets")
+    ('digits', 'folder:/data/pets')
+    """
+    kind, _, reference = source.partition(":")
+    return f"{kind}:{Path(reference).expanduser().absolute()}" if kind in FILE_KINDS and reference else source
 
 
 def _contents(folder: Path) -> list[Path]:
