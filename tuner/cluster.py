@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tuner.errors import InputError
@@ -36,6 +37,8 @@ def local_ray() -> Iterator[Capacity]:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "KERAS_HOME" in os.environ:  # workers inherit it, and run in other folders
+        os.environ["KERAS_HOME"] = str(Path(os.environ["KERAS_HOME"]).expanduser().absolute())
     import ray
 
     if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
