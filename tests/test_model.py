@@ -193,7 +193,8 @@ def test_normalisation_in_a_network_from_scratch_follows_the_batches() -> None:
 def test_statistics_of_unfrozen_blocks_stay_also_in_a_compiled_step(run_eagerly: bool) -> None:
     built = build_model(FINGERS_TRANSFER, (32, 32, 3), 4, seed=0)
     freeze(built, 2)
-    layer = built.backbone.get_layer("Conv_1_bn")  # type: ignore[union-attr]
+    assert built.backbone is not None
+    layer = built.backbone.get_layer("Conv_1_bn")
     before = [variable.copy() for variable in layer.get_weights()]
     built.model.compile(keras.optimizers.Adam(epsilon=1e-30), "categorical_crossentropy", run_eagerly=run_eagerly)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)

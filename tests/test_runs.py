@@ -12,6 +12,7 @@ from make_record import study_created
 
 from tuner.errors import RunError
 from tuner.events import SessionEnded, SessionStarted
+from tuner.files import write_text
 from tuner.record import Record
 from tuner.runs import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run
 
@@ -135,8 +136,8 @@ def test_the_lock_is_let_go_when_a_search_fails(tmp_path):
 
 def test_a_text_of_a_run_is_written_whole_and_leaves_nothing_aside(tmp_path):
     run = RunDirectory(tmp_path)
-    run.write_text(run.labels, '["größe"]')
-    run.write_text(run.labels, '["two"]')
+    write_text(run.labels, '["größe"]')
+    write_text(run.labels, '["two"]')
     assert run.labels.read_text() == '["two"]'
     assert [path.name for path in tmp_path.iterdir()] == ["labels.json"]
 

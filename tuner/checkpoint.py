@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tuner.errors import RunError
+from tuner.files import replacing
 
 VERSION = 1
 FILE_NAME = "checkpoint.npz"
@@ -38,11 +39,8 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     flat: dict[str, Any] = {
         f"{group}.{index}": array for group, arrays in checkpoint.arrays.items() for index, array in enumerate(arrays)
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    aside = directory / (FILE_NAME + ".partial")
-    with aside.open("wb") as file:
+    with replacing(directory / FILE_NAME) as aside, aside.open("wb") as file:
         np.savez(file, header=np.frombuffer(header, dtype=np.uint8), **flat)
-    aside.replace(directory / FILE_NAME)
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:

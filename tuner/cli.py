@@ -132,7 +132,7 @@ def run_command(action: Callable[[], int]) -> int:
         print(error, file=sys.stderr)  # noqa: T201  the one place where an error leaves the program
         return error.exit_status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        print("interrupted", file=sys.stderr)  # noqa: T201  as above, for Ctrl-C
         return 130
 
 

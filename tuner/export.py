@@ -9,6 +9,7 @@ from pathlib import Path
 from tuner.backend import configure_backend
 from tuner.datasets import Dataset
 from tuner.errors import RunError
+from tuner.files import write_text
 from tuner.record import RunState
 from tuner.runs import RunDirectory
 from tuner.seeds import trial_seed
@@ -35,5 +36,5 @@ def export_best(run: RunDirectory, state: RunState, dataset: Dataset, settings: 
     aside = run.best_model.with_name("partial." + run.best_model.name)
     trial.model.save(aside)
     aside.replace(run.best_model)
-    run.write_text(run.labels, json.dumps(list(dataset.class_names), ensure_ascii=False, indent=1))
+    write_text(run.labels, json.dumps(list(dataset.class_names), ensure_ascii=False, indent=1))
     return run.best_model

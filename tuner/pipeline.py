@@ -46,7 +46,7 @@ class Argument:
         if self.kind is str:
             return text if text in self.words else None
         try:
-            value: float = self.kind(text)  # type: ignore[assignment]
+            value: float = self.kind(text)  # type: ignore[assignment]  # kind is not str here: it returned above
         except ValueError:
             return None
         return value if self.low <= value <= self.high else None  # False for NaN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,12 +56,6 @@ class RunDirectory:
     def name(self) -> str:
         """The run's name, which is the study's, possibly with a number."""
         return self.path.name
-
-    def write_text(self, path: Path, text: str) -> None:
-        """Write a text file of this run aside, then rename it."""
-        aside = path.with_name(path.name + ".partial")
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)  # noqa: PTH105  atomic on every platform
 
     @contextmanager
     def locked(self) -> Iterator[None]:

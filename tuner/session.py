@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tuner.cluster import concurrent_trials, local_ray
 from tuner.environment import describe_environment
 from tuner.events import SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.files import write_text
 from tuner.plan import grace_epochs, planned_trials
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
@@ -35,7 +36,7 @@ def run_session(
     record = Record(run.record)
     try:
         if record.state.study is None:
-            run.write_text(run.specification, dump_spec(spec.resolved()))
+            write_text(run.specification, dump_spec(spec.resolved()))
             record.append(_created(spec, prepared))
         with local_ray() as capacity, _interruptible(console) as interrupted:
             slots = concurrent_trials(
@@ -43,7 +44,7 @@ def run_session(
             )
             reason = _run_trials(spec, prepared, run, record, console, slots, interrupted, resumed)
         return reason, record.state
-    except Exception as error:
+    except Exception as error:  # recorded, so that the report says why the search ended, and raised again
         record.append(SessionEnded(reason="error", message=f"{type(error).__name__}: {error}"[:1000]))
         raise
     finally:
