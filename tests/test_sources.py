@@ -153,7 +153,7 @@ def test_unknown_and_unreachable_sources_say_what_to_do(tmp_path, monkeypatch) -
     with pytest.raises(DataError, match="must name a folder or file that exists"):
         load(f"folder:{tmp_path / 'nowhere'}", tmp_path / "cache")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
-    with pytest.raises(DataError, match=r"pip install 'tuner\[tfds\]'; or stage a copy with --data kmnist=SOURCE"):
+    with pytest.raises(DataError, match=r"pip install tensorflow-datasets; or stage a copy with --data kmnist=SOURCE"):
         load("tfds:kmnist", tmp_path / "cache")
 
 

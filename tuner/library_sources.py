@@ -129,7 +129,8 @@ def _tensorflow_dataset(reference: str) -> tuple[Any, Any]:
         import tensorflow_datasets
     except ImportError as error:
         raise DataError(
-            f"tfds:{reference} needs TensorFlow Datasets ({error}): pip install 'tuner[tfds]'; or {_staging(reference)}"
+            f"tfds:{reference} needs TensorFlow Datasets ({error}): pip install tensorflow-datasets; "
+            f"or {_staging(reference)}"
         ) from None
     try:
         builder = tensorflow_datasets.builder(reference)
