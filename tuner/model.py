@@ -29,6 +29,12 @@ class TrialModel:
     """The network of Keras Applications inside `model`, None for a network from scratch."""
     blocks: tuple[Block, ...]
     """The blocks of the backbone, from the output downwards; empty without one."""
+    pixels: Any = None
+    """The symbolic tensor that the backbone reads, None without one."""
+    maps: Any = None
+    """What the backbone gives, `[N, h, w, c]`."""
+    pooled: Any = None
+    """What its head reads, `[N, F]`."""
 
 
 def build_model(
@@ -55,16 +61,20 @@ def build_model(
     # float32, and not uint8: augmented images have values between the whole ones, which Keras would cut off.
     images = keras.Input(image_shape, dtype="float32", name="images")
     inputs = preprocess.apply(images)
-    backbone = None
+    backbone = pixels = maps = pooled = None
     if architecture.is_backbone:
-        backbone, features = _build_on_backbone(architecture, values, inputs, preprocess.value_range, seed)
+        backbone = architecture.build(values, (*inputs.shape[1:3], 3), seed)
+        pixels = adapt_pixels(inputs, preprocess.value_range, architecture.pixel_scaling)
+        maps = infer(backbone, pixels)
+        pooled = pool_features(maps, values["pooling"])
+        features = head_features(pooled, values, seed)
     else:
         features = architecture.build(values, inputs, derive_seed(seed, "dropout"))
     outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(features)
     model = keras.Model(images, outputs, name=architecture.name)
     # The backbone's own weights are pretrained, or seeded where it was built.
     seed_layers([layer for layer in model.layers if layer is not backbone], derive_seed(seed, "weights"))
-    return TrialModel(model, backbone, () if backbone is None else blocks(backbone))
+    return TrialModel(model, backbone, () if backbone is None else blocks(backbone), pixels, maps, pooled)
 
 
 def _check_images(architecture: Architecture, preprocess: Preprocess, image_shape: tuple[int, int, int]) -> None:
@@ -78,22 +88,9 @@ def _check_images(architecture: Architecture, preprocess: Preprocess, image_shap
         raise InputError(f"preprocess must give {architecture.name} images of 1 or 3 channels; got {channels}")
 
 
-def _build_on_backbone(
-    architecture: Architecture,
-    values: Mapping[str, Any],
-    inputs: Any,
-    value_range: tuple[float, float] | None,
-    seed: int,
-) -> tuple[keras.Model, Any]:
-    """The backbone, and the features of its head, `[N, F]`."""
-    backbone = architecture.build(values, (*inputs.shape[1:3], 3), seed)
-    features = infer(backbone, adapt_pixels(inputs, value_range, architecture.pixel_scaling))
-    return backbone, head_features(features, values, seed)
-
-
-def head_features(features: Any, values: Mapping[str, Any], seed: int) -> Any:
-    """What stands between a backbone's maps `[N, h, w, c]` and the softmax: pooling, normalisation, hidden layers."""
-    x = pool_features(features, values["pooling"])
+def head_features(pooled: Any, values: Mapping[str, Any], seed: int) -> Any:
+    """What stands between a backbone's pooled maps `[N, F]` and the softmax: normalisation, hidden layers, dropout."""
+    x = pooled
     if values["head_batch_normalization"]:
         x = layers.BatchNormalization(name="head_normalization")(x)
     units = [values["head_units"]] * values["head_layers"] if values["head_units"] else []
