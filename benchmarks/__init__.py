@@ -1,0 +1,1 @@
+"""Measurements that take longer than tests; LOG.md keeps what they gave."""
