@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from benchmarks.race.legs import LEGS
 from benchmarks.race.results import Run, Steps, best_peer, best_steps, compare, median_steps, summarise, within
 from benchmarks.race.workload import SIZES
-from tuner.picture import BLACK, GREY, STYLE, build_figure, set_legend, set_metric_axis, set_title
+from tuner.picture import BLACK, GREY, STYLE, build_figure, set_metric_axis, set_title
 
 
 def draw_race(runs: Mapping[str, Mapping[str, Sequence[Run]]], budget_s: float) -> Figure:
@@ -28,8 +28,9 @@ def draw_race(runs: Mapping[str, Mapping[str, Sequence[Run]]], budget_s: float) 
             Line2D([], [], color=LEGS[name].colour, linestyle=LEGS[name].line, linewidth=2.4, label=LEGS[name].label)
             for name in names
         ]
-        set_legend(figure, handles, below=True)
-        set_title(figure, f"Best validation accuracy in {budget_s:g} s")
+        columns = len(handles) if len(shown) > 1 else 2
+        figure.legend(handles=handles, loc="outside lower center", ncols=max(1, columns), handlelength=3.4)
+        set_title(figure, f"Best validation accuracy in {budget_s:g} s: each round, and the median of the rounds")
     return figure
 
 
@@ -50,7 +51,7 @@ def _draw_size(panel: Any, size: str, legs: Mapping[str, Sequence[Run]], budget_
     _mark_best_peer(panel, legs, budget_s)
     panel.set_title(f"{SIZES[size]} px ({size})")
     panel.set_xlim(0, budget_s)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(bottom=max(values, default=0.0) / 2)  # below, no leg is of interest, and all begin somewhere else
     panel.set_xlabel("seconds since launch")
     set_metric_axis(panel, "y", "val_accuracy", values)
 
@@ -68,17 +69,17 @@ def _mark_best_peer(panel: Any, legs: Mapping[str, Sequence[Run]], budget_s: flo
     best = best_peer(summary for name, summary in summaries.items() if LEGS[name].is_peer)
     if best is None or best.accuracy is None or "tuner" not in legs:
         return
-    reached_s = compare(summaries["tuner"], legs["tuner"], best, budget_s).reached_s
+    against = compare(summaries["tuner"], legs["tuner"], best, budget_s)
     panel.axhline(best.accuracy, color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=2)
-    if reached_s is None:
+    if against.reached_s is None or against.share_of_budget is None:
         return
-    panel.plot([reached_s], [best.accuracy], "o", mfc="white", mec=BLACK, mew=1.5, ms=7, zorder=6)
+    panel.plot([against.reached_s], [best.accuracy], "o", mfc="white", mec=BLACK, mew=1.5, ms=7, zorder=6)
     panel.annotate(
-        f"{reached_s:.0f} s",
-        (reached_s, best.accuracy),
-        xytext=(-8, 7),
+        f"{against.reached_s:.0f} s, {100 * against.share_of_budget:.0f}%",
+        (against.reached_s, best.accuracy),
+        xytext=(9, -7),
         textcoords="offset points",
-        ha="right",
+        va="top",
         fontweight="bold",
         zorder=7,
     )
