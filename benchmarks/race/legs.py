@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.race.results import Run, epochs_of_events, parse_epochs
 from benchmarks.race.workload import SIZES, TRAIN_IMAGES, VALIDATION_IMAGES
@@ -48,7 +49,7 @@ class Leg:
     command: Callable[[Start], list[str]]
     read_epochs: Callable[[Start], Run]
     """The epochs so far; also called while the leg runs."""
-    line: str | tuple[float, tuple[float, ...]] = "-"
+    line: Literal["-"] | tuple[float, tuple[float, ...]] = "-"
     """How its line is drawn, so that legs are told apart without colour as well."""
     needs: str = ""
     """A module without which it cannot run, and which tuner does not need."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -19,7 +19,7 @@ from tuner.picture import BLACK, GREY, STYLE, build_figure, set_metric_axis, set
 def draw_race(runs: Mapping[str, Mapping[str, Sequence[Run]]], budget_s: float) -> Figure:
     """Runs by size, leg and round: the median curve of each leg strong, its rounds faint."""
     shown = {size: legs for size, legs in runs.items() if legs}
-    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
+    with style.context(STYLE, after_reset=True):
         figure, panels = build_figure(5.4 * max(1, len(shown)), 4.9, max(1, len(shown)))
         for panel, (size, legs) in zip(panels, shown.items(), strict=False):
             _draw_size(panel, size, legs, budget_s)
@@ -30,12 +30,12 @@ def draw_race(runs: Mapping[str, Mapping[str, Sequence[Run]]], budget_s: float) 
         ]
         columns = len(handles) if len(shown) > 1 else 2
         figure.legend(handles=handles, loc="outside lower center", ncols=max(1, columns), handlelength=3.4)
-        set_title(figure, f"Best validation accuracy in {budget_s:g} s: each round, and the median of the rounds")
+        set_title(figure, f"Best validation accuracy in {budget_s:g} s")
     return figure
 
 
 def save_picture(figure: Figure, path: Path) -> None:
-    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
+    with style.context(STYLE, after_reset=True):
         figure.savefig(path, dpi=160)
 
 
@@ -43,10 +43,10 @@ def _draw_size(panel: Any, size: str, legs: Mapping[str, Sequence[Run]], budget_
     values = []
     for name, rounds in legs.items():
         curves = [best_steps(within(run, budget_s)) for run in rounds]
-        style = {"color": LEGS[name].colour, "solid_capstyle": "butt", "zorder": 4 if name == "tuner" else 3}
+        look = {"color": LEGS[name].colour, "solid_capstyle": "butt", "zorder": 4 if name == "tuner" else 3}
         for curve in curves:
-            _draw_steps(panel, curve, budget_s, **style, linewidth=0.9, alpha=0.35)
-        _draw_steps(panel, median_steps(curves), budget_s, **style, linewidth=2.4, linestyle=LEGS[name].line)
+            _draw_steps(panel, curve, budget_s, **look, linewidth=0.9, alpha=0.35)
+        _draw_steps(panel, median_steps(curves), budget_s, **look, linewidth=2.4, linestyle=LEGS[name].line)
         values += [accuracy for curve in curves for _, accuracy in curve]
     _mark_best_peer(panel, legs, budget_s)
     panel.set_title(f"{SIZES[size]} px ({size})")

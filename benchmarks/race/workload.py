@@ -90,12 +90,13 @@ def prepare_images(parquet: Path, folder: Path) -> Path:
     path = folder / f"cifar100_{'_'.join(f'{number}_{split}' for split, number in PER_CLASS.items())}_per_class.npz"
     if path.exists():
         return path
+    import pyarrow.compute
     import pyarrow.parquet
     from PIL import Image
 
     table = pyarrow.parquet.read_table(parquet, columns=["image", "label"])
     labels = table.column("label").to_numpy().astype(np.int64)
-    encoded = table.column("image").combine_chunks().field("bytes")
+    encoded = pyarrow.compute.struct_field(table.column("image"), "bytes")
     arrays: dict[str, np.ndarray] = {}
     for split, rows in choose_rows(labels, PER_CLASS, seed=0).items():
         decoded = [np.asarray(Image.open(io.BytesIO(encoded[int(row)].as_py())).convert("RGB")) for row in rows]
