@@ -164,7 +164,7 @@ def _header(key: Key) -> bytes:
 
 
 def _allocate(path: Path, key: Key) -> None:
-    """An array file of full size. Its room is taken now: a disk that is too small says so before anything is computed."""
+    """An array file of full size: a disk that is too small says so before anything is computed."""
     header = _header(key)
     with path.open("wb") as file:
         file.write(header)

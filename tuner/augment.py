@@ -38,6 +38,11 @@ class Augment:
         """Whether nothing is done."""
         return not self.calls
 
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether labels are changed too, and every image with that of another."""
+        return any(call.operation.effect is _mixup for call in self.calls)
+
     def apply(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Batch:
         """Augmented images `[N, H, W, C] float32` and labels `[N, K] float32`: a function of its arguments alone.
 

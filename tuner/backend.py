@@ -28,6 +28,30 @@ def configure_backend(cpus: float) -> None:
         return
 
 
+def has_gpu() -> bool:
+    """Whether this process computes on a GPU."""
+    import keras
+
+    return bool(keras.distribution.list_devices("gpu"))
+
+
+def jit_compile() -> bool | str:
+    """Whether steps are compiled by XLA: on CPUs they become two to four times slower (benchmarks/LOG.md)."""
+    import keras
+
+    return "auto" if has_gpu() or keras.backend.backend() != "tensorflow" else False
+
+
+def steps_per_execution() -> int:
+    """Steps between two returns to Python: cached epochs are up to twice as fast with 32; more gains nothing.
+
+    TensorFlow loops over them; other backends would unroll the loop.
+    """
+    import keras
+
+    return 32 if keras.backend.backend() == "tensorflow" else 1
+
+
 def release_memory() -> None:
     """Forget the models of an ended trial, so that the next one in this process starts from nothing."""
     import keras

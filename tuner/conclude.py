@@ -11,7 +11,7 @@ from tuner.progress import SearchConsole, describe_trial, format_seconds
 from tuner.record import RunState
 from tuner.report import retrain_command, write_report
 from tuner.runs import RunDirectory
-from tuner.session import Reason, trial_settings
+from tuner.session import Reason, activation_settings, trial_settings
 from tuner.spec import Spec
 
 _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted"}
@@ -48,7 +48,14 @@ def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, 
 
     try:
         with console.preparing("exporting the best model"):
-            path = export_best(run, state, prepared.dataset, trial_settings(spec), spec.resources.cpus_per_trial)
+            path = export_best(
+                run,
+                state,
+                prepared.dataset,
+                trial_settings(spec),
+                activation_settings(spec, prepared.cache_dir),
+                spec.resources.cpus_per_trial,
+            )
     except TunerError as error:  # the search itself is done and reported: say what is missing
         console.say(f"the best model was not exported: {error}")
         return

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -65,6 +65,13 @@ class SessionEnded(_Event):
     event: Literal["session_ended"] = "session_ended"
     reason: Literal["finished", "time_budget", "interrupted", "error"]
     message: str | None = None
+
+
+class Notice(_Event):
+    """Something that a user should know and need not act on: a cache that could not be used, and why."""
+
+    event: Literal["notice"] = "notice"
+    text: str
 
 
 class TrialStarted(_Event):
@@ -135,12 +142,15 @@ class TrialEnded(_Event):
     """Smaller than the configuration's when memory ran out once."""
     setup_s: float | None = None
     """Building the model and opening the data."""
+    cut: str | None = None
+    """Where the last phase read cached activations; None: it was trained from the images."""
 
 
 Event = (
     StudyCreated
     | SessionStarted
     | SessionEnded
+    | Notice
     | TrialStarted
     | TrialResumed
     | ConfigurationChanged

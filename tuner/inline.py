@@ -17,7 +17,7 @@ from tuner.progress import SearchConsole, format_seconds
 from tuner.record import read_state
 from tuner.runs import open_run
 from tuner.seeds import derive_seed, trial_seed
-from tuner.session import trial_settings
+from tuner.session import activation_settings, trial_settings
 from tuner.space import sample
 from tuner.spec import Spec, load_spec, require
 
@@ -49,6 +49,7 @@ def _train(
     spec: Spec, configuration: Mapping[str, Any], number: int, prepared: Prepared, console: SearchConsole
 ) -> int:
     configure_backend(spec.resources.cpus_per_trial)
+    from tuner.activations import Activations
     from tuner.trial import EpochResult, run_trial
 
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")
@@ -62,7 +63,9 @@ def _train(
 
     settings = trial_settings(spec)
     settings = replace(settings, seed=trial_seed(settings.seed, number))
-    trial = run_trial(configuration, prepared.dataset, settings=settings, report=report)
+    kept = activation_settings(spec, prepared.cache_dir)
+    activations = Activations(prepared.dataset, kept, console.say) if kept else None
+    trial = run_trial(configuration, prepared.dataset, settings=settings, report=report, activations=activations)
     ended = trial.ended
     if ended is None or ended.status == "failed":
         console.say(f"failed: {ended.reason if ended else 'no end'}")

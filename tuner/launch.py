@@ -38,6 +38,8 @@ class Launch:
     max_new_trials: int
     max_concurrent: int
     unfinished: Sequence[Unfinished]
+    on_building: Callable[[int, int, int], None]
+    """Told of a trial, images done and images in all, while cached activations are computed."""
     should_stop: Callable[[], bool]
     """Asked after every event: interrupted, or out of budget."""
 
@@ -81,11 +83,11 @@ def run_trials(launch: Launch) -> None:
         run_config=tune.RunConfig(
             name=f"session-{len(launch.record.state.sessions)}",
             storage_path=str(launch.run.ray.resolve()),
-            callbacks=[Recorder(launch.record, launch.run.path.resolve(), keep_all_checkpoints=is_population)],
+            callbacks=[Recorder(launch.record, launch.run.path.resolve(), is_population, launch.on_building)],
             stop=_StopWhenAsked(launch.should_stop),
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
             # Old ones are removed by the recorder: with `num_to_keep` Ray writes all its state at every other epoch.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),  # in between, the worker asks for them
             verbose=0,
         ),
     )

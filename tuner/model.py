@@ -38,9 +38,15 @@ class TrialModel:
 
 
 def build_model(
-    configuration: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int, seed: int
+    configuration: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    seed: int,
+    backbone: keras.Model | None = None,
 ) -> TrialModel:
     """The untrained network of a configuration for raw images `[H, W, C]`, all of it trainable.
+
+    `backbone` is one that was built for the same values, to stand under this head too; None: a new one.
 
     Everything random comes from `seed` by name: the same arguments give the same initial weights in every process. A
     backbone is always in inference mode, so that a frozen BatchNormalization stays frozen; its scale and offset can be
@@ -61,9 +67,9 @@ def build_model(
     # float32, and not uint8: augmented images have values between the whole ones, which Keras would cut off.
     images = keras.Input(image_shape, dtype="float32", name="images")
     inputs = preprocess.apply(images)
-    backbone = pixels = maps = pooled = None
+    pixels = maps = pooled = None
     if architecture.is_backbone:
-        backbone = architecture.build(values, (*inputs.shape[1:3], 3), seed)
+        backbone = backbone or architecture.build(values, (*inputs.shape[1:3], 3), seed)
         pixels = adapt_pixels(inputs, preprocess.value_range, architecture.pixel_scaling)
         maps = infer(backbone, pixels)
         pooled = pool_features(maps, values["pooling"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Console, Group
@@ -15,7 +16,7 @@ from tuner.progress import format_seconds
 from tuner.rungs import Rung, default_grace_epochs, expected_rungs, rung_epochs
 from tuner.samplers import SAMPLERS, sampler_name
 from tuner.schedulers import SCHEDULERS, scheduler_name
-from tuner.space import Choose, Configuration, Dimension, Space, count, flatten
+from tuner.space import Choose, Configuration, Dimension, Integer, Space, count, flatten
 from tuner.spec import Spec
 
 
@@ -50,15 +51,25 @@ def grace_epochs(spec: Spec) -> int:
 
 def has_unfreezing(space: Space) -> bool:
     """Whether some configuration of the space unfreezes blocks after a head phase."""
-    depths = [parameter.dimension for parameter in flatten(space) if parameter.name == "unfreeze_depth"]
-    return any(_highest(dimension) > 0 for dimension in depths)
+    return any(max(depths) > 0 for depths in unfreeze_depths(space).values())
 
 
-def _highest(dimension: Dimension) -> float:
-    values = getattr(dimension, "values", None)
-    if values is None:
-        return float(getattr(dimension, "high", 0))
-    return max((float(value) for value in values if isinstance(value, int | float)), default=0.0)
+def unfreeze_depths(space: Space) -> dict[str, tuple[int, ...]]:
+    """The unfreeze depths that the space holds for each architecture that has the parameter there."""
+    found: dict[str, set[int]] = {}
+    architectures = [str(value) for value in getattr(space.get("architecture"), "values", ())]
+    for parameter in flatten(space):
+        if parameter.name == "unfreeze_depth":
+            branches = [branch for where, branch in parameter.conditions if where == "architecture"]
+            for architecture in branches or architectures:
+                found.setdefault(str(architecture), set()).update(_whole_numbers(parameter.dimension))
+    return {architecture: tuple(sorted(depths)) for architecture, depths in found.items() if depths}
+
+
+def _whole_numbers(dimension: Dimension) -> Iterable[int]:
+    if isinstance(dimension, Integer):
+        return range(dimension.low, dimension.high + 1, dimension.step)
+    return [int(value) for value in getattr(dimension, "values", ()) if isinstance(value, int | float)]
 
 
 def planned_trials(spec: Spec) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.events import EpochReported, Event, TrialEnded
+from tuner.events import EpochReported, Event, Notice, TrialEnded
 from tuner.record import Record, RunState, TrialState
 
 HEARTBEAT_S = 30.0
@@ -95,6 +96,15 @@ class SearchConsole:
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(soft_wrap=True, highlight=False)
         self._clock = clock
+        self._building: dict[int, str] = {}
+        self._built_said = -math.inf
+
+    def building(self, trial: int, done: int, total: int) -> None:
+        """Activations of frozen layers are being computed for a trial: so many images of so many."""
+        self._building[trial] = f"computing activations, {done:,} of {total:,} images"
+        if not self.console.is_terminal and self._clock() - self._built_said >= HEARTBEAT_S:
+            self._built_said = self._clock()
+            self.say(f"trial {trial}: {self._building[trial]}")
 
     def say(self, text: str) -> None:
         """One line."""
@@ -120,17 +130,24 @@ class SearchConsole:
         if self.console.is_terminal:
             with Live(
                 console=self.console,
-                get_renderable=lambda: draw_search(record.state, limits, record.elapsed_s()),
+                get_renderable=lambda: draw_search(record.state, limits, record.elapsed_s(), self._building),
                 refresh_per_second=2,
                 transient=True,
                 redirect_stdout=False,
                 redirect_stderr=False,  # it goes to the log file (`log`)
             ):
+                record.listen(self._said_live)
                 yield
             return
         lines = _Lines(self, record, limits, self._clock)
         record.listen(lines)
         yield
+
+    def _said_live(self, event: Event) -> None:
+        if isinstance(event, EpochReported):
+            self._building.pop(event.trial, None)
+        elif isinstance(event, Notice):
+            self.say(event.text)
 
 
 class _Lines:
@@ -145,6 +162,8 @@ class _Lines:
         state = self._record.state
         if isinstance(event, TrialEnded):
             self._say(describe_end(state, event))
+        elif isinstance(event, Notice):
+            self._say(event.text)
         elif isinstance(event, EpochReported) and self._clock() - self._said >= HEARTBEAT_S:
             left = _left_words(time_left_s(state, self._limits, event.elapsed_s))
             self._say(f"{_counts(state, self._limits)}; {_best_words(state)}; {left}")
@@ -169,17 +188,22 @@ def _epochs(number: int) -> str:
     return f"{number} epoch" if number == 1 else f"{number} epochs"
 
 
-def draw_search(state: RunState, limits: Limits, elapsed_s: float) -> RenderableType:
+def draw_search(
+    state: RunState, limits: Limits, elapsed_s: float, building: Mapping[int, str] | None = None
+) -> RenderableType:
     """The live picture: running trials with their epochs, the best so far, the counts, the time left."""
     head = Text(
         f"{format_seconds(elapsed_s)} elapsed, {_left_words(time_left_s(state, limits, elapsed_s))}; "
         f"{_counts(state, limits)}"
     )
     title = state.study.study if state.study else "search"
-    return Panel(Group(head, Text(_best_words(state), style="bold green"), _running_table(state)), title=Text(title))
+    return Panel(
+        Group(head, Text(_best_words(state), style="bold green"), _running_table(state, building or {})),
+        title=Text(title),
+    )
 
 
-def _running_table(state: RunState) -> Table:
+def _running_table(state: RunState, building: Mapping[int, str]) -> Table:
     table = Table(box=None, expand=True, pad_edge=False)
     for name in ("trial", "epoch", "", "phase", "last", "best", "configuration"):
         table.add_column(name, no_wrap=True, ratio=3 if name == "configuration" else None, overflow="ellipsis")
@@ -188,13 +212,13 @@ def _running_table(state: RunState) -> Table:
         table.caption = "starting workers"
     max_epochs = state.study.max_epochs if state.study else 1
     for trial in running[-ROWS:]:
-        table.add_row(*_row(state, trial, max_epochs))
+        table.add_row(*_row(state, trial, max_epochs, building))
     if len(running) > ROWS:
         table.caption = f"and {len(running) - ROWS} more"
     return table
 
 
-def _row(state: RunState, trial: TrialState, max_epochs: int) -> list[RenderableType]:
+def _row(state: RunState, trial: TrialState, max_epochs: int, building: Mapping[int, str]) -> list[RenderableType]:
     last = trial.epochs[-1] if trial.epochs else None
     value = "" if last is None or state.study is None else f"{getattr(last, state.study.metric):.4f}"
     epoch = last.epoch if last else 0
@@ -205,5 +229,5 @@ def _row(state: RunState, trial: TrialState, max_epochs: int) -> list[Renderable
         last.phase.replace("_", " ") if last else "starting",
         value,
         "" if trial.best is None else f"{trial.best:.4f}",
-        Text(describe_trial(trial)),
+        Text(building.get(trial.number) or describe_trial(trial)),
     ]

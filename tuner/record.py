@@ -27,6 +27,7 @@ from tuner.events import (
     ConfigurationChanged,
     EpochReported,
     Event,
+    Notice,
     SessionEnded,
     SessionStarted,
     Status,
@@ -71,6 +72,7 @@ class RunState:
     session_ended: SessionEnded | None = None
     """How the latest session ended; None while it runs, or after a kill."""
     trials: dict[int, TrialState] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
 
     def apply(self, event: Event) -> bool:
@@ -79,6 +81,10 @@ class RunState:
         match event:
             case StudyCreated():
                 self.study = event
+            case Notice():
+                if event.text in self.notices:
+                    return False
+                self.notices.append(event.text)
             case SessionStarted():
                 self.sessions.append(event)
                 self.session_ended = None

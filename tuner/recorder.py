@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
-from tuner.events import CheckpointSaved, ConfigurationChanged, EpochReported, TrialEnded, TrialResumed, TrialStarted
+from tuner.events import (
+    CheckpointSaved,
+    ConfigurationChanged,
+    EpochReported,
+    Notice,
+    TrialEnded,
+    TrialResumed,
+    TrialStarted,
+)
 from tuner.record import Record
 from tuner.schedulers import METRIC, TIME
 from tuner.worker import merged_configuration
@@ -21,8 +30,14 @@ _EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accura
 class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
     """Appends an event for everything that happens to a trial; runs in the driver, before Ray goes on."""
 
-    def __init__(self, record: Record, run_path: Path, keep_all_checkpoints: bool) -> None:
-        self._record = record
+    def __init__(
+        self,
+        record: Record,
+        run_path: Path,
+        keep_all_checkpoints: bool,
+        on_building: Callable[[int, int, int], None],
+    ) -> None:
+        self._record, self._on_building = record, on_building
         self._keep_all_checkpoints = keep_all_checkpoints  # members of a population go on from each other's
         self._checkpoints: dict[int, list[Any]] = {}
         self._run_path = run_path
@@ -53,7 +68,11 @@ class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """One epoch."""
+        """One epoch, or word of what is done before it."""
+        for text in result["notices"]:
+            self._record.append(Notice(text=text))
+        if result.get("building"):
+            self._on_building(self._numbers[trial.trial_id], *result["building"])
         if not result["has_epoch"]:
             return
         number, epoch = self._numbers[trial.trial_id], int(result[TIME])
@@ -90,6 +109,7 @@ class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
     def _end(self, trial: Any, status: Any, reason: str) -> None:
         result = trial.last_result or {}
         facts: dict[str, Any] = {
-            name: result.get(name) for name in ("parameters", "trainable_parameters", "batch_size_used", "setup_s")
+            name: result.get(name)
+            for name in ("parameters", "trainable_parameters", "batch_size_used", "setup_s", "cut")
         }
         self._record.append(TrialEnded(trial=self._numbers[trial.trial_id], status=status, reason=reason, **facts))

@@ -110,13 +110,23 @@ class ResourcesSection(Section):
     gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] = 0.0
 
 
+class ActivationsSection(Section):
+    """How activations of frozen layers are kept and read, instead of being computed in every epoch."""
+
+    enabled: bool = True
+    dtype: Literal["float16", "float32"] = "float16"
+    views: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_gb: Annotated[Number, Field(gt=0)] = 50.0
+
+
 SECTIONS: dict[str, type[Section]] = {
     "data": DataSection,
     "training": TrainingSection,
     "search": SearchSection,
     "resources": ResourcesSection,
+    "activations": ActivationsSection,
 }
-TOP_LEVEL = ("study", "data", "metric", "space", "baseline", "training", "search", "resources")
+TOP_LEVEL = ("study", "data", "metric", "space", "baseline", "training", "search", "resources", "activations")
 
 
 class Names(Section):
@@ -191,6 +201,7 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[st
 _RULES = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "string_type": "must be text",
     "model_type": "must map names to values",
     "model_attributes_type": "must map names to values",

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from tuner.schedulers import METRIC, TIME
 from tuner.study import SearchStudy
 
-WORKER_GROWTH_MB = 1500.0
+WORKER_GROWTH_MB = 500.0
 """A worker that has grown by this much since its generation began is not used again."""
 
 
@@ -86,7 +86,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for i
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take in one epoch."""
         self._watch_memory(result)
-        if trial_id in self._live and result[TIME] > 0:
+        if trial_id in self._live and result["has_epoch"]:
             self._study.observe(self._live[trial_id], int(result[TIME]), float(result[METRIC]))
 
     def _watch_memory(self, result: Mapping[str, Any]) -> None:

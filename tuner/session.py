@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from tuner.cluster import concurrent_trials, local_ray
 from tuner.environment import describe_environment
 from tuner.events import SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.files import write_text
-from tuner.plan import grace_epochs, planned_trials
+from tuner.plan import grace_epochs, planned_trials, unfreeze_depths
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
 from tuner.record import Record, RunState
@@ -24,7 +25,7 @@ from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions, s
 from tuner.space import enumerate_configurations
 from tuner.spec import Spec, dump_spec
 from tuner.study import Queued, SearchStudy
-from tuner.trial_settings import TrialSettings
+from tuner.trial_settings import ActivationSettings, TrialSettings
 
 Reason = Literal["finished", "time_budget", "interrupted"]
 
@@ -84,12 +85,18 @@ def _run_trials(
         scheduler=scheduler,
         scheduler_context=scheduler_context(spec),
         worker=WorkerContext(
-            prepared.request, prepared.staged, prepared.cache_dir, trial_settings(spec), spec.resources.cpus_per_trial
+            prepared.request,
+            prepared.staged,
+            prepared.cache_dir,
+            trial_settings(spec),
+            activation_settings(spec, prepared.cache_dir),
+            spec.resources.cpus_per_trial,
         ),
         gpus_per_trial=spec.resources.gpus_per_trial,
         max_new_trials=max(0, trials - len(record.state.trials)),
         max_concurrent=slots,
         unfinished=list(_unfinished(record.state, run)),
+        on_building=console.building,
         should_stop=lambda: interrupted.is_set() or out_of_budget(),
     )
     if launch.max_new_trials or launch.unfinished:
@@ -137,6 +144,15 @@ def trial_settings(spec: Spec) -> TrialSettings:
         mode=spec.mode,
         seed=spec.search.seed,
     )
+
+
+def activation_settings(spec: Spec, cache_dir: Path) -> ActivationSettings | None:
+    """Where and how the activations of frozen layers are kept; None: they are computed in every epoch."""
+    section = spec.activations
+    if not section.enabled:
+        return None
+    depths = unfreeze_depths(spec.space)
+    return ActivationSettings(cache_dir, section.dtype, int(section.max_gb * 2**30), section.views, depths)
 
 
 def scheduler_context(spec: Spec) -> SchedulerContext:

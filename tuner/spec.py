@@ -14,6 +14,7 @@ from tuner.schema import (
     METRICS,
     SECTIONS,
     TOP_LEVEL,
+    ActivationsSection,
     DataSection,
     Names,
     ResourcesSection,
@@ -38,6 +39,7 @@ class Spec:
     training: TrainingSection
     search: SearchSection
     resources: ResourcesSection
+    activations: ActivationsSection
     raw: Mapping[str, Any]
     """The file's values with overrides, as they were written."""
 
@@ -55,6 +57,7 @@ class Spec:
             "training": self.training.model_dump(),
             "search": self.search.model_dump(),
             "resources": self.resources.model_dump(),
+            "activations": self.activations.model_dump(),
         }
         baseline = {} if self.baseline is None else {"baseline": dict(self.baseline)}
         return {"study": self.study, **sections, **baseline}

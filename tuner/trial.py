@@ -15,15 +15,19 @@ from typing import Any, Literal, TypeVar
 import keras
 import numpy as np
 
+from tuner.activation_build import Progress
+from tuner.activations import Activations, FrozenPart
 from tuner.augment import parse_augment
 from tuner.batches import Batches
 from tuner.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tuner.datasets import Dataset
+from tuner.datasets import Dataset, Split
 from tuner.errors import RunError, TunerError
+from tuner.frozen import Place, places
 from tuner.hyperparameters import general
-from tuner.model import build_model, freeze, parameter_counts
+from tuner.model import freeze, parameter_counts
 from tuner.seeds import derive_seed
 from tuner.trial_settings import TrialSettings
+from tuner.workbench import Workbench
 
 Phase = Literal["head", "fine_tune", "scratch"]
 Result = TypeVar("Result")
@@ -67,9 +71,20 @@ def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: i
 
 
 class Trial:
-    """A configuration in training: `advance` trains one epoch, until `ended` says how the trial ended by itself."""
+    """A configuration in training: `advance` trains one epoch, until `ended` says how the trial ended by itself.
 
-    def __init__(self, configuration: Mapping[str, Any], data: Dataset, settings: TrialSettings) -> None:
+    With `activations`, frozen layers are run once and read from then on; without, they are run in every epoch. A
+    `workbench` lends what earlier trials of this process have compiled; only one trial at a time may use it.
+    """
+
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        data: Dataset,
+        settings: TrialSettings,
+        activations: Activations | None = None,
+        workbench: Workbench | None = None,
+    ) -> None:
         started = time.perf_counter()
         self.configuration, self.data, self.settings = dict(configuration), data, settings
         self.epoch = 0
@@ -81,19 +96,26 @@ class Trial:
         self._best_weights: list[np.ndarray] = []
         augment = parse_augment(str(general(configuration, "augment")))
         self._augment = None if augment.is_identity else augment
-        self._build()
+        self._activations = activations
+        self._build(workbench or Workbench())
         self.setup_s = time.perf_counter() - started
 
-    def _build(self) -> None:
+    def _build(self, workbench: Workbench) -> None:
         seed = derive_seed(self.settings.seed, "model")
-        self._built = build_model(self.configuration, self.data.image_shape, len(self.data.class_names), seed)
-        self.model, backbone = self._built.model, self._built.backbone
+        shape, num_classes = self.data.image_shape, len(self.data.class_names)
+        self._structure = workbench.take(self.configuration, shape, num_classes, seed)
+        self._built = self._structure.trial_model
+        self.model, backbone = self._built.model, self._structure.backbone
         self._unfreeze_depth = int(self.configuration.get("unfreeze_depth") or 0) if backbone is not None else 0
         freeze(self._built, self._unfreeze_depth)
         self.parameters, self.trainable_parameters = parameter_counts(self.model)
         # What stays frozen in the last phase never changes: it comes back from the weights file or the seed.
-        frozen = set() if backbone is None else {id(variable) for variable in backbone.non_trainable_variables}
+        frozen = set() if backbone is None else {id(variable) for variable in backbone.model.non_trainable_variables}
         self._changing = [variable for variable in self.model.variables if id(variable) not in frozen]
+        self._part: FrozenPart | None = None
+        if backbone is not None and self._activations is not None:
+            known = places(self._built)
+            self._part = FrozenPart(self._built, self.configuration, backbone.weights, known, self._augment)
         self._enter_phase(self._phase_of(1))
 
     def _phase_of(self, epoch: int) -> Phase:
@@ -102,18 +124,65 @@ class Trial:
     def _enter_phase(self, phase: Phase) -> None:
         """Freeze what this phase leaves alone and start a new optimizer for what it trains."""
         self.phase: Phase = phase
-        freeze(self._built, self._unfreeze_depth if phase == "fine_tune" else 0)
         self._epochs_waited = 0
-        self.model.compile(
-            optimizer=_build_optimizer(self.configuration, self._learning_rate()),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=general(self.configuration, "label_smoothing")),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            jit_compile=False,  # on CPUs two to four times slower (benchmarks/LOG.md)
-        )
+        self._start_trainer()
+
+    def _start_trainer(self) -> None:
+        depth = self._depth_of(self.phase)
+        self._place = self._cut(depth)
+        self._trainer = self._structure.trainer(self.configuration, depth, self._place, self._learning_rate())
+
+    def _depth_of(self, phase: Phase) -> int:
+        return self._unfreeze_depth if phase == "fine_tune" else 0
+
+    def _cut(self, unfreeze_depth: int) -> Place | None:
+        """Where activations are read while so many blocks are trained; None: training starts from the images."""
+        if self._activations is None or self._part is None:
+            return None
+        return self._activations.place(self._part, unfreeze_depth)
 
     def _learning_rate(self) -> float:
         factor = general(self.configuration, "fine_tune_learning_rate_factor") if self.phase == "fine_tune" else 1.0
         return float(general(self.configuration, "learning_rate")) * float(factor)
+
+    def work_on_activations(self, seconds: float) -> Progress:
+        """Do some of what the cache lacks for the next epoch, for about so long; `advance` would do all of it."""
+        if self._activations is None or self._part is None:
+            return Progress(0, 0)
+        phase = self._phase_of(self.epoch + 1)
+        depths = {self._depth_of(phase), self._unfreeze_depth}
+        # Blocks that have been trained no longer give what the key says.
+        frozen_below = self._depth_of(self.phase)
+        try:
+            return self._activations.work(self._part, depths, frozen_below, self.epoch + 1, seconds)
+        except OSError as error:
+            self._activations.lose(self._part, str(error))
+            return Progress(0, 0)
+
+    def _splits(self) -> tuple[Split, Split]:
+        """What the next epoch reads; the trainer goes over to raw images when the cache has been lost."""
+        while self._activations is not None and self._part is not None and self._place is not None:
+            while not self.work_on_activations(60.0).is_finished:
+                continue
+            if self._cut(self._depth_of(self.phase)) is None:
+                optimizer_state = [keras.ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
+                self._start_trainer()
+                _assign(self.optimizer.variables, optimizer_state)
+                break
+            found = self._activations.splits(self._part, self._place, self.epoch + 1)
+            if found is not None:
+                return found
+        return self.data.train, self.data.validation
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the current phase."""
+        return self._trainer.network.optimizer
+
+    @property
+    def cut(self) -> str | None:
+        """Where the current phase reads cached activations; None: it trains from the images."""
+        return self._place.name if self._place else None
 
     def advance(self) -> EpochResult | None:
         """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
@@ -121,34 +190,36 @@ class Trial:
             raise TunerError(f"the trial has ended ({self.ended.reason}); it cannot be advanced")
         if self._phase_of(self.epoch + 1) != self.phase:
             self._enter_phase(self._phase_of(self.epoch + 1))
-        started = time.perf_counter()
-        history, failure = attempt(self._fit_epoch)
-        if history is None:
+        fitted, failure = attempt(self._fit_epoch)
+        if fitted is None:
             if failure is not None and failure.startswith(OUT_OF_MEMORY) and self._halve_batch():
                 return self.advance()
             self.ended = Ended("failed", str(failure))
             return None
+        history, seconds = fitted
         self.epoch += 1
         if not all(math.isfinite(value) for value in history.values()):
             self.ended = Ended("failed", f"not a number: {_first_infinite(history)} at epoch {self.epoch}")
             return None
-        return self._conclude(history, time.perf_counter() - started)
+        return self._conclude(history, seconds)
 
-    def _fit_epoch(self) -> dict[str, float]:
-        epoch, seed = self.epoch + 1, self.settings.seed
-        num_classes = len(self.data.class_names)
-        train, validation = self.data.train, self.data.validation
+    def _fit_epoch(self) -> tuple[dict[str, float], float]:
+        """What the epoch showed, and the seconds that training and validation took."""
+        train, validation = self._splits()
+        started = time.perf_counter()
+        epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
-        augment_seed = derive_seed(seed, "augment", epoch)
-        fitted = self.model.fit(
-            Batches(train, num_classes, self.batch_size_used, order, self._augment, augment_seed),
+        augment = self._augment if self._place is None else None  # cached activations are those of augmented images
+        fitted = self._trainer.network.fit(
+            Batches(train, num_classes, self.batch_size_used, order, augment, derive_seed(seed, "augment", epoch)),
             validation_data=Batches(
                 validation, num_classes, VALIDATION_BATCH_SIZE, np.arange(len(validation)), None, seed
             ),
             shuffle=False,
             verbose=0,
         )
-        return {name: float(values[-1]) for name, values in fitted.history.items()}
+        history = {name: float(values[-1]) for name, values in fitted.history.items()}
+        return history, time.perf_counter() - started
 
     def _halve_batch(self) -> bool:
         """Go on with half the batch size, once; False if that has been tried or there is nothing to halve."""
@@ -202,7 +273,7 @@ class Trial:
         }
         arrays = {
             "weights": [keras.ops.convert_to_numpy(variable) for variable in self._changing],
-            "optimizer": [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables],
+            "optimizer": [keras.ops.convert_to_numpy(variable) for variable in self.optimizer.variables],
             "best_weights": self._best_weights,
         }
         save_checkpoint(directory, Checkpoint(counters, arrays))
@@ -213,12 +284,11 @@ class Trial:
         counters, arrays = checkpoint.counters, checkpoint.arrays
         self.epoch, self.batch_size_used = int(counters["epoch"]), int(counters["batch_size_used"])
         self._enter_phase(self._phase_of(max(1, self.epoch)))
-        self.model.optimizer.build(self.model.trainable_variables)
         _assign(self._changing, arrays["weights"])
         if arrays["optimizer"]:
-            _assign(self.model.optimizer.variables, arrays["optimizer"])
+            _assign(self.optimizer.variables, arrays["optimizer"])
         # Population based training may go on with another rate than the one that was saved.
-        self.model.optimizer.learning_rate = self._learning_rate()
+        self.optimizer.learning_rate = self._learning_rate()
         self.best, self._reference = counters["best"], counters["reference"]
         self._epochs_waited = int(counters["epochs_waited"])
         self._best_weights = list(arrays["best_weights"])
@@ -231,19 +301,6 @@ def _assign(variables: list[Any], arrays: Any) -> None:
         raise RunError(f"the checkpoint is of another model: {len(stored)} arrays where the model has {len(shapes)}")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def _build_optimizer(configuration: Mapping[str, Any], learning_rate: float) -> Any:
-    weight_decay = float(general(configuration, "weight_decay")) or None
-    match general(configuration, "optimizer"):
-        case "adamw":
-            return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-        case "sgd":
-            return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-        case "rmsprop":
-            return keras.optimizers.RMSprop(learning_rate, weight_decay=weight_decay)
-        case _:
-            return keras.optimizers.Adam(learning_rate, weight_decay=weight_decay)
 
 
 def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
@@ -277,12 +334,13 @@ def run_trial(
     report: Callable[[EpochResult], None],
     resume_from: Path | None = None,
     checkpoint_directory: Path | None = None,
+    activations: Activations | None = None,
 ) -> Trial:
     """The trial of `configuration`, trained to its own end with its best weights restored.
 
     `report` is called once per epoch, after the checkpoint of that epoch was written (if there is a directory for it).
     """
-    trial = Trial(configuration, data, settings)
+    trial = Trial(configuration, data, settings, activations)
     if resume_from is not None:
         trial.load(resume_from)
     while trial.ended is None:

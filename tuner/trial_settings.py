@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 
@@ -18,3 +20,17 @@ class TrialSettings:
     metric: Literal["val_accuracy", "val_loss"]
     mode: Literal["max", "min"]
     seed: int
+
+
+@dataclass(frozen=True)
+class ActivationSettings:
+    """Where and how activations of frozen layers are kept."""
+
+    cache_dir: Path
+    dtype: Literal["float16", "float32"]
+    max_bytes: int
+    """Of all cached activations of the machine together."""
+    views: int | None = None
+    """Augmented variants of each image that are kept, one per epoch in turn; None: augmented trials keep nothing."""
+    depths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The unfreeze depths that the space holds, by architecture: what one pass over the images fills."""

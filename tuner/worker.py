@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,16 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
 
-from tuner.backend import configure_backend, release_memory
+from tuner.backend import configure_backend
 from tuner.datasets import DataRequest
 from tuner.schedulers import METRIC, MUTABLE, TIME
 from tuner.seeds import trial_seed
-from tuner.trial_settings import TrialSettings
+from tuner.trial_settings import ActivationSettings, TrialSettings
 
 if TYPE_CHECKING:
+    from tuner.activations import Activations
     from tuner.datasets import Dataset
     from tuner.trial import Trial
+    from tuner.workbench import Workbench
+
+CHECKPOINT_EVERY_S = 5.0
+"""Seconds of training that a killed worker may lose; what a trial has reported is in the record in any case."""
+WORK_S = 2.0
+"""Seconds of work on cached activations between two signs of life."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class WorkerContext:
     cache_dir: Path | None
     settings: TrialSettings
     """With the study's seed; each trial derives its own from it."""
+    activations: ActivationSettings | None
     cpus: float
 
 
@@ -43,8 +53,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
         configure_backend(context.cpus)
         self._context = context
         self._data: Dataset | None = None
+        self._activations: Activations | None = None
+        self._workbench: Workbench | None = None
         self._trial: Trial | None = None
         self._failure: str | None = None
+        self._resume_from: Path | None = None
+        self._notices: list[str] = []
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another trial. Always True: Ray hangs on a refusal."""
@@ -52,10 +66,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
         return True
 
     def _drop_trial(self) -> None:
-        if self._trial is not None:
-            self._trial = None
-            release_memory()
-        self._failure = None
+        self._trial = self._failure = self._resume_from = None
 
     def _open_data(self) -> Dataset:
         from tuner.datasets import load_dataset
@@ -71,28 +82,50 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
             )
         return self._data
 
+    def _open_activations(self) -> Activations | None:
+        from tuner.activations import Activations
+
+        if self._activations is None and self._context.activations is not None:
+            self._activations = Activations(self._open_data(), self._context.activations, self._notices.append)
+        return self._activations
+
     def _begin(self) -> None:
         """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
         from tuner.trial import Trial, attempt
+        from tuner.workbench import Workbench
 
         def build() -> Trial:
             context = self._context
             configuration = merged_configuration(self.config)
             settings = replace(context.settings, seed=trial_seed(context.settings.seed, self.config["trial"]))
-            trial = Trial(configuration, self._open_data(), settings)
-            if self.config.get("resume_from"):
-                trial.load(Path(self.config["resume_from"]))
-            return trial
+            self._workbench = self._workbench or Workbench()
+            return Trial(configuration, self._open_data(), settings, self._open_activations(), self._workbench)
 
+        self._checkpointed = time.monotonic()
+        self._resume_from = Path(self.config["resume_from"]) if self.config.get("resume_from") else None
         self._trial, self._failure = attempt(build)
 
     def step(self) -> dict[str, Any]:
         """One epoch: the result that samplers, schedulers and the record see."""
         if self._trial is None and self._failure is None:
             self._begin()
-        trial = self._trial
-        if trial is None:
+        if self._trial is None:
             return self._result({}, 0, None, "failed", self._failure or "")
+        return self._advance(self._trial)
+
+    def _advance(self, trial: Trial) -> dict[str, Any]:
+        """A part of what the next epoch needs of the cache, or the epoch."""
+        from tuner.trial import attempt
+
+        progress, failure = attempt(lambda: trial.work_on_activations(WORK_S))
+        if progress is not None and not progress.is_finished:
+            building = {"building": [progress.done, progress.total]}
+            return {**self._result({}, trial.epoch, trial.best, None, None), **building}
+        if failure is None and self._resume_from is not None:
+            _, failure = attempt(lambda: trial.load(Path(str(self._resume_from))))
+            self._resume_from = None
+        if failure is not None:
+            return self._result({}, trial.epoch, trial.best, "failed", failure)
         epoch = trial.advance() if trial.ended is None else None
         status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
         return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
@@ -101,6 +134,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
         self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
     ) -> dict[str, Any]:
         settings, trial = self._context.settings, self._trial
+        notices, self._notices[:] = list(self._notices), []
+        due = bool(epoch) and time.monotonic() - self._checkpointed >= CHECKPOINT_EVERY_S
         worst = 0.0 if settings.metric == "val_accuracy" else 1e9
         return {
             **epoch,
@@ -113,6 +148,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
             "trainable_parameters": trial.trainable_parameters if trial else None,
             "batch_size_used": trial.batch_size_used if trial else None,
             "setup_s": trial.setup_s if trial else None,
+            "cut": trial.cut if trial else None,
+            "notices": notices,
+            SHOULD_CHECKPOINT: due,
             "generation": self.config["generation"],
             "worker_memory_mb": psutil.Process().memory_full_info().uss / 2**20,  # its own: mapped data are shared
             "done": status is not None,
@@ -120,6 +158,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Everything that the next epoch depends on, into a directory of Ray's."""
+        self._checkpointed = time.monotonic()
         if self._trial is not None:
             self._trial.save(Path(checkpoint_dir))
 
@@ -129,10 +168,13 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
         self._begin()
         if self._trial is not None and any(Path(checkpoint_dir).iterdir()):
             self._trial.load(Path(checkpoint_dir))
+            self._resume_from = None
 
     def cleanup(self) -> None:
-        """Let the last trial go."""
+        """Let the last trial go, and what it read."""
         self._drop_trial()
+        if self._activations is not None:
+            self._activations.release()
 
 
 def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
