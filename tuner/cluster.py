@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import InputError
+
+WORKERS_READY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Capacity:
 
     cpus: float
     gpus: float
+    ready: Path | None = None
+    """Where worker processes of this Ray say that they have loaded their libraries; None: an older Ray is used."""
 
     def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
         """How many trials fit at the same time (on paper: across nodes a trial is not split).
@@ -44,17 +50,60 @@ def local_ray() -> Iterator[Capacity]:
     if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
         yield _capacity()
         return
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )
-    try:
-        yield _capacity()
-    finally:
-        ray.shutdown()
+    # Tune asks for processes with a variable for PyTorch Lightning, which those that Ray has started do not have.
+    from ray.tune.execution import class_cache
+
+    class_cache.DEFAULT_ENV_VARS.clear()
+    with _preloading() as ready:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+        try:
+            yield replace(_capacity(), ready=ready)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _preloading() -> Iterator[Path]:
+    """Have the worker processes that Ray starts in this block load the libraries of a trial at once.
+
+    They leave a file each in the folder that is given when they have. Ray takes no notice of workers that still load:
+    asked for an actor, it would start more of them, which then load the same at the same time.
+    """
+    package = str(Path(__file__).parent.parent)
+    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
+        added = {
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            "RAY_preload_python_modules": "tuner.preload",
+            "TUNER_READY": folder,
+            "RAY_idle_worker_killing_time_threshold_ms": "600000",  # they may wait for the driver to be ready
+        }
+        before = {name: os.environ.get(name) for name in added}
+        os.environ.update(added)
+        try:
+            yield Path(folder)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def wait_for_workers(capacity: Capacity, slots: int) -> None:
+    """Wait until as many worker processes have loaded their libraries as trials will run, where that can be told."""
+    deadline = time.monotonic() + WORKERS_READY_S
+    wanted = min(slots, int(capacity.cpus))
+    while capacity.ready is not None and len(list(capacity.ready.iterdir())) < wanted:
+        if time.monotonic() > deadline:
+            return  # Ray will start others
+        time.sleep(0.05)
 
 
 def _capacity() -> Capacity:

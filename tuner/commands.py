@@ -82,13 +82,15 @@ def _comparable(spec: Spec) -> dict[str, object]:
 
 def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: SearchConsole, *, resumed: bool) -> int:
     """Prepare, search, conclude; 130 when it was interrupted."""
+    from tuner.cluster import local_ray
     from tuner.conclude import conclude
     from tuner.log import logging_to
     from tuner.preparation import prepare
     from tuner.session import run_session
 
     with run.locked(), logging_to(run.log):
-        prepared = prepare(spec, options, console)
-        reason, state = run_session(spec, prepared, run, console, resumed=resumed)
+        with local_ray() as capacity:
+            prepared = prepare(spec, options, console)
+            reason, state = run_session(spec, prepared, run, capacity, console, resumed=resumed)
         conclude(spec, prepared, run, state, reason, options.reports_dir, console)
     return 130 if reason == "interrupted" else 0

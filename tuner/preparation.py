@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.architectures import ARCHITECTURES
+from tuner import __version__
+from tuner.architectures import ARCHITECTURES, Architecture
 from tuner.backend import configure_backend, release_memory
 from tuner.cli import SearchOptions, split_assignments
 from tuner.datasets import DataRequest, load_dataset
 from tuner.errors import InputError
+from tuner.files import write_text
 from tuner.hyperparameters import general
 from tuner.prepared import default_cache_dir
 from tuner.preprocess import parse_preprocess
@@ -61,9 +65,9 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
     check_sizes(spec.space, dataset.image_shape)
     backbones = backbone_configurations(spec.space)
     if backbones:
-        configure_backend(spec.resources.cpus_per_trial)
+        known = BlockCounts(cache_dir)
         with console.preparing("checking the backbones and their weights"):
-            check_backbones(spec.space, backbones, dataset.image_shape)
+            check_backbones(spec.space, backbones, dataset.image_shape, known)
     return Prepared(request, staged, cache_dir, dataset)
 
 
@@ -100,32 +104,64 @@ def backbone_configurations(space: Space) -> list[Configuration]:
     return found
 
 
-def check_backbones(space: Space, configurations: list[Configuration], image_shape: tuple[int, int, int]) -> None:
-    """Build each backbone once: its weights must be there, and have as many blocks as the space may unfreeze.
+class BlockCounts:
+    """How many blocks each backbone has: found by building it once, and remembered for later searches.
+
+    What is remembered holds for the weights files as they lay there, so that one that was removed is missed again.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._path = cache_dir / "backbones.json"
+        self._counts: dict[str, int] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._counts = {str(key): int(count) for key, count in json.loads(self._path.read_text()).items()}
+
+    def count(self, architecture: Architecture, values: Mapping[str, Any], height: int, width: int) -> int:
+        """The blocks of a backbone.
+
+        Raises:
+            WeightsError: pretrained weights cannot be fetched.
+        """
+        facts = [architecture.name, values.get("alpha"), values["weights"], height, width, __version__]
+        key = json.dumps([*facts, _weights_files()])
+        if key not in self._counts:
+            from tuner.blocks import count_blocks
+
+            configure_backend(os.cpu_count() or 1)
+            number = count_blocks(architecture.build(values, (height, width, 3), 0))
+            release_memory()
+            self._counts[json.dumps([*facts, _weights_files()])] = number  # it may just have been downloaded
+            with contextlib.suppress(OSError):  # next time it takes as long again
+                write_text(self._path, json.dumps(self._counts))
+            return number
+        return self._counts[key]
+
+
+def _weights_files() -> list[tuple[str, int, int]]:
+    """Name, size and time of every weights file that Keras has on this machine."""
+    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.h5"))
+
+
+def check_backbones(
+    space: Space, configurations: list[Configuration], image_shape: tuple[int, int, int], known: BlockCounts
+) -> None:
+    """See of each backbone that its weights are there, and that it has as many blocks as the space may unfreeze.
 
     Raises:
         WeightsError: pretrained weights cannot be fetched.
         InputError: the space unfreezes more blocks than a backbone has.
     """
-    from tuner.blocks import count_blocks
-
-    built: set[tuple[object, ...]] = set()
     for configuration in configurations:
         architecture = ARCHITECTURES[str(configuration["architecture"])]
         height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape(image_shape)
-        values = architecture.values_of(configuration)
-        key = (architecture.name, values.get("alpha"), values["weights"], height, width)
-        if key in built:
-            continue
-        built.add(key)
-        number = count_blocks(architecture.build(values, (height, width, 3), 0))
+        number = known.count(architecture, architecture.values_of(configuration), height, width)
         deepest = _deepest_unfreezing(space, architecture.name)
         if deepest > number:
             raise InputError(
                 f"space.unfreeze_depth must be at most {number}, the number of blocks of "
                 f"{architecture.name}; got {deepest}"
             )
-    release_memory()
 
 
 def _deepest_unfreezing(space: Space, architecture: str) -> int:

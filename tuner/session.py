@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from tuner.cluster import concurrent_trials, local_ray
+from tuner.cluster import Capacity, concurrent_trials, wait_for_workers
 from tuner.environment import describe_environment
 from tuner.events import SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.files import write_text
@@ -31,7 +31,7 @@ Reason = Literal["finished", "time_budget", "interrupted"]
 
 
 def run_session(
-    spec: Spec, prepared: Prepared, run: RunDirectory, console: SearchConsole, *, resumed: bool
+    spec: Spec, prepared: Prepared, run: RunDirectory, capacity: Capacity, console: SearchConsole, *, resumed: bool
 ) -> tuple[Reason, RunState]:
     """Run trials until all are done, the budget is spent or Ctrl-C; why it ended, and all that is known then."""
     record = Record(run.record)
@@ -39,10 +39,11 @@ def run_session(
         if record.state.study is None:
             write_text(run.specification, dump_spec(spec.resolved()))
             record.append(_created(spec, prepared))
-        with local_ray() as capacity, _interruptible(console) as interrupted:
+        with _interruptible(console) as interrupted:
             slots = concurrent_trials(
                 spec.search.max_concurrent, capacity, spec.resources.cpus_per_trial, spec.resources.gpus_per_trial
             )
+            wait_for_workers(capacity, slots)
             reason = _run_trials(spec, prepared, run, record, console, slots, interrupted, resumed)
         return reason, record.state
     except Exception as error:  # recorded, so that the report says why the search ended, and raised again
