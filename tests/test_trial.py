@@ -12,7 +12,9 @@ import pytest
 
 from tuner.batches import Batches
 from tuner.errors import RunError, TunerError
-from tuner.trial import EpochResult, Trial, attempt, describe_failure, phase_of, run_trial
+from tuner.failures import attempt, describe_failure
+from tuner.phases import EpochResult, phase_of
+from tuner.trial import Trial, run_trial
 from tuner.trial_settings import TrialSettings
 
 SETTINGS = TrialSettings(
@@ -106,6 +108,7 @@ def test_patience_ends_a_trial_and_its_best_weights_come_back(small_digits):
     assert len(reports) < 50
     validation = small_digits.validation
     batches = Batches(validation, 10, 80, np.arange(len(validation)), None, 0)
+    trial.model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
     accuracy = trial.model.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
     assert accuracy == pytest.approx(max(report.val_accuracy for report in reports))
 

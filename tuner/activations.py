@@ -125,22 +125,31 @@ class Activations:
         targets = self._targets(part, split, missing, frozen_below, view)
         keys = [self._key(part, split, place, view) for place in targets]
         name = "/".join(key.digest for key in keys)
-        if name not in self._builds:
-            if not self._store.make_room(sum(key.size_bytes for key in keys), self._settings.max_bytes):
-                needed, bound = sum(key.size_bytes for key in keys) / 2**30, self._settings.max_bytes / 2**30
-                raise OSError(f"{needed:.1f} GiB do not fit beside what is in use (bound {bound:.1f} GiB)")
-            source = self._source(part, split, targets[0], view)
-            self._builds[name] = Build(self._store, keys, self._compute(part, split, source, targets, view))
         try:
+            if name not in self._builds:
+                self._builds[name] = self._begin(part, split, targets, keys, view)
             progress = self._builds[name].work(seconds)
         except PrecisionError as error:
             for key in keys:
                 self._store.refuse(key, str(error))
             self._say(f"{error}: they are kept as float32")
             return Progress(0, keys[0].shape[0])
+        except DamagedEntryError as error:  # of the place from which they were to be computed
+            self._say(str(error))
+            return Progress(0, keys[0].shape[0])
         if progress.is_finished:
             del self._builds[name]
         return progress
+
+    def _begin(
+        self, part: FrozenPart, split: str, targets: Sequence[Place], keys: Sequence[Key], view: int | None
+    ) -> Build:
+        size = sum(key.size_bytes for key in keys)
+        if not self._store.make_room(size, self._settings.max_bytes):
+            bound = self._settings.max_bytes
+            raise OSError(f"{size / 2**30:.1f} GiB do not fit beside what is in use (bound {bound / 2**30:.1f} GiB)")
+        source = self._source(part, split, targets[0], view)
+        return Build(self._store, keys, self._compute(part, split, source, targets, view))
 
     def _targets(
         self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None

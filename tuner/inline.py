@@ -50,7 +50,8 @@ def _train(
 ) -> int:
     configure_backend(spec.resources.cpus_per_trial)
     from tuner.activations import Activations
-    from tuner.trial import EpochResult, run_trial
+    from tuner.phases import EpochResult
+    from tuner.trial import run_trial
 
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")
 

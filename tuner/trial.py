@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,52 +21,16 @@ from tuner.batches import Batches
 from tuner.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.datasets import Dataset, Split
 from tuner.errors import RunError, TunerError
+from tuner.failures import OUT_OF_MEMORY, attempt
 from tuner.frozen import Place, places
 from tuner.hyperparameters import general
 from tuner.model import freeze, parameter_counts
+from tuner.phases import Ended, EpochResult, Phase, phase_of
 from tuner.seeds import derive_seed
 from tuner.trial_settings import TrialSettings
 from tuner.workbench import Workbench
 
-Phase = Literal["head", "fine_tune", "scratch"]
-Result = TypeVar("Result")
-OUT_OF_MEMORY = "out of memory"
-OUT_OF_MEMORY_ERRORS = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
 VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch showed; `best_so_far` is the best value of the metric up to here, the rest is this epoch's."""
-
-    epoch: int
-    phase: Phase
-    seconds: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    best_so_far: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended by itself."""
-
-    status: Literal["completed", "failed"]
-    reason: str
-
-
-def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: int) -> Phase:
-    """The phase of an epoch (from 1): the head first, then the unfrozen blocks with it; `scratch` without a backbone.
-
-    >>> [phase_of(epoch, True, 2, 3) for epoch in (1, 3, 4)]
-    ['head', 'head', 'fine_tune']
-    """
-    if not has_backbone:
-        return "scratch"
-    return "head" if unfreeze_depth == 0 or epoch <= head_epochs else "fine_tune"
 
 
 class Trial:
@@ -301,25 +264,6 @@ def _assign(variables: list[Any], arrays: Any) -> None:
         raise RunError(f"the checkpoint is of another model: {len(stored)} arrays where the model has {len(shapes)}")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
-    """What `action` returns and None; or None and, in one line for the tables, why it failed."""
-    try:
-        return action(), None
-    except Exception as error:  # noqa: BLE001  the one place: whatever breaks in a trial is that trial's result
-        return None, describe_failure(error)
-
-
-def describe_failure(error: BaseException) -> str:
-    """One line: the kind of failure and the first line of its message.
-
-    >>> describe_failure(MemoryError("cannot hold [128, 64]"))
-    'out of memory: cannot hold [128, 64]'
-    """
-    kind = OUT_OF_MEMORY if type(error).__name__ in OUT_OF_MEMORY_ERRORS else type(error).__name__
-    first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{kind}: {first_line}"[:300]
 
 
 def _first_infinite(history: Mapping[str, float]) -> str:

@@ -14,6 +14,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from tuner.backend import configure_backend
 from tuner.datasets import DataRequest
+from tuner.failures import attempt
 from tuner.schedulers import METRIC, MUTABLE, TIME
 from tuner.seeds import trial_seed
 from tuner.trial_settings import ActivationSettings, TrialSettings
@@ -91,7 +92,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
 
     def _begin(self) -> None:
         """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
-        from tuner.trial import Trial, attempt
+        from tuner.trial import Trial
         from tuner.workbench import Workbench
 
         def build() -> Trial:
@@ -115,8 +116,6 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
 
     def _advance(self, trial: Trial) -> dict[str, Any]:
         """A part of what the next epoch needs of the cache, or the epoch."""
-        from tuner.trial import attempt
-
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S))
         if progress is not None and not progress.is_finished:
             building = {"building": [progress.done, progress.total]}
