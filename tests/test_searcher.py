@@ -22,7 +22,14 @@ def make(trials: int = 10, slots: int = 2, unfinished: tuple[Unfinished, ...] = 
 
 
 def result(epoch: int, best: float, memory_mb: float = 500.0, generation: int = 0, **more: Any) -> dict[str, Any]:
-    return {"epoch": epoch, "best_so_far": best, "worker_memory_mb": memory_mb, "generation": generation, **more}
+    return {
+        "has_epoch": epoch > 0,
+        "epoch": epoch,
+        "best_so_far": best,
+        "worker_memory_mb": memory_mb,
+        "generation": generation,
+        **more,
+    }
 
 
 def test_no_more_trials_than_slots_are_given_out():

@@ -51,7 +51,8 @@ def grace_epochs(spec: Spec) -> int:
 
 def has_unfreezing(space: Space) -> bool:
     """Whether some configuration of the space unfreezes blocks after a head phase."""
-    return any(max(depths) > 0 for depths in unfreeze_depths(space).values())
+    depths = [parameter.dimension for parameter in flatten(space) if parameter.name == "unfreeze_depth"]
+    return any(depth > 0 for dimension in depths for depth in _whole_numbers(dimension))
 
 
 def unfreeze_depths(space: Space) -> dict[str, tuple[int, ...]]:
