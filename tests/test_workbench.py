@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pytest
 
+from tuner.activations import Activations
 from tuner.trial import Trial
-from tuner.trial_settings import TrialSettings
+from tuner.trial_settings import ActivationSettings, TrialSettings
 from tuner.workbench import STRUCTURES_KEPT, AdjustableDropout, Workbench
 
 SETTINGS = TrialSettings(
@@ -104,3 +105,18 @@ def test_dropout_follows_its_rate_without_being_built_again():
         assert (dropped == 0).mean() == pytest.approx(rate, abs=0.01)
         assert dropped.mean() == pytest.approx(1.0, abs=0.02)
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(ones, training=False)), ones)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_trial_trains_in_the_mixed_precision_of_a_gpu(policy: str, small_digits, tmp_path, imagenet_or_random):
+    keras.config.set_dtype_policy(policy)
+    try:
+        activations = Activations(small_digits, ActivationSettings(tmp_path, "float16", 2**30), print)
+        for way in (activations, None):
+            trial = Trial({**BACKBONE, "unfreeze_depth": 0}, small_digits, SETTINGS, way)
+            trial.advance()
+            epoch = trial.advance()
+            assert epoch is not None and epoch.loss < 3.0, trial.ended
+            assert all(variable.dtype == "float32" for variable in trial.model.trainable_variables)
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -39,14 +39,18 @@ class AdjustableDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras ship
         super().__init__(name=plain.name)
         self._plain = plain
         self.rate = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(plain.rate), trainable=False, name="rate"
+            shape=(),
+            initializer=keras.initializers.Constant(plain.rate),
+            trainable=False,
+            autocast=False,  # in half precision a rate would be another rate
+            name="rate",
         )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """`inputs` with a share of `rate` set to 0 and the rest scaled up, in training."""
         if not training:
             return inputs
-        drawn = keras.random.uniform(keras.ops.shape(inputs), seed=self._plain.seed_generator)
+        drawn = keras.random.uniform(keras.ops.shape(inputs), dtype="float32", seed=self._plain.seed_generator)
         scale = keras.ops.cast(1.0 / (1.0 - self.rate), inputs.dtype)
         return keras.ops.where(drawn >= self.rate, inputs * scale, keras.ops.zeros_like(inputs))
 
