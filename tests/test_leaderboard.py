@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_record import DATA, epoch, make_state, small_state, trial_ended, trial_started
 
-from tuner.events import SessionEnded, SessionStarted
+from tuner.events import Notice, SessionEnded, SessionStarted
 from tuner.leaderboard import FigureLink, leaderboard_markdown, wilson_interval
 from tuner.leaderboard_trials import ROWS
 from tuner.markdown import escaped, fenced, table
@@ -282,3 +282,11 @@ def test_a_gain_of_nothing_has_no_minus_sign():
     assert [format_gain("val_accuracy", gain) for gain in (-1e-9, 0.0, -0.0001)] == ["+0.00", "+0.00", "-0.01"]
     assert format_gain("val_loss", -1e-9) == "+0.0000"
     assert format_value("val_accuracy", None) == "-"
+
+
+def test_what_was_said_on_the_way_is_in_the_leaderboard():
+    said = Notice(text="cached activations are not used: the disk | is full")
+    state = small_state(trial_started(0), epoch(0, 1, 0.4), said, said)
+    text = leaderboard_markdown(build_results(state))
+    assert text.count("cached activations are not used: the disk") == 1
+    assert "## Said on the way" not in leaderboard_markdown(build_results(small_state(trial_started(0))))

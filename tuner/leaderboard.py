@@ -34,6 +34,7 @@ def leaderboard_markdown(
         _winner(results, retrain_command),
         _trust(results),
         *trial_sections(results),
+        _notices(results),
         _figures(figures),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
@@ -223,6 +224,12 @@ def wilson_interval(share: float, number: int) -> tuple[float, float]:
     centre = (share + z * z / (2 * number)) / (1 + z * z / number)
     half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _notices(results: Results) -> list[str]:
+    """What the search said on the way, such as a cache that could not be used."""
+    lines = [f"- {escaped(text)}" for text in results.notices]
+    return ["## Said on the way", "", *lines] if lines else []
 
 
 def _figures(figures: Sequence[FigureLink]) -> list[str]:

@@ -83,6 +83,7 @@ class Results:
     """None when the record is empty."""
     sessions: tuple[SessionStarted, ...]
     session_ended: SessionEnded | None
+    notices: tuple[str, ...]
     elapsed_s: float
     trials: tuple[TrialResult, ...]
 
@@ -161,6 +162,7 @@ def build_results(state: RunState) -> Results:
         study=state.study,
         sessions=tuple(state.sessions),
         session_ended=state.session_ended,
+        notices=tuple(state.notices),
         elapsed_s=state.elapsed_s,
         trials=_with_ranks(trials, maximise),
     )

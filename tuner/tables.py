@@ -94,6 +94,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
         "images per step; less than `batch_size` when memory ran out once",
         _optional("ended.batch_size_used"),
     ),
+    Column(
+        "cut",
+        "string",
+        "where the last phase read cached activations; null: it was trained from the images",
+        _optional("ended.cut"),
+    ),
     Column("resumed", "int64", "how often it went on from a checkpoint", attrgetter("resumed")),
 )
 """After the study's name, before the hyperparameters."""

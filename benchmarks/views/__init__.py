@@ -1,0 +1,1 @@
+"""What cached augmented views cost in accuracy and time, against fresh augmentation in every epoch."""
