@@ -68,6 +68,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
 
     def _drop_trial(self) -> None:
         self._trial = self._failure = self._resume_from = None
+        if self._activations is not None:
+            self._activations.release()  # what the next trial does not read may have to make room
 
     def _open_data(self) -> Dataset:
         from tuner.datasets import load_dataset
@@ -172,8 +174,6 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
     def cleanup(self) -> None:
         """Let the last trial go, and what it read."""
         self._drop_trial()
-        if self._activations is not None:
-            self._activations.release()
 
 
 def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
