@@ -136,7 +136,7 @@ configurations  infinitely many
 sampler         tpe: tree-structured Parzen estimator, compared at equal epochs
 scheduler       asha_stopping: Ray's asynchronous successive halving: stops at each rung, never goes
                 back
-trials          8, time budget 1 h 30 min, each with 1 CPU and 0 GPUs
+trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs
 epochs          about 26, at most 128
 
 space

@@ -36,7 +36,7 @@ def test_a_short_file_gets_every_default():
     assert spec.data.validation_fraction == 0.1 and spec.data.image_px is None
     assert spec.training.max_epochs == 30 and spec.training.early_stopping.patience == 5
     assert spec.search.sampler == "auto" and spec.search.trials == 64 and spec.search.time_budget is None
-    assert spec.resources.cpus_per_trial == 1.0
+    assert spec.resources.cpus_per_trial == "auto"
 
 
 def test_the_loss_is_minimised():

@@ -158,7 +158,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "grace longer than the training": ({15: "search: {grace_epochs: 17}"}, ["15: search.grace_epochs must be at most max_epochs, 16; got 17"]),
     "grace shorter than the head phase": ({**BACKBONE, 15: "search: {grace_epochs: 3}"}, ["15: search.grace_epochs must be longer than the head phase, 3 epochs: before it ends, shallow and deep unfreezing cannot be compared; got 3"]),
     # --- resources ---
-    "no processor": ({16: "resources: {cpus_per_trial: 0}"}, ["16: resources.cpus_per_trial must be above 0; got 0"]),
+    "no processor": ({16: "resources: {cpus_per_trial: 0}"}, ["16: resources.cpus_per_trial must be above 0 or 'auto'; got 0"]),
     "resources as a list": ({16: "resources: [1]"}, ["16: resources must map cpus_per_trial, gpus_per_trial to values; got [1]"]),
     # --- YAML ---
     "tab as indentation": ({7: "\tbatch_size: 32"}, ["7: is not valid YAML: while scanning for the next token found character '\\t' that cannot start any token"]),

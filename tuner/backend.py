@@ -69,6 +69,19 @@ def steps_per_execution() -> int:
     return 32 if keras.backend.backend() == "tensorflow" else 1
 
 
+def gpu_memory() -> tuple[int, int] | None:
+    """Bytes of the first GPU that this process has held at most, and that it could hold; None without a GPU."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or not has_gpu():
+        return None
+    import tensorflow
+    from tensorflow.python.client import device_lib  # the public API does not tell how large a GPU is
+
+    sizes = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
+    return int(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]), int(sizes[0])
+
+
 def release_memory() -> None:
     """Forget the models of an ended trial, so that the next one in this process starts from nothing."""
     import keras

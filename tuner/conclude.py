@@ -54,7 +54,7 @@ def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, 
                 prepared.dataset,
                 trial_settings(spec),
                 activation_settings(spec, prepared.cache_dir),
-                spec.resources.cpus_per_trial,
+                state.sessions[-1].cpus_per_trial,  # other threads, other roundings
             )
     except TunerError as error:  # the search itself is done and reported: say what is missing
         console.say(f"the best model was not exported: {error}")

@@ -55,6 +55,8 @@ class SessionStarted(_Event):
     resumed: bool
     max_concurrent: int
     """Trials that may run at the same time."""
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
     sampler: str
     scheduler: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,9 @@ def train_inline(spec: Spec, options: SearchOptions, console: SearchConsole) -> 
     """Train the baseline (without one: a random configuration) as trial 0; returns the exit status."""
     generator = np.random.default_rng(derive_seed(spec.search.seed, "inline"))
     configuration = spec.baseline if spec.baseline is not None else sample(spec.space, generator)
-    return _train(spec, configuration, 0, prepare(spec, options, console), console)
+    cpus = spec.resources.cpus_per_trial
+    alone = float(os.cpu_count() or 1) if cpus == "auto" else float(cpus)
+    return _train(spec, configuration, 0, prepare(spec, options, console), alone, console)
 
 
 def retrain(run_path: Path, number: int, options: SearchOptions, console: SearchConsole) -> int:
@@ -36,19 +39,26 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         RunError: there is no such run, or no such trial in it.
     """
     run = open_run(run_path)
-    trials = read_state(run.record).trials
+    state = read_state(run.record)
+    trials = state.trials
     if number not in trials:
         raise RunError(
             f"{run_path}: trial must be one of {min(trials, default=0)} to {max(trials, default=0)}; got {number}"
         )
     spec = require(load_spec(run.specification, options.overrides))
-    return _train(spec, trials[number].configuration, number, prepare(spec, options, console), console)
+    cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
+    return _train(spec, trials[number].configuration, number, prepare(spec, options, console), cpus, console)
 
 
 def _train(
-    spec: Spec, configuration: Mapping[str, Any], number: int, prepared: Prepared, console: SearchConsole
+    spec: Spec,
+    configuration: Mapping[str, Any],
+    number: int,
+    prepared: Prepared,
+    cpus: float,
+    console: SearchConsole,
 ) -> int:
-    configure_backend(spec.resources.cpus_per_trial)
+    configure_backend(cpus)
     from tuner.activations import Activations
     from tuner.phases import EpochResult
     from tuner.trial import run_trial

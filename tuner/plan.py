@@ -165,7 +165,9 @@ def _meaning(resolved: str, written: str) -> str:
     )
 
 
-def _plural(number: float, noun: str) -> str:
+def _plural(number: float | str, noun: str) -> str:
+    if isinstance(number, str):
+        return f"{number} {noun}s"
     return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
 
 

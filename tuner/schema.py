@@ -106,8 +106,8 @@ class SearchSection(Section):
 class ResourcesSection(Section):
     """What one trial occupies."""
 
-    cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] = 1.0
-    gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] = 0.0
+    cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
+    gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] | Auto = "auto"
 
 
 class ActivationsSection(Section):

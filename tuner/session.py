@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.cluster import Capacity, concurrent_trials, wait_for_workers
+from tuner.cluster import Capacity, wait_for_workers
 from tuner.environment import describe_environment
 from tuner.events import SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.files import write_text
+from tuner.packing import Packing, choose_packing
 from tuner.plan import grace_epochs, planned_trials, unfreeze_depths
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
@@ -26,6 +27,9 @@ from tuner.space import enumerate_configurations
 from tuner.spec import Spec, dump_spec
 from tuner.study import Queued, SearchStudy
 from tuner.trial_settings import ActivationSettings, TrialSettings
+
+if TYPE_CHECKING:
+    from tuner.worker import WorkerContext
 
 Reason = Literal["finished", "time_budget", "interrupted"]
 
@@ -39,12 +43,10 @@ def run_session(
         if record.state.study is None:
             write_text(run.specification, dump_spec(spec.resolved()))
             record.append(_created(spec, prepared))
+        packing = _pack(spec, prepared, capacity, console)
         with _interruptible(console) as interrupted:
-            slots = concurrent_trials(
-                spec.search.max_concurrent, capacity, spec.resources.cpus_per_trial, spec.resources.gpus_per_trial
-            )
-            wait_for_workers(capacity, slots)
-            reason = _run_trials(spec, prepared, run, record, console, slots, interrupted, resumed)
+            wait_for_workers(capacity, packing.trials)
+            reason = _run_trials(spec, prepared, run, record, console, packing, interrupted, resumed)
         return reason, record.state
     except Exception as error:  # recorded, so that the report says why the search ended, and raised again
         record.append(SessionEnded(reason="error", message=f"{type(error).__name__}: {error}"[:1000]))
@@ -53,26 +55,57 @@ def run_session(
         record.close()
 
 
+def _pack(spec: Spec, prepared: Prepared, capacity: Capacity, console: SearchConsole) -> Packing:
+    """How trials share the machine; measured in processes like theirs where that pays."""
+    from tuner.packing_probe import Probing
+
+    with console.preparing("measuring how many trials run best at the same time"):
+        probing = Probing(worker_context(spec, prepared, 1.0), capacity, console.say)
+        return choose_packing(spec, prepared, capacity, probing.speed, probing.gpu_memory)
+
+
+def worker_context(spec: Spec, prepared: Prepared, cpus: float) -> WorkerContext:
+    """What every trial of a search shares."""
+    from tuner.worker import WorkerContext
+
+    return WorkerContext(
+        prepared.request,
+        prepared.staged,
+        prepared.cache_dir,
+        trial_settings(spec),
+        activation_settings(spec, prepared.cache_dir),
+        cpus,
+    )
+
+
 def _run_trials(
     spec: Spec,
     prepared: Prepared,
     run: RunDirectory,
     record: Record,
     console: SearchConsole,
-    slots: int,
+    packing: Packing,
     interrupted: threading.Event,
     resumed: bool,
 ) -> Reason:
     from tuner.launch import Launch, run_trials
-    from tuner.worker import WorkerContext
 
     sampler, scheduler = resolved_names(spec)
     budget_s = spec.search.time_budget
     study = build_study(spec, record.state)
-    record.append(SessionStarted(resumed=resumed, max_concurrent=slots, sampler=sampler, scheduler=scheduler))
+    record.append(
+        SessionStarted(
+            resumed=resumed,
+            max_concurrent=packing.trials,
+            cpus_per_trial=packing.cpus_per_trial,
+            gpus_per_trial=packing.gpus_per_trial,
+            sampler=sampler,
+            scheduler=scheduler,
+        )
+    )
     trials = planned_trials(spec)
     console.say(
-        f"searching: {trials} trials, {slots} at a time, sampler {sampler}, scheduler {scheduler}; "
+        f"searching: {trials} trials, {packing.describe()}, sampler {sampler}, scheduler {scheduler}; "
         "Ctrl-C once stops and keeps everything"
     )
 
@@ -85,23 +118,16 @@ def _run_trials(
         study=study,
         scheduler=scheduler,
         scheduler_context=scheduler_context(spec),
-        worker=WorkerContext(
-            prepared.request,
-            prepared.staged,
-            prepared.cache_dir,
-            trial_settings(spec),
-            activation_settings(spec, prepared.cache_dir),
-            spec.resources.cpus_per_trial,
-        ),
-        gpus_per_trial=spec.resources.gpus_per_trial,
+        worker=worker_context(spec, prepared, packing.cpus_per_trial),
+        gpus_per_trial=packing.gpus_per_trial,
         max_new_trials=max(0, trials - len(record.state.trials)),
-        max_concurrent=slots,
+        max_concurrent=packing.trials,
         unfinished=list(_unfinished(record.state, run)),
         on_building=console.building,
         should_stop=lambda: interrupted.is_set() or out_of_budget(),
     )
     if launch.max_new_trials or launch.unfinished:
-        with console.watching(record, Limits(trials, budget_s, slots)):
+        with console.watching(record, Limits(trials, budget_s, packing.trials)):
             run_trials(launch)
     reason: Reason = "interrupted" if interrupted.is_set() else "time_budget" if out_of_budget() else "finished"
     _close_trials(record, reason)
