@@ -245,7 +245,7 @@ def test_a_leg_is_ended_with_what_has_left_its_process_group() -> None:
     assert not any(harness._carries(process, "test-of-the-race") for process in marked)
 
 
-def test_every_leg_has_a_command_and_the_last_is_tuner() -> None:
+def test_tuner_is_told_the_budget_and_the_seed_and_is_no_peer_nor_is_the_limit() -> None:
     start = harness.Start("tuner", "small", 2, 30.0, 1000.0, Path("images.npz"), Path("scratch"), Path("results"))
     command = LEGS["tuner"].command(start)
     assert {"cifar100=npz:images.npz", "search.time_budget=30s", "search.seed=2"} <= set(command)
@@ -266,7 +266,7 @@ def test_help_answers(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--rounds", "0"], "--rounds must be at least 1; got 0"),
         (["--budget", "0"], "--budget must be above 0 seconds; got 0"),
-        (["--legs", "hyperopt"], "--legs must name some of keras_tuner, ray_optuna, optuna, tuner; got 'hyperopt'"),
+        (["--legs", "hyperopt"], "some of keras_tuner, ray_optuna, optuna, tuner, limit; got 'hyperopt'"),
         (["--sizes", "large"], "--sizes must name some of small, resized; got 'large'"),
     ],
 )

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -58,6 +58,11 @@ class Kept:
         """Tuner's own record, for a closer look."""
         return self._file(".record.jsonl")
 
+    @property
+    def cache(self) -> Path:
+        """What a leg keeps for one that follows it."""
+        return self._file(".cache")
+
 
 def load_run(kept: Kept, budget_s: float) -> Run | None:
     """A finished run, None if it is not; raises InputError when it was run with another budget."""
@@ -90,7 +95,9 @@ def run_missing(
         if run is None and data is not None:
             say(f"round {number} of {rounds}, {size}, {leg}: {budget_s:g} s")
             try:
-                run = run_leg(kept, data, budget_s, say)
+                is_followed = any(LEGS[other].follows == leg for other in legs)
+                run = run_leg(kept, data, budget_s, say, keep_cache=is_followed)
+                clear_followed(kept)
                 say(f"  done: {describe(run, budget_s)}")
             except RunError as error:
                 failures += 1
@@ -100,8 +107,14 @@ def run_missing(
     return {size: {leg: found for leg, found in of.items() if found} for size, of in runs.items()}, failures
 
 
-def run_leg(kept: Kept, data: Path, budget_s: float, say: Callable[[str], None]) -> Run:
-    """Run a leg and keep what it did.
+def clear_followed(kept: Kept) -> None:
+    """Remove the cache that was kept for a leg which has finished."""
+    if LEGS[kept.leg].follows:
+        shutil.rmtree(replace(kept, leg=LEGS[kept.leg].follows).cache, ignore_errors=True)
+
+
+def run_leg(kept: Kept, data: Path, budget_s: float, say: Callable[[str], None], *, keep_cache: bool = False) -> Run:
+    """Run a leg and keep what it did, with `keep_cache` also its cache.
 
     Raises:
         RunError: it ended by itself, with an error, before the budget was spent, or it finished no epoch.
@@ -113,7 +126,8 @@ def run_leg(kept: Kept, data: Path, budget_s: float, say: Callable[[str], None])
         busy_percent = psutil.cpu_percent(interval=3.0)
         if busy_percent > 10:
             say(f"  others keep {busy_percent:.0f}% of this machine busy: what follows is not to be trusted")
-        start = Start(kept.leg, kept.size, kept.round, budget_s, time.time(), data, scratch, kept.folder / kept.size)
+        results = (kept.folder / kept.size).absolute()  # a leg runs in another folder
+        start = Start(kept.leg, kept.size, kept.round, budget_s, time.time(), data, scratch, results)
         status, ended_s = _run_process(leg, start, kept.log, say)
         run = leg.read_epochs(start)
         if (status not in (None, 0) and ended_s < budget_s) or not run:
@@ -122,6 +136,9 @@ def run_leg(kept: Kept, data: Path, budget_s: float, say: Callable[[str], None])
             )
         if tuner_record(start).exists():
             shutil.copyfile(tuner_record(start), kept.record)
+        if keep_cache:
+            shutil.rmtree(kept.cache, ignore_errors=True)
+            shutil.move(start.cache, kept.cache)
         kept.epochs.write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in run))
         about = {"budget_s": budget_s, "launched": start.launched, "ended_s": ended_s, "exit_status": status}
         _write_aside(kept.about, json.dumps({**about, "busy_before_percent": busy_percent}) + "\n")

@@ -12,7 +12,7 @@ from benchmarks.race.results import Run, epochs_of_events, parse_epochs
 from benchmarks.race.workload import SIZES, TRAIN_IMAGES, VALIDATION_IMAGES
 from tuner.errors import RunError
 from tuner.events import StudyCreated
-from tuner.picture import BLUE, GREEN, ORANGE, VERMILLION
+from tuner.picture import BLUE, GREEN, GREY, ORANGE, VERMILLION
 from tuner.record import read_events
 from tuner.registry import Registry
 
@@ -39,6 +39,11 @@ class Start:
         """Where a leg without a record of its own writes its epochs."""
         return self.scratch / "epochs.jsonl"
 
+    @property
+    def cache(self) -> Path:
+        """Where a leg that keeps something for a later leg of its round keeps it."""
+        return self.scratch / "cache"
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -56,6 +61,10 @@ class Leg:
     package: str = ""
     """What to install for it."""
     is_peer: bool = True
+    follows: str = ""
+    """A leg whose record and cache of the same round it reads; that cache is kept until this leg is finished."""
+    is_drawn: bool = True
+    """Whether it is in the picture."""
     grace_s: float = 1.0
     """How long it may take to end by itself after the budget; nothing of that counts."""
 
@@ -65,12 +74,38 @@ def _read_lines(start: Start) -> Run:
     return parse_epochs(path.read_text(), str(path)) if path.exists() else ()
 
 
-def _peer_command(start: Start) -> list[str]:
+def _told(start: Start) -> list[str]:
+    """What a process that writes its own epochs has to know."""
     return [
-        *(sys.executable, "-m", "benchmarks.race.peer", f"peer_{start.leg}"),
         *("--data", str(start.data), "--image-px", str(SIZES[start.size]), "--seed", str(start.round)),
         *("--launched", repr(start.launched), "--epochs-file", str(start.epochs_file)),
         *("--scratch", str(start.scratch)),
+    ]
+
+
+def _peer_command(start: Start) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.race.peer", f"peer_{start.leg}", *_told(start)]
+
+
+def _limit_command(start: Start) -> list[str]:
+    """Raises RunError when tuner has left nothing of this round."""
+    before = start.results / "tuner"
+    record, cache = before / f"round_{start.round}.record.jsonl", before / f"round_{start.round}.cache"
+    for path in (record, cache):
+        if not path.exists():
+            raise RunError(
+                f"the leg {start.leg} must follow the leg tuner of its round, which keeps its cache for it; "
+                f"{path} is not there: run both (--legs tuner,{start.leg}) into an --out without that round of tuner"
+            )
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.race.limit",
+        *_told(start),
+        "--record",
+        str(record),
+        "--cache",
+        str(cache),
     ]
 
 
@@ -79,7 +114,7 @@ def _tuner_command(start: Start) -> list[str]:
         *(sys.executable, "-m", "tuner.search", str(Path(__file__).parent / f"{start.size}.yaml")),
         *("--data", f"cifar100=npz:{start.data}"),
         *("--set", f"search.time_budget={start.budget_s:g}s", "--set", f"search.seed={start.round}"),
-        *("--cache", str(start.scratch / "cache"), "--runs", str(start.scratch / "runs")),
+        *("--cache", str(start.cache), "--runs", str(start.scratch / "runs")),
         *("--reports", str(start.scratch / "reports")),
     ]
 
@@ -114,3 +149,12 @@ LEGS.add(
 LEGS.add("ray_optuna", Leg("Ray Tune, OptunaSearch, ASHA", BLUE, _peer_command, _read_lines, line=(0, (5, 2))))
 LEGS.add("optuna", Leg("Optuna, Hyperband pruner", GREEN, _peer_command, _read_lines, line=(0, (5, 1.5, 1, 1.5))))
 LEGS.add("tuner", Leg("tuner", VERMILLION, _tuner_command, _read_record, is_peer=False, grace_s=90.0))
+LEGS.add(
+    "limit",
+    Leg(
+        *("the limit: a bare Keras loop", GREY, _limit_command, _read_lines),
+        is_peer=False,
+        follows="tuner",
+        is_drawn=False,
+    ),
+)

@@ -18,7 +18,8 @@ from tuner.picture import BLACK, GREY, STYLE, build_figure, set_metric_axis, set
 
 def draw_race(runs: Mapping[str, Mapping[str, Sequence[Run]]], budget_s: float) -> Figure:
     """Runs by size, leg and round: the median curve of each leg strong, its rounds faint."""
-    shown = {size: legs for size, legs in runs.items() if legs}
+    drawn = {size: {leg: of[leg] for leg in of if LEGS[leg].is_drawn} for size, of in runs.items()}
+    shown = {size: legs for size, legs in drawn.items() if legs}
     with style.context(STYLE, after_reset=True):
         figure, panels = build_figure(5.4 * max(1, len(shown)), 4.9, max(1, len(shown)))
         for panel, (size, legs) in zip(panels, shown.items(), strict=False):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.race.legs import LEGS
+from benchmarks.race.limit_share import LimitShare, share_of_limit
 from benchmarks.race.plot import draw_race, save_picture
 from benchmarks.race.results import Comparison, Run, Summary, best_peer, compare, summarise
 from benchmarks.race.workload import SIZES
@@ -39,18 +40,22 @@ def render_report(runs: Runs, budget_s: float) -> str:
 
 def render_size(size: str, legs: Mapping[str, Sequence[Run]], budget_s: float) -> str:
     """The table of one size and the line on the best peer."""
-    summaries = {leg: summarise(leg, rounds, budget_s) for leg, rounds in legs.items()}
+    summaries = {
+        leg: summarise(leg, rounds, budget_s, to_last_epoch=bool(LEGS[leg].follows)) for leg, rounds in legs.items()
+    }
     ours = summaries.get("tuner")
     comparisons = {
         leg: compare(ours, legs["tuner"], summary, budget_s)
         for leg, summary in summaries.items()
-        if ours is not None and leg != "tuner"
+        if ours is not None and LEGS[leg].is_peer
     }
     rows = [render_row(summary, comparisons.get(leg)) for leg, summary in summaries.items()]
     lines = [f"## {size}: {SIZES[size]} px\n", HEADER, "|---|" + "---:|" * (HEADER.count("|") - 2), *rows]
     best = best_peer(summary for leg, summary in summaries.items() if LEGS[leg].is_peer)
     if best is not None and best.leg in comparisons:
         lines += ["", render_best_peer(best, comparisons[best.leg])]
+    if "tuner" in legs and "limit" in legs:
+        lines += ["", render_limit(share_of_limit(legs["tuner"], legs["limit"], budget_s))]
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +96,19 @@ def render_best_peer(peer: Summary, against: Comparison) -> str:
         f"{_shown(against.share_of_budget, _share)} of the budget**. "
         f"It ended {_shown(against.accuracy_gained, lambda gain: f'{100 * gain:+.2f}')} points from it, "
         f"with {_shown(against.speed_ratio, lambda ratio: f'{ratio:.1f}')} times its epochs per second."
+    )
+
+
+def render_limit(share: LimitShare | None) -> str:
+    """Tuner's share of what a bare loop reaches."""
+    if share is None:
+        return "The limit: no round in which tuner and the bare loop trained the same trials."
+    return (
+        f"The limit is a bare Keras loop over tuner's own cache and trials. **Once caches are built, tuner reaches "
+        f"{_share(share.share)} of the limit's epochs/s**: for the same {share.epochs:g} epochs, from the begin of the "
+        f"first, tuner took {_seconds(share.tuner_s)} and the limit {_seconds(share.limit_s)} "
+        f"({share.epochs / share.tuner_s:.2f} and {share.epochs / share.limit_s:.2f} epochs/s; medians of "
+        f"{share.rounds} rounds, {_share(share.least)} in the worst)."
     )
 
 

@@ -135,18 +135,24 @@ class Summary:
     """The time at which a round reached its own best."""
 
 
-def summarise(leg: str, runs: Sequence[Run], budget_s: float) -> Summary:
-    """What the table says of a leg's rounds; raises ValueError without any."""
+def summarise(leg: str, runs: Sequence[Run], budget_s: float, *, to_last_epoch: bool = False) -> Summary:
+    """What the table says of a leg's rounds; raises ValueError without any.
+
+    With `to_last_epoch`, rates are over the time until the last epoch of each round: it had nothing more to do.
+    """
     counted = [within(run, budget_s) for run in runs]
     steps = [best_steps(run) for run in counted]
-    later = [sum(epoch.elapsed_s > budget_s / 2 for epoch in run) for run in counted]
-    epochs = statistics.median(len(run) for run in counted)
+    spans = [run[-1].elapsed_s if to_last_epoch and run else budget_s for run in counted]
+    later = [
+        sum(epoch.elapsed_s > span_s / 2 for epoch in run) / (span_s / 2)
+        for run, span_s in zip(counted, spans, strict=True)
+    ]
     return Summary(
         leg=leg,
         rounds=len(counted),
-        epochs=epochs,
-        epochs_per_s=epochs / budget_s,
-        epochs_per_s_later=statistics.median(later) / (budget_s / 2),
+        epochs=statistics.median(len(run) for run in counted),
+        epochs_per_s=statistics.median(len(run) / span_s for run, span_s in zip(counted, spans, strict=True)),
+        epochs_per_s_later=statistics.median(later),
         first_epoch_s=median([run[0].elapsed_s if run else None for run in counted], missing_is_worst=math.inf),
         accuracy=median([curve[-1][1] if curve else None for curve in steps], missing_is_worst=-math.inf),
         accuracy_at_s=median([curve[-1][0] if curve else None for curve in steps], missing_is_worst=math.inf),
