@@ -82,10 +82,10 @@ def test_seconds_are_counted_from_the_begin_of_the_first_epoch() -> None:
     assert [seconds_for(run, epochs) for epochs in (1, 2, 3)] == [4, 5, 12]
 
 
-def test_the_share_is_over_the_epochs_that_both_finished_within_the_budget() -> None:
-    tuner = run_of((5, 0), (6, 1), (8, 0), (9, 1), (11, 0))
+def test_the_share_is_over_the_epochs_that_both_finished() -> None:
+    tuner = run_of((5, 0), (6, 1), (8, 0), (9, 1))
     limit = run_of((3, 0), (4, 0), (5, 1))
-    share = share_of_limit([tuner], [limit], budget_s=10)
+    share = share_of_limit([tuner], [limit])
     assert share is not None
     assert (share.rounds, share.epochs, share.tuner_s, share.limit_s) == (1, 3, 4, 3)
     assert share.share == share.least == 3 / 4
@@ -93,10 +93,10 @@ def test_the_share_is_over_the_epochs_that_both_finished_within_the_budget() -> 
 
 def test_rounds_belong_together_by_their_trials_and_not_by_their_place() -> None:
     first, second = run_of((5, 0), (6, 0), dropout=0.1), run_of((5, 0), (8, 0), dropout=0.2)
-    share = share_of_limit([first, second], [run_of((2, 0), (3, 0), dropout=0.2)], budget_s=10)
+    share = share_of_limit([first, second], [run_of((2, 0), (3, 0), dropout=0.2)])
     assert share is not None and (share.tuner_s, share.limit_s) == (4, 2)
-    assert share_of_limit([first], [run_of((2, 0), dropout=0.2)], budget_s=10) is None
-    assert share_of_limit([first], [()], budget_s=10) is None
+    assert share_of_limit([first], [run_of((2, 0), dropout=0.2)]) is None
+    assert share_of_limit([first], [()]) is None
 
 
 def test_the_rates_of_a_leg_that_had_nothing_more_to_do_are_over_the_time_that_it_took() -> None:

@@ -2,8 +2,9 @@
 
 Both are timed from the begin of their first epoch: by then tuner has computed the activations that its trials read, and
 the bare loop has loaded them. Both clocks stop at the end of epoch N in the order of finishing, N being the number of
-epochs that both finished. Since the bare loop trains tuner's trials in the order in which tuner started them, these are
-the same epochs but for those which tuner, with several trials at a time, had in hand at that moment.
+epochs that both finished, also after the budget of the race: tuner's own begins when it has started up, and where the
+bare loop has trained all that tuner has, the work is the same to the last epoch. Where it has trained less, the epochs
+differ by what tuner, with several trials at a time, had in hand at that moment.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.race.results import Run, within
+from benchmarks.race.results import Run
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ def seconds_for(run: Run, epochs: int) -> float:
     return run[epochs - 1].elapsed_s - min(epoch.elapsed_s - epoch.seconds for epoch in run)
 
 
-def share_of_limit(tuner: Sequence[Run], limit: Sequence[Run], budget_s: float) -> LimitShare | None:
+def share_of_limit(tuner: Sequence[Run], limit: Sequence[Run]) -> LimitShare | None:
     """How the rounds of the bare loop stand to tuner's; None when none can be compared.
 
     Rounds belong together when the bare loop trained the trials of that round of tuner: one of a leg may be missing.
     """
     times = []
-    for bare in (within(run, budget_s) for run in limit):
+    for bare in limit:
         searched = next((run for run in tuner if bare and _trials(bare) <= _trials(run)), None)
-        if searched is not None and (epochs := min(len(bare), len(within(searched, budget_s)))):
+        if searched is not None and (epochs := min(len(bare), len(searched))):
             times.append((epochs, seconds_for(searched, epochs), seconds_for(bare, epochs)))
     if not times:
         return None

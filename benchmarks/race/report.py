@@ -55,7 +55,7 @@ def render_size(size: str, legs: Mapping[str, Sequence[Run]], budget_s: float) -
     if best is not None and best.leg in comparisons:
         lines += ["", render_best_peer(best, comparisons[best.leg])]
     if "tuner" in legs and "limit" in legs:
-        lines += ["", render_limit(share_of_limit(legs["tuner"], legs["limit"], budget_s))]
+        lines += ["", render_limit(share_of_limit(legs["tuner"], legs["limit"]))]
     return "\n".join(lines) + "\n"
 
 
