@@ -10,7 +10,7 @@ from make_record import epoch, study_created, trial_ended, trial_started, write_
 
 from benchmarks.overhead import __main__ as overhead
 from benchmarks.overhead.account import account, idle_seconds, percentile, render
-from benchmarks.overhead.memory import Sample, largest_by_worker, render_memory
+from benchmarks.overhead.memory import Sample, is_trial_worker, largest_by_worker, render_memory
 from tuner.errors import RunError
 from tuner.events import Event, SessionEnded, SessionStarted, TrialResumed
 
@@ -78,6 +78,19 @@ def test_the_table_leaves_out_parts_that_no_trial_has() -> None:
 
 
 # --- memory ---
+
+
+@pytest.mark.parametrize(
+    ("title", "is_one"),
+    [
+        ("ray::ResourceTrainable.train", True),
+        ("ray::TrialActor", True),
+        ("ray::IDLE", False),
+        ("python Trainable", False),
+    ],
+)
+def test_only_rays_workers_that_run_trials_are_looked_at(title: str, is_one: bool) -> None:
+    assert is_trial_worker(title) is is_one
 
 
 def test_workers_are_in_the_order_of_their_first_trial_each_with_its_most() -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
-WORKER, IDLE = "ray::", "ray::IDLE"
-"""How Ray names its worker processes, and those that run nothing yet."""
+WORKER, TRAINS = "ray::", ("Trainable", "TrialActor")
+"""How Ray names its worker processes, and in the names of those that run trials (`ray::ResourceTrainable.train`)."""
 CLAIMED_MB = 1024.0
 """What a further worker is said to need at most."""
 
@@ -23,6 +23,15 @@ class Sample:
     own_mb: float
 
 
+def is_trial_worker(title: str) -> bool:
+    """Whether a process of this title runs trials; others of Ray's are idle or run its own small tasks.
+
+    >>> [is_trial_worker(title) for title in ("ray::ResourceTrainable.train", "ray::IDLE", "raylet")]
+    [True, False, False]
+    """
+    return title.startswith(WORKER) and any(name in title for name in TRAINS)
+
+
 def sample_workers(pid: int) -> list[Sample]:
     """The trial-running processes below process `pid`, each with the memory that it shares with no other."""
     found = []
@@ -33,7 +42,7 @@ def sample_workers(pid: int) -> list[Sample]:
     for process in processes:
         try:
             title = " ".join(process.cmdline())
-            if title.startswith(WORKER) and not title.startswith(IDLE):
+            if is_trial_worker(title):
                 found.append(Sample(time.time(), process.pid, process.memory_full_info().uss / 2**20))
         except psutil.Error:  # it has ended meanwhile
             continue
