@@ -85,7 +85,7 @@ def parse_cache_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--yes", action="store_true", help="clear: do not ask (without a terminal, nothing is asked)")
     options = parser.parse_args(arguments)
     for name, action in {"json": "list", **dict.fromkeys(("all", "unused_days", "damaged", "yes"), "clear")}.items():
-        if getattr(options, name) not in (None, False) and options.action != action:
+        if options.action != action and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} can only be used with {action}")
     if options.unused_days is not None and not 0 <= options.unused_days < float("inf"):
         parser.error(f"--unused-days must be a number of days, 0 or more; got {options.unused_days:g}")
@@ -228,8 +228,9 @@ def clear_items(cache: Path, options: argparse.Namespace) -> int:
     if free and not options.yes and sys.stdin.isatty() and not _is_agreed(f"remove {total_words(free)}?"):
         _say(console, "nothing was removed")
         return 0
-    problems = [_remove(item) for item in wanted]
-    for item, problem in zip(wanted, problems, strict=True):
+    problems = []
+    for item in wanted:
+        problems.append(problem := _remove(item))
         _say(console, f"kept, {problem}: {_name(item)}" if problem else f"removed: {_name(item)}")
     for why in sorted({reason for reason in reasons if reason}):
         alike = [item for item, reason in zip(items, reasons, strict=True) if reason == why]
