@@ -167,9 +167,10 @@ def test_a_search_is_long_by_its_budget_or_its_planned_epochs(settings, images, 
 
 
 @pytest.mark.usefixtures("local_ray_session")
-def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path) -> None:
+def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, capsys) -> None:
     from tuner.datasets import DataRequest, load_dataset
     from tuner.packing_probe import Probing
+    from tuner.progress import SearchConsole
     from tuner.trial_settings import ActivationSettings, TrialSettings
     from tuner.worker import WorkerContext
 
@@ -178,12 +179,12 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path) ->
     request = DataRequest("digits")
     load_dataset(request, staged={}, seed=0, cache_dir=tmp_path, notify=print)
     context = WorkerContext(request, {}, tmp_path, settings, kept, 1.0)
-    said: list[str] = []
-    probing = Probing(context, Capacity(2, 0), said.append)
+    console = SearchConsole()
+    probing = Probing(context, Capacity(2, 0), console)
     backbone = {"preprocess": "resize(32)|scale(-1,1)", "architecture": "mobilenet_v2", "alpha": 0.35}
     speed = probing.speed({**backbone, "weights": "none", "unfreeze_depth": 1, "batch_size": 16}, 2, 1.0)
     assert speed is not None and (speed.trials, speed.cpus_per_trial) == (2, 1.0)
     assert np.isfinite(speed.images_per_s) and speed.images_per_s > 0
     assert speed.worker_memory_mb > 50
     assert probing.speed({"architecture": "no such"}, 1, 1.0) is None
-    assert "1 trials at a time could not be measured" in said[-1]
+    assert "1 trials at a time could not be measured" in capsys.readouterr().out

@@ -135,6 +135,11 @@ class Store:
                 lock.release()
                 Path(lock.lock_file).unlink(missing_ok=True)
 
+    def free_bytes(self) -> int:
+        """What the disk has left."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free
+
     def make_room(self, size_bytes: int, max_bytes: int) -> bool:
         """Remove what was used least recently until `size_bytes` more fit into `max_bytes` and onto the disk.
 

@@ -147,7 +147,11 @@ class Activations:
         size = sum(key.size_bytes for key in keys)
         if not self._store.make_room(size, self._settings.max_bytes):
             bound = self._settings.max_bytes
-            raise OSError(f"{size / 2**30:.1f} GiB do not fit beside what is in use (bound {bound / 2**30:.1f} GiB)")
+            free = self._store.free_bytes()
+            raise OSError(
+                f"{size / 2**30:.2f} GiB do not fit beside what is in use: activations.max_gb is {bound / 2**30:g}, "
+                f"and the disk of {self._settings.cache_dir} has {free / 2**30:.2f} GiB left"
+            )
         source = self._source(part, split, targets[0], view)
         return Build(self._store, keys, self._compute(part, split, source, targets, view))
 
@@ -161,7 +165,8 @@ class Activations:
         wanted = [place for place in known if place in own or place in others]
         wanted = [place for place in wanted if not self._store.has(self._key(part, split, place, view))]
         size = sum(self._key(part, split, place, view).size_bytes for place in wanted)
-        return wanted if size <= self._settings.max_bytes / 4 else [place for place in known if place in own]
+        room = min(self._settings.max_bytes, self._store.free_bytes())
+        return wanted if size <= room / 4 else [place for place in wanted if place in own]
 
     def _source(self, part: FrozenPart, split: str, target: Place, view: int | None) -> Place | None:
         """The nearest place below `target` whose activations are there."""

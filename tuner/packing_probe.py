@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from tuner.cluster import Capacity
 from tuner.datasets import Dataset, Split, load_dataset
 from tuner.hyperparameters import general
 from tuner.packing import GpuMemory, Speed
+from tuner.progress import SearchConsole
 from tuner.space import Configuration
 from tuner.trial_settings import TrialSettings
 from tuner.worker import WorkerContext
@@ -119,18 +119,21 @@ class Probing:
 
     context: WorkerContext
     capacity: Capacity
-    say: Callable[[str], None]
+    console: SearchConsole
 
     def speed(self, configuration: Configuration, trials: int, cpus: float) -> Speed | None:
         """How fast so many trials with so many CPUs each train side by side; None: it failed, which has been said."""
-        found = self._train(configuration, trials, cpus, 0.0)
+        with self.console.preparing(f"measuring how fast trials train, {trials} at a time with {cpus:g} CPUs each"):
+            found = self._train(configuration, trials, cpus, 0.0)
         if found is None:
             return None
         return Speed(trials, cpus, sum(one.images_per_s for one in found), max(one.memory_mb for one in found))
 
     def gpu_memory(self, configuration: Configuration) -> GpuMemory | None:
         """What a trial alone takes of a GPU; None where that cannot be told."""
-        found = self._train(configuration, 1, max(1.0, self.capacity.cpus // max(1.0, self.capacity.gpus)), 1.0)
+        cpus = max(1.0, self.capacity.cpus // max(1.0, self.capacity.gpus))
+        with self.console.preparing("measuring how much of a GPU a large trial takes"):
+            found = self._train(configuration, 1, cpus, 1.0)
         return found[0].gpu if found else None
 
     def _train(self, configuration: Configuration, trials: int, cpus: float, gpus: float) -> list[Trained] | None:
@@ -141,7 +144,7 @@ class Probing:
             found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)
             ray.get([probe.close.remote() for probe in probes], timeout=GIVE_UP_S)
         except RayError as error:
-            self.say(f"{trials} trials at a time could not be measured: {_last_line(error)}")
+            self.console.say(f"{trials} trials at a time could not be measured: {_last_line(error)}")
             return None
         finally:
             for probe in probes:

@@ -59,9 +59,8 @@ def _pack(spec: Spec, prepared: Prepared, capacity: Capacity, console: SearchCon
     """How trials share the machine; measured in processes like theirs where that pays."""
     from tuner.packing_probe import Probing
 
-    with console.preparing("measuring how many trials run best at the same time"):
-        probing = Probing(worker_context(spec, prepared, 1.0), capacity, console.say)
-        return choose_packing(spec, prepared, capacity, probing.speed, probing.gpu_memory)
+    probing = Probing(worker_context(spec, prepared, 1.0), capacity, console)
+    return choose_packing(spec, prepared, capacity, probing.speed, probing.gpu_memory)
 
 
 def worker_context(spec: Spec, prepared: Prepared, cpus: float) -> WorkerContext:

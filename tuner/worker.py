@@ -127,6 +127,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
             self._resume_from = None
         if failure is not None:
             return self._result({}, trial.epoch, trial.best, "failed", failure)
+        if self._notices:  # an epoch without the cache may take long: say why before it
+            return self._result({}, trial.epoch, trial.best, None, None)
         epoch = trial.advance() if trial.ended is None else None
         status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
         return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
