@@ -64,6 +64,11 @@ STATES = {
     "empty": RunState(),
 }  # fmt: skip
 WITHOUT = {"all failed", "no epoch", "no trial", "empty"}
+OPTIONAL = {"by_preprocessing", "importance", "slices", "parallel_coordinates", "confusion", "class_accuracy",
+            "confident_mistakes", "predictions", "variants"}  # fmt: skip
+"""They need several settings, many trials, or a test split that was read."""
+SMALL_PANELS = {"slices", "parallel_coordinates"}
+"""Their panels and axes are named by titles and ticks."""
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -72,12 +77,10 @@ def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(nam
     results = build_results(STATES[state])
     data = FIGURES[name].data(results)
     figure = build_figure(name, results)
-    if state in WITHOUT:
-        assert data is figure is None
-        return
     if data is None:
-        assert name == "by_preprocessing"
+        assert figure is None and (state in WITHOUT or name in OPTIONAL)
         return
+    assert state not in WITHOUT or name == "rungs"
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a layout that does not fit is a warning of matplotlib's
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -85,6 +88,8 @@ def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(nam
     words = FIGURES[name].alt(data)
     assert words.endswith(".") and len(words) > 60 and " nan" not in words
     assert figure.get_suptitle() and "\n" not in figure.get_suptitle()
+    if name in SMALL_PANELS:
+        return
     for panel in figure.axes:
         assert panel.get_xlabel()
         for axis in (panel.xaxis, panel.yaxis):
@@ -183,7 +188,7 @@ def test_every_status_has_a_mark_of_its_own_shape_and_colour():
 def test_files_are_pictures_and_the_same_for_the_same_data(tmp_path):
     results = build_results(make_state(12))
     first, again = (save_figures(results, tmp_path / name) for name in ("first", "again"))
-    assert [figure.name for figure in first] == list(FIGURES)
+    assert [figure.name for figure in first] == [name for name in FIGURES if FIGURES[name].data(results) is not None]
     for one, other in zip(first, again, strict=True):
         assert [path.suffix for path in one.paths] == [".png", ".svg"]
         assert [path.read_bytes() for path in one.paths] == [path.read_bytes() for path in other.paths]

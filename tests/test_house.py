@@ -46,7 +46,7 @@ def test_no_test_is_skipped_without_a_reason_and_no_trial_reads_the_test_split()
     for path in (ROOT / "tests").glob("*.py"):
         assert not re.search(r"@pytest\.mark\.(skip\b|xfail)", path.read_text()), path
     readers = [path.name for path in (ROOT / "tuner").glob("*.py") if "load_test(" in path.read_text()]
-    assert readers == ["datasets.py"], "only what defines it may name the test split until finalists are read"
+    assert sorted(readers) == ["datasets.py", "finalist_training.py"], "only finalists are judged on the test split"
 
 
 def test_the_map_in_architecture_md_has_every_room() -> None:

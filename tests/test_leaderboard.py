@@ -53,7 +53,7 @@ def test_the_head_says_what_won_and_by_how_much():
         "(trial 0)."
     ) in text
     assert "- **Trials**: 2 (1 completed, 1 stopped)\n" in text
-    assert "- **Time**: 1 min 40 s, 3 epochs in total\n" in text
+    assert "- **Time**: 1 min 40 s, 3 epochs in trials\n" in text
     assert "- **Data**: cifar100, 45,000 training images, 5,000 validation images, 32x32x3, 100 classes" in text
     assert "- **Seed**: 7\n" in text
     assert "keras 3.15.1, 8 CPUs, commit f4fe498" in text
@@ -97,7 +97,7 @@ def test_a_search_by_loss_states_its_gain_in_units_of_the_loss():
 
 def test_it_says_how_far_the_numbers_can_be_trusted():
     text = page(finished(*TWO))
-    assert "validation values of one training each, with one seed each; the search reads no test image" in text
+    assert "validation values of one training each, with one seed each; the search itself reads no test image" in text
     assert "picked as the highest of 2 such values, so its value is optimistic" in text
     assert "5,000 validation images alone leave the winner's value uncertain between 61.1% and 63.8%" in text
     assert "no other trial lies in that range" in text

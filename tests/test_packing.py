@@ -172,7 +172,7 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     from tuner.packing_probe import Probing
     from tuner.progress import SearchConsole
     from tuner.trial_settings import ActivationSettings, TrialSettings
-    from tuner.worker import WorkerContext
+    from tuner.worker_process import WorkerContext
 
     settings = TrialSettings(3, 1, 2, 0.0, "val_accuracy", "max", 0)
     kept = ActivationSettings(tmp_path / "cache", "float32", 2**30)

@@ -138,6 +138,7 @@ scheduler       asha_stopping: Ray's asynchronous successive halving: stops at e
                 back
 trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs
 epochs          about 26, at most 128
+finalists       the best 3 and the baseline again, with 3 seeds each; then the test split
 
 space
 ├── preprocess: choice of scale(0,1), standardise

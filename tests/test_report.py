@@ -31,7 +31,7 @@ from tuner.report import _FORMATS, main, retrain_command, write_report
 def run(tmp_path, monkeypatch) -> Path:
     """The run directory of a small search, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    write_record(tmp_path / "runs" / "cifar100" / "record.jsonl", make_events(8))
+    write_record(tmp_path / "runs" / "cifar100" / "record.jsonl", make_events(30))
     return Path("runs/cifar100")
 
 
@@ -39,8 +39,11 @@ def files_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-EVERYTHING = {"leaderboard.md", "trials.parquet", "epochs.parquet"} | {
-    f"figures/{name}.{suffix}" for name in FIGURES for suffix in FORMATS
+OF_PREDICTIONS = {"confusion", "class_accuracy", "confident_mistakes", "predictions", "variants"}
+DRAWN = [name for name in FIGURES if name not in OF_PREDICTIONS]
+"""What a search without finalists has to show."""
+EVERYTHING = {"index.html", "leaderboard.md", "trials.parquet", "epochs.parquet", "finalists.parquet"} | {
+    f"figures/{name}.{suffix}" for name in DRAWN for suffix in FORMATS
 }
 
 
@@ -49,9 +52,9 @@ def test_a_report_is_written_beside_the_runs_and_its_files_are_printed(run, caps
     assert files_in(Path("reports/cifar100")) == EVERYTHING
     printed = capsys.readouterr().out.split()
     assert set(printed) == {f"reports/cifar100/{name}" for name in EVERYTHING}
-    assert printed[0] == "reports/cifar100/leaderboard.md"
+    assert printed[0] == "reports/cifar100/index.html"
     text = Path("reports/cifar100/leaderboard.md").read_text(encoding="utf-8")
-    assert all(f"](figures/{name}.png)" in text for name in FIGURES)
+    assert all(f"](figures/{name}.png)" in text for name in DRAWN)
 
 
 def test_the_output_and_the_formats_can_be_chosen(run):
@@ -80,8 +83,8 @@ def test_the_run_is_left_alone(run):
         (["nowhere"], "nowhere: not a run directory: it holds no record.jsonl\n"),
         (["runs"], "runs: not a run directory: it holds no record.jsonl\n"),
         (["runs/cifar100/record.jsonl"], "record.jsonl: not a run directory"),
-        (["runs/broken"], "record.jsonl:1: not an event of record version 2"),
-        (["runs/other"], "record version must be 2; got 9"),
+        (["runs/broken"], "record.jsonl:1: not an event of record version 3"),
+        (["runs/other"], "record version must be 3; got 9"),
         (["runs/metric"], "unknown metric 'val_acc'; did you mean 'val_accuracy'?"),
         (
             ["runs/cifar100", "--output", "file"],
@@ -106,7 +109,7 @@ def test_what_cannot_be_reported_is_one_line_with_status_2_and_nothing_written(r
     assert not Path("reports").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["runs/cifar100", "--format", "gif"], ["--frobnicate"]])
+@pytest.mark.parametrize("arguments", [[], ["--all", "b"], ["runs/cifar100", "--format", "gif"], ["--frobnicate"]])
 def test_a_wrong_command_line_is_status_2_with_the_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
@@ -121,7 +124,7 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom tuner.report import main\ntry:\n    main(['--help'])\nexcept SystemExit as end:\n"
         "    print(end.code, sorted({'ray','tensorflow','keras','pandas','numpy','pyarrow','matplotlib','optuna',"
-        "'pydantic'} & set(sys.modules)))"
+        "'pydantic','jinja2','scipy','sklearn'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
@@ -158,7 +161,7 @@ def test_every_state_of_a_run_gives_a_right_report(name, tmp_path):
     assert len(pq.read_table(paths.trials)) == rows
     assert len(pq.read_table(paths.epochs)) == sum(len(trial.epochs) for trial in state.trials.values())
     assert all(path.exists() for path in paths.figures)
-    assert bool(paths.figures) == (state.best_trial() is not None)
+    assert any(path.stem == "winner" for path in paths.figures) == (state.best_trial() is not None)
 
 
 def test_a_full_disk_is_one_error_and_leaves_no_half_files(tmp_path, monkeypatch):
@@ -168,7 +171,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_files(tmp_path, monkeypatch
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
     with pytest.raises(TunerError, match=r"report: the report cannot be written: No space left on device"):
         write_report(make_state(4), tmp_path / "report")
-    assert files_in(tmp_path / "report") == {"trials.parquet", "epochs.parquet"}
+    assert files_in(tmp_path / "report") == {"trials.parquet", "epochs.parquet", "finalists.parquet"}
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

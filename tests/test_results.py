@@ -13,7 +13,8 @@ from make_record import epoch, make_state, small_state, trial_ended, trial_start
 from tuner.errors import RunError
 from tuner.events import SessionEnded
 from tuner.record import RunState
-from tuner.results import build_results, differing, outcomes, trajectory
+from tuner.results import build_results, differing
+from tuner.trajectory import outcomes, trajectory
 
 
 def three_trials(**study):

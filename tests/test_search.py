@@ -12,13 +12,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from tuner.datasets import DataRequest, load_dataset
 from tuner.events import EpochReported
+from tuner.finalists import best_training, summarise_finalists
+from tuner.predictions import load_predictions
 from tuner.record import Record, RunState, read_events, read_state
+from tuner.runs import RunDirectory
 from tuner.search import main
 
 SPACE = """
@@ -34,6 +38,7 @@ space:
 baseline: {{architecture: dense, dense_units: 16, hidden_layers: 1, batch_size: 64, learning_rate: 0.001}}
 training: {{max_epochs: 6, early_stopping: {{patience: 3}}}}
 search: {{trials: {trials}, sampler: {sampler}, scheduler: {scheduler}, reduction_factor: 2, max_concurrent: 2}}
+finalists: {{count: 0}}
 """
 
 
@@ -95,6 +100,35 @@ def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
     assert not state.with_status("failed")
     assert (tmp_path / "reports" / "small" / "leaderboard.md").exists()
     assert (tmp_path / "runs" / "small" / "best.keras").exists()
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_the_best_trials_are_trained_again_and_then_the_test_split_is_read(tmp_path, cache_dir, capsys):
+    file = write_file(tmp_path, trials=3)
+    assert run_search(tmp_path, file, cache_dir, "--set", "finalists.count=1", "--set", "finalists.seeds=2") == 0
+    run = RunDirectory(tmp_path / "runs" / "small")
+    events = list(read_events(run.record))
+    kinds = [event.event for event in events]
+    state = read_state(run.record)
+    number = kinds.count("finalist_trained")
+    assert number == (2 if state.best_trial().origin == "baseline" else 4)
+    assert kinds.count("finalist_tested") == number
+    assert kinds.index("finalist_tested") > len(kinds) - 1 - kinds[::-1].index("finalist_trained")
+    assert kinds[-1] == "session_ended"
+    page = (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert "won with test accuracy" in page and "## Finalists" in page
+    # What is exported is the finalist that was judged: its accuracy on the test images is the recorded one.
+    winner = summarise_finalists(state)[0].trial
+    tested = state.finalists[winner, best_training(state, winner)].tested
+    predictions = load_predictions(run.predictions)
+    test = load_dataset(DataRequest("digits"), staged={}, seed=0, cache_dir=cache_dir, notify=print).load_test()
+    probabilities = keras.models.load_model(run.best_model).predict(test.batch(np.arange(len(test)))[0], verbose=0)
+    assert (probabilities.argmax(axis=1) == test.labels).mean() == pytest.approx(tested.test_accuracy)
+    assert predictions is not None and (predictions.classes[:, 0] == probabilities.argmax(axis=1)).all()
+    # A search that is resumed when all is done does nothing again.
+    assert main(["--resume", str(run.path), "--cache", str(cache_dir), "--reports", str(tmp_path / "reports")]) == 0
+    again = [event.event for event in read_events(run.record)]
+    assert again.count("finalist_trained") == number and again.count("finalist_tested") == number
 
 
 @pytest.mark.usefixtures("local_ray_session")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from tuner.architectures import PixelScaling
@@ -51,6 +53,21 @@ def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int
     backbone = _load_pretrained(constructor, application, options)
     _rename_automatic(backbone)
     return backbone
+
+
+def imagenet_classifier(application: str) -> tuple[keras.Model, list[str], Callable[[Any], Any]]:
+    """A whole network with its 1,000 labels, and what makes its inputs of raw images.
+
+    Raises:
+        OSError, ValueError: the weights or the labels cannot be fetched.
+    """
+    constructor = getattr(keras.applications, application)
+    module = importlib.import_module(constructor.__module__)
+    model = constructor(weights="imagenet")
+    # The labels come in the order of the probabilities: ever lower ones give ever later labels.
+    falling = np.linspace(1.0, 0.0, model.output_shape[-1], dtype=np.float32)[None]
+    labels = [str(label) for _, label, _ in module.decode_predictions(falling, top=model.output_shape[-1])[0]]
+    return model, labels, lambda images: module.preprocess_input(images.astype("float32"))
 
 
 def _load_pretrained(constructor: Any, application: str, options: Mapping[str, Any]) -> keras.Model:

@@ -6,6 +6,11 @@ import os
 from collections.abc import Sequence
 
 
+def all_cpus() -> float:
+    """How many CPUs a process that is alone on the machine computes with."""
+    return float(os.cpu_count() or 1)
+
+
 def configure_backend(cpus: float) -> None:
     """Give this process as many computing threads as its trial has CPUs, GPU memory as it grows, and its precision.
 

@@ -80,6 +80,7 @@ def build_search_parser() -> argparse.ArgumentParser:
     )
     add("--retrain", nargs=2, metavar=("RUN", "TRIAL"), help="train a trial of a run again here, with its seed")
     add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
+    add("--no-finalists", action="store_true", help="do not train the best trials again; leave the test split unread")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
     add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where reports go (default: reports)")
     add(
@@ -111,7 +112,7 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
     return SearchOptions(
         file=parsed.file,
-        overrides=tuple(parsed.overrides),
+        overrides=(*parsed.overrides, *(["finalists.count=0"] if parsed.no_finalists else [])),
         data=tuple(parsed.data),
         plan=parsed.plan,
         inline=parsed.inline,

@@ -60,7 +60,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     return _search(spec or recorded, run, options, console, resumed=True)
 
 
-_MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "resources.")
+_MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "resources.", "finalists.")
 
 
 def _refuse_other_search(recorded: Spec, wanted: Spec, run: RunDirectory) -> None:
@@ -77,13 +77,15 @@ def _refuse_other_search(recorded: Spec, wanted: Spec, run: RunDirectory) -> Non
 def _comparable(spec: Spec) -> dict[str, object]:
     resolved = spec.resolved()
     search = {key: value for key, value in resolved["search"].items() if f"search.{key}" not in _MAY_CHANGE}
-    return {**{key: value for key, value in resolved.items() if key != "resources"}, "search": search}
+    kept = {key: value for key, value in resolved.items() if key not in ("resources", "finalists")}
+    return {**kept, "search": search}
 
 
 def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: SearchConsole, *, resumed: bool) -> int:
     """Prepare, search, conclude; 130 when it was interrupted."""
     from tuner.cluster import local_ray
     from tuner.conclude import conclude
+    from tuner.live_report import reporting
     from tuner.log import logging_to
     from tuner.preparation import prepare
     from tuner.session import run_session
@@ -91,6 +93,7 @@ def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: Sear
     with run.locked(), logging_to(run.log):
         with local_ray() as capacity:
             prepared = prepare(spec, options, console)
-            reason, state = run_session(spec, prepared, run, capacity, console, resumed=resumed)
+            with reporting(run.path, options.reports_dir / run.name):
+                reason, state = run_session(spec, prepared, run, capacity, console, resumed=resumed)
         conclude(spec, prepared, run, state, reason, options.reports_dir, console)
     return 130 if reason == "interrupted" else 0

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from tuner.errors import TunerError
+from tuner.finalists import summarise_finalists
 from tuner.preparation import Prepared
 from tuner.progress import SearchConsole, describe_trial, format_seconds
 from tuner.record import RunState
 from tuner.report import retrain_command, write_report
 from tuner.runs import RunDirectory
-from tuner.session import Reason, activation_settings, trial_settings
+from tuner.session import Reason, worker_context
 from tuner.spec import Spec
 
 _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted"}
@@ -33,32 +34,42 @@ def conclude(
     best = state.best_trial()
     if best is not None:
         console.say(f"best: {spec.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
-    with console.preparing("writing the report"):
-        paths = write_report(state, reports_dir / run.name, retrain_command=retrain_command(run.path, state))
-    console.say(f"report: {_relative(paths.leaderboard)}")
+    _say_finalists(state, console)
+    try:
+        if reason != "interrupted" and best is not None:
+            _export(spec, prepared, run, state, console)
+    finally:  # whatever became of the model, the search is done and is reported
+        with console.preparing("writing the report"):
+            paths = write_report(state, reports_dir / run.name, retrain_command(run.path, state), run=run)
+        console.say(f"report: {_relative(paths.page)}")
     if reason == "interrupted":
         console.say(f"go on with: python -m tuner.search --resume {_relative(run.path)}")
+
+
+def _say_finalists(state: RunState, console: SearchConsole) -> None:
+    """The first finalist, once it was judged on the test split."""
+    finalists = summarise_finalists(state)
+    if not finalists or finalists[0].test_accuracy is None:
         return
-    if best is not None:
-        _export(spec, prepared, run, state, console)
+    mean, low, high = finalists[0].test_accuracy
+    between = "" if low is None or high is None else f" (95% interval {low:.4f} to {high:.4f})"
+    seeds = f"{finalists[0].trained} seed{'' if finalists[0].trained == 1 else 's'}"
+    console.say(f"won: trial {finalists[0].trial}, test accuracy {mean:.4f}{between}, {seeds}")
 
 
 def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole) -> None:
-    from tuner.export import export_best
+    from tuner.best_model import export_best
+    from tuner.variants import build_variants, save_variants
 
     try:
         with console.preparing("exporting the best model"):
-            path = export_best(
-                run,
-                state,
-                prepared.dataset,
-                trial_settings(spec),
-                activation_settings(spec, prepared.cache_dir),
-                state.sessions[-1].cpus_per_trial,  # other threads, other roundings
-            )
-    except TunerError as error:  # the search itself is done and reported: say what is missing
+            # With as many threads as the trials had: other threads, other roundings.
+            context = worker_context(spec, prepared, state.sessions[-1].cpus_per_trial)
+            path = export_best(run, state, context, retrain_command(run.path, state))
+    except TunerError as error:  # say what is missing
         console.say(f"the best model was not exported: {error}")
         return
+    save_variants(run.variants, build_variants(spec.space, prepared.dataset, spec.search.seed))
     console.say(f"model: {_relative(path)} (labels: {_relative(run.labels)})")
 
 

@@ -30,7 +30,8 @@ from tuner.picture import (
     set_title,
     time_unit,
 )
-from tuner.results import Outcome, ResultStatus
+from tuner.results import ResultStatus
+from tuner.trajectory import Outcome
 from tuner.wording import capital, format_value, metric_words
 
 DASHED = (0, (4, 2))
@@ -132,7 +133,7 @@ def draw_winner(data: WinnerCurves) -> Figure:
     ]
     set_legend(figure, handles, below=True)
     value = f"{metric_words(data.metric)} {format_value(data.metric, data.value)}"
-    set_title(figure, f"{capital(data.label)}, the best: {value}")
+    set_title(figure, f"{capital(data.label)}: {value}")
     return figure
 
 
@@ -211,6 +212,8 @@ def draw_groups(data: Groups) -> Figure:
     figure, (panel,) = build_figure(10.5, 2.2 + sum(0.34 + 0.16 * label.count("\n") for label in labels))
     for row, group in enumerate(data.groups):
         _draw_strip(panel, row, group.dots)
+        if group.interval is not None:
+            panel.plot(group.interval, [row, row], color=BLACK, linewidth=5, alpha=0.3, solid_capstyle="butt", zorder=2)
         if group.median is not None and group.trials > 1:
             panel.plot([group.median] * 2, [row - 0.32, row + 0.32], color=BLACK, linewidth=2.6, zorder=3)
     if data.baseline is not None:
@@ -223,6 +226,8 @@ def draw_groups(data: Groups) -> Figure:
     handles = _status_handles({dot.status for group in data.groups for dot in group.dots})
     if any(group.trials > 1 for group in data.groups):
         handles.append(build_handle("|", BLACK, BLACK, "median", 12))
+    if any(group.interval is not None for group in data.groups):
+        handles.append(Line2D([], [], color=BLACK, linewidth=5, alpha=0.3, label="its 95% interval"))
     if data.baseline is not None:
         handles.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=DASHED, label="baseline"))
     set_legend(figure, handles)

@@ -48,6 +48,11 @@ class RunError(InputError):
     """A run directory or its record that cannot be used."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, or the name of its class when it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong in a search-space file: where (field, line) and why (message)."""

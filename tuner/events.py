@@ -6,11 +6,11 @@ Every event says when it happened; a new kind of event, or another field, is ano
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -102,6 +102,22 @@ class ConfigurationChanged(_Event):
     configuration: Configuration
 
 
+class Epoch(NamedTuple):
+    """What an `EpochReported` says, as the state of a run keeps it: in a fifth of the memory."""
+
+    trial: int
+    epoch: int
+    phase: Phase
+    seconds: float
+    elapsed_s: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    best_so_far: float
+    learning_rate: float
+
+
 class EpochReported(_Event):
     """One epoch of one trial."""
 
@@ -119,6 +135,22 @@ class EpochReported(_Event):
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     learning_rate: float
+
+    def compact(self) -> Epoch:
+        """The same for the state."""
+        return Epoch(
+            self.trial,
+            self.epoch,
+            self.phase,
+            self.seconds,
+            self.elapsed_s,
+            self.loss,
+            self.accuracy,
+            self.val_loss,
+            self.val_accuracy,
+            self.best_so_far,
+            self.learning_rate,
+        )
 
 
 class CheckpointSaved(_Event):
@@ -148,6 +180,44 @@ class TrialEnded(_Event):
     """Where the last phase read cached activations; None: it was trained from the images."""
 
 
+class FinalistsStarted(_Event):
+    """The search itself is over; its best trials are trained again with several seeds."""
+
+    event: Literal["finalists_started"] = "finalists_started"
+    trials: list[int]
+    """The best first; the baseline is the last where it is not among them."""
+    seeds: int
+
+
+class FinalistTrained(_Event):
+    """A finalist was trained once more, to its own end, with one of the seeds."""
+
+    event: Literal["finalist_trained"] = "finalist_trained"
+    trial: int
+    seed_number: int
+    """From 0; every finalist is trained with the same ones."""
+    status: Literal["completed", "failed"]
+    reason: str
+    epochs: int
+    best: float | None
+    """Best value of the study's metric, on the validation split; None when it failed before the first epoch."""
+    seconds: float
+    """Training and validation of all epochs."""
+
+
+class FinalistTested(_Event):
+    """A trained finalist was judged on the test split, after all of them were trained."""
+
+    event: Literal["finalist_tested"] = "finalist_tested"
+    trial: int
+    seed_number: int
+    images: int
+    test_accuracy: float
+    test_loss: float
+    correct: str
+    """Base64 of one bit for each test image (numpy.packbits): whether its class was the most probable one."""
+
+
 Event = (
     StudyCreated
     | SessionStarted
@@ -159,4 +229,7 @@ Event = (
     | EpochReported
     | CheckpointSaved
     | TrialEnded
+    | FinalistsStarted
+    | FinalistTrained
+    | FinalistTested
 )

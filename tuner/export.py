@@ -1,51 +1,83 @@
-"""The best trial's model as a file that anyone with Keras can use."""
+"""`python -m tuner.export RUN`: a run in the files of other programs.
+
+Light at import: what writes a format is loaded when it is asked for.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.backend import configure_backend
-from tuner.datasets import Dataset
-from tuner.errors import RunError
-from tuner.files import write_text
-from tuner.record import RunState
-from tuner.runs import RunDirectory
-from tuner.seeds import trial_seed
-from tuner.trial_settings import ActivationSettings, TrialSettings
+from tuner import __version__
+from tuner.cli import run_command
+
+_EPILOG = """\
+examples:
+  python -m tuner.export runs/cifar100 --csv trials.csv --latex trials.tex
+  python -m tuner.export runs/cifar100 --optuna sqlite:///studies.db        then: optuna-dashboard sqlite:///studies.db
+  python -m tuner.export runs/cifar100 --tensorboard tb                     then: tensorboard --logdir tb
+  python -m tuner.export runs/cifar100 --saved-model best --litert best.tflite
+
+exit status: 0 done, 1 failed, 2 wrong input
+"""
 
 
-def export_best(
-    run: RunDirectory,
-    state: RunState,
-    dataset: Dataset,
-    settings: TrialSettings,
-    activations: ActivationSettings | None,
-    cpus: float,
-) -> Path:
-    """Write the best trial's model with its best weights, and the class names beside it; returns the model's path.
+def build_export_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m tuner.export`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.export",
+        description="Write a run, or its best model, in the files of other programs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="a run directory, for example runs/cifar100")
+    add("--csv", type=Path, metavar="FILE", help="all trials as CSV")
+    add("--latex", type=Path, metavar="FILE", help="the best trials as a LaTeX table")
+    add("--optuna", metavar="URL", help="all trials as a new study of an Optuna storage")
+    add("--tensorboard", type=Path, metavar="DIR", help="all trials with curves and hyperparameters for TensorBoard")
+    add("--saved-model", type=Path, metavar="DIR", help="the best model as a TensorFlow SavedModel")
+    add("--litert", type=Path, metavar="FILE", help="the best model for LiteRT (TensorFlow Lite)")
+    add("--version", action="version", version=f"tuner {__version__}")
+    return parser
 
-    The model takes raw images `[N, H, W, C]` of the data set's size, values 0..255, and loads without tuner.
 
-    Raises:
-        RunError: no trial has a checkpoint.
-    """
-    best = state.best_trial()
-    if best is None or best.checkpoint is None:
-        raise RunError(f"{run.path}: no trial has a checkpoint, so there is no model to export")
-    configure_backend(cpus)
-    from tuner.activations import Activations
-    from tuner.trial import Trial
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = build_export_parser()
+    options = parser.parse_args(arguments)
+    if not any(value for name, value in vars(options).items() if name != "run"):
+        parser.error("at least one of --csv, --latex, --optuna, --tensorboard, --saved-model, --litert must be given")
+    return run_command(lambda: _export(options))
 
-    kept = Activations(dataset, activations, notify=lambda _text: None) if activations else None
-    trial = Trial(best.configuration, dataset, replace(settings, seed=trial_seed(settings.seed, best.number)), kept)
-    trial.load(run.path / best.checkpoint.path)
-    while trial.best != best.best and trial.epoch < best.epochs[-1].epoch and trial.ended is None:
-        trial.advance()  # checkpoints are not written after every epoch
-    trial.restore_best()
-    aside = run.best_model.with_name("partial." + run.best_model.name)
-    trial.model.save(aside)
-    aside.replace(run.best_model)
-    write_text(run.labels, json.dumps(list(dataset.class_names), ensure_ascii=False, indent=1))
-    return run.best_model
+
+def _export(options: argparse.Namespace) -> int:
+    from tuner import exports
+    from tuner.record import read_state
+    from tuner.results import build_results
+    from tuner.runs import open_run
+
+    run = open_run(options.run)
+    state = read_state(run.record)
+    results = build_results(state)
+    written: list[object] = []
+    if options.csv:
+        written.append(exports.save_csv(results, options.csv))
+    if options.latex:
+        written.append(exports.save_latex(results, options.latex))
+    if options.optuna:
+        written.append(f"study {exports.save_optuna(run, state, options.optuna)} in {options.optuna}")
+    if options.tensorboard:
+        written.append(exports.save_tensorboard(results, options.tensorboard))
+    if options.saved_model:
+        written.append(exports.save_model_as(run, options.saved_model, "tf_saved_model"))
+    if options.litert:
+        written.append(exports.save_model_as(run, options.litert, "litert"))
+    for one in written:
+        print(one)  # noqa: T201  what the command is asked for
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

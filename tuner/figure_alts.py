@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from tuner.figure_data import BestSoFar, Group, Groups, LearningCurves, WinnerCurves
-from tuner.wording import capital, format_value, metric_words
+from tuner.figure_data_cost import Cost, Flow
+from tuner.figure_data_importance import Importances
+from tuner.figure_data_predictions import ClassAccuracy, Confusion, Examples, Pictures
+from tuner.figure_data_space import Parallel, Slices
+from tuner.wording import capital, format_duration, format_value, metric_words
 
 
 def learning_curves_alt(data: LearningCurves) -> str:
@@ -62,7 +66,9 @@ def _group_words(group: Group, metric: str) -> str:
     if group.best is None:
         return f"{group.label}: no result, {failed}"
     value = f"best {format_value(metric, group.best)}, median {format_value(metric, group.median)}"
-    return f"{group.label}: {value} of {_trials(group.trials)}" + (f", {failed}" if failed else "")
+    low, high = group.interval or (None, None)
+    interval = f" (95% interval {format_value(metric, low)} to {format_value(metric, high)})" if group.interval else ""
+    return f"{group.label}: {value}{interval} of {_trials(group.trials)}" + (f", {failed}" if failed else "")
 
 
 def _trials(number: int) -> str:
@@ -71,3 +77,93 @@ def _trials(number: int) -> str:
 
 def _epochs(number: int) -> str:
     return f"{number:,} epoch{'' if number == 1 else 's'}"
+
+
+def cost_alt(data: Cost) -> str:
+    """The figure in words."""
+    values = {point.trial: point for point in data.points}
+    first, last = values[data.front_seconds[0]], values[data.front_seconds[-1]]
+    words = (
+        f"{capital(metric_words(data.metric))} of {_trials(len(data.points))} against training time and number of "
+        f"parameters. The cheapest trial on the front is trial {first.trial}: {format_value(data.metric, first.value)} "
+        f"after {format_duration(first.seconds)}"
+    )
+    if last.trial == first.trial:
+        return f"{words}; none is better."
+    return (
+        f"{words}; the best is trial {last.trial}: {format_value(data.metric, last.value)} after "
+        f"{format_duration(last.seconds)}; {len(data.front_seconds)} trials are on the front."
+    )
+
+
+def flow_alt(data: Flow) -> str:
+    """The figure in words."""
+    parts = []
+    for rung in data.rungs:
+        fates = (
+            ("went on", rung.went_on), ("ended by themselves", rung.ended), ("stopped", rung.stopped),
+            ("failed", rung.failed), ("running or unfinished", rung.open),
+        )  # fmt: skip
+        told = ", ".join(f"{number} {word}" for word, number in fates if number)
+        parts.append(f"up to epoch {rung.epoch}: {rung.entered} trained, {told}")
+    return f"What became of {_trials(data.trials)} at each rung. {capital('; '.join(parts))}."
+
+
+def importances_alt(data: Importances) -> str:
+    """The figure in words."""
+    items = ", ".join(f"{item.name} {max(0.0, item.share):.0%}" for item in data.items)
+    return (
+        f"How much of the differences between {_trials(data.trials)} each hyperparameter explains, compared after "
+        f"epoch {data.epoch}: {items}. A model of all of them explains {max(0.0, data.explained):.0%} on trials that "
+        f"it has not seen; {data.left_out} trials that were ended before are left out."
+    )
+
+
+def slices_alt(data: Slices) -> str:
+    """The figure in words."""
+    names = ", ".join(item.name for item in data.items)
+    return f"{capital(metric_words(data.metric))} of each trial by {names}, one panel each."
+
+
+def parallel_alt(data: Parallel) -> str:
+    """The figure in words."""
+    names = ", ".join(axis.name for axis in data.axes)
+    best = data.lines[-1]
+    return (
+        f"{len(data.lines)} of {_trials(data.total)} as lines through {names} to their {metric_words(data.metric)}; "
+        f"the best, trial {best.trial}, reaches {format_value(data.metric, best.value)}. Good trials are dark."
+    )
+
+
+def confusion_alt(data: Confusion) -> str:
+    """The figure in words."""
+    pairs = "; ".join(f"{true} as {predicted} {number} of {total}" for true, predicted, number, total in data.pairs[:5])
+    most = f" Most often confused: {pairs}." if pairs else ""
+    return (
+        f"Confusion matrix of {len(data.class_names)} classes on {data.images:,} test images, {data.accuracy:.2%} "
+        f"right; classes that are taken for each other stand side by side.{most}"
+    )
+
+
+def class_accuracy_alt(data: ClassAccuracy) -> str:
+    """The figure in words."""
+    pairs = list(zip(data.class_names, data.accuracy, strict=True))
+    worst = ", ".join(f"{name} {share:.0%}" for name, share in pairs[:3])
+    best = ", ".join(f"{name} {share:.0%}" for name, share in pairs[:-4:-1])
+    return f"Test accuracy of each of {len(pairs)} classes with 95% intervals. Worst: {worst}. Best: {best}."
+
+
+def examples_alt(data: Examples) -> str:
+    """The figure in words."""
+    told = "; ".join(
+        f"{item.true} {'recognised' if item.is_right else f'taken for {item.labels[0][0]}'} ({item.labels[0][1]:.0%})"
+        for item in data.items
+    )
+    return f"{data.title}: {told}."
+
+
+def variants_alt(data: Pictures) -> str:
+    """The figure in words."""
+    texts = "; ".join(row.text for row in data.rows)
+    number = len(data.rows[0].images)
+    return f"{number} validation images, a row for each variant of preprocessing and augmentation: {texts}."

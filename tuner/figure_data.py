@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
-from textwrap import shorten
 from typing import NamedTuple
 
-from tuner.events import EpochReported
-from tuner.results import Outcome, Results, ResultStatus, TrajectoryPoint, TrialResult, outcomes, trajectory
-from tuner.wording import format_value
+from tuner.events import Epoch
+from tuner.intervals import median_interval
+from tuner.results import Results, ResultStatus, TrialResult
+from tuner.trajectory import Outcome, TrajectoryPoint, outcomes, trajectory
+from tuner.wording import format_value, shortened
 
 HIGHLIGHTED = 10
 """Trials whose curves are told apart."""
@@ -88,6 +89,8 @@ class Group(NamedTuple):
     """By rank."""
     best: float | None
     median: float | None
+    interval: tuple[float, float] | None
+    """Of the median, 95%; None with fewer than six results."""
     trials: int
     """With a result."""
     failed: int
@@ -119,12 +122,12 @@ def learning_curves(results: Results) -> LearningCurves | None:
     return LearningCurves(
         metric=results.metric,
         best=tuple(_curve(trial, results.metric) for trial in best),
-        rest=tuple(_curve(trial, results.metric) for trial in _spread(rest, FAINT)),
+        rest=tuple(_curve(trial, results.metric) for trial in spread(rest, FAINT)),
         rest_total=len(rest),
     )
 
 
-def _finite(trial: TrialResult, metric: str) -> list[EpochReported]:
+def _finite(trial: TrialResult, metric: str) -> list[Epoch]:
     return [epoch for epoch in trial.epochs if math.isfinite(getattr(epoch, metric))]
 
 
@@ -146,15 +149,15 @@ def _curve(trial: TrialResult, metric: str) -> Curve:
 
 def _architecture(trial: TrialResult) -> str:
     """The architecture's name as a title or a legend can hold it."""
-    return shorten(trial.architecture, 40, placeholder="...")
+    return shortened(trial.architecture, 40)
 
 
-def _unfrozen_at(epochs: Sequence[EpochReported]) -> int | None:
+def _unfrozen_at(epochs: Sequence[Epoch]) -> int | None:
     """The first epoch of fine-tuning; None when nothing was unfrozen."""
     return next((epoch.epoch for epoch in epochs if epoch.phase == "fine_tune"), None)
 
 
-def _spread(trials: Sequence[TrialResult], number: int) -> list[TrialResult]:
+def spread(trials: Sequence[TrialResult], number: int) -> list[TrialResult]:
     """At most `number` of the trials, evenly over their order, the first among them."""
     if len(trials) <= number:
         return list(trials)
@@ -162,8 +165,8 @@ def _spread(trials: Sequence[TrialResult], number: int) -> list[TrialResult]:
 
 
 def winner_curves(results: Results) -> WinnerCurves | None:
-    """The winner's training; None without a winner."""
-    winner = results.winner
+    """The training of the trial that is exported; None without one."""
+    winner = results.chosen
     if winner is None or winner.best is None or winner.best_epoch is None:
         return None
     name = f" ({_architecture(winner)})" if winner.architecture else ""
@@ -191,14 +194,14 @@ def best_so_far(results: Results) -> BestSoFar | None:
     by_trial = {outcome.trial: outcome for outcome in outcomes(results)}
     order = [*results.ranked, *results.failed]
     improved = {point.trial for point in points}
-    rest = _spread([trial for trial in order if trial.number not in improved], OUTCOMES)
+    rest = spread([trial for trial in order if trial.number not in improved], OUTCOMES)
     shown = sorted({trial.number for trial in rest} | improved)
     return BestSoFar(
         metric=results.metric,
         points=points,
         outcomes=tuple(by_trial[number] for number in shown),
         baseline=_baseline(results),
-        elapsed_s=max(results.elapsed_s, points[-1].elapsed_s),
+        elapsed_s=max(results.finalists_from_s or results.elapsed_s, points[-1].elapsed_s),
         epochs=results.total_epochs,
     )
 
@@ -236,9 +239,10 @@ def _group(label: str, trials: Sequence[TrialResult]) -> Group:
     values = [trial.best for trial in ranked if trial.best is not None]
     return Group(
         label=label,
-        dots=tuple(Dot(trial.number, trial.status, trial.best or 0.0) for trial in _spread(ranked, OUTCOMES)),
+        dots=tuple(Dot(trial.number, trial.status, trial.best or 0.0) for trial in spread(ranked, OUTCOMES)),
         best=values[0] if values else None,
         median=median(values) if values else None,
+        interval=median_interval(values),
         trials=len(ranked),
         failed=len(trials) - len(ranked),
     )

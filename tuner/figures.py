@@ -16,8 +16,35 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from tuner.drawing import draw_best_so_far, draw_groups, draw_learning_curves, draw_winner
-from tuner.figure_alts import best_so_far_alt, groups_alt, learning_curves_alt, winner_curves_alt
+from tuner.drawing_cost import draw_cost, draw_flow
+from tuner.drawing_predictions import draw_class_accuracy, draw_confusion, draw_examples, draw_variants
+from tuner.drawing_space import draw_importances, draw_parallel, draw_slices
+from tuner.figure_alts import (
+    best_so_far_alt,
+    class_accuracy_alt,
+    confusion_alt,
+    cost_alt,
+    examples_alt,
+    flow_alt,
+    groups_alt,
+    importances_alt,
+    learning_curves_alt,
+    parallel_alt,
+    slices_alt,
+    variants_alt,
+    winner_curves_alt,
+)
 from tuner.figure_data import best_so_far, by_architecture, by_preprocessing, learning_curves, winner_curves
+from tuner.figure_data_cost import cost, rung_flow
+from tuner.figure_data_importance import importances
+from tuner.figure_data_predictions import (
+    class_accuracy,
+    confident_mistakes,
+    confusion,
+    some_predictions,
+    variant_pictures,
+)
+from tuner.figure_data_space import parallel, slices
 from tuner.files import replacing
 from tuner.picture import STYLE
 from tuner.registry import Registry
@@ -29,21 +56,42 @@ PNG_DPI = 144
 _NO_DATES = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
+Part = Literal["won", "trust", "mattered", "cost", "use"]
+"""The question of a report that a figure helps to answer."""
+
+
 @dataclass(frozen=True)
 class FigureKind:
-    """A figure in three functions: data of results, drawing of data, words for data."""
+    """A figure in three functions (data of results, drawing of data, words for data), and where it belongs."""
 
     data: Callable[[Results], Any]
     draw: Callable[[Any], Figure]
     alt: Callable[[Any], str]
+    part: Part
+    has_photos: bool = False
+    """Whether it shows images of the data set, whose colours must stay as they are in a dark page."""
 
 
 FIGURES: Registry[FigureKind] = Registry("figure")
-FIGURES.add("winner", FigureKind(winner_curves, draw_winner, winner_curves_alt))
-FIGURES.add("learning_curves", FigureKind(learning_curves, draw_learning_curves, learning_curves_alt))
-FIGURES.add("best_so_far", FigureKind(best_so_far, draw_best_so_far, best_so_far_alt))
-FIGURES.add("by_architecture", FigureKind(by_architecture, draw_groups, groups_alt))
-FIGURES.add("by_preprocessing", FigureKind(by_preprocessing, draw_groups, groups_alt))
+_KINDS = {
+    "winner": FigureKind(winner_curves, draw_winner, winner_curves_alt, "won"),
+    "learning_curves": FigureKind(learning_curves, draw_learning_curves, learning_curves_alt, "won"),
+    "confusion": FigureKind(confusion, draw_confusion, confusion_alt, "trust"),
+    "class_accuracy": FigureKind(class_accuracy, draw_class_accuracy, class_accuracy_alt, "trust"),
+    "confident_mistakes": FigureKind(confident_mistakes, draw_examples, examples_alt, "trust", has_photos=True),
+    "predictions": FigureKind(some_predictions, draw_examples, examples_alt, "trust", has_photos=True),
+    "importance": FigureKind(importances, draw_importances, importances_alt, "mattered"),
+    "by_architecture": FigureKind(by_architecture, draw_groups, groups_alt, "mattered"),
+    "by_preprocessing": FigureKind(by_preprocessing, draw_groups, groups_alt, "mattered"),
+    "variants": FigureKind(variant_pictures, draw_variants, variants_alt, "mattered", has_photos=True),
+    "parallel_coordinates": FigureKind(parallel, draw_parallel, parallel_alt, "mattered"),
+    "slices": FigureKind(slices, draw_slices, slices_alt, "mattered"),
+    "best_so_far": FigureKind(best_so_far, draw_best_so_far, best_so_far_alt, "cost"),
+    "cost": FigureKind(cost, draw_cost, cost_alt, "cost"),
+    "rungs": FigureKind(rung_flow, draw_flow, flow_alt, "cost"),
+}
+for _name, _kind in _KINDS.items():
+    FIGURES.add(_name, _kind)
 
 
 @dataclass(frozen=True)

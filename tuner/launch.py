@@ -18,7 +18,8 @@ from tuner.runs import RunDirectory
 from tuner.schedulers import SCHEDULERS, SchedulerContext
 from tuner.searcher import WORKER_GROWTH_MB, StudySearcher, Unfinished, trial_config
 from tuner.study import SearchStudy
-from tuner.worker import TrialActor, WorkerContext
+from tuner.worker import TrialActor
+from tuner.worker_process import WorkerContext
 
 LOST_WORKERS_PER_TRIAL = 2
 """How often a trial whose worker died (not: whose training failed) goes on in another."""

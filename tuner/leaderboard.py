@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
-from tuner.leaderboard_trials import reason_words, status_words, trial_sections
+from tuner.intervals import wilson_interval
+from tuner.leaderboard_finalists import comparisons, finalists_section, interval_words
+from tuner.leaderboard_trials import legend, reason_words, status_words, trial_sections
 from tuner.markdown import escaped, fenced
 from tuner.results import Results, TrialResult
 from tuner.wording import format_duration, format_value, is_share
@@ -23,6 +24,50 @@ class FigureLink(NamedTuple):
     alt: str
 
 
+class PageTexts(NamedTuple):
+    """The texts of a page in Markdown: the answer, and what belongs to each of its parts."""
+
+    verdict: str
+    parts: Mapping[str, Sequence[str]]
+
+
+def page_texts(
+    results: Results, *, retrain_command: str | None = None, predict_command: str | None = None
+) -> PageTexts:
+    """The texts of the HTML page; the trials themselves are its table."""
+    failures = [section for section in trial_sections(results) if section[0] != "## Trials"]
+    parts = {
+        "won": [finalists_section(results)],
+        "trust": [_trust(results)[1:]],
+        "use": [_winner(results, retrain_command), _use(predict_command)],
+        "leaderboard": [legend(results)],
+        "failures": [*failures, _notices(results)],
+        "environment": [_facts(results)],
+    }
+    joined = {part: [_lower("\n".join(section)) for section in sections if section] for part, sections in parts.items()}
+    return PageTexts(_verdict(results), joined)
+
+
+def _lower(text: str) -> str:
+    """A section with its heading one level lower, to stand inside a part."""
+    return f"#{text}" if text.startswith("## ") else text
+
+
+def _use(predict_command: str | None) -> list[str]:
+    """How to predict with the exported model."""
+    if predict_command is None:
+        return []
+    program = (
+        "import keras\n"
+        'model = keras.models.load_model("best.keras")  # its preprocessing is inside; tuner is not needed\n'
+        "probabilities = model.predict(images)  # raw images [N, H, W, C] of any size, values 0 to 255"
+    )
+    return [
+        "## Predict with it", "", *fenced(predict_command, "sh"), "",
+        "or in Python; the class of each probability is in `labels.json` beside it:", "", *fenced(program, "python"),
+    ]  # fmt: skip
+
+
 def leaderboard_markdown(
     results: Results, *, retrain_command: str | None = None, figures: Sequence[FigureLink] = ()
 ) -> str:
@@ -32,6 +77,7 @@ def leaderboard_markdown(
         [_verdict(results)],
         _facts(results),
         _winner(results, retrain_command),
+        finalists_section(results),
         _trust(results),
         *trial_sections(results),
         _notices(results),
@@ -47,11 +93,29 @@ def _verdict(results: Results) -> str:
         return "The record is empty: no search has begun."
     if winner is None:
         return f"**No trial has a result{': all have failed' if results.failed and not results.waiting else ' yet'}.**"
+    if results.finalists and results.finalists[0].test_accuracy is not None:
+        return _tested_verdict(results)
     value = format_value(results.metric, winner.best)
     name = f" ({escaped(winner.architecture)})" if winner.architecture else ""
     verb = "is ahead" if _is_open(results) else "won"
     words = f"**Trial {winner.number}{name} {verb} with {escaped(results.metric)} {value}**"
     return f"{words}, {_comparison(results, winner)}"
+
+
+def _tested_verdict(results: Results) -> str:
+    """The answer when the finalists have been judged on the test split."""
+    first = results.finalists[0]
+    trial = next(one for one in results.trials if one.number == first.trial)
+    name = f" ({escaped(trial.architecture)})" if trial.architecture else ""
+    interval = first.test_accuracy
+    if interval is None:
+        return ""
+    value = f"test accuracy {format_value('accuracy', interval.mean)}"
+    seeds = f"{first.trained} seed{'s' if first.trained > 1 else ''}"
+    words = (
+        f"**Trial {first.trial}{name} won with {value}** (95% interval {interval_words('accuracy', interval)}, {seeds})"
+    )
+    return " ".join([f"{words}.", *(line.removeprefix("- ") for line in comparisons(results))])
 
 
 def _is_open(results: Results) -> bool:
@@ -92,15 +156,22 @@ def _facts(results: Results) -> list[str]:
         return []
     counts = ", ".join(f"{number} {status}" for status, number in results.counts.items())
     sessions = f" in {len(results.sessions)} sessions" if len(results.sessions) > 1 else ""
+    epochs = f"{results.total_epochs:,} epoch{'' if results.total_epochs == 1 else 's'}"
     rows = [
         ("Trials", f"{len(results.trials):,} ({counts})" if results.trials else "none"),
         ("Search", f"{_session(results)}; {_end(results)}"),
-        ("Time", f"{format_duration(results.elapsed_s)}{sessions}, {results.total_epochs:,} epochs in total"),
+        ("Time", f"{format_duration(results.elapsed_s)}{sessions}{_finalists_time(results)}, {epochs} in trials"),
         ("Data", _data(results.study.data)),
         ("Seed", str(results.study.seed)),
         ("Environment", _environment(results.study.environment)),
     ]
     return [f"- **{name}**: {text}" for name, text in rows if text]
+
+
+def _finalists_time(results: Results) -> str:
+    if results.finalists_from_s is None:
+        return ""
+    return f", of these {format_duration(results.elapsed_s - results.finalists_from_s)} for the finalists"
 
 
 def _session(results: Results) -> str:
@@ -148,7 +219,7 @@ def _environment(environment: Mapping[str, Any]) -> str:
 
 
 def _winner(results: Results, retrain_command: str | None) -> list[str]:
-    winner = results.winner
+    winner = results.chosen
     if winner is None:
         return []
     configuration = yaml.safe_dump(dict(winner.configuration), sort_keys=False, allow_unicode=True, width=120)
@@ -183,7 +254,8 @@ def _trust(results: Results) -> list[str]:
     if not number:
         return []
     sentences = [
-        "These are validation values of one training each, with one seed each; the search reads no test image."
+        "The values of trials are validation values of one training each, with one seed each; "
+        "the search itself reads no test image."
     ]
     if number > 1:
         selected = f"{'highest' if results.maximise else 'lowest'} of {number:,}"
@@ -212,18 +284,6 @@ def _resolution(results: Results) -> list[str]:
         f"{images:,} validation images alone leave the winner's value uncertain between {low:.1%} and {high:.1%} "
         f"(95% interval, Wilson); {lie} in that range{among}."
     ]
-
-
-def wilson_interval(share: float, number: int) -> tuple[float, float]:
-    """The 95% interval of a share that was observed in `number` draws (Wilson 1927, score interval).
-
-    >>> [round(bound, 4) for bound in wilson_interval(0.5, 100)]
-    [0.4038, 0.5962]
-    """
-    z = 1.959964
-    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
-    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _notices(results: Results) -> list[str]:

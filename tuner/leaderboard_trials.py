@@ -42,6 +42,11 @@ def _ranking(results: Results, names: Sequence[str]) -> list[str]:
     return ["## Trials", "", *_legend(results, names), "", *lines]
 
 
+def legend(results: Results) -> list[str]:
+    """What the columns mean and which settings all trials share; empty without a ranked trial."""
+    return _legend(results, [name for name in differing(results) if name != "architecture"]) if results.ranked else []
+
+
 def _legend(results: Results, names: Sequence[str]) -> list[str]:
     unit = "percentage points" if is_share(results.metric) else f"units of {escaped(results.metric)}"
     sentences = []

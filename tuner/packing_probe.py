@@ -12,15 +12,15 @@ import psutil
 import ray
 from ray.exceptions import RayError
 
-from tuner.backend import configure_backend, gpu_memory
+from tuner.backend import gpu_memory
 from tuner.cluster import Capacity
-from tuner.datasets import Dataset, Split, load_dataset
+from tuner.datasets import Dataset, Split
 from tuner.hyperparameters import general
 from tuner.packing import GpuMemory, Speed
 from tuner.progress import SearchConsole
 from tuner.space import Configuration
 from tuner.trial_settings import TrialSettings
-from tuner.worker import WorkerContext
+from tuner.worker_process import WorkerContext, WorkerProcess
 
 if TYPE_CHECKING:
     from tuner.trial import Trial
@@ -46,8 +46,7 @@ class Probe:
     """Trains one configuration on a part of the data, until it is told to stop. Runs as a Ray actor."""
 
     def __init__(self, context: WorkerContext, configuration: Configuration) -> None:
-        configure_backend(context.cpus)
-        self._context, self._configuration = context, configuration
+        self._process, self._configuration = WorkerProcess(context), configuration
         self._folder = tempfile.TemporaryDirectory(prefix="tuner-")
         self._trial: Trial | None = None
 
@@ -55,14 +54,7 @@ class Probe:
         """Compile, and find how many batches an epoch must have."""
         from tuner.workbench import Workbench
 
-        context, workbench = self._context, Workbench()
-        data = load_dataset(
-            context.data,
-            staged=context.staged,
-            seed=context.settings.seed,
-            cache_dir=context.cache_dir,
-            notify=lambda _text: None,
-        )
+        data, workbench = self._process.open_data(), Workbench()
         trial = self._begin(data, FIRST_BATCHES, workbench)
         trial.advance()
         epoch = trial.advance()
@@ -80,7 +72,7 @@ class Probe:
             train=_first(data.train, batches * batch_size),
             validation=_first(data.validation, max(1, batches * batch_size // 5)),
         )
-        settings = self._context.activations
+        settings = self._process.context.activations
         if settings is not None:
             settings = replace(settings, cache_dir=Path(self._folder.name), depths={})
         kept = Activations(part, settings, lambda _text: None) if settings is not None else None
@@ -88,7 +80,7 @@ class Probe:
 
     def _endless(self) -> TrialSettings:
         """The last phase from the first epoch on, without an end."""
-        return replace(self._context.settings, max_epochs=10**9, head_epochs=0, patience=None)
+        return replace(self._process.context.settings, max_epochs=10**9, head_epochs=0, patience=None)
 
     def measure(self, seconds: float) -> Trained:
         """Train for about so long."""

@@ -110,6 +110,13 @@ def set_metric_axis(
         axis.set_minor_formatter(NullFormatter())
 
 
+def set_log_axis(panel: Any) -> None:
+    """The x axis by factors, with plain numbers on it: `text.parse_math` is off."""
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
 def time_unit(seconds: float) -> tuple[str, float]:
     """The unit in which a time axis up to `seconds` is read best, and its seconds.
 

@@ -148,6 +148,7 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
             f"and {_plural(spec.resources.gpus_per_trial, 'GPU')}",
         ),
         ("epochs", f"about {plan.epochs_expected:,}, at most {plan.epochs_at_most:,}"),
+        ("finalists", _finalist_words(spec)),
     ):
         facts.add_row(name, Text(value))
     console.print(
@@ -157,6 +158,13 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
         console.print(Text(f"baseline (trial 0): {_words(spec.baseline)}"))
     for warning in plan.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _finalist_words(spec: Spec) -> str:
+    count, seeds = spec.finalists.count, spec.finalists.seeds
+    if not count:
+        return "none: no trial is trained again, the test split stays unread"
+    return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
 
 
 def _meaning(resolved: str, written: str) -> str:

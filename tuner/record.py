@@ -25,8 +25,12 @@ from tuner.events import (
     CheckpointSaved,
     Configuration,
     ConfigurationChanged,
+    Epoch,
     EpochReported,
     Event,
+    FinalistsStarted,
+    FinalistTested,
+    FinalistTrained,
     Notice,
     SessionEnded,
     SessionStarted,
@@ -51,7 +55,7 @@ class TrialState:
     """Elapsed seconds of the study when it first got a slot."""
     status: Status = "running"
     reason: str = ""
-    epochs: list[EpochReported] = field(default_factory=list)
+    epochs: list[Epoch] = field(default_factory=list)
     ended: TrialEnded | None = None
     checkpoint: CheckpointSaved | None = None
     resumed: int = 0
@@ -64,6 +68,14 @@ class TrialState:
 
 
 @dataclass
+class FinalistState:
+    """One training of a finalist."""
+
+    trained: FinalistTrained
+    tested: FinalistTested | None = None
+
+
+@dataclass
 class RunState:
     """The state of a study after a sequence of events."""
 
@@ -73,6 +85,9 @@ class RunState:
     """How the latest session ended; None while it runs, or after a kill."""
     trials: dict[int, TrialState] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    finalists_started: FinalistsStarted | None = None
+    finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
+    """By trial and number of the seed."""
     elapsed_s: float = 0.0
 
     def apply(self, event: Event) -> bool:
@@ -90,6 +105,12 @@ class RunState:
                 self.session_ended = None
             case SessionEnded():
                 self.session_ended = event
+            case FinalistsStarted():
+                self.finalists_started = event
+            case FinalistTrained():
+                self.finalists[event.trial, event.seed_number] = FinalistState(event)
+            case FinalistTested():
+                self.finalists[event.trial, event.seed_number].tested = event
             case TrialStarted():
                 self.trials[event.trial] = TrialState(
                     event.trial, dict(event.configuration), event.origin, event.elapsed_s
@@ -125,7 +146,7 @@ def _apply_to_trial(
         case EpochReported():
             if trial.epochs and event.epoch <= trial.epochs[-1].epoch:
                 return False
-            trial.epochs.append(event)
+            trial.epochs.append(event.compact())
         case CheckpointSaved():
             trial.checkpoint = event
         case TrialEnded():
@@ -160,7 +181,7 @@ class Record:
             return False
         self._file.write(stamped.model_dump_json().encode() + b"\n")
         self._file.flush()
-        if isinstance(stamped, StudyCreated | TrialEnded | SessionEnded):
+        if isinstance(stamped, StudyCreated | TrialEnded | SessionEnded | FinalistTrained | FinalistTested):
             os.fsync(self._file.fileno())
         for listener in self._listeners:
             listener(stamped)

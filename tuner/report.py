@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tuner.errors import InputError, RunError, TunerError
 if TYPE_CHECKING:
     from tuner.figures import Format
     from tuner.record import RunState
+    from tuner.runs import RunDirectory
 
 _FORMATS: tuple[Format, ...] = ("png", "svg")  # figures.FORMATS, without loading it; a test compares them
 _EPILOG = """\
@@ -28,6 +30,8 @@ examples:
   python -m tuner.report runs/cifar100                          write reports/cifar100
   python -m tuner.report runs/cifar100 --output /tmp/report     write it elsewhere
   python -m tuner.report runs/cifar100 --format svg             figures for print only
+  python -m tuner.report runs/first runs/second                 compare searches: write reports/comparison
+  python -m tuner.report --all                                  write reports/index.html, the table of all runs
 
 The run may still be running: the report tells what is known now.
 exit status: 0 done, 1 failed, 2 wrong input (nothing was written)
@@ -38,9 +42,11 @@ exit status: 0 done, 1 failed, 2 wrong input (nothing was written)
 class ReportPaths:
     """The files of a report."""
 
+    page: Path
     leaderboard: Path
     trials: Path
     epochs: Path
+    finalists: Path
     figures: tuple[Path, ...]
 
 
@@ -49,10 +55,12 @@ def write_report(
     directory: Path,
     retrain_command: str | None = None,
     formats: Sequence[Format] = _FORMATS,
+    run: RunDirectory | None = None,
 ) -> ReportPaths:
     """Write the report of a run as it is known now; files of an earlier report there are replaced one by one.
 
-    `retrain_command` is shown as what trains the best trial again; `formats` are those of the figures.
+    `retrain_command` is shown as what trains the best trial again; `formats` are those of the figures; `run` is where
+    the exported model and its predictions are, if they are to be shown.
 
     Raises:
         InputError: `directory` cannot be made.
@@ -61,20 +69,43 @@ def write_report(
     """
     from tuner.figures import save_figures
     from tuner.files import write_text
-    from tuner.leaderboard import FigureLink, leaderboard_markdown
+    from tuner.leaderboard import FigureLink, leaderboard_markdown, page_texts
+    from tuner.page import render_page
+    from tuner.predictions import load_predictions, load_variants
     from tuner.results import build_results
-    from tuner.tables import epochs_table, save_table, trials_table
+    from tuner.tables import epochs_table, finalists_table, save_table, trials_table
 
-    results = build_results(state)
+    results = build_results(
+        state,
+        load_predictions(run.predictions) if run is not None else None,
+        load_variants(run.variants) if run is not None else (),
+    )
+    predict_command = _predict_command(run) if run is not None and results.winner is not None else None
     _make_directory(directory)
     with _writing_to(directory):
         trials = save_table(trials_table(results), directory / "trials.parquet")
         epochs = save_table(epochs_table(results), directory / "epochs.parquet")
+        finalists = save_table(finalists_table(results), directory / "finalists.parquet")
         figures = save_figures(results, directory / "figures", formats)
         links = [FigureLink(figure.paths[0].relative_to(directory).as_posix(), figure.alt) for figure in figures]
         text = leaderboard_markdown(results, retrain_command=retrain_command, figures=links)
-        leaderboard = write_text(directory / "leaderboard.md", text)  # last: it names the others
-    return ReportPaths(leaderboard, trials, epochs, tuple(path for figure in figures for path in figure.paths))
+        leaderboard = write_text(directory / "leaderboard.md", text)
+        texts = page_texts(results, retrain_command=retrain_command, predict_command=predict_command)
+        page = write_text(directory / "index.html", render_page(results, texts, figures))  # last: it names the others
+    return ReportPaths(
+        page, leaderboard, trials, epochs, finalists, tuple(path for figure in figures for path in figure.paths)
+    )
+
+
+def _predict_command(run: RunDirectory) -> str:
+    """The shell command that predicts with the best model."""
+    return f"{shlex.join(['python', '-m', 'tuner.predict', _as_typed(run.path)])} IMAGE..."
+
+
+def _as_typed(path: Path) -> str:
+    """A path as the user would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def _make_directory(directory: Path) -> None:
@@ -97,12 +128,13 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
 
     None when there is no best trial, or when the run directory no longer holds the specification.
     """
-    best = state.best_trial()
+    from tuner.finalists import summarise_finalists
+
+    finalists = summarise_finalists(state)
+    best = state.trials[finalists[0].trial] if finalists else state.best_trial()
     if best is None or state.study is None or not (run_path / "specification.yaml").is_file():
         return None
-    relative = os.path.relpath(run_path)
-    path = str(run_path) if relative.startswith("..") else relative
-    words = ["--retrain", path, str(best.number), *_data_options(state.study.command)]
+    words = ["--retrain", _as_typed(run_path), str(best.number), *_data_options(state.study.command)]
     return shlex.join(["python", "-m", "tuner.search", *words])
 
 
@@ -121,16 +153,31 @@ def build_report_parser() -> argparse.ArgumentParser:
     """The parser of `python -m tuner.report`."""
     parser = argparse.ArgumentParser(
         prog="python -m tuner.report",
-        description="Write the leaderboard, the Parquet tables and the figures of a run.",
+        description="Write the report of a run: one HTML page, the leaderboard, Parquet tables, figures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, for example runs/cifar100")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUN",
+        help="a run directory, for example runs/cifar100; several: compared",
+    )
+    parser.add_argument("--all", action="store_true", help="a page of all runs in --runs, with links to their reports")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        dest="runs_dir",
+        help="where runs are kept (default: runs)",
+    )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="where the report goes (default: reports/NAME, with the name of the run directory)",
+        help="where the report goes (default: reports/NAME of the run directory; reports/comparison; reports)",
     )
     parser.add_argument(
         "--format",
@@ -140,28 +187,84 @@ def build_report_parser() -> argparse.ArgumentParser:
         metavar="FORMAT",
         help="file formats of the figures: png, svg or both (default: both)",
     )
+    parser.add_argument("--nice", action="store_true", help="at the lowest priority, to disturb no search")
     parser.add_argument("--version", action="version", version=f"tuner {__version__}")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = build_report_parser().parse_args(arguments)
-    output = options.output or Path("reports") / options.run.resolve().name
-    return run_command(lambda: _report(options.run, output, tuple(dict.fromkeys(options.format))))
+    parser = build_report_parser()
+    options = parser.parse_args(arguments)
+    if options.all == bool(options.runs):
+        parser.error("RUN must be given, or --all" if not options.runs else "--all and RUN cannot be used together")
+    if options.nice and hasattr(os, "nice"):
+        os.nice(19)
+    formats, reports = tuple(dict.fromkeys(options.format)), Path("reports")
+    if options.all:
+        return run_command(lambda: _report_all(options.runs_dir, options.output or reports))
+    if len(options.runs) > 1:
+        return run_command(lambda: _compare(options.runs, options.output or reports / "comparison", formats))
+    (run,) = options.runs
+    return run_command(lambda: _report(run, options.output or reports / run.resolve().name, formats))
 
 
-def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
+def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
+    """A run and its state; raises RunError when it cannot be read."""
     from tuner.record import read_state
     from tuner.runs import open_run
 
     run = open_run(run_path)
     try:
-        state = read_state(run.record)
+        return run, read_state(run.record)
     except OSError as error:
         raise RunError(f"{run.record}: cannot be read: {error.strerror or error}") from None
-    paths = write_report(state, output, retrain_command(run.path, state), formats)
-    for path in (paths.leaderboard, paths.trials, paths.epochs, *paths.figures):
+
+
+def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:
+    from tuner.comparison import compare_runs
+    from tuner.comparison_page import render_comparison
+    from tuner.files import write_text
+    from tuner.results import build_results
+
+    runs = [_read(path) for path in paths]
+    comparison = compare_runs([(run.path.resolve().name, build_results(state)) for run, state in runs])
+    _make_directory(output)
+    with _writing_to(output):
+        page = write_text(output / "index.html", render_comparison(comparison, output, formats))
+    print(page)  # noqa: T201  what the command is asked for
+    return 0
+
+
+def _report_all(runs_dir: Path, output: Path) -> int:
+    """Runs that cannot be read are named, and the others reported."""
+    from tuner.comparison_page import render_overview
+    from tuner.files import write_text
+    from tuner.results import build_results
+
+    if not runs_dir.is_dir():
+        raise InputError(f"--runs must be a folder of runs; {runs_dir} is none")
+    found, problems = [], []
+    for path in sorted(record.parent for record in runs_dir.glob("*/record.jsonl")):
+        try:
+            results = build_results(_read(path)[1])
+        except TunerError as error:
+            problems.append(str(error))
+            continue
+        report = Path(path.name) / "index.html"
+        found.append((path.name, results, report.as_posix() if (output / report).is_file() else None))
+    _make_directory(output)
+    with _writing_to(output):
+        print(write_text(output / "index.html", render_overview(found)))  # noqa: T201  what the command is asked for
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)  # noqa: T201  as above
+    return 1 if problems else 0
+
+
+def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
+    run, state = _read(run_path)
+    paths = write_report(state, output, retrain_command(run.path, state), formats, run)
+    for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
         print(path)  # noqa: T201  what the command is asked for
     return 0
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tuner.errors import RunError
-from tuner.events import EpochReported, Phase, Scalar, SessionEnded, SessionStarted, StudyCreated, TrialEnded
-from tuner.record import RunState, TrialState
+from tuner.events import Epoch, Phase, Scalar, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.finalists import Finalist, gain_on_test, summarise_finalists
+from tuner.intervals import Interval
+from tuner.predictions import Predictions, Variant
+from tuner.record import FinalistState, RunState, TrialState
 from tuner.registry import unknown_name
 
 ResultStatus = Literal["completed", "stopped", "failed", "running", "unfinished"]
@@ -32,10 +34,10 @@ class TrialResult:
     reason: str
     configuration: Mapping[str, Scalar]
     """The latest one: a population changes the configurations of its members."""
-    epochs: tuple[EpochReported, ...]
+    epochs: tuple[Epoch, ...]
     best: float | None
     """Best value of the metric; None before the first epoch."""
-    best_epoch: EpochReported | None
+    best_epoch: Epoch | None
     """The epoch with the best value (the first of equals). A member of a population can have inherited `best`."""
     started_s: float
     resumed: int
@@ -54,7 +56,7 @@ class TrialResult:
         return self.origin == "baseline"
 
     @property
-    def last_epoch(self) -> EpochReported | None:
+    def last_epoch(self) -> Epoch | None:
         """The newest epoch."""
         return self.epochs[-1] if self.epochs else None
 
@@ -86,6 +88,18 @@ class Results:
     notices: tuple[str, ...]
     elapsed_s: float
     trials: tuple[TrialResult, ...]
+    finalists: tuple[Finalist, ...] = ()
+    """The best mean on the validation split first."""
+    trainings: tuple[FinalistState, ...] = ()
+    """Of all finalists, by trial and seed."""
+    gains: Mapping[int, Interval] = field(default_factory=dict)
+    """By how much the first finalist is more accurate on the test images than each of the others."""
+    predictions: Predictions | None = None
+    """Of the exported model, for the test images."""
+    variants: tuple[Variant, ...] = ()
+    """What preprocessing and augmentation make of a few images."""
+    finalists_from_s: float | None = None
+    """Elapsed seconds when the search was over and the finalists began."""
 
     @property
     def name(self) -> str:
@@ -111,6 +125,13 @@ class Results:
     def winner(self) -> TrialResult | None:
         """The best trial; None before the first epoch, and when all have failed."""
         return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def chosen(self) -> TrialResult | None:
+        """The trial that is exported: the first finalist's, without finalists the winner."""
+        if not self.finalists:
+            return self.winner
+        return next((trial for trial in self.trials if trial.number == self.finalists[0].trial), None)
 
     @cached_property
     def baseline(self) -> TrialResult | None:
@@ -147,7 +168,9 @@ class Results:
         return difference if self.maximise else -difference
 
 
-def build_results(state: RunState) -> Results:
+def build_results(
+    state: RunState, predictions: Predictions | None = None, variants: tuple[Variant, ...] = ()
+) -> Results:
     """The results of a run as its record tells them now.
 
     Raises:
@@ -157,6 +180,7 @@ def build_results(state: RunState) -> Results:
         raise RunError(unknown_name("metric", state.study.metric, VALUES))
     metric, maximise = state.study.metric if state.study else "val_accuracy", state.maximise
     has_ended = state.session_ended is not None
+    finalists = summarise_finalists(state)
     trials = [_result(state.trials[number], metric, maximise, has_ended) for number in sorted(state.trials)]
     return Results(
         study=state.study,
@@ -165,7 +189,19 @@ def build_results(state: RunState) -> Results:
         notices=tuple(state.notices),
         elapsed_s=state.elapsed_s,
         trials=_with_ranks(trials, maximise),
+        finalists=finalists,
+        trainings=tuple(state.finalists[key] for key in sorted(state.finalists)),
+        gains=_gains(state, finalists),
+        predictions=predictions,
+        variants=variants,
+        finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
     )
+
+
+def _gains(state: RunState, finalists: tuple[Finalist, ...]) -> dict[int, Interval]:
+    """Of the first finalist over the others, as far as they were tested."""
+    found = {other.trial: gain_on_test(state, finalists[0].trial, other.trial) for other in finalists[1:]}
+    return {trial: gain for trial, gain in found.items() if gain is not None}
 
 
 def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> TrialResult:
@@ -185,7 +221,7 @@ def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> 
     )
 
 
-def _best_epoch(epochs: Iterable[EpochReported], metric: str, maximise: bool) -> EpochReported | None:
+def _best_epoch(epochs: Iterable[Epoch], metric: str, maximise: bool) -> Epoch | None:
     measured = [(getattr(epoch, metric), epoch) for epoch in epochs]
     finite = [pair for pair in measured if math.isfinite(pair[0])]
     choose = max if maximise else min  # both take the first of equals
@@ -199,58 +235,6 @@ def _with_ranks(trials: list[TrialResult], maximise: bool) -> tuple[TrialResult,
     order = sorted(scored, key=lambda trial: (sign * (trial.best or 0.0), trial.number))
     ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
     return tuple(replace(trial, rank=ranks.get(trial.number)) for trial in trials)
-
-
-class TrajectoryPoint(NamedTuple):
-    """A moment at which the search found something better."""
-
-    elapsed_s: float
-    epochs: int
-    """Epochs trained by all trials until then."""
-    trial: int
-    best: float
-
-
-class Outcome(NamedTuple):
-    """What came of one trial, and when."""
-
-    trial: int
-    status: ResultStatus
-    elapsed_s: float
-    epochs: int
-    """Epochs trained by all trials until then."""
-    value: float | None
-
-
-def trajectory(results: Results) -> tuple[TrajectoryPoint, ...]:
-    """Best so far against elapsed seconds and against epochs trained: one point for each improvement.
-
-    Epochs of failed trials count as trained; their values do not, as they left no model.
-    """
-    reported = sorted(
-        (
-            (epoch.elapsed_s, trial.number, epoch.best_so_far, trial.status == "failed")
-            for trial in results.trials
-            for epoch in trial.epochs
-        ),
-        key=lambda row: row[0],
-    )
-    sign, best = (1.0 if results.maximise else -1.0), -math.inf
-    points = []
-    for count, (elapsed_s, number, value, failed) in enumerate(reported, start=1):
-        if not failed and math.isfinite(value) and sign * value > best:
-            best = sign * value
-            points.append(TrajectoryPoint(elapsed_s, count, number, value))
-    return tuple(points)
-
-
-def outcomes(results: Results) -> tuple[Outcome, ...]:
-    """Each trial at the moment it was last heard of, by number."""
-    times = sorted(epoch.elapsed_s for trial in results.trials for epoch in trial.epochs)
-    return tuple(
-        Outcome(trial.number, trial.status, trial.last_s, bisect_right(times, trial.last_s), trial.best)
-        for trial in results.trials
-    )
 
 
 def differing(results: Results) -> tuple[str, ...]:

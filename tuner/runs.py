@@ -52,6 +52,25 @@ class RunDirectory:
         """The class names in the order of the model's outputs, as a JSON list."""
         return self.path / "labels.json"
 
+    def finalist(self, trial: int, seed_number: int) -> Path:
+        """The checkpoint of one training of a finalist."""
+        return self.path / "finalists" / f"trial-{trial:05d}-seed-{seed_number}"
+
+    @property
+    def about_best(self) -> Path:
+        """The configuration of the best model, its labels, and the command that trains it again."""
+        return self.path / "best.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What the exported model says of the test images."""
+        return self.path / "predictions.npz"
+
+    @property
+    def variants(self) -> Path:
+        """What preprocessing and augmentation make of a few images."""
+        return self.path / "variants.npz"
+
     @property
     def name(self) -> str:
         """The run's name, which is the study's, possibly with a number."""

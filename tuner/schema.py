@@ -119,14 +119,33 @@ class ActivationsSection(Section):
     max_gb: Annotated[Number, Field(gt=0)] = 50.0
 
 
+class FinalistsSection(Section):
+    """How many of the best trials are trained again, and with how many seeds, before the test split is read."""
+
+    count: Annotated[int, Field(ge=0, le=100)] = 3
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+
+
 SECTIONS: dict[str, type[Section]] = {
     "data": DataSection,
     "training": TrainingSection,
     "search": SearchSection,
     "resources": ResourcesSection,
     "activations": ActivationsSection,
+    "finalists": FinalistsSection,
 }
-TOP_LEVEL = ("study", "data", "metric", "space", "baseline", "training", "search", "resources", "activations")
+TOP_LEVEL = (
+    "study",
+    "data",
+    "metric",
+    "space",
+    "baseline",
+    "training",
+    "search",
+    "resources",
+    "activations",
+    "finalists",
+)
 
 
 class Names(Section):

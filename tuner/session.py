@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tuner.cluster import Capacity, wait_for_workers
 from tuner.environment import describe_environment
-from tuner.events import SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.errors import TunerError
+from tuner.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.files import write_text
 from tuner.packing import Packing, choose_packing
 from tuner.plan import grace_epochs, planned_trials, unfreeze_depths
@@ -27,9 +28,7 @@ from tuner.space import enumerate_configurations
 from tuner.spec import Spec, dump_spec
 from tuner.study import Queued, SearchStudy
 from tuner.trial_settings import ActivationSettings, TrialSettings
-
-if TYPE_CHECKING:
-    from tuner.worker import WorkerContext
+from tuner.worker_process import WorkerContext
 
 Reason = Literal["finished", "time_budget", "interrupted"]
 
@@ -43,10 +42,21 @@ def run_session(
         if record.state.study is None:
             write_text(run.specification, dump_spec(spec.resolved()))
             record.append(_created(spec, prepared))
+        from tuner.finalist_training import run_finalists
+
         packing = _pack(spec, prepared, capacity, console)
         with _interruptible(console) as interrupted:
             wait_for_workers(capacity, packing.trials)
             reason = _run_trials(spec, prepared, run, record, console, packing, interrupted, resumed)
+            if reason != "interrupted" and spec.finalists.count:
+                context = worker_context(spec, prepared, packing.cpus_per_trial)
+                try:
+                    run_finalists(spec.finalists, context, packing, run, record, console, interrupted.is_set)
+                except TunerError as error:  # the search itself is done, and is to be reported
+                    record.append(Notice(text=f"the finalists were given up: {error}"))
+                    console.say(f"the finalists were given up: {error}")
+            reason = "interrupted" if interrupted.is_set() else reason
+            record.append(SessionEnded(reason=reason))
         return reason, record.state
     except Exception as error:  # recorded, so that the report says why the search ended, and raised again
         record.append(SessionEnded(reason="error", message=f"{type(error).__name__}: {error}"[:1000]))
@@ -65,8 +75,6 @@ def _pack(spec: Spec, prepared: Prepared, capacity: Capacity, console: SearchCon
 
 def worker_context(spec: Spec, prepared: Prepared, cpus: float) -> WorkerContext:
     """What every trial of a search shares."""
-    from tuner.worker import WorkerContext
-
     return WorkerContext(
         prepared.request,
         prepared.staged,
@@ -130,7 +138,6 @@ def _run_trials(
             run_trials(launch)
     reason: Reason = "interrupted" if interrupted.is_set() else "time_budget" if out_of_budget() else "finished"
     _close_trials(record, reason)
-    record.append(SessionEnded(reason=reason))
     return reason
 
 

@@ -16,6 +16,7 @@ from tuner.schema import (
     TOP_LEVEL,
     ActivationsSection,
     DataSection,
+    FinalistsSection,
     Names,
     ResourcesSection,
     SearchSection,
@@ -40,6 +41,7 @@ class Spec:
     search: SearchSection
     resources: ResourcesSection
     activations: ActivationsSection
+    finalists: FinalistsSection
     raw: Mapping[str, Any]
     """The file's values with overrides, as they were written."""
 
@@ -58,6 +60,7 @@ class Spec:
             "search": self.search.model_dump(),
             "resources": self.resources.model_dump(),
             "activations": self.activations.model_dump(),
+            "finalists": self.finalists.model_dump(),
         }
         baseline = {} if self.baseline is None else {"baseline": dict(self.baseline)}
         return {"study": self.study, **sections, **baseline}

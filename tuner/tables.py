@@ -120,6 +120,25 @@ EPOCH_COLUMNS: tuple[Column, ...] = (
 )
 """After the study's name and the trial's number."""
 
+FINALIST_COLUMNS: tuple[Column, ...] = (
+    Column("trial", "int64", "number of the trial that is trained again", attrgetter("trained.trial")),
+    Column(
+        "seed_number",
+        "int64",
+        "number of the seed, from 0; the same for all finalists",
+        attrgetter("trained.seed_number"),
+    ),
+    Column("status", "string", "`completed` or `failed`", attrgetter("trained.status")),
+    Column("reason", "string", "why it ended", attrgetter("trained.reason")),
+    Column("epochs", "int64", "epochs trained", attrgetter("trained.epochs")),
+    Column("best", "double", "best value of the study's metric", attrgetter("trained.best")),
+    Column("seconds", "double", "training and validation of all epochs, in seconds", attrgetter("trained.seconds")),
+    Column("test_images", "int64", "images of the test split; null until it is read", _optional("tested.images")),
+    Column("test_accuracy", "double", "accuracy on them (0 to 1)", _optional("tested.test_accuracy")),
+    Column("test_loss", "double", "cross-entropy on them", _optional("tested.test_loss")),
+)
+"""After the study's name."""
+
 _STUDY = Column("study", "string", "name of the study", lambda row: row)
 _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`", lambda row: row)
 
@@ -137,6 +156,12 @@ def epochs_table(results: Results) -> Any:
     study = _constant(_STUDY, results.name, len(epochs))
     number = _array(_TRIAL._replace(value=attrgetter("trial")), epochs)
     return _table(results, [study, number, *(_array(column, epochs) for column in EPOCH_COLUMNS)])
+
+
+def finalists_table(results: Results) -> Any:
+    """One row per training of a finalist, by trial, then seed, as a `pyarrow.Table`."""
+    study = _constant(_STUDY, results.name, len(results.trainings))
+    return _table(results, [study, *(_array(column, results.trainings) for column in FINALIST_COLUMNS)])
 
 
 def save_table(table: Any, path: Path) -> Path:
@@ -231,7 +256,7 @@ def describe_schema() -> str:
             "",
             "Written from `tuner/tables.py` by `describe_schema()`; a test says when this page is out of date.",
             "",
-            "`reports/STUDY/trials.parquet` and `epochs.parquet` are read by pandas, pyarrow, DuckDB and everything",
+            "`reports/STUDY/trials.parquet` and the files beside it are read by pandas, pyarrow, DuckDB and everything",
             "else that reads Parquet. Each column's description is also in the files, in the metadata of its field.",
             "With pandas, `read_parquet(path, dtype_backend=\"pyarrow\")` keeps whole numbers whole where some are",
             "missing.",
@@ -248,7 +273,11 @@ def describe_schema() -> str:
             "",
             *_describe((_STUDY, _TRIAL, *EPOCH_COLUMNS)),
             "",
-            "## Metadata of both files",
+            "## `finalists.parquet`: one row per training of a finalist",
+            "",
+            *_describe((_STUDY, *FINALIST_COLUMNS)),
+            "",
+            "## Metadata of all files",
             "",
             "| key | value |",
             "|---|---|",

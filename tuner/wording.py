@@ -71,6 +71,25 @@ def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[
     return ", ".join(f"{name} {_short(configuration[name])}" for name in names if name in configuration)
 
 
+def shortened(text: str, length: int) -> str:
+    """`text` on one line, in at most so many characters.
+
+    >>> shortened("resize(64)|scale(-1,1)", 18), shortened("cat", 18)
+    ('resize(64)|scal...', 'cat')
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
+
+
+def safe_cell(text: str) -> str:
+    """`text` for a cell of a CSV file: a spreadsheet would take it for a formula otherwise (OWASP, CSV injection).
+
+    >>> safe_cell("=cmd()"), safe_cell("cat")
+    ("'=cmd()", 'cat')
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def _short(value: Scalar) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,36 +12,18 @@ import psutil
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from tuner.backend import configure_backend
-from tuner.datasets import DataRequest
 from tuner.failures import attempt
 from tuner.schedulers import METRIC, MUTABLE, TIME
 from tuner.seeds import trial_seed
-from tuner.trial_settings import ActivationSettings, TrialSettings
+from tuner.worker_process import WorkerContext, WorkerProcess
 
 if TYPE_CHECKING:
-    from tuner.activations import Activations
-    from tuner.datasets import Dataset
     from tuner.trial import Trial
-    from tuner.workbench import Workbench
 
 CHECKPOINT_EVERY_S = 5.0
 """Seconds of training that a killed worker may lose; what a trial has reported is in the record in any case."""
 WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
-
-
-@dataclass(frozen=True)
-class WorkerContext:
-    """What every trial of a search shares; small, since the data are found on the node by name."""
-
-    data: DataRequest
-    staged: Mapping[str, str]
-    cache_dir: Path | None
-    settings: TrialSettings
-    """With the study's seed; each trial derives its own from it."""
-    activations: ActivationSettings | None
-    cpus: float
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types for it
@@ -51,15 +33,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
         """Once per process: threads, memory growth, data."""
         if context is None:
             raise ValueError("context must be given; tune.with_parameters(TrialActor, context=...) does so")
-        configure_backend(context.cpus)
-        self._context = context
-        self._data: Dataset | None = None
-        self._activations: Activations | None = None
-        self._workbench: Workbench | None = None
+        self._process = WorkerProcess(context)
         self._trial: Trial | None = None
         self._failure: str | None = None
         self._resume_from: Path | None = None
-        self._notices: list[str] = []
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another trial. Always True: Ray hangs on a refusal."""
@@ -68,41 +45,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
 
     def _drop_trial(self) -> None:
         self._trial = self._failure = self._resume_from = None
-        if self._activations is not None:
-            self._activations.release()  # what the next trial does not read may have to make room
-
-    def _open_data(self) -> Dataset:
-        from tuner.datasets import load_dataset
-
-        if self._data is None:
-            context = self._context
-            self._data = load_dataset(
-                context.data,
-                staged=context.staged,
-                seed=context.settings.seed,
-                cache_dir=context.cache_dir,
-                notify=lambda _text: None,
-            )
-        return self._data
-
-    def _open_activations(self) -> Activations | None:
-        from tuner.activations import Activations
-
-        if self._activations is None and self._context.activations is not None:
-            self._activations = Activations(self._open_data(), self._context.activations, self._notices.append)
-        return self._activations
+        self._process.release()
 
     def _begin(self) -> None:
         """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
-        from tuner.trial import Trial
-        from tuner.workbench import Workbench
 
         def build() -> Trial:
-            context = self._context
-            configuration = merged_configuration(self.config)
-            settings = replace(context.settings, seed=trial_seed(context.settings.seed, self.config["trial"]))
-            self._workbench = self._workbench or Workbench()
-            return Trial(configuration, self._open_data(), settings, self._open_activations(), self._workbench)
+            seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
+            return self._process.begin(merged_configuration(self.config), seed)
 
         self._checkpointed = time.monotonic()
         self._resume_from = Path(self.config["resume_from"]) if self.config.get("resume_from") else None
@@ -127,7 +77,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
             self._resume_from = None
         if failure is not None:
             return self._result({}, trial.epoch, trial.best, "failed", failure)
-        if self._notices:  # an epoch without the cache may take long: say why before it
+        if self._process.notices:  # an epoch without the cache may take long: say why before it
             return self._result({}, trial.epoch, trial.best, None, None)
         epoch = trial.advance() if trial.ended is None else None
         status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
@@ -136,8 +86,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types fo
     def _result(
         self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
     ) -> dict[str, Any]:
-        settings, trial = self._context.settings, self._trial
-        notices, self._notices[:] = list(self._notices), []
+        settings, trial = self._process.context.settings, self._trial
+        notices, self._process.notices[:] = list(self._process.notices), []
         due = bool(epoch) and time.monotonic() - self._checkpointed >= CHECKPOINT_EVERY_S
         worst = 0.0 if settings.metric == "val_accuracy" else 1e9
         return {

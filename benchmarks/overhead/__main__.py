@@ -87,7 +87,7 @@ def search(folder: Path, budget_s: float, at_once: int | None, images: Path | No
 def search_command(folder: Path, data: Path, budget_s: float, at_once: int | None) -> list[str]:
     """The search; with `at_once`, so many trials share the CPUs of this machine."""
     command = [
-        *(sys.executable, "-m", "tuner.search", str(ROOT / "benchmarks" / "race" / "small.yaml")),
+        *(sys.executable, "-m", "tuner.search", str(ROOT / "benchmarks" / "race" / "small.yaml"), "--no-finalists"),
         *("--data", f"cifar100=npz:{data}", "--set", f"search.time_budget={budget_s:g}s"),
         *("--cache", str(folder / "cache"), "--runs", str(folder / "runs"), "--reports", str(folder / "reports")),
     ]

@@ -112,6 +112,7 @@ def _limit_command(start: Start) -> list[str]:
 def _tuner_command(start: Start) -> list[str]:
     return [
         *(sys.executable, "-m", "tuner.search", str(Path(__file__).parent / f"{start.size}.yaml")),
+        "--no-finalists",  # peers have none
         *("--data", f"cifar100=npz:{start.data}"),
         *("--set", f"search.time_budget={start.budget_s:g}s", "--set", f"search.seed={start.round}"),
         *("--cache", str(start.cache), "--runs", str(start.scratch / "runs")),

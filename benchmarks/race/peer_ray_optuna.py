@@ -64,7 +64,6 @@ def run(search: Search) -> None:
             scheduler=ASHAScheduler(max_t=workload.MAX_EPOCHS, grace_period=1, reduction_factor=3),
             num_samples=10_000,  # until the time is up
             max_concurrent_trials=cpus,
-            reuse_actors=True,
         ),
         run_config=tune.RunConfig(storage_path=str(search.scratch), name="race"),
     )

@@ -1,0 +1,52 @@
+"""The report of a running search, written beside it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+from make_record import make_events, write_record
+
+from tuner.live_report import reporting
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def reporters(run: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if str(run) in process.cmdline():
+                found.append(process)
+        except psutil.Error:  # ended meanwhile
+            continue
+    return found
+
+
+def test_a_running_search_has_a_page_that_says_so(tmp_path) -> None:
+    run, report = tmp_path / "runs" / "s", tmp_path / "reports" / "s"
+    write_record(run / "record.jsonl", make_events(6, end=None))
+    with reporting(run, report, every_s=0.1):
+        wait_for((report / "index.html").exists)
+    assert "The search is running, or was killed" in (report / "index.html").read_text(encoding="utf-8")
+    assert not reporters(run)
+
+
+def test_the_end_of_a_search_waits_for_no_report(tmp_path) -> None:
+    run = tmp_path / "runs" / "s"
+    write_record(run / "record.jsonl", make_events(3000, slots=64))
+    with reporting(run, tmp_path / "report", every_s=0.1):
+        wait_for(lambda: bool(reporters(run)))
+    assert not reporters(run)
+
+
+def test_a_search_without_a_record_is_not_disturbed(tmp_path) -> None:
+    with reporting(tmp_path / "nothing", tmp_path / "report", every_s=0.1):
+        wait_for(lambda: bool(reporters(tmp_path / "nothing")))
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,84 @@
+"""The best model as a file that anyone with Keras can use, and what one must know to use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import RunError
+from tuner.files import write_text
+from tuner.finalists import best_training, finalist_seed, summarise_finalists
+from tuner.record import RunState
+from tuner.runs import RunDirectory
+from tuner.seeds import trial_seed
+from tuner.worker_process import WorkerContext, WorkerProcess
+
+if TYPE_CHECKING:
+    from tuner.trial import Trial
+
+
+def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retrain_command: str | None) -> Path:
+    """Write the best model with its best weights and what belongs to it; returns the model's path.
+
+    The model takes raw images `[N, H, W, C]` of any size, values 0..255, and loads without tuner. It is the training
+    of the winning finalist that did best on the validation split; without finalists, the best trial.
+
+    Raises:
+        RunError: no trial has a checkpoint.
+    """
+    process = WorkerProcess(context)
+    finalists = summarise_finalists(state)
+    if finalists:
+        number, seed_number = finalists[0].trial, best_training(state, finalists[0].trial)
+        trial = load_finalist(process, run, state, number, seed_number or 0)
+    else:
+        number, trial = _best_trial(process, run, state)
+    aside = run.best_model.with_name("partial." + run.best_model.name)
+    any_size(trial.model, trial.data.image_shape).save(aside)
+    aside.replace(run.best_model)
+    labels = list(trial.data.class_names)
+    write_text(run.labels, json.dumps(labels, ensure_ascii=False, indent=1))
+    about = {
+        "study": state.study.study if state.study else "",
+        "trial": number,
+        "configuration": dict(trial.configuration),
+        "image_shape": list(trial.data.image_shape),
+        "labels": labels,
+        "retrain": retrain_command,
+        "environment": state.study.environment if state.study else {},
+    }
+    write_text(run.about_best, json.dumps(about, ensure_ascii=False, indent=1))
+    return run.best_model
+
+
+def load_finalist(process: WorkerProcess, run: RunDirectory, state: RunState, trial: int, seed_number: int) -> Trial:
+    """A finalist with its best weights; raises RunError when its checkpoint is missing or damaged."""
+    seed = finalist_seed(process.context.settings.seed, seed_number)
+    found = process.begin(dict(state.trials[trial].configuration), seed)
+    found.load(run.finalist(trial, seed_number))
+    found.restore_best()
+    return found
+
+
+def _best_trial(process: WorkerProcess, run: RunDirectory, state: RunState) -> tuple[int, Trial]:
+    """The best trial of the search with its best weights."""
+    best = state.best_trial()
+    if best is None or best.checkpoint is None:
+        raise RunError(f"{run.path}: no trial has a checkpoint, so there is no model to export")
+    trial = process.begin(best.configuration, trial_seed(process.context.settings.seed, best.number))
+    trial.load(run.path / best.checkpoint.path)
+    while trial.best != best.best and trial.epoch < best.epochs[-1].epoch and trial.ended is None:
+        trial.advance()  # checkpoints are not written after every epoch
+    trial.restore_best()
+    return best.number, trial
+
+
+def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
+    """A model that takes images of any size: they are resized to that of the data set, which leaves its own alone."""
+    import keras
+
+    height, width, channels = image_shape
+    images = keras.Input((None, None, channels), dtype="float32", name="images")
+    resized = keras.layers.Resizing(height, width, interpolation="bilinear", dtype="float32", name="to_size")(images)
+    return keras.Model(images, model(resized), name=model.name)

@@ -1,0 +1,249 @@
+"""`python -m tuner.predict RUN IMAGE...`: the most probable labels of images, by the best model of a run.
+
+Light at import: Keras is loaded when there are images to predict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tuner import __version__
+from tuner.cli import run_command
+from tuner.errors import DataError, InputError, RunError, WeightsError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMATS = ("table", "csv", "json")
+BATCH_SIZE = 64
+_EPILOG = """\
+examples:
+  python -m tuner.predict runs/digits picture.png                   the five most probable labels
+  python -m tuner.predict runs/digits photos/ --format csv          every image in a folder and below
+  python -m tuner.predict runs/digits photos/ --top 1 --format json
+  python -m tuner.predict --imagenet mobilenet_v2 picture.png       with a stock network and its 1,000 labels
+
+exit status: 0 done, 1 some images could not be read (the others were predicted), 2 wrong input
+"""
+
+
+class Prediction(NamedTuple):
+    """One image: its path, and the most probable labels with their probabilities, the first of them first."""
+
+    path: Path
+    labels: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with its labels, for images `[H, W, C]` of one size."""
+
+    labels: Sequence[str]
+    image_shape: tuple[int, int, int]
+    probabilities: Callable[[np.ndarray], np.ndarray]
+    """Of raw images `[N, H, W, C] uint8`: `[N, K] float32`."""
+
+
+def build_predict_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m tuner.predict`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.predict",
+        description="Print the most probable labels of images, by the best model of a run.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="a run directory, then images and folders of images")
+    add("--imagenet", metavar="NAME", help="predict with a network of Keras Applications instead of a run's model")
+    add("--top", type=int, default=5, metavar="N", help="how many labels for each image (default: 5)")
+    add("--format", choices=FORMATS, default="table", help="how they are printed (default: table)")
+    add("--version", action="version", version=f"tuner {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = build_predict_parser()
+    options = parser.parse_args(arguments)
+    if options.top < 1:
+        parser.error(f"--top must be at least 1; got {options.top}")
+    run, images = (None, options.paths) if options.imagenet else (options.paths[0], options.paths[1:])
+    if not images:
+        parser.error("IMAGE must be given: a file, or a folder of images")
+    return run_command(lambda: _predict(run, images, options))
+
+
+def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespace) -> int:
+    files = list(find_images(paths))
+    classifier = load_run_classifier(run) if run is not None else load_imagenet_classifier(options.imagenet)
+    failures: list[tuple[Path, str]] = []
+    predictions = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
+    print_predictions(predictions, options.format)
+    for path, reason in failures:
+        print(f"{path} {reason}", file=sys.stderr)  # noqa: T201  what the command is asked for
+    return 1 if failures else 0
+
+
+def find_images(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as they are named, and the images in folders and below, by name.
+
+    Raises:
+        InputError: nothing is there, or a folder holds no image.
+    """
+    from tuner.images import SUFFIXES
+
+    for path in paths:
+        if not path.is_dir():
+            if not path.exists():
+                raise InputError(f"{path}: must be an image or a folder of images; nothing is there")
+            yield path
+            continue
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not found:
+            raise InputError(f"{path}: must hold images ({', '.join(SUFFIXES)}); it holds none")
+        yield from found
+
+
+def load_run_classifier(path: Path) -> Classifier:
+    """The best model of a run.
+
+    Raises:
+        RunError: there is no such run, or it has exported no model.
+    """
+    from tuner.runs import open_run
+
+    run = open_run(path)
+    if not run.best_model.is_file() or not run.about_best.is_file():
+        raise RunError(f"{run.path}: has no {run.best_model.name} yet; it is written when the search has ended")
+    try:
+        about = json.loads(run.about_best.read_text(encoding="utf-8"))
+        labels, (height, width, channels) = [str(label) for label in about["labels"]], map(int, about["image_shape"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{run.about_best}: cannot be read: {error}") from None
+    model = _load_model(run.best_model)
+    return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(images))
+
+
+def _load_model(path: Path) -> Any:
+    from tuner.backend import all_cpus, configure_backend
+
+    configure_backend(all_cpus())
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from None
+
+
+def load_imagenet_classifier(name: str) -> Classifier:
+    """A network of Keras Applications with its 1,000 labels of ImageNet.
+
+    Raises:
+        UnknownNameError: there is no such network.
+        WeightsError: its weights or the labels cannot be fetched.
+    """
+    from tuner.architectures import ARCHITECTURES
+    from tuner.errors import UnknownNameError
+    from tuner.registry import unknown_name
+
+    known = [each for each in ARCHITECTURES if ARCHITECTURES[each].is_backbone]
+    if name not in known:
+        raise UnknownNameError(unknown_name("network", name, known))
+    from tuner.backend import all_cpus, configure_backend
+
+    configure_backend(all_cpus())
+    from tuner.backbones import imagenet_classifier
+
+    try:
+        model, labels, scale = imagenet_classifier(str(ARCHITECTURES[name].application))
+    except (OSError, ValueError) as error:  # urllib's errors are of both kinds
+        raise WeightsError(
+            f"the weights of {name} or the labels of ImageNet cannot be fetched: {first_line(error)}; "
+            "put both files into the folder models/ of KERAS_HOME"
+        ) from None
+    height, width, channels = model.input_shape[1:]
+    return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(scale(images)))
+
+
+def predict_files(
+    classifier: Classifier, files: Sequence[Path], top: int, on_failure: Callable[[Path, str], None]
+) -> Iterator[Prediction]:
+    """The labels of each image, in order, some at a time; those that cannot be decoded are told and left out."""
+    import numpy as np
+
+    for start in range(0, len(files), BATCH_SIZE):
+        read: list[tuple[Path, Any]] = []
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            batch = files[start : start + BATCH_SIZE]
+            for path, found in zip(batch, pool.map(lambda path: _decode(path, classifier), batch), strict=True):
+                if isinstance(found, str):
+                    on_failure(path, found)
+                else:
+                    read.append((path, found))
+        if not read:
+            continue
+        probabilities = np.asarray(classifier.probabilities(np.stack([image for _, image in read])))
+        for (path, _), row in zip(read, probabilities, strict=True):
+            order = np.argsort(-row, kind="stable")[:top]
+            yield Prediction(path, tuple((classifier.labels[index], float(row[index])) for index in order))
+
+
+def _decode(path: Path, classifier: Classifier) -> Any:
+    """The image as the training images were made `[H, W, C] uint8`, or why not."""
+    from tuner.images import decode_image
+
+    height, width, channels = classifier.image_shape
+    try:
+        return decode_image(path, (height, width), grey=channels == 1)
+    except DataError as error:
+        return str(error)
+
+
+def print_predictions(predictions: Iterator[Prediction], form: str) -> None:
+    """Print them as a table, as CSV (a row for each label) or as JSON (an object for each image)."""
+    if form == "csv":
+        from tuner.wording import safe_cell
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image", "place", "label", "probability"])
+        for one in predictions:
+            for place, (label, probability) in enumerate(one.labels, start=1):
+                writer.writerow([safe_cell(str(one.path)), place, safe_cell(label), f"{probability:.6f}"])
+    elif form == "json":
+        rows = [
+            {"image": str(one.path), "labels": [{"label": label, "probability": share} for label, share in one.labels]}
+            for one in predictions
+        ]
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    else:
+        _print_table(predictions)
+
+
+def _print_table(predictions: Iterator[Prediction]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("label", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for one in predictions:
+        for place, (label, probability) in enumerate(one.labels):
+            table.add_row(Text("" if place else str(one.path)), Text(label), f"{probability:.1%}")
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,77 @@
+"""What a worker process keeps from trial to trial: the data, the cached activations, the compiled networks. No Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.backend import configure_backend
+from tuner.datasets import DataRequest, load_dataset
+from tuner.trial_settings import ActivationSettings, TrialSettings
+
+if TYPE_CHECKING:
+    from tuner.activations import Activations
+    from tuner.datasets import Dataset
+    from tuner.trial import Trial
+    from tuner.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What every trial of a search shares; small, since the data are found on the node by name."""
+
+    data: DataRequest
+    staged: Mapping[str, str]
+    cache_dir: Path | None
+    settings: TrialSettings
+    """With the study's seed; each trial derives its own from it."""
+    activations: ActivationSettings | None
+    cpus: float
+
+
+class WorkerProcess:
+    """Makes trials that share what is costly; one at a time."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        configure_backend(context.cpus)
+        self.context = context
+        self.notices: list[str] = []
+        """What users should know of; whoever reports it takes it away."""
+        self._data: Dataset | None = None
+        self._activations: Activations | None = None
+        self._workbench: Workbench | None = None
+
+    def begin(self, configuration: Mapping[str, Any], seed: int) -> Trial:
+        """A trial of this configuration; raises as `trial.Trial` and `datasets.load_dataset` do."""
+        from tuner.trial import Trial
+        from tuner.workbench import Workbench
+
+        self._workbench = self._workbench or Workbench()
+        settings = replace(self.context.settings, seed=seed)
+        return Trial(configuration, self.open_data(), settings, self._open_activations(), self._workbench)
+
+    def open_data(self) -> Dataset:
+        """The data set, read from this node's prepared copy."""
+        context = self.context
+        self._data = self._data or load_dataset(
+            context.data,
+            staged=context.staged,
+            seed=context.settings.seed,
+            cache_dir=context.cache_dir,
+            notify=lambda _text: None,
+        )
+        return self._data
+
+    def _open_activations(self) -> Activations | None:
+        from tuner.activations import Activations
+
+        if self._activations is None and self.context.activations is not None:
+            self._activations = Activations(self.open_data(), self.context.activations, self.notices.append)
+        return self._activations
+
+    def release(self) -> None:
+        """Let go of the activations that were read: what the next trial does not read may have to make room."""
+        if self._activations is not None:
+            self._activations.release()
