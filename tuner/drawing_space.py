@@ -116,15 +116,16 @@ def draw_parallel(data: Parallel) -> Figure:
         value = low + place * (high - low)
         words = f"{100 * value:.1f}%" if is_share(data.metric) else f"{value:.3g}"
         panel.text(last + 0.04, place, words, fontsize=8, ha="left", va="center")
-    names = [textwrap.fill(axis.name.replace("_", " "), 14) for axis in data.axes]
-    panel.set_xticks(range(last + 1), [*names, metric_words(data.metric).replace(" ", "\n")], fontsize=9)
+    names = [textwrap.fill(axis.name.replace("_", " "), 10, break_long_words=False) for axis in data.axes]
+    panel.set_xticks(range(last + 1), [*names, metric_words(data.metric).replace(" ", "\n")], fontsize=8)
     panel.set_xlim(-0.75, last + 0.45)
     panel.set_ylim(-0.06, 1.06)
     panel.set_yticks([])
     panel.grid(visible=False)
     for spine in panel.spines.values():
         spine.set_visible(False)
-    figure.colorbar(ScalarMappable(norm, colors), ax=panel, label=metric_words(data.metric), shrink=0.8, pad=0.02)
+    bar = figure.colorbar(ScalarMappable(norm, colors), ax=panel, shrink=0.8, pad=0.02)
+    set_metric_axis(bar.ax, "y", data.metric, [])
     more = f", {len(data.lines)} of {data.total:,}" if len(data.lines) < data.total else ""
     set_title(figure, f"Trials through their hyperparameters{more}")
     return figure
