@@ -1,122 +1,30 @@
-"""Cached activations: the same numbers as without them, for every backbone and depth; and never a wrong one."""
+"""Cached activations: which are kept, where they are read, what happens when they cannot be; never a wrong number."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
 import pytest
+from cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
 
 from tuner import activations as module
-from tuner.activation_store import ARRAY, Entry, list_entries
+from tuner.activation_store import ARRAY
 from tuner.activations import Activations, is_worth_keeping
-from tuner.architectures import ARCHITECTURES
-from tuner.datasets import DataRequest, Dataset, load_dataset
-from tuner.frozen import Place, PrecisionError, above, below, check_precision, place_below, places
-from tuner.model import build_model
+from tuner.datasets import Dataset
+from tuner.frozen import Place, PrecisionError, check_precision
 from tuner.phases import EpochResult
-from tuner.trial import Trial, run_trial
-from tuner.trial_settings import ActivationSettings, TrialSettings
+from tuner.trial import Trial
 
-BACKBONES = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
-SETTINGS = TrialSettings(
-    max_epochs=2, head_epochs=1, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7
-)
-MOBILENET = {
-    "architecture": "mobilenet_v2", "alpha": 0.35, "weights": "none", "preprocess": "resize(32)|scale(-1,1)",
-    "unfreeze_depth": 2, "dropout": 0.2, "batch_size": 60, "learning_rate": 0.003,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def few_digits(cache_dir: Path) -> Dataset:
-    request = DataRequest("digits", max_train_images=60, max_validation_images=30)
-    return load_dataset(request, staged={}, seed=0, cache_dir=cache_dir, notify=lambda _text: None)
-
-
-@pytest.fixture(autouse=True)
-def everything_is_worth_keeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Small images and shallow cuts would be trained from the images, which is not what these tests are about."""
-    if "by_the_rule" not in request.node.name:
-        monkeypatch.setattr(module, "is_worth_keeping", lambda *_: True)
-    yield
+pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping")
 
 
 @pytest.fixture(scope="module")
 def from_images(small_digits: Dataset) -> list[EpochResult]:
     """What MOBILENET shows without any cache."""
     return epochs_of(MOBILENET, small_digits, None)
-
-
-def whole_entries(cache: Path) -> list[Entry]:
-    """Random weights make activations so small that float16 is refused for them; those marks are left out."""
-    return [entry for entry in list_entries(cache / "activations") if entry.status == "whole"]
-
-
-def settings_for(cache: Path, **changes: Any) -> ActivationSettings:
-    return replace(ActivationSettings(cache, "float16", 2**30), **changes)
-
-
-def kept(data: Dataset, cache: Path, said: list[str] | None = None, **changes: Any) -> Activations:
-    return Activations(data, settings_for(cache, **changes), (said if said is not None else []).append)
-
-
-def epochs_of(
-    configuration: dict[str, Any],
-    data: Dataset,
-    activations: Activations | None,
-    settings: TrialSettings = SETTINGS,
-    **options: Any,
-) -> list[EpochResult]:
-    reports: list[EpochResult] = []
-    run_trial(configuration, data, settings=settings, report=reports.append, activations=activations, **options)
-    return reports
-
-
-def numbers(reports: list[EpochResult]) -> list[dict[str, Any]]:
-    return [{**vars(report), "seconds": 0} for report in reports]
-
-
-def configuration_of(name: str, **changes: Any) -> dict[str, Any]:
-    px = ARCHITECTURES[name].minimum_px
-    return {"architecture": name, "weights": "none", "preprocess": f"resize({px})|scale(-1,1)", **changes}
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_depth_of_every_backbone_gives_from_the_cache_what_it_gives_from_the_images(name: str, few_digits):
-    network = build_model(configuration_of(name), few_digits.image_shape, 10, 0)
-    images = few_digits.train.batch(np.arange(3))[0]
-    whole = keras.ops.convert_to_numpy(network.model(images, training=False))
-    known = places(network)
-    *outputs, check = below(network, None, known, "float16").predict_on_batch(images)
-    try:
-        check_precision(check)
-    except PrecisionError:  # random weights may give what float16 cannot hold; the product keeps float32 then
-        *outputs, check = below(network, None, known, "float32").predict_on_batch(images)
-    by_name = dict(zip([place.name for place in known], outputs, strict=True))
-    for depth in range(len(network.blocks)):
-        place = place_below(network, known, depth)
-        if place is not None:
-            rest = above(network, place, lambda layer: layer)
-            found = keras.ops.convert_to_numpy(rest(by_name[place.name].astype(np.float32), training=False))
-            np.testing.assert_allclose(found, whole, rtol=0.02, atol=2e-3, err_msg=f"{name}, unfreeze_depth {depth}")
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_training_every_backbone_from_the_cache_agrees_with_training_it_from_the_images(
-    name: str, few_digits, tmp_path: Path
-):
-    configuration = configuration_of(name, unfreeze_depth=1, dropout=0.2, batch_size=30, learning_rate=1e-2)
-    unfrozen = replace(SETTINGS, head_epochs=0)
-    cached, plain = (epochs_of(configuration, few_digits, way, unfrozen) for way in (kept(few_digits, tmp_path), None))
-    for one, other in zip(cached, plain, strict=True):
-        assert one.phase == other.phase == "fine_tune"
-        assert (one.loss, one.val_loss) == pytest.approx((other.loss, other.val_loss), rel=0.02)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max", "flatten"])

@@ -1,5 +1,4 @@
 """Names and values that do not exist or do not go together, in a corpus of wrong files, and in the command."""
-# ruff: noqa: E501  a text and its message stand side by side
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """YAML texts as plain values with lines: what is read, what is refused, and that nothing is ever raised."""
-# ruff: noqa: E501  a text and its message stand side by side
 
 from __future__ import annotations
 

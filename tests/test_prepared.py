@@ -14,11 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from tuner.array_file import ArrayWriter, is_whole
 from tuner.datasets import DataRequest, Dataset, load_dataset
 from tuner.decoding import Form
 from tuner.errors import DataError
@@ -60,28 +57,6 @@ def listing(numbers: dict[str, int] | None = None) -> Listing:
 
 def prepared(cache: Path, whole: Listing | None = None) -> Prepared:
     return prepare("mine", FORM, lambda: whole or listing(), cache, lambda _text: None)
-
-
-# --- files of arrays ---
-
-
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pieces=st.lists(st.integers(0, 40), max_size=6), shape=st.sampled_from([(), (3,), (2, 5, 1)]), data=st.data())
-def test_an_array_written_in_pieces_is_read_as_one_and_every_cut_is_seen(pieces, shape, data, tmp_path) -> None:
-    path = tmp_path / "array.npy"
-    path.unlink(missing_ok=True)
-    whole = np.random.default_rng(0).integers(0, 256, (sum(pieces), *shape)).astype(np.uint8)
-    with ArrayWriter(path, shape, np.uint8) as writer:
-        for part in np.split(whole, np.cumsum(pieces)[:-1] if pieces else []):
-            writer.append(part)
-    np.testing.assert_array_equal(np.load(path), whole)
-    assert is_whole(path, whole.shape, np.uint8)
-    assert not is_whole(path, (len(whole) + 1, *shape), np.uint8) and not is_whole(path, whole.shape, np.int64)
-    content = path.read_bytes()
-    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    assert not is_whole(path, whole.shape, np.uint8)
-    path.write_bytes(content + b"x")
-    assert not is_whole(path, whole.shape, np.uint8)
 
 
 # --- a copy is made once, and again when it must be ---

@@ -1,5 +1,4 @@
 """Wrong search-space files: a right one, mistakes to be made in it, and the words that the user must get to see."""
-# ruff: noqa: E501  a mistake and its message stand side by side
 
 from __future__ import annotations
 

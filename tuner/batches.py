@@ -13,7 +13,7 @@ from tuner.datasets import Split
 from tuner.seeds import derive_seed
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+class Batches(keras.utils.PyDataset):
     """Batches of `(images, one-hot labels)` in a given order.
 
     Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is

@@ -130,10 +130,10 @@ def run_command(action: Callable[[], int]) -> int:
     try:
         return action()
     except TunerError as error:
-        print(error, file=sys.stderr)  # noqa: T201  the one place where an error leaves the program
+        print(error, file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201  as above, for Ctrl-C
+        print("interrupted", file=sys.stderr)
         return 130
 
 

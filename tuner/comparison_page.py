@@ -85,17 +85,25 @@ def _summary(comparison: Comparison) -> str:
 
 def _summary_row(comparison: Comparison, entrant: Entrant, value: float | None) -> list[str]:
     results = entrant.results
-    winner, tested = results.chosen, results.finalists[0].test_accuracy if results.finalists else None
+    winner = results.chosen
     return [
         escaped(entrant.name),
         format_value(comparison.metric, value),
-        format_value(comparison.metric, results.winner.best if results.winner else None),
+        *_result_cells(results),
+        format_duration(entrant.search_s),
+        "-" if winner is None else f"{winner.number} ({escaped(winner.architecture)})",
+    ]
+
+
+def _result_cells(results: Results) -> list[str]:
+    """The best value, the test accuracy with its interval, the numbers of trials and epochs."""
+    tested = results.finalists[0].test_accuracy if results.finalists else None
+    return [
+        format_value(results.metric, results.winner.best if results.winner else None),
         format_value("accuracy", tested.mean if tested else None),
         interval_words("accuracy", tested) if tested else "-",
         f"{len(results.trials):,}",
         f"{results.total_epochs:,}",
-        format_duration(entrant.search_s),
-        "-" if winner is None else f"{winner.number} ({escaped(winner.architecture)})",
     ]
 
 
@@ -189,18 +197,13 @@ def render_overview(runs: Sequence[tuple[str, Results, str | None]]) -> str:
 
 
 def _overview_row(name: str, results: Results, report: str | None) -> list[str]:
-    tested = results.finalists[0].test_accuracy if results.finalists else None
     ended = results.session_ended
     shown = escaped(name)
     return [
         f"[{shown}]({quote(report)})" if report is not None else shown,
         "running or killed" if ended is None else ended.reason.replace("_", " "),
         escaped(results.metric),
-        format_value(results.metric, results.winner.best if results.winner else None),
-        format_value("accuracy", tested.mean if tested else None),
-        interval_words("accuracy", tested) if tested else "-",
-        f"{len(results.trials):,}",
-        f"{results.total_epochs:,}",
+        *_result_cells(results),
         format_duration(results.elapsed_s),
         escaped(results.study.data.get("name", "") if results.study else ""),
     ]

@@ -48,7 +48,7 @@ class RunError(InputError):
     """A run directory or its record that cannot be used."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of a library's message, or the name of its class when it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 

@@ -75,7 +75,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.litert:
         written.append(exports.save_model_as(run, options.litert, "litert"))
     for one in written:
-        print(one)  # noqa: T201  what the command is asked for
+        print(one)
     return 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from tuner.errors import first_line
+
 Result = TypeVar("Result")
 OUT_OF_MEMORY = "out of memory"
 OUT_OF_MEMORY_ERRORS = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
@@ -25,5 +27,4 @@ def describe_failure(error: BaseException) -> str:
     'out of memory: cannot hold [128, 64]'
     """
     kind = OUT_OF_MEMORY if type(error).__name__ in OUT_OF_MEMORY_ERRORS else type(error).__name__
-    first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{kind}: {first_line}"[:300]
+    return f"{kind}: {first_line(error)}"[:300]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner.events import Scalar
-from tuner.figure_data_space import is_number
+from tuner.figure_data_space import as_number
 from tuner.results import Results, TrialResult, differing
 
 SAMPLED = 1000
@@ -138,12 +138,13 @@ def _codes(values: Sequence[Scalar]) -> np.ndarray:
 
     What a trial does not have stands apart from all values, below them.
     """
-    numbers = [value for value in values if is_number(value)]
-    if len(numbers) == sum(value is not None for value in values) and numbers:
-        positive = min(float(number) for number in numbers) > 0  # type: ignore[arg-type]  # they are numbers
-        is_log = positive and max(map(float, numbers)) >= 100 * min(map(float, numbers))  # type: ignore[arg-type]
-        scaled = [None if value is None else (math.log(float(value)) if is_log else float(value)) for value in values]
-        below = min(value for value in scaled if value is not None) - 1.0
-        return np.array([below if value is None else value for value in scaled], dtype=float)
+    present = [value for value in values if value is not None]
+    numbers = [number for value in present if (number := as_number(value)) is not None]
+    if numbers and len(numbers) == len(present):
+        is_log = min(numbers) > 0 and max(numbers) >= 100 * min(numbers)
+        scaled = np.log(numbers) if is_log else np.array(numbers)
+        column = np.full(len(values), scaled.min() - 1.0)
+        column[[value is not None for value in values]] = scaled
+        return column
     known = {word: index for index, word in enumerate(sorted({str(value) for value in values if value is not None}))}
     return np.array([-1.0 if value is None else float(known[str(value)]) for value in values])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -70,9 +70,9 @@ class Parallel(NamedTuple):
     total: int
 
 
-def is_number(value: Scalar) -> bool:
-    """Whether a value is a number; true and false are words."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def as_number(value: Scalar) -> float | None:
+    """A value as a number; None for words, and for true and false, which are words too."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def slices(results: Results) -> Slices | None:
@@ -101,18 +101,18 @@ class _Scale:
     """Where the values of a hyperparameter stand on an axis."""
 
     def __init__(self, values: Sequence[Scalar]) -> None:
-        numeric = all(is_number(value) for value in values)
-        distinct = {_word(value): value for value in values}.values()  # true and 1 are different words
-        self.categories = [] if numeric and len(distinct) > 2 else _in_order(distinct, numeric)
+        distinct = {_word(value): as_number(value) for value in values}  # true and 1 are different words
+        numbers = [number for number in distinct.values() if number is not None]
+        is_numeric = len(numbers) == len(distinct)
+        self.categories = [] if is_numeric and len(distinct) > 2 else _in_order(distinct)
         self.is_log = False
         if not self.categories:
-            numbers = [float(value) for value in distinct]  # type: ignore[arg-type]  # they are numbers
             self.low, self.high = min(numbers), max(numbers)
             self.is_log = self.low > 0 and self.high >= 20 * self.low and _is_even_in_logarithms(numbers)
 
     def raw(self, value: Scalar) -> float:
         """The value itself, or the place of its category."""
-        return float(self.categories.index(_word(value))) if self.categories else float(value)  # type: ignore[arg-type]
+        return float(self.categories.index(_word(value))) if self.categories else as_number(value) or 0.0
 
     def place(self, value: Scalar) -> float:
         """Between 0 and 1."""
@@ -141,9 +141,9 @@ def _is_even_in_logarithms(numbers: Sequence[float]) -> bool:
     return abs(share_of_logarithms - 0.5) < abs(share - 0.5)
 
 
-def _in_order(values: Iterable[Scalar], numeric: bool) -> list[str]:
-    ordered = sorted(values, key=lambda value: (float(value) if numeric else 0.0, str(value)))  # type: ignore[arg-type]
-    return list(dict.fromkeys(_word(value) for value in ordered))
+def _in_order(distinct: Mapping[str, float | None]) -> list[str]:
+    """Words in alphabetical order, behind the numbers in theirs."""
+    return sorted(distinct, key=lambda word: (math.inf if (number := distinct[word]) is None else number, word))
 
 
 def _word(value: Scalar) -> str:

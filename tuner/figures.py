@@ -139,3 +139,4 @@ def _save(kind: FigureKind, data: Any, paths: Sequence[Path]) -> None:
             suffix = path.suffix[1:]
             with replacing(path) as aside:
                 figure.savefig(aside, format=suffix, dpi=PNG_DPI, metadata=_NO_DATES[suffix])
+            figure.set_layout_engine("none")  # it stands: to lay it out again for the next format takes as long

@@ -45,7 +45,7 @@ class Launch:
     """Asked after every event: interrupted, or out of budget."""
 
 
-class _StopWhenAsked(Stopper):  # type: ignore[misc]  # Ray ships no types for it
+class _StopWhenAsked(Stopper):
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop
 

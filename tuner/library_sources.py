@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tuner import class_names
-from tuner.errors import DataError
+from tuner.errors import DataError, first_line
 from tuner.images import EncodedImage
 from tuner.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source
 
@@ -22,10 +22,6 @@ def _staging(name: str) -> str:
         f"stage a copy with --data {name}=SOURCE, for example --data {name}=parquet:FOLDER, "
         f"or put it into a folder {name} below TUNER_DATA"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 # --- scikit-learn ---
@@ -58,12 +54,12 @@ def _keras_reader(name: str, names: tuple[str, ...]) -> Callable[[str], Listing]
 
         try:
             train, test = getattr(keras.datasets, name).load_data()
-        except Exception as error:
+        except Exception as error:  # see below: of a bare class there is nothing narrower to name
             # keras.utils.get_file raises the bare class when a download fails (keras 3.15, file_utils.py), and
             # ValueError when what came is not what was expected. Anything else is a defect, not a download.
             if type(error) is not Exception and not isinstance(error, OSError | ValueError):
                 raise
-            raise DataError(f"{name} cannot be fetched ({_first_line(error)}); {_staging(name)}") from None
+            raise DataError(f"{name} cannot be fetched ({first_line(error)}); {_staging(name)}") from None
         splits = {"train": train, "test": test}
         return Listing(
             names,
@@ -136,7 +132,7 @@ def _tensorflow_dataset(reference: str) -> tuple[Any, Any]:
         builder = tensorflow_datasets.builder(reference)
         builder.download_and_prepare()
     except Exception as error:  # every data set there has a downloader of its own, with errors of its own
-        raise DataError(f"tfds:{reference} cannot be prepared ({_first_line(error)}); {_staging(reference)}") from error
+        raise DataError(f"tfds:{reference} cannot be prepared ({first_line(error)}); {_staging(reference)}") from error
     return tensorflow_datasets, builder
 
 

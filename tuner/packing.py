@@ -65,7 +65,7 @@ class Packing:
         gpus = f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
         each = " each" if self.trials > 1 else ""
         why = f" ({self.reason})" if self.reason else ""
-        return f"{self.trials} at a time with {_cpus(self.cpus_per_trial)}{gpus}{each}{why}"
+        return f"{self.trials} at a time with {cpu_words(self.cpus_per_trial)}{gpus}{each}{why}"
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,14 @@ def _pack_measured(speeds: Sequence[Speed]) -> Packing:
     best = fastest(speeds)
     held = within_memory(best.trials, best.worker_memory_mb, _available_mb())
     told = ", ".join(
-        f"{speed.trials} with {_cpus(speed.cpus_per_trial)} {speed.images_per_s:,.0f} images/s" for speed in speeds
+        f"{speed.trials} with {cpu_words(speed.cpus_per_trial)} {speed.images_per_s:,.0f} images/s" for speed in speeds
     )
     bound = f"; bounded by memory, {best.worker_memory_mb:,.0f} MB each" if held < best.trials else ""
     return Packing(held, best.cpus_per_trial, 0.0, f"measured: {told}{bound}")
 
 
-def _cpus(number: float) -> str:
+def cpu_words(number: float) -> str:
+    """So many CPUs in words."""
     return f"{number:g} CPU" + ("" if number == 1 else "s")
 
 

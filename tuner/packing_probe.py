@@ -16,7 +16,7 @@ from tuner.backend import gpu_memory
 from tuner.cluster import Capacity
 from tuner.datasets import Dataset, Split
 from tuner.hyperparameters import general
-from tuner.packing import GpuMemory, Speed
+from tuner.packing import GpuMemory, Speed, cpu_words
 from tuner.progress import SearchConsole
 from tuner.space import Configuration
 from tuner.trial_settings import TrialSettings
@@ -115,7 +115,7 @@ class Probing:
 
     def speed(self, configuration: Configuration, trials: int, cpus: float) -> Speed | None:
         """How fast so many trials with so many CPUs each train side by side; None: it failed, which has been said."""
-        with self.console.preparing(f"measuring how fast trials train, {trials} at a time with {cpus:g} CPUs each"):
+        with self.console.preparing(f"measuring how fast trials train, {trials} at a time with {cpu_words(cpus)} each"):
             found = self._train(configuration, trials, cpus, 0.0)
         if found is None:
             return None

@@ -89,7 +89,7 @@ def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespac
     predictions = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
     print_predictions(predictions, options.format)
     for path, reason in failures:
-        print(f"{path} {reason}", file=sys.stderr)  # noqa: T201  what the command is asked for
+        print(f"{path} {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -27,7 +27,7 @@ CHECKPOINTS_KEPT = 2
 _EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
-class Recorder(Callback):  # type: ignore[misc]  # Ray ships no types for it
+class Recorder(Callback):
     """Appends an event for everything that happens to a trial; runs in the driver, before Ray goes on."""
 
     def __init__(

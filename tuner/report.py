@@ -232,7 +232,7 @@ def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -
     _make_directory(output)
     with _writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
-    print(page)  # noqa: T201  what the command is asked for
+    print(page)
     return 0
 
 
@@ -255,9 +255,9 @@ def _report_all(runs_dir: Path, output: Path) -> int:
         found.append((path.name, results, report.as_posix() if (output / report).is_file() else None))
     _make_directory(output)
     with _writing_to(output):
-        print(write_text(output / "index.html", render_overview(found)))  # noqa: T201  what the command is asked for
+        print(write_text(output / "index.html", render_overview(found)))
     for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)  # noqa: T201  as above
+        print(f"left out: {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 
@@ -265,7 +265,7 @@ def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
     run, state = _read(run_path)
     paths = write_report(state, output, retrain_command(run.path, state), formats, run)
     for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
-        print(path)  # noqa: T201  what the command is asked for
+        print(path)
     return 0
 
 

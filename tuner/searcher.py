@@ -37,7 +37,7 @@ def trial_config(
     }
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for it
+class StudySearcher(Searcher):
     """Gives out trials and tells the study what they showed.
 
     It limits how many run at once itself: Ray's ConcurrencyLimiter counts paused trials too, and so starves schedulers

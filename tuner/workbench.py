@@ -32,7 +32,7 @@ RATES = ("dropout", "block_dropout")
 """Hyperparameters that a compiled network takes as they come."""
 
 
-class AdjustableDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
+class AdjustableDropout(keras.layers.Layer):
     """The dropout of another layer, drawn from that layer's random stream, at a rate that can change between steps."""
 
     def __init__(self, plain: keras.layers.Dropout) -> None:

@@ -26,7 +26,7 @@ WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
 
 
-class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types for it
+class TrialActor(tune.Trainable):
     """Trains one epoch per step. Reused from trial to trial; nothing that a trial does may raise into Ray."""
 
     def setup(self, config: dict[str, Any], context: WorkerContext | None = None) -> None:

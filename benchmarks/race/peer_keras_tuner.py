@@ -16,7 +16,7 @@ from benchmarks.race.peer import Search
 from benchmarks.race.peer_model import EpochLog, build_model
 
 
-class TransferModel(keras_tuner.HyperModel):  # type: ignore[misc]  # the library has no types
+class TransferModel(keras_tuner.HyperModel):
     """The workload's space, its model and its training."""
 
     def __init__(self, search: Search) -> None:
