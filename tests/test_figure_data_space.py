@@ -121,3 +121,15 @@ def test_lines_stand_between_0_and_1_and_skip_what_a_trial_does_not_have() -> No
     assert min(places) == 0.0 and max(places) == 1.0
     assert any(line.places[3] is None for line in data.lines)
     assert data.lines[-1].value == max(line.value for line in data.lines)  # the best is drawn on top
+
+
+def test_even_values_stand_on_an_even_axis_however_many_small_ones_differ_in_their_digits() -> None:
+    """Rounded to three digits, uniform values have more different small ones than large ones."""
+    rates = np.random.default_rng(0).uniform(0, 0.6, 4000)
+    events = [
+        event
+        for trial, rate in enumerate(rates)
+        for event in (trial_started(trial, {"architecture": "cnn", "dropout": float(rate)}), epoch(trial, 1, 0.2))
+    ]
+    data = slices(build_results(small_state(*events)))
+    assert data is not None and [item.is_log for item in data.items] == [False]

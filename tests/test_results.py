@@ -13,7 +13,7 @@ from make_record import epoch, make_state, small_state, trial_ended, trial_start
 from tuner.errors import RunError
 from tuner.events import SessionEnded
 from tuner.record import RunState
-from tuner.results import build_results, differing
+from tuner.results import build_results
 from tuner.trajectory import outcomes, trajectory
 
 
@@ -137,18 +137,18 @@ def test_what_differs_leaves_out_what_the_architecture_already_says():
         {"batch_size": 64, "learning_rate": 0.2, "architecture": "dense", "layers": 3, "dropout": 0.5},
     ]
     state = small_state(*(trial_started(number, values) for number, values in enumerate(configurations)))
-    assert differing(build_results(state)) == ("learning_rate", "architecture", "dropout")
+    assert build_results(state).differing == ("learning_rate", "architecture", "dropout")
 
 
 def test_one_and_true_are_different_settings():
     state = small_state(*(trial_started(number, {"a": value}) for number, value in enumerate([1, True])))
-    assert differing(build_results(state)) == ("a",)
+    assert build_results(state).differing == ("a",)
 
 
 def test_an_empty_record_has_empty_results():
     results = build_results(RunState())
     assert (results.name, results.metric, results.trials, results.winner) == ("", "val_accuracy", (), None)
-    assert (trajectory(results), outcomes(results), differing(results)) == ((), (), ())
+    assert (trajectory(results), outcomes(results), results.differing) == ((), (), ())
 
 
 def test_results_stay_as_they_were_while_the_search_goes_on():

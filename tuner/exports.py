@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.errors import InputError, RunError, first_line
 from tuner.files import replacing
 from tuner.record import RunState
-from tuner.results import Results, TrialResult, differing
+from tuner.results import Results, TrialResult
 from tuner.runs import RunDirectory
 from tuner.wording import describe_configuration, format_duration, format_value, safe_cell
 
@@ -44,7 +44,7 @@ def save_csv(results: Results, path: Path) -> Path:
 
 def save_latex(results: Results, path: Path) -> Path:
     """The best trials as a table for a paper, with the rules of the package booktabs."""
-    names = [name for name in differing(results) if name != "architecture"]
+    names = results.differing_within
     metric = latex_text(results.metric.replace("_", " "))
     lines = [
         r"% needs \usepackage{booktabs}",

@@ -15,9 +15,9 @@ from tuner.wording import format_value, shortened
 
 HIGHLIGHTED = 10
 """Trials whose curves are told apart."""
-FAINT = 200
+FAINT = 100
 """Curves behind them; more would be one grey area, and a file of many megabytes."""
-OUTCOMES = 2000
+OUTCOMES = 500
 """Dots in a figure: evenly taken over the ranking where there are more trials."""
 GROUPS = 24
 """Settings compared in one figure; more would not be legible."""

@@ -10,15 +10,15 @@ import numpy as np
 
 from tuner.events import Scalar
 from tuner.figure_data_space import as_number
-from tuner.results import Results, TrialResult, differing
+from tuner.results import Results, TrialResult
 
-SAMPLED = 1000
+SAMPLED = 600
 """Trials from which importance is estimated: more change nothing and take long."""
 LEAST_TRIALS = 8
 LEAST_COMPARED = 0.4
 """Share of the trials that must have reached the epoch at which they are compared."""
 FOLDS = 5
-TREES = 50
+TREES = 30
 PERMUTATIONS = 8
 
 
@@ -55,7 +55,7 @@ def importances(results: Results) -> Importances | None:
     not as if they had been trained to their end. A random forest is fitted to the values there (Breiman 2001), and each
     hyperparameter is shuffled among the trials that have it, on trials that the trees have not seen.
     """
-    names = differing(results)
+    names = results.differing
     epoch = _compared_epoch(results)
     if epoch is None or not names:
         return None

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from tuner.events import Scalar
 from tuner.figure_data import OUTCOMES, spread
-from tuner.results import Results, ResultStatus, TrialResult, differing
+from tuner.results import Results, ResultStatus, TrialResult
 
 SLICES = 9
 AXES = 10
-LINES = 400
+LINES = 150
 CATEGORIES = 12
 
 
@@ -77,7 +77,7 @@ def as_number(value: Scalar) -> float | None:
 
 def slices(results: Results) -> Slices | None:
     """Each trial's value by each hyperparameter that differs; None without a result or without such a one."""
-    names = [name for name in differing(results) if name != "architecture"]
+    names = results.differing_within
     shown = spread(results.ranked, OUTCOMES)
     if not shown or not names:
         return None
@@ -108,7 +108,8 @@ class _Scale:
         self.is_log = False
         if not self.categories:
             self.low, self.high = min(numbers), max(numbers)
-            self.is_log = self.low > 0 and self.high >= 20 * self.low and _is_even_in_logarithms(numbers)
+            every = [number for value in values if (number := as_number(value)) is not None]  # as often as it occurs
+            self.is_log = self.low > 0 and self.high >= 20 * self.low and _is_even_in_logarithms(every)
 
     def raw(self, value: Scalar) -> float:
         """The value itself, or the place of its category."""
@@ -152,7 +153,7 @@ def _word(value: Scalar) -> str:
 
 def parallel(results: Results) -> Parallel | None:
     """Trials as lines through their hyperparameters; None without a result or with fewer than two axes."""
-    names = list(differing(results))[:AXES]
+    names = results.differing[:AXES]
     if results.winner is None or len(names) < 2:
         return None
     scales = {

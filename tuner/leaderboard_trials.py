@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tuner.markdown import escaped, table
-from tuner.results import Results, TrialResult, differing
+from tuner.results import Results, TrialResult
 from tuner.wording import describe_configuration, format_duration, format_gain, format_value, is_share
 
 ROWS = 100
@@ -16,7 +16,7 @@ _NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "
 
 def trial_sections(results: Results) -> list[list[str]]:
     """The sections, each as its lines; those with nothing to say are left out."""
-    names = [name for name in differing(results) if name != "architecture"]
+    names = results.differing_within
     sections = [_ranking(results, names), _waiting(results), _failures(results, names)]
     return [section for section in sections if section]
 
@@ -44,7 +44,7 @@ def _ranking(results: Results, names: Sequence[str]) -> list[str]:
 
 def legend(results: Results) -> list[str]:
     """What the columns mean and which settings all trials share; empty without a ranked trial."""
-    return _legend(results, [name for name in differing(results) if name != "architecture"]) if results.ranked else []
+    return _legend(results, results.differing_within) if results.ranked else []
 
 
 def _legend(results: Results, names: Sequence[str]) -> list[str]:

@@ -94,6 +94,8 @@ class RunState:
         """Take in one event; False if it says nothing new (an epoch trained again after a restart)."""
         self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
         match event:
+            case EpochReported():  # first: nearly all events are
+                return _apply_to_trial(self.trials[event.trial], event)
             case StudyCreated():
                 self.study = event
             case Notice():

@@ -6,6 +6,7 @@ Light at import: pyarrow and matplotlib are loaded when there is something to wr
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 import sys
@@ -215,10 +216,14 @@ def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
     from tuner.runs import open_run
 
     run = open_run(run_path)
+    gc.disable()  # a large record is a million objects that stay: to look for garbage among them takes long
     try:
         return run, read_state(run.record)
     except OSError as error:
         raise RunError(f"{run.record}: cannot be read: {error.strerror or error}") from None
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:

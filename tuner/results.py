@@ -159,6 +159,28 @@ class Results:
         """Epochs trained by all trials together."""
         return sum(len(trial.epochs) for trial in self.trials)
 
+    @cached_property
+    def differing(self) -> tuple[str, ...]:
+        """Hyperparameters that tell trials apart, in the order in which they appear.
+
+        These are the ones with several values, and those that only some trials of one architecture have; what one
+        architecture alone has, with one value, says no more than the architecture does.
+        """
+        values: dict[str, set[tuple[type, Scalar]]] = {}
+        holders: Counter[tuple[str, str]] = Counter()
+        sizes = Counter(trial.architecture for trial in self.trials)
+        for trial in self.trials:
+            for name, value in trial.configuration.items():
+                values.setdefault(name, set()).add((type(value), value))  # 1, 1.0 and true are different settings
+                holders[name, trial.architecture] += 1
+        partly = {name for (name, architecture), number in holders.items() if number < sizes[architecture]}
+        return tuple(name for name, found in values.items() if len(found) > 1 or name in partly)
+
+    @property
+    def differing_within(self) -> list[str]:
+        """The same without the architecture, which has a column of its own."""
+        return [name for name in self.differing if name != "architecture"]
+
     def gain(self, trial: TrialResult) -> float | None:
         """By how much `trial` is better than the baseline, in units of the metric; None when there is no telling."""
         baseline = self.baseline
@@ -235,20 +257,3 @@ def _with_ranks(trials: list[TrialResult], maximise: bool) -> tuple[TrialResult,
     order = sorted(scored, key=lambda trial: (sign * (trial.best or 0.0), trial.number))
     ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
     return tuple(replace(trial, rank=ranks.get(trial.number)) for trial in trials)
-
-
-def differing(results: Results) -> tuple[str, ...]:
-    """Hyperparameters that tell trials apart, in the order in which they appear.
-
-    These are the ones with several values, and those that only some trials of one architecture have; what one
-    architecture alone has, with one value, says no more than the architecture does.
-    """
-    values: dict[str, set[tuple[type, Scalar]]] = {}
-    holders: Counter[tuple[str, str]] = Counter()
-    sizes = Counter(trial.architecture for trial in results.trials)
-    for trial in results.trials:
-        for name, value in trial.configuration.items():
-            values.setdefault(name, set()).add((type(value), value))  # 1, 1.0 and true are different settings
-            holders[name, trial.architecture] += 1
-    partly = {name for (name, architecture), number in holders.items() if number < sizes[architecture]}
-    return tuple(name for name, found in values.items() if len(found) > 1 or name in partly)

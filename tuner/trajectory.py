@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from typing import NamedTuple
+
+import numpy as np
 
 from tuner.results import Results, ResultStatus
 
@@ -35,27 +36,27 @@ def trajectory(results: Results) -> tuple[TrajectoryPoint, ...]:
 
     Epochs of failed trials count as trained; their values do not, as they left no model.
     """
-    reported = sorted(
-        (
-            (epoch.elapsed_s, trial.number, epoch.best_so_far, trial.status == "failed")
-            for trial in results.trials
-            for epoch in trial.epochs
-        ),
-        key=lambda row: row[0],
+    epochs = [epoch for trial in results.trials for epoch in trial.epochs]
+    if not epochs:
+        return ()
+    failed = {trial.number for trial in results.failed}
+    times = np.array([epoch.elapsed_s for epoch in epochs])
+    sign = 1.0 if results.maximise else -1.0
+    values = sign * np.array([-sign * math.inf if epoch.trial in failed else epoch.best_so_far for epoch in epochs])
+    order = np.argsort(times, kind="stable")
+    bests = np.fmax.accumulate(np.where(np.isfinite(values), values, -math.inf)[order])
+    improved = np.flatnonzero(bests > np.concatenate(([-math.inf], bests[:-1])))
+    return tuple(
+        TrajectoryPoint((epoch := epochs[order[place]]).elapsed_s, int(place) + 1, epoch.trial, epoch.best_so_far)
+        for place in improved
     )
-    sign, best = (1.0 if results.maximise else -1.0), -math.inf
-    points = []
-    for count, (elapsed_s, number, value, failed) in enumerate(reported, start=1):
-        if not failed and math.isfinite(value) and sign * value > best:
-            best = sign * value
-            points.append(TrajectoryPoint(elapsed_s, count, number, value))
-    return tuple(points)
 
 
 def outcomes(results: Results) -> tuple[Outcome, ...]:
     """Each trial at the moment it was last heard of, by number."""
-    times = sorted(epoch.elapsed_s for trial in results.trials for epoch in trial.epochs)
+    times = np.sort([epoch.elapsed_s for trial in results.trials for epoch in trial.epochs])
+    epochs = np.searchsorted(times, [trial.last_s for trial in results.trials], side="right")
     return tuple(
-        Outcome(trial.number, trial.status, trial.last_s, bisect_right(times, trial.last_s), trial.best)
-        for trial in results.trials
+        Outcome(trial.number, trial.status, trial.last_s, int(before), trial.best)
+        for trial, before in zip(results.trials, epochs, strict=True)
     )
