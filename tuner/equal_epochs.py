@@ -30,7 +30,8 @@ from tuner.seeds import derive_seed
 
 FAILED = "failed"
 ENDED_BY_ITSELF = "ended_by_itself"
-"""User attributes of a trial: why it has no more values. A trial with neither was stopped, or runs."""
+PAUSED = "paused"
+"""User attributes of a trial: why it has no more values. A trial with none of them was stopped, or runs."""
 
 
 def value_at(trial: FrozenTrial, epoch: int) -> float | None:
@@ -140,7 +141,8 @@ def _view(study: Study, trials: Sequence[FrozenTrial], values: Sequence[float | 
     known = [value for value in values if value is not None]
     below = _below(known, study.direction) if known else None
     for trial, value in zip(trials, values, strict=True):
-        ended_before = trial.state.is_finished() and (trial.user_attrs.get(FAILED) or trial.intermediate_values)
+        is_at_rest = trial.state.is_finished() or trial.user_attrs.get(PAUSED)
+        ended_before = is_at_rest and (trial.user_attrs.get(FAILED) or trial.intermediate_values)
         view.add_trial(_seen_as(trial, below if value is None and ended_before else value))
     return view
 

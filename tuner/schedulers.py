@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuner.halving import Halving
 from tuner.registry import Registry
 from tuner.space import Choice, Dimension, Integer, Real
 
@@ -32,6 +33,8 @@ class SchedulerContext:
     reduction_factor: int
     mutable: Mapping[str, Dimension]
     """The dimensions of the space that a population may change."""
+    halving: Halving | None = None
+    """For a scheduler that pauses."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class SchedulerEntry:
     description: str
     halves: bool = False
     """Whether it compares at rungs."""
+    pauses: bool = False
+    """Whether trials wait at rungs for their promotion (`halving.Halving`)."""
     is_population: bool = False
     """Whether it changes configurations of running trials, and so does without a sampler."""
     sampler: str | None = None
@@ -52,6 +57,14 @@ def _none(_context: SchedulerContext) -> Any:
     from ray.tune.schedulers import FIFOScheduler
 
     return FIFOScheduler()
+
+
+def _asha(context: SchedulerContext) -> Any:
+    from tuner.asha import PromotingScheduler
+
+    if context.halving is None:
+        raise ValueError("halving must be given to a scheduler that pauses; got None")
+    return PromotingScheduler(context.halving)
 
 
 def _asha_stopping(context: SchedulerContext) -> Any:
@@ -164,6 +177,12 @@ def _leaves_choice(dimension: Dimension) -> bool:
 
 SCHEDULERS: Registry[SchedulerEntry] = Registry("scheduler")
 SCHEDULERS.add("none", SchedulerEntry(_none, "every trial trains to its own end"))
+SCHEDULERS.add(
+    "asha",
+    SchedulerEntry(
+        _asha, "asynchronous successive halving: pauses at each rung, the best go on", halves=True, pauses=True
+    ),
+)
 SCHEDULERS.add(
     "asha_stopping",
     SchedulerEntry(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
+from tuner.halving import Halving
 from tuner.schedulers import METRIC, TIME
 from tuner.study import SearchStudy
 
@@ -22,6 +23,15 @@ class Unfinished:
     number: int
     configuration: Mapping[str, Any]
     resume_from: str | None
+
+
+@dataclass(frozen=True)
+class Promotions:
+    """What a searcher must know of a scheduler that pauses trials."""
+
+    halving: Halving
+    continuation: Callable[[int], Unfinished]
+    """How a paused trial goes on."""
 
 
 def trial_config(
@@ -52,6 +62,7 @@ class StudySearcher(Searcher):
         max_concurrent: int,
         unfinished: list[Unfinished],
         worker_growth_mb: float,
+        promotions: Promotions | None = None,
     ) -> None:
         super().__init__(metric=METRIC, mode=mode)
         self._study = study
@@ -59,6 +70,7 @@ class StudySearcher(Searcher):
         self._max_concurrent = max_concurrent
         self._unfinished = list(unfinished)
         self._worker_growth_mb = worker_growth_mb
+        self._promotions = promotions
         self._live: dict[str, int] = {}
         self._paused: set[str] = set()
         self._generation = 0
@@ -71,11 +83,30 @@ class StudySearcher(Searcher):
         if self._unfinished:
             resumed = self._unfinished.pop(0)
             return self._give(trial_id, resumed.number, resumed.configuration, "queued", resumed.resume_from)
+        promoted = self._promotions.halving.promotable() if self._promotions is not None else None
+        if promoted is not None:
+            return self._promote(trial_id, promoted)
         suggestion = self._study.suggest() if self._remaining > 0 else None
         if suggestion is None:
-            return str(Searcher.FINISHED)
+            return self._suggest_last(trial_id)
         self._remaining -= 1
         return self._give(trial_id, suggestion.number, suggestion.configuration, suggestion.origin)
+
+    def _suggest_last(self, trial_id: str) -> dict[str, Any] | str | None:
+        """When no new trials are to come: the promotions that are left."""
+        if self._promotions is None:
+            return str(Searcher.FINISHED)
+        if self._live:
+            return None  # what runs may be better than what waits
+        promoted = self._promotions.halving.last_promotable()
+        return str(Searcher.FINISHED) if promoted is None else self._promote(trial_id, promoted)
+
+    def _promote(self, trial_id: str, number: int) -> dict[str, Any]:
+        assert self._promotions is not None  # noqa: S101  the callers have looked
+        self._promotions.halving.promote(number)
+        self._study.go_on(number)
+        waiting = self._promotions.continuation(number)
+        return self._give(trial_id, number, waiting.configuration, "queued", waiting.resume_from)
 
     def _give(
         self, trial_id: str, number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
@@ -105,6 +136,9 @@ class StudySearcher(Searcher):
         self._paused.discard(trial_id)
         number = self._live.pop(trial_id, None)
         if number is None:
+            return
+        if self._promotions is not None and number in self._promotions.halving.paused:
+            self._study.pause(number)
             return
         itself: Literal["completed", "failed"] | None = "failed" if error else (result or {}).get("ended_status")
         self._study.finish(number, itself or "stopped")

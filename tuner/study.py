@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED
+from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED, PAUSED
 from tuner.record import RunState, TrialState
 from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
 
@@ -92,6 +92,14 @@ class SearchStudy:
                 trial.set_user_attr(FAILED, True)
             self.optuna_study.tell(trial, state=OptunaState.PRUNED)
 
+    def pause(self, number: int) -> None:
+        """Take in that a trial waits at a rung: it is open, and nothing more is to be expected of it for now."""
+        self._trials[number].set_user_attr(PAUSED, True)
+
+    def go_on(self, number: int) -> None:
+        """Take in that a trial was promoted."""
+        self._trials[number].set_user_attr(PAUSED, False)
+
     def rebuild(self, state: RunState) -> None:
         """Take in every trial of a record, as if it had been run here; those that still run stay open.
 
@@ -102,13 +110,16 @@ class SearchStudy:
             self._next_number = max(self._next_number, number + 1)
             if misfits(self._space, recorded.configuration):
                 continue
-            if recorded.status != "running" and not self._sampler_replays:
+            is_open = recorded.status in ("running", "paused")
+            if not is_open and not self._sampler_replays:
                 self.optuna_study.add_trial(self._frozen(recorded))
                 continue
             self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
                 self.observe(number, epoch.epoch, epoch.best_so_far)
-            if recorded.status != "running":
+            if recorded.status == "paused":
+                self.pause(number)
+            elif recorded.status != "running":
                 self.finish(number, recorded.status)
 
     def _frozen(self, recorded: TrialState) -> FrozenTrial:

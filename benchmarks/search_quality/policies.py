@@ -1,0 +1,114 @@
+"""The policies that are compared, each made anew for every search."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+
+from benchmarks.search_quality.problems import Problem
+from benchmarks.search_quality.simulator import FakeTrial, Policy
+from tuner.halving import Halving
+from tuner.rungs import rung_epochs
+from tuner.samplers import SAMPLERS
+from tuner.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
+from tuner.searcher import Promotions, StudySearcher, Unfinished
+from tuner.space import Configuration
+from tuner.study import SearchStudy
+
+MANY = 10**6
+
+
+class ProductPolicy:
+    """The product's searcher, sampler and scheduler, called in the order in which Ray calls them."""
+
+    def __init__(
+        self, problem: Problem, slots: int, seed: int, sampler: Any, scheduler: str, grace: int, factor: int
+    ) -> None:
+        entry = SCHEDULERS[scheduler]
+        halving = None
+        if entry.pauses:
+            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, maximise=True)
+        context = SchedulerContext("max", problem.max_epochs, grace, factor, {}, halving)
+        self._scheduler = entry.build(context)
+        if hasattr(self._scheduler, "set_search_properties"):
+            self._scheduler.set_search_properties(None, None)
+        self._configurations: dict[int, Configuration] = {}
+        promotions = Promotions(halving, self._continuation) if halving else None
+        study = SearchStudy(problem.space, sampler, "max")
+        self.study = study
+        self._searcher = StudySearcher(study, "max", MANY, slots, [], 1e9, promotions)
+        self._trials: dict[int, FakeTrial] = {}
+        self._made = 0
+
+    def _continuation(self, number: int) -> Unfinished:
+        return Unfinished(number, self._configurations[number], None)
+
+    def next_job(self) -> tuple[int, Configuration] | str | None:
+        """See Policy."""
+        trial_id = f"t{self._made:06d}"
+        config = self._searcher.suggest(trial_id)
+        if config is None or isinstance(config, str):
+            return config
+        self._made += 1
+        number = int(config["trial"])
+        self._configurations[number] = config["configuration"]
+        trial = self._trials[number] = FakeTrial(trial_id, config)
+        self._scheduler.on_trial_add(self, trial)
+        return number, config["configuration"]
+
+    def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
+        """See Policy."""
+        trial = self._trials[number]
+        result = {
+            TIME: epoch,
+            METRIC: best,
+            "has_epoch": True,
+            "generation": 0,
+            "worker_memory_mb": 1.0,
+            "ended_status": "completed" if is_last else None,
+            "training_iteration": epoch,
+        }
+        trial.last_result = result
+        if not is_last:
+            decision = self._scheduler.on_trial_result(self, trial, result)
+            if decision == "CONTINUE":
+                self._searcher.on_trial_result(trial.trial_id, result)
+                return True
+        trial.status = "TERMINATED"
+        self._scheduler.on_trial_complete(self, trial, result)
+        self._searcher.on_trial_complete(trial.trial_id, result)
+        return False
+
+    def get_trials(self) -> list[FakeTrial]:
+        """As Ray's controller."""
+        return list(self._trials.values())
+
+
+def product(sampler: str | Callable[[int], Any], scheduler: str, grace: int = 1, factor: int = 3) -> Any:
+    """A policy of the product by the names of its sampler and scheduler."""
+
+    def make(problem: Problem, slots: int, seed: int) -> Policy:
+        built = SAMPLERS[sampler].build(seed) if isinstance(sampler, str) else sampler(seed)
+        return ProductPolicy(problem, slots, seed, built, scheduler, grace, factor)
+
+    return make
+
+
+def quiet() -> None:
+    """No words of Optuna's and Ray's about every trial."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+
+
+POLICIES: dict[str, Any] = {
+    "random": product("random", "none"),
+    "random + asha_stopping(1,4)": product("random", "asha_stopping", 1, 4),
+    "random + asha(1,3)": product("random", "asha", 1, 3),
+    "tpe + asha_stopping(1,4)": product("tpe", "asha_stopping", 1, 4),
+    "tpe + asha(1,3)": product("tpe", "asha", 1, 3),
+}

@@ -1,0 +1,179 @@
+"""Gaussian-process regression for a sampler: small, deterministic, hyperparameters by their maximum a posteriori.
+
+Rasmussen & Williams 2006, algorithm 2.1; a Matern-5/2 kernel with one length scale per hyperparameter and the priors of
+Hvarfner, Hellsten & Nardi 2024 (arXiv:2402.02229), which widen with the number of dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+from scipy.special import erfcx, log_ndtr
+
+ROOT5 = math.sqrt(5.0)
+SMALLEST_NOISE = 1e-4
+LARGEST_NOISE = 1.0
+JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of the kernel, on a log scale."""
+
+    log_scales: np.ndarray
+    """float [groups]: one length scale per hyperparameter of the search."""
+    log_variance: float
+    log_noise: float
+    log_forgetting: float
+    """How fast the correlation between levels falls with the number of levels between them."""
+
+    def packed(self) -> np.ndarray:
+        """As one vector."""
+        return np.concatenate([self.log_scales, [self.log_variance, self.log_noise, self.log_forgetting]])
+
+
+def prior(groups: int) -> Hyperparameters:
+    """The most probable hyperparameters before there are data."""
+    return Hyperparameters(np.full(groups, math.log(0.5) + 0.25 * math.log(groups)), 0.0, math.log(0.05), math.log(0.2))
+
+
+def squared_distances(left: np.ndarray, right: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
+    """float [groups, left, right]: the squared distance in the coordinates of each group."""
+    found = np.zeros((number, len(left), len(right)))
+    for coordinate, group in enumerate(groups):
+        difference = left[:, coordinate, None] - right[None, :, coordinate]
+        found[group] += difference * difference
+    return found
+
+
+class GaussianProcess:
+    """A fitted process.
+
+    Args:
+        points: float [n, coordinates].
+        levels: int [n]: the fidelity at which each target was seen.
+        targets: float [n], of mean 0 and variance 1, more or less.
+        groups: int [coordinates]: the length scale that each coordinate shares.
+        hyperparameters: to begin from; fitted further when `fits`.
+    """
+
+    def __init__(
+        self,
+        points: np.ndarray,
+        levels: np.ndarray,
+        targets: np.ndarray,
+        groups: np.ndarray,
+        hyperparameters: Hyperparameters,
+        *,
+        fits: bool = True,
+    ) -> None:
+        self._points, self._groups, self._number = points, groups, len(hyperparameters.log_scales)
+        self.hyperparameters = hyperparameters
+        if fits:
+            distances = squared_distances(points, points, groups, self._number)
+            self.hyperparameters = _fitted(distances, _apart(levels, levels), targets, hyperparameters)
+        self._levels = levels
+        self._scaled = self._scale(points)
+        covariance = self._kernel(self._scaled, self._scaled) * self._correlation(levels)
+        covariance[np.diag_indices_from(covariance)] += math.exp(self.hyperparameters.log_noise) + JITTER
+        self._root = cholesky(covariance, lower=True, check_finite=False)
+        self._weights = cho_solve((self._root, True), targets, check_finite=False)
+
+    def _scale(self, points: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = points * np.exp(-self.hyperparameters.log_scales)[self._groups]
+        return scaled
+
+    def _kernel(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2 * left @ right.T
+        distances = ROOT5 * np.sqrt(np.maximum(squares, 0.0))
+        kernel: np.ndarray = (
+            math.exp(self.hyperparameters.log_variance)
+            * (1 + distances + distances * distances / 3)
+            * np.exp(-distances)
+        )
+        return kernel
+
+    def _correlation(self, levels: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.exp(-math.exp(self.hyperparameters.log_forgetting) * _apart(levels, self._levels))
+        return found
+
+    def mean(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """float [m]: what is expected at `points`."""
+        cross = self._kernel(self._scale(points), self._scaled) * self._correlation(levels)
+        found: np.ndarray = cross @ self._weights
+        return found
+
+    def predict(self, points: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the function at `points` and levels, float [m] each."""
+        cross = self._kernel(self._scale(points), self._scaled) * self._correlation(levels)
+        half = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
+        variance = math.exp(self.hyperparameters.log_variance) - (half * half).sum(0)
+        return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
+
+
+def _apart(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """float [left, right]: how many levels are between."""
+    return np.abs(left[:, None] - right[None, :]).astype(float)
+
+
+def _fitted(distances: np.ndarray, apart: np.ndarray, targets: np.ndarray, start: Hyperparameters) -> Hyperparameters:
+    centre = prior(len(start.log_scales))
+    bounds = [(math.log(0.03), math.log(30.0))] * len(start.log_scales)
+    bounds += [(math.log(0.05), math.log(20.0)), (math.log(SMALLEST_NOISE), math.log(LARGEST_NOISE))]
+    bounds += [(math.log(0.003), math.log(3.0))]
+    found = minimize(
+        _loss, start.packed(), (distances, apart, targets, centre), jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"maxiter": 30},
+    )  # fmt: skip
+    return Hyperparameters(found.x[:-3], float(found.x[-3]), float(found.x[-2]), float(found.x[-1]))
+
+
+def _loss(
+    packed: np.ndarray, distances: np.ndarray, apart: np.ndarray, targets: np.ndarray, centre: Hyperparameters
+) -> tuple[float, np.ndarray]:
+    """The negative logarithm of the posterior density of hyperparameters, and its gradient."""
+    size = len(targets)
+    inverse_squares = np.exp(-2 * packed[:-3])
+    variance, noise, forgetting = (math.exp(value) for value in packed[-3:])
+    radius = ROOT5 * np.sqrt(np.maximum(np.tensordot(inverse_squares, distances, 1), 0.0))
+    decay = variance * np.exp(-radius - forgetting * apart)
+    kernel = (1 + radius + radius * radius / 3) * decay
+    covariance = kernel.copy()
+    covariance[np.diag_indices(size)] += noise + JITTER
+    try:
+        root = cholesky(covariance, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return 1e10, np.zeros_like(packed)
+    inverse = cho_solve((root, True), np.eye(size), check_finite=False)
+    weights = inverse @ targets
+    loss = 0.5 * float(targets @ weights) + float(np.log(np.diag(root)).sum())
+    slope = 0.5 * (inverse - np.outer(weights, weights))  # of the loss by the covariance
+    gradient = np.empty_like(packed)
+    # d k / d log l = variance * 5/3 * (1 + r) * exp(-r) * (d / l)^2, with r = sqrt(5) times the scaled distance
+    gradient[:-3] = inverse_squares * np.tensordot(distances, slope * ((5.0 / 3.0) * (1 + radius) * decay), 2)
+    gradient[-3] = float((slope * kernel).sum())
+    gradient[-2] = noise * float(np.trace(slope))
+    gradient[-1] = -forgetting * float((slope * kernel * apart).sum())
+    spreads = np.concatenate([np.full(len(packed) - 3, 1.0), [1.0, 1.5, 1.0]])
+    difference = (packed - centre.packed()) / spreads
+    return loss + 0.5 * float(difference @ difference), gradient + difference / spreads
+
+
+def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
+    """float [m]: the logarithm of the expected improvement over `best` (larger is better).
+
+    Stable where the improvement is very unlikely (Ament et al. 2023, arXiv:2310.20708, equation 9).
+    """
+    z = (mean - best) / deviation
+    near = z > -1.0
+    result = np.empty_like(z)
+    density = np.exp(-0.5 * z[near] ** 2) / math.sqrt(2 * math.pi)
+    result[near] = np.log(density + z[near] * np.exp(log_ndtr(z[near])))
+    far = z[~near]
+    ratio = 1.0 + far * math.sqrt(math.pi / 2) * erfcx(-far / math.sqrt(2))
+    result[~near] = -0.5 * far**2 - 0.5 * math.log(2 * math.pi) + np.log(np.maximum(ratio, 1e-300))
+    return np.asarray(result + np.log(deviation))

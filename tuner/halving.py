@@ -1,0 +1,116 @@
+"""Asynchronous successive halving by promotion: which trials wait at a rung, and which one goes on next. Pure.
+
+Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning" (arXiv:1810.05934), Algorithm 2: a trial that
+reaches a rung waits there; whenever a slot is free, the best waiting trial of the highest rung at which it is among
+the top `1 / reduction_factor` goes on; if there is none, a new trial begins. Nothing is ever stopped for good.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class _Rung:
+    """Who has reached an epoch, and who of them has gone on."""
+
+    epoch: int
+    reached: list[tuple[float, int]] = field(default_factory=list)
+    """(loss, trial), the best first; the earlier trial of equals first."""
+    gone_on: set[int] = field(default_factory=set)
+    members: set[int] = field(default_factory=set)
+
+    def enter(self, trial: int, loss: float) -> None:
+        self.members.add(trial)
+        insort(self.reached, (loss, trial))
+
+    def best_waiting(self, places: int, paused: set[int]) -> int | None:
+        """The best of the first `places` that waits."""
+        for _, trial in self.reached[:places]:
+            if trial not in self.gone_on and trial in paused:
+                return trial
+        return None
+
+
+class Halving:
+    """The rungs of a search and the trials at them.
+
+    A trial waits from `arrive` (at a rung) until `promote`. Values that are not numbers come last. A trial that ended by
+    itself keeps its place at the rungs above: others must be better than what it showed, not than nothing.
+    """
+
+    def __init__(self, rungs: Sequence[int], reduction_factor: int, *, maximise: bool) -> None:
+        self._rungs = [_Rung(epoch) for epoch in rungs]
+        self._reduction_factor = reduction_factor
+        self._sign = -1.0 if maximise else 1.0
+        self.paused: set[int] = set()
+
+    def is_rung(self, epoch: int) -> bool:
+        """Whether trials are compared at an epoch."""
+        return any(rung.epoch == epoch for rung in self._rungs)
+
+    def arrive(self, trial: int, epoch: int, value: float) -> bool:
+        """A trial has reached an epoch with its best value so far; whether it has to wait there."""
+        rung = next((rung for rung in self._rungs if rung.epoch == epoch), None)
+        if rung is None or trial in rung.members:
+            return False
+        rung.enter(trial, self._loss(value))
+        self.paused.add(trial)
+        if self.promotable() == trial:  # it is what the slot that it has just left would be given
+            self.promote(trial)
+            return False
+        return True
+
+    def end(self, trial: int, value: float | None) -> None:
+        """A trial has come to its own end (with its best value), or failed (None): it waits no more."""
+        self.paused.discard(trial)
+        for rung in self._rungs:
+            if trial not in rung.members and value is not None:
+                rung.enter(trial, self._loss(value))
+            rung.gone_on.add(trial)
+
+    def promotable(self) -> int | None:
+        """The trial that goes on next; None when none of those that wait is good enough among those that came."""
+        for rung in reversed(self._rungs):
+            trial = rung.best_waiting(len(rung.reached) // self._reduction_factor, self.paused)
+            if trial is not None:
+                return trial
+        return None
+
+    def last_promotable(self) -> int | None:
+        """The same when no more trials come: at every rung the best one goes on, however few have reached it."""
+        for rung in reversed(self._rungs):
+            trial = rung.best_waiting(max(1, len(rung.reached) // self._reduction_factor), self.paused)
+            if trial is not None:
+                return trial
+        return None
+
+    def promote(self, trial: int) -> None:
+        """A waiting trial goes on from the highest rung that it has reached."""
+        self.paused.remove(trial)
+        for rung in self._rungs:
+            if trial in rung.members:
+                rung.gone_on.add(trial)
+
+    def restore(self, trial: int, best_by_epoch: Mapping[int, float], *, has_ended: bool) -> None:
+        """Take in a trial of an earlier session; one whose last epoch is that of a rung waits there."""
+        last = max(best_by_epoch, default=0)
+        for rung in self._rungs:
+            if rung.epoch in best_by_epoch:
+                rung.enter(trial, self._loss(best_by_epoch[rung.epoch]))
+                if rung.epoch < last:
+                    rung.gone_on.add(trial)
+        if has_ended:
+            self.end(trial, best_by_epoch.get(last))
+        elif self.is_rung(last):
+            self.paused.add(trial)
+
+    def waiting(self) -> Iterable[int]:
+        """The trials that wait, by number."""
+        return sorted(self.paused)
+
+    def _loss(self, value: float) -> float:
+        return self._sign * value if math.isfinite(value) else math.inf
