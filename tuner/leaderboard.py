@@ -12,7 +12,7 @@ from tuner.leaderboard_finalists import comparisons, finalists_section, interval
 from tuner.leaderboard_trials import legend, reason_words, status_words, trial_sections
 from tuner.markdown import escaped, fenced
 from tuner.results import Results, TrialResult
-from tuner.wording import format_duration, format_value, is_share
+from tuner.wording import format_duration, format_value, is_share, without_folders
 
 _POPULATIONS = {"pbt", "pb2"}
 
@@ -193,7 +193,7 @@ def _end(results: Results) -> str:
 
 def _data(data: Mapping[str, Any]) -> str:
     """The data set in words; what the record does not know is left out."""
-    name, source = str(data.get("name", "")), str(data.get("source", ""))
+    name, source = str(data.get("name", "")), without_folders(str(data.get("source", "")))
     parts = [escaped(name) + (f" from {escaped(source)}" if source and source != name else "")]
     for key, word in (("train_images", "training images"), ("validation_images", "validation images")):
         if isinstance(data.get(key), int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tuner.events import Scalar
 from tuner.progress import format_seconds
@@ -94,3 +95,13 @@ def _short(value: Scalar) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def without_folders(source: str) -> str:
+    """The source of a data set without the way to it on this machine: reports are shown to others.
+
+    >>> without_folders("folder:/home/me/flowers"), without_folders("tfds:kmnist")
+    ('folder:flowers', 'tfds:kmnist')
+    """
+    kind, colon, reference = source.partition(":")
+    return f"{kind}{colon}{Path(reference).name}" if Path(reference).is_absolute() else source
