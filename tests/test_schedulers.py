@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.asha import PromotingScheduler
+from tuner.halving import Halving
 from tuner.hyperparameters import GENERAL
 from tuner.samplers import SAMPLERS
-from tuner.schedulers import AUTO, MUTABLE, SCHEDULERS, clip_to_space, mutable_dimensions, numeric, scheduler_name
+from tuner.schedulers import (
+    AUTO,
+    MUTABLE,
+    SCHEDULERS,
+    SchedulerContext,
+    clip_to_space,
+    mutable_dimensions,
+    numeric,
+    scheduler_name,
+)
 from tuner.space import Choice, Choose, Integer, Real
 
 SPACE = {
@@ -82,3 +93,39 @@ def test_every_scheduler_says_what_it_does_and_goes_with_a_sampler_that_there_is
     assert entry.description and entry.description[-1] != "."
     assert entry.sampler is None or entry.sampler in SAMPLERS
     assert not (entry.is_population and entry.halves)
+
+
+class FakeTrial:
+    """What the scheduler looks at of a trial of Ray's."""
+
+    PENDING = "PENDING"
+
+    def __init__(self, number: int, status: str = "RUNNING") -> None:
+        self.trial_id, self.config, self.status = f"t{number}", {"trial": number}, status
+
+
+def test_the_promoting_scheduler_stops_what_waits_and_lets_the_rest_go_on():
+    halving = Halving((1, 3), 3, maximise=True)
+    scheduler = PromotingScheduler(halving)
+    results = [{"has_epoch": True, "epoch": 1, "best_so_far": best} for best in (0.1, 0.2, 0.9)]
+    decisions = [scheduler.on_trial_result(None, FakeTrial(number), one) for number, one in enumerate(results)]
+    assert decisions == ["STOP", "STOP", "CONTINUE"]
+    word_of_the_cache = {"has_epoch": False, "epoch": 1, "best_so_far": 0.0}
+    assert scheduler.on_trial_result(None, FakeTrial(7), word_of_the_cache) == "CONTINUE"
+    scheduler.on_trial_complete(None, FakeTrial(0), results[0])
+    assert halving.paused == {0, 1}, "to wait is no end"
+    scheduler.on_trial_error(None, FakeTrial(1))
+    assert halving.paused == {0} and "1 trials are paused" in scheduler.debug_string()
+
+
+def test_a_trial_that_failed_at_a_rung_keeps_no_place_there():
+    halving = Halving((1, 3), 2, maximise=True)
+    scheduler = PromotingScheduler(halving)
+    scheduler.on_trial_complete(None, FakeTrial(0), {"ended_status": "failed", "best_so_far": 0.9, "epoch": 0})
+    assert not halving.arrive(1, 1, 0.1) or halving.promotable() is None
+    assert halving.arrive(2, 1, 0.05) and halving.promotable() == 1
+
+
+def test_the_promoting_scheduler_needs_its_rungs():
+    with pytest.raises(ValueError, match="halving must be given"):
+        SCHEDULERS["asha"].build(SchedulerContext("max", 9, 1, 3, {}))

@@ -79,6 +79,7 @@ def check_record(path: Path, jumps: bool = False) -> RunState:
     [
         ("random", "none", 4, "{log_float: [1.0e-3, 1.0e-1]}"),
         ("grid", "none", 20, "{choice: [0.001]}"),
+        ("gp", "asha", 12, "{log_float: [1.0e-3, 1.0e-1]}"),
         ("tpe", "asha_stopping", 8, "{log_float: [1.0e-3, 1.0e-1]}"),
         ("qmc", "hyperband", 8, "{log_float: [1.0e-3, 1.0e-1]}"),
         ("auto", "bohb", 8, "{log_float: [1.0e-3, 1.0e-1]}"),

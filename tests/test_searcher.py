@@ -9,7 +9,8 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from tuner.searcher import StudySearcher, Unfinished
+from tuner.halving import Halving
+from tuner.searcher import Promotions, StudySearcher, Unfinished
 from tuner.space import Choice, Real
 from tuner.study import Queued, SearchStudy
 
@@ -123,3 +124,54 @@ def test_a_grid_ends_when_it_is_used_up():
     searcher = StudySearcher(study, "max", 99, 9, [], 100.0)
     assert [searcher.suggest(name)["configuration"]["batch_size"] for name in "ab"] == [32, 64]
     assert searcher.suggest("c") == Searcher.FINISHED
+
+
+def make_promoting(trials: int, slots: int = 1) -> tuple[StudySearcher, SearchStudy, Halving]:
+    """A searcher beside a scheduler that pauses at epochs 1 and 3, one of three going on."""
+    study, halving = SearchStudy(SPACE, RandomSampler(seed=0), "max"), Halving((1, 3), 3, maximise=True)
+    given: dict[int, Any] = {}
+
+    class Remembering(StudySearcher):
+        def suggest(self, trial_id: str) -> Any:
+            config = super().suggest(trial_id)
+            if isinstance(config, dict):
+                given[config["trial"]] = config["configuration"]
+            return config
+
+    promotions = Promotions(halving, lambda number: Unfinished(number, given[number], f"checkpoint of {number}"))
+    return Remembering(study, "max", trials, slots, [], 100.0, promotions), study, halving
+
+
+def reach(searcher: StudySearcher, halving: Halving, trial_id: str, number: int, epoch: int, best: float) -> bool:
+    """A trial reports a rung's epoch, as Ray passes it on; whether it waits there."""
+    waits = halving.arrive(number, epoch, best)
+    if waits:
+        searcher.on_trial_complete(trial_id, result(epoch, best))
+    else:
+        searcher.on_trial_result(trial_id, result(epoch, best))
+    return waits
+
+
+def test_a_promotion_comes_before_a_new_trial_and_goes_on_from_its_checkpoint():
+    searcher, study, halving = make_promoting(trials=9)
+    for number, best in enumerate((0.5, 0.3, 0.2)):
+        config = searcher.suggest(f"t{number}")
+        assert config["trial"] == number and config["resume_from"] is None
+        assert reach(searcher, halving, f"t{number}", number, 1, best)
+    promoted = searcher.suggest("again")
+    assert (promoted["trial"], promoted["resume_from"]) == (0, "checkpoint of 0")
+    assert searcher.suggest("full") is None, "it takes the slot"
+    states = [trial.state for trial in study.optuna_study.get_trials()]
+    assert states == [TrialState.RUNNING] * 3, "what waits is open: nothing is known yet of how it ends"
+
+
+def test_when_the_trials_are_used_up_the_rungs_are_emptied_from_the_top():
+    searcher, _, halving = make_promoting(trials=2)
+    for number, best in enumerate((0.4, 0.5)):
+        searcher.suggest(f"t{number}")
+        assert reach(searcher, halving, f"t{number}", number, 1, best)
+    assert searcher.suggest("a")["trial"] == 1, "the best one, although a third of two is none"
+    assert searcher.suggest("b") is None, "what runs may be better than what waits"
+    searcher.on_trial_complete("a", result(2, 0.6, ended_status="completed"))
+    halving.end(1, 0.6)
+    assert searcher.suggest("c") == Searcher.FINISHED, "at most one of each rung goes on"

@@ -28,7 +28,9 @@ def conclude(
     console: SearchConsole,
 ) -> None:
     """Write the report and export the best model; say what was found and where it is."""
-    numbers = {status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "running")}
+    numbers = {
+        status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "paused", "running")
+    }
     counts = ", ".join(f"{number} {status}" for status, number in numbers.items() if number)
     console.say(f"{_REASONS[reason]} after {format_seconds(state.elapsed_s)}: {counts or 'no trials'}")
     best = state.best_trial()

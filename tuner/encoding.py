@@ -28,19 +28,12 @@ class Condition:
 
 
 class Encoding:
-    """Parameters in a fixed order; a configuration is a row of numbers in [0, 1], one per parameter.
+    """Parameters in a fixed order; a configuration is a row of numbers in [0, 1], one per parameter."""
 
-    Args:
-        trials: (parameters, distributions) of past trials, the newest distribution of a name counts.
-    """
-
-    def __init__(self, trials: Sequence[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]]) -> None:
-        self.distributions: dict[str, BaseDistribution] = {}
-        for _, distributions in trials:
-            self.distributions.update(distributions)
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self.distributions = dict(distributions)
         self.names = tuple(self.distributions)
-        rows = [self.row(parameters) for parameters, _ in trials]
-        self._conditions = self._learn(np.array(rows).reshape(-1, len(self.names)))
+        self._conditions: dict[int, Condition] = {}
         places = [
             [index] * (_choices(distribution) if isinstance(distribution, CategoricalDistribution) else 1)
             for index, distribution in enumerate(self.distributions.values())
@@ -60,7 +53,7 @@ class Encoding:
         }
 
     def points(self, rows: np.ndarray) -> np.ndarray:
-        """float [n, coordinates]: rows as points between which a kernel can measure distances.
+        """Float [n, coordinates]: rows as points between which a kernel can measure distances.
 
         Numbers stand where they will be rounded to, choices each in a coordinate of their own at distance 1 from each
         other, and what does not exist in the middle.
@@ -78,7 +71,7 @@ class Encoding:
         return np.column_stack(columns)
 
     def existing(self, rows: np.ndarray) -> np.ndarray:
-        """bool [n, parameters]: which parameters of each row exist, by the conditions learnt; NaN never does."""
+        """Bool [n, parameters]: which parameters of each row exist, by the conditions learnt; NaN never does."""
         exists = ~np.isnan(rows)
         for index, distribution in self._in_order():
             condition = self._conditions.get(index)
@@ -104,7 +97,8 @@ class Encoding:
         order = sorted(range(len(self.names)), key=depth_of)
         return [(index, self.distributions[self.names[index]]) for index in order]
 
-    def _learn(self, rows: np.ndarray) -> dict[int, Condition]:
+    def learn(self, rows: np.ndarray) -> None:
+        """Take from past trials, as rows, under which condition each parameter exists."""
         there = ~np.isnan(rows)
         choices = {
             index: _choice(distribution, rows[:, index])
@@ -123,7 +117,7 @@ class Encoding:
                     better = found.get(index)
                     if better is None or there[:, owner].sum() < there[:, better.parameter].sum():
                         found[index] = Condition(owner, values)  # the innermost choice explains most
-        return found
+        self._conditions = found
 
 
 _MISSING = object()
@@ -134,7 +128,7 @@ def _choices(distribution: CategoricalDistribution) -> int:
 
 
 def _choice(distribution: CategoricalDistribution, column: np.ndarray) -> np.ndarray:
-    """int [n]: the index of the choice for places in [0, 1]."""
+    """Int [n]: the index of the choice for places in [0, 1]."""
     number = _choices(distribution)
     return np.clip(np.nan_to_num(column, nan=0.0) * number, 0, number - 1).astype(int)
 

@@ -10,14 +10,14 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
 Phase = Literal["head", "fine_tune", "scratch"]
 Mode = Literal["max", "min"]
 EndStatus = Literal["completed", "stopped", "failed"]
-Status = Literal["running", "completed", "stopped", "failed"]
+Status = Literal["running", "paused", "completed", "stopped", "failed"]
 
 
 class _Event(BaseModel):
@@ -85,8 +85,16 @@ class TrialStarted(_Event):
     origin: Literal["baseline", "sampler", "grid", "queued"]
 
 
+class TrialPaused(_Event):
+    """A trial waits at a rung, its state in a checkpoint; the scheduler may promote it later."""
+
+    event: Literal["trial_paused"] = "trial_paused"
+    trial: int
+    epoch: int
+
+
 class TrialResumed(_Event):
-    """A trial goes on from the checkpoint written after epoch `epoch` (0: from the beginning)."""
+    """A trial goes on from the checkpoint written after epoch `epoch` (0: from the beginning): promoted, or after a loss."""
 
     event: Literal["trial_resumed"] = "trial_resumed"
     trial: int
@@ -224,6 +232,7 @@ Event = (
     | SessionEnded
     | Notice
     | TrialStarted
+    | TrialPaused
     | TrialResumed
     | ConfigurationChanged
     | EpochReported

@@ -15,9 +15,9 @@ from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
 
 ROOT5 = math.sqrt(5.0)
-SMALLEST_NOISE = 1e-4
-LARGEST_NOISE = 1.0
 JITTER = 1e-8
+ITERATIONS = 25
+"""Of the search for hyperparameters: more move them, and hardly the suggestions."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,42 @@ class Hyperparameters:
 
 def prior(groups: int) -> Hyperparameters:
     """The most probable hyperparameters before there are data."""
-    return Hyperparameters(np.full(groups, math.log(0.5) + 0.25 * math.log(groups)), 0.0, math.log(0.05), math.log(0.2))
+    scales = np.full(groups, math.log(0.5) + 0.25 * math.log(max(1, groups)))
+    return Hyperparameters(scales, 0.0, math.log(0.05), math.log(0.2))
 
 
-def squared_distances(left: np.ndarray, right: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
-    """float [groups, left, right]: the squared distance in the coordinates of each group."""
-    found = np.zeros((number, len(left), len(right)))
+def fit(points: np.ndarray, levels: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> Hyperparameters:
+    """The most probable hyperparameters with these data; arguments as of `GaussianProcess`."""
+    centre = prior(int(groups.max()) + 1)
+    distances = _squared_distances(points, groups)
+    apart = np.abs(levels[:, None] - levels[None, :]).astype(float)
+    bounds = [(math.log(0.03), math.log(30.0))] * len(centre.log_scales)
+    bounds += [(math.log(0.05), math.log(20.0)), (math.log(1e-4), math.log(1.0)), (math.log(0.003), math.log(3.0))]
+    found = minimize(
+        _loss, centre.packed(), (distances, apart, targets, centre), jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"maxiter": ITERATIONS},
+    )  # fmt: skip
+    return Hyperparameters(found.x[:-3], float(found.x[-3]), float(found.x[-2]), float(found.x[-1]))
+
+
+def _squared_distances(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """float [groups, n, n]: the squared distance in the coordinates of each group."""
+    found = np.zeros((int(groups.max()) + 1, len(points), len(points)))
     for coordinate, group in enumerate(groups):
-        difference = left[:, coordinate, None] - right[None, :, coordinate]
+        difference = points[:, coordinate, None] - points[None, :, coordinate]
         found[group] += difference * difference
     return found
 
 
 class GaussianProcess:
-    """A fitted process.
+    """A process with given hyperparameters, conditioned on data.
 
     Args:
         points: float [n, coordinates].
         levels: int [n]: the fidelity at which each target was seen.
         targets: float [n], of mean 0 and variance 1, more or less.
         groups: int [coordinates]: the length scale that each coordinate shares.
-        hyperparameters: to begin from; fitted further when `fits`.
+        hyperparameters: of the kernel.
     """
 
     def __init__(
@@ -68,68 +83,51 @@ class GaussianProcess:
         targets: np.ndarray,
         groups: np.ndarray,
         hyperparameters: Hyperparameters,
-        *,
-        fits: bool = True,
     ) -> None:
-        self._points, self._groups, self._number = points, groups, len(hyperparameters.log_scales)
-        self.hyperparameters = hyperparameters
-        if fits:
-            distances = squared_distances(points, points, groups, self._number)
-            self.hyperparameters = _fitted(distances, _apart(levels, levels), targets, hyperparameters)
-        self._levels = levels
+        self._points, self._levels, self._targets, self._groups = points, levels, targets, groups
+        self._hyperparameters = hyperparameters
+        self._variance, noise = math.exp(hyperparameters.log_variance), math.exp(hyperparameters.log_noise)
         self._scaled = self._scale(points)
-        covariance = self._kernel(self._scaled, self._scaled) * self._correlation(levels)
-        covariance[np.diag_indices_from(covariance)] += math.exp(self.hyperparameters.log_noise) + JITTER
+        covariance = self._covariance(self._scaled, levels)
+        covariance[np.diag_indices_from(covariance)] += noise + JITTER
         self._root = cholesky(covariance, lower=True, check_finite=False)
         self._weights = cho_solve((self._root, True), targets, check_finite=False)
 
-    def _scale(self, points: np.ndarray) -> np.ndarray:
-        scaled: np.ndarray = points * np.exp(-self.hyperparameters.log_scales)[self._groups]
-        return scaled
-
-    def _kernel(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2 * left @ right.T
-        distances = ROOT5 * np.sqrt(np.maximum(squares, 0.0))
-        kernel: np.ndarray = (
-            math.exp(self.hyperparameters.log_variance)
-            * (1 + distances + distances * distances / 3)
-            * np.exp(-distances)
+    def believing(self, points: np.ndarray, level: int) -> GaussianProcess:
+        """The process if it were right about `points`: its means there become data (the kriging believer)."""
+        return GaussianProcess(
+            np.concatenate([self._points, points]),
+            np.concatenate([self._levels, np.full(len(points), level)]),
+            np.concatenate([self._targets, self.mean(points, level)]),
+            self._groups,
+            self._hyperparameters,
         )
-        return kernel
 
-    def _correlation(self, levels: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.exp(-math.exp(self.hyperparameters.log_forgetting) * _apart(levels, self._levels))
+    def mean(self, points: np.ndarray, level: int) -> np.ndarray:
+        """float [m]: what is expected at `points`, seen at a level."""
+        found: np.ndarray = self._covariance(self._scale(points), np.array([level])) @ self._weights
         return found
 
-    def mean(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """float [m]: what is expected at `points`."""
-        cross = self._kernel(self._scale(points), self._scaled) * self._correlation(levels)
-        found: np.ndarray = cross @ self._weights
-        return found
-
-    def predict(self, points: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the function at `points` and levels, float [m] each."""
-        cross = self._kernel(self._scale(points), self._scaled) * self._correlation(levels)
+    def predict(self, points: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the function at `points`, seen at a level, float [m] each."""
+        cross = self._covariance(self._scale(points), np.array([level]))
         half = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
-        variance = math.exp(self.hyperparameters.log_variance) - (half * half).sum(0)
+        variance = self._variance - np.einsum("ij,ij->j", half, half)
         return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
 
+    def _scale(self, points: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = points * np.exp(-self._hyperparameters.log_scales)[self._groups]
+        return scaled
 
-def _apart(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """float [left, right]: how many levels are between."""
-    return np.abs(left[:, None] - right[None, :]).astype(float)
-
-
-def _fitted(distances: np.ndarray, apart: np.ndarray, targets: np.ndarray, start: Hyperparameters) -> Hyperparameters:
-    centre = prior(len(start.log_scales))
-    bounds = [(math.log(0.03), math.log(30.0))] * len(start.log_scales)
-    bounds += [(math.log(0.05), math.log(20.0)), (math.log(SMALLEST_NOISE), math.log(LARGEST_NOISE))]
-    bounds += [(math.log(0.003), math.log(3.0))]
-    found = minimize(
-        _loss, start.packed(), (distances, apart, targets, centre), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": 30},
-    )  # fmt: skip
-    return Hyperparameters(found.x[:-3], float(found.x[-3]), float(found.x[-2]), float(found.x[-1]))
+    def _covariance(self, scaled: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """float [m, n]: between scaled points (at `levels`, int [m] or [1]) and the data."""
+        squares = (scaled**2).sum(1)[:, None] + (self._scaled**2).sum(1)[None, :] - 2 * scaled @ self._scaled.T
+        radius = ROOT5 * np.sqrt(np.maximum(squares, 0.0))
+        apart = np.abs(levels[:, None] - self._levels[None, :])
+        kernel: np.ndarray = (1 + radius + radius * radius / 3) * np.exp(
+            -radius - math.exp(self._hyperparameters.log_forgetting) * apart
+        )
+        return self._variance * kernel
 
 
 def _loss(
@@ -164,7 +162,7 @@ def _loss(
 
 
 def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """float [m]: the logarithm of the expected improvement over `best` (larger is better).
+    """Float [m]: the logarithm of the expected improvement over `best` (larger is better).
 
     Stable where the improvement is very unlikely (Ament et al. 2023, arXiv:2310.20708, equation 9).
     """

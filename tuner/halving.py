@@ -38,8 +38,8 @@ class _Rung:
 class Halving:
     """The rungs of a search and the trials at them.
 
-    A trial waits from `arrive` (at a rung) until `promote`. Values that are not numbers come last. A trial that ended by
-    itself keeps its place at the rungs above: others must be better than what it showed, not than nothing.
+    A trial waits from `arrive` (at a rung) until `promote`. Values that are not numbers come last. A trial that ended
+    by itself keeps its place at the rungs above: others must be better than what it showed, not than nothing.
     """
 
     def __init__(self, rungs: Sequence[int], reduction_factor: int, *, maximise: bool) -> None:

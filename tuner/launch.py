@@ -16,7 +16,7 @@ from tuner.record import Record
 from tuner.recorder import Recorder
 from tuner.runs import RunDirectory
 from tuner.schedulers import SCHEDULERS, SchedulerContext
-from tuner.searcher import WORKER_GROWTH_MB, StudySearcher, Unfinished, trial_config
+from tuner.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, Unfinished, trial_config
 from tuner.study import SearchStudy
 from tuner.worker import TrialActor
 from tuner.worker_process import WorkerContext
@@ -39,6 +39,8 @@ class Launch:
     max_new_trials: int
     max_concurrent: int
     unfinished: Sequence[Unfinished]
+    continuation: Callable[[int], Unfinished]
+    """How a trial that was paused goes on."""
     on_building: Callable[[int, int, int], None]
     """Told of a trial, images done and images in all, while cached activations are computed."""
     should_stop: Callable[[], bool]
@@ -77,14 +79,14 @@ def run_trials(launch: Launch) -> None:
         tune_config=tune.TuneConfig(
             search_alg=_population_search(launch) if is_population else _searcher(launch),
             scheduler=SCHEDULERS[launch.scheduler].build(launch.scheduler_context),
-            num_samples=1 if is_population else max(1, launch.max_new_trials + len(launch.unfinished)),
+            num_samples=1 if is_population else -1,  # until the searcher has no more
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
             name=f"session-{len(launch.record.state.sessions)}",
             storage_path=str(launch.run.ray.resolve()),
-            callbacks=[Recorder(launch.record, launch.run.path.resolve(), is_population, launch.on_building)],
+            callbacks=[_recorder(launch, is_population)],
             stop=_StopWhenAsked(launch.should_stop),
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
             # Old ones are removed by the recorder: with `num_to_keep` Ray writes all its state at every other epoch.
@@ -103,6 +105,17 @@ def _searcher(launch: Launch) -> StudySearcher:
         launch.max_concurrent,
         list(launch.unfinished),
         WORKER_GROWTH_MB,
+        Promotions(halving, launch.continuation) if (halving := launch.scheduler_context.halving) is not None else None,
+    )
+
+
+def _recorder(launch: Launch, is_population: bool) -> Recorder:
+    return Recorder(
+        launch.record,
+        launch.run.path.resolve(),
+        is_population,
+        launch.on_building,
+        launch.scheduler_context.halving,
     )
 
 

@@ -51,6 +51,7 @@ MARKS: dict[ResultStatus, tuple[str, str, str]] = {
     "stopped": ("v", "white", ORANGE),
     "failed": ("x", VERMILLION, VERMILLION),
     "running": ("D", "white", GREEN),
+    "paused": ("d", "white", GREY),
     "unfinished": ("s", "white", PURPLE),
 }
 """Marker, face and edge of a trial's result by status."""

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.events import EpochReported, Event, Notice, TrialEnded
+from tuner.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
 from tuner.record import Record, RunState, TrialState
 
 HEARTBEAT_S = 30.0
@@ -41,7 +41,7 @@ def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | No
     None while nothing has ended and there is no budget.
     """
     by_budget = None if limits.time_budget_s is None else max(0.0, limits.time_budget_s - elapsed_s)
-    ended = [trial for trial in state.trials.values() if trial.ended is not None]
+    ended = [trial for trial in state.trials.values() if trial.status != "running"]
     if not ended:
         return by_budget
     per_trial_s = elapsed_s / len(ended)
@@ -84,9 +84,12 @@ def _left_words(seconds: float | None) -> str:
     return "time left not known yet" if seconds is None else f"about {format_seconds(seconds)} left"
 
 
+_COUNTED: tuple[Status, ...] = ("running", "paused", "completed", "stopped", "failed")
+
+
 def _counts(state: RunState, limits: Limits) -> str:
-    numbers = {status: len(state.with_status(status)) for status in ("running", "completed", "stopped", "failed")}
-    words = ", ".join(f"{number} {status}" for status, number in numbers.items())
+    numbers = {status: len(state.with_status(status)) for status in _COUNTED}
+    words = ", ".join(f"{number} {status}" for status, number in numbers.items() if number or status != "paused")
     return f"{words} of {limits.trials} trials"
 
 
@@ -151,16 +154,22 @@ class SearchConsole:
 
 
 class _Lines:
-    """Plain lines: one for each trial that ended, and a sign of life in between."""
+    """Plain lines: one for each trial that paused or ended, and a sign of life in between."""
 
     def __init__(self, console: SearchConsole, record: Record, limits: Limits, clock: Callable[[], float]) -> None:
         self._console, self._record, self._limits, self._clock = console, record, limits, clock
         self._said = clock()
+        self._paused: set[int] = set()
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         state = self._record.state
-        if isinstance(event, TrialEnded):
+        if isinstance(event, TrialPaused):
+            self._paused.add(event.trial)
+            self._say(describe_end(state, event))
+        elif isinstance(event, TrialResumed):
+            self._paused.discard(event.trial)
+        elif isinstance(event, TrialEnded) and event.trial not in self._paused:  # of those it has been said
             self._say(describe_end(state, event))
         elif isinstance(event, Notice):
             self._say(event.text)
@@ -174,14 +183,14 @@ class _Lines:
             self._console.say(text)
 
 
-def describe_end(state: RunState, event: TrialEnded) -> str:
-    """One line on a trial that ended."""
+def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
+    """One line on a trial that ended, or waits at a rung."""
     trial, best = state.trials[event.trial], state.best_trial()
     metric = state.study.metric if state.study else "metric"
     value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
     star = ", the best so far" if best is not None and best.number == event.trial else ""
-    reason = event.reason.replace("_", " ")
-    return f"trial {event.trial} {event.status} ({reason}): {value}{star}; {describe_trial(trial)}"
+    fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({event.reason.replace('_', ' ')})"
+    return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"
 
 
 def _epochs(number: int) -> str:

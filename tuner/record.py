@@ -37,6 +37,7 @@ from tuner.events import (
     Status,
     StudyCreated,
     TrialEnded,
+    TrialPaused,
     TrialResumed,
     TrialStarted,
 )
@@ -59,7 +60,7 @@ class TrialState:
     ended: TrialEnded | None = None
     checkpoint: CheckpointSaved | None = None
     resumed: int = 0
-    """How often it went on from a checkpoint."""
+    """How often it went on from a checkpoint after it was lost or interrupted; promotions do not count."""
 
     @property
     def best(self) -> float | None:
@@ -138,11 +139,15 @@ class RunState:
 
 
 def _apply_to_trial(
-    trial: TrialState, event: TrialResumed | ConfigurationChanged | EpochReported | CheckpointSaved | TrialEnded
+    trial: TrialState,
+    event: TrialPaused | TrialResumed | ConfigurationChanged | EpochReported | CheckpointSaved | TrialEnded,
 ) -> bool:
     match event:
+        case TrialPaused():
+            trial.status = "paused"
         case TrialResumed():
-            trial.resumed += 1
+            trial.resumed += trial.status != "paused"  # a promotion is no loss
+            trial.status = "running"
         case ConfigurationChanged():
             trial.configuration = dict(event.configuration)
         case EpochReported():

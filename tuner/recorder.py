@@ -15,9 +15,11 @@ from tuner.events import (
     EpochReported,
     Notice,
     TrialEnded,
+    TrialPaused,
     TrialResumed,
     TrialStarted,
 )
+from tuner.halving import Halving
 from tuner.record import Record
 from tuner.schedulers import METRIC, TIME
 from tuner.worker import merged_configuration
@@ -36,8 +38,9 @@ class Recorder(Callback):
         run_path: Path,
         keep_all_checkpoints: bool,
         on_building: Callable[[int, int, int], None],
+        halving: Halving | None = None,
     ) -> None:
-        self._record, self._on_building = record, on_building
+        self._record, self._on_building, self._halving = record, on_building, halving
         self._keep_all_checkpoints = keep_all_checkpoints  # members of a population go on from each other's
         self._checkpoints: dict[int, list[Any]] = {}
         self._run_path = run_path
@@ -95,9 +98,12 @@ class Recorder(Callback):
                 old.filesystem.delete_dir(old.path)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended by itself, or the scheduler stopped it."""
+        """A trial ended by itself, or the scheduler stopped it, for good or until it is promoted."""
         result = trial.last_result or {}
-        if trial.trial_id in self._numbers:
+        number = self._numbers.get(trial.trial_id)
+        if number is not None and self._halving is not None and number in self._halving.paused:
+            self._record.append(TrialPaused(trial=number, epoch=int(result[TIME])))
+        elif number is not None:
             self._end(trial, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

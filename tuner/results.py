@@ -17,8 +17,8 @@ from tuner.predictions import Predictions, Variant
 from tuner.record import FinalistState, RunState, TrialState
 from tuner.registry import unknown_name
 
-ResultStatus = Literal["completed", "stopped", "failed", "running", "unfinished"]
-STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "unfinished")
+ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
+STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
 """`unfinished`: the session has ended and left the trial to be resumed."""
 VALUES = ("loss", "accuracy", "val_loss", "val_accuracy")
 """What every epoch measures; the study's metric is one of them."""

@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from tuner.equal_epochs import EqualEpochTPESampler
+from tuner.gp_sampler import GaussianProcessSampler
 from tuner.registry import Registry
 from tuner.seeds import derive_seed
 
@@ -69,6 +70,9 @@ SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
 SAMPLERS.add("random", SamplerEntry(IndependentRandomSampler, "independent uniform draws"))
 SAMPLERS.add("grid", SamplerEntry(IndependentRandomSampler, "every configuration of a finite space, in order"))
 SAMPLERS.add("tpe", SamplerEntry(EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs"))
+SAMPLERS.add(
+    "gp", SamplerEntry(GaussianProcessSampler, "our Gaussian process over hyperparameters and epochs, expected improvement")
+)
 SAMPLERS.add(
     "cmaes",
     SamplerEntry(

@@ -9,18 +9,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.cluster import Capacity, wait_for_workers
 from tuner.environment import describe_environment
 from tuner.errors import TunerError
 from tuner.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.files import write_text
+from tuner.halving import Halving
 from tuner.packing import Packing, choose_packing
 from tuner.plan import grace_epochs, planned_trials, unfreeze_depths
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
 from tuner.record import Record, RunState
+from tuner.rungs import rung_epochs
 from tuner.runs import RunDirectory
 from tuner.samplers import SAMPLERS, sampler_name
 from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions, scheduler_name
@@ -29,6 +31,9 @@ from tuner.spec import Spec, dump_spec
 from tuner.study import Queued, SearchStudy
 from tuner.trial_settings import ActivationSettings, TrialSettings
 from tuner.worker_process import WorkerContext
+
+if TYPE_CHECKING:
+    from tuner.searcher import Unfinished
 
 Reason = Literal["finished", "time_budget", "interrupted"]
 
@@ -119,21 +124,23 @@ def _run_trials(
     def out_of_budget() -> bool:
         return budget_s is not None and record.elapsed_s() >= budget_s
 
+    context = scheduler_context(spec, record.state)
     launch = Launch(
         run=run,
         record=record,
         study=study,
         scheduler=scheduler,
-        scheduler_context=scheduler_context(spec),
+        scheduler_context=context,
         worker=worker_context(spec, prepared, packing.cpus_per_trial),
         gpus_per_trial=packing.gpus_per_trial,
         max_new_trials=max(0, trials - len(record.state.trials)),
         max_concurrent=packing.trials,
-        unfinished=list(_unfinished(record.state, run)),
+        unfinished=[_continuation(number, record.state, run) for number in _interrupted(record.state, context.halving)],
+        continuation=lambda number: _continuation(number, record.state, run),
         on_building=console.building,
         should_stop=lambda: interrupted.is_set() or out_of_budget(),
     )
-    if launch.max_new_trials or launch.unfinished:
+    if launch.max_new_trials or launch.unfinished or (context.halving and context.halving.paused):
         with console.watching(record, Limits(trials, budget_s, packing.trials)):
             run_trials(launch)
     reason: Reason = "interrupted" if interrupted.is_set() else "time_budget" if out_of_budget() else "finished"
@@ -188,15 +195,28 @@ def activation_settings(spec: Spec, cache_dir: Path) -> ActivationSettings | Non
     return ActivationSettings(cache_dir, section.dtype, int(section.max_gb * 2**30), section.views, depths)
 
 
-def scheduler_context(spec: Spec) -> SchedulerContext:
-    """What the scheduler of a search depends on."""
+def scheduler_context(spec: Spec, state: RunState) -> SchedulerContext:
+    """What the scheduler of a search depends on; its rungs are what the record says."""
+    _, scheduler = resolved_names(spec)
     return SchedulerContext(
         mode=spec.mode,
         max_epochs=spec.training.max_epochs,
         grace_epochs=grace_epochs(spec),
         reduction_factor=spec.search.reduction_factor,
         mutable=mutable_dimensions(spec.space),
+        halving=_halving(spec, state) if SCHEDULERS[scheduler].pauses else None,
     )
+
+
+def _halving(spec: Spec, state: RunState) -> Halving:
+    """The rungs with the trials that a record already holds."""
+    epochs = rung_epochs(spec.training.max_epochs, grace_epochs(spec), spec.search.reduction_factor)
+    halving = Halving(epochs, spec.search.reduction_factor, maximise=spec.mode == "max")
+    for number in sorted(state.trials):
+        trial = state.trials[number]
+        values = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs} if trial.status != "failed" else {}
+        halving.restore(number, values, has_ended=trial.status not in ("running", "paused"))
+    return halving
 
 
 def resolved_names(spec: Spec) -> tuple[str, str]:
@@ -232,21 +252,34 @@ def _queue(spec: Spec, state: RunState, is_grid: bool) -> Iterable[Queued]:
                 yield Queued(configuration, "grid")
 
 
-def _unfinished(state: RunState, run: RunDirectory) -> Iterator[Any]:
-    """Trials without an end, each with the newest checkpoint that is still there."""
+def _interrupted(state: RunState, halving: Halving | None) -> Iterator[int]:
+    """Trials without an end that were running, and do not wait for a promotion."""
+    for trial in state.trials.values():
+        is_open = trial.status in ("running", "paused")  # paused, if the file's scheduler did not pause it: it goes on
+        if is_open and (halving is None or trial.number not in halving.paused):
+            yield trial.number
+
+
+def _continuation(number: int, state: RunState, run: RunDirectory) -> Unfinished:
+    """A trial and the newest checkpoint of it that is still there."""
     from tuner.checkpoint import FILE_NAME
     from tuner.searcher import Unfinished
 
-    for trial in state.with_status("running"):
-        path = run.path / trial.checkpoint.path if trial.checkpoint else None
-        usable = path is not None and (path / FILE_NAME).is_file()
-        yield Unfinished(trial.number, trial.configuration, str(path.resolve()) if path and usable else None)
+    trial = state.trials[number]
+    path = run.path / trial.checkpoint.path if trial.checkpoint else None
+    usable = path is not None and (path / FILE_NAME).is_file()
+    return Unfinished(number, trial.configuration, str(path.resolve()) if path and usable else None)
 
 
 def _close_trials(record: Record, reason: Reason) -> None:
-    """A spent budget ends what was running; an interruption leaves it to be resumed."""
+    """A spent budget ends what was running; an interruption leaves it to be resumed.
+
+    What still waits when a search is over was not promoted: the scheduler has stopped it.
+    """
     if reason == "interrupted":
         return
+    for trial in record.state.with_status("paused"):
+        record.append(TrialEnded(trial=trial.number, status="stopped", reason="scheduler"))
     for trial in record.state.with_status("running"):
         record.append(TrialEnded(trial=trial.number, status="stopped", reason=reason))
 
