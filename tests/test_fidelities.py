@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_levels_are_where_trials_were_stopped_or_wait_and_the_furthest_epoch() -
 def test_levels_that_are_close_together_become_one() -> None:
     found = levels_of(numbered([made([0.1] * length) for length in range(1, 41)]))
     assert found[-1] == 40 and len(found) < 10
-    assert all(lower * 1.5 <= upper for lower, upper in zip(found, found[1:], strict=False))
+    assert all(lower * 1.5 <= upper for lower, upper in itertools.pairwise(found))
 
 
 def test_a_trial_is_seen_at_every_level_that_it_reached() -> None:

@@ -7,7 +7,7 @@ them: it is explained by a choice if it was there whenever that choice had one o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Encoding:
         """int [coordinates]: the parameter that each coordinate of `points` belongs to."""
 
     def row(self, parameters: Mapping[str, Any]) -> np.ndarray:
-        """float [parameters]: a configuration; NaN for what it does not have, or what is not in the space any more."""
+        """Float [parameters]: a configuration; NaN for what it does not have, or what is not in the space any more."""
         return np.array([_unit(self.distributions[name], parameters.get(name, _MISSING)) for name in self.names])
 
     def parameters(self, row: np.ndarray) -> dict[str, Any]:
@@ -72,30 +72,21 @@ class Encoding:
 
     def existing(self, rows: np.ndarray) -> np.ndarray:
         """Bool [n, parameters]: which parameters of each row exist, by the conditions learnt; NaN never does."""
-        exists = ~np.isnan(rows)
-        for index, distribution in self._in_order():
-            condition = self._conditions.get(index)
-            if condition is not None:
-                owner = list(self.distributions.values())[condition.parameter]
-                assert isinstance(owner, CategoricalDistribution)  # noqa: S101  only choices are conditions
-                chosen = _choice(owner, rows[:, condition.parameter])
-                exists[:, index] &= exists[:, condition.parameter] & np.isin(chosen, list(condition.choices))
-            _ = distribution
+        exists: np.ndarray = ~np.isnan(rows)
+        for index in sorted(self._conditions, key=self._depth):  # each behind the one that its condition is about
+            condition = self._conditions[index]
+            owner = self.distributions[self.names[condition.parameter]]
+            assert isinstance(owner, CategoricalDistribution)  # noqa: S101  only choices are conditions
+            chosen = _choice(owner, rows[:, condition.parameter])
+            exists[:, index] &= exists[:, condition.parameter] & np.isin(chosen, list(condition.choices))
         return exists
 
-    def _in_order(self) -> list[tuple[int, BaseDistribution]]:
-        """Parameters, each behind the one that its condition is about."""
-        depth: dict[int, int] = {}
-
-        def depth_of(index: int) -> int:
-            if index not in depth:
-                condition = self._conditions.get(index)
-                depth[index] = 0  # while it is looked for
-                depth[index] = 0 if condition is None else 1 + depth_of(condition.parameter)
-            return depth[index]
-
-        order = sorted(range(len(self.names)), key=depth_of)
-        return [(index, self.distributions[self.names[index]]) for index in order]
+    def _depth(self, index: int) -> int:
+        """How many conditions a parameter stands under; of a circle, which chance can make of few trials, enough."""
+        depth = 0
+        while index in self._conditions and depth < len(self.names):
+            index, depth = self._conditions[index].parameter, depth + 1
+        return depth
 
     def learn(self, rows: np.ndarray) -> None:
         """Take from past trials, as rows, under which condition each parameter exists."""
@@ -130,7 +121,8 @@ def _choices(distribution: CategoricalDistribution) -> int:
 def _choice(distribution: CategoricalDistribution, column: np.ndarray) -> np.ndarray:
     """Int [n]: the index of the choice for places in [0, 1]."""
     number = _choices(distribution)
-    return np.clip(np.nan_to_num(column, nan=0.0) * number, 0, number - 1).astype(int)
+    places: np.ndarray = np.clip(np.nan_to_num(column, nan=0.0) * number, 0, number - 1).astype(int)
+    return places
 
 
 def _steps(distribution: IntDistribution | FloatDistribution) -> int | None:
@@ -138,7 +130,7 @@ def _steps(distribution: IntDistribution | FloatDistribution) -> int | None:
     if isinstance(distribution, FloatDistribution) and distribution.step is None:
         return None
     step = distribution.step or 1
-    return int(math.floor((distribution.high - distribution.low) / step + 1e-9)) + 1
+    return math.floor((distribution.high - distribution.low) / step + 1e-9) + 1
 
 
 def _unit(distribution: BaseDistribution, value: Any) -> float:

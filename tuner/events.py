@@ -94,7 +94,7 @@ class TrialPaused(_Event):
 
 
 class TrialResumed(_Event):
-    """A trial goes on from the checkpoint written after epoch `epoch` (0: from the beginning): promoted, or after a loss."""
+    """A trial, promoted or once lost, goes on from the checkpoint written after epoch `epoch` (0: the beginning)."""
 
     event: Literal["trial_resumed"] = "trial_resumed"
     trial: int

@@ -1,8 +1,8 @@
 """What trials showed, and after how many epochs: observations for a model that learns from stopped trials too. Pure.
 
 Epochs at which trials came to rest (stopped, or paused at a rung) are the levels; a trial is observed at every level
-that it reached. Values become ranks, and ranks normal scores, so that neither the metric's scale nor one outlier matters;
-what epochs alone bring is taken off, estimated from the trials seen at both of two neighbouring levels.
+that it reached. Values become ranks, and ranks normal scores, so that neither the metric's scale nor an outlier
+matters; what epochs alone bring is taken off, estimated from the trials seen at both of two neighbouring levels.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _at_levels(trial: FrozenTrial, levels: Sequence[int]) -> list[tuple[int, flo
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """float [n]: the normal quantiles of ranks (Blom 1958); equals share theirs.
+    """Float [n]: the normal quantiles of ranks (Blom 1958); equals share theirs.
 
     >>> normal_scores(np.array([0.1, 0.9, 0.9, 0.5])).round(2).tolist()
     [-1.05, 0.63, 0.63, -0.3]
@@ -124,7 +124,7 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
 
 
 def _gains_of_epochs(owner: np.ndarray, level: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """float [levels]: what is expected at each level of a trial that is average at the lowest."""
+    """Float [levels]: what is expected at each level of a trial that is average at the lowest."""
     number = int(level.max()) + 1 if len(level) else 1
     table = np.full((int(owner.max()) + 1 if len(owner) else 0, number), np.nan)
     table[owner, level] = scores
@@ -139,7 +139,7 @@ def _gains_of_epochs(owner: np.ndarray, level: np.ndarray, scores: np.ndarray) -
 
 
 def most_telling(observations: Observations, number: int) -> np.ndarray:
-    """int [at most number]: places of observations to keep: half of them high and good, the rest spread over all."""
+    """Int [at most number]: places of observations to keep: half of them high and good, the rest spread over all."""
     target, level = observations.target, observations.level
     if len(target) <= number:
         return np.arange(len(target))

@@ -57,7 +57,7 @@ def fit(points: np.ndarray, levels: np.ndarray, targets: np.ndarray, groups: np.
 
 
 def _squared_distances(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """float [groups, n, n]: the squared distance in the coordinates of each group."""
+    """Float [groups, n, n]: the squared distance in the coordinates of each group."""
     found = np.zeros((int(groups.max()) + 1, len(points), len(points)))
     for coordinate, group in enumerate(groups):
         difference = points[:, coordinate, None] - points[None, :, coordinate]
@@ -104,7 +104,7 @@ class GaussianProcess:
         )
 
     def mean(self, points: np.ndarray, level: int) -> np.ndarray:
-        """float [m]: what is expected at `points`, seen at a level."""
+        """Float [m]: what is expected at `points`, seen at a level."""
         found: np.ndarray = self._covariance(self._scale(points), np.array([level])) @ self._weights
         return found
 
@@ -120,7 +120,7 @@ class GaussianProcess:
         return scaled
 
     def _covariance(self, scaled: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """float [m, n]: between scaled points (at `levels`, int [m] or [1]) and the data."""
+        """Float [m, n]: between scaled points (at `levels`, int [m] or [1]) and the data."""
         squares = (scaled**2).sum(1)[:, None] + (self._scaled**2).sum(1)[None, :] - 2 * scaled @ self._scaled.T
         radius = ROOT5 * np.sqrt(np.maximum(squares, 0.0))
         apart = np.abs(levels[:, None] - self._levels[None, :])

@@ -32,6 +32,9 @@ CANDIDATES = 1000
 NEAR_BEST, AROUND_EACH = 5, 40
 REFINEMENTS = ((4, 60, 0.08), (4, 60, 0.03))
 """Rounds of candidates around the most promising ones: how many, candidates around each, standard deviation."""
+SAME, REPEATED = 0.02, 1e6
+"""Closer to one that was tried than this, a candidate is taken only if all are: the model believes in noise, and would
+ask the same again. What is subtracted from its promise keeps the order among such."""
 RESAMPLED = 0.08
 """Share of the parameters of a neighbour that are drawn anew: a step cannot lead from choice to choice."""
 
@@ -92,20 +95,25 @@ def _suggest(
     running: np.ndarray,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """float [parameters]: the row that promises most."""
+    """Float [parameters]: the row that promises most."""
     points = encoding.points(rows)
     fitted = observations.taken(most_telling(observations, FITTED))
     hyperparameters = fit(points[fitted.owner], fitted.level, fitted.target, encoding.groups)
     known = observations.taken(most_telling(observations, MODELLED))
     process = GaussianProcess(points[known.owner], known.level, known.target, encoding.groups, hyperparameters)
     top = int(observations.level.max())
-    if len(running):
-        process = process.believing(encoding.points(running), top)
     expected = process.mean(points, top)
     best = float(expected.max())
+    if len(running):
+        process = process.believing(encoding.points(running), top)
+        best = max(best, float(process.mean(encoding.points(running), top).max()))  # what runs may turn out best
+
+    tried = np.concatenate([points, encoding.points(running)]) if len(running) else points
 
     def promise(candidates: np.ndarray) -> np.ndarray:
-        return log_expected_improvement(*process.predict(encoding.points(candidates), top), best)
+        places = encoding.points(candidates)
+        promises = log_expected_improvement(*process.predict(places, top), best)
+        return np.where(_nearest(places, tried) < SAME, promises - REPEATED, promises)
 
     leaders = np.nan_to_num(rows[np.argsort(-expected, kind="stable")[:NEAR_BEST]], nan=0.5)
     candidates = np.concatenate(
@@ -123,8 +131,15 @@ def _suggest(
     return found
 
 
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Float [n]: the distance of each point to the nearest of `others`."""
+    squares = (points**2).sum(1)[:, None] + (others**2).sum(1)[None, :] - 2 * points @ others.T
+    found: np.ndarray = np.sqrt(np.maximum(squares.min(axis=1), 0.0))
+    return found
+
+
 def _neighbours(row: np.ndarray, number: int, deviation: float, generator: np.random.Generator) -> np.ndarray:
-    """float [number, parameters]: rows near `row`."""
+    """Float [number, parameters]: rows near `row`."""
     shape = (number, len(row))
     moved = np.clip(row + generator.normal(0, deviation, shape), 0, 1)
     return np.where(generator.random(shape) < RESAMPLED, generator.random(shape), moved)

@@ -71,7 +71,8 @@ SAMPLERS.add("random", SamplerEntry(IndependentRandomSampler, "independent unifo
 SAMPLERS.add("grid", SamplerEntry(IndependentRandomSampler, "every configuration of a finite space, in order"))
 SAMPLERS.add("tpe", SamplerEntry(EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs"))
 SAMPLERS.add(
-    "gp", SamplerEntry(GaussianProcessSampler, "our Gaussian process over hyperparameters and epochs, expected improvement")
+    "gp",
+    SamplerEntry(GaussianProcessSampler, "our Gaussian process over hyperparameters and epochs, expected improvement"),
 )
 SAMPLERS.add(
     "cmaes",

@@ -74,7 +74,7 @@ class SearchStudy:
             return Suggestion(number, dict(queued.configuration), queued.origin)
         trial = self.optuna_study.ask()
         self._trials[number] = trial
-        return Suggestion(number, configure(self._space, lambda *place: _ask(trial, *place)), "sampler")
+        return Suggestion(number, configure(self._space, lambda *place: ask(trial, *place)), "sampler")
 
     def observe(self, number: int, epoch: int, value: float) -> None:
         """Take in the best value so far of a trial at an epoch."""
@@ -155,7 +155,7 @@ class SearchStudy:
         trial = self.optuna_study.ask()
         if drawn:
             _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
-        configure(self._space, lambda *place: _ask(trial, *place))
+        configure(self._space, lambda *place: ask(trial, *place))
         self._trials[number] = trial
 
 
@@ -169,7 +169,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
             return CategoricalDistribution(dimension.values)
 
 
-def _ask(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
+def ask(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
     """What Optuna proposes for one dimension."""
     match dimension:
         case Integer(low, high, step, log):

@@ -1,4 +1,4 @@
-"""A search in simulated time: the product's own searcher, sampler and scheduler, with trials that only look up curves."""
+"""A search in simulated time: the product's own searcher, sampler and scheduler; trials only look up curves."""
 
 from __future__ import annotations
 
@@ -58,44 +58,68 @@ class Search:
 
 def simulate(problem: Problem, policy: Policy, slots: int, budget_s: float, seed: int) -> Search:
     """Run a policy on `slots` slots until `budget_s` simulated seconds are over."""
-    curves = problem.opened(seed)
-    trainings: dict[int, _Training] = {}
-    queue: list[tuple[float, int, int]] = []
-    search, now, order, free, is_over = Search(), 0.0, 0, slots, False
-    best = -np.inf
-    while True:
-        while free and not is_over:
-            job = policy.next_job()
+    simulation = _Simulation(problem, policy, slots, seed)
+    while simulation.fill() and simulation.queue[0].at_s <= budget_s:
+        simulation.step()
+    simulation.search.trials = len(simulation.trainings)
+    return simulation.search
+
+
+class _Due(NamedTuple):
+    """A trial whose epoch ends at a moment; of one moment, the one that began first."""
+
+    at_s: float
+    order: int
+    number: int
+
+
+class _Simulation:
+    def __init__(self, problem: Problem, policy: Policy, slots: int, seed: int) -> None:
+        self.search, self.queue = Search(), list[_Due]()
+        self.trainings: dict[int, _Training] = {}
+        self._curves, self._policy, self._slots, self._max_epochs = (
+            problem.opened(seed),
+            policy,
+            slots,
+            problem.max_epochs,
+        )
+        self._now_s, self._order, self._is_over, self._best = 0.0, 0, False, -np.inf
+
+    def fill(self) -> bool:
+        """Give all free slots a trial; whether any trains."""
+        while len(self.queue) < self._slots and not self._is_over:
+            job = self._policy.next_job()
             if job is None:
                 break
             if isinstance(job, str):
-                is_over = True
+                self._is_over = True
                 break
             number, configuration = job
-            if number not in trainings:
-                trainings[number] = _Training(curves.curve(configuration))
-            training = trainings[number]
-            order, free = order + 1, free - 1
-            heapq.heappush(queue, (now + float(training.curve.seconds[training.epoch]), order, number))
-        if not queue or queue[0][0] > budget_s:
-            search.trials = len(trainings)
-            return search
-        now, _, number = heapq.heappop(queue)
-        training = trainings[number]
+            if number not in self.trainings:
+                self.trainings[number] = _Training(self._curves.curve(configuration))
+            self._train(number)
+        return bool(self.queue)
+
+    def _train(self, number: int) -> None:
+        training = self.trainings[number]
+        self._order += 1
+        ends_s = self._now_s + float(training.curve.seconds[training.epoch])
+        heapq.heappush(self.queue, _Due(ends_s, self._order, number))
+
+    def step(self) -> None:
+        """The next epoch that ends."""
+        self._now_s, _, number = heapq.heappop(self.queue)
+        training = self.trainings[number]
         value = float(training.curve.values[training.epoch])
         training.epoch += 1
         training.best = max(training.best, value)
-        search.epochs += 1
-        if value > best:
-            best = value
-            search.steps.append(Step(now, search.epochs, best))
-        is_last = training.epoch == problem.max_epochs
-        goes_on = policy.report(number, training.epoch, value, training.best, is_last)
-        if goes_on and not is_last:
-            order += 1
-            heapq.heappush(queue, (now + float(training.curve.seconds[training.epoch]), order, number))
-        else:
-            free += 1
+        self.search.epochs += 1
+        if value > self._best:
+            self._best = value
+            self.search.steps.append(Step(self._now_s, self.search.epochs, value))
+        is_last = training.epoch == self._max_epochs
+        if self._policy.report(number, training.epoch, value, training.best, is_last) and not is_last:
+            self._train(number)
 
 
 class FakeTrial:
