@@ -12,16 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED, PAUSED
-from tuner.fidelities import (
-    Observations,
-    curve_of,
-    has_failed,
-    is_informative,
-    is_running,
-    levels_of,
-    most_telling,
-    observe,
-)
+from tuner.fidelities import Observations, Shown, levels_of, most_telling, observe, shown_by
 
 
 def made(curve: list[float], state: TrialState = TrialState.PRUNED, number: int = 0, **attributes: Any) -> FrozenTrial:
@@ -38,14 +29,12 @@ def made(curve: list[float], state: TrialState = TrialState.PRUNED, number: int 
     return trial
 
 
-def numbered(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    for number, trial in enumerate(trials):
-        trial.number = number
-    return trials
+def shown(trials: list[FrozenTrial]) -> list[Shown]:
+    return [shown_by(trial) for trial in trials]
 
 
 def test_levels_are_where_trials_were_stopped_or_wait_and_the_furthest_epoch() -> None:
-    trials = numbered(
+    trials = shown(
         [
             made([0.1]),
             made([0.1] * 3, TrialState.RUNNING, **{PAUSED: True}),
@@ -58,20 +47,20 @@ def test_levels_are_where_trials_were_stopped_or_wait_and_the_furthest_epoch() -
 
 
 def test_levels_that_are_close_together_become_one() -> None:
-    found = levels_of(numbered([made([0.1] * length) for length in range(1, 41)]))
+    found = levels_of(shown([made([0.1] * length) for length in range(1, 41)]))
     assert found[-1] == 40 and len(found) < 10
     assert all(lower * 1.5 <= upper for lower, upper in itertools.pairwise(found))
 
 
 def test_a_trial_is_seen_at_every_level_that_it_reached() -> None:
-    found = observe(numbered([made([0.1]), made([0.2, 0.3, 0.4]), made([0.3])]), maximise=True)
+    found = observe(shown([made([0.1]), made([0.2, 0.3, 0.4]), made([0.3])]), maximise=True)
     assert list(zip(found.owner.tolist(), found.level.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1), (2, 0)]
     assert np.isfinite(found.target).all() and found.target.std() == pytest.approx(1.0)
 
 
 def test_what_epochs_alone_bring_does_not_make_a_trial_better() -> None:
     """Ten trials that all gain the same: at both levels a trial stands where it stood."""
-    trials = numbered([made([level / 10, level / 10, 2 + level / 10]) for level in range(10)] + [made([0.45])])
+    trials = shown([made([level / 10, level / 10, 2 + level / 10]) for level in range(10)] + [made([0.45])])
     found = observe(trials, maximise=True)
     by_level = {(owner, level): target for owner, level, target in zip(*found, strict=True)}
     steps = [by_level[owner, 1] - by_level[owner, 0] for owner in range(10)]
@@ -80,28 +69,28 @@ def test_what_epochs_alone_bring_does_not_make_a_trial_better() -> None:
 
 def test_one_that_ended_by_itself_counts_at_the_top_with_what_it_had() -> None:
     ended = made([0.5, 0.6], TrialState.COMPLETE, **{ENDED_BY_ITSELF: True})
-    found = observe(numbered([ended, made([0.1]), made([0.2] * 9)]), maximise=True)
+    found = observe(shown([ended, made([0.1]), made([0.2] * 9)]), maximise=True)
     assert (0, 1) in set(zip(found.owner.tolist(), found.level.tolist(), strict=True))
 
 
 def test_a_failed_trial_is_worse_than_all() -> None:
-    trials = numbered([made([0.9]), made([0.01]), made([], **{FAILED: True}), made([0.99], TrialState.FAIL)])
+    trials = shown([made([0.9]), made([0.01]), made([], **{FAILED: True}), made([0.99], TrialState.FAIL)])
     for maximise in (True, False):
         found = observe(trials, maximise=maximise)
         worst = found.target[np.isin(found.owner, [2, 3])]
         assert worst.max() < found.target[np.isin(found.owner, [0, 1])].min()
-    assert all(has_failed(trial) for trial in trials[2:]) and not has_failed(trials[0])
+    assert [one.has_failed for one in trials] == [False, False, True, True]
 
 
 def test_smaller_values_are_better_when_the_study_says_so() -> None:
-    found = observe(numbered([made([0.9]), made([0.1]), made([0.5])]), maximise=False)
+    found = observe(shown([made([0.9]), made([0.1]), made([0.5])]), maximise=False)
     assert np.argsort(-found.target).tolist() == [1, 2, 0]
 
 
 def test_values_that_are_no_numbers_are_passed_over() -> None:
     trial = made([0.1, math.nan, math.inf, 0.4])
-    assert curve_of(trial) == {1: 0.1, 4: 0.4}
-    assert has_failed(made([math.inf], TrialState.COMPLETE))
+    assert shown_by(trial).curve == {1: 0.1, 4: 0.4}
+    assert shown_by(made([math.inf], TrialState.COMPLETE)).has_failed
 
 
 def test_a_study_without_reported_epochs_is_one_level() -> None:
@@ -109,15 +98,15 @@ def test_a_study_without_reported_epochs_is_one_level() -> None:
         create_trial(value=value, params={"x": value}, distributions={"x": FloatDistribution(0, 1)})
         for value in (0.1, 0.7, 0.4)
     ]
-    found = observe(numbered(trials), maximise=True)
+    found = observe(shown(trials), maximise=True)
     assert found.level.tolist() == [0, 0, 0] and np.argsort(found.target).tolist() == [0, 2, 1]
 
 
 def test_what_runs_and_has_shown_nothing_is_told_from_what_waits() -> None:
-    assert is_running(made([], TrialState.RUNNING)) and not is_running(made([0.1], TrialState.RUNNING))
-    assert not is_running(made([], TrialState.RUNNING, **{PAUSED: True}))
-    assert is_informative(made([0.1], TrialState.RUNNING)) and not is_informative(made([], TrialState.RUNNING))
-    assert not is_informative(made([])), "stopped before its first epoch"
+    runs, waits = made([], TrialState.RUNNING), made([], TrialState.RUNNING, **{PAUSED: True})
+    reports, stopped = made([0.1], TrialState.RUNNING), made([])
+    assert [one.is_unknown for one in shown([runs, waits, reports, stopped])] == [True, False, False, False]
+    assert [one.is_informative for one in shown([runs, waits, reports, stopped])] == [False, False, True, False]
 
 
 def test_the_best_and_the_furthest_are_kept_and_a_spread_of_the_rest() -> None:

@@ -49,7 +49,8 @@ def test_the_figures_of_a_search_that_halves():
 
 def test_auto_is_resolved_and_a_population_draws_at_random():
     plan = build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=auto"))
-    assert (plan.sampler, plan.scheduler) == ("tpe", "asha_stopping")
+    assert (plan.sampler, plan.scheduler) == ("gp", "asha")
+    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=bohb")).sampler == "tpe"
     assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=pbt")).sampler == "random"
 
 
@@ -186,8 +187,10 @@ def test_a_product_without_end_of_digits_is_told_as_a_power():
 
 
 def test_warnings_and_auto_are_told():
-    text = printed(spec_of(wrong(NO_BASELINE), "search.sampler=auto"))
-    assert "compared at equal epochs (auto)" in text
+    text = printed(spec_of(wrong(NO_BASELINE), "search.sampler=auto", "search.scheduler=auto"))
+    words = " ".join(text.split())
+    assert "(auto: found most with the same budget in benchmarks/search_quality)" in words
+    assert "(auto: with gp it found most in benchmarks/search_quality)" in words
     assert "warning: no baseline is given" in text and "baseline (trial 0)" not in text
 
 

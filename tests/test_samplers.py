@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner.samplers import AUTO, SAMPLERS, sampler_name
+from tuner.schedulers import SCHEDULERS
 from tuner.space import Choice, Choose, Configuration, Integer, Real, misfits
 from tuner.study import Queued, SearchStudy
 
@@ -81,5 +82,6 @@ def test_every_sampler_goes_on_when_all_trials_fail(name):
 
 def test_auto_is_a_sampler_and_a_population_draws_at_random():
     assert sampler_name("auto") == AUTO and AUTO in SAMPLERS
-    assert sampler_name("auto", is_population=True) == "random"
-    assert all(sampler_name(name) == name for name in SAMPLERS)
+    assert sampler_name("auto", SCHEDULERS["pbt"].sampler) == "random"
+    assert sampler_name("auto", SCHEDULERS["bohb"].sampler) == "tpe"
+    assert all(sampler_name(name, "random") == name for name in SAMPLERS)

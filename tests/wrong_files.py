@@ -133,7 +133,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "early stopping that is true": ({14: "training: {early_stopping: true}"}, ["14: training.early_stopping must map names to values; got true"]),
     "negative min_delta": ({14: "training: {early_stopping: {min_delta: -1}}"}, ["14: training.early_stopping.min_delta must be at least 0; got -1"]),
     # --- search ---
-    "unknown sampler": ({15: "search: {sampler: tpf}"}, ["15: search.sampler: unknown sampler 'tpf'; did you mean 'tpe'? (known: auto, cmaes, grid, qmc, random, tpe)"]),
+    "unknown sampler": ({15: "search: {sampler: tpf}"}, ["15: search.sampler: unknown sampler 'tpf'; did you mean 'tpe'? (known: auto, cmaes, gp, grid, qmc, random, tpe)"]),
     "unknown scheduler": ({15: "search: {scheduler: asha_stoping}"}, ["15: search.scheduler: unknown scheduler 'asha_stoping'; did you mean 'asha_stopping'?"]),
     "time in days": ({15: "search: {time_budget: 2d}"}, ["15: search.time_budget must be a time such as 90s, 20m, 2h or 1h30m, or none; got '2d'"]),
     "time of a clock": ({15: "search: {time_budget: 1:30}"}, ["15: search.time_budget must be a time such as 90s, 20m, 2h or 1h30m, or none; got '1:30'"]),
@@ -145,7 +145,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "concurrency of 0": ({15: "search: {max_concurrent: 0}"}, ["15: search.max_concurrent must be at least 1 or 'auto'; got 0"]),
     "negative seed": ({15: "search: {seed: -1}"}, ["15: search.seed must be at least 0; got -1"]),
     "seed that is too large": ({15: "search: {seed: 99999999999999999999}"}, ["15: search.seed must be smaller than 2**53; got 99999999999999999999"]),
-    "reduction factor of 1": ({15: "search: {reduction_factor: 1}"}, ["15: search.reduction_factor must be at least 2; got 1"]),
+    "reduction factor of 1": ({15: "search: {reduction_factor: 1}"}, ["15: search.reduction_factor must be at least 2 or 'auto'; got 1"]),
     "grid with ranges": ({15: "search: {sampler: grid}"}, ["15: search.sampler must not be grid with ranges of floats; got learning_rate, dropout: list choices"]),
     "bohb with a sampler of its own": ({15: "search: {sampler: random, scheduler: bohb}"}, ["15: search.sampler must be auto or tpe with bohb; got random"]),
     "population with a sampler": ({15: "search: {sampler: tpe, scheduler: pbt}"}, ["15: search.sampler must be auto or random with pbt, which copies and perturbs; got tpe"]),

@@ -13,7 +13,7 @@ from tuner.hyperparameters import GENERAL
 from tuner.plan import has_unfreezing
 from tuner.preprocess import parse_preprocess
 from tuner.registry import unknown_name
-from tuner.samplers import SAMPLERS, sampler_name
+from tuner.samplers import SAMPLERS
 from tuner.schedulers import SCHEDULERS, mutable_dimensions, numeric, scheduler_name
 from tuner.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.space_parser import Finding, Path
@@ -123,7 +123,7 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
         return
     if search.sampler != "auto" and search.sampler not in SAMPLERS:
         yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
-    elif sampler_name(search.sampler) == "grid" and count(reading.space) == math.inf:
+    elif search.sampler == "grid" and count(reading.space) == math.inf:
         ranges = list(_continuous(reading.space))
         yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
     if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:
@@ -159,7 +159,7 @@ def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
                 ("search", "scheduler"),
                 f"must not be {name}: the space has no {kind} that can change in running trials, such as learning_rate",
             )
-    if entry.sampler and search.sampler not in ("auto", entry.sampler):
+    if entry.sampler and not entry.is_population and search.sampler not in ("auto", entry.sampler):
         yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}; got {search.sampler}"
     yield from _check_grace(reading, entry.halves)
 

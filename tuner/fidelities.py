@@ -36,59 +36,61 @@ class Observations(NamedTuple):
         return Observations(self.owner[places], self.level[places], self.target[places])
 
 
-def is_informative(trial: FrozenTrial) -> bool:
-    """Whether there is anything to learn from a trial: it showed a value, or failed."""
-    return has_failed(trial) or bool(curve_of(trial))
+class Shown(NamedTuple):
+    """What one trial has shown."""
+
+    curve: Mapping[int, float]
+    """Value by epoch; only finite values."""
+    has_failed: bool
+    """It broke, or ended with a value that is no number."""
+    has_ended: bool
+    """It came to its own end, and would have shown nothing better later."""
+    was_held: bool
+    """Somebody else had it stop or wait where it did."""
+    is_running: bool
+
+    @property
+    def is_informative(self) -> bool:
+        """Whether there is anything to learn from it."""
+        return self.has_failed or bool(self.curve)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it runs and has shown nothing yet: others should keep away from its place."""
+        return self.is_running and not self.is_informative
 
 
-def is_running(trial: FrozenTrial) -> bool:
-    """Whether a trial runs and has shown nothing yet: others should keep away from its place."""
-    is_open = not trial.state.is_finished() and not trial.user_attrs.get(PAUSED)
-    return bool(trial.params) and is_open and not is_informative(trial)
-
-
-def has_failed(trial: FrozenTrial) -> bool:
-    """Whether a trial broke, or ended with a value that is no number."""
-    if trial.user_attrs.get(FAILED) or trial.state == TrialState.FAIL:
-        return True
-    return trial.state == TrialState.COMPLETE and not curve_of(trial)
-
-
-def curve_of(trial: FrozenTrial) -> Mapping[int, float]:
-    """Value by epoch; a complete trial without reported epochs has its value at epoch 1. Only finite values."""
+def shown_by(trial: FrozenTrial) -> Shown:
+    """What a trial has shown; a complete one without reported epochs has its value at epoch 1."""
+    state, attributes = trial.state, trial.user_attrs
     curve = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
-    if not curve and trial.state == TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value):
-        return {1: trial.value}
-    return curve
+    is_complete = state == TrialState.COMPLETE
+    if not curve and is_complete and trial.value is not None and math.isfinite(trial.value):
+        curve = {1: trial.value}
+    has_failed = bool(attributes.get(FAILED)) or state == TrialState.FAIL or (is_complete and not curve)
+    has_ended = is_complete or bool(attributes.get(ENDED_BY_ITSELF))
+    rests = state.is_finished() or bool(attributes.get(PAUSED))
+    return Shown(curve, has_failed, has_ended, rests and not has_ended, not rests)
 
 
-def levels_of(trials: Sequence[FrozenTrial]) -> list[int]:
+def levels_of(shown: Sequence[Shown]) -> list[int]:
     """The epochs at which trials are compared, ascending."""
-    last = {trial.number: max(curve) for trial in trials if (curve := curve_of(trial))}
-    if not last:
-        return []
-    resting = {last[trial.number] for trial in trials if trial.number in last and _was_held(trial)}
+    lasts = [(max(one.curve), one.was_held) for one in shown if one.curve]
+    furthest = max((last for last, _ in lasts), default=None)
     levels: list[int] = []
-    for epoch in sorted({*resting, max(last.values())}, reverse=True):
+    for epoch in sorted({last for last, was_held in lasts if was_held or last == furthest}, reverse=True):
         if not levels or epoch * GROWTH <= levels[-1]:
             levels.append(epoch)
     return levels[::-1]
 
 
-def _was_held(trial: FrozenTrial) -> bool:
-    """Whether somebody else had the trial stop or wait where it did."""
-    if trial.user_attrs.get(ENDED_BY_ITSELF) or trial.state == TrialState.COMPLETE:
-        return False
-    return trial.state.is_finished() or bool(trial.user_attrs.get(PAUSED))
-
-
-def observe(trials: Sequence[FrozenTrial], *, maximise: bool) -> Observations:
+def observe(shown: Sequence[Shown], *, maximise: bool) -> Observations:
     """Everything that informative trials showed; failed ones are worse than all, at the lowest level."""
-    sign, levels = 1.0 if maximise else -1.0, levels_of(trials)
+    sign, levels = 1.0 if maximise else -1.0, levels_of(shown)
     seen = [
         (owner, level, sign * value)
-        for owner, trial in enumerate(trials)
-        for level, value in ([(0, -sign * math.inf)] if has_failed(trial) else _at_levels(trial, levels))
+        for owner, one in enumerate(shown)
+        for level, value in ([(0, -sign * math.inf)] if one.has_failed else _at_levels(one, levels))
     ]
     owner, level = (np.array([one[column] for one in seen], dtype=int) for column in (0, 1))
     scores = normal_scores(np.array([one[2] for one in seen]))
@@ -96,19 +98,19 @@ def observe(trials: Sequence[FrozenTrial], *, maximise: bool) -> Observations:
     return Observations(owner, level, targets / (float(targets.std()) or 1.0))
 
 
-def _at_levels(trial: FrozenTrial, levels: Sequence[int]) -> list[tuple[int, float]]:
+def _at_levels(shown: Shown, levels: Sequence[int]) -> list[tuple[int, float]]:
     """(level, value) where a trial can be compared.
 
     One that ended by itself counts at the top; one that was stopped before the first level counts there.
     """
-    curve = curve_of(trial)
-    last = max(curve, default=0)
+    curve = shown.curve
     found = [(level, curve[epoch]) for level, epoch in enumerate(levels) if epoch in curve]
-    top = len(levels) - 1
-    has_ended = trial.state == TrialState.COMPLETE or trial.user_attrs.get(ENDED_BY_ITSELF)
-    if has_ended and last < levels[top]:
-        found.append((top, curve[last]))
-    return found or ([(0, curve[last])] if curve else [])
+    if not curve or (found and not shown.has_ended):
+        return found
+    last = max(curve)
+    if shown.has_ended and last < levels[-1]:
+        found.append((len(levels) - 1, curve[last]))
+    return found or [(0, curve[last])]
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:

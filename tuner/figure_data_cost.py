@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tuner.figure_data import OUTCOMES, spread
 from tuner.results import Results, ResultStatus, TrialResult
-from tuner.rungs import default_grace_epochs, rung_epochs
+from tuner.rungs import default_grace_epochs, default_reduction_factor, rung_epochs
 
 
 class CostPoint(NamedTuple):
@@ -127,5 +127,7 @@ def _rungs(results: Results) -> tuple[int, ...]:
     grace = search.get("grace_epochs", "auto")
     if not isinstance(grace, int):
         grace = default_grace_epochs(int(training.get("head_epochs", 0)), fine, study.max_epochs)
-    factor = search.get("reduction_factor", 4)
-    return rung_epochs(study.max_epochs, max(1, grace), factor if isinstance(factor, int) and factor > 1 else 4)
+    factor = search.get("reduction_factor", "auto")
+    if not isinstance(factor, int) or factor < 2:
+        factor = default_reduction_factor(any(session.scheduler == "asha" for session in results.sessions))
+    return rung_epochs(study.max_epochs, max(1, grace), factor)

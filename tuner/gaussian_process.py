@@ -16,7 +16,7 @@ from scipy.special import erfcx, log_ndtr
 
 ROOT5 = math.sqrt(5.0)
 JITTER = 1e-8
-ITERATIONS = 25
+ITERATIONS = 15
 """Of the search for hyperparameters: more move them, and hardly the suggestions."""
 
 

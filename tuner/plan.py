@@ -13,9 +13,9 @@ from rich.tree import Tree
 
 from tuner.architectures import ARCHITECTURES
 from tuner.progress import format_seconds
-from tuner.rungs import Rung, default_grace_epochs, expected_rungs, rung_epochs
-from tuner.samplers import SAMPLERS, sampler_name
-from tuner.schedulers import SCHEDULERS, scheduler_name
+from tuner.rungs import Rung, default_grace_epochs, default_reduction_factor, expected_rungs, rung_epochs
+from tuner.samplers import SAMPLERS, SamplerEntry, sampler_name
+from tuner.schedulers import SCHEDULERS, SchedulerEntry, scheduler_name
 from tuner.space import Choose, Configuration, Dimension, Integer, Space, count, flatten
 from tuner.spec import Spec
 
@@ -47,6 +47,16 @@ def grace_epochs(spec: Spec) -> int:
     if spec.search.grace_epochs != "auto":
         return int(spec.search.grace_epochs)
     return default_grace_epochs(spec.training.head_epochs, has_unfreezing(spec.space), spec.training.max_epochs)
+
+
+def reduction_factor(spec: Spec) -> int:
+    """One of how many trials goes on at a rung."""
+    given = spec.search.reduction_factor
+    return given if isinstance(given, int) else default_reduction_factor(_scheduler(spec).pauses)
+
+
+def _scheduler(spec: Spec) -> SchedulerEntry:
+    return SCHEDULERS[scheduler_name(spec.search.scheduler)]
 
 
 def has_unfreezing(space: Space) -> bool:
@@ -84,8 +94,8 @@ def build_plan(spec: Spec) -> Plan:
     """The plan of a checked search-space file."""
     scheduler = scheduler_name(spec.search.scheduler)
     entry = SCHEDULERS[scheduler]
-    sampler = sampler_name(spec.search.sampler, entry.is_population)
-    max_epochs, factor, trials = spec.training.max_epochs, spec.search.reduction_factor, planned_trials(spec)
+    sampler = sampler_name(spec.search.sampler, entry.sampler)
+    max_epochs, factor, trials = spec.training.max_epochs, reduction_factor(spec), planned_trials(spec)
     grace = grace_epochs(spec)
     compared = rung_epochs(max_epochs, grace, factor) if entry.halves else ()
     return Plan(
@@ -140,8 +150,8 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
         ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
         ("metric", f"{spec.metric} ({spec.mode})"),
         ("configurations", _number_words(plan.configurations, "infinitely many")),
-        ("sampler", f"{plan.sampler}{_meaning(plan.sampler, spec.search.sampler)}"),
-        ("scheduler", f"{plan.scheduler}: {SCHEDULERS[plan.scheduler].description}"),
+        ("sampler", _meaning(plan.sampler, SAMPLERS[plan.sampler], spec.search.sampler)),
+        ("scheduler", _meaning(plan.scheduler, SCHEDULERS[plan.scheduler], spec.search.scheduler)),
         (
             "trials",
             f"{plan.trials}, time budget {budget}, each with {_plural(spec.resources.cpus_per_trial, 'CPU')} "
@@ -167,10 +177,9 @@ def _finalist_words(spec: Spec) -> str:
     return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
 
 
-def _meaning(resolved: str, written: str) -> str:
-    return (
-        f": {SAMPLERS[resolved].description}" + (" (auto)" if written == "auto" else "") if resolved in SAMPLERS else ""
-    )
+def _meaning(name: str, entry: SamplerEntry | SchedulerEntry, written: str) -> str:
+    why = f" (auto: {entry.why})" if written == "auto" and entry.why else " (auto)" if written == "auto" else ""
+    return f"{name}: {entry.description}{why}"
 
 
 def _plural(number: float | str, noun: str) -> str:

@@ -41,6 +41,14 @@ def default_grace_epochs(head_epochs: int, has_unfreezing: bool, max_epochs: int
     return min(head_epochs + 1, max_epochs) if has_unfreezing else 1
 
 
+def default_reduction_factor(pauses: bool) -> int:
+    """The reduction factor when the file says `auto`.
+
+    Of 3 and 4, 3 measured best where trials wait for their promotion, 4 where they are stopped for good.
+    """
+    return 3 if pauses else 4
+
+
 @dataclass(frozen=True)
 class Rung:
     """How many of the trials are expected to train to an epoch, and the epochs that all of them spend up to it."""

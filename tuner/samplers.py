@@ -51,6 +51,8 @@ class SamplerEntry:
 
     build: Callable[[int], BaseSampler]
     description: str
+    why: str = ""
+    """Why `auto` chooses it."""
     replays: bool = False
     """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
 
@@ -72,7 +74,11 @@ SAMPLERS.add("grid", SamplerEntry(IndependentRandomSampler, "every configuration
 SAMPLERS.add("tpe", SamplerEntry(EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs"))
 SAMPLERS.add(
     "gp",
-    SamplerEntry(GaussianProcessSampler, "our Gaussian process over hyperparameters and epochs, expected improvement"),
+    SamplerEntry(
+        GaussianProcessSampler,
+        "our Gaussian process over hyperparameters and epochs, expected improvement",
+        why="found most with the same budget in benchmarks/search_quality",
+    ),
 )
 SAMPLERS.add(
     "cmaes",
@@ -84,12 +90,10 @@ SAMPLERS.add(
     "qmc",
     SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
 )
-AUTO = "tpe"
-"""What `auto` means until the defaults have been measured."""
+AUTO = "gp"
+"""What `auto` means; benchmarks/LOG.md has the measurements."""
 
 
-def sampler_name(name: str, is_population: bool = False) -> str:
-    """The sampler that a file's name stands for; a population has its first members drawn at random."""
-    if name != "auto":
-        return name
-    return "random" if is_population else AUTO
+def sampler_name(name: str, needed: str | None = None) -> str:
+    """The sampler that a file's name stands for; `needed` is the only one that its scheduler goes with."""
+    return name if name != "auto" else needed or AUTO

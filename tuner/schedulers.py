@@ -43,6 +43,8 @@ class SchedulerEntry:
 
     build: Callable[[SchedulerContext], Any]
     description: str
+    why: str = ""
+    """Why `auto` chooses it."""
     halves: bool = False
     """Whether it compares at rungs."""
     pauses: bool = False
@@ -50,7 +52,7 @@ class SchedulerEntry:
     is_population: bool = False
     """Whether it changes configurations of running trials, and so does without a sampler."""
     sampler: str | None = None
-    """The only sampler that it is defined with."""
+    """The only sampler that it goes with."""
 
 
 def _none(_context: SchedulerContext) -> Any:
@@ -180,7 +182,11 @@ SCHEDULERS.add("none", SchedulerEntry(_none, "every trial trains to its own end"
 SCHEDULERS.add(
     "asha",
     SchedulerEntry(
-        _asha, "asynchronous successive halving: pauses at each rung, the best go on", halves=True, pauses=True
+        _asha,
+        "asynchronous successive halving: pauses at each rung, the best go on",
+        why="with gp it found most in benchmarks/search_quality",
+        halves=True,
+        pauses=True,
     ),
 )
 SCHEDULERS.add(
@@ -198,16 +204,22 @@ SCHEDULERS.add(
 )
 SCHEDULERS.add("median", SchedulerEntry(_median, "stops what is below the median of running averages"))
 SCHEDULERS.add(
-    "pbt", SchedulerEntry(_pbt, "population based training: copies good trials, perturbs them", is_population=True)
+    "pbt",
+    SchedulerEntry(
+        _pbt, "population based training: copies good trials, perturbs them", is_population=True, sampler="random"
+    ),
 )
 SCHEDULERS.add(
     "pb2",
     SchedulerEntry(
-        _pb2, "population based bandits: copies good trials, a Gaussian process chooses", is_population=True
+        _pb2,
+        "population based bandits: copies good trials, a Gaussian process chooses",
+        is_population=True,
+        sampler="random",
     ),
 )
-AUTO = "asha_stopping"
-"""What `auto` means until the defaults have been measured."""
+AUTO = "asha"
+"""What `auto` means; benchmarks/LOG.md has the measurements."""
 
 
 def scheduler_name(name: str) -> str:

@@ -100,7 +100,7 @@ class SearchSection(Section):
     max_concurrent: Annotated[int, Field(ge=1)] | Auto = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
-    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 4
+    reduction_factor: Annotated[int, Field(ge=2, le=100)] | Auto = "auto"
 
 
 class ResourcesSection(Section):

@@ -18,7 +18,7 @@ from tuner.events import Notice, SessionEnded, SessionStarted, StudyCreated, Tri
 from tuner.files import write_text
 from tuner.halving import Halving
 from tuner.packing import Packing, choose_packing
-from tuner.plan import grace_epochs, planned_trials, unfreeze_depths
+from tuner.plan import grace_epochs, planned_trials, reduction_factor, unfreeze_depths
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
 from tuner.record import Record, RunState
@@ -202,7 +202,7 @@ def scheduler_context(spec: Spec, state: RunState) -> SchedulerContext:
         mode=spec.mode,
         max_epochs=spec.training.max_epochs,
         grace_epochs=grace_epochs(spec),
-        reduction_factor=spec.search.reduction_factor,
+        reduction_factor=reduction_factor(spec),
         mutable=mutable_dimensions(spec.space),
         halving=_halving(spec, state) if SCHEDULERS[scheduler].pauses else None,
     )
@@ -210,8 +210,9 @@ def scheduler_context(spec: Spec, state: RunState) -> SchedulerContext:
 
 def _halving(spec: Spec, state: RunState) -> Halving:
     """The rungs with the trials that a record already holds."""
-    epochs = rung_epochs(spec.training.max_epochs, grace_epochs(spec), spec.search.reduction_factor)
-    halving = Halving(epochs, spec.search.reduction_factor, maximise=spec.mode == "max")
+    factor = reduction_factor(spec)
+    epochs = rung_epochs(spec.training.max_epochs, grace_epochs(spec), factor)
+    halving = Halving(epochs, factor, maximise=spec.mode == "max")
     for number in sorted(state.trials):
         trial = state.trials[number]
         values = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs} if trial.status != "failed" else {}
@@ -222,7 +223,7 @@ def _halving(spec: Spec, state: RunState) -> Halving:
 def resolved_names(spec: Spec) -> tuple[str, str]:
     """The sampler and the scheduler that a search uses, `auto` resolved."""
     scheduler = scheduler_name(spec.search.scheduler)
-    return sampler_name(spec.search.sampler, SCHEDULERS[scheduler].is_population), scheduler
+    return sampler_name(spec.search.sampler, SCHEDULERS[scheduler].sampler), scheduler
 
 
 def build_study(spec: Spec, state: RunState) -> SearchStudy:
