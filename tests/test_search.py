@@ -248,10 +248,10 @@ def test_a_killed_search_goes_on_and_gives_the_numbers_of_an_undisturbed_one(tmp
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     for folder in (killed, whole):
         folder.mkdir()
-    file = write_file(tmp_path, trials=4)
+    file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=12)
     record = killed / "runs" / "small" / "record.jsonl"
     process = start_search(killed, file, cache_dir, *slow)
-    wait_for_epochs(record, 9)  # in the middle of the second trial
+    wait_for_epochs(record, 21)  # some wait at rungs, some were promoted, the model has begun to suggest
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     with record.open("ab") as lines:
