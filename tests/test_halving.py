@@ -95,7 +95,7 @@ def test_when_no_more_trials_come_the_best_one_goes_on_however_few_there_are() -
     made = halving()
     arrive_all(made, [0.5, 0.4])
     assert made.promotable() is None
-    assert made.last_promotable() == 0
+    assert made.promotable(is_final=True) == 0
 
 
 def test_restored_rungs_are_what_they_were() -> None:
@@ -113,7 +113,7 @@ def test_restored_rungs_are_what_they_were() -> None:
     again = halving()
     for trial, curve in curves.items():
         again.restore(trial, curve, has_ended=max(curve) == 9 and trial not in made.paused)
-    assert (again.paused, again.promotable(), again.waiting()) == (made.paused, made.promotable(), made.waiting())
+    assert (again.paused, again.promotable()) == (made.paused, made.promotable())
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(2, 5))

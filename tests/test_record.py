@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from make_record import epoch, make_events, small_state, study_created, trial_ended, trial_started, write_record
 
 from tuner.errors import RunError
-from tuner.events import CheckpointSaved, ConfigurationChanged, Event, SessionEnded, SessionStarted, TrialResumed
+from tuner.events import (
+    CheckpointSaved,
+    ConfigurationChanged,
+    Event,
+    SessionEnded,
+    SessionStarted,
+    TrialPaused,
+    TrialResumed,
+)
 from tuner.record import Record, RunState, read_events, read_state, replay
 
 
@@ -265,3 +273,19 @@ def test_the_order_of_events_of_different_trials_does_not_matter():
     by_trial = sorted(tail, key=lambda event: (getattr(event, "trial", 0), event.elapsed_s))
     assert by_trial != tail
     assert replay([*head, *tail, events[-1]]).trials == replay([*head, *by_trial, events[-1]]).trials
+
+
+def test_a_paused_trial_is_open_until_it_is_promoted_and_that_is_no_loss(tmp_path):
+    path = tmp_path / "record.jsonl"
+    record = Record(path)
+    for event in (study_created(), trial_started(0), epoch(0, 1, 0.5)):
+        record.append(event)
+    record.append(TrialPaused(trial=0, epoch=1, parameters=7, cut="block_1"))
+    paused = read_state(path).trials[0]
+    assert paused.status == "paused" and paused.ended is None
+    assert paused.paused is not None and paused.paused.facts()["parameters"] == 7
+    record.append(TrialResumed(trial=0, epoch=1))
+    assert (record.state.trials[0].status, record.state.trials[0].resumed) == ("running", 0)
+    record.append(TrialResumed(trial=0, epoch=1))
+    assert record.state.trials[0].resumed == 1, "its worker was lost"
+    record.close()

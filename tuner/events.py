@@ -85,7 +85,25 @@ class TrialStarted(_Event):
     origin: Literal["baseline", "sampler", "grid", "queued"]
 
 
-class TrialPaused(_Event):
+class Facts(_Event):
+    """What is known of a trial once its network is built."""
+
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    """Parameters trained in the last phase."""
+    batch_size_used: int | None = None
+    """Smaller than the configuration's when memory ran out once."""
+    setup_s: float | None = None
+    """Building the model and opening the data."""
+    cut: str | None = None
+    """Where the last phase read cached activations; None: it was trained from the images."""
+
+    def facts(self) -> dict[str, Any]:
+        """The same by name, for another event of the trial."""
+        return {name: getattr(self, name) for name in Facts.model_fields if name not in _Event.model_fields}
+
+
+class TrialPaused(Facts):
     """A trial waits at a rung, its state in a checkpoint; the scheduler may promote it later."""
 
     event: Literal["trial_paused"] = "trial_paused"
@@ -170,22 +188,13 @@ class CheckpointSaved(_Event):
     path: str
 
 
-class TrialEnded(_Event):
+class TrialEnded(Facts):
     """A trial came to its end: by itself (completed), by a scheduler or budget (stopped), or failed."""
 
     event: Literal["trial_ended"] = "trial_ended"
     trial: int
     status: EndStatus
     reason: str
-    parameters: int | None = None
-    trainable_parameters: int | None = None
-    """Parameters trained in the last phase."""
-    batch_size_used: int | None = None
-    """Smaller than the configuration's when memory ran out once."""
-    setup_s: float | None = None
-    """Building the model and opening the data."""
-    cut: str | None = None
-    """Where the last phase read cached activations; None: it was trained from the images."""
 
 
 class FinalistsStarted(_Event):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -72,18 +72,14 @@ class Halving:
                 rung.enter(trial, self._loss(value))
             rung.gone_on.add(trial)
 
-    def promotable(self) -> int | None:
-        """The trial that goes on next; None when none of those that wait is good enough among those that came."""
-        for rung in reversed(self._rungs):
-            trial = rung.best_waiting(len(rung.reached) // self._reduction_factor, self.paused)
-            if trial is not None:
-                return trial
-        return None
+    def promotable(self, *, is_final: bool = False) -> int | None:
+        """The trial that goes on next; None when none of those that wait is good enough among those that came.
 
-    def last_promotable(self) -> int | None:
-        """The same when no more trials come: at every rung the best one goes on, however few have reached it."""
+        `is_final`: no more trials come, so at every rung the best one goes on, however few have reached it.
+        """
         for rung in reversed(self._rungs):
-            trial = rung.best_waiting(max(1, len(rung.reached) // self._reduction_factor), self.paused)
+            places = max(int(is_final), len(rung.reached) // self._reduction_factor)
+            trial = rung.best_waiting(places, self.paused)
             if trial is not None:
                 return trial
         return None
@@ -107,10 +103,6 @@ class Halving:
             self.end(trial, best_by_epoch.get(last))
         elif self.is_rung(last):
             self.paused.add(trial)
-
-    def waiting(self) -> Iterable[int]:
-        """The trials that wait, by number."""
-        return sorted(self.paused)
 
     def _loss(self, value: float) -> float:
         return self._sign * value if math.isfinite(value) else math.inf

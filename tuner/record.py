@@ -58,6 +58,8 @@ class TrialState:
     reason: str = ""
     epochs: list[Epoch] = field(default_factory=list)
     ended: TrialEnded | None = None
+    paused: TrialPaused | None = None
+    """The last time that it had to wait at a rung."""
     checkpoint: CheckpointSaved | None = None
     resumed: int = 0
     """How often it went on from a checkpoint after it was lost or interrupted; promotions do not count."""
@@ -144,7 +146,7 @@ def _apply_to_trial(
 ) -> bool:
     match event:
         case TrialPaused():
-            trial.status = "paused"
+            trial.status, trial.paused = "paused", event
         case TrialResumed():
             trial.resumed += trial.status != "paused"  # a promotion is no loss
             trial.status = "running"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tuner.events import (
     CheckpointSaved,
     ConfigurationChanged,
     EpochReported,
+    Facts,
     Notice,
     TrialEnded,
     TrialPaused,
@@ -102,7 +103,7 @@ class Recorder(Callback):
         result = trial.last_result or {}
         number = self._numbers.get(trial.trial_id)
         if number is not None and self._halving is not None and number in self._halving.paused:
-            self._record.append(TrialPaused(trial=number, epoch=int(result[TIME])))
+            self._record.append(TrialPaused(trial=number, epoch=int(result[TIME]), **_facts(result)))
         elif number is not None:
             self._end(trial, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler")
 
@@ -113,9 +114,10 @@ class Recorder(Callback):
             self._end(trial, "failed", f"worker lost: {error[-1] if error else 'no message'}"[:300])
 
     def _end(self, trial: Any, status: Any, reason: str) -> None:
-        result = trial.last_result or {}
-        facts: dict[str, Any] = {
-            name: result.get(name)
-            for name in ("parameters", "trainable_parameters", "batch_size_used", "setup_s", "cut")
-        }
+        facts = _facts(trial.last_result or {})
         self._record.append(TrialEnded(trial=self._numbers[trial.trial_id], status=status, reason=reason, **facts))
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker says of its trial beside the epoch."""
+    return {name: result.get(name) for name in Facts().facts()}

@@ -98,7 +98,7 @@ class StudySearcher(Searcher):
             return str(Searcher.FINISHED)
         if self._live:
             return None  # what runs may be better than what waits
-        promoted = self._promotions.halving.last_promotable()
+        promoted = self._promotions.halving.promotable(is_final=True)
         return str(Searcher.FINISHED) if promoted is None else self._promote(trial_id, promoted)
 
     def _promote(self, trial_id: str, number: int) -> dict[str, Any]:

@@ -280,7 +280,8 @@ def _close_trials(record: Record, reason: Reason) -> None:
     if reason == "interrupted":
         return
     for trial in record.state.with_status("paused"):
-        record.append(TrialEnded(trial=trial.number, status="stopped", reason="scheduler"))
+        facts = trial.paused.facts() if trial.paused is not None else {}
+        record.append(TrialEnded(trial=trial.number, status="stopped", reason="scheduler", **facts))
     for trial in record.state.with_status("running"):
         record.append(TrialEnded(trial=trial.number, status="stopped", reason=reason))
 
