@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tuner.halving import Halving
-from tuner.searcher import Promotions, StudySearcher, Unfinished
+from tuner.searcher import Promotions, StudySearcher
 from tuner.space import Choice, Real
-from tuner.study import Queued, SearchStudy
+from tuner.study import Queued, SearchStudy, Unfinished
 
 SPACE = {"learning_rate": Real(1e-4, 1e-1, log=True), "batch_size": Choice((32, 64))}
 

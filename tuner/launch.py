@@ -16,8 +16,8 @@ from tuner.record import Record
 from tuner.recorder import Recorder
 from tuner.runs import RunDirectory
 from tuner.schedulers import SCHEDULERS, SchedulerContext
-from tuner.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, Unfinished, trial_config
-from tuner.study import SearchStudy
+from tuner.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
+from tuner.study import SearchStudy, Unfinished
 from tuner.worker import TrialActor
 from tuner.worker_process import WorkerContext
 

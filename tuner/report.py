@@ -216,14 +216,10 @@ def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
     from tuner.runs import open_run
 
     run = open_run(run_path)
-    gc.disable()  # a large record is a million objects that stay: to look for garbage among them takes long
     try:
         return run, read_state(run.record)
     except OSError as error:
         raise RunError(f"{run.record}: cannot be read: {error.strerror or error}") from None
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:
@@ -275,4 +271,5 @@ def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a large record is a million objects that stay: to look for garbage among them takes long
     raise SystemExit(main())

@@ -10,19 +10,10 @@ from ray.tune.search import Searcher
 
 from tuner.halving import Halving
 from tuner.schedulers import METRIC, TIME
-from tuner.study import SearchStudy
+from tuner.study import SearchStudy, Unfinished
 
 WORKER_GROWTH_MB = 500.0
 """A worker that has grown by this much since its generation began is not used again."""
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A trial of an earlier session that goes on from a checkpoint (or from the beginning)."""
-
-    number: int
-    configuration: Mapping[str, Any]
-    resume_from: str | None
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tuner.cluster import Capacity, wait_for_workers
+from tuner.continuing import continuation, interrupted_trials, restored_halving
 from tuner.environment import describe_environment
 from tuner.errors import TunerError
 from tuner.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.files import write_text
-from tuner.halving import Halving
 from tuner.packing import Packing, choose_packing
 from tuner.plan import grace_epochs, planned_trials, reduction_factor, unfreeze_depths
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
 from tuner.record import Record, RunState
-from tuner.rungs import rung_epochs
 from tuner.runs import RunDirectory
 from tuner.samplers import SAMPLERS, sampler_name
 from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions, scheduler_name
@@ -31,9 +30,6 @@ from tuner.spec import Spec, dump_spec
 from tuner.study import Queued, SearchStudy
 from tuner.trial_settings import ActivationSettings, TrialSettings
 from tuner.worker_process import WorkerContext
-
-if TYPE_CHECKING:
-    from tuner.searcher import Unfinished
 
 Reason = Literal["finished", "time_budget", "interrupted"]
 
@@ -135,8 +131,10 @@ def _run_trials(
         gpus_per_trial=packing.gpus_per_trial,
         max_new_trials=max(0, trials - len(record.state.trials)),
         max_concurrent=packing.trials,
-        unfinished=[_continuation(number, record.state, run) for number in _interrupted(record.state, context.halving)],
-        continuation=lambda number: _continuation(number, record.state, run),
+        unfinished=[
+            continuation(number, record.state, run) for number in interrupted_trials(record.state, context.halving)
+        ],
+        continuation=lambda number: continuation(number, record.state, run),
         on_building=console.building,
         should_stop=lambda: interrupted.is_set() or out_of_budget(),
     )
@@ -204,20 +202,8 @@ def scheduler_context(spec: Spec, state: RunState) -> SchedulerContext:
         grace_epochs=grace_epochs(spec),
         reduction_factor=reduction_factor(spec),
         mutable=mutable_dimensions(spec.space),
-        halving=_halving(spec, state) if SCHEDULERS[scheduler].pauses else None,
+        halving=restored_halving(spec, state) if SCHEDULERS[scheduler].pauses else None,
     )
-
-
-def _halving(spec: Spec, state: RunState) -> Halving:
-    """The rungs with the trials that a record already holds."""
-    factor = reduction_factor(spec)
-    epochs = rung_epochs(spec.training.max_epochs, grace_epochs(spec), factor)
-    halving = Halving(epochs, factor, maximise=spec.mode == "max")
-    for number in sorted(state.trials):
-        trial = state.trials[number]
-        values = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs} if trial.status != "failed" else {}
-        halving.restore(number, values, has_ended=trial.status not in ("running", "paused"))
-    return halving
 
 
 def resolved_names(spec: Spec) -> tuple[str, str]:
@@ -251,25 +237,6 @@ def _queue(spec: Spec, state: RunState, is_grid: bool) -> Iterable[Queued]:
         for configuration in enumerate_configurations(spec.space):
             if configuration != spec.baseline and configuration not in tried:
                 yield Queued(configuration, "grid")
-
-
-def _interrupted(state: RunState, halving: Halving | None) -> Iterator[int]:
-    """Trials without an end that were running, and do not wait for a promotion."""
-    for trial in state.trials.values():
-        is_open = trial.status in ("running", "paused")  # paused, if the file's scheduler did not pause it: it goes on
-        if is_open and (halving is None or trial.number not in halving.paused):
-            yield trial.number
-
-
-def _continuation(number: int, state: RunState, run: RunDirectory) -> Unfinished:
-    """A trial and the newest checkpoint of it that is still there."""
-    from tuner.checkpoint import FILE_NAME
-    from tuner.searcher import Unfinished
-
-    trial = state.trials[number]
-    path = run.path / trial.checkpoint.path if trial.checkpoint else None
-    usable = path is not None and (path / FILE_NAME).is_file()
-    return Unfinished(number, trial.configuration, str(path.resolve()) if path and usable else None)
 
 
 def _close_trials(record: Record, reason: Reason) -> None:

@@ -37,6 +37,15 @@ class Suggestion:
     origin: Origin
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A trial of an earlier session that goes on from a checkpoint (or from the beginning)."""
+
+    number: int
+    configuration: Configuration
+    resume_from: str | None
+
+
 class SearchStudy:
     """Suggests configurations and takes in what trials show. Knows Optuna, and nothing of Ray.
 

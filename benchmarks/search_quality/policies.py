@@ -15,9 +15,9 @@ from tuner.halving import Halving
 from tuner.rungs import rung_epochs
 from tuner.samplers import SAMPLERS
 from tuner.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
-from tuner.searcher import Promotions, StudySearcher, Unfinished
+from tuner.searcher import Promotions, StudySearcher
 from tuner.space import Configuration, Space, configure
-from tuner.study import SearchStudy, ask
+from tuner.study import SearchStudy, Unfinished, ask
 
 MANY = 10**6
 Make = Callable[[Problem, int, int], Policy]
