@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.search_quality.policies import POLICIES, quiet
 from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Table, lcbench
-from benchmarks.search_quality.report import Row, budget_factor, mean_ranks, tables
+from benchmarks.search_quality.report import Row, budget_factor, draw, mean_ranks, tables
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import SPACE, Synthetic
 from tuner.space import Real, sample
@@ -128,12 +128,14 @@ def test_the_budget_factor_says_how_much_sooner_a_regret_is_reached() -> None:
     assert budget_factor({1.0: 0.4}, 0.3) is None
 
 
-def test_the_table_has_the_best_policy_first() -> None:
+def test_the_table_has_the_best_policy_first_and_the_picture_is_drawn(tmp_path) -> None:
     rows = [
         row(policy, regret * (2 - share), share=share)
         for policy, regret in (("random", 0.3), ("ours", 0.1))
         for share in (0.1, 0.25, 0.5, 1.0)
     ]
+    draw(rows, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 5000
     text = tables(rows)
     assert text.startswith("## toy: 1 problems x 1 seeds, 4 slots, 20 full trainings")
     assert text.index("| ours |") < text.index("| random |")

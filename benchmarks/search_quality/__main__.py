@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.search_quality.policies import POLICIES, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
-from benchmarks.search_quality.report import Row, tables, write_rows
+from benchmarks.search_quality.report import Row, draw, tables, write_rows
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import Synthetic
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--noise", type=float, default=0.0, help="added to LCBench, as a share of the range")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--output", type=Path, help="folder for rows.csv and search_quality.md")
+    parser.add_argument("--output", type=Path, help="folder for rows.csv, search_quality.md and search_quality.png")
     options = parser.parse_args()
     names = [problem.name for suite in options.suites for problem in _suite(suite, options.noise)]
     jobs = [
@@ -60,6 +60,7 @@ def main() -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         write_rows(rows, options.output / "rows.csv")
         (options.output / "search_quality.md").write_text(text, encoding="utf-8")
+        draw(rows, options.output / "search_quality.png")
 
 
 def _suite(suite: str, noise: float) -> list[Problem]:

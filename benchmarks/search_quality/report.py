@@ -1,4 +1,4 @@
-"""The tables of the benchmark. Pure, but for writing."""
+"""The tables and the picture of the benchmark. Pure, but for writing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 RANDOM = "random"
 """The policy against which budget factors are counted."""
@@ -35,14 +36,39 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Mean regret against the share of the budget, a panel for each suite, number of slots and budget."""
+    groups = by_group(rows)
+    figure = Figure(figsize=(7.5 * len(groups), 4.8), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for panel, ((suite, slots, budget), inside) in zip(panels, groups.items(), strict=True):
+        for policy in sorted({row.policy for row in inside}):
+            curve = mean_curve(inside, policy)
+            panel.plot(list(curve), list(curve.values()), marker="o", markersize=3.5, label=policy)
+        panel.set_title(f"{suite}, {slots} slots, {budget:g} full trainings", loc="left")
+        panel.set_xlabel("share of the budget")
+        panel.set_ylabel("mean regret (0: the best, 1: the median configuration)")
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
+        panel.grid(visible=True, which="both", alpha=0.3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.savefig(path, dpi=110)
+
+
+def by_group(rows: Sequence[Row]) -> dict[tuple[str, int, float], list[Row]]:
+    """Rows by suite, number of slots and budget."""
+    found: dict[tuple[str, int, float], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.problem.partition("-")[0], row.slots, row.budget), []).append(row)
+    return found
+
+
 def tables(rows: Sequence[Row]) -> str:
     """One Markdown table for each suite, number of slots and budget, the best policy first."""
-    groups = dict.fromkeys((row.problem.partition("-")[0], row.slots, row.budget) for row in rows)
     found = []
-    for suite, slots, budget in groups:
-        inside = [
-            row for row in rows if (row.problem.partition("-")[0], row.slots, row.budget) == (suite, slots, budget)
-        ]
+    for (suite, slots, budget), inside in by_group(rows).items():
         problems, seeds = len({row.problem for row in inside}), len({row.seed for row in inside})
         found.append(f"## {suite}: {problems} problems x {seeds} seeds, {slots} slots, {budget:g} full trainings\n")
         found.append(_table(inside))
