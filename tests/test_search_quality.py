@@ -54,6 +54,13 @@ def test_nothing_counts_after_the_budget() -> None:
     assert np.isnan(found.best_at(1.9)) and found.best_at(2.0) == found.steps[1].best
 
 
+def test_what_was_found_counts_without_the_noise_that_it_was_chosen_by() -> None:
+    noisy, exact = table(epochs=3, noise=0.5), table(epochs=3)
+    found = simulate(noisy, Scripted(), slots=1, budget_s=1e9, seed=0)
+    known = {float(value) for value in exact.values.flat}
+    assert found.steps and all(step.best in known for step in found.steps)
+
+
 def test_a_configuration_is_answered_by_the_nearest_that_the_search_has_not_had() -> None:
     curves = table().opened(0)
     first, second, third = (curves.curve({"x": 0.5}).values[-1] for _ in range(3))

@@ -23,9 +23,11 @@ class Curve:
     """What training a configuration would show: one value and one duration per epoch."""
 
     values: np.ndarray
-    """float [max_epochs], larger is better."""
+    """float [max_epochs], larger is better: what is seen."""
     seconds: np.ndarray
     """float [max_epochs]."""
+    exact: np.ndarray
+    """float [max_epochs]: the values without their noise."""
 
 
 class Problem(Protocol):
@@ -107,12 +109,12 @@ class _OpenTable:
         distances = np.sum((self._table.unit - self._table.place(configuration)) ** 2, axis=1)
         row = int(np.argmin(np.where(self._free, distances, np.inf)))
         self._free[row] = False
-        values = self._table.values[row]
+        exact = values = self._table.values[row]
         if self._table.noise:
             generator = np.random.default_rng(derive_seed(self._seed, "noise", row))
             scale = self._table.noise * (self._table.best - self._table.reference)
             values = values + generator.normal(0, scale, len(values))
-        return Curve(values, self._table.seconds[row])
+        return Curve(values, self._table.seconds[row], exact)
 
 
 def _unit(dimension: Any, value: Any) -> float:

@@ -13,7 +13,7 @@ from tuner.space import Configuration
 
 
 class Step(NamedTuple):
-    """The best value seen so far, from a moment on."""
+    """What the best value seen so far is worth without its noise, from a moment on."""
 
     seconds: float
     epochs: int
@@ -51,7 +51,7 @@ class Search:
     """Trained within the budget."""
 
     def best_at(self, seconds: float) -> float:
-        """The best value until a moment; NaN before the first epoch."""
+        """What the best value seen until a moment is worth; NaN before the first epoch."""
         found = [step.best for step in self.steps if step.seconds <= seconds]
         return found[-1] if found else float("nan")
 
@@ -116,7 +116,8 @@ class _Simulation:
         self.search.epochs += 1
         if value > self._best:
             self._best = value
-            self.search.steps.append(Step(self._now_s, self.search.epochs, value))
+            exact = float(training.curve.exact[training.epoch - 1])
+            self.search.steps.append(Step(self._now_s, self.search.epochs, exact))
         is_last = training.epoch == self._max_epochs
         if self._policy.report(number, training.epoch, value, training.best, is_last) and not is_last:
             self._train(number)

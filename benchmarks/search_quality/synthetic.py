@@ -101,7 +101,7 @@ class Synthetic:
         epochs = np.arange(1, EPOCHS + 1)
         values = final * (1 - np.exp(-((epochs / pace) ** 0.7)))
         seconds = self._drawn("seconds", branch, 1.0, 6.0) * np.ones(EPOCHS)
-        return Curve(values, seconds)
+        return Curve(values, seconds, values)
 
     def _drawn(self, what: str, name: str, low: float, high: float) -> float:
         return float(np.random.default_rng(derive_seed(self.number, what, name)).uniform(low, high))
@@ -118,7 +118,7 @@ class _Open:
         generator = np.random.default_rng(derive_seed(self.seed, "noise", self.answered))
         self.answered += 1
         scale = self.problem.noise * (self.problem.best - self.problem.reference)
-        return Curve(exact.values + generator.normal(0, scale, EPOCHS), exact.seconds)
+        return Curve(exact.values + generator.normal(0, scale, EPOCHS), exact.seconds, exact.values)
 
 
 def _places(configuration: Configuration) -> list[tuple[str, float]]:
