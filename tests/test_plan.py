@@ -189,8 +189,8 @@ def test_a_product_without_end_of_digits_is_told_as_a_power():
 def test_warnings_and_auto_are_told():
     text = printed(spec_of(wrong(NO_BASELINE), "search.sampler=auto", "search.scheduler=auto"))
     words = " ".join(text.split())
-    assert "(auto: found most with the same budget in benchmarks/search_quality)" in words
-    assert "(auto: with gp it found most in benchmarks/search_quality)" in words
+    assert "(auto: best of those measured on LCBench, see benchmarks/LOG.md)" in words
+    assert "(auto: best with gp on LCBench, see benchmarks/LOG.md)" in words
     assert "warning: no baseline is given" in text and "baseline (trial 0)" not in text
 
 

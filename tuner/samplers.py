@@ -77,7 +77,7 @@ SAMPLERS.add(
     SamplerEntry(
         GaussianProcessSampler,
         "our Gaussian process over hyperparameters and epochs, expected improvement",
-        why="found most with the same budget in benchmarks/search_quality",
+        why="best of those measured on LCBench, see benchmarks/LOG.md",
     ),
 )
 SAMPLERS.add(

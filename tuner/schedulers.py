@@ -184,7 +184,7 @@ SCHEDULERS.add(
     SchedulerEntry(
         _asha,
         "asynchronous successive halving: pauses at each rung, the best go on",
-        why="with gp it found most in benchmarks/search_quality",
+        why="best with gp on LCBench, see benchmarks/LOG.md",
         halves=True,
         pauses=True,
     ),
