@@ -18,6 +18,89 @@ ABSENT = 0.5
 """Where a parameter that does not exist stands: the middle, at the same distance from all that it could be."""
 
 
+class ChoiceAxis:
+    """The places of a choice: equal shares of [0, 1]."""
+
+    def __init__(self, distribution: CategoricalDistribution) -> None:
+        self._distribution = distribution
+        self.coordinates = len(distribution.choices)
+
+    def place(self, value: Any) -> float:
+        """The middle of the share of a value; NaN for what is no choice."""
+        try:
+            return (self._distribution.to_internal_repr(value) + 0.5) / self.coordinates
+        except ValueError:
+            return math.nan
+
+    def value(self, place: float) -> Any:
+        """The choice at a place."""
+        return self._distribution.choices[int(self.indices(np.array([place]))[0])]
+
+    def indices(self, places: np.ndarray) -> np.ndarray:
+        """Int [n]: the number of the choice at each place (0 where it is NaN)."""
+        found: np.ndarray = np.clip(np.nan_to_num(places) * self.coordinates, 0, self.coordinates - 1).astype(int)
+        return found
+
+    def points(self, places: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
+        """A coordinate for each choice, so that they are at distance 1 from each other; 0 where there is none."""
+        indices = self.indices(places)
+        return [np.where(there & (indices == choice), math.sqrt(0.5), 0.0) for choice in range(self.coordinates)]
+
+
+class RangeAxis:
+    """The places of a range of numbers, linear or by factors; values in steps have cells of equal size."""
+
+    coordinates = 1
+
+    def __init__(self, distribution: IntDistribution | FloatDistribution) -> None:
+        self._lowest, self._highest = distribution.low, distribution.high
+        self._step, self._log = distribution.step, distribution.log
+        self._is_whole = isinstance(distribution, IntDistribution)
+        half = 0.5 * (self._step or 0)
+        self._low, self._high = distribution.low - half, distribution.high + half
+
+    def place(self, value: Any) -> float:
+        """Where a value stands, in the middle of its cell; NaN for what is no number of the range."""
+        if not isinstance(value, int | float) or not self._lowest <= value <= self._highest:
+            return math.nan
+        return float(self._places(np.array([value], dtype=float))[0])
+
+    def value(self, place: float) -> Any:
+        """The number at a place."""
+        number = float(self._values(np.array([place]))[0])
+        return round(number) if self._is_whole else number
+
+    def points(self, places: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
+        """Where the values of places stand, once rounded to a step."""
+        return [np.where(there, self._places(self._values(places)), ABSENT)]
+
+    def _values(self, places: np.ndarray) -> np.ndarray:
+        width = self._high - self._low
+        values = self._low * (self._high / self._low) ** places if self._log else self._low + places * width
+        if self._step is not None:
+            values = self._lowest + np.round((values - self._lowest) / self._step) * self._step
+        return np.clip(values, self._lowest, self._highest)
+
+    def _places(self, values: np.ndarray) -> np.ndarray:
+        if self._low == self._high:
+            return np.full_like(values, ABSENT)
+        found: np.ndarray = (
+            np.log(values / self._low) / math.log(self._high / self._low)
+            if self._log
+            else (values - self._low) / (self._high - self._low)
+        )
+        return found
+
+
+def axis_of(distribution: BaseDistribution) -> ChoiceAxis | RangeAxis:
+    """The axis of a distribution of Optuna's; raises TypeError for one that is not among its three."""
+    if isinstance(distribution, CategoricalDistribution):
+        return ChoiceAxis(distribution)
+    if isinstance(distribution, IntDistribution | FloatDistribution):
+        return RangeAxis(distribution)
+    raise TypeError(f"a distribution must be categorical, int or float; got {type(distribution).__name__}")
+
+
 @dataclass(frozen=True)
 class Condition:
     """A parameter exists when another one, a choice, has one of these values."""
@@ -34,23 +117,20 @@ class Encoding:
         self.distributions = dict(distributions)
         self.names = tuple(self.distributions)
         self._conditions: dict[int, Condition] = {}
-        places = [
-            [index] * (_choices(distribution) if isinstance(distribution, CategoricalDistribution) else 1)
-            for index, distribution in enumerate(self.distributions.values())
-        ]
-        self.groups = np.array([index for place in places for index in place], dtype=int)
+        self._axes = {name: axis_of(distribution) for name, distribution in self.distributions.items()}
+        self._choices = {index: axis for index, axis in enumerate(self._axes.values()) if isinstance(axis, ChoiceAxis)}
+        self.groups = np.repeat(np.arange(len(self.names)), [axis.coordinates for axis in self._axes.values()])
         """int [coordinates]: the parameter that each coordinate of `points` belongs to."""
 
     def row(self, parameters: Mapping[str, Any]) -> np.ndarray:
         """Float [parameters]: a configuration; NaN for what it does not have, or what is not in the space any more."""
-        return np.array([_unit(self.distributions[name], parameters.get(name, _MISSING)) for name in self.names])
+        return np.array(
+            [axis.place(parameters[name]) if name in parameters else math.nan for name, axis in self._axes.items()]
+        )
 
     def parameters(self, row: np.ndarray) -> dict[str, Any]:
         """The values of a row: of all parameters, whether they exist there or not."""
-        return {
-            name: _value(distribution, float(place))
-            for (name, distribution), place in zip(self.distributions.items(), row, strict=True)
-        }
+        return {name: axis.value(float(place)) for (name, axis), place in zip(self._axes.items(), row, strict=True)}
 
     def points(self, rows: np.ndarray) -> np.ndarray:
         """Float [n, coordinates]: rows as points between which a kernel can measure distances.
@@ -59,15 +139,11 @@ class Encoding:
         other, and what does not exist in the middle.
         """
         exists = self.existing(rows)
-        columns: list[np.ndarray] = []
-        for index, distribution in enumerate(self.distributions.values()):
-            column, there = rows[:, index], exists[:, index]
-            if isinstance(distribution, CategoricalDistribution):
-                chosen = _choice(distribution, column)
-                for choice in range(_choices(distribution)):
-                    columns.append(np.where(there & (chosen == choice), math.sqrt(0.5), 0.0))
-            else:
-                columns.append(np.where(there, _rounded(distribution, column), ABSENT))
+        columns = [
+            column
+            for index, axis in enumerate(self._axes.values())
+            for column in axis.points(rows[:, index], exists[:, index])
+        ]
         return np.column_stack(columns)
 
     def existing(self, rows: np.ndarray) -> np.ndarray:
@@ -75,9 +151,7 @@ class Encoding:
         exists: np.ndarray = ~np.isnan(rows)
         for index in sorted(self._conditions, key=self._depth):  # each behind the one that its condition is about
             condition = self._conditions[index]
-            owner = self.distributions[self.names[condition.parameter]]
-            assert isinstance(owner, CategoricalDistribution)  # noqa: S101  only choices are conditions
-            chosen = _choice(owner, rows[:, condition.parameter])
+            chosen = self._choices[condition.parameter].indices(rows[:, condition.parameter])
             exists[:, index] &= exists[:, condition.parameter] & np.isin(chosen, list(condition.choices))
         return exists
 
@@ -91,11 +165,7 @@ class Encoding:
     def learn(self, rows: np.ndarray) -> None:
         """Take from past trials, as rows, under which condition each parameter exists."""
         there = ~np.isnan(rows)
-        choices = {
-            index: _choice(distribution, rows[:, index])
-            for index, distribution in enumerate(self.distributions.values())
-            if isinstance(distribution, CategoricalDistribution)
-        }
+        choices = {index: axis.indices(rows[:, index]) for index, axis in self._choices.items()}
         found: dict[int, Condition] = {}
         for index in range(len(self.names)):
             if there[:, index].all():
@@ -109,84 +179,3 @@ class Encoding:
                     if better is None or there[:, owner].sum() < there[:, better.parameter].sum():
                         found[index] = Condition(owner, values)  # the innermost choice explains most
         self._conditions = found
-
-
-_MISSING = object()
-
-
-def _choices(distribution: CategoricalDistribution) -> int:
-    return len(distribution.choices)
-
-
-def _choice(distribution: CategoricalDistribution, column: np.ndarray) -> np.ndarray:
-    """Int [n]: the index of the choice for places in [0, 1]."""
-    number = _choices(distribution)
-    places: np.ndarray = np.clip(np.nan_to_num(column, nan=0.0) * number, 0, number - 1).astype(int)
-    return places
-
-
-def _steps(distribution: IntDistribution | FloatDistribution) -> int | None:
-    """How many values a range has; None for a continuous one."""
-    if isinstance(distribution, FloatDistribution) and distribution.step is None:
-        return None
-    step = distribution.step or 1
-    return math.floor((distribution.high - distribution.low) / step + 1e-9) + 1
-
-
-def _unit(distribution: BaseDistribution, value: Any) -> float:
-    """The place of a value in [0, 1]: for values in steps the middle of their cell."""
-    if value is _MISSING:
-        return math.nan
-    if isinstance(distribution, CategoricalDistribution):
-        try:
-            return (distribution.to_internal_repr(value) + 0.5) / _choices(distribution)
-        except ValueError:
-            return math.nan
-    assert isinstance(distribution, IntDistribution | FloatDistribution)  # noqa: S101  Optuna has no others
-    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
-        return math.nan
-    low, high = _edges(distribution)
-    if low == high:
-        return 0.5
-    if distribution.log:
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
-
-
-def _edges(distribution: IntDistribution | FloatDistribution) -> tuple[float, float]:
-    """The range, widened by half a step on both sides for values in steps."""
-    if _steps(distribution) is None:
-        return distribution.low, distribution.high
-    half = 0.5 * (distribution.step or 1)
-    return distribution.low - half, distribution.high + half
-
-
-def _value(distribution: BaseDistribution, place: float) -> Any:
-    """The value at a place in [0, 1]."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(_choice(distribution, np.array([place]))[0])]
-    assert isinstance(distribution, IntDistribution | FloatDistribution)  # noqa: S101  Optuna has no others
-    low, high = _edges(distribution)
-    value = low * (high / low) ** place if distribution.log else low + place * (high - low)
-    if _steps(distribution) is not None:
-        step = distribution.step or 1
-        value = distribution.low + round((value - distribution.low) / step) * step
-    value = min(distribution.high, max(distribution.low, value))
-    return int(value) if isinstance(distribution, IntDistribution) else float(value)
-
-
-def _rounded(distribution: BaseDistribution, column: np.ndarray) -> np.ndarray:
-    """Places moved to those of the values that they become."""
-    assert isinstance(distribution, IntDistribution | FloatDistribution)  # noqa: S101  the caller has looked
-    number = _steps(distribution)
-    if number is None:
-        return column
-    low, high = _edges(distribution)
-    step = distribution.step or 1
-    if low == high:
-        return np.full_like(column, 0.5)
-    raw = low * (high / low) ** column if distribution.log else low + column * (high - low)
-    cell = np.clip(np.round((raw - distribution.low) / step), 0, number - 1)
-    value = distribution.low + cell * step
-    place: np.ndarray = np.log(value / low) / math.log(high / low) if distribution.log else (value - low) / (high - low)
-    return place

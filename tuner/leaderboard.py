@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from tuner.intervals import wilson_interval
+from tuner.leaderboard_facts import run_facts
 from tuner.leaderboard_finalists import comparisons, finalists_section, interval_words
 from tuner.leaderboard_trials import legend, reason_words, status_words, trial_sections
 from tuner.markdown import escaped, fenced
 from tuner.results import Results, TrialResult
-from tuner.wording import format_duration, format_value, is_share, without_folders
+from tuner.wording import format_value, is_share
 
 _POPULATIONS = {"pbt", "pb2"}
 
@@ -42,7 +43,7 @@ def page_texts(
         "use": [_winner(results, retrain_command), _use(predict_command)],
         "leaderboard": [legend(results)],
         "failures": [*failures, _notices(results)],
-        "environment": [_facts(results)],
+        "environment": [run_facts(results)],
     }
     joined = {part: [_lower("\n".join(section)) for section in sections if section] for part, sections in parts.items()}
     return PageTexts(_verdict(results), joined)
@@ -75,7 +76,7 @@ def leaderboard_markdown(
     sections = [
         [f"# Leaderboard: {escaped(results.name)}" if results.name else "# Leaderboard"],
         [_verdict(results)],
-        _facts(results),
+        run_facts(results),
         _winner(results, retrain_command),
         finalists_section(results),
         _trust(results),
@@ -151,74 +152,6 @@ def _unequal(results: Results, baseline: TrialResult) -> str:
     length = f"{len(baseline.epochs)} of at most {results.study.max_epochs if results.study else 0} epochs"
     word = "was stopped" if baseline.status == "stopped" else f"is {baseline.status}"
     return f" The baseline {word} after {length}, so part of the difference may be its shorter training."
-
-
-def _facts(results: Results) -> list[str]:
-    """How many trials, how long, on what, with which seed."""
-    if results.study is None:
-        return []
-    counts = ", ".join(f"{number} {status}" for status, number in results.counts.items())
-    sessions = f" in {len(results.sessions)} sessions" if len(results.sessions) > 1 else ""
-    epochs = f"{results.total_epochs:,} epoch{'' if results.total_epochs == 1 else 's'}"
-    rows = [
-        ("Trials", f"{len(results.trials):,} ({counts})" if results.trials else "none"),
-        ("Search", f"{_session(results)}; {_end(results)}"),
-        ("Time", f"{format_duration(results.elapsed_s)}{sessions}{_finalists_time(results)}, {epochs} in trials"),
-        ("Data", _data(results.study.data)),
-        ("Seed", str(results.study.seed)),
-        ("Environment", _environment(results.study.environment)),
-    ]
-    return [f"- **{name}**: {text}" for name, text in rows if text]
-
-
-def _finalists_time(results: Results) -> str:
-    if results.finalists_from_s is None:
-        return ""
-    return f", of these {format_duration(results.elapsed_s - results.finalists_from_s)} for the finalists"
-
-
-def _session(results: Results) -> str:
-    if not results.sessions:
-        return "not begun"
-    last = results.sessions[-1]
-    slots = f"{last.max_concurrent} trial{'s' if last.max_concurrent > 1 else ''} at a time"
-    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots}"
-
-
-def _end(results: Results) -> str:
-    ended = results.session_ended
-    if ended is None:
-        return "the record does not say that it ended: it is running, or was killed"
-    if ended.reason == "error":
-        return f"it ended with an error: {escaped(ended.message or 'no message')}"
-    return {"finished": "finished", "time_budget": "time budget spent"}.get(ended.reason, ended.reason)
-
-
-def _data(data: Mapping[str, Any]) -> str:
-    """The data set in words; what the record does not know is left out."""
-    name, source = str(data.get("name", "")), without_folders(str(data.get("source", "")))
-    parts = [escaped(name) + (f" from {escaped(source)}" if source and source != name else "")]
-    for key, word in (("train_images", "training images"), ("validation_images", "validation images")):
-        if isinstance(data.get(key), int):
-            parts.append(f"{data[key]:,} {word}")
-    if isinstance(data.get("image_shape"), list | tuple):
-        parts.append("x".join(escaped(size) for size in data["image_shape"]))
-    if isinstance(data.get("class_names"), list | tuple):
-        parts.append(f"{len(data['class_names'])} classes")
-    if data.get("fingerprint"):
-        parts.append(f"fingerprint {escaped(str(data['fingerprint'])[:16])}")
-    return ", ".join(part for part in parts if part)
-
-
-def _environment(environment: Mapping[str, Any]) -> str:
-    packages = environment.get("packages")
-    versions = packages.items() if isinstance(packages, dict) else ()
-    parts = [f"{name} {version}" for name, version in versions if version]
-    if environment.get("cpus"):
-        parts.append(f"{environment['cpus']} CPUs")
-    if environment.get("commit"):
-        parts.append(f"commit {str(environment['commit'])[:12]}")
-    return escaped(", ".join(parts))
 
 
 def _winner(results: Results, retrain_command: str | None) -> list[str]:

@@ -74,9 +74,9 @@ class StudySearcher(Searcher):
         if self._unfinished:
             resumed = self._unfinished.pop(0)
             return self._give(trial_id, resumed.number, resumed.configuration, "queued", resumed.resume_from)
-        promoted = self._promotions.halving.promotable() if self._promotions is not None else None
+        promoted = self._promote(trial_id)
         if promoted is not None:
-            return self._promote(trial_id, promoted)
+            return promoted
         suggestion = self._study.suggest() if self._remaining > 0 else None
         if suggestion is None:
             return self._suggest_last(trial_id)
@@ -85,15 +85,17 @@ class StudySearcher(Searcher):
 
     def _suggest_last(self, trial_id: str) -> dict[str, Any] | str | None:
         """When no new trials are to come: the promotions that are left."""
-        if self._promotions is None:
-            return str(Searcher.FINISHED)
-        if self._live:
+        if self._promotions is not None and self._live:
             return None  # what runs may be better than what waits
-        promoted = self._promotions.halving.promotable(is_final=True)
-        return str(Searcher.FINISHED) if promoted is None else self._promote(trial_id, promoted)
+        return self._promote(trial_id, is_final=True) or str(Searcher.FINISHED)
 
-    def _promote(self, trial_id: str, number: int) -> dict[str, Any]:
-        assert self._promotions is not None  # noqa: S101  the callers have looked
+    def _promote(self, trial_id: str, *, is_final: bool = False) -> dict[str, Any] | None:
+        """The config of the trial that goes on from its rung; None when none does."""
+        if self._promotions is None:
+            return None
+        number = self._promotions.halving.promotable(is_final=is_final)
+        if number is None:
+            return None
         self._promotions.halving.promote(number)
         self._study.go_on(number)
         waiting = self._promotions.continuation(number)

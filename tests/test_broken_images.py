@@ -1,0 +1,53 @@
+"""Images that cannot be read: named and refused, or left out with their labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from make_prepared import load, make_folder
+
+from tuner.errors import DataError
+
+
+def test_all_broken_images_of_all_splits_are_counted_and_ten_are_named(tmp_path) -> None:
+    for split in ("train", "test"):
+        make_folder(tmp_path / "pets" / split, {"a": 8, "b": 8})
+        for index in range(7):
+            (tmp_path / "pets" / split / "a" / f"torn {index}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"^14 broken images: .*data\.broken_images to skip$") as failure:
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache")
+    assert str(failure.value).count(".png is not an image") == 10 and "; and 4 more;" in str(failure.value)
+
+
+def test_what_was_skipped_is_left_out_with_its_label_and_said_each_time_the_copy_is_used(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 20, "b": 20, "c": 20})
+    for place in (root / "a" / "image 7.png", root / "b" / "image 0.png", root / "c" / "image 19.png"):
+        place.write_bytes(place.read_bytes()[:50])
+    for _ in range(2):
+        dataset, said = load(f"folder:{root}", tmp_path / "cache", broken_images="skip")
+        assert len(said) == 1 and said[0].startswith("skipped 3 broken images: ")
+        for split in (dataset.train, dataset.validation, dataset.load_test()):
+            images, labels = split.batch(np.arange(len(split)))
+            assert (images[:, 0, 0, 0] // 100 == labels).all()
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.load_test()) == 57
+
+
+def test_skipping_does_not_change_which_images_are_for_testing(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 20, "b": 20})
+    whole = load(f"folder:{root}", tmp_path / "cache")[0].load_test().images[:, 0, 0, 0].tolist()
+    (root / "a" / "image 3.png").write_bytes(b"")
+    rest = load(f"folder:{root}", tmp_path / "cache", broken_images="skip")[0].load_test().images[:, 0, 0, 0].tolist()
+    assert rest == [value for value in whole if value != 3]
+
+
+def test_a_class_that_skipping_would_empty_is_refused(tmp_path) -> None:
+    for split in ("train", "val", "test"):
+        make_folder(tmp_path / "pets" / split, {"a": 4, "b": 4})
+    for path in (tmp_path / "pets" / "train" / "b").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="every class must have a training image that is not broken; none is left of b"):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", broken_images="skip")
+    for path in (tmp_path / "pets" / "test").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="test must hold at least one image that is not broken; it holds none"):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", broken_images="skip")
