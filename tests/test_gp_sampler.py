@@ -149,3 +149,11 @@ def test_it_is_a_sampler_of_searches_and_needs_no_torch() -> None:
     assert isinstance(SAMPLERS["gp"].build(0), GaussianProcessSampler)
     code = "import sys, tuner.gp_sampler; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_sampler_can_serve_two_studies() -> None:
+    shared = GaussianProcessSampler(0)
+    study_of(shared, 12)
+    assert [trial.params for trial in study_of(shared, 14).trials] == [
+        trial.params for trial in study_of(GaussianProcessSampler(0), 14).trials
+    ]

@@ -91,6 +91,14 @@ def test_a_failed_trial_waits_no_more_and_takes_no_place() -> None:
     assert made.promotable() is None and made.paused == {1, 2}
 
 
+@pytest.mark.parametrize(("status", "promoted"), [("completed", 1), ("stopped", None), ("failed", None)])
+def test_of_an_earlier_session_only_what_ended_by_itself_counts_at_the_rungs_above(status, promoted) -> None:
+    made = Halving((1, 3), 2, maximise=True)
+    made.restore(0, {1: 0.1}, status)
+    made.restore(1, {1: 0.5, 2: 0.5, 3: 0.5}, "paused")
+    assert made.paused == {1} and made.promotable() == promoted, "the better one of two that count, or one alone"
+
+
 def test_when_no_more_trials_come_the_best_one_goes_on_however_few_there_are() -> None:
     made = halving()
     arrive_all(made, [0.5, 0.4])
@@ -112,7 +120,7 @@ def test_restored_rungs_are_what_they_were() -> None:
             made.end(trial, curves[trial][9])
     again = halving()
     for trial, curve in curves.items():
-        again.restore(trial, curve, has_ended=max(curve) == 9 and trial not in made.paused)
+        again.restore(trial, curve, "completed" if max(curve) == 9 and trial not in made.paused else "paused")
     assert (again.paused, again.promotable()) == (made.paused, made.promotable())
 
 

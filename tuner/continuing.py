@@ -21,8 +21,7 @@ def restored_halving(spec: Spec, state: RunState) -> Halving:
     halving = Halving(epochs, factor, maximise=spec.mode == "max")
     for number in sorted(state.trials):
         trial = state.trials[number]
-        values = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs} if trial.status != "failed" else {}
-        halving.restore(number, values, has_ended=trial.status not in ("running", "paused"))
+        halving.restore(number, {epoch.epoch: epoch.best_so_far for epoch in trial.epochs}, trial.status)
     return halving
 
 

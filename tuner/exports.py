@@ -130,7 +130,7 @@ def _optuna_trials(spec: Spec, state: RunState, begun: float) -> list[Any]:
     numbers = [
         number
         for number, trial in sorted(state.trials.items())
-        if trial.status != "running" and not misfits(spec.space, trial.configuration)
+        if trial.status not in ("running", "paused") and not misfits(spec.space, trial.configuration)
     ]
     for number, trial in zip(numbers, ended, strict=True):
         recorded = state.trials[number]

@@ -47,6 +47,7 @@ class GaussianProcessSampler(BaseSampler):
         self._seed, self._random_trials = seed, random_trials
         self._encoding = Encoding({})
         self._rows: dict[int, np.ndarray] = {}
+        self._encoded: dict[int, dict[str, Any]] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
@@ -82,10 +83,11 @@ class GaussianProcessSampler(BaseSampler):
     def _encode(self, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]) -> Encoding:
         """The encoding of the space as it is now, with the rows of all trials in `_rows`."""
         if self._encoding.distributions != space:
-            self._encoding, self._rows = Encoding(space), {}
+            self._encoding, self._rows, self._encoded = Encoding(space), {}, {}
         for trial in trials:
-            if trial.number not in self._rows:
+            if self._encoded.get(trial.number) != trial.params:  # new, still being asked, or of another study
                 self._rows[trial.number] = self._encoding.row(trial.params)
+                self._encoded[trial.number] = dict(trial.params)
         self._encoding.learn(np.array([self._rows[trial.number] for trial in trials]))
         return self._encoding
 

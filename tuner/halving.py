@@ -12,6 +12,8 @@ from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tuner.events import Status
+
 
 @dataclass
 class _Rung:
@@ -91,16 +93,19 @@ class Halving:
             if trial in rung.members:
                 rung.gone_on.add(trial)
 
-    def restore(self, trial: int, best_by_epoch: Mapping[int, float], *, has_ended: bool) -> None:
-        """Take in a trial of an earlier session; one whose last epoch is that of a rung waits there."""
+    def restore(self, trial: int, best_by_epoch: Mapping[int, float], status: Status) -> None:
+        """Take in a trial of an earlier session; an open one whose last epoch is that of a rung waits there.
+
+        Only one that came to its own end counts at the rungs above: what was stopped might have become better.
+        """
         last = max(best_by_epoch, default=0)
         for rung in self._rungs:
             if rung.epoch in best_by_epoch:
                 rung.enter(trial, self._loss(best_by_epoch[rung.epoch]))
                 if rung.epoch < last:
                     rung.gone_on.add(trial)
-        if has_ended:
-            self.end(trial, best_by_epoch.get(last))
+        if status in ("completed", "stopped", "failed"):
+            self.end(trial, best_by_epoch.get(last) if status == "completed" else None)
         elif self.is_rung(last):
             self.paused.add(trial)
 

@@ -121,10 +121,7 @@ def _tested_verdict(results: Results) -> str:
 
 def _is_open(results: Results) -> bool:
     """Whether the ranking can still change by going on."""
-    return (
-        any(trial.status in ("running", "paused", "unfinished") for trial in results.trials)
-        or results.session_ended is None
-    )
+    return any(trial.status in ("running", "unfinished") for trial in results.trials) or results.session_ended is None
 
 
 def _comparison(results: Results, winner: TrialResult) -> str:

@@ -242,11 +242,12 @@ def _queue(spec: Spec, state: RunState, is_grid: bool) -> Iterable[Queued]:
 def _close_trials(record: Record, reason: Reason) -> None:
     """A spent budget ends what was running; an interruption leaves it to be resumed.
 
-    What still waits when a search is over was not promoted: the scheduler has stopped it.
+    What still waits when all trials are done was not promoted: the scheduler has stopped it. After a spent budget it
+    waits on, for a session with more to spend.
     """
     if reason == "interrupted":
         return
-    for trial in record.state.with_status("paused"):
+    for trial in record.state.with_status("paused") if reason == "finished" else []:
         facts = trial.paused.facts() if trial.paused is not None else {}
         record.append(TrialEnded(trial=trial.number, status="stopped", reason="scheduler", **facts))
     for trial in record.state.with_status("running"):
