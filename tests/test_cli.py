@@ -77,6 +77,9 @@ def test_the_version_is_told(capsys):
         (["x.yaml", "y.yaml"], "unrecognized arguments: y.yaml"),
         (["x.yaml", "--plann"], "unrecognized arguments: --plann"),
         (["x.yaml", "--set"], "expected one argument"),
+        (["x.yaml", "--warm-start"], "expected at least one argument"),
+        (["--resume", "runs/x", "--warm-start", "runs/y"], "--warm-start needs FILE"),
+        (["x.yaml", "--resume", "--warm-start", "runs/y"], "--warm-start belongs to a new search"),
     ],
 )
 def test_options_that_cannot_be_right_end_with_2_and_a_usage_line(arguments, words, capsys):

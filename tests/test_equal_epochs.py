@@ -22,7 +22,7 @@ from tuner.equal_epochs import (
     comparison_epoch,
     value_at,
 )
-from tuner.samplers import SAMPLERS
+from tuner.samplers import SAMPLERS, SamplerContext
 from tuner.space import Choice, Choose, Configuration, Integer, Real, misfits
 from tuner.study import SearchStudy
 
@@ -168,7 +168,7 @@ def quality(configuration: Configuration) -> float:
 
 def halving_search(name: str, seed: int, trials: int = 60) -> tuple[float, list[Configuration]]:
     """The best quality of a search in which only the best third goes on at each rung, as in ASHA."""
-    study = SearchStudy(CONDITIONAL, SAMPLERS[name].build(seed), "max")
+    study = SearchStudy(CONDITIONAL, SAMPLERS[name].build(SamplerContext(seed)), "max")
     shown: dict[int, list[float]] = {epoch: [] for epoch in EPOCHS}
     tried = []
     for _ in range(trials):

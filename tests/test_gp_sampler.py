@@ -12,7 +12,7 @@ import pytest
 
 from tuner.equal_epochs import FAILED, PAUSED
 from tuner.gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
-from tuner.samplers import SAMPLERS, IndependentRandomSampler
+from tuner.samplers import SAMPLERS, IndependentRandomSampler, SamplerContext
 from tuner.space import Choice, Choose, Integer, Real, misfits
 from tuner.study import SearchStudy
 
@@ -146,7 +146,7 @@ def test_suggestions_of_a_conditional_space_are_in_it() -> None:
 
 
 def test_it_is_a_sampler_of_searches_and_needs_no_torch() -> None:
-    assert isinstance(SAMPLERS["gp"].build(0), GaussianProcessSampler)
+    assert isinstance(SAMPLERS["gp"].build(SamplerContext(0)), GaussianProcessSampler)
     code = "import sys, tuner.gp_sampler; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

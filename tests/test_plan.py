@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
 
+from tuner.defaults import chosen_sampler
 from tuner.plan import build_plan, grace_epochs, has_unfreezing, planned_trials, print_plan
 from tuner.rungs import Rung
 from tuner.space import Choice, Choose, Integer, Real
@@ -49,9 +50,19 @@ def test_the_figures_of_a_search_that_halves():
 
 def test_auto_is_resolved_and_a_population_draws_at_random():
     plan = build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=auto"))
-    assert (plan.sampler, plan.scheduler) == ("gp", "asha")
-    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=bohb")).sampler == "tpe"
-    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=pbt")).sampler == "random"
+    assert (plan.sampler.name, plan.scheduler.name) == ("gp", "asha")
+    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=bohb")).sampler.name == "tpe"
+    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=pbt")).sampler.name == "random"
+
+
+def test_auto_tries_all_of_a_small_space_unless_time_may_end_it_before():
+    small = spec_of(wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none")
+    assert chosen_sampler(small) == ("grid", "40 trials are enough for all 40 configurations")
+    assert build_plan(small).trials == 40
+    for override in ("search.trials=39", "search.time_budget=1h"):
+        spec = spec_of(wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none", override)
+        assert chosen_sampler(spec).name == "gp"
+    assert chosen_sampler(spec_of(wrong(FINITE), "search.sampler=random", "search.trials=40")) == ("random", "")
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(8, 8), (40, 40), (1000, 40)])

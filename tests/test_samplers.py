@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from optuna.trial import TrialState
 
-from tuner.samplers import AUTO, SAMPLERS, sampler_name
-from tuner.schedulers import SCHEDULERS
+from tuner.samplers import SAMPLERS, SamplerContext
 from tuner.space import Choice, Choose, Configuration, Integer, Real, misfits
 from tuner.study import Queued, SearchStudy
 
@@ -34,7 +33,7 @@ def value(configuration: Configuration, epoch: int) -> float:
 
 def search(name: str, seed: int, number: int = 30) -> list[Configuration]:
     """The configurations that a sampler suggests when some trials end by themselves, some are stopped, some fail."""
-    study = SearchStudy(SPACE, SAMPLERS[name].build(seed), "max")
+    study = SearchStudy(SPACE, SAMPLERS[name].build(SamplerContext(seed)), "max")
     configurations = []
     for _ in range(number):
         suggestion = study.suggest()
@@ -64,7 +63,7 @@ def test_every_sampler_is_a_function_of_its_seed(name):
 def test_every_sampler_suggests_while_trials_run_and_after_a_given_configuration(name):
     given = {"learning_rate": 1e-3, "dropout": 0, "batch_size": 32, "warm_up": 0, "width": 8, "flip": True,
              "constant": None, "architecture": "linear"}  # fmt: skip
-    study = SearchStudy(SPACE, SAMPLERS[name].build(0), "min", [Queued(given, "baseline")])
+    study = SearchStudy(SPACE, SAMPLERS[name].build(SamplerContext(0)), "min", [Queued(given, "baseline")])
     suggestions = [study.suggest() for _ in range(8)]
     assert suggestions[0].configuration == given
     assert all(misfits(SPACE, suggestion.configuration) == [] for suggestion in suggestions)
@@ -73,15 +72,8 @@ def test_every_sampler_suggests_while_trials_run_and_after_a_given_configuration
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_goes_on_when_all_trials_fail(name):
-    study = SearchStudy(SPACE, SAMPLERS[name].build(0), "max")
+    study = SearchStudy(SPACE, SAMPLERS[name].build(SamplerContext(0)), "max")
     for _ in range(20):
         suggestion = study.suggest()
         study.finish(suggestion.number, "failed")
     assert misfits(SPACE, study.suggest().configuration) == []
-
-
-def test_auto_is_a_sampler_and_a_population_draws_at_random():
-    assert sampler_name("auto") == AUTO and AUTO in SAMPLERS
-    assert sampler_name("auto", SCHEDULERS["pbt"].sampler) == "random"
-    assert sampler_name("auto", SCHEDULERS["bohb"].sampler) == "tpe"
-    assert all(sampler_name(name, "random") == name for name in SAMPLERS)

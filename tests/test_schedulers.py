@@ -11,14 +11,12 @@ from tuner.halving import Halving
 from tuner.hyperparameters import GENERAL
 from tuner.samplers import SAMPLERS
 from tuner.schedulers import (
-    AUTO,
     MUTABLE,
     SCHEDULERS,
     SchedulerContext,
     clip_to_space,
     mutable_dimensions,
     numeric,
-    scheduler_name,
 )
 from tuner.space import Choice, Choose, Integer, Real
 
@@ -80,11 +78,6 @@ def test_whatever_a_population_makes_of_a_number_ends_in_the_space(low, steps, s
     clipped = clip_to_space(config, {**mutable, "word": Choice(("none", "flip"))})
     assert all(dimension.contains(clipped[name]) for name, dimension in mutable.items())
     assert clipped["word"] == "none" and config["whole"] == value, "what was given is not changed"
-
-
-def test_auto_is_a_scheduler_and_other_names_stay():
-    assert scheduler_name("auto") == AUTO and AUTO in SCHEDULERS
-    assert all(scheduler_name(name) == name for name in SCHEDULERS)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

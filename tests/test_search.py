@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.make_record import epoch, study_created, trial_ended, trial_started
 from tuner.datasets import DataRequest, load_dataset
 from tuner.events import EpochReported
 from tuner.finalists import best_training, summarise_finalists
@@ -278,3 +280,38 @@ def test_a_search_that_exists_is_not_overwritten_and_an_edited_one_not_resumed(t
     record.parent.mkdir(parents=True)
     assert run_search(tmp_path, file, cache_dir, "--resume") == 2
     assert "there is no search to resume" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_search_begins_with_what_earlier_ones_found_and_goes_on_without_them(tmp_path, cache_dir, capsys):
+    earlier = tmp_path / "runs" / "earlier"
+    write_earlier_run(earlier)
+    file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=5)
+    assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlyer") == 2
+    assert "unknown run" in (error := capsys.readouterr().err) and "did you mean 'earlier'?" in error
+    assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlier") == 0
+    state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=True)
+    origins = [state.trials[number].origin for number in sorted(state.trials)]
+    assert origins == ["baseline", *["portfolio"] * 4]
+    assert "**Warm start**: earlier" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    shutil.rmtree(earlier)
+    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=7") == 0
+    state = read_state(tmp_path / "runs" / "small" / "record.jsonl")
+    assert [state.trials[number].origin for number in (5, 6)] == ["portfolio", "sampler"]
+
+
+def write_earlier_run(path: Path) -> None:
+    """A study of the same space on other data, in which dense networks with a middling learning rate were best."""
+    record = Record(RunDirectory(path).record)
+    record.append(study_created(study="earlier"))
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        rate = float(10 ** generator.uniform(-3, -1))
+        dense = {"architecture": "dense", "dense_units": 16 + 16 * (number % 2), "hidden_layers": 1}
+        cnn = {"architecture": "cnn", "blocks": 1, "convolutions_per_block": 1, "filters": 4, "dense_units": 16}
+        branch = cnn if number % 3 == 0 else dense
+        record.append(trial_started(number, {"batch_size": 32, "learning_rate": rate, **branch}))
+        value = 0.9 - 0.1 * (np.log10(rate) + 2) ** 2 - 0.2 * (branch is cnn)
+        record.append(epoch(number, 1, float(value)))
+        record.append(trial_ended(number))
+    record.close()

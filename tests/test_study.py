@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED
 from tuner.events import Event
 from tuner.record import RunState, replay
-from tuner.samplers import SAMPLERS
+from tuner.samplers import SAMPLERS, SamplerContext
 from tuner.space import Choice, Choose, Integer, Real
 from tuner.study import Queued, SearchStudy, Suggestion
 
@@ -30,7 +30,7 @@ STATUSES = ("completed", "stopped", "stopped", "completed", "failed")
 
 def make(sampler: str = "random", mode: str = "max", queue: list[Queued] | None = None, **more: Any) -> SearchStudy:
     entry = SAMPLERS[sampler]
-    return SearchStudy(SPACE, entry.build(0), mode, queue or [], sampler_replays=entry.replays, **more)
+    return SearchStudy(SPACE, entry.build(SamplerContext(0)), mode, queue or [], sampler_replays=entry.replays, **more)
 
 
 def trial(study: SearchStudy, number: int = -1) -> FrozenTrial:

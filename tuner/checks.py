@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from tuner.architectures import ARCHITECTURES, Parameter
 from tuner.augment import parse_augment
 from tuner.datasets import check_source
+from tuner.defaults import SCHEDULER
 from tuner.errors import InputError, Problem
 from tuner.hyperparameters import GENERAL
 from tuner.plan import has_unfreezing
 from tuner.preprocess import parse_preprocess
 from tuner.registry import unknown_name
 from tuner.samplers import SAMPLERS
-from tuner.schedulers import SCHEDULERS, mutable_dimensions, numeric, scheduler_name
+from tuner.schedulers import SCHEDULERS, mutable_dimensions, numeric
 from tuner.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.space_parser import Finding, Path
 from tuner.spec import SpecReading
@@ -123,13 +124,19 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
         return
     if search.sampler != "auto" and search.sampler not in SAMPLERS:
         yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
+    elif search.improvement_per_second and search.sampler != "auto" and not SAMPLERS[search.sampler].weighs_seconds:
+        heeding = [name for name in SAMPLERS if SAMPLERS[name].weighs_seconds]
+        yield (
+            ("search", "improvement_per_second"),
+            f"must be false with {search.sampler}: only {', '.join(heeding)} weighs seconds",
+        )
     elif search.sampler == "grid" and count(reading.space) == math.inf:
         ranges = list(_continuous(reading.space))
         yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
     if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:
         yield ("search", "scheduler"), unknown_name("scheduler", search.scheduler, [*SCHEDULERS, "auto"])
     else:
-        yield from _check_scheduler(reading, scheduler_name(search.scheduler))
+        yield from _check_scheduler(reading, SCHEDULER if search.scheduler == "auto" else search.scheduler)
 
 
 def _continuous(space: Space) -> Iterator[str]:

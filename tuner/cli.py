@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ examples:
   python -m tuner.search search_spaces/cifar100.yaml --inline         train its baseline here, without Ray
   python -m tuner.search search_spaces/digits.yaml --resume           go on with the latest unfinished run
   python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
+  python -m tuner.search search_spaces/cifar100.yaml --warm-start cifar10 runs/fashion_mnist
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
 
 exit status: 0 done, 1 failed, 2 wrong input (nothing was written), 130 interrupted
@@ -80,6 +82,13 @@ def build_search_parser() -> argparse.ArgumentParser:
     )
     add("--retrain", nargs=2, metavar=("RUN", "TRIAL"), help="train a trial of a run again here, with its seed")
     add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
+    add(
+        "--warm-start",
+        nargs="+",
+        default=None,
+        metavar="RUN",
+        help="learn from earlier studies, also on other data: run directories, or names of studies under --runs",
+    )
     add("--no-finalists", action="store_true", help="do not train the best trials again; leave the test split unread")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
     add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where reports go (default: reports)")
@@ -110,9 +119,16 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         if not parsed.retrain[1].isdecimal():
             parser.error(f"--retrain RUN TRIAL: TRIAL must be a number; got {parsed.retrain[1]!r}")
         retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
+    if parsed.warm_start is not None and parsed.file is None:
+        parser.error("--warm-start needs FILE, the search that is to begin")
+    if parsed.warm_start is not None and parsed.resume is not None:
+        parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
+    overrides = [*parsed.overrides]
+    overrides += ["finalists.count=0"] if parsed.no_finalists else []
+    overrides += [f"search.warm_start={json.dumps(parsed.warm_start)}"] if parsed.warm_start is not None else []
     return SearchOptions(
         file=parsed.file,
-        overrides=(*parsed.overrides, *(["finalists.count=0"] if parsed.no_finalists else [])),
+        overrides=tuple(overrides),
         data=tuple(parsed.data),
         plan=parsed.plan,
         inline=parsed.inline,

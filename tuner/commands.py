@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuner.checks import check_names
 from tuner.cli import SearchOptions
@@ -13,6 +14,9 @@ from tuner.preparation import staged_data
 from tuner.progress import SearchConsole
 from tuner.runs import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.spec import Spec, load_spec, require
+
+if TYPE_CHECKING:
+    from tuner.warm_start import EarlierStudy
 
 
 def run_search(options: SearchOptions) -> int:
@@ -27,6 +31,8 @@ def run_search(options: SearchOptions) -> int:
     spec = _read(options.file, options, options.overrides)
     if options.plan:
         print_plan(spec, build_plan(spec), console.console)
+        if spec.search.warm_start:
+            _earlier(spec, options, console)
         return 0
     if options.inline:
         from tuner.inline import train_inline
@@ -35,7 +41,19 @@ def run_search(options: SearchOptions) -> int:
     if options.resume is not None:
         return _resume(spec, options, console)
     choose = fresh_run if options.fresh else new_run
-    return _search(spec, choose(options.runs_dir, spec.study), options, console, resumed=False)
+    run = choose(options.runs_dir, spec.study)
+    return _search(spec, run, options, console, earlier=_earlier(spec, options, console))
+
+
+def _earlier(spec: Spec, options: SearchOptions, console: SearchConsole) -> list[EarlierStudy]:
+    """The studies that a search is to learn from; says how much of each has a place in its space."""
+    if not spec.search.warm_start:
+        return []
+    from tuner.warm_start import describe, read_earlier
+
+    studies = read_earlier(spec.search.warm_start, options.runs_dir, spec.metric, spec.mode)
+    console.say(describe(studies, spec.space, spec.baseline, spec.mode))
+    return studies
 
 
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
@@ -57,7 +75,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     if spec is not None:
         _refuse_other_search(recorded, spec, run)
-    return _search(spec or recorded, run, options, console, resumed=True)
+    return _search(spec or recorded, run, options, console)
 
 
 _MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "resources.", "finalists.")
@@ -77,23 +95,34 @@ def _refuse_other_search(recorded: Spec, wanted: Spec, run: RunDirectory) -> Non
 def _comparable(spec: Spec) -> dict[str, object]:
     resolved = spec.resolved()
     search = {key: value for key, value in resolved["search"].items() if f"search.{key}" not in _MAY_CHANGE}
+    search.pop("warm_start")  # kept with the run: what is named now makes no difference any more
     kept = {key: value for key, value in resolved.items() if key not in ("resources", "finalists")}
     return {**kept, "search": search}
 
 
-def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: SearchConsole, *, resumed: bool) -> int:
-    """Prepare, search, conclude; 130 when it was interrupted."""
+def _search(
+    spec: Spec,
+    run: RunDirectory,
+    options: SearchOptions,
+    console: SearchConsole,
+    *,
+    earlier: Sequence[EarlierStudy] | None = None,
+) -> int:
+    """Prepare, search, conclude; 130 when it was interrupted. `earlier`: of a new run; None: it is resumed."""
     from tuner.cluster import local_ray
     from tuner.conclude import conclude
     from tuner.live_report import reporting
     from tuner.log import logging_to
     from tuner.preparation import prepare
     from tuner.session import run_session
+    from tuner.warm_start import save_earlier
 
     with run.locked(), logging_to(run.log):
         with local_ray() as capacity:
             prepared = prepare(spec, options, console)
+            if earlier:
+                save_earlier(earlier, run.warm_start)
             with reporting(run.path, options.reports_dir / run.name):
-                reason, state = run_session(spec, prepared, run, capacity, console, resumed=resumed)
+                reason, state = run_session(spec, prepared, run, capacity, console, resumed=earlier is None)
         conclude(spec, prepared, run, state, reason, options.reports_dir, console)
     return 130 if reason == "interrupted" else 0

@@ -32,6 +32,8 @@ FAILED = "failed"
 ENDED_BY_ITSELF = "ended_by_itself"
 PAUSED = "paused"
 """User attributes of a trial: why it has no more values. A trial with none of them was stopped, or runs."""
+EPOCH_SECONDS = "epoch_seconds"
+"""User attribute of a trial: what its epochs took in the mean."""
 
 
 def value_at(trial: FrozenTrial, epoch: int) -> float | None:

@@ -82,7 +82,7 @@ class TrialStarted(_Event):
     event: Literal["trial_started"] = "trial_started"
     trial: int
     configuration: Configuration
-    origin: Literal["baseline", "sampler", "grid", "queued"]
+    origin: Literal["baseline", "sampler", "grid", "queued", "portfolio"]
 
 
 class Facts(_Event):

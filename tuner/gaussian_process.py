@@ -7,6 +7,7 @@ Hvarfner, Hellsten & Nardi 2024 (arXiv:2402.02229), which widen with the number 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,7 @@ class GaussianProcess:
         targets: float [n], of mean 0 and variance 1, more or less.
         groups: int [coordinates]: the length scale that each coordinate shares.
         hyperparameters: of the kernel.
+        prior: (points, levels: int [n] or [1]) -> float [n], the mean before any data; None: 0 everywhere.
     """
 
     def __init__(
@@ -83,15 +85,17 @@ class GaussianProcess:
         targets: np.ndarray,
         groups: np.ndarray,
         hyperparameters: Hyperparameters,
+        prior: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self._points, self._levels, self._targets, self._groups = points, levels, targets, groups
-        self._hyperparameters = hyperparameters
+        self._hyperparameters, self._prior = hyperparameters, prior
         self._variance, noise = math.exp(hyperparameters.log_variance), math.exp(hyperparameters.log_noise)
         self._scaled = self._scale(points)
         covariance = self._covariance(self._scaled, levels)
         covariance[np.diag_indices_from(covariance)] += noise + JITTER
         self._root = cholesky(covariance, lower=True, check_finite=False)
-        self._weights = cho_solve((self._root, True), targets, check_finite=False)
+        residuals = targets if prior is None else targets - prior(points, levels)
+        self._weights = cho_solve((self._root, True), residuals, check_finite=False)
 
     def believing(self, points: np.ndarray, level: int) -> GaussianProcess:
         """The process if it were right about `points`: its means there become data (the kriging believer)."""
@@ -101,19 +105,23 @@ class GaussianProcess:
             np.concatenate([self._targets, self.mean(points, level)]),
             self._groups,
             self._hyperparameters,
+            self._prior,
         )
 
     def mean(self, points: np.ndarray, level: int) -> np.ndarray:
         """Float [m]: what is expected at `points`, seen at a level."""
-        found: np.ndarray = self._covariance(self._scale(points), np.array([level])) @ self._weights
-        return found
+        return self._mean(points, level, self._covariance(self._scale(points), np.array([level])))
+
+    def _mean(self, points: np.ndarray, level: int, cross: np.ndarray) -> np.ndarray:
+        found: np.ndarray = cross @ self._weights
+        return found if self._prior is None else found + self._prior(points, np.array([level]))
 
     def predict(self, points: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the function at `points`, seen at a level, float [m] each."""
         cross = self._covariance(self._scale(points), np.array([level]))
         half = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
         variance = self._variance - np.einsum("ij,ij->j", half, half)
-        return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
+        return self._mean(points, level, cross), np.sqrt(np.maximum(variance, 1e-12))
 
     def _scale(self, points: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = points * np.exp(-self._hyperparameters.log_scales)[self._groups]

@@ -16,10 +16,13 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
+from tuner.cost_model import CostModel
 from tuner.encoding import Encoding
+from tuner.equal_epochs import EPOCH_SECONDS
 from tuner.fidelities import Observations, most_telling, observe, shown_by
 from tuner.gaussian_process import GaussianProcess, fit, log_expected_improvement
 from tuner.seeds import derive_seed
+from tuner.transfer import EarlierModel, TransferPrior, earlier_models
 
 RANDOM_TRIALS = 8
 """Trials drawn at random before the model is asked."""
@@ -43,17 +46,27 @@ RESAMPLED = 0.08
 class GaussianProcessSampler(BaseSampler):
     """See the module. A suggestion follows from the seed and the study alone, so a resumed search makes the same."""
 
-    def __init__(self, seed: int, random_trials: int = RANDOM_TRIALS) -> None:
-        self._seed, self._random_trials = seed, random_trials
+    def __init__(
+        self,
+        seed: int,
+        random_trials: int = RANDOM_TRIALS,
+        earlier: Sequence[Sequence[FrozenTrial]] = (),
+        per_second: bool = False,
+    ) -> None:
+        self._seed, self._random_trials, self._earlier = seed, random_trials, earlier
+        self._per_second = per_second
+        self._models: list[EarlierModel] | None = None
         self._encoding = Encoding({})
         self._rows: dict[int, np.ndarray] = {}
         self._encoded: dict[int, dict[str, Any]] = {}
+        self._earlier_rows: list[np.ndarray] = []
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
         found: dict[str, BaseDistribution] = {}
-        for other in study.get_trials(deepcopy=False):
-            found |= other.distributions
+        for trials in (*self._earlier, study.get_trials(deepcopy=False)):
+            for other in trials:
+                found |= other.distributions
         return found
 
     def sample_relative(
@@ -71,7 +84,17 @@ class GaussianProcessSampler(BaseSampler):
         observations = observe(list(informative.values()), maximise=study.direction == StudyDirection.MAXIMIZE)
         running = np.array([self._rows[number] for number, one in shown.items() if one.is_unknown])
         rows = np.array([self._rows[number] for number in informative])
-        return encoding.parameters(_suggest(encoding, rows, observations, running, generator))
+        models = self._earlier_models(encoding, maximise=study.direction == StudyDirection.MAXIMIZE)
+        cost = self._cost(encoding, trials)
+        return encoding.parameters(_suggest(encoding, rows, observations, running, generator, models, cost))
+
+    def _cost(self, encoding: Encoding, trials: Sequence[FrozenTrial]) -> CostModel | None:
+        """What trials take, if that is to be weighed and enough is known of it."""
+        timed = [one for one in trials if EPOCH_SECONDS in one.user_attrs]
+        if not self._per_second or len(timed) < LEAST_INFORMATIVE:
+            return None
+        points = encoding.points(np.array([self._rows[one.number] for one in timed]))
+        return CostModel(points, np.array([one.user_attrs[EPOCH_SECONDS] for one in timed]), encoding.groups)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -83,13 +106,20 @@ class GaussianProcessSampler(BaseSampler):
     def _encode(self, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]) -> Encoding:
         """The encoding of the space as it is now, with the rows of all trials in `_rows`."""
         if self._encoding.distributions != space:
-            self._encoding, self._rows, self._encoded = Encoding(space), {}, {}
+            self._encoding, self._rows, self._encoded, self._models = Encoding(space), {}, {}, None
+            self._earlier_rows = [self._encoding.row(one.params) for earlier in self._earlier for one in earlier]
         for trial in trials:
             if self._encoded.get(trial.number) != trial.params:  # new, still being asked, or of another study
                 self._rows[trial.number] = self._encoding.row(trial.params)
                 self._encoded[trial.number] = dict(trial.params)
-        self._encoding.learn(np.array([self._rows[trial.number] for trial in trials]))
+        rows = [self._rows[trial.number] for trial in trials]
+        self._encoding.learn(np.array([*self._earlier_rows, *rows]))
         return self._encoding
+
+    def _earlier_models(self, encoding: Encoding, *, maximise: bool) -> list[EarlierModel]:
+        if self._models is None:
+            self._models = earlier_models(self._earlier, encoding, maximise=maximise)
+        return self._models
 
 
 def _suggest(
@@ -98,13 +128,17 @@ def _suggest(
     observations: Observations,
     running: np.ndarray,
     generator: np.random.Generator,
+    models: Sequence[EarlierModel] = (),
+    cost: CostModel | None = None,
 ) -> np.ndarray:
     """Float [parameters]: the row that promises most."""
     points = encoding.points(rows)
     fitted = observations.taken(most_telling(observations, FITTED))
-    hyperparameters = fit(points[fitted.owner], fitted.level, fitted.target, encoding.groups)
+    mean = TransferPrior(models, points[fitted.owner], fitted.level, fitted.target) if models else None
+    residuals = fitted.target - (mean(points[fitted.owner], fitted.level) if mean else 0.0)
+    hyperparameters = fit(points[fitted.owner], fitted.level, residuals, encoding.groups)
     known = observations.taken(most_telling(observations, MODELLED))
-    process = GaussianProcess(points[known.owner], known.level, known.target, encoding.groups, hyperparameters)
+    process = GaussianProcess(points[known.owner], known.level, known.target, encoding.groups, hyperparameters, mean)
     top = int(observations.level.max())
     expected = process.mean(points, top)
     best = float(expected.max())
@@ -117,6 +151,8 @@ def _suggest(
     def promise(candidates: np.ndarray) -> np.ndarray:
         places = encoding.points(candidates)
         promises = log_expected_improvement(*process.predict(places, top), best)
+        if cost is not None:
+            promises = promises - cost.log_seconds(places)
         return np.where(_nearest(places, tried) < SAME, promises - REPEATED, promises)
 
     leaders = np.nan_to_num(rows[np.argsort(-expected, kind="stable")[:NEAR_BEST]], nan=0.5)

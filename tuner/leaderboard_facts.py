@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tuner.markdown import escaped
@@ -20,6 +21,7 @@ def run_facts(results: Results) -> list[str]:
     rows = [
         ("Trials", f"{len(results.trials):,} ({counts})" if results.trials else "none"),
         ("Search", f"{_session(results)}; {_end(results)}"),
+        ("Warm start", _warm_start(results.study.specification)),
         ("Time", f"{format_duration(results.elapsed_s)}{sessions}{_finalists_time(results)}, {epochs} in trials"),
         ("Data", _data(results.study.data)),
         ("Seed", str(results.study.seed)),
@@ -40,6 +42,13 @@ def _session(results: Results) -> str:
     last = results.sessions[-1]
     slots = f"{last.max_concurrent} trial{'s' if last.max_concurrent > 1 else ''} at a time"
     return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots}"
+
+
+def _warm_start(specification: Mapping[str, Any]) -> str:
+    """The earlier studies that the search began with, without the way to them on this machine."""
+    search = specification.get("search")
+    names = search.get("warm_start") if isinstance(search, dict) else None
+    return escaped(", ".join(Path(str(name)).name for name in names)) if isinstance(names, list) else ""
 
 
 def _end(results: Results) -> str:

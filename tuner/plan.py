@@ -12,10 +12,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tuner.architectures import ARCHITECTURES
+from tuner.defaults import Chosen, chosen_sampler, chosen_scheduler
 from tuner.progress import format_seconds
 from tuner.rungs import Rung, default_grace_epochs, default_reduction_factor, expected_rungs, rung_epochs
-from tuner.samplers import SAMPLERS, SamplerEntry, sampler_name
-from tuner.schedulers import SCHEDULERS, SchedulerEntry, scheduler_name
+from tuner.samplers import SAMPLERS
+from tuner.schedulers import SCHEDULERS, SchedulerEntry
 from tuner.space import Choose, Configuration, Dimension, Integer, Space, count, flatten
 from tuner.spec import Spec
 
@@ -24,8 +25,8 @@ from tuner.spec import Spec
 class Plan:
     """The figures of a planned search."""
 
-    sampler: str
-    scheduler: str
+    sampler: Chosen
+    scheduler: Chosen
     configurations: int | float
     """How many there are in the space; infinite with a float range."""
     trials: int
@@ -56,7 +57,7 @@ def reduction_factor(spec: Spec) -> int:
 
 
 def _scheduler(spec: Spec) -> SchedulerEntry:
-    return SCHEDULERS[scheduler_name(spec.search.scheduler)]
+    return SCHEDULERS[chosen_scheduler(spec).name]
 
 
 def has_unfreezing(space: Space) -> bool:
@@ -85,16 +86,15 @@ def _whole_numbers(dimension: Dimension) -> Iterable[int]:
 
 def planned_trials(spec: Spec) -> int:
     """How many trials the search runs: a grid ends when it is used up, whatever `trials` says."""
-    if spec.search.sampler != "grid":
+    if chosen_sampler(spec).name != "grid":
         return spec.search.trials
     return int(min(spec.search.trials, count(spec.space)))
 
 
 def build_plan(spec: Spec) -> Plan:
     """The plan of a checked search-space file."""
-    scheduler = scheduler_name(spec.search.scheduler)
-    entry = SCHEDULERS[scheduler]
-    sampler = sampler_name(spec.search.sampler, entry.sampler)
+    sampler, scheduler = chosen_sampler(spec), chosen_scheduler(spec)
+    entry = SCHEDULERS[scheduler.name]
     max_epochs, factor, trials = spec.training.max_epochs, reduction_factor(spec), planned_trials(spec)
     grace = grace_epochs(spec)
     compared = rung_epochs(max_epochs, grace, factor) if entry.halves else ()
@@ -150,8 +150,8 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
         ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
         ("metric", f"{spec.metric} ({spec.mode})"),
         ("configurations", _number_words(plan.configurations, "infinitely many")),
-        ("sampler", _meaning(plan.sampler, SAMPLERS[plan.sampler], spec.search.sampler)),
-        ("scheduler", _meaning(plan.scheduler, SCHEDULERS[plan.scheduler], spec.search.scheduler)),
+        ("sampler", _meaning(plan.sampler, SAMPLERS[plan.sampler.name].description)),
+        ("scheduler", _meaning(plan.scheduler, SCHEDULERS[plan.scheduler.name].description)),
         (
             "trials",
             f"{plan.trials}, time budget {budget}, each with {_plural(spec.resources.cpus_per_trial, 'CPU')} "
@@ -177,9 +177,8 @@ def _finalist_words(spec: Spec) -> str:
     return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
 
 
-def _meaning(name: str, entry: SamplerEntry | SchedulerEntry, written: str) -> str:
-    why = f" (auto: {entry.why})" if written == "auto" and entry.why else " (auto)" if written == "auto" else ""
-    return f"{name}: {entry.description}{why}"
+def _meaning(chosen: Chosen, description: str) -> str:
+    return f"{chosen.name}: {description}" + (f" (auto: {chosen.why})" if chosen.why else "")
 
 
 def _plural(number: float | str, noun: str) -> str:

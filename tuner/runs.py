@@ -33,6 +33,11 @@ class RunDirectory:
         return self.path / "specification.yaml"
 
     @property
+    def warm_start(self) -> Path:
+        """What was taken over from earlier studies, so that a resumed session knows the same."""
+        return self.path / "warm_start.json"
+
+    @property
     def log(self) -> Path:
         """Everything that was kept off the console."""
         return self.path / "search.log"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,37 +46,64 @@ class IndependentRandomSampler(BaseSampler):
 
 
 @dataclass(frozen=True)
-class SamplerEntry:
-    """`build(seed)` makes the Optuna sampler; `description` is shown by --plan."""
+class SamplerContext:
+    """What samplers are made of; most of them take the seed alone."""
 
-    build: Callable[[int], BaseSampler]
+    seed: int
+    earlier: Sequence[Sequence[FrozenTrial]] = ()
+    """The trials of earlier studies, in terms of this one's space."""
+    per_second: bool = False
+    """Whether what improves little and soon is preferred to what improves more and takes longer."""
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """`build` makes the Optuna sampler; `description` is shown by --plan."""
+
+    build: Callable[[SamplerContext], BaseSampler]
     description: str
     why: str = ""
     """Why `auto` chooses it."""
+    weighs_seconds: bool = False
+    """Whether it heeds `per_second`."""
     replays: bool = False
     """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
 
 
-def _cmaes(seed: int) -> BaseSampler:
+def _random(context: SamplerContext) -> BaseSampler:
+    return IndependentRandomSampler(context.seed)
+
+
+def _gp(context: SamplerContext) -> BaseSampler:
+    return GaussianProcessSampler(context.seed, earlier=context.earlier, per_second=context.per_second)
+
+
+def _cmaes(context: SamplerContext) -> BaseSampler:
     # Not `consider_pruned_trials`: in a conditional space it then transforms trials of other branches, and fails.
-    return CmaEsSampler(seed=seed, independent_sampler=IndependentRandomSampler(seed), warn_independent_sampling=False)
+    return CmaEsSampler(seed=context.seed, independent_sampler=_random(context), warn_independent_sampling=False)
 
 
-def _qmc(seed: int) -> BaseSampler:
+def _qmc(context: SamplerContext) -> BaseSampler:
     return QMCSampler(
-        seed=seed, scramble=True, independent_sampler=IndependentRandomSampler(seed), warn_independent_sampling=False
+        seed=context.seed, scramble=True, independent_sampler=_random(context), warn_independent_sampling=False
     )
 
 
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
-SAMPLERS.add("random", SamplerEntry(IndependentRandomSampler, "independent uniform draws"))
-SAMPLERS.add("grid", SamplerEntry(IndependentRandomSampler, "every configuration of a finite space, in order"))
-SAMPLERS.add("tpe", SamplerEntry(EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs"))
+SAMPLERS.add("random", SamplerEntry(_random, "independent uniform draws"))
+SAMPLERS.add("grid", SamplerEntry(_random, "every configuration of a finite space, in order"))
+SAMPLERS.add(
+    "tpe",
+    SamplerEntry(
+        lambda context: EqualEpochTPESampler(context.seed), "tree-structured Parzen estimator, compared at equal epochs"
+    ),
+)
 SAMPLERS.add(
     "gp",
     SamplerEntry(
-        GaussianProcessSampler,
+        _gp,
         "our Gaussian process over hyperparameters and epochs, expected improvement",
+        weighs_seconds=True,
         why="best of those measured on LCBench, see benchmarks/LOG.md",
     ),
 )
@@ -90,10 +117,3 @@ SAMPLERS.add(
     "qmc",
     SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
 )
-AUTO = "gp"
-"""What `auto` means; benchmarks/LOG.md has the measurements."""
-
-
-def sampler_name(name: str, needed: str | None = None) -> str:
-    """The sampler that a file's name stands for; `needed` is the only one that its scheduler goes with."""
-    return name if name != "auto" else needed or AUTO

@@ -218,10 +218,3 @@ SCHEDULERS.add(
         sampler="random",
     ),
 )
-AUTO = "asha"
-"""What `auto` means; benchmarks/LOG.md has the measurements."""
-
-
-def scheduler_name(name: str) -> str:
-    """The scheduler that a file's name stands for."""
-    return AUTO if name == "auto" else name

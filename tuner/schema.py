@@ -101,6 +101,8 @@ class SearchSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
     reduction_factor: Annotated[int, Field(ge=2, le=100)] | Auto = "auto"
+    warm_start: list[str] = []
+    improvement_per_second: bool = False
 
 
 class ResourcesSection(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tuner.cluster import Capacity, wait_for_workers
 from tuner.continuing import continuation, interrupted_trials, restored_halving
+from tuner.defaults import chosen_sampler, chosen_scheduler
 from tuner.environment import describe_environment
 from tuner.errors import TunerError
 from tuner.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
@@ -23,12 +24,13 @@ from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
 from tuner.record import Record, RunState
 from tuner.runs import RunDirectory
-from tuner.samplers import SAMPLERS, sampler_name
-from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions, scheduler_name
-from tuner.space import enumerate_configurations
+from tuner.samplers import SAMPLERS, SamplerContext
+from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions
+from tuner.space import Configuration, enumerate_configurations
 from tuner.spec import Spec, dump_spec
 from tuner.study import Queued, SearchStudy
 from tuner.trial_settings import ActivationSettings, TrialSettings
+from tuner.warm_start import NOTHING, WarmStart, load_earlier, warm_start
 from tuner.worker_process import WorkerContext
 
 Reason = Literal["finished", "time_budget", "interrupted"]
@@ -100,7 +102,8 @@ def _run_trials(
 
     sampler, scheduler = resolved_names(spec)
     budget_s = spec.search.time_budget
-    study = build_study(spec, record.state)
+    warm = warm_start(load_earlier(run.warm_start), spec.space, spec.baseline, spec.mode)
+    study = build_study(spec, record.state, warm)
     record.append(
         SessionStarted(
             resumed=resumed,
@@ -208,34 +211,39 @@ def scheduler_context(spec: Spec, state: RunState) -> SchedulerContext:
 
 def resolved_names(spec: Spec) -> tuple[str, str]:
     """The sampler and the scheduler that a search uses, `auto` resolved."""
-    scheduler = scheduler_name(spec.search.scheduler)
-    return sampler_name(spec.search.sampler, SCHEDULERS[scheduler].sampler), scheduler
+    return chosen_sampler(spec).name, chosen_scheduler(spec).name
 
 
-def build_study(spec: Spec, state: RunState) -> SearchStudy:
+def build_study(spec: Spec, state: RunState, warm: WarmStart = NOTHING) -> SearchStudy:
     """The study of a search, with the trials that a record already holds."""
     sampler, _ = resolved_names(spec)
+    entry = SAMPLERS[sampler]
     is_grid = sampler == "grid"
     study = SearchStudy(
         spec.space,
-        SAMPLERS[sampler].build(spec.search.seed),
+        entry.build(SamplerContext(spec.search.seed, warm.trials, spec.search.improvement_per_second)),
         spec.mode,
-        queue=_queue(spec, state, is_grid),
+        queue=_queue(spec, state, warm.portfolio, is_grid),
         sampler_may_propose=not is_grid,
-        sampler_replays=SAMPLERS[sampler].replays,
+        sampler_replays=entry.replays,
     )
     study.rebuild(state)
     return study
 
 
-def _queue(spec: Spec, state: RunState, is_grid: bool) -> Iterable[Queued]:
-    """What is tried before the sampler is asked: the baseline first, then a grid; not what has been tried."""
+def _queue(spec: Spec, state: RunState, portfolio: Sequence[Configuration], is_grid: bool) -> Iterable[Queued]:
+    """What is tried before the sampler is asked: the baseline, what earlier studies propose, a grid; nothing twice."""
     tried = [trial.configuration for trial in state.trials.values()]
     if spec.baseline is not None and spec.baseline not in tried:
+        tried.append(dict(spec.baseline))
         yield Queued(dict(spec.baseline), "baseline")
+    for configuration in portfolio:
+        if configuration not in tried:
+            tried.append(configuration)
+            yield Queued(configuration, "portfolio")
     if is_grid:
         for configuration in enumerate_configurations(spec.space):
-            if configuration != spec.baseline and configuration not in tried:
+            if configuration not in tried:
                 yield Queued(configuration, "grid")
 
 

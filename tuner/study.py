@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 import optuna
@@ -13,11 +14,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED, PAUSED
+from tuner.equal_epochs import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.record import RunState, TrialState
 from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
 
-Origin = Literal["baseline", "sampler", "grid", "queued"]
+Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class SearchStudy:
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
         self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
         self._trials: dict[int, Trial] = {}
+        self._seconds: dict[int, list[float]] = {}
         self._next_number = 0
 
     def suggest(self) -> Suggestion | None:
@@ -85,9 +87,12 @@ class SearchStudy:
         self._trials[number] = trial
         return Suggestion(number, configure(self._space, lambda *place: ask(trial, *place)), "sampler")
 
-    def observe(self, number: int, epoch: int, value: float) -> None:
-        """Take in the best value so far of a trial at an epoch."""
+    def observe(self, number: int, epoch: int, value: float, seconds: float | None = None) -> None:
+        """Take in the best value so far of a trial at an epoch, and how long the epoch took."""
         self._trials[number].report(value, epoch)
+        if seconds is not None:
+            self._seconds.setdefault(number, []).append(seconds)
+            self._trials[number].set_user_attr(EPOCH_SECONDS, fmean(self._seconds[number]))
 
     def finish(self, number: int, status: Literal["completed", "stopped", "failed"]) -> None:
         """Take in how a trial ended."""
@@ -121,51 +126,58 @@ class SearchStudy:
                 continue
             is_open = recorded.status in ("running", "paused")
             if not is_open and not self._sampler_replays:
-                self.optuna_study.add_trial(self._frozen(recorded))
+                self.optuna_study.add_trial(_frozen(self._space, recorded))
                 continue
             self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
-                self.observe(number, epoch.epoch, epoch.best_so_far)
+                self.observe(number, epoch.epoch, epoch.best_so_far, epoch.seconds)
             if recorded.status == "paused":
                 self.pause(number)
             elif recorded.status != "running":
                 self.finish(number, recorded.status)
 
-    def _frozen(self, recorded: TrialState) -> FrozenTrial:
-        """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
-        parameters, distributions = self._place(recorded.configuration)
-        values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
-        completed = recorded.status == "completed" and bool(values)
-        return create_trial(
-            state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
-            value=recorded.best,  # of a stopped trial too: Optuna takes over its last report
-            params=parameters,
-            distributions=distributions,
-            intermediate_values=values,
-            user_attrs={ENDED_BY_ITSELF: True} if completed else {FAILED: True} if recorded.status == "failed" else {},
-        )
-
-    def _place(self, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-        """A configuration by qualified names, with the distribution of each."""
-        parameters: dict[str, Any] = {}
-        distributions: dict[str, BaseDistribution] = {}
-
-        def look_up(qualified: str, name: str, dimension: Dimension) -> Scalar:
-            parameters[qualified] = configuration[name]
-            distributions[qualified] = _distribution(dimension)
-            return configuration[name]
-
-        configure(self._space, look_up)
-        return parameters, distributions
-
     def _add(self, number: int, configuration: Configuration, drawn: bool = False) -> None:
         """Open a trial with a given configuration; `drawn`: the sampler draws one too, as it did when it was lived."""
-        self.optuna_study.enqueue_trial(self._place(configuration)[0])
+        self.optuna_study.enqueue_trial(place(self._space, configuration)[0])
         trial = self.optuna_study.ask()
         if drawn:
             _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
         configure(self._space, lambda *place: ask(trial, *place))
         self._trials[number] = trial
+
+
+def _frozen(space: Space, recorded: TrialState) -> FrozenTrial:
+    """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
+    parameters, distributions = place(space, recorded.configuration)
+    values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
+    completed = recorded.status == "completed" and bool(values)
+    return create_trial(
+        state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
+        value=recorded.best,  # of a stopped trial too: Optuna takes over its last report
+        params=parameters,
+        distributions=distributions,
+        intermediate_values=values,
+        user_attrs=_attributes(recorded, completed),
+    )
+
+
+def place(space: Space, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """A configuration of a space by qualified names, and the distribution of each, as Optuna keeps them."""
+    parameters: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+
+    def look_up(qualified: str, name: str, dimension: Dimension) -> Scalar:
+        parameters[qualified] = configuration[name]
+        distributions[qualified] = _distribution(dimension)
+        return configuration[name]
+
+    configure(space, look_up)
+    return parameters, distributions
+
+
+def _attributes(recorded: TrialState, completed: bool) -> dict[str, Any]:
+    how = {ENDED_BY_ITSELF: True} if completed else {FAILED: True} if recorded.status == "failed" else {}
+    return how | ({EPOCH_SECONDS: fmean(epoch.seconds for epoch in recorded.epochs)} if recorded.epochs else {})
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

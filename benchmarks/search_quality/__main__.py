@@ -18,10 +18,11 @@ from benchmarks.search_quality.policies import POLICIES, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.report import Row, draw, tables, write_rows
 from benchmarks.search_quality.simulator import simulate
-from benchmarks.search_quality.synthetic import Synthetic
+from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
+from benchmarks.search_quality.warm import warm_started
 
+ALL = {**POLICIES, "gp + asha(1,3), warm start": warm_started}
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
-SYNTHETIC_PROBLEMS = 6
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES), metavar="NAME")
+    parser.add_argument("--policies", nargs="+", choices=list(ALL), default=list(ALL), metavar="NAME")
     parser.add_argument("--suites", nargs="+", choices=("lcbench", "synthetic"), default=["lcbench", "synthetic"])
     parser.add_argument("--budgets", nargs="+", type=float, default=[20], help="full trainings (default: 20)")
     parser.add_argument("--slots", nargs="+", type=int, default=[4])
@@ -65,7 +66,7 @@ def main() -> None:
 
 def _suite(suite: str, noise: float) -> list[Problem]:
     if suite == "synthetic":
-        return [Synthetic(number) for number in range(SYNTHETIC_PROBLEMS)]
+        return [Synthetic(number) for number in range(PROBLEMS)]
     found = lcbench(noise)
     if isinstance(found, str):
         print(f"lcbench is left out: {found}", file=sys.stderr)
@@ -84,7 +85,7 @@ def _search(policy: str, name: str, slots: int, budget: float, seed: int, noise:
         _PROBLEMS.update({(one.name, noise): one for one in _suite(suite, noise)})
     problem = _PROBLEMS[name, noise]
     seconds = budget * problem.full_training_s / slots
-    search = simulate(problem, POLICIES[policy](problem, slots, seed), slots, seconds, seed)
+    search = simulate(problem, ALL[policy](problem, slots, seed), slots, seconds, seed)
     span = problem.best - problem.reference
     return [
         Row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -13,11 +13,11 @@ from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
 from tuner.halving import Halving
 from tuner.rungs import rung_epochs
-from tuner.samplers import SAMPLERS
+from tuner.samplers import SAMPLERS, SamplerContext
 from tuner.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
 from tuner.searcher import Promotions, StudySearcher
 from tuner.space import Configuration, Space, configure
-from tuner.study import SearchStudy, Unfinished, ask
+from tuner.study import Queued, SearchStudy, Unfinished, ask
 
 MANY = 10**6
 Make = Callable[[Problem, int, int], Policy]
@@ -28,7 +28,15 @@ class ProductPolicy:
     """The product's searcher, sampler and scheduler, called in the order in which Ray calls them."""
 
     def __init__(
-        self, problem: Problem, slots: int, seed: int, sampler: Any, scheduler: str, grace: int, factor: int
+        self,
+        problem: Problem,
+        slots: int,
+        seed: int,
+        sampler: Any,
+        scheduler: str,
+        grace: int,
+        factor: int,
+        queue: Sequence[Queued] = (),
     ) -> None:
         entry = SCHEDULERS[scheduler]
         halving = None
@@ -38,16 +46,16 @@ class ProductPolicy:
         self._scheduler = entry.build(context)
         if hasattr(self._scheduler, "set_search_properties"):
             self._scheduler.set_search_properties(None, None)
-        self._configurations: dict[int, Configuration] = {}
+        self.configurations: dict[int, Configuration] = {}
         promotions = Promotions(halving, self._continuation) if halving else None
-        study = SearchStudy(problem.space, sampler, "max")
+        study = SearchStudy(problem.space, sampler, "max", queue)
         self.study = study
         self._searcher = StudySearcher(study, "max", MANY, slots, [], 1e9, promotions)
         self._trials: dict[int, FakeTrial] = {}
         self._made = 0
 
     def _continuation(self, number: int) -> Unfinished:
-        return Unfinished(number, self._configurations[number], None)
+        return Unfinished(number, self.configurations[number], None)
 
     def next_job(self) -> tuple[int, Configuration] | str | None:
         """See Policy."""
@@ -57,17 +65,18 @@ class ProductPolicy:
             return config
         self._made += 1
         number = int(config["trial"])
-        self._configurations[number] = config["configuration"]
+        self.configurations[number] = config["configuration"]
         trial = self._trials[number] = FakeTrial(trial_id, config)
         self._scheduler.on_trial_add(self, trial)
         return number, config["configuration"]
 
-    def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
+    def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
         """See Policy."""
         trial = self._trials[number]
         result = {
             TIME: epoch,
             METRIC: best,
+            "seconds": seconds,
             "has_epoch": True,
             "generation": 0,
             "worker_memory_mb": 1.0,
@@ -90,10 +99,16 @@ class ProductPolicy:
         return list(self._trials.values())
 
 
-def product(sampler: str, scheduler: str, grace: int = 1, factor: int = 3) -> Make:
+def product(sampler: str, scheduler: str, grace: int = 1, factor: int = 3, *, per_second: bool = False) -> Make:
     """A policy of the product by the names of its sampler and scheduler."""
     return lambda problem, slots, seed: ProductPolicy(
-        problem, slots, seed, SAMPLERS[sampler].build(seed), scheduler, grace, factor
+        problem,
+        slots,
+        seed,
+        SAMPLERS[sampler].build(SamplerContext(seed, per_second=per_second)),
+        scheduler,
+        grace,
+        factor,
     )
 
 
@@ -118,7 +133,7 @@ class RayPolicy:
         self._scheduler.on_trial_add(self, trial)
         return number, {name.rpartition(".")[2]: value for name, value in config.items()}
 
-    def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
+    def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
         """See Policy; the value is the running best, which is in its favour."""
         trial = self._trials[number]
         result = {"training_iteration": epoch, "value": best}
@@ -147,7 +162,7 @@ class OptunaPolicy:
         self._trials[trial.number] = trial
         return trial.number, configure(self._space, lambda *place: ask(trial, *place))
 
-    def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
+    def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
         """See Policy."""
         trial = self._trials[number]
         trial.report(best, epoch)
@@ -194,6 +209,7 @@ POLICIES: dict[str, Make] = {
     "tpe + asha_stopping(1,4)": product("tpe", "asha_stopping", 1, 4),
     "tpe + asha(1,3)": product("tpe", "asha", 1, 3),
     "gp + asha(1,3)": product("gp", "asha", 1, 3),
+    "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
 }

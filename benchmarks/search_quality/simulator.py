@@ -27,8 +27,8 @@ class Policy(Protocol):
         """(number of the trial, its configuration); None: nothing for now; a word: nothing more is to come."""
         ...
 
-    def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
-        """Take in an epoch; whether the trial goes on in its slot. After the last epoch it does not."""
+    def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
+        """Take in an epoch and what it took; whether the trial goes on in its slot (after its last epoch: no)."""
         ...
 
 
@@ -119,7 +119,8 @@ class _Simulation:
             exact = float(training.curve.exact[training.epoch - 1])
             self.search.steps.append(Step(self._now_s, self.search.epochs, exact))
         is_last = training.epoch == self._max_epochs
-        if self._policy.report(number, training.epoch, value, training.best, is_last) and not is_last:
+        seconds = float(training.curve.seconds[training.epoch - 1])
+        if self._policy.report(number, training.epoch, value, training.best, seconds, is_last) and not is_last:
             self._train(number)
 
 

@@ -33,6 +33,8 @@ SPACE: Space = {
     ),
 }
 EPOCHS = 27
+PROBLEMS = 6
+"""How many are searched."""
 SAMPLED = 5_000
 """Random configurations from which the best and the median are taken."""
 

@@ -1,0 +1,69 @@
+"""A policy that begins with earlier studies: searches of all other problems of its suite, by the product itself.
+
+The problem that is searched is never among them. Synthetic problems have nothing in common but their space: there it is
+seen whether what cannot help does harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from optuna.trial import FrozenTrial
+
+from benchmarks.search_quality.policies import ProductPolicy
+from benchmarks.search_quality.problems import Problem, Table, lcbench
+from benchmarks.search_quality.simulator import Policy, simulate
+from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
+from tuner.equal_epochs import ENDED_BY_ITSELF
+from tuner.samplers import SAMPLERS, SamplerContext
+from tuner.space import Configuration
+from tuner.study import Queued
+from tuner.warm_start import EarlierStudy, EarlierTrial, warm_start
+
+EARLIER_SEED = 1000
+"""Added to the seed of a search: the seeds of the studies that it begins with."""
+EARLIER_BUDGET = 20
+"""Full trainings that each of them had."""
+_EARLIER: dict[tuple[str, float, int, int], EarlierStudy] = {}
+"""Of this process: what (problem, noise, slots, seed) was found to be."""
+
+
+def warm_started(problem: Problem, slots: int, seed: int) -> Policy:
+    """`gp` with `asha` after a search of each of the other problems."""
+    earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in _others(problem)]
+    warm = warm_start(earlier, problem.space, None, "max")
+    sampler = SAMPLERS["gp"].build(SamplerContext(seed, warm.trials))
+    queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
+    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, 3, queue)
+
+
+def _others(problem: Problem) -> Sequence[Problem]:
+    everything = lcbench(problem.noise) if isinstance(problem, Table) else [Synthetic(one) for one in range(PROBLEMS)]
+    if isinstance(everything, str):
+        raise LookupError(everything)
+    return [other for other in everything if other.name != problem.name]
+
+
+def _earlier(problem: Problem, slots: int, seed: int) -> EarlierStudy:
+    key = (problem.name, getattr(problem, "noise", 0.0), slots, seed)
+    if key not in _EARLIER:
+        policy = ProductPolicy(problem, slots, seed, SAMPLERS["gp"].build(SamplerContext(seed)), "asha", 1, 3)
+        simulate(problem, policy, slots, EARLIER_BUDGET * problem.full_training_s / slots, seed)
+        _EARLIER[key] = as_earlier(problem.name, policy.configurations, policy.study.optuna_study.trials)
+    return _EARLIER[key]
+
+
+def as_earlier(name: str, configurations: Mapping[int, Configuration], trials: Sequence[FrozenTrial]) -> EarlierStudy:
+    """A search as another one begins with it; of the same numbers."""
+    return EarlierStudy(
+        name=name,
+        data=name,
+        trials=[
+            EarlierTrial(
+                configuration=configurations[trial.number],
+                status="completed" if trial.user_attrs.get(ENDED_BY_ITSELF) else "stopped",
+                best_by_epoch=trial.intermediate_values,
+            )
+            for trial in trials
+        ],
+    )

@@ -1,0 +1,105 @@
+"""Earlier studies as a prior and as a portfolio."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner.encoding import Encoding
+from tuner.gp_sampler import GaussianProcessSampler
+from tuner.transfer import LEAST_TRIALS, TransferPrior, earlier_models, portfolio
+
+LOWEST = np.zeros(1, int)
+AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
+
+
+def value(x: float, y: float, best: tuple[float, float]) -> float:
+    return 1 - (x - best[0]) ** 2 - (y - best[1]) ** 2
+
+
+def study_with(best: tuple[float, float], trials: int = 40, seed: int = 0) -> list[FrozenTrial]:
+    """Random trials of a bump at `best`."""
+    places = np.random.default_rng(seed).random((trials, 2))
+    return [
+        create_trial(
+            state=TrialState.COMPLETE,
+            value=value(x, y, best),
+            params={"x": float(x), "y": float(y)},
+            distributions=AXES,
+        )
+        for x, y in places
+    ]
+
+
+def points(*places: tuple[float, float]) -> np.ndarray:
+    return Encoding(AXES).points(np.array(places))
+
+
+def test_a_model_of_an_earlier_study_knows_where_it_was_good():
+    (model,) = earlier_models([study_with((0.2, 0.8))], Encoding(AXES), maximise=True)
+    near, far = model(points((0.2, 0.8), (0.9, 0.1)))
+    assert near > 1 > 0 > far
+    (opposite,) = earlier_models([study_with((0.2, 0.8))], Encoding(AXES), maximise=False)
+    assert opposite(points((0.2, 0.8))) < opposite(points((0.9, 0.1)))
+
+
+def test_a_study_of_too_few_trials_has_no_model_and_nothing_to_propose():
+    few = study_with((0.2, 0.8), LEAST_TRIALS - 1)
+    assert earlier_models([few], Encoding(AXES), maximise=True) == []
+    assert portfolio([few], Encoding(AXES), 5, maximise=True) == []
+    assert TransferPrior([], points((0.5, 0.5)), LOWEST, np.ones(1))(points((0.1, 0.1)), LOWEST) == pytest.approx([0.0])
+
+
+def test_before_there_is_evidence_all_earlier_studies_count_alike_and_then_the_one_that_agrees():
+    encoding = Encoding(AXES)
+    models = earlier_models([study_with((0.1, 0.1)), study_with((0.9, 0.9))], encoding, maximise=True)
+    ends = points((0.1, 0.1), (0.9, 0.9))
+    begun = TransferPrior(models, points((0.5, 0.5)), LOWEST, np.zeros(1))(ends, LOWEST)
+    assert begun[0] == pytest.approx(begun[1], abs=0.2)
+    seen = np.random.default_rng(1).random((30, 2))
+    targets = np.array([value(x, y, (0.9, 0.9)) for x, y in seen])
+    informed = TransferPrior(
+        models, encoding.points(seen), np.zeros(30, int), (targets - targets.mean()) / targets.std()
+    )(ends, LOWEST)
+    assert informed[1] > informed[0] + 1
+
+
+def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
+    bests = [(0.1, 0.1), (0.9, 0.9), (0.1, 0.9)]
+    studies = [study_with(best, seed=seed) for seed, best in enumerate(bests)]
+    chosen = [trial.params for trial in portfolio(studies, Encoding(AXES), 3, maximise=True)]
+    assert len(chosen) == 3
+    for best in bests:
+        assert max(value(one["x"], one["y"], best) for one in chosen) > 0.9
+
+
+def test_the_sampler_begins_where_earlier_studies_were_good_and_leaves_it_when_it_is_wrong():
+    def best_of(earlier: list[list[FrozenTrial]], best: tuple[float, float], trials: int) -> float:
+        found = []
+        for seed in range(4):
+            sampler = GaussianProcessSampler(seed, random_trials=4, earlier=earlier)
+            study = optuna.create_study(direction="maximize", sampler=sampler)
+            study.optimize(
+                lambda trial: value(trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1), best), trials
+            )
+            found.append(study.best_value)
+        return float(np.mean(found))
+
+    right, wrong = [study_with((0.2, 0.8))], [study_with((0.9, 0.1))]
+    assert best_of(right, (0.25, 0.75), 7) > best_of([], (0.25, 0.75), 7)
+    assert best_of(wrong, (0.25, 0.75), 30) > 0.98
+
+
+def test_suggestions_after_a_warm_start_follow_from_seed_and_study_alone():
+    def suggestions(number: int) -> list[dict[str, float]]:
+        sampler = GaussianProcessSampler(3, random_trials=2, earlier=[study_with((0.2, 0.8))])
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.optimize(
+            lambda trial: value(trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1), (0, 0)), number
+        )
+        return [trial.params for trial in study.trials]
+
+    assert suggestions(8) == suggestions(8)

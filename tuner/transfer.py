@@ -1,0 +1,140 @@
+"""What earlier studies say of a new one: configurations to begin with, and a prior for the model. Pure.
+
+A model is fitted to each earlier study. The prior mean of the new one is a weighted sum of them: alike for all at
+first, then as the new study's own trials ask for (stacking with a ridge towards equal weights; cf. Feurer, Letham &
+Bakshy 2018, arXiv:1802.02219). The configurations to begin with are a portfolio, good together over all earlier studies
+(greedy as in Feurer et al. 2022, arXiv:2007.04074, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from scipy.optimize import nnls
+
+from tuner.encoding import Encoding
+from tuner.fidelities import most_telling, observe, shown_by
+from tuner.gaussian_process import GaussianProcess, fit
+
+MODELLED = 80
+"""Observations of an earlier study that its model rests on."""
+LEAST_TRIALS = 8
+"""A study with fewer informative trials says nothing of a space."""
+TRUST = 0.7
+"""The sum of the weights before the new study has trials: what another data set says of this one is not all true."""
+FIRM = 10.0
+"""How many observations of the new study weigh as much as that belief."""
+CANDIDATES_OF_EACH = 20
+
+
+class EarlierModel:
+    """The Gaussian process of one earlier study, standardised over a set of points common to all.
+
+    It knows which configurations get ahead from level to level: that is more alike on other data than what is best.
+    """
+
+    def __init__(self, process: GaussianProcess, top: int, common: np.ndarray) -> None:
+        self._process, self._top = process, top
+        expected = np.stack([process.mean(common, level) for level in range(top + 1)])
+        self._centres, self._spread = np.median(expected, axis=1), float(expected[-1].std()) or 1.0
+
+    def __call__(self, points: np.ndarray, level: int | None = None) -> np.ndarray:
+        """Float [n]: what was expected there at a level (None: the highest); 0: the middle, 1: the deviation of all."""
+        level = self._top if level is None else min(level, self._top)
+        found: np.ndarray = (self._process.mean(points, level) - self._centres[level]) / self._spread
+        return found
+
+
+def earlier_models(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, *, maximise: bool
+) -> list[EarlierModel]:
+    """A model of each study that has enough to say; `encoding` has all their parameters."""
+    fitted: list[tuple[GaussianProcess, int, np.ndarray]] = []
+    for trials in studies:
+        shown = [(trial, shown_by(trial)) for trial in trials if trial.params]
+        informative = [(trial, one) for trial, one in shown if one.is_informative]
+        if len(informative) < LEAST_TRIALS:
+            continue
+        observations = observe([one for _, one in informative], maximise=maximise)
+        points = encoding.points(np.array([encoding.row(trial.params) for trial, _ in informative]))
+        kept = observations.taken(most_telling(observations, MODELLED))
+        data = points[kept.owner], kept.level, kept.target, encoding.groups
+        fitted.append((GaussianProcess(*data, fit(*data)), int(observations.level.max()), points))
+    common = np.concatenate([points for _, _, points in fitted]) if fitted else np.empty(0)
+    return [EarlierModel(process, top, common) for process, top, _ in fitted]
+
+
+class TransferPrior:
+    """A weighted sum of models of earlier studies, as the mean of a new one before its own residuals.
+
+    Args:
+        models: of the earlier studies; with none the prior is 0.
+        points: float [n, coordinates]: where the new study was observed.
+        levels: int [n]: at which level.
+        targets: float [n]: what was seen there.
+    """
+
+    def __init__(
+        self, models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray, targets: np.ndarray
+    ) -> None:
+        self._models = models
+        self._weights = np.zeros(len(models))
+        self._intercept = 0.0
+        if models:
+            self._weights, self._intercept = _stacked(self._expected(points, levels), targets)
+
+    def __call__(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Float [n]: the prior mean at `points`, seen at `levels` (int [n] or [1])."""
+        found: np.ndarray = self._expected(points, levels) @ self._weights + self._intercept
+        return found
+
+    def _expected(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Float [n, models]."""
+        found = np.zeros((len(points), len(self._models)))
+        levels = np.broadcast_to(levels, len(points))
+        for level in np.unique(levels):
+            here = levels == level
+            for column, model in enumerate(self._models):
+                found[here, column] = model(points[here], int(level))
+        return found
+
+
+def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights (none negative) and intercept of the columns that fit the targets best, held to equal weights."""
+    number = expected.shape[1]
+    centre, level = expected.mean(axis=0), float(targets.mean())
+    believed = np.full(number, TRUST / number)
+    firmness = np.sqrt(FIRM) * np.eye(number)
+    weights, _ = nnls(
+        np.concatenate([expected - centre, firmness]), np.concatenate([targets - level, firmness @ believed])
+    )
+    return weights, level - float(centre @ weights)
+
+
+def portfolio(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, maximise: bool
+) -> list[FrozenTrial]:
+    """At most `number` trials of earlier studies, the most useful first.
+
+    Each is the one that lowers most, in the mean over the studies, the regret that is expected of the best so far.
+    """
+    models = earlier_models(studies, encoding, maximise=maximise)
+    everything = [trial for trials in studies for trial in trials if trial.params]
+    if not models or not everything:
+        return []
+    expected = np.stack(
+        [model(encoding.points(np.array([encoding.row(one.params) for one in everything]))) for model in models]
+    )
+    likely = np.unique(np.argsort(-expected, axis=1, kind="stable")[:, :CANDIDATES_OF_EACH])
+    best = expected.max(axis=1, keepdims=True)
+    regret = np.minimum((best - expected[:, likely]) / best, 1.0)  # 0: the best of a study, 1: its middle
+    chosen: list[int] = []
+    left = np.full(len(models), np.inf)
+    for _ in range(min(number, len(likely))):
+        means = np.minimum(regret, left[:, None]).mean(axis=0)
+        means[chosen] = np.inf
+        chosen.append(int(np.argmin(means)))
+        left = np.minimum(left, regret[:, chosen[-1]])
+    return [everything[likely[place]] for place in chosen]
