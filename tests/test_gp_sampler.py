@@ -111,7 +111,7 @@ def tell(study: optuna.Study, x: float, curve: list[float], **attributes: Any) -
 
 
 def test_where_trials_fail_nothing_more_is_tried() -> None:
-    study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0, random_trials=0))
+    study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0, trials=24))
     for x in np.linspace(0, 1, 15):
         failed = x > 0.6
         tell(study, x, [] if failed else [0.5 + x / 10], **({FAILED: True} if failed else {}))
@@ -121,7 +121,7 @@ def test_where_trials_fail_nothing_more_is_tried() -> None:
 
 def test_a_trial_stopped_early_counts_for_what_it_showed_until_then() -> None:
     """Those near 0.2 showed most at the first epoch, were trained further, and gained like all would."""
-    study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0, random_trials=0))
+    study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0, trials=24))
     generator = np.random.default_rng(0)
     for x in generator.uniform(0, 1, 25):
         start = 0.5 - abs(x - 0.2) / 4

@@ -80,7 +80,7 @@ def test_the_sampler_begins_where_earlier_studies_were_good_and_leaves_it_when_i
     def best_of(earlier: list[list[FrozenTrial]], best: tuple[float, float], trials: int) -> float:
         found = []
         for seed in range(4):
-            sampler = GaussianProcessSampler(seed, random_trials=4, earlier=earlier)
+            sampler = GaussianProcessSampler(seed, earlier=earlier)
             study = optuna.create_study(direction="maximize", sampler=sampler)
             study.optimize(
                 lambda trial: value(trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1), best), trials
@@ -89,17 +89,17 @@ def test_the_sampler_begins_where_earlier_studies_were_good_and_leaves_it_when_i
         return float(np.mean(found))
 
     right, wrong = [study_with((0.2, 0.8))], [study_with((0.9, 0.1))]
-    assert best_of(right, (0.25, 0.75), 7) > best_of([], (0.25, 0.75), 7)
+    assert best_of(right, (0.25, 0.75), 11) > best_of([], (0.25, 0.75), 11)
     assert best_of(wrong, (0.25, 0.75), 30) > 0.98
 
 
 def test_suggestions_after_a_warm_start_follow_from_seed_and_study_alone():
     def suggestions(number: int) -> list[dict[str, float]]:
-        sampler = GaussianProcessSampler(3, random_trials=2, earlier=[study_with((0.2, 0.8))])
+        sampler = GaussianProcessSampler(3, earlier=[study_with((0.2, 0.8))])
         study = optuna.create_study(direction="maximize", sampler=sampler)
         study.optimize(
             lambda trial: value(trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1), (0, 0)), number
         )
         return [trial.params for trial in study.trials]
 
-    assert suggestions(8) == suggestions(8)
+    assert suggestions(11) == suggestions(11)

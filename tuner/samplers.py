@@ -50,6 +50,8 @@ class SamplerContext:
     """What samplers are made of; most of them take the seed alone."""
 
     seed: int
+    trials: int | None = None
+    """How many are planned."""
     earlier: Sequence[Sequence[FrozenTrial]] = ()
     """The trials of earlier studies, in terms of this one's space."""
     per_second: bool = False
@@ -75,7 +77,7 @@ def _random(context: SamplerContext) -> BaseSampler:
 
 
 def _gp(context: SamplerContext) -> BaseSampler:
-    return GaussianProcessSampler(context.seed, earlier=context.earlier, per_second=context.per_second)
+    return GaussianProcessSampler(context.seed, context.trials, context.earlier, per_second=context.per_second)
 
 
 def _cmaes(context: SamplerContext) -> BaseSampler:

@@ -221,7 +221,9 @@ def build_study(spec: Spec, state: RunState, warm: WarmStart = NOTHING) -> Searc
     is_grid = sampler == "grid"
     study = SearchStudy(
         spec.space,
-        entry.build(SamplerContext(spec.search.seed, warm.trials, spec.search.improvement_per_second)),
+        entry.build(
+            SamplerContext(spec.search.seed, planned_trials(spec), warm.trials, spec.search.improvement_per_second)
+        ),
         spec.mode,
         queue=_queue(spec, state, warm.portfolio, is_grid),
         sampler_may_propose=not is_grid,

@@ -32,7 +32,7 @@ def warm_started(problem: Problem, slots: int, seed: int) -> Policy:
     """`gp` with `asha` after a search of each of the other problems."""
     earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in _others(problem)]
     warm = warm_start(earlier, problem.space, None, "max")
-    sampler = SAMPLERS["gp"].build(SamplerContext(seed, warm.trials))
+    sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
     return ProductPolicy(problem, slots, seed, sampler, "asha", 1, 3, queue)
 
