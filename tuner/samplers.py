@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.equal_epochs import EqualEpochTPESampler
 from tuner.gp_sampler import GaussianProcessSampler
+from tuner.nsga2_sampler import EvolutionSampler
 from tuner.registry import Registry
 from tuner.seeds import derive_seed
 
@@ -55,6 +56,8 @@ class SamplerEntry:
     """Why `auto` chooses it."""
     replays: bool = False
     """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
+    knows_one_metric: bool = False
+    """Whether it looks at the first metric only, so that a search for a Pareto front would not be one."""
 
 
 def _cmaes(seed: int) -> BaseSampler:
@@ -71,7 +74,12 @@ def _qmc(seed: int) -> BaseSampler:
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
 SAMPLERS.add("random", SamplerEntry(IndependentRandomSampler, "independent uniform draws"))
 SAMPLERS.add("grid", SamplerEntry(IndependentRandomSampler, "every configuration of a finite space, in order"))
-SAMPLERS.add("tpe", SamplerEntry(EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs"))
+SAMPLERS.add(
+    "tpe",
+    SamplerEntry(
+        EqualEpochTPESampler, "tree-structured Parzen estimator, compared at equal epochs", knows_one_metric=True
+    ),
+)
 SAMPLERS.add(
     "gp",
     SamplerEntry(
@@ -83,13 +91,17 @@ SAMPLERS.add(
 SAMPLERS.add(
     "cmaes",
     SamplerEntry(
-        _cmaes, "covariance matrix adaptation; choices and conditional parameters are drawn at random", replays=True
+        _cmaes,
+        "covariance matrix adaptation; choices and conditional parameters are drawn at random",
+        replays=True,
+        knows_one_metric=True,
     ),
 )
 SAMPLERS.add(
     "qmc",
     SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
 )
+SAMPLERS.add("nsga2", SamplerEntry(EvolutionSampler, "evolution of the Pareto front (NSGA-II), also through branches"))
 AUTO = "gp"
 """What `auto` means; benchmarks/LOG.md has the measurements."""
 

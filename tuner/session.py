@@ -160,6 +160,7 @@ def _created(spec: Spec, prepared: Prepared) -> StudyCreated:
     return StudyCreated(
         study=spec.study,
         metric=spec.metric,
+        metrics=list(spec.metrics),
         mode=spec.mode,
         seed=spec.search.seed,
         max_epochs=spec.training.max_epochs,
@@ -181,6 +182,7 @@ def trial_settings(spec: Spec) -> TrialSettings:
         metric=spec.metric,
         mode=spec.mode,
         seed=spec.search.seed,
+        times_inference="seconds_per_image" in spec.metrics,
     )
 
 
@@ -223,6 +225,7 @@ def build_study(spec: Spec, state: RunState) -> SearchStudy:
         queue=_queue(spec, state, is_grid),
         sampler_may_propose=not is_grid,
         sampler_replays=SAMPLERS[sampler].replays,
+        other_metrics=spec.metrics[1:],
     )
     study.rebuild(state)
     return study

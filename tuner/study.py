@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,9 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED, PAUSED
+from tuner.pareto import measured_values
 from tuner.record import RunState, TrialState
+from tuner.scalarisation import OTHER_METRICS, with_measured
 from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
 
 Origin = Literal["baseline", "sampler", "grid", "queued"]
@@ -61,6 +63,7 @@ class SearchStudy:
         queue: Iterable[Queued] = (),
         sampler_may_propose: bool = True,
         sampler_replays: bool = False,
+        other_metrics: Sequence[str] = (),
     ) -> None:
         self._space = space
         self._queue: Iterator[Queued] = iter(queue)
@@ -68,6 +71,9 @@ class SearchStudy:
         self._sampler_replays = sampler_replays
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
         self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
+        self._other_metrics = tuple(other_metrics)
+        if self._other_metrics:
+            self.optuna_study.set_user_attr(OTHER_METRICS, list(self._other_metrics))
         self._trials: dict[int, Trial] = {}
         self._next_number = 0
 
@@ -85,9 +91,17 @@ class SearchStudy:
         self._trials[number] = trial
         return Suggestion(number, configure(self._space, lambda *place: ask(trial, *place)), "sampler")
 
-    def observe(self, number: int, epoch: int, value: float) -> None:
-        """Take in the best value so far of a trial at an epoch."""
-        self._trials[number].report(value, epoch)
+    def observe(self, number: int, epoch: int, value: float, measured: Mapping[str, Any] | None = None) -> None:
+        """Take in the best value so far of a trial at an epoch, and what else was measured, by name."""
+        trial = self._trials[number]
+        if self._other_metrics and measured is not None:
+            shown = self.optuna_study.get_trials(deepcopy=False)[trial.number]
+            known, before = shown.user_attrs.get(OTHER_METRICS, {}), shown.intermediate_values
+            is_new_best = not before or value != before[max(before)]
+            found = with_measured(known, measured, self._other_metrics, is_new_best=is_new_best)
+            if found != known:
+                trial.set_user_attr(OTHER_METRICS, found)
+        trial.report(value, epoch)
 
     def finish(self, number: int, status: Literal["completed", "stopped", "failed"]) -> None:
         """Take in how a trial ended."""
@@ -125,7 +139,7 @@ class SearchStudy:
                 continue
             self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
-                self.observe(number, epoch.epoch, epoch.best_so_far)
+                self.observe(number, epoch.epoch, epoch.best_so_far, {**epoch._asdict(), **_facts(recorded)})
             if recorded.status == "paused":
                 self.pause(number)
             elif recorded.status != "running":
@@ -136,13 +150,19 @@ class SearchStudy:
         parameters, distributions = self._place(recorded.configuration)
         values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
         completed = recorded.status == "completed" and bool(values)
+        attributes: dict[str, Any] = {ENDED_BY_ITSELF: True} if completed else {}
+        if recorded.status == "failed":
+            attributes[FAILED] = True
+        others = measured_values(recorded, ("", *self._other_metrics)) if recorded.epochs else {}
+        if found := {name: others[name] for name in self._other_metrics if name in others}:
+            attributes[OTHER_METRICS] = found
         return create_trial(
             state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
             value=recorded.best,  # of a stopped trial too: Optuna takes over its last report
             params=parameters,
             distributions=distributions,
             intermediate_values=values,
-            user_attrs={ENDED_BY_ITSELF: True} if completed else {FAILED: True} if recorded.status == "failed" else {},
+            user_attrs=attributes,
         )
 
     def _place(self, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
@@ -166,6 +186,11 @@ class SearchStudy:
             _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
         configure(self._space, lambda *place: ask(trial, *place))
         self._trials[number] = trial
+
+
+def _facts(recorded: TrialState) -> dict[str, Any]:
+    """What a trial's network is known to be, by the names of metrics."""
+    return {} if recorded.measured is None else recorded.measured.model_dump(exclude={"event", "time", "elapsed_s"})
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
