@@ -28,7 +28,8 @@ AUGMENTATION = 0.05
 def oriented(points: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
     """Float [n, metrics]: values of metrics, those to be minimised with the other sign."""
     signs = np.array([1.0 if METRICS[metric] == "max" else -1.0 for metric in metrics])
-    return points.reshape(-1, len(metrics)) * signs
+    turned: np.ndarray = points.reshape(-1, len(metrics)) * signs
+    return turned
 
 
 def dominates(one: np.ndarray, other: np.ndarray) -> bool:

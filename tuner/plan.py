@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tuner.architectures import ARCHITECTURES
+from tuner.objectives import METRICS
 from tuner.progress import format_seconds
 from tuner.rungs import Rung, default_grace_epochs, default_reduction_factor, expected_rungs, rung_epochs
 from tuner.samplers import SAMPLERS, SamplerEntry, sampler_name
@@ -148,7 +149,7 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
     for name, value in (
         ("study", spec.study),
         ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
-        ("metric", f"{spec.metric} ({spec.mode})"),
+        ("metrics" if len(spec.metrics) > 1 else "metric", _metric_words(spec)),
         ("configurations", _number_words(plan.configurations, "infinitely many")),
         ("sampler", _meaning(plan.sampler, SAMPLERS[plan.sampler], spec.search.sampler)),
         ("scheduler", _meaning(plan.scheduler, SCHEDULERS[plan.scheduler], spec.search.scheduler)),
@@ -170,10 +171,20 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 
+def _metric_words(spec: Spec) -> str:
+    words = ", ".join(f"{metric} ({METRICS[metric]})" for metric in spec.metrics)
+    if len(spec.metrics) == 1:
+        return words
+    return f"{words}: the report has their Pareto front; the scheduler and the winner go by {spec.metric}"
+
+
 def _finalist_words(spec: Spec) -> str:
     count, seeds = spec.finalists.count, spec.finalists.seeds
     if not count:
         return "none: no trial is trained again, the test split stays unread"
+    if len(spec.metrics) > 1:
+        best = f"the best by {spec.metric}" + (f", {count - 1} more of the Pareto front" if count > 1 else "")
+        return f"{best} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
     return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
 
 

@@ -31,8 +31,8 @@ def with_measured(
     """
     found = dict(known)
     for name in others:
-        value = measured.get(name)
-        if value is not None and math.isfinite(value) and (name not in found or (name in EPOCH_METRICS and is_new_best)):
+        value, is_newer = measured.get(name), name not in found or (name in EPOCH_METRICS and is_new_best)
+        if is_newer and value is not None and math.isfinite(value):
             found[name] = float(value)
     return found
 

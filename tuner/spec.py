@@ -89,6 +89,7 @@ class SpecReading:
     data: DataSection | None = None
     training: TrainingSection | None = None
     search: SearchSection | None = None
+    metrics: tuple[str, ...] = ()
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """A problem at `path`, with its line."""
@@ -168,7 +169,7 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     if not problems and names is not None:
         spec = Spec(study=names.study, metrics=metrics, space=space, baseline=baseline, raw=values, **sections)
     parts = {key: sections[key] for key in ("data", "training", "search")}
-    return SpecReading(file, document, tuple(problems), spec, space, **parts)
+    return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics)
 
 
 def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str, ...], list[Finding]]:

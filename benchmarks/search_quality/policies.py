@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -28,7 +28,15 @@ class ProductPolicy:
     """The product's searcher, sampler and scheduler, called in the order in which Ray calls them."""
 
     def __init__(
-        self, problem: Problem, slots: int, seed: int, sampler: Any, scheduler: str, grace: int, factor: int
+        self,
+        problem: Problem,
+        slots: int,
+        seed: int,
+        sampler: Any,
+        scheduler: str,
+        grace: int,
+        factor: int,
+        other_metrics: Sequence[str] = (),
     ) -> None:
         entry = SCHEDULERS[scheduler]
         halving = None
@@ -40,7 +48,7 @@ class ProductPolicy:
             self._scheduler.set_search_properties(None, None)
         self._configurations: dict[int, Configuration] = {}
         promotions = Promotions(halving, self._continuation) if halving else None
-        study = SearchStudy(problem.space, sampler, "max")
+        study = SearchStudy(problem.space, sampler, "max", other_metrics=other_metrics)
         self.study = study
         self._searcher = StudySearcher(study, "max", MANY, slots, [], 1e9, promotions)
         self._trials: dict[int, FakeTrial] = {}
@@ -73,6 +81,7 @@ class ProductPolicy:
             "worker_memory_mb": 1.0,
             "ended_status": "completed" if is_last else None,
             "training_iteration": epoch,
+            **self.facts(number),
         }
         trial.last_result = result
         if not is_last:
@@ -84,6 +93,10 @@ class ProductPolicy:
         self._scheduler.on_trial_complete(self, trial, result)
         self._searcher.on_trial_complete(trial.trial_id, result)
         return False
+
+    def facts(self, number: int) -> dict[str, float]:
+        """What else a worker would report of a trial, by name."""
+        return {}
 
     def get_trials(self) -> list[FakeTrial]:
         """As Ray's controller."""
