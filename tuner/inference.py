@@ -34,7 +34,7 @@ def seconds_per_image(model: Any, split: Split, clock: Callable[[], float] = tim
     the threads of this process. Other work on the machine makes it longer: hence the median.
     """
     images, _ = split.batch(np.arange(min(BATCH_SIZE, len(split))))
-    if model.optimizer is None:  # not compiled: Keras would choose XLA, which is slower on CPUs
+    if not model.compiled:  # Keras would choose XLA, which is slower on CPUs
         model.jit_compile = bool(jit_compile())
     model.predict_on_batch(images)  # traces the network
     passes: list[float] = []
