@@ -104,6 +104,22 @@ def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
 
 
 @pytest.mark.usefixtures("local_ray_session")
+def test_a_search_for_small_and_accurate_models_records_and_reports_their_front(tmp_path, cache_dir):
+    file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=12)
+    file.write_text(f"{file.read_text()}metrics: [val_accuracy, parameters, seconds_per_image]\n")
+    assert run_search(tmp_path, file, cache_dir) == 0
+    state = check_record(tmp_path / "runs" / "small" / "record.jsonl")
+    assert state.study.all_metrics == ("val_accuracy", "parameters", "seconds_per_image")
+    for trial in state.trials.values():
+        assert trial.measured.parameters == trial.ended.parameters > 0
+        assert trial.measured.seconds_per_image > 0
+        assert trial.measured.model_mb == pytest.approx(4 * trial.measured.parameters / 2**20, rel=0.05)
+    page = (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert "## Pareto front" in page and (tmp_path / "reports" / "small" / "figures" / "pareto.svg").exists()
+    assert not state.notices
+
+
+@pytest.mark.usefixtures("local_ray_session")
 def test_the_best_trials_are_trained_again_and_then_the_test_split_is_read(tmp_path, cache_dir, capsys):
     file = write_file(tmp_path, trials=3)
     assert run_search(tmp_path, file, cache_dir, "--set", "finalists.count=1", "--set", "finalists.seeds=2") == 0

@@ -183,8 +183,8 @@ def test_the_files_say_what_they_are_and_what_each_column_means(written):
         schema = pq.read_schema(folder / f"{name}.parquet")
         own = {key: value for key, value in schema.metadata.items() if key.startswith(b"tuner.")}
         assert own == {
-            b"tuner.schema_version": b"1", b"tuner.study": b"cifar100", b"tuner.metric": b"val_accuracy", b"tuner.metrics": b"val_accuracy",
-            b"tuner.mode": b"max",
+            b"tuner.schema_version": b"1", b"tuner.study": b"cifar100", b"tuner.metric": b"val_accuracy",
+            b"tuner.metrics": b"val_accuracy", b"tuner.mode": b"max",
         }  # fmt: skip
         assert all(field.metadata[b"description"] for field in schema)
 

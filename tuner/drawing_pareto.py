@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from tuner.drawing_cost import number_words
 from tuner.figure_data_pareto import Pareto, ParetoPanel, ParetoPoint
@@ -88,6 +88,7 @@ def _set_axis(axes: Any, panel: ParetoPanel) -> None:
         return
     if min(costs) > 0 and max(costs) > 10 * min(costs):
         set_log_axis(axes)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(costs) < 1000 * min(costs) else (1.0,)))
     unit = {"seconds_per_image": " (ms per image)", "model_mb": " (MB)"}.get(panel.metric, "")
     axes.set_xlabel(f"{metric_words(panel.metric)}{unit}")
     factor = 1000.0 if panel.metric == "seconds_per_image" else 1.0

@@ -17,16 +17,19 @@ def metrics_of(state: RunState) -> tuple[str, ...]:
 
 
 def measured_values(trial: TrialState, metrics: tuple[str, ...]) -> dict[str, float]:
-    """What a trial reached in each of `metrics`, as far as it is known.
+    """What a trial reached in each of a study's `metrics`, as far as it is known: the best value of the first."""
+    first = {metrics[0]: trial.best} if metrics and trial.best is not None and math.isfinite(trial.best) else {}
+    return {**first, **other_values(trial, metrics[1:])}
 
-    The best value so far of the first one; another metric of every epoch has its value from the same epoch, since the
-    weights that are kept are those.
+
+def other_values(trial: TrialState, others: tuple[str, ...]) -> dict[str, float]:
+    """What a trial reached in the metrics after the first, as far as it is known.
+
+    A metric of every epoch has its value from the epoch of the best value: the weights that are kept are those.
     """
     values: dict[str, float | None] = {}
-    for index, metric in enumerate(metrics):
-        if index == 0:
-            values[metric] = trial.best
-        elif metric in EPOCH_METRICS:
+    for metric in others:
+        if metric in EPOCH_METRICS:
             at = next((epoch for epoch in trial.epochs if epoch.best_so_far == trial.best), None)
             values[metric] = None if at is None else getattr(at, metric)
         else:

@@ -117,6 +117,11 @@ def _warnings(spec: Spec, trials: int, compared: tuple[int, ...], halves: bool) 
         found.append("no rung lies below max_epochs: every trial will be trained to its own end")
     if spec.baseline is None:
         found.append("no baseline is given: the report cannot say what the search gained over a known model")
+    if halves and len(spec.metrics) > 1:
+        found.append(
+            f"the scheduler stops trials by {spec.metric} alone: small ones may be stopped before they have shown what "
+            "they can; search.scheduler=none trains all to their end"
+        )
     if trials > count(spec.space):
         found.append(f"more trials ({trials}) than configurations ({count(spec.space)}): some will be repeated")
     if spec.search.time_budget is None and trials > 100:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
-from tuner.pareto import comparable_values, measured_values, metrics_of, pareto_front
+from tuner.pareto import comparable_values, metrics_of, other_values, pareto_front
 from tuner.record import Record, RunState, TrialState
 
 HEARTBEAT_S = 30.0
@@ -199,16 +199,10 @@ def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
     trial, best = state.trials[event.trial], state.best_trial()
     metric = state.study.metric if state.study else "metric"
     value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
-    others = (
-        []
-        if trial.best is None
-        else [
-            f"{name} {shown:,.6g}"
-            for name, shown in measured_values(trial, metrics_of(state)).items()
-            if name != metric
-        ]
+    others = other_values(trial, metrics_of(state)[1:]) if trial.best is not None else {}
+    value += "".join(
+        f", {name} {f'{shown:,.0f}' if shown >= 1000 else f'{shown:.3g}'}" for name, shown in others.items()
     )
-    value = ", ".join([value, *others])
     star = ", the best so far" if best is not None and best.number == event.trial else ""
     fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({event.reason.replace('_', ' ')})"
     return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"

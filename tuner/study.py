@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED, PAUSED
-from tuner.pareto import measured_values
+from tuner.pareto import other_values
 from tuner.record import RunState, TrialState
 from tuner.scalarisation import OTHER_METRICS, with_measured
 from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
@@ -153,8 +153,7 @@ class SearchStudy:
         attributes: dict[str, Any] = {ENDED_BY_ITSELF: True} if completed else {}
         if recorded.status == "failed":
             attributes[FAILED] = True
-        others = measured_values(recorded, ("", *self._other_metrics)) if recorded.epochs else {}
-        if found := {name: others[name] for name in self._other_metrics if name in others}:
+        if recorded.epochs and (found := other_values(recorded, self._other_metrics)):
             attributes[OTHER_METRICS] = found
         return create_trial(
             state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
