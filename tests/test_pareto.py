@@ -134,7 +134,7 @@ def test_the_leaderboard_has_the_front_and_what_it_offers_those_who_have_the_bas
         "- Parameters: trial 2 is no worse than the baseline in validation accuracy (82.00% against 80.00%) "
         "with 20,000 instead of 50,000, 0.4 times as much."
     ) in section
-    assert "The winner, whose model is exported, is the best by validation accuracy: trial 1." in section
+    assert "The winner, whose model is exported as best.keras, is the best by validation accuracy: trial 1." in section
     assert "The scheduler compares" not in section
     assert "### Pareto front" in page_texts(build_results(SEARCH)).parts["won"][0]
 
@@ -155,7 +155,9 @@ def test_the_finalists_say_how_they_were_chosen_and_what_they_cost():
     for trial, best in ((1, 0.9), (2, 0.82), (0, 0.8)):
         state.apply(FinalistTrained(trial=trial, seed_number=0, status="completed", reason="max_epochs", epochs=1,
                                     best=best, seconds=1.0))  # fmt: skip
-    section = leaderboard_markdown(build_results(state)).split("## Finalists\n")[1].split("\n## ")[0]
+    page = leaderboard_markdown(build_results(state))
+    assert "trial 1. The other finalists on the front are beside it: front-00002.keras." in page
+    section = page.split("## Finalists\n")[1].split("\n## ")[0]
     assert "from the Pareto front, those that add most hypervolume; the winner is the best by validation" in section
     assert re.search(r"\| 2 \| 2 \| 82\.00% .*\| 20,000 \| 1 \|", section)
 

@@ -59,7 +59,14 @@ def _winner_words(results: Results) -> list[str]:
     chosen = results.chosen
     first = metric_words(results.metric)
     by = f"the best by {first}{', over several seeds' if results.finalists else ''}"
-    return [] if chosen is None else [f"The winner, whose model is exported, is {by}: trial {chosen.number}."]
+    if chosen is None:
+        return []
+    words = [f"The winner, whose model is exported as best.keras, is {by}: trial {chosen.number}."]
+    others = [one.trial for one in results.finalists[1:] if one.trial in {trial.number for trial in results.front}]
+    if others:
+        names = ", ".join(f"front-{trial:05d}.keras" for trial in others)
+        words.append(f"The other finalists on the front are beside it: {names}.")
+    return words
 
 
 def _baseline(results: Results) -> list[str]:
