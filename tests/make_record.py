@@ -18,6 +18,7 @@ from tuner.events import (
     SessionStarted,
     StudyCreated,
     TrialEnded,
+    TrialMeasured,
     TrialStarted,
 )
 from tuner.record import RunState, replay
@@ -92,10 +93,12 @@ def make_events(
     slots: int = 4,
     end: Literal["finished", "time_budget", "interrupted", "error"] | None = "finished",
     stop_early: bool = True,
+    others: tuple[str, ...] = (),
 ) -> list[Event]:
     """The events of a search in the order of their time; with `end=None` the last trials still run.
 
     About one trial in ten fails, four in ten are stopped early (or none, with `stop_early=False`).
+    With `others`, these are metrics too, and all that they could be is measured after each trial's first epoch.
     """
     generator = np.random.default_rng(seed)
     free = [3.0 + slot for slot in range(slots)]
@@ -108,11 +111,22 @@ def make_events(
             made = made[: max(1, len(made) // 2)]
         heapq.heappush(free, made[-1].elapsed_s + 0.2)
         events += made
+        if others:
+            events += [_measured(event) for event in made if isinstance(event, EpochReported) and event.epoch == 1]
     events.sort(key=lambda event: event.elapsed_s)
     last_s = events[-1].elapsed_s if events else 3.0
     started = SessionStarted(resumed=False, max_concurrent=slots, sampler="tpe", scheduler="asha", elapsed_s=2.0)
     ended = [] if end is None else [SessionEnded(reason=end, elapsed_s=last_s + 1)]
-    return [study_created(metric, max_epochs), started, *events, *ended]
+    metrics = {"metrics": [metric, *others]} if others else {}
+    return [study_created(metric, max_epochs, **metrics), started, *events, *ended]
+
+
+def _measured(first: EpochReported) -> TrialMeasured:
+    parameters = 20_000 * (1 + first.trial * 37 % 100)
+    mb, seconds = parameters / 2**18, 1e-4 + parameters * 1e-9
+    return TrialMeasured(
+        trial=first.trial, elapsed_s=first.elapsed_s, parameters=parameters, model_mb=mb, seconds_per_image=seconds
+    )
 
 
 def _configuration(number: int, generator: np.random.Generator) -> Configuration:

@@ -65,7 +65,7 @@ def test_a_wrong_file_ends_the_real_command_with_2_and_without_a_traceback(tmp_p
     assert result.stderr.splitlines() == [
         f"{path}:1: study must be at most 64 letters, digits, '_', '-' or '.', beginning with a letter or digit; got 'a b'",
         f"{path}:7: space.batch_size.choice[0] must be between 1 and 65536; got 0",
-        f"{path}:15: search.sampler: unknown sampler 'tpf'; did you mean 'tpe'? (known: auto, cmaes, gp, grid, qmc, random, tpe)",
+        f"{path}:15: search.sampler: unknown sampler 'tpf'; did you mean 'tpe'? (known: auto, cmaes, gp, grid, nsga2, qmc, random, tpe)",
     ]  # fmt: skip
     assert not (tmp_path / "runs").exists()
 

@@ -40,6 +40,8 @@ STATES = {
     "finished": make_state(30),
     "running": make_state(12, end=None, metric="val_loss"),
     "interrupted": make_state(12, end="interrupted"),
+    "three metrics": make_state(30, others=("parameters", "seconds_per_image")),
+    "a loss and what is maximised": make_state(12, end=None, metric="val_loss", others=("val_accuracy",)),
     "one trial, one epoch": small_state(trial_started(0), epoch(0, 1, 0.3), trial_ended(0)),
     "equal values": small_state(*(event for n in range(3) for event in (trial_started(n), epoch(n, 1, 0.0)))),
     "exploding loss": small_state(
@@ -65,8 +67,8 @@ STATES = {
 }  # fmt: skip
 WITHOUT = {"all failed", "no epoch", "no trial", "empty"}
 OPTIONAL = {"by_preprocessing", "importance", "slices", "parallel_coordinates", "confusion", "class_accuracy",
-            "confident_mistakes", "predictions", "variants"}  # fmt: skip
-"""They need several settings, many trials, or a test split that was read."""
+            "confident_mistakes", "predictions", "variants", "pareto"}  # fmt: skip
+"""They need several settings, several metrics, many trials, or a test split that was read."""
 SMALL_PANELS = {"slices", "parallel_coordinates"}
 """Their panels and axes are named by titles and ticks."""
 

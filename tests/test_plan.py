@@ -101,6 +101,16 @@ def warnings(text: str, *overrides: str) -> tuple[str, ...]:
     return build_plan(spec_of(text, *overrides)).warnings
 
 
+def test_the_plan_says_the_metrics_and_which_of_them_the_scheduler_compares():
+    spec = spec_of(wrong({3: "metrics: [val_accuracy, parameters]", 15: "search: {trials: 8}"}))
+    text = " ".join(printed(spec).split())
+    assert "metrics val_accuracy (max), parameters (min): the report has their Pareto front; the scheduler" in text
+    assert "the best by val_accuracy, 2 more of the Pareto front and the baseline again, with 3 seeds each" in text
+    assert "warning: the scheduler stops trials by val_accuracy alone" in text
+    alone = " ".join(printed(spec_of(wrong({3: "metrics: [val_accuracy]"}))).split())
+    assert alone == " ".join(printed(spec_of(RIGHT)).split())
+
+
 def test_a_sound_plan_has_no_warnings():
     assert warnings(RIGHT) == ()
 

@@ -40,8 +40,9 @@ def files_in(folder: Path) -> set[str]:
 
 
 OF_PREDICTIONS = {"confusion", "class_accuracy", "confident_mistakes", "predictions", "variants"}
-DRAWN = [name for name in FIGURES if name not in OF_PREDICTIONS]
-"""What a search without finalists has to show."""
+OF_METRICS = {"pareto"}
+DRAWN = [name for name in FIGURES if name not in OF_PREDICTIONS | OF_METRICS]
+"""What a search with one metric and without finalists has to show."""
 EVERYTHING = {"index.html", "leaderboard.md", "trials.parquet", "epochs.parquet", "finalists.parquet"} | {
     f"figures/{name}.{suffix}" for name in DRAWN for suffix in FORMATS
 }
@@ -83,8 +84,8 @@ def test_the_run_is_left_alone(run):
         (["nowhere"], "nowhere: not a run directory: it holds no record.jsonl\n"),
         (["runs"], "runs: not a run directory: it holds no record.jsonl\n"),
         (["runs/cifar100/record.jsonl"], "record.jsonl: not a run directory"),
-        (["runs/broken"], "record.jsonl:1: not an event of record version 4"),
-        (["runs/other"], "record version must be 4; got 9"),
+        (["runs/broken"], "record.jsonl:1: not an event of record version 5"),
+        (["runs/other"], "record version must be 5; got 9"),
         (["runs/metric"], "unknown metric 'val_acc'; did you mean 'val_accuracy'?"),
         (
             ["runs/cifar100", "--output", "file"],

@@ -22,6 +22,7 @@ from tests.make_record import epoch, study_created, trial_ended, trial_started
 from tuner.datasets import DataRequest, load_dataset
 from tuner.events import EpochReported
 from tuner.finalists import best_training, summarise_finalists
+from tuner.pareto import comparable_values, metrics_of, pareto_front
 from tuner.predictions import load_predictions
 from tuner.record import Record, RunState, read_events, read_state
 from tuner.runs import RunDirectory
@@ -103,6 +104,30 @@ def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
     assert not state.with_status("failed")
     assert (tmp_path / "reports" / "small" / "leaderboard.md").exists()
     assert (tmp_path / "runs" / "small" / "best.keras").exists()
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_search_for_small_and_accurate_models_records_and_reports_their_front(tmp_path, cache_dir):
+    file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=12)
+    file.write_text(f"{file.read_text()}metrics: [val_accuracy, parameters, seconds_per_image]\n")
+    assert run_search(tmp_path, file, cache_dir, "--set", "finalists.count=2", "--set", "finalists.seeds=1") == 0
+    run = RunDirectory(tmp_path / "runs" / "small")
+    state = check_record(run.record)
+    assert state.study.all_metrics == ("val_accuracy", "parameters", "seconds_per_image")
+    for trial in state.trials.values():
+        assert trial.measured.parameters == trial.ended.parameters > 0
+        assert trial.measured.seconds_per_image > 0
+        assert trial.measured.model_mb == pytest.approx(4 * trial.measured.parameters / 2**20, rel=0.05)
+    page = (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert "## Pareto front" in page and (tmp_path / "reports" / "small" / "figures" / "pareto.svg").exists()
+    assert not state.notices
+    on_front = pareto_front(comparable_values(state), metrics_of(state))
+    others = [one.trial for one in summarise_finalists(state)[1:] if one.trial in on_front]
+    assert sorted(run.path.glob("front-*.keras")) == sorted(run.front_model(trial) for trial in others)
+    for trial in others:
+        model = keras.models.load_model(run.front_model(trial))
+        assert model.count_params() == state.trials[trial].measured.parameters
+        assert f"{run.front_model(trial).name}" in page
 
 
 @pytest.mark.usefixtures("local_ray_session")

@@ -42,6 +42,18 @@ def test_the_loss_is_minimised():
     assert read(wrong({3: "metric: val_loss"})).mode == "min"
 
 
+def test_several_metrics_are_a_list_and_the_first_is_the_metric():
+    spec = read(wrong({3: "metrics: [val_loss, parameters]"}))
+    assert spec.metrics == ("val_loss", "parameters") and spec.metric == "val_loss" and spec.mode == "min"
+    assert spec.resolved()["metrics"] == ["val_loss", "parameters"] and "metric" not in spec.resolved()
+    assert read(dump_spec(spec.resolved())).metrics == spec.metrics
+
+
+def test_a_list_of_one_metric_is_that_metric():
+    one, listed = read(wrong({3: "metric: val_loss"})), read(wrong({3: "metrics: [val_loss]"}))
+    assert one.resolved() == listed.resolved() and one.metrics == listed.metrics
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_search_spaces_that_come_with_tuner_are_right(path):
     reading = load_spec(path)
@@ -157,11 +169,11 @@ def test_a_baseline_is_checked_beside_a_mistake_in_the_space():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "f:1: must map study, data, metric, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
-        ("# only a comment\n", "f:1: must map study, data, metric, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
-        ("- study\n- data\n", "f:1: must map study, data, metric, space, baseline, training, search, resources, activations, finalists to their settings; got ['study', 'data']"),
-        ("just text", "f:1: must map study, data, metric, space, baseline, training, search, resources, activations, finalists to their settings; got 'just text'"),
-        ("42", "f:1: must map study, data, metric, space, baseline, training, search, resources, activations, finalists to their settings; got 42"),
+        ("", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
+        ("# only a comment\n", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
+        ("- study\n- data\n", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got ['study', 'data']"),
+        ("just text", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got 'just text'"),
+        ("42", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got 42"),
         ("[" * 10_000, "f:1: must be nested at most 30 levels deep"),
     ],
 )  # fmt: skip

@@ -52,7 +52,8 @@ def test_a_trial_is_one_row_with_its_best_and_its_last_values():
         "last_loss": 0.75, "last_accuracy": 0.55, "last_val_loss": 0.8500000000000001, "last_val_accuracy": 0.5,
         "epochs": 3, "head_epochs": 1, "fine_tune_epochs": 2, "scratch_epochs": 0, "seconds": 5.5, "setup_s": 0.5,
         "started_s": 2.0, "ended_s": 9.0, "parameters": 100, "trainable_parameters": 7, "batch_size_used": 16,
-        "cut": "block_15_add", "resumed": 1, "architecture": "cnn", "learning_rate": 0.1,
+        "cut": "block_15_add", "model_mb": None, "seconds_per_image": None, "is_on_front": None,
+        "resumed": 1, "architecture": "cnn", "learning_rate": 0.1,
     }  # fmt: skip
 
 
@@ -183,7 +184,7 @@ def test_the_files_say_what_they_are_and_what_each_column_means(written):
         own = {key: value for key, value in schema.metadata.items() if key.startswith(b"tuner.")}
         assert own == {
             b"tuner.schema_version": b"1", b"tuner.study": b"cifar100", b"tuner.metric": b"val_accuracy",
-            b"tuner.mode": b"max",
+            b"tuner.metrics": b"val_accuracy", b"tuner.mode": b"max",
         }  # fmt: skip
         assert all(field.metadata[b"description"] for field in schema)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.errors import RunError
 from tuner.files import write_text
 from tuner.finalists import best_training, finalist_seed, summarise_finalists
+from tuner.pareto import comparable_values, metrics_of, pareto_front
 from tuner.record import RunState
 from tuner.runs import RunDirectory
 from tuner.seeds import trial_seed
@@ -34,9 +35,7 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
         trial = load_finalist(process, run, state, number, seed_number or 0)
     else:
         number, trial = _best_trial(process, run, state)
-    aside = run.best_model.with_name("partial." + run.best_model.name)
-    any_size(trial.model, trial.data.image_shape).save(aside)
-    aside.replace(run.best_model)
+    _save(trial, run.best_model)
     labels = list(trial.data.class_names)
     write_text(run.labels, json.dumps(labels, ensure_ascii=False, indent=1))
     about = {
@@ -50,6 +49,29 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
     }
     write_text(run.about_best, json.dumps(about, ensure_ascii=False, indent=1))
     return run.best_model
+
+
+def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> list[Path]:
+    """Write the models of the other finalists that are on the Pareto front, as `export_best` does; returns their paths.
+
+    Raises:
+        RunError: a finalist has no checkpoint.
+    """
+    metrics = metrics_of(state)
+    on_front = pareto_front(comparable_values(state), metrics) if len(metrics) > 1 else ()
+    process, written = WorkerProcess(context), []
+    for finalist in summarise_finalists(state)[1:]:
+        if finalist.trial in on_front:
+            seed_number = best_training(state, finalist.trial) or 0
+            trial = load_finalist(process, run, state, finalist.trial, seed_number)
+            written.append(_save(trial, run.front_model(finalist.trial)))
+    return written
+
+
+def _save(trial: Trial, path: Path) -> Path:
+    aside = path.with_name("partial." + path.name)
+    any_size(trial.model, trial.data.image_shape).save(aside)
+    return aside.replace(path)
 
 
 def load_finalist(process: WorkerProcess, run: RunDirectory, state: RunState, trial: int, seed_number: int) -> Trial:

@@ -133,10 +133,27 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
     elif search.sampler == "grid" and count(reading.space) == math.inf:
         ranges = list(_continuous(reading.space))
         yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
+    yield from _check_metrics(reading)
     if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:
         yield ("search", "scheduler"), unknown_name("scheduler", search.scheduler, [*SCHEDULERS, "auto"])
     else:
         yield from _check_scheduler(reading, SCHEDULER if search.scheduler == "auto" else search.scheduler)
+
+
+def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
+    """Whether the sampler looks at all metrics, where there are several."""
+    search = reading.search
+    if search is None or len(reading.metrics) < 2:
+        return
+    able = sorted(name for name in SAMPLERS if not SAMPLERS[name].knows_one_metric)
+    if search.sampler in SAMPLERS and search.sampler not in able:
+        words = f"must be auto, {', '.join(able[:-1])} or {able[-1]} with several metrics"
+        yield ("search", "sampler"), f"{words}; got {search.sampler}, which knows one"
+    scheduler = SCHEDULER if search.scheduler == "auto" else search.scheduler
+    needed = SCHEDULERS[scheduler].sampler if scheduler in SCHEDULERS else None
+    if needed is not None and needed not in able:
+        words = f"must not be {scheduler} with several metrics: its sampler, {needed}, knows one"
+        yield ("search", "scheduler"), words
 
 
 def _continuous(space: Space) -> Iterator[str]:

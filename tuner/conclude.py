@@ -60,7 +60,7 @@ def _say_finalists(state: RunState, console: SearchConsole) -> None:
 
 
 def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole) -> None:
-    from tuner.best_model import export_best
+    from tuner.best_model import export_best, export_front
     from tuner.variants import build_variants, save_variants
 
     try:
@@ -68,11 +68,14 @@ def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, 
             # With as many threads as the trials had: other threads, other roundings.
             context = worker_context(spec, prepared, state.sessions[-1].cpus_per_trial)
             path = export_best(run, state, context, retrain_command(run.path, state))
+            front = export_front(run, state, context)
     except TunerError as error:  # say what is missing
         console.say(f"the best model was not exported: {error}")
         return
     save_variants(run.variants, build_variants(spec.space, prepared.dataset, spec.search.seed))
     console.say(f"model: {_relative(path)} (labels: {_relative(run.labels)})")
+    if front:
+        console.say(f"other finalists on the Pareto front: {', '.join(_relative(other) for other in front)}")
 
 
 def _relative(path: Path) -> str:

@@ -49,7 +49,7 @@ def draw_cost(data: Cost) -> Figure:
         places = [float(point.parameters or 0) for point in with_parameters]
         _draw_panel(panels[1], with_parameters, places, data.front_parameters)
         panels[1].set_xlabel("parameters")
-        panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _position: _number_words(value)))
+        panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _position: number_words(value)))
     set_metric_axis(panels[0], "y", data.metric, [point.value for point in data.points])
     found = {point.status for point in data.points}
     handles = [build_handle(*MARKS[status], status) for status in MARKS if status in found]
@@ -82,10 +82,10 @@ def _draw_panel(panel: Any, points: Sequence[CostPoint], places: Sequence[float]
         set_log_axis(panel)
 
 
-def _number_words(value: float) -> str:
+def number_words(value: float) -> str:
     """A number of parameters for an axis.
 
-    >>> _number_words(1_250_000), _number_words(40_000), _number_words(12)
+    >>> number_words(1_250_000), number_words(40_000), number_words(12)
     ('1.25 M', '40 k', '12')
     """
     if value >= 1e6:

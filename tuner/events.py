@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -36,7 +36,10 @@ class StudyCreated(_Event):
     schema_version: int = SCHEMA_VERSION
     study: str
     metric: str
+    """What the scheduler compares, and what makes a trial the winner."""
     mode: Mode
+    metrics: list[str] = Field(default_factory=list)
+    """All that is optimised, `metric` first; empty: `metric` alone."""
     seed: int
     max_epochs: int
     specification: dict[str, Any]
@@ -46,6 +49,11 @@ class StudyCreated(_Event):
     environment: dict[str, Any]
     """Versions, machine, commit."""
     command: list[str]
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """All that is optimised, the metric first."""
+        return tuple(self.metrics) or (self.metric,)
 
 
 class SessionStarted(_Event):
@@ -101,6 +109,18 @@ class Facts(_Event):
     def facts(self) -> dict[str, Any]:
         """The same by name, for another event of the trial."""
         return {name: getattr(self, name) for name in Facts.model_fields if name not in _Event.model_fields}
+
+
+class TrialMeasured(_Event):
+    """What is known of a trial's network after its first epoch; what a resumed trial measures again is not recorded."""
+
+    event: Literal["trial_measured"] = "trial_measured"
+    trial: int
+    parameters: int | None = None
+    model_mb: float | None = None
+    """Size of all weights as they are stored, in units of 2**20 bytes."""
+    seconds_per_image: float | None = None
+    """Inference, from images in memory to probabilities; None unless it is one of the study's metrics."""
 
 
 class TrialPaused(Facts):
@@ -241,6 +261,7 @@ Event = (
     | SessionEnded
     | Notice
     | TrialStarted
+    | TrialMeasured
     | TrialPaused
     | TrialResumed
     | ConfigurationChanged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tuner.figure_data import BestSoFar, Group, Groups, LearningCurves, WinnerCurves
 from tuner.figure_data_cost import Cost, Flow
 from tuner.figure_data_importance import Importances
+from tuner.figure_data_pareto import Pareto
 from tuner.figure_data_predictions import ClassAccuracy, Confusion, Examples, Pictures
 from tuner.figure_data_space import Parallel, Slices
 from tuner.wording import capital, format_duration, format_value, metric_words
@@ -93,6 +94,22 @@ def cost_alt(data: Cost) -> str:
     return (
         f"{words}; the best is trial {last.trial}: {format_value(data.metric, last.value)} after "
         f"{format_duration(last.seconds)}; {len(data.front_seconds)} trials are on the front."
+    )
+
+
+def pareto_alt(data: Pareto) -> str:
+    """The figure in words."""
+    panel = data.panels[0]
+    words = (
+        f"{capital(metric_words(data.metric))} against {' and '.join(metric_words(one.metric) for one in data.panels)}"
+    )
+    (cheap, low), (dear, high) = panel.stairs[0], panel.stairs[-1]
+    ends = f"{format_value(data.metric, low)} with {format_value(panel.metric, cheap)}"
+    if len(panel.stairs) > 1:
+        ends += f" to {format_value(data.metric, high)} with {format_value(panel.metric, dear)}"
+    return (
+        f"{words} of {_trials(data.trials)}, {data.on_front} of them on the Pareto front. "
+        f"Against {metric_words(panel.metric)} it goes from {ends}."
     )
 
 

@@ -65,8 +65,8 @@ def cost(results: Results) -> Cost | None:
     points = {trial.number: _point(trial) for trial in results.ranked}
     sign = 1.0 if results.maximise else -1.0
     every = list(points.values())
-    front_seconds = _front([(point.seconds, sign * point.value, point.trial) for point in every])
-    front_parameters = _front(
+    front_seconds = cheapest_front([(point.seconds, sign * point.value, point.trial) for point in every])
+    front_parameters = cheapest_front(
         [(float(point.parameters), sign * point.value, point.trial) for point in every if point.parameters is not None]
     )
     kept = {trial.number for trial in spread(results.ranked, OUTCOMES)} | set(front_seconds) | set(front_parameters)
@@ -75,11 +75,10 @@ def cost(results: Results) -> Cost | None:
 
 
 def _point(trial: TrialResult) -> CostPoint:
-    parameters = trial.ended.parameters if trial.ended is not None else None
-    return CostPoint(trial.number, trial.status, trial.best or 0.0, trial.seconds, parameters, trial.is_baseline)
+    return CostPoint(trial.number, trial.status, trial.best or 0.0, trial.seconds, trial.parameters, trial.is_baseline)
 
 
-def _front(points: Sequence[tuple[float, float, int]]) -> tuple[int, ...]:
+def cheapest_front(points: Sequence[tuple[float, float, int]]) -> tuple[int, ...]:
     """Of `(cost, value, trial)` those with the highest value at their cost or below, the cheapest first."""
     best, front = float("-inf"), []
     for _, value, trial in sorted(points, key=lambda point: (point[0], -point[1], point[2])):

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from tuner.drawing import draw_best_so_far, draw_groups, draw_learning_curves, draw_winner
 from tuner.drawing_cost import draw_cost, draw_flow
+from tuner.drawing_pareto import draw_pareto
 from tuner.drawing_predictions import draw_class_accuracy, draw_confusion, draw_examples, draw_variants
 from tuner.drawing_space import draw_importances, draw_parallel, draw_slices
 from tuner.figure_alts import (
@@ -30,6 +31,7 @@ from tuner.figure_alts import (
     importances_alt,
     learning_curves_alt,
     parallel_alt,
+    pareto_alt,
     slices_alt,
     variants_alt,
     winner_curves_alt,
@@ -37,6 +39,7 @@ from tuner.figure_alts import (
 from tuner.figure_data import best_so_far, by_architecture, by_preprocessing, learning_curves, winner_curves
 from tuner.figure_data_cost import cost, rung_flow
 from tuner.figure_data_importance import importances
+from tuner.figure_data_pareto import pareto
 from tuner.figure_data_predictions import (
     class_accuracy,
     confident_mistakes,
@@ -76,6 +79,7 @@ FIGURES: Registry[FigureKind] = Registry("figure")
 _KINDS = {
     "winner": FigureKind(winner_curves, draw_winner, winner_curves_alt, "won"),
     "learning_curves": FigureKind(learning_curves, draw_learning_curves, learning_curves_alt, "won"),
+    "pareto": FigureKind(pareto, draw_pareto, pareto_alt, "won"),
     "confusion": FigureKind(confusion, draw_confusion, confusion_alt, "trust"),
     "class_accuracy": FigureKind(class_accuracy, draw_class_accuracy, class_accuracy_alt, "trust"),
     "confident_mistakes": FigureKind(confident_mistakes, draw_examples, examples_alt, "trust", has_photos=True),

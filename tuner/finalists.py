@@ -16,6 +16,7 @@ import numpy as np
 
 from tuner.events import Configuration
 from tuner.intervals import Interval, half_width, mean_interval
+from tuner.pareto import front_finalists, metrics_of
 from tuner.record import RunState
 from tuner.seeds import derive_seed
 
@@ -46,14 +47,20 @@ class Finalist(NamedTuple):
 
 
 def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
-    """The best `count` trials, and the baseline behind them if it is not one of them: the gain is over it."""
+    """The best `count` trials, and the baseline behind them if it is not one of them: the gain is over it.
+
+    With several metrics the best by the first, then those of the Pareto front, as `pareto.front_finalists` chooses
+    them; where the front has fewer, the best of the others.
+    """
     sign = -1.0 if state.maximise else 1.0
     scored = [
         (sign * trial.best, trial.number)
         for trial in state.trials.values()
         if trial.best is not None and math.isfinite(trial.best) and trial.status != "failed"
     ]
-    best = [number for _, number in sorted(scored)[:count]]
+    ranked = [number for _, number in sorted(scored)]
+    of_front = front_finalists(state, count) if len(metrics_of(state)) > 1 else ()
+    best = list(dict.fromkeys([*ranked[:1], *of_front, *ranked]))[:count]
     known = {number for _, number in scored}
     baseline = [
         trial.number

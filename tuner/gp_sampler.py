@@ -21,6 +21,7 @@ from tuner.encoding import Encoding
 from tuner.equal_epochs import EPOCH_SECONDS
 from tuner.fidelities import Observations, most_telling, observe, shown_by
 from tuner.gaussian_process import GaussianProcess, fit, log_expected_improvement
+from tuner.scalarisation import scalarised
 from tuner.seeds import derive_seed
 from tuner.transfer import EarlierModel, TransferPrior, earlier_models
 
@@ -97,6 +98,8 @@ class GaussianProcessSampler(BaseSampler):
             return {}
         encoding = self._encode(trials, search_space)
         observations = observe(list(informative.values()), maximise=study.direction == StudyDirection.MAXIMIZE)
+        observed = [one for one in trials if one.number in informative]
+        observations = scalarised(study, observed, observations, generator)
         running = np.array([self._rows[number] for number, one in shown.items() if one.is_unknown])
         rows = np.array([self._rows[number] for number in informative])
         models = self._earlier_models(encoding, maximise=study.direction == StudyDirection.MAXIMIZE)

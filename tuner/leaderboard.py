@@ -10,6 +10,7 @@ import yaml
 from tuner.intervals import wilson_interval
 from tuner.leaderboard_facts import run_facts
 from tuner.leaderboard_finalists import comparisons, finalists_section, interval_words
+from tuner.leaderboard_front import front_section
 from tuner.leaderboard_trials import legend, reason_words, status_words, trial_sections
 from tuner.markdown import escaped, fenced
 from tuner.results import Results, TrialResult
@@ -38,7 +39,7 @@ def page_texts(
     """The texts of the HTML page; the trials themselves are its table."""
     failures = [section for section in trial_sections(results) if section[0] != "## Trials"]
     parts = {
-        "won": [finalists_section(results)],
+        "won": [finalists_section(results), front_section(results)],
         "trust": [_trust(results)[1:]],
         "use": [_winner(results, retrain_command), _use(predict_command)],
         "leaderboard": [legend(results)],
@@ -79,6 +80,7 @@ def leaderboard_markdown(
         run_facts(results),
         _winner(results, retrain_command),
         finalists_section(results),
+        front_section(results),
         _trust(results),
         *trial_sections(results),
         _notices(results),
@@ -169,10 +171,10 @@ def _winner(results: Results, retrain_command: str | None) -> list[str]:
 
 def _reached(winner: TrialResult) -> list[str]:
     """When the winner was best, and all four values there."""
-    at, ended = winner.best_epoch, winner.ended
+    at = winner.best_epoch
     if at is None:
         return [f"Trial {winner.number}:"]
-    size = f"; {ended.parameters:,} parameters" if ended is not None and ended.parameters is not None else ""
+    size = "" if winner.parameters is None else f"; {winner.parameters:,} parameters"
     return [
         f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
         f"validation accuracy {format_value('val_accuracy', at.val_accuracy)}, "

@@ -6,7 +6,7 @@ from tuner.finalists import Finalist
 from tuner.intervals import Interval
 from tuner.markdown import escaped, table
 from tuner.results import Results
-from tuner.wording import format_value, is_share
+from tuner.wording import format_value, is_share, metric_words
 
 _NUMBERS = frozenset({"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed"})
 
@@ -25,16 +25,28 @@ def finalists_section(results: Results) -> list[str]:
         "test accuracy",
         "95% interval ",
         "test loss",
+        *(escaped(name) for name in results.metrics[1:]),
         "seeds",
     ]
     rows = [_row(results, rank, finalist) for rank, finalist in enumerate(results.finalists, start=1)]
     sentences = [
         "The best trials were trained again with new seeds; they are ranked by the mean on the validation split.",
         "Their first values, by which they were chosen, are not in it.",
+        *_front_words(results),
         *_tested_words(results),
     ]
-    lines = table(header, rows, _NUMBERS | {metric})
+    lines = table(header, rows, _NUMBERS | {metric, *(escaped(name) for name in results.metrics[1:])})
     return ["## Finalists", "", " ".join(sentences), "", *lines, "", *comparisons(results)]
+
+
+def _front_words(results: Results) -> list[str]:
+    """How they were chosen where there are several metrics."""
+    if len(results.metrics) < 2:
+        return []
+    return [
+        f"Chosen were the best trial by {metric_words(results.metric)} and, from the Pareto front, those that add most "
+        f"hypervolume; the winner is the best by {metric_words(results.metric)} all the same."
+    ]
 
 
 def _tested_words(results: Results) -> list[str]:
@@ -59,6 +71,7 @@ def _row(results: Results, rank: int, finalist: Finalist) -> list[str]:
         "-" if finalist.test_accuracy is None else format_value("accuracy", finalist.test_accuracy.mean),
         "-" if finalist.test_accuracy is None else interval_words("accuracy", finalist.test_accuracy),
         format_value("loss", finalist.test_loss),
+        *(format_value(name, trial.values.get(name)) for name in results.metrics[1:]),
         f"{finalist.trained}{failed}",
     ]
 

@@ -11,6 +11,7 @@ from tuner.wording import describe_configuration, format_duration, format_gain, 
 
 ROWS = 100
 """Trials shown; more would bury the page, and trials.parquet holds them all."""
+FRONT_WORDS = {True: "yes", False: "no"}
 _NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
 
 
@@ -36,9 +37,9 @@ def _ranking(results: Results, names: Sequence[str]) -> list[str]:
         shown.append(baseline)
     gain_title = "gain" if baseline is not None else None
     header = ["rank", "trial", escaped(results.metric), gain_title, "architecture", "configuration", "epochs", "time"]
-    header += ["parameters", "status"]
+    header += [*cost_columns(results), "status"]
     rows = [_row(results, trial, names) for trial in shown]
-    lines = table([name for name in header if name], rows, _NUMBERS | {escaped(results.metric)})
+    lines = table([name for name in header if name], rows, _NUMBERS | {escaped(results.metric), *cost_columns(results)})
     return ["## Trials", "", *_legend(results, names), "", *lines]
 
 
@@ -78,7 +79,6 @@ def _shared(results: Results, names: Sequence[str]) -> list[str]:
 
 def _row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str]:
     mark = " (baseline)" if trial.is_baseline else ""
-    parameters = trial.ended.parameters if trial.ended is not None else None
     return [
         str(trial.rank),
         f"{trial.number}{mark}",
@@ -88,9 +88,25 @@ def _row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str
         escaped(describe_configuration(trial.configuration, names)),
         str(len(trial.epochs)),
         format_duration(trial.seconds),
-        "-" if parameters is None else f"{parameters:,}",
+        *(shown for shown, _ in cost_cells(results, trial)),
         status_words(trial),
     ]
+
+
+def cost_columns(results: Results) -> list[str]:
+    """Titles of what a trial's network costs: its parameters, the other metrics, and whether it is on the front."""
+    others = [metric for metric in results.metrics[1:] if metric != "parameters"]
+    return ["parameters", *others, *(["front"] if len(results.metrics) > 1 else [])]
+
+
+def cost_cells(results: Results, trial: TrialResult) -> list[tuple[str, float | None]]:
+    """The cells of these columns, each with the value of its number."""
+    cells: list[tuple[str, float | None]] = [(format_value("parameters", trial.parameters), trial.parameters)]
+    for name in cost_columns(results)[1:]:
+        value = trial.values.get(name)
+        is_front = name == "front"
+        cells.append((FRONT_WORDS[bool(trial.is_on_front)], 0) if is_front else (format_value(name, value), value))
+    return cells
 
 
 def status_words(trial: TrialResult) -> str:

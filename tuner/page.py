@@ -25,13 +25,14 @@ from tuner import __version__
 from tuner.errors import TunerError
 from tuner.figures import FIGURES, PNG_DPI, DrawnFigure
 from tuner.leaderboard import PageTexts
+from tuner.leaderboard_trials import cost_cells, cost_columns
 from tuner.results import Results, TrialResult
 from tuner.wording import describe_configuration, format_duration, format_gain, format_value
 
 FOLDER = Path(__file__).parent / "page"
 RELOAD_S = 30
 FIRST_ROWS = 100
-FILTERED = ("study", "architecture", "status")
+FILTERED = ("study", "architecture", "status", "front")
 LARGEST_VECTOR_BYTES = 150_000
 """A drawing of more than this is put into the page as pixels."""
 PALETTE = 255
@@ -218,7 +219,7 @@ def leaderboard_rows(results: Results) -> tuple[list[Column], list[list[Any]]]:
         Column("configuration", is_number=False),
         Column("epochs", is_number=True),
         Column("time", is_number=True),
-        Column("parameters", is_number=True),
+        *(Column(title, is_number=title != "front") for title in cost_columns(results)),
         Column("status", is_number=False),
         Column("reason", is_number=False),
     ]
@@ -231,7 +232,6 @@ def _cells(
 ) -> list[tuple[str, float | None]]:
     """The cells of a trial, each with the value of its number."""
     gain = results.gain(trial)
-    parameters = trial.ended.parameters if trial.ended is not None else None
     reason = trial.reason.replace("_", " ") if trial.reason.isidentifier() else trial.reason
     return [
         (str(trial.rank or "-"), trial.rank),
@@ -242,7 +242,7 @@ def _cells(
         (describe_configuration(trial.configuration, names), 0),
         (str(len(trial.epochs)), len(trial.epochs)),
         (format_duration(trial.seconds), trial.seconds),
-        ("-" if parameters is None else f"{parameters:,}", parameters),
+        *cost_cells(results, trial),
         (trial.status, 0),
         (reason, 0),
     ]

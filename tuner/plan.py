@@ -13,6 +13,7 @@ from rich.tree import Tree
 
 from tuner.architectures import ARCHITECTURES
 from tuner.defaults import Chosen, chosen_sampler, chosen_scheduler
+from tuner.objectives import METRICS
 from tuner.progress import format_seconds
 from tuner.rungs import Rung, default_grace_epochs, default_reduction_factor, expected_rungs, rung_epochs
 from tuner.samplers import SAMPLERS
@@ -116,6 +117,11 @@ def _warnings(spec: Spec, trials: int, compared: tuple[int, ...], halves: bool) 
         found.append("no rung lies below max_epochs: every trial will be trained to its own end")
     if spec.baseline is None:
         found.append("no baseline is given: the report cannot say what the search gained over a known model")
+    if halves and len(spec.metrics) > 1:
+        found.append(
+            f"the scheduler stops trials by {spec.metric} alone: small ones may be stopped before they have shown what "
+            "they can; search.scheduler=none trains all to their end"
+        )
     if trials > count(spec.space):
         found.append(f"more trials ({trials}) than configurations ({count(spec.space)}): some will be repeated")
     if spec.search.time_budget is None and trials > 100:
@@ -148,7 +154,7 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
     for name, value in (
         ("study", spec.study),
         ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
-        ("metric", f"{spec.metric} ({spec.mode})"),
+        ("metrics" if len(spec.metrics) > 1 else "metric", _metric_words(spec)),
         ("configurations", _number_words(plan.configurations, "infinitely many")),
         ("sampler", _meaning(plan.sampler, SAMPLERS[plan.sampler.name].description)),
         ("scheduler", _meaning(plan.scheduler, SCHEDULERS[plan.scheduler.name].description)),
@@ -170,10 +176,20 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 
+def _metric_words(spec: Spec) -> str:
+    words = ", ".join(f"{metric} ({METRICS[metric]})" for metric in spec.metrics)
+    if len(spec.metrics) == 1:
+        return words
+    return f"{words}: the report has their Pareto front; the scheduler and the winner go by {spec.metric}"
+
+
 def _finalist_words(spec: Spec) -> str:
     count, seeds = spec.finalists.count, spec.finalists.seeds
     if not count:
         return "none: no trial is trained again, the test split stays unread"
+    if len(spec.metrics) > 1:
+        best = f"the best by {spec.metric}" + (f", {count - 1} more of the Pareto front" if count > 1 else "")
+        return f"{best} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
     return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
 
 

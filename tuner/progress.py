@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
+from tuner.pareto import comparable_values, metrics_of, other_values, pareto_front
 from tuner.record import Record, RunState, TrialState
 
 HEARTBEAT_S = 30.0
@@ -77,7 +78,17 @@ def _best_words(state: RunState) -> str:
     best = state.best_trial()
     if best is None or state.study is None:
         return "best so far: none yet"
-    return f"best so far: {state.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}"
+    words = f"best so far: {state.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}"
+    return f"{words}{_front_words(state)}"
+
+
+def _front_words(state: RunState) -> str:
+    """How many trials are on the Pareto front; nothing with one metric."""
+    metrics = metrics_of(state)
+    if len(metrics) < 2:
+        return ""
+    number = len(pareto_front(comparable_values(state), metrics))
+    return f"; {number} trial{'' if number == 1 else 's'} on the Pareto front"
 
 
 def _left_words(seconds: float | None) -> str:
@@ -188,6 +199,10 @@ def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
     trial, best = state.trials[event.trial], state.best_trial()
     metric = state.study.metric if state.study else "metric"
     value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
+    others = other_values(trial, metrics_of(state)[1:]) if trial.best is not None else {}
+    value += "".join(
+        f", {name} {f'{shown:,.0f}' if shown >= 1000 else f'{shown:.3g}'}" for name, shown in others.items()
+    )
     star = ", the best so far" if best is not None and best.number == event.trial else ""
     fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({event.reason.replace('_', ' ')})"
     return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"

@@ -37,6 +37,7 @@ from tuner.events import (
     Status,
     StudyCreated,
     TrialEnded,
+    TrialMeasured,
     TrialPaused,
     TrialResumed,
     TrialStarted,
@@ -57,6 +58,7 @@ class TrialState:
     status: Status = "running"
     reason: str = ""
     epochs: list[Epoch] = field(default_factory=list)
+    measured: TrialMeasured | None = None
     ended: TrialEnded | None = None
     paused: TrialPaused | None = None
     """The last time that it had to wait at a rung."""
@@ -94,7 +96,7 @@ class RunState:
     elapsed_s: float = 0.0
 
     def apply(self, event: Event) -> bool:
-        """Take in one event; False if it says nothing new (an epoch trained again after a restart)."""
+        """Take in one event; False if it says nothing new (an epoch trained again after a restart, a size)."""
         self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
         match event:
             case EpochReported():  # first: nearly all events are
@@ -142,9 +144,19 @@ class RunState:
 
 def _apply_to_trial(
     trial: TrialState,
-    event: TrialPaused | TrialResumed | ConfigurationChanged | EpochReported | CheckpointSaved | TrialEnded,
+    event: TrialMeasured
+    | TrialPaused
+    | TrialResumed
+    | ConfigurationChanged
+    | EpochReported
+    | CheckpointSaved
+    | TrialEnded,
 ) -> bool:
     match event:
+        case TrialMeasured():
+            if trial.measured is not None:
+                return False
+            trial.measured = event
         case TrialPaused():
             trial.status, trial.paused = "paused", event
         case TrialResumed():

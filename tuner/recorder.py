@@ -16,6 +16,7 @@ from tuner.events import (
     Facts,
     Notice,
     TrialEnded,
+    TrialMeasured,
     TrialPaused,
     TrialResumed,
     TrialStarted,
@@ -85,6 +86,13 @@ class Recorder(Callback):
             self._record.append(ConfigurationChanged(trial=number, epoch=epoch, configuration=configuration))
         fields = {name: result[name] for name in _EPOCH_FIELDS}
         self._record.append(EpochReported(trial=number, epoch=epoch, best_so_far=result[METRIC], **fields))
+        if self._record.state.trials[number].measured is None and result.get("parameters") is not None:
+            size_mb, seconds = result.get("model_mb"), result.get("seconds_per_image")
+            self._record.append(
+                TrialMeasured(
+                    trial=number, parameters=result["parameters"], model_mb=size_mb, seconds_per_image=seconds
+                )
+            )
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
         """A checkpoint is on disk: the one before the last is no longer needed."""

@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import Literal
 
 from tuner.errors import RunError
-from tuner.events import Epoch, Phase, Scalar, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.events import Epoch, Phase, Scalar, SessionEnded, SessionStarted, StudyCreated, TrialEnded, TrialMeasured
 from tuner.finalists import Finalist, gain_on_test, summarise_finalists
 from tuner.intervals import Interval
+from tuner.objectives import METRICS
+from tuner.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.predictions import Predictions, Variant
 from tuner.record import FinalistState, RunState, TrialState
 from tuner.registry import unknown_name
@@ -44,6 +46,18 @@ class TrialResult:
     ended: TrialEnded | None
     rank: int | None = None
     """Place in the ranking, from 1; None for failed trials and for those without an epoch."""
+    measured: TrialMeasured | None = None
+    """What its network is; None before the first epoch."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """What it reached in each of the study's metrics, as far as it is known."""
+    is_on_front: bool | None = None
+    """Whether no other trial dominates it; None with one metric."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Parameters of the model, as far as they are known."""
+        known = self.measured if self.measured is not None else self.ended
+        return None if known is None else known.parameters
 
     @property
     def architecture(self) -> str:
@@ -110,6 +124,16 @@ class Results:
     def metric(self) -> str:
         """What is optimised."""
         return self.study.metric if self.study else "val_accuracy"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is optimised, the metric first."""
+        return self.study.all_metrics if self.study else (self.metric,)
+
+    @cached_property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The trials that no other dominates, the best by the first metric first; empty with one metric."""
+        return tuple(trial for trial in self.ranked if trial.is_on_front)
 
     @property
     def maximise(self) -> bool:
@@ -198,19 +222,21 @@ def build_results(
     Raises:
         RunError: the study's metric is none that epochs measure.
     """
-    if state.study is not None and state.study.metric not in VALUES:
-        raise RunError(unknown_name("metric", state.study.metric, VALUES))
+    for index, name in enumerate(state.study.all_metrics if state.study is not None else ()):
+        known = METRICS if index else VALUES
+        if name not in known:
+            raise RunError(unknown_name("metric", name, known))
     metric, maximise = state.study.metric if state.study else "val_accuracy", state.maximise
     has_ended = state.session_ended is not None
     finalists = summarise_finalists(state)
-    trials = [_result(state.trials[number], metric, maximise, has_ended) for number in sorted(state.trials)]
+    plain = [_result(state.trials[number], metric, maximise, has_ended) for number in sorted(state.trials)]
     return Results(
         study=state.study,
         sessions=tuple(state.sessions),
         session_ended=state.session_ended,
         notices=tuple(state.notices),
         elapsed_s=state.elapsed_s,
-        trials=_with_ranks(trials, maximise),
+        trials=_with_ranks(_with_values(state, plain), maximise),
         finalists=finalists,
         trainings=tuple(state.finalists[key] for key in sorted(state.finalists)),
         gains=_gains(state, finalists),
@@ -240,7 +266,20 @@ def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> 
         started_s=trial.started_s,
         resumed=trial.resumed,
         ended=trial.ended,
+        measured=trial.measured,
     )
+
+
+def _with_values(state: RunState, trials: list[TrialResult]) -> list[TrialResult]:
+    """The trials with their values in all metrics where there are several, and whether they are on the front."""
+    metrics = metrics_of(state)
+    if len(metrics) < 2:
+        return trials
+    on_front, own = set(pareto_front(comparable_values(state), metrics)), state.trials
+    return [
+        replace(one, values=measured_values(own[one.number], metrics), is_on_front=one.number in on_front)
+        for one in trials
+    ]
 
 
 def _best_epoch(epochs: Iterable[Epoch], metric: str, maximise: bool) -> Epoch | None:

@@ -61,6 +61,10 @@ class RunDirectory:
         """The checkpoint of one training of a finalist."""
         return self.path / "finalists" / f"trial-{trial:05d}-seed-{seed_number}"
 
+    def front_model(self, trial: int) -> Path:
+        """The model of a finalist on the Pareto front that is not the best; takes raw images."""
+        return self.path / f"front-{trial:05d}.keras"
+
     @property
     def about_best(self) -> Path:
         """The configuration of the best model, its labels, and the command that trains it again."""

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.equal_epochs import EqualEpochTPESampler
 from tuner.gp_sampler import GaussianProcessSampler
+from tuner.nsga2_sampler import EvolutionSampler
 from tuner.registry import Registry
 from tuner.seeds import derive_seed
 
@@ -70,6 +71,8 @@ class SamplerEntry:
     """Whether it heeds `per_second`."""
     replays: bool = False
     """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
+    knows_one_metric: bool = False
+    """Whether it looks at the first metric only, so that a search for a Pareto front would not be one."""
 
 
 def _random(context: SamplerContext) -> BaseSampler:
@@ -97,7 +100,9 @@ SAMPLERS.add("grid", SamplerEntry(_random, "every configuration of a finite spac
 SAMPLERS.add(
     "tpe",
     SamplerEntry(
-        lambda context: EqualEpochTPESampler(context.seed), "tree-structured Parzen estimator, compared at equal epochs"
+        lambda context: EqualEpochTPESampler(context.seed),
+        "tree-structured Parzen estimator, compared at equal epochs",
+        knows_one_metric=True,
     ),
 )
 SAMPLERS.add(
@@ -112,10 +117,19 @@ SAMPLERS.add(
 SAMPLERS.add(
     "cmaes",
     SamplerEntry(
-        _cmaes, "covariance matrix adaptation; choices and conditional parameters are drawn at random", replays=True
+        _cmaes,
+        "covariance matrix adaptation; choices and conditional parameters are drawn at random",
+        replays=True,
+        knows_one_metric=True,
     ),
 )
 SAMPLERS.add(
     "qmc",
     SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
+)
+SAMPLERS.add(
+    "nsga2",
+    SamplerEntry(
+        lambda context: EvolutionSampler(context.seed), "evolution of the Pareto front (NSGA-II), also through branches"
+    ),
 )

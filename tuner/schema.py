@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tuner.objectives import EPOCH_METRICS, METRICS
 from tuner.registry import unknown_name
 from tuner.space_parser import Finding, Path
-
-METRICS: dict[str, Literal["max", "min"]] = {"val_accuracy": "max", "val_loss": "min"}
 
 
 class Section(BaseModel):
@@ -58,9 +57,14 @@ def _safe_name(value: str) -> str:
 
 
 def _metric(value: str) -> str:
-    if value not in METRICS:
-        raise ValueError(unknown_name("metric", value, METRICS))
+    if value not in EPOCH_METRICS:
+        raise ValueError(_first_rule() if value in METRICS else unknown_name("metric", value, EPOCH_METRICS))
     return value
+
+
+def _first_rule() -> str:
+    first, later = " or ".join(EPOCH_METRICS), [name for name in METRICS if name not in EPOCH_METRICS]
+    return f"must be {first}, which every epoch measures; {' and '.join(later)} can follow it in metrics: [...]"
 
 
 class DataSection(Section):
@@ -140,6 +144,7 @@ TOP_LEVEL = (
     "study",
     "data",
     "metric",
+    "metrics",
     "space",
     "baseline",
     "training",
@@ -155,6 +160,20 @@ class Names(Section):
 
     study: Annotated[str, AfterValidator(_safe_name)]
     metric: Annotated[str, AfterValidator(_metric)] = "val_accuracy"
+    metrics: list[str] | None = None
+
+
+def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:
+    """What is wrong with the names in a list of metrics."""
+    if not metrics:
+        yield ("metrics",), "must name at least one metric, the one that the scheduler compares first; got []"
+    for index, name in enumerate(metrics):
+        if name not in METRICS:
+            yield ("metrics", index), unknown_name("metric", name, METRICS)
+        elif name in metrics[:index]:
+            yield ("metrics", index), f"must be named once; got {name!r} again"
+        elif index == 0 and name not in EPOCH_METRICS:
+            yield ("metrics", index), f"{_first_rule()}; got {name!r}"
 
 
 def read_section(model: type[Section], values: Any, path: Path) -> tuple[Any, list[Finding]]:
@@ -224,6 +243,7 @@ _RULES = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "list_type": "must be a list such as [val_accuracy, parameters]",
     "model_type": "must map names to values",
     "model_attributes_type": "must map names to values",
     "greater_than": "must be above {gt}",

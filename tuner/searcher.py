@@ -111,9 +111,7 @@ class StudySearcher(Searcher):
         """Take in one epoch."""
         self._watch_memory(result)
         if trial_id in self._live and result["has_epoch"]:
-            self._study.observe(
-                self._live[trial_id], int(result[TIME]), float(result[METRIC]), float(result["seconds"])
-            )
+            self._study.observe(self._live[trial_id], int(result[TIME]), float(result[METRIC]), result)
 
     def _watch_memory(self, result: Mapping[str, Any]) -> None:
         """Ask for new workers from now on when a worker of this generation has grown too far."""

@@ -163,6 +163,7 @@ def _created(spec: Spec, prepared: Prepared) -> StudyCreated:
     return StudyCreated(
         study=spec.study,
         metric=spec.metric,
+        metrics=list(spec.metrics),
         mode=spec.mode,
         seed=spec.search.seed,
         max_epochs=spec.training.max_epochs,
@@ -184,6 +185,7 @@ def trial_settings(spec: Spec) -> TrialSettings:
         metric=spec.metric,
         mode=spec.mode,
         seed=spec.search.seed,
+        times_inference="seconds_per_image" in spec.metrics,
     )
 
 
@@ -228,6 +230,7 @@ def build_study(spec: Spec, state: RunState, warm: WarmStart = NOTHING) -> Searc
         queue=_queue(spec, state, warm.portfolio, is_grid),
         sampler_may_propose=not is_grid,
         sampler_replays=entry.replays,
+        other_metrics=spec.metrics[1:],
     )
     study.rebuild(state)
     return study

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from tuner.document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
 from tuner.errors import InputError, Problem, SpecError
+from tuner.objectives import METRICS
 from tuner.registry import unknown_name
 from tuner.schema import (
-    METRICS,
     SECTIONS,
     TOP_LEVEL,
     ActivationsSection,
@@ -21,6 +21,7 @@ from tuner.schema import (
     ResourcesSection,
     SearchSection,
     TrainingSection,
+    metrics_findings,
     read_section,
     shown,
 )
@@ -34,7 +35,8 @@ class Spec:
 
     study: str
     data: DataSection
-    metric: Literal["val_accuracy", "val_loss"]
+    metrics: tuple[str, ...]
+    """All that is optimised; the scheduler compares the first, and the first makes the winner."""
     space: Mapping[str, Dimension]
     baseline: Configuration | None
     training: TrainingSection
@@ -46,6 +48,11 @@ class Spec:
     """The file's values with overrides, as they were written."""
 
     @property
+    def metric(self) -> Literal["val_accuracy", "val_loss"]:
+        """The first of the metrics, which every epoch measures."""
+        return "val_accuracy" if self.metrics[0] == "val_accuracy" else "val_loss"
+
+    @property
     def mode(self) -> Literal["max", "min"]:
         """Whether the metric is to be maximised or minimised."""
         return METRICS[self.metric]
@@ -54,7 +61,7 @@ class Spec:
         """Plain values with every default written out; a search-space file again when dumped as YAML."""
         sections = {
             "data": self.data.model_dump(),
-            "metric": self.metric,
+            **({"metric": self.metric} if len(self.metrics) == 1 else {"metrics": list(self.metrics)}),
             "space": self.raw["space"],
             "training": self.training.model_dump(),
             "search": self.search.model_dump(),
@@ -82,6 +89,7 @@ class SpecReading:
     data: DataSection | None = None
     training: TrainingSection | None = None
     search: SearchSection | None = None
+    metrics: tuple[str, ...] = ()
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """A problem at `path`, with its line."""
@@ -146,8 +154,9 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
         if key not in TOP_LEVEL:
             problems.append(reading.problem((key,), unknown_name("section", key, TOP_LEVEL)))
     findings: list[Finding] = []
-    names, found = read_section(Names, {key: values[key] for key in ("study", "metric") if key in values}, ())
-    findings += found
+    names, found = read_section(Names, {key: values[key] for key in Names.model_fields if key in values}, ())
+    metrics, wrong_metrics = _metrics(values, names)
+    findings += [*found, *wrong_metrics]
     sections: dict[str, Any] = {}
     for key, model in SECTIONS.items():
         sections[key], found = read_section(model, values.get(key, {} if key != "data" else None), (key,))
@@ -158,9 +167,21 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     problems = [*document.problems, *(problem for problem in problems if not document.is_echo(problem.field))]
     spec = None
     if not problems and names is not None:
-        spec = Spec(study=names.study, metric=names.metric, space=space, baseline=baseline, raw=values, **sections)
+        spec = Spec(study=names.study, metrics=metrics, space=space, baseline=baseline, raw=values, **sections)
     parts = {key: sections[key] for key in ("data", "training", "search")}
-    return SpecReading(file, document, tuple(problems), spec, space, **parts)
+    return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics)
+
+
+def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str, ...], list[Finding]]:
+    """The metrics, whether they are written as one or as a list, and what is wrong with the list."""
+    if names is None or "metrics" not in values:
+        return () if names is None else (names.metric,), []
+    if names.metrics is None:
+        return (), [(("metrics",), "must be a list such as [val_accuracy, parameters]; got nothing")]
+    found = list(metrics_findings(names.metrics))
+    if "metric" in values:
+        found.append((("metrics",), "must not be given beside metric: the first of metrics takes its place"))
+    return tuple(names.metrics), found
 
 
 def _baseline(

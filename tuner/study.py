@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -15,7 +15,9 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
+from tuner.pareto import other_values
 from tuner.record import RunState, TrialState
+from tuner.scalarisation import OTHER_METRICS, with_measured
 from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
 
 Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio"]
@@ -62,6 +64,7 @@ class SearchStudy:
         queue: Iterable[Queued] = (),
         sampler_may_propose: bool = True,
         sampler_replays: bool = False,
+        other_metrics: Sequence[str] = (),
     ) -> None:
         self._space = space
         self._queue: Iterator[Queued] = iter(queue)
@@ -69,6 +72,9 @@ class SearchStudy:
         self._sampler_replays = sampler_replays
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
         self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
+        self._other_metrics = tuple(other_metrics)
+        if self._other_metrics:
+            self.optuna_study.set_user_attr(OTHER_METRICS, list(self._other_metrics))
         self._trials: dict[int, Trial] = {}
         self._seconds: dict[int, list[float]] = {}
         self._next_number = 0
@@ -87,12 +93,20 @@ class SearchStudy:
         self._trials[number] = trial
         return Suggestion(number, configure(self._space, lambda *place: ask(trial, *place)), "sampler")
 
-    def observe(self, number: int, epoch: int, value: float, seconds: float | None = None) -> None:
-        """Take in the best value so far of a trial at an epoch, and how long the epoch took."""
-        self._trials[number].report(value, epoch)
-        if seconds is not None:
-            self._seconds.setdefault(number, []).append(seconds)
-            self._trials[number].set_user_attr(EPOCH_SECONDS, fmean(self._seconds[number]))
+    def observe(self, number: int, epoch: int, value: float, measured: Mapping[str, Any] | None = None) -> None:
+        """Take in the best value so far of a trial at an epoch, and what else was measured, by name."""
+        trial, measured = self._trials[number], measured or {}
+        if "seconds" in measured:
+            self._seconds.setdefault(number, []).append(float(measured["seconds"]))
+            trial.set_user_attr(EPOCH_SECONDS, fmean(self._seconds[number]))
+        if self._other_metrics and measured:
+            shown = self.optuna_study.get_trials(deepcopy=False)[trial.number]
+            known, before = shown.user_attrs.get(OTHER_METRICS, {}), shown.intermediate_values
+            is_new_best = not before or value != before[max(before)]
+            found = with_measured(known, measured, self._other_metrics, is_new_best=is_new_best)
+            if found != known:
+                trial.set_user_attr(OTHER_METRICS, found)
+        trial.report(value, epoch)
 
     def finish(self, number: int, status: Literal["completed", "stopped", "failed"]) -> None:
         """Take in how a trial ended."""
@@ -126,11 +140,11 @@ class SearchStudy:
                 continue
             is_open = recorded.status in ("running", "paused")
             if not is_open and not self._sampler_replays:
-                self.optuna_study.add_trial(_frozen(self._space, recorded))
+                self.optuna_study.add_trial(_frozen(self._space, recorded, self._other_metrics))
                 continue
             self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
-                self.observe(number, epoch.epoch, epoch.best_so_far, epoch.seconds)
+                self.observe(number, epoch.epoch, epoch.best_so_far, {**epoch._asdict(), **_facts(recorded)})
             if recorded.status == "paused":
                 self.pause(number)
             elif recorded.status != "running":
@@ -146,7 +160,7 @@ class SearchStudy:
         self._trials[number] = trial
 
 
-def _frozen(space: Space, recorded: TrialState) -> FrozenTrial:
+def _frozen(space: Space, recorded: TrialState, other_metrics: tuple[str, ...]) -> FrozenTrial:
     """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
     parameters, distributions = place(space, recorded.configuration)
     values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
@@ -157,7 +171,7 @@ def _frozen(space: Space, recorded: TrialState) -> FrozenTrial:
         params=parameters,
         distributions=distributions,
         intermediate_values=values,
-        user_attrs=_attributes(recorded, completed),
+        user_attrs=_attributes(recorded, completed, other_metrics),
     )
 
 
@@ -175,9 +189,21 @@ def place(space: Space, configuration: Configuration) -> tuple[dict[str, Any], d
     return parameters, distributions
 
 
-def _attributes(recorded: TrialState, completed: bool) -> dict[str, Any]:
-    how = {ENDED_BY_ITSELF: True} if completed else {FAILED: True} if recorded.status == "failed" else {}
-    return how | ({EPOCH_SECONDS: fmean(epoch.seconds for epoch in recorded.epochs)} if recorded.epochs else {})
+def _attributes(recorded: TrialState, completed: bool, other_metrics: tuple[str, ...]) -> dict[str, Any]:
+    """What samplers read of an ended trial beside its values."""
+    found: dict[str, Any] = {ENDED_BY_ITSELF: True} if completed else {}
+    if recorded.status == "failed":
+        found[FAILED] = True
+    if recorded.epochs:
+        found[EPOCH_SECONDS] = fmean(epoch.seconds for epoch in recorded.epochs)
+        if others := other_values(recorded, other_metrics):
+            found[OTHER_METRICS] = others
+    return found
+
+
+def _facts(recorded: TrialState) -> dict[str, Any]:
+    """What a trial's network is known to be, by the names of metrics."""
+    return {} if recorded.measured is None else recorded.measured.model_dump(exclude={"event", "time", "elapsed_s"})
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -22,7 +22,8 @@ _TYPES: dict[Type, Any] = {"string": pa.string(), "int64": pa.int64(), "double":
 _METADATA = {
     "tuner.schema_version": "version of these tables",
     "tuner.study": "the study's name",
-    "tuner.metric": "what is optimised",
+    "tuner.metric": "what is optimised; of several metrics the first, which `best` is about",
+    "tuner.metrics": "all that is optimised, separated by commas",
     "tuner.mode": "`max` or `min`: whether larger or smaller values of the metric are better",
 }
 
@@ -86,13 +87,13 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("setup_s", "double", "building the model and opening the data, in seconds", _optional("ended.setup_s")),
     Column("started_s", "double", "seconds that the study had run when the trial began"),
     Column("ended_s", "double", "seconds that the study had run when it ended", _optional("ended.elapsed_s")),
-    Column("parameters", "int64", "parameters of the model", _optional("ended.parameters")),
+    Column("parameters", "int64", "parameters of the model"),
+    Column("model_mb", "double", "size of its weights as stored, in 2**20 bytes", _optional("measured.model_mb")),
     Column(
-        "trainable_parameters",
-        "int64",
-        "parameters trained in the last phase",
-        _optional("ended.trainable_parameters"),
+        "seconds_per_image", "double", "inference; null unless it is a metric", _optional("measured.seconds_per_image")
     ),
+    Column("is_on_front", "bool", "whether no other trial beats it in all metrics; null with one metric"),
+    Column("trainable_parameters", "int64", "trained in the last phase", _optional("ended.trainable_parameters")),
     Column(
         "batch_size_used",
         "int64",
@@ -187,7 +188,13 @@ def _field(name: str, kind: Type, description: str) -> Any:
 
 
 def _table(results: Results, columns: Sequence[tuple[Any, Any]]) -> Any:
-    values = (str(TABLES_VERSION), results.name, results.metric, "max" if results.maximise else "min")
+    values = (
+        str(TABLES_VERSION),
+        results.name,
+        results.metric,
+        ",".join(results.metrics),
+        "max" if results.maximise else "min",
+    )
     schema = pa.schema([field for field, _ in columns], metadata=dict(zip(_METADATA, values, strict=True)))
     return pa.Table.from_arrays([array for _, array in columns], schema=schema)
 

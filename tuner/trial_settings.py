@@ -20,6 +20,8 @@ class TrialSettings:
     metric: Literal["val_accuracy", "val_loss"]
     mode: Literal["max", "min"]
     seed: int
+    times_inference: bool = False
+    """Whether a worker measures after a trial's first epoch how long an image takes."""
 
 
 @dataclass(frozen=True)

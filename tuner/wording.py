@@ -18,9 +18,11 @@ def is_share(metric: str) -> bool:
 def metric_words(metric: str) -> str:
     """A metric's name for people.
 
-    >>> metric_words("val_accuracy")
-    'validation accuracy'
+    >>> metric_words("val_accuracy"), metric_words("model_mb")
+    ('validation accuracy', 'model size')
     """
+    if metric in ("seconds_per_image", "model_mb"):
+        return {"seconds_per_image": "inference time", "model_mb": "model size"}[metric]
     return metric.replace("val_", "validation ").replace("_", " ")
 
 
@@ -34,11 +36,17 @@ def format_value(metric: str, value: float | None) -> str:
 
     >>> format_value("val_accuracy", 0.62349), format_value("val_loss", 1.23456), format_value("val_loss", None)
     ('62.35%', '1.2346', '-')
+    >>> format_value("parameters", 539000), format_value("seconds_per_image", 0.00123), format_value("model_mb", 2.06)
+    ('539,000', '1.23 ms', '2.06 MB')
     """
     if value is None:
         return "-"
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
+    if metric == "parameters":
+        return f"{value:,.0f}"
+    if metric in ("seconds_per_image", "model_mb"):
+        return f"{1000 * value:.3g} ms" if metric == "seconds_per_image" else f"{value:.3g} MB"
     return f"{value:.2%}" if is_share(metric) else f"{value:.4f}"
 
 

@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from tuner.failures import attempt
+from tuner.inference import seconds_per_image, stored_mb
 from tuner.schedulers import METRIC, MUTABLE, TIME
 from tuner.seeds import trial_seed
 from tuner.worker_process import WorkerContext, WorkerProcess
@@ -37,6 +38,7 @@ class TrialActor(tune.Trainable):
         self._trial: Trial | None = None
         self._failure: str | None = None
         self._resume_from: Path | None = None
+        self._measured: dict[str, float] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another trial. Always True: Ray hangs on a refusal."""
@@ -45,6 +47,7 @@ class TrialActor(tune.Trainable):
 
     def _drop_trial(self) -> None:
         self._trial = self._failure = self._resume_from = None
+        self._measured = {}
         self._process.release()
 
     def _begin(self) -> None:
@@ -80,8 +83,23 @@ class TrialActor(tune.Trainable):
         if self._process.notices:  # an epoch without the cache may take long: say why before it
             return self._result({}, trial.epoch, trial.best, None, None)
         epoch = trial.advance() if trial.ended is None else None
+        if epoch is not None and not self._measured:
+            self._measured = self._measure(trial)
         status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
         return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
+
+    def _measure(self, trial: Trial) -> dict[str, float]:
+        """What the trial's network costs those who use it; what cannot be measured is left out, and said."""
+        found = {"model_mb": stored_mb(trial.model)}
+        if self._process.context.settings.times_inference:
+            seconds, failure = attempt(lambda: seconds_per_image(trial.model, trial.data.validation))
+            if seconds is not None:
+                found["seconds_per_image"] = seconds
+            else:
+                self._process.notices.append(
+                    f"trial {self.config['trial']}: its seconds per image are not known: {failure}"
+                )
+        return found
 
     def _result(
         self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
@@ -102,6 +120,7 @@ class TrialActor(tune.Trainable):
             "batch_size_used": trial.batch_size_used if trial else None,
             "setup_s": trial.setup_s if trial else None,
             "cut": trial.cut if trial else None,
+            **self._measured,
             "notices": notices,
             SHOULD_CHECKPOINT: due,
             "generation": self.config["generation"],

@@ -37,6 +37,7 @@ class ProductPolicy:
         grace: int,
         factor: int,
         queue: Sequence[Queued] = (),
+        other_metrics: Sequence[str] = (),
     ) -> None:
         entry = SCHEDULERS[scheduler]
         halving = None
@@ -48,7 +49,7 @@ class ProductPolicy:
             self._scheduler.set_search_properties(None, None)
         self.configurations: dict[int, Configuration] = {}
         promotions = Promotions(halving, self._continuation) if halving else None
-        study = SearchStudy(problem.space, sampler, "max", queue)
+        study = SearchStudy(problem.space, sampler, "max", queue, other_metrics=other_metrics)
         self.study = study
         self._searcher = StudySearcher(study, "max", MANY, slots, [], 1e9, promotions)
         self._trials: dict[int, FakeTrial] = {}
@@ -82,6 +83,7 @@ class ProductPolicy:
             "worker_memory_mb": 1.0,
             "ended_status": "completed" if is_last else None,
             "training_iteration": epoch,
+            **self.facts(number),
         }
         trial.last_result = result
         if not is_last:
@@ -93,6 +95,10 @@ class ProductPolicy:
         self._scheduler.on_trial_complete(self, trial, result)
         self._searcher.on_trial_complete(trial.trial_id, result)
         return False
+
+    def facts(self, number: int) -> dict[str, float]:
+        """What else a worker would report of a trial, by name."""
+        return {}
 
     def get_trials(self) -> list[FakeTrial]:
         """As Ray's controller."""

@@ -1,0 +1,129 @@
+"""Several metrics at once: which there are, domination, Pareto fronts, hypervolume, scalarisation. Pure.
+
+Points are arrays `[n, metrics] float` in which larger is better throughout (`oriented`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+METRICS: dict[str, Literal["max", "min"]] = {
+    "val_accuracy": "max",
+    "val_loss": "min",
+    "parameters": "min",
+    "seconds_per_image": "min",
+    "model_mb": "min",
+}
+"""All that can be optimised, and in which direction."""
+EPOCH_METRICS = ("val_accuracy", "val_loss")
+"""Measured in every epoch: what schedulers can compare, so that the first metric must be one of these. The others are
+facts of a trial, known after its first epoch."""
+AUGMENTATION = 0.05
+"""Weight of the sum in the augmented Chebyshev scalarisation, as in ParEGO (Knowles 2006)."""
+
+
+def oriented(points: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+    """Float [n, metrics]: values of metrics, those to be minimised with the other sign."""
+    signs = np.array([1.0 if METRICS[metric] == "max" else -1.0 for metric in metrics])
+    turned: np.ndarray = points.reshape(-1, len(metrics)) * signs
+    return turned
+
+
+def dominates(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a point is at least as good as another in everything, and better in something.
+
+    >>> dominates(np.array([2, 1]), np.array([1, 1])), dominates(np.array([2, 1]), np.array([1, 2]))
+    (True, False)
+    """
+    return bool((one >= other).all() and (one > other).any())
+
+
+def front(points: np.ndarray) -> np.ndarray:
+    """Int [f]: the places of the points that no other dominates, the best in the first metric first.
+
+    Equal points are all on the front, or none of them is.
+
+    >>> front(np.array([[1.0, 3.0], [2.0, 2.0], [1.0, 2.0], [3.0, 0.0]])).tolist()
+    [3, 1, 0]
+    """
+    order = np.lexsort([np.arange(len(points)), *-points.T[::-1]])
+    kept: list[int] = []
+    for place in order:  # what comes later is not better in the first column that differs, so it dominates no earlier
+        rivals = points[kept]
+        if not ((rivals >= points[place]).all(axis=1) & (rivals > points[place]).any(axis=1)).any():
+            kept.append(int(place))
+    return np.array(kept, dtype=int)
+
+
+def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
+    """The volume that the points dominate above `reference`, float [metrics]; 0 without a point above it.
+
+    Each point adds what it dominates and those after it do not (While, Bradstreet & Barone 2012, WFG).
+
+    >>> hypervolume(np.array([[2.0, 1.0], [1.0, 3.0]]), np.zeros(2))
+    4.0
+    """
+    above = points[(points > reference).all(axis=1)]
+    return _volume(above[front(above)] - reference) if len(above) else 0.0
+
+
+def _volume(points: np.ndarray) -> float:
+    """Of points none of which dominates another, above 0."""
+    if points.shape[1] == 1:
+        return float(points.max())
+    if points.shape[1] == 2:  # the first column descends
+        heights = np.maximum.accumulate(points[:, 1])
+        return float((points[:, 0] * np.diff(heights, prepend=0.0)).sum())
+    total = 0.0
+    for place, point in enumerate(points):
+        limited = np.minimum(points[place + 1 :], point)
+        total += float(point.prod()) - (_volume(limited[front(limited)]) if len(limited) else 0.0)
+    return total
+
+
+def shares_beaten(points: np.ndarray) -> np.ndarray:
+    """Float [n, metrics]: for each metric, of how many points this one is no worse, as a share of all.
+
+    Neither units nor outliers matter to it.
+
+    >>> shares_beaten(np.array([[0.9, -4e6], [0.8, -1e3], [0.8, -2e3], [0.1, -1e9]])).tolist()
+    [[1.0, 0.5], [0.75, 1.0], [0.75, 0.75], [0.25, 0.25]]
+    """
+    columns = [np.searchsorted(np.sort(column), column, side="right") for column in points.T]
+    return np.stack(columns, axis=1) / max(1, len(points))
+
+
+def most_volume(points: np.ndarray, first: int, number: int) -> list[int]:
+    """Places of at most `number` points, `first` and then, one after the other, what adds most hypervolume above 0.
+
+    Fewer when no other adds any.
+    """
+    chosen, reference = [first], np.zeros(points.shape[1])
+    while len(chosen) < number:
+        before = hypervolume(points[chosen], reference)
+        gains = [hypervolume(points[[*chosen, place]], reference) - before for place in range(len(points))]
+        best = int(np.argmax(gains))
+        if gains[best] <= 1e-12:
+            break
+        chosen.append(best)
+    return chosen[:number]
+
+
+def chebyshev(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Float [n]: the augmented Chebyshev scalarisation (Knowles 2006, ParEGO, equation 2); larger is better.
+
+    The distance to the ideal point, by the metric in which it weighs most: for each point of the front there are
+    weights, float [metrics], under which it is the best one, also where the front is not convex.
+
+    >>> points = np.array([[3.0, 0.0], [1.4, 1.4], [0.0, 3.0]])
+    >>> [int(chebyshev(points, np.array(weights)).argmax()) for weights in ([0.9, 0.1], [0.5, 0.5], [0.1, 0.9])]
+    [0, 1, 2]
+    """
+    if not len(points):
+        return np.zeros(0)
+    distances = weights * (points.max(axis=0) - points)
+    utilities: np.ndarray = -(distances.max(axis=1) + AUGMENTATION * distances.sum(axis=1))
+    return utilities
