@@ -36,7 +36,7 @@ FINITE = {8: "  learning_rate: 0.001", 11: "      dense: {dense_units: {choice: 
 
 def test_the_figures_of_a_search_without_halving():
     plan = build_plan(spec_of(RIGHT))
-    assert (plan.sampler, plan.scheduler, plan.trials) == ("tpe", "none", 8)
+    assert (plan.sampler.name, plan.scheduler.name, plan.trials) == ("tpe", "none", 8)
     assert plan.rungs == (Rung(16, 8, 128),) and plan.epochs_expected == plan.epochs_at_most == 128
     assert plan.configurations == math.inf
 

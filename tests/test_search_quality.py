@@ -35,7 +35,7 @@ class Scripted:
     def next_job(self):
         return self.jobs.pop(0) if self.jobs else "no more"
 
-    def report(self, number, epoch, value, best, is_last):
+    def report(self, number, epoch, value, best, seconds, is_last):
         self.reports.append((number, epoch, value))
         return (number, epoch) != (0, 1)
 

@@ -140,7 +140,7 @@ class Life:
         return suggestion
 
     def epoch(self, number: int, epoch: int, best: float) -> None:
-        self.study.observe(number, epoch, best)
+        self.study.observe(number, epoch, best, {"seconds": 2.0})
         self.events.append(reported(number, epoch, best))
 
     def end(self, number: int, status: Any) -> None:
@@ -209,7 +209,7 @@ def test_trials_that_still_ran_stay_open_and_go_on(sampler):
     rebuilt = life.rebuilt(sampler, mode="min")
     assert facts(rebuilt) == facts(life.study)
     for study in (rebuilt, life.study):
-        study.observe(open_trial.number, 2, 0.3)
+        study.observe(open_trial.number, 2, 0.3, {"seconds": 2.0})
         study.finish(open_trial.number, "completed")
     assert facts(rebuilt) == facts(life.study)
     assert rebuilt.suggest() == life.study.suggest()

@@ -48,15 +48,15 @@ class SeveralMetrics(ProductPolicy):
         self._best: dict[int, float] = {}
 
     def facts(self, number: int) -> dict[str, float]:
-        return {"parameters": parameters(self._configurations[number])}
+        return {"parameters": parameters(self.configurations[number])}
 
-    def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
+    def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
         if best != self._best.get(number):
             self._best[number] = best
-            configuration = self._configurations[number]
+            configuration = self.configurations[number]
             exact = self.problem.exact(configuration).values[epoch - 1]
             self.points[number] = (float(exact), parameters(configuration))
-        return super().report(number, epoch, value, best, is_last)
+        return super().report(number, epoch, value, best, seconds, is_last)
 
 
 def parameters(configuration: Configuration) -> float:
