@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 def all_cpus() -> float:
@@ -18,11 +21,12 @@ def configure_backend(cpus: float) -> None:
     made; a later call changes nothing. Other Keras backends are left alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    with _quiet():
+        import keras
 
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow
+        if keras.backend.backend() != "tensorflow":
+            return
+        import tensorflow
 
     threads = max(1, int(cpus))
     try:
@@ -36,6 +40,29 @@ def configure_backend(cpus: float) -> None:
         tensorflow.config.experimental.get_device_details(gpu) for gpu in tensorflow.config.list_physical_devices("GPU")
     ]
     keras.config.set_dtype_policy(dtype_policy([detail.get("compute_capability", (0, 0)) for detail in details]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what is written to standard error while libraries load, unless that fails.
+
+    TensorFlow 2.21 says there what it can do before it has looked at TF_CPP_MIN_LOG_LEVEL, and past Python: the file
+    descriptor itself must be turned away.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            file.seek(0)
+            os.write(kept, file.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.checks import check_names
+from tuner.checks import check_files, check_names
 from tuner.cli import SearchOptions
 from tuner.errors import RunError
+from tuner.files import check_folder
 from tuner.plan import build_plan, print_plan
-from tuner.preparation import staged_data
+from tuner.preparation import cache_folder, staged_data
 from tuner.progress import SearchConsole
+from tuner.record import read_state
 from tuner.runs import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.spec import Spec, load_spec, require
 
@@ -34,6 +36,7 @@ def run_search(options: SearchOptions) -> int:
         return train_inline(spec, options, console)
     if options.resume is not None:
         return _resume(spec, options, console)
+    check_folder(options.runs_dir / spec.study, "--runs")
     choose = fresh_run if options.fresh else new_run
     return _search(spec, choose(options.runs_dir, spec.study), options, console, resumed=False)
 
@@ -41,7 +44,11 @@ def run_search(options: SearchOptions) -> int:
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     """The checked specification of a file; raises SpecError with all its problems."""
     reading = load_spec(path, overrides)
-    return require(reading, check_names(reading, staged_data(options)))
+    staged = staged_data(options)
+    problems = check_names(reading, staged)
+    if not (problems or reading.problems or options.plan):  # a plan can be made before the data are there
+        problems = check_files(reading, staged)
+    return require(reading, problems)
 
 
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
@@ -53,6 +60,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
         run = latest_run(options.runs_dir, spec.study)
     else:
         raise RunError("--resume must name a run when no search-space file is given")
+    read_state(run.record)  # a damaged record is told now, not when Ray has started
     budget = tuple(text for text in options.overrides if text.startswith(_MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     if spec is not None:
@@ -82,7 +90,14 @@ def _comparable(spec: Spec) -> dict[str, object]:
 
 
 def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: SearchConsole, *, resumed: bool) -> int:
-    """Prepare, search, conclude; 130 when it was interrupted."""
+    """Prepare, search, conclude; 130 when it was interrupted.
+
+    Raises:
+        InputError: where something is to be written, nothing can be; nothing was then.
+    """
+    check_folder(run.path, "the run directory")
+    check_folder(options.reports_dir / run.name, "--reports")
+    cache_folder(options)
     from tuner.cluster import local_ray
     from tuner.conclude import conclude
     from tuner.live_report import reporting

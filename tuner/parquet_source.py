@@ -111,6 +111,8 @@ def _read_file(path: Path) -> tuple[str, list[int], np.ndarray, tuple[str, ...]]
     import pyarrow
     from pyarrow import parquet
 
+    if not path.is_file():  # a pipe would be waited for without end
+        raise DataError(f"{shown(path)}: cannot be read as Parquet: it is a folder, a pipe or a link to nothing")
     try:
         with parquet.ParquetFile(path) as file:
             image, label = _columns(path, file.schema_arrow)

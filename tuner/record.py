@@ -224,7 +224,10 @@ def read_events(path: Path) -> Iterator[Event]:
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 return
-            yield _read_event(path, number, line)
+            event = _read_event(path, number, line)
+            if number == 1 and not isinstance(event, StudyCreated):
+                raise RunError(f"{path}:1: must begin with a study; got {line[:80]!r}")
+            yield event
 
 
 def _read_event(path: Path, number: int, line: bytes) -> Event:
@@ -252,11 +255,22 @@ def replay(events: Iterable[Event], name: str = "record") -> RunState:
     """The state after `events`; raises RunError when an event names a trial that never started."""
     state = RunState()
     for event in events:
+        if wrong := _misplaced(state, event):
+            raise RunError(f"{name}: {wrong}")
         try:
             state.apply(event)
         except KeyError as error:
             raise RunError(f"{name}: trial {error} has events but never started") from None
     return state
+
+
+def _misplaced(state: RunState, event: Event) -> str | None:
+    """Why an event cannot be the next one after a state: two searches have written to one file, or lines are lost."""
+    if isinstance(event, StudyCreated) and state.study is not None:
+        return "must be of one study; it begins another one"
+    if isinstance(event, TrialStarted) and event.trial in state.trials:
+        return f"trial {event.trial} must start once; it starts again"
+    return None
 
 
 def _cut_torn_line(path: Path) -> None:

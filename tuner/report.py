@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.cli import run_command
+from tuner.cli import CommandParser, run_command
 from tuner.errors import InputError, RunError, TunerError
 
 if TYPE_CHECKING:
@@ -68,21 +68,22 @@ def write_report(
         RunError: the study's metric is none that epochs measure.
         TunerError: a file cannot be written.
     """
-    from tuner.figures import save_figures
-    from tuner.files import write_text
-    from tuner.leaderboard import FigureLink, leaderboard_markdown, page_texts
-    from tuner.page import render_page
     from tuner.predictions import load_predictions, load_variants
     from tuner.results import build_results
-    from tuner.tables import epochs_table, finalists_table, save_table, trials_table
 
     results = build_results(
         state,
         load_predictions(run.predictions) if run is not None else None,
         load_variants(run.variants) if run is not None else (),
     )
-    predict_command = _predict_command(run) if run is not None and results.winner is not None else None
     _make_directory(directory)
+    from tuner.figures import save_figures  # matplotlib, which may have to look for fonts: not for what is refused
+    from tuner.files import write_text
+    from tuner.leaderboard import FigureLink, leaderboard_markdown, page_texts
+    from tuner.page import render_page
+    from tuner.tables import epochs_table, finalists_table, save_table, trials_table
+
+    predict_command = _predict_command(run) if run is not None and results.winner is not None else None
     with _writing_to(directory):
         trials = save_table(trials_table(results), directory / "trials.parquet")
         epochs = save_table(epochs_table(results), directory / "epochs.parquet")
@@ -120,6 +121,8 @@ def _make_directory(directory: Path) -> None:
 def _writing_to(directory: Path) -> Iterator[None]:
     try:
         yield
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{error.filename2 or error.filename}: the report cannot be written: {error.strerror}") from None
     except OSError as error:
         raise TunerError(f"{directory}: the report cannot be written: {error.strerror or error}") from None
 
@@ -152,7 +155,7 @@ def _data_options(command: Sequence[str]) -> list[str]:
 
 def build_report_parser() -> argparse.ArgumentParser:
     """The parser of `python -m tuner.report`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m tuner.report",
         description="Write the report of a run: one HTML page, the leaderboard, Parquet tables, figures.",
         epilog=_EPILOG,
@@ -224,13 +227,14 @@ def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
 
 def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:
     from tuner.comparison import compare_runs
-    from tuner.comparison_page import render_comparison
-    from tuner.files import write_text
     from tuner.results import build_results
 
     runs = [_read(path) for path in paths]
     comparison = compare_runs([(run.path.resolve().name, build_results(state)) for run, state in runs])
     _make_directory(output)
+    from tuner.comparison_page import render_comparison  # matplotlib
+    from tuner.files import write_text
+
     with _writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
     print(page)
@@ -250,7 +254,7 @@ def _report_all(runs_dir: Path, output: Path) -> int:
         try:
             results = build_results(_read(path)[1])
         except TunerError as error:
-            problems.append(str(error))
+            problems += error.lines()
             continue
         report = Path(path.name) / "index.html"
         found.append((path.name, results, report.as_posix() if (output / report).is_file() else None))

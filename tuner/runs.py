@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,21 +75,34 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """The run's name, which is the study's, possibly with a number."""
-        return self.path.name
+        return Path(os.path.abspath(self.path)).name  # of `.` and `..` too: reports go to a folder of this name
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other searches out of this run; raises RunError when one is in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Keep other searches out of this run; raises RunError when one is in it, or when it cannot be a run."""
         lock = FileLock(self.path / "lock", timeout=0)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_other_kinds()
             lock.acquire()
         except Timeout:
             raise RunError(f"{self.path}: another search is running in it") from None
+        except OSError as error:
+            raise RunError(f"{self.path}: the run directory cannot be used: {error.strerror or error}") from None
         try:
             yield
         finally:
             lock.release()
+
+
+    def _refuse_other_kinds(self) -> None:
+        """A folder where a search writes a file, or the other way round, would end it when it gets there."""
+        for path in (self.path / "lock", self.record, self.specification, self.log, self.best_model, self.labels):
+            if os.path.lexists(path) and not path.is_file():
+                raise RunError(f"{path}: must be a file, or not there")
+        for path in (self.ray, self.path / "finalists"):
+            if os.path.lexists(path) and not path.is_dir():
+                raise RunError(f"{path}: must be a folder, or not there")
 
 
 def is_finished(state: RunState) -> bool:
