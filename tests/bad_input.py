@@ -71,7 +71,9 @@ def refuse(case: Case, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     assert found.status == 2, (found.status, found.output, found.error)
     check_message(case, found)
     allowed = [work / name for name in case.may_write]
-    written = [path for path in changed(before, snapshot(place)) if not any(path.is_relative_to(one) for one in allowed)]
+    written = [
+        path for path in changed(before, snapshot(place)) if not any(path.is_relative_to(one) for one in allowed)
+    ]
     assert not written, f"written elsewhere: {written}"
     return found
 

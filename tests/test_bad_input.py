@@ -29,7 +29,5 @@ ALL = {f"{kind}: {name}": case for kind, cases in CORPUS.items() for name, case 
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_bad_input_is_refused(
-    name, tmp_path, monkeypatch, capfd
-) -> None:
+def test_bad_input_is_refused(name, tmp_path, monkeypatch, capfd) -> None:
     refuse(ALL[name], tmp_path, monkeypatch, capfd)

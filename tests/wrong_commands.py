@@ -8,13 +8,15 @@ from pathlib import Path
 
 from bad_input import Case, nothing
 from make_data import make_folder
-from wrong_runs import best, damaged, ended, locked
+from wrong_runs import best, ended
 
 DEEP = "[" * 2000
 DIGITS = "9" * 5000
 
 
-def line(command: str, *words: str, make: Callable[[Path], object] = nothing, problems: int = 1, is_real: bool = False) -> Case:
+def line(
+    command: str, *words: str, make: Callable[[Path], object] = nothing, problems: int = 1, is_real: bool = False
+) -> Case:
     """A command line that is wrong by itself, or for what `make` has put there."""
     return Case(command, words, make, problems, is_real=is_real)
 

@@ -15,13 +15,20 @@ from typing import Any
 import numpy as np
 from bad_input import Case
 from make_data import ARRAYS, make_folder, picture, write_parquet
-from PIL import Image
 from wrong_files import NO_BASELINE, wrong
 
 Make = Callable[[Path], object]
 
 
-def data(source: str, make: Make, *words: str, is_real: bool = False, environment: dict[str, str] | None = None, options: str = "", **settings: Any) -> Case:
+def data(
+    source: str,
+    make: Make,
+    *words: str,
+    is_real: bool = False,
+    environment: dict[str, str] | None = None,
+    options: str = "",
+    **settings: Any,
+) -> Case:
     """A search of these data, with other settings of the section `data`."""
 
     def make_all(work: Path) -> None:
@@ -159,7 +166,7 @@ DATA: dict[str, Case] = {
     "class of hidden images": folder(lambda pets: ((pets / "fish").mkdir(), picture(1).save(pets / "fish" / ".a.png")), "pets/fish: a class folder must hold images"),
     "class with a line end in its name": folder(lambda pets: (pets / "a\nb").mkdir(), r"pets/a\nb: a class folder must hold images"),
     "class with terminal codes": folder(lambda pets: (pets / "\x1b]0;owned\x07").mkdir(), r"pets/\x1b]0;owned\x07: a class folder must hold images"),
-    "class whose name is no text": folder(lambda pets: os.mkdir(os.fsencode(pets) + b"/\xff\xfe"), r"pets/\xff\xfe: a class folder must hold images"),
+    "class whose name is no text": folder(lambda pets: (pets / os.fsdecode(b"\xff\xfe")).mkdir(), r"pets/\xff\xfe: a class folder must hold images"),
     "class that turns the text around": folder(lambda pets: (pets / "\u202egod").mkdir(), r"pets/\u202egod: a class folder must hold images"),
     "split folders without training": data("folder:pets", lambda work: make_folder(work / "pets" / "test", {"cat": 4, "dog": 4}), "pets: must hold a folder train beside test"),
     "class in the test split alone": folder(lambda pets: (make_folder(pets / "train", {"cat": 4, "dog": 4}), make_folder(pets / "test", {"cat": 2, "cow": 2})), "the classes of test must be among those of the training images (cat, dog); got cow"),

@@ -25,7 +25,9 @@ def file(content: bytes | str, *words: str, problems: int = 1) -> Case:
 
 def line(number: int, text: str, *words: str, problems: int = 1) -> Case:
     """The right file with one line replaced; messages name that line."""
-    return file(wrong({number: text}), *(f":{number}: {one}" if one else f":{number}: " for one in words), problems=problems)
+    return file(
+        wrong({number: text}), *(f":{number}: {one}" if one else f":{number}: " for one in words), problems=problems
+    )
 
 
 def path(make: Callable[[Path], object], *words: str, command: str = PLAN, is_real: bool = False) -> Case:

@@ -194,7 +194,16 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             _refuse_too_large(path, stored.zip, known)
             arrays = {name: stored[name] for name in stored.files if name in known}
-    except (OSError, MemoryError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        MemoryError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}") from None
     texts = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # numpy hands on what is none
     if texts:

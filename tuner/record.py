@@ -270,6 +270,10 @@ def _misplaced(state: RunState, event: Event) -> str | None:
         return "must be of one study; it begins another one"
     if isinstance(event, TrialStarted) and event.trial in state.trials:
         return f"trial {event.trial} must start once; it starts again"
+    if isinstance(event, FinalistTested):
+        others = {one.tested.images for one in state.finalists.values() if one.tested is not None}
+        if others - {event.images}:
+            return f"finalists must be tested on the same images; got {event.images} and {others.pop()} images"
     return None
 
 

@@ -122,7 +122,9 @@ def _writing_to(directory: Path) -> Iterator[None]:
     try:
         yield
     except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"{error.filename2 or error.filename}: the report cannot be written: {error.strerror}") from None
+        raise InputError(
+            f"{error.filename2 or error.filename}: the report cannot be written: {error.strerror}"
+        ) from None
     except OSError as error:
         raise TunerError(f"{directory}: the report cannot be written: {error.strerror or error}") from None
 

@@ -75,7 +75,7 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """The run's name, which is the study's, possibly with a number."""
-        return Path(os.path.abspath(self.path)).name  # of `.` and `..` too: reports go to a folder of this name
+        return self.path.resolve().name  # of `.` and `..` too: reports go to a folder of this name
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -93,7 +93,6 @@ class RunDirectory:
             yield
         finally:
             lock.release()
-
 
     def _refuse_other_kinds(self) -> None:
         """A folder where a search writes a file, or the other way round, would end it when it gets there."""
