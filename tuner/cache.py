@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tuner.prepared import default_cache_dir
 
         cache = user_path(options.cache or default_cache_dir()).absolute()
-        check_folder(cache, "the cache")
+        check_folder(cache, "the cache", is_written=False)
         action = {"list": show_items, "verify": verify_items, "clear": clear_items}[options.action]
         try:
             return action(cache, options)

@@ -15,16 +15,11 @@ import numpy as np
 import psutil
 
 from tuner.errors import DataError
-from tuner.files import user_path
+from tuner.files import shown, user_path
 from tuner.images import SUFFIXES
 from tuner.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
 
 ImagesByClass = dict[str, list[Path]]
-
-
-def shown(path: Path) -> str:
-    """A path as text that can be printed, whatever bytes are in it."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def existing(reference: str, kind: str) -> Path:

@@ -14,6 +14,11 @@ from pathlib import Path
 from tuner.errors import InputError
 
 
+def shown(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def user_path(text: str | Path) -> Path:
     """The path that a user has written, `~` and `~name` being homes; raises InputError when there is no such user."""
     try:
@@ -22,13 +27,17 @@ def user_path(text: str | Path) -> Path:
         raise InputError(f"{text}: must begin with the home of a user that exists, if with ~") from None
 
 
-def check_folder(path: Path, what: str) -> None:
-    """See that `path` is a folder that can be written to, or can be made one; nothing is made.
+def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
+    """See that `path` is a folder (that can be written to, if it `is_written`) or can become one; nothing is made.
 
     Raises:
         InputError: it cannot; `what` is what the message calls it.
     """
-    rule = f"{what} must be a folder that can be written to"
+    rule = f"{what} must be a folder" + (" that can be written to" if is_written else "")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # not every library takes the bytes of a name as they are
+        raise InputError(f"{what} must have a name that is text in UTF-8; got {shown(path)}") from None
     try:
         place = _nearest(path.absolute())
         mode = place.stat().st_mode
@@ -36,7 +45,7 @@ def check_folder(path: Path, what: str) -> None:
         raise InputError(f"{rule}; {path}: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
         raise InputError(f"{rule}; {place} is {'a file' if stat.S_ISREG(mode) else 'a pipe or a device'}")
-    if not os.access(place, os.W_OK | os.X_OK):
+    if is_written and not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"{rule}; {place} cannot be written to")
 
 

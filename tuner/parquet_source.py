@@ -12,7 +12,8 @@ from typing import Any, overload
 import numpy as np
 
 from tuner.errors import DataError
-from tuner.file_sources import existing, file_identity, shown
+from tuner.file_sources import existing, file_identity
+from tuner.files import shown
 from tuner.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
 
 IMAGE_COLUMNS = ("image", "img")

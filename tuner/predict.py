@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tuner import __version__
 from tuner.cli import CommandParser, run_command
 from tuner.errors import DataError, InputError, RunError, WeightsError, first_line, printable
+from tuner.files import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespac
     predictions = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
     print_predictions(predictions, options.format)
     for path, reason in failures:
-        print(printable(f"{path} {reason}"), file=sys.stderr)
+        print(printable(f"{shown(path)} {reason}"), file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -222,10 +223,14 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> None:
         writer.writerow(["image", "place", "label", "probability"])
         for one in predictions:
             for place, (label, probability) in enumerate(one.labels, start=1):
-                writer.writerow([safe_cell(str(one.path)), place, safe_cell(label), f"{probability:.6f}"])
+                path, name = (safe_cell(printable(text)) for text in (shown(one.path), label))
+                writer.writerow([path, place, name, f"{probability:.6f}"])
     elif form == "json":
         rows = [
-            {"image": str(one.path), "labels": [{"label": label, "probability": share} for label, share in one.labels]}
+            {
+                "image": shown(one.path),
+                "labels": [{"label": label, "probability": share} for label, share in one.labels],
+            }
             for one in predictions
         ]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
@@ -244,7 +249,9 @@ def _print_table(predictions: Iterator[Prediction]) -> None:
     table.add_column("probability", justify="right", no_wrap=True)
     for one in predictions:
         for place, (label, probability) in enumerate(one.labels):
-            table.add_row(Text("" if place else printable(str(one.path))), Text(printable(label)), f"{probability:.1%}")
+            table.add_row(
+                Text("" if place else printable(shown(one.path))), Text(printable(label)), f"{probability:.1%}"
+            )
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
 

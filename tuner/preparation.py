@@ -48,7 +48,7 @@ def staged_data(options: SearchOptions) -> dict[str, str]:
 def cache_folder(options: SearchOptions) -> Path:
     """Where prepared data and activations are kept, as an absolute path; raises InputError when nothing can be."""
     folder = user_path(options.cache_dir or default_cache_dir()).absolute()
-    check_folder(folder, "--cache")
+    check_folder(folder, "--cache", is_written=False)  # what is prepared already can be read
     return folder
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from tuner import __version__
 from tuner.cli import CommandParser, run_command
-from tuner.errors import InputError, RunError, TunerError
+from tuner.errors import InputError, RunError, TunerError, printable
+from tuner.files import check_folder, shown
 
 if TYPE_CHECKING:
     from tuner.figures import Format
@@ -107,14 +108,15 @@ def _predict_command(run: RunDirectory) -> str:
 def _as_typed(path: Path) -> str:
     """A path as the user would type it."""
     relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return shown(path if relative.startswith("..") else Path(relative))
 
 
 def _make_directory(directory: Path) -> None:
+    check_folder(directory, "the place of the report")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{directory}: must be a folder for the report; it cannot be made: {error.strerror}") from None
+        raise InputError(f"{directory}: the folder of the report cannot be made: {error.strerror}") from None
 
 
 @contextmanager
@@ -227,19 +229,23 @@ def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
         raise RunError(f"{run.record}: cannot be read: {error.strerror or error}") from None
 
 
+def _name(run: RunDirectory) -> str:
+    return shown(Path(run.name))
+
+
 def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:
     from tuner.comparison import compare_runs
     from tuner.results import build_results
 
     runs = [_read(path) for path in paths]
-    comparison = compare_runs([(run.path.resolve().name, build_results(state)) for run, state in runs])
+    comparison = compare_runs([(_name(run), build_results(state)) for run, state in runs])
     _make_directory(output)
     from tuner.comparison_page import render_comparison  # matplotlib
     from tuner.files import write_text
 
     with _writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
-    print(page)
+    _print_path(page)
     return 0
 
 
@@ -259,10 +265,10 @@ def _report_all(runs_dir: Path, output: Path) -> int:
             problems += error.lines()
             continue
         report = Path(path.name) / "index.html"
-        found.append((path.name, results, report.as_posix() if (output / report).is_file() else None))
+        found.append((shown(Path(path.name)), results, report.as_posix() if (output / report).is_file() else None))
     _make_directory(output)
     with _writing_to(output):
-        print(write_text(output / "index.html", render_overview(found)))
+        _print_path(write_text(output / "index.html", render_overview(found)))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -272,8 +278,12 @@ def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
     run, state = _read(run_path)
     paths = write_report(state, output, retrain_command(run.path, state), formats, run)
     for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
-        print(path)
+        _print_path(path)
     return 0
+
+
+def _print_path(path: Path) -> None:
+    print(printable(shown(path)))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tuner.errors import DataError
-from tuner.file_sources import shown
-from tuner.files import user_path
+from tuner.files import shown, user_path
 from tuner.sources import NAMED, PREFIXED
 
 FILE_KINDS = ("folder", "npz", "parquet")
