@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,8 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_real: bool = False
     """In a process of its own: a sample, and whatever would take the tests along if it went wrong."""
+    is_guarded: bool = False
+    """In a process of its own that may do only what the rights of a file allow, even if root has started it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def refuse(case: Case, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     # What libraries keep for themselves, once for all cases.
     environment |= {"MPLCONFIGDIR": str(place.parent / "matplotlib"), "KERAS_HOME": str(place.parent / "keras")}
     removed = ("TUNER_DATA", "TUNER_CACHE", "XDG_CACHE_HOME")
-    run = _run_process if case.is_real else _run_here
+    run = _run_process if case.is_real or case.is_guarded else _run_here
     found = run(case, work, {**environment, **case.environment}, removed, monkeypatch, capfd)
     assert found.status == 2, (found.status, found.output, found.error)
     check_message(case, found)
@@ -152,7 +155,7 @@ def _run_process(
     module, *arguments = shlex.split(case.command)
     inherited = {name: value for name, value in os.environ.items() if name not in removed}
     result = subprocess.run(
-        [sys.executable, "-m", f"tuner.{module}", *arguments],
+        [*(_guard() if case.is_guarded else []), sys.executable, "-m", f"tuner.{module}", *arguments],
         cwd=work,
         env={**inherited, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
@@ -161,3 +164,13 @@ def _run_process(
         check=False,
     )
     return Outcome(result.returncode, result.stdout.decode(), result.stderr.decode())
+
+
+def _guard() -> list[str]:
+    """What to put before a command so that root, too, is refused what a file's rights refuse."""
+    if os.geteuid() != 0:
+        return []
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if shutil.which("setpriv") is None or subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("root may read and write everything, and setpriv cannot take that right away here")
+    return command

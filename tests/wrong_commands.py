@@ -119,8 +119,8 @@ COMMANDS: dict[str, Case] = {
     "export a run without its specification": line("export runs/small --optuna sqlite:///x.db", "runs/small: must hold the specification of its search", make=lambda work: (ended(work), (work / "runs/small/specification.yaml").unlink())),
     # --- tuner.cache ---
     "cache with an unknown action": line("cache purge", "argument action: invalid choice: 'purge' (choose from 'list', 'verify', 'clear')"),
-    "cache in a file": line("cache --cache right.yaml", "the cache must be a folder; ", "right.yaml is a file"),
-    "cache below a file": line("cache --cache right.yaml/x", "the cache must be a folder; ", "right.yaml is a file", is_real=True),
+    "cache in a file": line("cache --cache right.yaml", "the cache must be a folder that can be read; ", "right.yaml is a file"),
+    "cache below a file": line("cache --cache right.yaml/x", "the cache must be a folder that can be read; ", "right.yaml is a file", is_real=True),
     "cache of a user that is not there": line("cache --cache ~nobody-of-this-name/x", "~nobody-of-this-name"),
     "cache with an option of another action": line("cache list --all", "--all can only be used with clear"),
     "cache of not a number of days": line("cache clear --unused-days nan", "--unused-days must be a number of days, 0 or more; got nan"),

@@ -25,6 +25,7 @@ def data(
     make: Make,
     *words: str,
     is_real: bool = False,
+    is_guarded: bool = False,
     environment: dict[str, str] | None = None,
     options: str = "",
     **settings: Any,
@@ -37,7 +38,15 @@ def data(
         make(work)
 
     command = f"search right.yaml --inline --cache cache {options}"
-    return Case(command, words, make_all, may_write=("cache",), is_real=is_real, environment=environment or {})
+    return Case(
+        command,
+        words,
+        make_all,
+        may_write=("cache",),
+        is_real=is_real,
+        is_guarded=is_guarded,
+        environment=environment or {},
+    )
 
 
 def folder(make: Make, *words: str, **options: Any) -> Case:
@@ -194,6 +203,8 @@ DATA: dict[str, Case] = {
     "a hundred broken images": folder(lambda pets: [(pets / "cat" / f"odd {number:03d}.png").write_bytes(b"x") for number in range(100)], "100 broken images: ", "odd 009.png", "and 90 more"),
     "nothing but broken images, skipped": folder(lambda pets: [path.write_bytes(b"") for path in pets.rglob("*.png")], "must hold at least one image that is not broken", broken_images="skip"),
     "class of broken images, skipped": folder(lambda pets: [path.write_bytes(b"") for path in (pets / "dog").iterdir()], "none is left of dog", broken_images="skip"),
+    "image that may not be read": folder(lambda pets: (pets / "cat" / "image 0.png").chmod(0), "1 broken image: ", "cat/image 0.png cannot be decoded: [Errno 13] Permission denied", is_guarded=True),
+    "class that may not be looked into": folder(lambda pets: (pets / "cat").chmod(0), "pets/cat: cannot be read: Permission denied", is_guarded=True),
     # --- archives ---
     "archive that is not there": data("npz:own.npz", lambda _work: None, "npz:own.npz must name a folder or file that exists"),
     "archive that is a folder": data("npz:own.npz", lambda work: (work / "own.npz").mkdir(), "own.npz: cannot be read as a numpy archive"),
@@ -243,5 +254,5 @@ DATA: dict[str, Case] = {
     "staged copy without data": data("flowers", lambda work: (work / "x").mkdir(), "the staged copy of flowers must be Parquet files, one .npz or class folders; x has none", options="--data flowers=x"),
     "folder of staged copies that is a file": data("digits", lambda _work: None, "TUNER_DATA must name folders that can be read; got right.yaml: Not a directory", environment={"TUNER_DATA": "right.yaml"}),
     "folder of staged copies that is not there": data("digits", lambda _work: None, "TUNER_DATA must name folders that can be read; got gone: No such file", environment={"TUNER_DATA": "gone"}),
-    "cache that is a file": data("digits", lambda _work: None, "--cache must be a folder; ", "right.yaml is a file", options="--cache right.yaml"),
+    "cache that is a file": data("digits", lambda _work: None, "--cache must be a folder that can be read; ", "right.yaml is a file", options="--cache right.yaml"),
 }  # fmt: skip

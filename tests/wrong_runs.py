@@ -95,6 +95,11 @@ def also(make: Callable[[Path], Path], change: Callable[[Path], object]) -> Call
     return make_all
 
 
+def guarded(command: str, make: Callable[[Path], object], *words: str) -> Case:
+    """A command of a user who has only the rights that files give."""
+    return Case(command, words, make, is_guarded=True)
+
+
 RESUME = "search right.yaml --resume"
 RUNS: dict[str, Case] = {
     # --- where runs, reports and caches are to be ---
@@ -126,12 +131,21 @@ RUNS: dict[str, Case] = {
     "resume with a damaged specification": Case("search --resume runs/small", ("runs/small/specification.yaml:1: must map study",), also(unfinished, lambda run: (run / "specification.yaml").write_text("x"))),
     "resume with a specification that is a folder": Case("search --resume runs/small", ("runs/small/specification.yaml: cannot be read as text",), also(unfinished, lambda run: ((run / "specification.yaml").unlink(), (run / "specification.yaml").mkdir()))),
     "resume with a damaged record": Case(RESUME, ("runs/small/record.jsonl:3: not an event of record version",), damaged(lambda lines: [*lines[:2], b"x\n", *lines[2:]])),
-    "resume with a lock that is a folder": Case(RESUME, ("runs/small/lock: must be a file, or not there",), also(unfinished, lambda run: (run / "lock").mkdir())),
-    "resume with a log that is a folder": Case(RESUME, ("runs/small/search.log: must be a file, or not there",), also(unfinished, lambda run: (run / "search.log").mkdir())),
+    "resume with a lock that is a folder": Case(RESUME, ("runs/small/lock: must be a file that can be read and written, or not there",), also(unfinished, lambda run: (run / "lock").mkdir())),
+    "resume with a log that is a folder": Case(RESUME, ("runs/small/search.log: must be a file that can be read and written, or not there",), also(unfinished, lambda run: (run / "search.log").mkdir())),
     "resume with a folder of Ray that is a file": Case(RESUME, ("runs/small/ray: must be a folder, or not there",), also(unfinished, lambda run: (run / "ray").write_text("x"))),
     "unfinished run in the way": Case("search right.yaml", ("runs/small holds an unfinished search of this study; add --resume", "--fresh to begin another"), unfinished),
     "damaged run in the way": Case("search right.yaml", ("runs/small/record.jsonl:1: not an event",), damaged(lambda lines: [b"x\n", *lines])),
     "record that is a folder in the way": Case("search right.yaml", ("runs/small/record.jsonl",), lambda work: (work / "runs/small/record.jsonl").mkdir(parents=True)),
+    # --- what others may not read or write ---
+    "runs where nothing may be written": guarded("search right.yaml", lambda work: (work / "runs").mkdir(mode=0o500), "--runs must be a folder that can be written to; ", "work/runs cannot be"),
+    "report where nothing may be written": guarded("report runs/small", also(ended, lambda run: run.parent.parent.chmod(0o500)), "the place of the report must be a folder that can be written to; "),
+    "table where nothing may be written": guarded("export runs/small --csv x.csv", also(ended, lambda run: run.parent.parent.chmod(0o500)), "the folder of --csv must be a folder that can be written to; "),
+    "record that may not be read": guarded("export runs/small --csv x.csv", also(ended, lambda run: (run / "record.jsonl").chmod(0)), "runs/small/record.jsonl: cannot be read: Permission denied"),
+    "record that may not be written": guarded(RESUME, also(unfinished, lambda run: (run / "record.jsonl").chmod(0o400)), "runs/small/record.jsonl: must be a file that can be read and written, or not there"),
+    "run that may not be looked into": guarded("report runs/small", also(ended, lambda run: run.chmod(0)), "runs/small: cannot be looked into: Permission denied"),
+    "runs that may not be looked into": guarded("report --all", also(ended, lambda run: run.parent.chmod(0)), "--runs must be a folder that can be read; ", "work/runs cannot be"),
+    "cache that may not be looked into": guarded("cache --cache c", lambda work: (work / "c").mkdir(mode=0), "the cache must be a folder that can be read; ", "work/c cannot be"),
     # --- records ---
     "record that is a pipe": record(lambda work: ((work / "runs/small").mkdir(parents=True), os.mkfifo(work / "runs/small/record.jsonl")), "runs/small: not a run directory: it holds no record.jsonl"),
     "record that is a folder": record(lambda work: (work / "runs/small/record.jsonl").mkdir(parents=True), "runs/small: not a run directory"),

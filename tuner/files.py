@@ -28,12 +28,12 @@ def user_path(text: str | Path) -> Path:
 
 
 def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
-    """See that `path` is a folder (that can be written to, if it `is_written`) or can become one; nothing is made.
+    """See that `path` is a folder that can be written to (read, if not `is_written`) or become one; nothing is made.
 
     Raises:
         InputError: it cannot; `what` is what the message calls it.
     """
-    rule = f"{what} must be a folder" + (" that can be written to" if is_written else "")
+    rule = f"{what} must be a folder that can be {'written to' if is_written else 'read'}"
     try:
         str(path).encode()
     except UnicodeEncodeError:  # not every library takes the bytes of a name as they are
@@ -45,8 +45,9 @@ def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
         raise InputError(f"{rule}; {path}: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
         raise InputError(f"{rule}; {place} is {'a file' if stat.S_ISREG(mode) else 'a pipe or a device'}")
-    if is_written and not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{rule}; {place} cannot be written to")
+    right = os.W_OK if is_written else os.R_OK if place == path.absolute() else os.F_OK
+    if not os.access(place, right | os.X_OK):
+        raise InputError(f"{rule}; {place} cannot be")
 
 
 def _nearest(path: Path) -> Path:

@@ -150,9 +150,9 @@ def _class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]
     """The names that the datasets library writes into the schema, or none."""
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
-        return tuple(str(name) for name in names)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 def _identity(reference: str) -> Any:

@@ -218,16 +218,19 @@ def read_events(path: Path) -> Iterator[Event]:
     Raises:
         RunError: there is no such file, a line cannot be read, or another version of tuner wrote it.
     """
-    if not path.is_file():
-        raise RunError(f"{path}: no record there; a run directory holds one file record.jsonl")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            event = _read_event(path, number, line)
-            if number == 1 and not isinstance(event, StudyCreated):
-                raise RunError(f"{path}:1: must begin with a study; got {line[:80]!r}")
-            yield event
+    try:
+        if not path.is_file():
+            raise RunError(f"{path}: no record there; a run directory holds one file record.jsonl")
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                event = _read_event(path, number, line)
+                if number == 1 and not isinstance(event, StudyCreated):
+                    raise RunError(f"{path}:1: must begin with a study; got {line[:80]!r}")
+                yield event
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _read_event(path: Path, number: int, line: bytes) -> Event:

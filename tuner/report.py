@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tuner import __version__
 from tuner.cli import CommandParser, run_command
-from tuner.errors import InputError, RunError, TunerError, printable
+from tuner.errors import InputError, TunerError, printable
 from tuner.files import check_folder, shown
 
 if TYPE_CHECKING:
@@ -223,10 +223,7 @@ def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
     from tuner.runs import open_run
 
     run = open_run(run_path)
-    try:
-        return run, read_state(run.record)
-    except OSError as error:
-        raise RunError(f"{run.record}: cannot be read: {error.strerror or error}") from None
+    return run, read_state(run.record)
 
 
 def _name(run: RunDirectory) -> str:
@@ -257,6 +254,7 @@ def _report_all(runs_dir: Path, output: Path) -> int:
 
     if not runs_dir.is_dir():
         raise InputError(f"--runs must be a folder of runs; {runs_dir} is none")
+    check_folder(runs_dir, "--runs", is_written=False)
     found, problems = [], []
     for path in sorted(record.parent for record in runs_dir.glob("*/record.jsonl")):
         try:

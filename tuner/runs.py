@@ -97,8 +97,8 @@ class RunDirectory:
     def _refuse_other_kinds(self) -> None:
         """A folder where a search writes a file, or the other way round, would end it when it gets there."""
         for path in (self.path / "lock", self.record, self.specification, self.log, self.best_model, self.labels):
-            if os.path.lexists(path) and not path.is_file():
-                raise RunError(f"{path}: must be a file, or not there")
+            if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+                raise RunError(f"{path}: must be a file that can be read and written, or not there")
         for path in (self.ray, self.path / "finalists"):
             if os.path.lexists(path) and not path.is_dir():
                 raise RunError(f"{path}: must be a folder, or not there")
@@ -109,6 +109,13 @@ def is_finished(state: RunState) -> bool:
     return state.session_ended is not None and state.session_ended.reason in {"finished", "time_budget"}
 
 
+def _has_record(run: RunDirectory) -> bool:
+    try:
+        return run.record.is_file()
+    except OSError as error:
+        raise RunError(f"{run.path}: cannot be looked into: {error.strerror}") from None
+
+
 def new_run(runs_dir: Path, study: str) -> RunDirectory:
     """The run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
 
@@ -117,7 +124,7 @@ def new_run(runs_dir: Path, study: str) -> RunDirectory:
     """
     for number in itertools.count(1):
         run = RunDirectory(runs_dir / (study if number == 1 else f"{study}-{number}"))
-        state = read_state(run.record) if run.record.exists() else RunState()
+        state = read_state(run.record) if _has_record(run) else RunState()
         if state.study is None:  # nothing there, or killed before its first event was written
             return run
         if not is_finished(state):
@@ -131,13 +138,13 @@ def new_run(runs_dir: Path, study: str) -> RunDirectory:
 def fresh_run(runs_dir: Path, study: str) -> RunDirectory:
     """The first run directory of the study's name that is not taken, whatever state the others are in."""
     names = itertools.chain([study], (f"{study}-{number}" for number in itertools.count(2)))
-    return next(run for run in (RunDirectory(runs_dir / name) for name in names) if not run.record.exists())
+    return next(run for run in (RunDirectory(runs_dir / name) for name in names) if not _has_record(run))
 
 
 def latest_run(runs_dir: Path, study: str) -> RunDirectory:
     """The newest run of a study; raises RunError when there is none."""
     paths = [path for path in runs_dir.glob(f"{study}*") if re.fullmatch(r"(-[0-9]+)?", path.name[len(study) :])]
-    runs = [run for run in map(RunDirectory, paths) if run.record.exists() and _study_of(run) == study]
+    runs = [run for run in map(RunDirectory, paths) if _has_record(run) and _study_of(run) == study]
     if not runs:
         raise RunError(f"{runs_dir / study}: there is no search to resume; leave out --resume to begin one")
     return max(runs, key=lambda run: run.record.stat().st_mtime)
@@ -152,6 +159,6 @@ def _study_of(run: RunDirectory) -> str | None:
 def open_run(path: Path) -> RunDirectory:
     """The run at `path`; raises RunError when that is not a run directory."""
     run = RunDirectory(path)
-    if not run.record.is_file():
+    if not _has_record(run):
         raise RunError(f"{path}: not a run directory: it holds no record.jsonl")
     return run
