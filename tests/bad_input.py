@@ -71,8 +71,8 @@ def refuse(case: Case, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     removed = ("TUNER_DATA", "TUNER_CACHE", "XDG_CACHE_HOME")
     run = _run_process if case.is_real or case.is_guarded else _run_here
     found = run(case, work, {**environment, **case.environment}, removed, monkeypatch, capfd)
-    assert found.status == 2, (found.status, found.output, found.error)
-    check_message(case, found)
+    assert found.status == 2, f"the status must be 2; got {found.status}: {found.output}{found.error}"
+    check_message(case, found.error, found.output)
     allowed = [work / name for name in case.may_write]
     written = [
         path for path in changed(before, snapshot(place)) if not any(path.is_relative_to(one) for one in allowed)
@@ -81,17 +81,17 @@ def refuse(case: Case, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     return found
 
 
-def check_message(case: Case, found: Outcome) -> None:
+def check_message(case: Case, error: str, output: str) -> None:
     """One message of so many lines as there are problems, with what it must say and nothing a terminal would obey."""
-    assert "Traceback" not in found.error + found.output
-    assert found.error.endswith("\n")
-    message = found.error[:-1]
+    assert "Traceback" not in error + output
+    assert error.endswith("\n")
+    message = error[:-1]
     if message.startswith("usage: "):
         message = message[message.rindex("\npython -m tuner.") + 1 :]
         assert message.startswith(f"python -m tuner.{case.command.split()[0]}: error: ")
     assert message.count("\n") + 1 == case.problems, message
     assert len(message) < LONGEST * case.problems, message
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", message + found.output)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", message + output)
     for words in case.words:
         assert words in message, message
 

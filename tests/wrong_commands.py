@@ -116,6 +116,7 @@ COMMANDS: dict[str, Case] = {
     "export a model over a folder of others": line("export runs/small --saved-model runs", "--saved-model must be a new folder or that of an earlier export; ", make=best),
     "export a model to a folder": line("export runs/small --litert runs", "--litert must be a file; runs is a folder", make=best),
     "export a model of a run without one": line("export runs/small --litert x.tflite", "runs/small: has no best.keras yet", make=ended),
+    "export a model that is damaged": line("export runs/small --litert x.tflite", "runs/small/best.keras: cannot be loaded as a Keras model", make=best),
     "export a run without its specification": line("export runs/small --optuna sqlite:///x.db", "runs/small: must hold the specification of its search", make=lambda work: (ended(work), (work / "runs/small/specification.yaml").unlink())),
     # --- tuner.cache ---
     "cache with an unknown action": line("cache purge", "argument action: invalid choice: 'purge' (choose from 'list', 'verify', 'clear')"),

@@ -22,7 +22,7 @@ examples:
   python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
 
-exit status: 0 done, 1 failed, 2 wrong input (nothing was written), 130 interrupted
+exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrupted
 """
 
 

@@ -196,18 +196,15 @@ def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
     """The best model in another form: `tf_saved_model` (a folder) or `litert` (a file).
 
     Raises:
-        RunError: the run has exported no model, or it cannot be converted.
+        RunError: the run has exported no model, or it cannot be loaded or converted.
     """
-    from tuner.backend import all_cpus, configure_backend
+    from tuner.predict import load_model
 
     if not run.best_model.is_file():
         raise RunError(f"{run.path}: has no {run.best_model.name} yet; it is written when the search has ended")
-    configure_backend(all_cpus())
-    import keras
-
     path = user_path(path).absolute()
     _refuse_other_files(path, form)
-    model = keras.models.load_model(run.best_model, compile=False)
+    model = load_model(run.best_model)
     aside = path.with_name(f".partial.{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -134,11 +134,12 @@ def load_run_classifier(path: Path) -> Classifier:
     if not labels or min(height, width) < 1 or channels not in (1, 3):
         shape = [height, width, channels]
         raise RunError(f"{run.about_best}: cannot be read: it must have labels and the shape of an image; got {shape}")
-    model = _load_model(run.best_model)
+    model = load_model(run.best_model)
     return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(images))
 
 
-def _load_model(path: Path) -> Any:
+def load_model(path: Path) -> Any:
+    """The Keras model in a file; raises RunError when it cannot be loaded."""
     from tuner.backend import all_cpus, configure_backend
 
     configure_backend(all_cpus())
