@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -247,8 +248,8 @@ DATA: dict[str, Case] = {
     "Parquet of images that lack": parquet("8 broken images: ", "train.parquet row 0 is not an image: it is empty", image=[{"bytes": None, "path": "../../etc/passwd"}] * 8),
     "Parquet of names that are the same": parquet("class names must be different; got a more than once", names=("a", "a")),
     # --- names of data sets ---
-    "TensorFlow data set that is not there": data("tfds:no_such_data_set", lambda _work: None, "tfds:no_such_data_set ", "--data no_such_data_set=SOURCE"),
-    "TensorFlow data set above its folder": data("tfds:../../etc", lambda _work: None, "tfds:../../etc "),
+    "TensorFlow data set above its folder": data("tfds:../../etc", lambda _work: None, "tfds:../../etc must name a data set such as tfds:kmnist"),
+    "TensorFlow data set from the root": data("tfds:/etc", lambda _work: None, "tfds:/etc must name a data set such as tfds:kmnist"),
     "staged copy that is not there": data("flowers", lambda _work: None, "folder:x must name a folder or file that exists", options="--data flowers=folder:x"),
     "staged copy of an unknown kind": data("flowers", lambda _work: None, "unknown data source 'foldr:'; did you mean 'folder:'?", options="--data flowers=foldr:x"),
     "staged copy without data": data("flowers", lambda work: (work / "x").mkdir(), "the staged copy of flowers must be Parquet files, one .npz or class folders; x has none", options="--data flowers=x"),
@@ -256,3 +257,7 @@ DATA: dict[str, Case] = {
     "folder of staged copies that is not there": data("digits", lambda _work: None, "TUNER_DATA must name folders that can be read; got gone: No such file", environment={"TUNER_DATA": "gone"}),
     "cache that is a file": data("digits", lambda _work: None, "--cache must be a folder that can be read; ", "right.yaml is a file", options="--cache right.yaml"),
 }  # fmt: skip
+if not importlib.util.find_spec("tensorflow_datasets"):  # with it: test_sources
+    DATA["TensorFlow data set without its library"] = data(
+        "tfds:kmnist", lambda _work: None, "tfds:kmnist needs TensorFlow Datasets", "--data kmnist=SOURCE"
+    )

@@ -110,7 +110,7 @@ RUNS: dict[str, Case] = {
     "runs behind a link to itself": Case("search right.yaml --runs link", ("--runs must be a folder",), lambda work: (work / "link").symlink_to("link")),
     "runs of a long name": Case(f"search right.yaml --runs {'x' * 300}", ("--runs must be a folder",)),
     "runs in a folder of the system": Case("search right.yaml --runs /proc/runs", ("/proc/runs", "No such file or directory")),
-    "runs in a folder whose name is no text": Case(f"search right.yaml --runs {os.fsdecode(bytes([255]))}", (r"--runs must have a name that is text in UTF-8; got \xff/small",)),
+    "runs in a folder whose name is no text": Case(f"search right.yaml --runs {os.fsdecode(bytes([255]))}", (r"--runs must have a name that is text in UTF-8; got \xff",)),
     "runs in terminal codes below a file": Case("search right.yaml --runs '\x1b[31m'", ("--runs must be a folder", r"\x1b[31m is a file"), lambda work: (work / "\x1b[31m").write_text("x")),
     "run that is a file": Case("search right.yaml", ("runs/small", "is a file"), lambda work: ((work / "runs").mkdir(), (work / "runs" / "small").write_text("x"))),
     "reports in a file": Case("search right.yaml --reports right.yaml", ("--reports must be a folder", "right.yaml is a file")),

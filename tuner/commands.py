@@ -36,7 +36,7 @@ def run_search(options: SearchOptions) -> int:
         return train_inline(spec, options, console)
     if options.resume is not None:
         return _resume(spec, options, console)
-    check_folder(options.runs_dir / spec.study, "--runs")
+    check_folder(options.runs_dir, "--runs")
     choose = fresh_run if options.fresh else new_run
     return _search(spec, choose(options.runs_dir, spec.study), options, console, resumed=False)
 
