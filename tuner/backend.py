@@ -44,10 +44,10 @@ def configure_backend(cpus: float) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what is written to standard error while libraries load, unless that fails.
+    """Leave out what TensorFlow tells of itself while it loads; all else on standard error is written afterwards.
 
-    TensorFlow 2.21 says there what it can do before it has looked at TF_CPP_MIN_LOG_LEVEL, and past Python: the file
-    descriptor itself must be turned away.
+    TensorFlow 2.21 does so before it looks at TF_CPP_MIN_LOG_LEVEL, and past Python: the file descriptor itself must
+    be turned away.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -55,14 +55,15 @@ def _quiet() -> Iterator[None]:
         os.dup2(file.fileno(), 2)
         try:
             yield
-        except BaseException:
-            file.seek(0)
-            os.write(kept, file.read())
-            raise
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)
+            file.seek(0)
+            os.write(2, b"".join(line for line in file if not line.startswith(_TOLD)))
             os.close(kept)
+
+
+_TOLD = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 
 
 def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:
