@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from make_prepared import load, make_folder
+from PIL import Image
 
 from tuner.errors import DataError
 
@@ -17,6 +18,27 @@ def test_all_broken_images_of_all_splits_are_counted_and_ten_are_named(tmp_path)
     with pytest.raises(DataError, match=r"^14 broken images: .*data\.broken_images to skip$") as failure:
         load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache")
     assert str(failure.value).count(".png is not an image") == 10 and "; and 4 more;" in str(failure.value)
+
+
+def test_images_that_are_odd_and_whole_are_read_whatever_they_are_called(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 6, "b": 6})
+    odd = {
+        "jpeg.png": ("JPEG", Image.new("RGB", (9, 7))),
+        "cmyk.jpg": ("JPEG", Image.new("CMYK", (8, 8))),
+        "deep.png": ("PNG", Image.fromarray(np.full((8, 8), 60_000, np.uint16))),
+        "palette.gif": ("GIF", Image.new("P", (8, 8))),
+        "clear.webp": ("WEBP", Image.new("RGBA", (8, 8))),
+        "one bit.bmp": ("BMP", Image.new("1", (8, 8))),
+        "line\nend \x1b[31m été 🐟.png": ("PNG", Image.new("LA", (1, 3000))),
+    }
+    for name, (form, image) in odd.items():
+        image.save(root / "a" / name, format=form)
+    frames = [Image.new("RGB", (8, 8), (value, 0, 0)) for value in range(3)]
+    frames[0].save(root / "b" / "moving.gif", save_all=True, append_images=frames[1:])
+    (root / "b" / "of any bytes \udcff.png").write_bytes((root / "b" / "image 0.png").read_bytes())
+    dataset, said = load(f"folder:{root}", tmp_path / "cache", image_px=8)
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.load_test()) == 12 + len(odd) + 2
+    assert not any("broken" in text for text in said)
 
 
 def test_what_was_skipped_is_left_out_with_its_label_and_said_each_time_the_copy_is_used(tmp_path) -> None:

@@ -35,7 +35,7 @@ def test_an_empty_cache_is_said_to_be_empty_and_is_not_made(tmp_path, capsys):
 def test_a_file_is_no_cache(tmp_path, capsys):
     path = tmp_path / "file"
     path.write_text("mine")
-    assert run(capsys, path, "clear") == (2, f"the cache must be a folder; got {path}\n")
+    assert run(capsys, path, "clear") == (2, f"the cache must be a folder that can be read; {path} is a file\n")
 
 
 def test_the_list_tells_data_sets_and_activations_with_their_sizes(tmp_path, capsys):

@@ -40,20 +40,6 @@ def test_a_mistake_is_told_with_line_field_rule_and_value_and_nothing_else_is(na
         assert words in text
 
 
-@pytest.mark.parametrize(
-    "name", sorted({name for name in MISTAKES if not name.startswith(("whole number of 5", "escape"))})
-)
-def test_the_message_of_the_command_is_that_of_the_file_and_the_exit_status_is_2(name, tmp_path, capsys):
-    path = tmp_path / "wrong.yaml"
-    path.write_text(wrong(MISTAKES[name][0]), encoding="utf-8")
-    assert main([str(path), "--runs", str(tmp_path / "runs"), "--plan"]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    for words in MISTAKES[name][1]:
-        assert f"{path}:{words}" in output.err
-    assert not (tmp_path / "runs").exists(), "nothing is written for a wrong file"
-
-
 def test_a_wrong_file_ends_the_real_command_with_2_and_without_a_traceback(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text(

@@ -8,7 +8,7 @@ import pytest
 
 from tuner import errors
 from tuner.cli import run_command
-from tuner.errors import InputError, Problem, SpecError, TunerError
+from tuner.errors import InputError, Problem, SpecError, TunerError, printable
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TunerError)]
 
@@ -35,6 +35,20 @@ def test_a_command_ends_with_the_status_of_its_action_or_of_its_error(capsys):
     assert run_command(fail(TunerError("no space left"))) == 1
     assert run_command(fail(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "the file must be there; got none\nno space left\ninterrupted\n"
+
+
+def test_a_name_in_a_message_is_written_out_where_a_terminal_would_obey_it(capsys):
+    evil = "\x1b]0;owned\x07\u202egpj\u2028\udcff\nall is well: tab\there"
+
+    def action() -> int:
+        raise InputError(f"{evil} must be a file")
+
+    assert run_command(action) == 2
+    shown = r"\x1b]0;owned\x07\u202egpj\u2028\udcff\nall is well: tab\there must be a file"
+    assert capsys.readouterr().err == shown + "\n"
+    error = SpecError("a\x1b[2J", [Problem(evil, "must be 1", 3), Problem("b", "must be 2", 4)])
+    assert len(error.lines()) == 2 and all(line.isprintable() for line in error.lines())
+    assert printable("été 🐟 = ×") == "été 🐟 = ×"
 
 
 def test_what_is_not_deliberate_is_not_hidden():

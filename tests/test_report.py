@@ -89,9 +89,9 @@ def test_the_run_is_left_alone(run):
         (["runs/metric"], "unknown metric 'val_acc'; did you mean 'val_accuracy'?"),
         (
             ["runs/cifar100", "--output", "file"],
-            "file: must be a folder for the report; it cannot be made: File exists",
+            "the place of the report must be a folder that can be written to; ",
         ),
-        (["runs/cifar100", "--output", "file/below"], "file/below: must be a folder for the report; it cannot be made"),
+        (["runs/cifar100", "--output", "file/below"], "file is a file"),
     ],
 )
 def test_what_cannot_be_reported_is_one_line_with_status_2_and_nothing_written(run, capsys, arguments, words):
@@ -177,7 +177,9 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_files(tmp_path, monkeypatch
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: must be a folder for the report"):
+    with pytest.raises(
+        InputError, match=r"the place of the report must be a folder that can be written to; .*file is a file"
+    ):
         write_report(make_state(2), tmp_path / "file")
 
 

@@ -69,7 +69,9 @@ class Life:
         for epoch in range(1, {"completed": 6, "stopped": 3, "failed": 2}[status]):
             value = accuracy(one.configuration, epoch) - 0.2 * (epoch == 3)  # the best is not always the last
             best, loss = max(best, value), 2.0 - value + 0.01 * epoch
-            self.study.observe(one.number, epoch, best, {**facts, "val_loss": loss, "val_accuracy": value, "seconds": 2.0})
+            self.study.observe(
+                one.number, epoch, best, {**facts, "val_loss": loss, "val_accuracy": value, "seconds": 2.0}
+            )
             self.events.append(reported(one.number, epoch, value, best, val_loss=loss))
             if epoch == 1:
                 self.events.append(TrialMeasured(trial=one.number, **facts))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 def all_cpus() -> float:
@@ -18,11 +21,12 @@ def configure_backend(cpus: float) -> None:
     made; a later call changes nothing. Other Keras backends are left alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    with _quiet():
+        import keras
 
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow
+        if keras.backend.backend() != "tensorflow":
+            return
+        import tensorflow
 
     threads = max(1, int(cpus))
     try:
@@ -36,6 +40,30 @@ def configure_backend(cpus: float) -> None:
         tensorflow.config.experimental.get_device_details(gpu) for gpu in tensorflow.config.list_physical_devices("GPU")
     ]
     keras.config.set_dtype_policy(dtype_policy([detail.get("compute_capability", (0, 0)) for detail in details]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what TensorFlow tells of itself while it loads; all else on standard error is written afterwards.
+
+    TensorFlow 2.21 does so before it looks at TF_CPP_MIN_LOG_LEVEL, and past Python: the file descriptor itself must
+    be turned away.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            file.seek(0)
+            os.write(2, b"".join(line for line in file if not line.startswith(_TOLD)))
+            os.close(kept)
+
+
+_TOLD = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 
 
 def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:

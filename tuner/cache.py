@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.cli import run_command
-from tuner.errors import InputError, TunerError
+from tuner.cli import CommandParser, run_command
+from tuner.errors import TunerError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_cache_options(arguments)
 
     def run() -> int:
+        from tuner.files import check_folder, user_path
         from tuner.prepared import default_cache_dir
 
-        cache = (options.cache or default_cache_dir()).expanduser().absolute()
-        if cache.exists() and not cache.is_dir():
-            raise InputError(f"the cache must be a folder; got {cache}")
+        cache = user_path(options.cache or default_cache_dir()).absolute()
+        check_folder(cache, "the cache", is_written=False)
         action = {"list": show_items, "verify": verify_items, "clear": clear_items}[options.action]
         try:
             return action(cache, options)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_cache_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m tuner.cache",
         description="Prepared data sets and cached activations of this machine: list, verify, clear.",
         epilog=_EPILOG,
@@ -142,7 +142,7 @@ def _table(items: Sequence[Item]) -> Table:
         images = "-" if item.images is None else f"{item.images:,}"
         status = f"{item.status}, in use" if item.in_use else item.status
         cells = (item.name, item.describe(), images, format_size(item.size_bytes), used, status)
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 
@@ -156,7 +156,7 @@ def _console() -> Console:
 def _say(console: Console, text: str) -> None:
     from rich.text import Text
 
-    console.print(Text(text), soft_wrap=True)
+    console.print(Text(printable(text)), soft_wrap=True)
 
 
 def _name(item: Item) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tuner.architectures import ARCHITECTURES, Parameter
 from tuner.augment import parse_augment
-from tuner.datasets import check_source
+from tuner.datasets import check_place, check_source
 from tuner.defaults import SCHEDULER
 from tuner.errors import InputError, Problem
 from tuner.hyperparameters import GENERAL
@@ -30,6 +30,16 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
     written = [(_as_written(reading, path), message) for path, message in findings]
     problems = [reading.problem(path, message) for path, message in dict.fromkeys(written)]
     return [problem for problem in problems if not reading.document.is_echo(problem.field)]
+
+
+def check_files(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with where the data of a file should be, without looking at them."""
+    try:
+        if reading.data is not None:
+            check_place(reading.data.source, staged)
+    except InputError as error:
+        return [reading.problem(("data", "source"), str(error))]
+    return []
 
 
 def _as_written(reading: SpecReading, path: Path) -> Path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tuner import __version__
-from tuner.errors import InputError, TunerError
+from tuner.errors import InputError, TunerError, printable
 
 _EPILOG = """\
 examples:
@@ -22,7 +24,7 @@ examples:
   python -m tuner.search search_spaces/cifar100.yaml --warm-start cifar10 runs/fashion_mnist
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
 
-exit status: 0 done, 1 failed, 2 wrong input (nothing was written), 130 interrupted
+exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrupted
 """
 
 
@@ -44,9 +46,21 @@ class SearchOptions:
     cache_dir: Path | None
 
 
+_LONGEST = 1000
+"""Characters of what is said of a wrong command line."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """As argparse's own, but for what it says of a wrong command line: a terminal obeys nothing in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, after the usage, and exit with status 2."""
+        super().error(printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."))
+
+
 def build_search_parser() -> argparse.ArgumentParser:
     """The parser of `python -m tuner.search`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m tuner.search",
         description="Find the best image classifier for a data set, as a search-space file describes.",
         epilog=_EPILOG,
@@ -116,8 +130,8 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         parser.error(f"--{modes[0]} and --{modes[1]} cannot be used together")
     retrain = None
     if parsed.retrain is not None:
-        if not parsed.retrain[1].isdecimal():
-            parser.error(f"--retrain RUN TRIAL: TRIAL must be a number; got {parsed.retrain[1]!r}")
+        if not re.fullmatch("[0-9]{1,9}", parsed.retrain[1]):
+            parser.error(f"--retrain RUN TRIAL: TRIAL must be a number; got {parsed.retrain[1][:60]!r}")
         retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
     if parsed.warm_start is not None and parsed.file is None:
         parser.error("--warm-start needs FILE, the search that is to begin")
@@ -146,7 +160,7 @@ def run_command(action: Callable[[], int]) -> int:
     try:
         return action()
     except TunerError as error:
-        print(error, file=sys.stderr)
+        print(*error.lines(), sep="\n", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

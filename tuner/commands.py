@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.checks import check_names
+from tuner.checks import check_files, check_names
 from tuner.cli import SearchOptions
 from tuner.errors import RunError
+from tuner.files import check_folder
 from tuner.plan import build_plan, print_plan
-from tuner.preparation import staged_data
+from tuner.preparation import cache_folder, staged_data
 from tuner.progress import SearchConsole
+from tuner.record import read_state
 from tuner.runs import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.spec import Spec, load_spec, require
 
@@ -40,6 +42,7 @@ def run_search(options: SearchOptions) -> int:
         return train_inline(spec, options, console)
     if options.resume is not None:
         return _resume(spec, options, console)
+    check_folder(options.runs_dir, "--runs")
     choose = fresh_run if options.fresh else new_run
     run = choose(options.runs_dir, spec.study)
     return _search(spec, run, options, console, earlier=_earlier(spec, options, console))
@@ -59,7 +62,11 @@ def _earlier(spec: Spec, options: SearchOptions, console: SearchConsole) -> list
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     """The checked specification of a file; raises SpecError with all its problems."""
     reading = load_spec(path, overrides)
-    return require(reading, check_names(reading, staged_data(options)))
+    staged = staged_data(options)
+    problems = check_names(reading, staged)
+    if not (problems or reading.problems or options.plan):  # a plan can be made before the data are there
+        problems = check_files(reading, staged)
+    return require(reading, problems)
 
 
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
@@ -71,6 +78,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
         run = latest_run(options.runs_dir, spec.study)
     else:
         raise RunError("--resume must name a run when no search-space file is given")
+    read_state(run.record)  # a damaged record is told now, not when Ray has started
     budget = tuple(text for text in options.overrides if text.startswith(_MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     if spec is not None:
@@ -108,7 +116,14 @@ def _search(
     *,
     earlier: Sequence[EarlierStudy] | None = None,
 ) -> int:
-    """Prepare, search, conclude; 130 when it was interrupted. `earlier`: of a new run; None: it is resumed."""
+    """Prepare, search, conclude; 130 when it was interrupted. `earlier`: of a new run; None: it is resumed.
+
+    Raises:
+        InputError: where something is to be written, nothing can be; nothing was then.
+    """
+    check_folder(run.path, "the run directory")
+    check_folder(options.reports_dir / run.name, "--reports")
+    cache_folder(options)
     from tuner.cluster import local_ray
     from tuner.conclude import conclude
     from tuner.live_report import reporting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,7 @@ def _overview_row(name: str, results: Results, report: str | None) -> list[str]:
     ended = results.session_ended
     shown = escaped(name)
     return [
-        f"[{shown}]({quote(report)})" if report is not None else shown,
+        f"[{shown}]({quote(os.fsencode(report))})" if report is not None else shown,
         "running or killed" if ended is None else ended.reason.replace("_", " "),
         escaped(results.metric),
         *_result_cells(results),

@@ -20,9 +20,9 @@ from tuner.registry import unknown_name
 from tuner.seeds import derive_seed
 from tuner.sources import Listing, find_source
 from tuner.splits import split_stratified, subset_stratified
-from tuner.staging import resolve, staged_sources
+from tuner.staging import FILE_KINDS, resolve, staged_sources
 
-__all__ = ["DataRequest", "Dataset", "Split", "check_source", "load_dataset", "staged_sources"]
+__all__ = ["DataRequest", "Dataset", "Split", "check_place", "check_source", "load_dataset", "staged_sources"]
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
@@ -103,6 +103,13 @@ class Dataset:
 def check_source(source: str, staged: Mapping[str, str]) -> None:
     """See that a source is known; raises DataError with the nearest name."""
     find_source(resolve(source, staged))
+
+
+def check_place(source: str, staged: Mapping[str, str]) -> None:
+    """See that the folder or file of a source is there, if it has one; raises DataError."""
+    kind, _, reference = resolve(source, staged).partition(":")
+    if kind in FILE_KINDS:
+        file_sources.existing(reference, kind)
 
 
 def load_dataset(

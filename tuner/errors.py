@@ -21,6 +21,10 @@ class TunerError(Exception):
 
     exit_status = 1
 
+    def lines(self) -> list[str]:
+        """The message as it is printed: a line for each thing that is wrong, nothing in it that a terminal obeys."""
+        return [printable(str(self))]
+
 
 class InputError(TunerError):
     """The user's input is wrong."""
@@ -53,6 +57,15 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+def printable(text: str) -> str:
+    r"""`text` on one line, with everything written out that is no character to be seen: names can hold terminal codes.
+
+    >>> print(printable("red\x1b[31m cat\n"))
+    red\x1b[31m cat\n
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong in a search-space file: where (field, line) and why (message)."""
@@ -75,3 +88,7 @@ class SpecError(InputError):
         self.file = file
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.line or 0, problem.field)))
         super().__init__("\n".join(problem.describe(file) for problem in self.problems))
+
+    def lines(self) -> list[str]:
+        """One line for each problem."""
+        return [printable(problem.describe(self.file)) for problem in self.problems]

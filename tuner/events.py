@@ -6,9 +6,10 @@ Every event says when it happened; a new kind of event, or another field, is ano
 from __future__ import annotations
 
 import time
-from typing import Any, Literal, NamedTuple
+from base64 import b64decode
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 5
 
@@ -16,6 +17,10 @@ Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
 Phase = Literal["head", "fine_tune", "scratch"]
 Mode = Literal["max", "min"]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Size = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 EndStatus = Literal["completed", "stopped", "failed"]
 Status = Literal["running", "paused", "completed", "stopped", "failed"]
 
@@ -23,9 +28,9 @@ Status = Literal["running", "paused", "completed", "stopped", "failed"]
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
-    time: float = Field(default_factory=time.time)
+    time: Seconds = Field(default_factory=time.time)
     """Unix time in seconds."""
-    elapsed_s: float = 0.0
+    elapsed_s: Seconds = 0.0
     """Seconds that the study has been running, over all its sessions."""
 
 
@@ -40,8 +45,8 @@ class StudyCreated(_Event):
     mode: Mode
     metrics: list[str] = Field(default_factory=list)
     """All that is optimised, `metric` first; empty: `metric` alone."""
-    seed: int
-    max_epochs: int
+    seed: Count
+    max_epochs: Count
     specification: dict[str, Any]
     """The search-space file as it was resolved, with every default written out."""
     data: dict[str, Any]
@@ -55,13 +60,20 @@ class StudyCreated(_Event):
         """All that is optimised, the metric first."""
         return tuple(self.metrics) or (self.metric,)
 
+    @model_validator(mode="after")
+    def _has_sections(self) -> Self:
+        for name in ("search", "training"):
+            if not isinstance(self.specification.get(name, {}), dict):
+                raise ValueError(f"specification.{name} must map names to values")
+        return self
+
 
 class SessionStarted(_Event):
     """A process began (or went on with) the search."""
 
     event: Literal["session_started"] = "session_started"
     resumed: bool
-    max_concurrent: int
+    max_concurrent: Count
     """Trials that may run at the same time."""
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
@@ -88,7 +100,7 @@ class TrialStarted(_Event):
     """A trial was given a slot for the first time."""
 
     event: Literal["trial_started"] = "trial_started"
-    trial: int
+    trial: Count
     configuration: Configuration
     origin: Literal["baseline", "sampler", "grid", "queued", "portfolio"]
 
@@ -96,12 +108,12 @@ class TrialStarted(_Event):
 class Facts(_Event):
     """What is known of a trial once its network is built."""
 
-    parameters: int | None = None
-    trainable_parameters: int | None = None
+    parameters: Size | None = None
+    trainable_parameters: Size | None = None
     """Parameters trained in the last phase."""
-    batch_size_used: int | None = None
+    batch_size_used: Size | None = None
     """Smaller than the configuration's when memory ran out once."""
-    setup_s: float | None = None
+    setup_s: Seconds | None = None
     """Building the model and opening the data."""
     cut: str | None = None
     """Where the last phase read cached activations; None: it was trained from the images."""
@@ -127,24 +139,24 @@ class TrialPaused(Facts):
     """A trial waits at a rung, its state in a checkpoint; the scheduler may promote it later."""
 
     event: Literal["trial_paused"] = "trial_paused"
-    trial: int
-    epoch: int
+    trial: Count
+    epoch: Count
 
 
 class TrialResumed(_Event):
     """A trial, promoted or once lost, goes on from the checkpoint written after epoch `epoch` (0: the beginning)."""
 
     event: Literal["trial_resumed"] = "trial_resumed"
-    trial: int
-    epoch: int
+    trial: Count
+    epoch: Count
 
 
 class ConfigurationChanged(_Event):
     """Population based training gave a running trial another configuration and another trial's weights."""
 
     event: Literal["configuration_changed"] = "configuration_changed"
-    trial: int
-    epoch: int
+    trial: Count
+    epoch: Count
     configuration: Configuration
 
 
@@ -168,11 +180,11 @@ class EpochReported(_Event):
     """One epoch of one trial."""
 
     event: Literal["epoch"] = "epoch"
-    trial: int
-    epoch: int
+    trial: Count
+    epoch: Count
     """Counted from 1 over both phases."""
     phase: Phase
-    seconds: float
+    seconds: Seconds
     """Training and validation of this epoch."""
     loss: float
     accuracy: float
@@ -203,8 +215,8 @@ class CheckpointSaved(_Event):
     """The state after `epoch` is on disk at `path`, relative to the run directory or a storage address."""
 
     event: Literal["checkpoint_saved"] = "checkpoint_saved"
-    trial: int
-    epoch: int
+    trial: Count
+    epoch: Count
     path: str
 
 
@@ -212,7 +224,7 @@ class TrialEnded(Facts):
     """A trial came to its end: by itself (completed), by a scheduler or budget (stopped), or failed."""
 
     event: Literal["trial_ended"] = "trial_ended"
-    trial: int
+    trial: Count
     status: EndStatus
     reason: str
 
@@ -221,24 +233,24 @@ class FinalistsStarted(_Event):
     """The search itself is over; its best trials are trained again with several seeds."""
 
     event: Literal["finalists_started"] = "finalists_started"
-    trials: list[int]
+    trials: list[Count]
     """The best first; the baseline is the last where it is not among them."""
-    seeds: int
+    seeds: Count
 
 
 class FinalistTrained(_Event):
     """A finalist was trained once more, to its own end, with one of the seeds."""
 
     event: Literal["finalist_trained"] = "finalist_trained"
-    trial: int
-    seed_number: int
+    trial: Count
+    seed_number: Count
     """From 0; every finalist is trained with the same ones."""
     status: Literal["completed", "failed"]
     reason: str
-    epochs: int
+    epochs: Count
     best: float | None
     """Best value of the study's metric, on the validation split; None when it failed before the first epoch."""
-    seconds: float
+    seconds: Seconds
     """Training and validation of all epochs."""
 
 
@@ -246,13 +258,19 @@ class FinalistTested(_Event):
     """A trained finalist was judged on the test split, after all of them were trained."""
 
     event: Literal["finalist_tested"] = "finalist_tested"
-    trial: int
-    seed_number: int
-    images: int
-    test_accuracy: float
+    trial: Count
+    seed_number: Count
+    images: Annotated[Count, Field(ge=1)]
+    test_accuracy: Share
     test_loss: float
     correct: str
     """Base64 of one bit for each test image (numpy.packbits): whether its class was the most probable one."""
+
+    @model_validator(mode="after")
+    def _has_a_bit_for_each_image(self) -> Self:
+        if len(b64decode(self.correct, validate=True)) != -(-self.images // 8):
+            raise ValueError(f"correct must have a bit for each of {self.images} images")
+        return self
 
 
 Event = (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner import __version__
-from tuner.cli import run_command
+from tuner.cli import CommandParser, run_command
 
 _EPILOG = """\
 examples:
@@ -25,7 +25,7 @@ exit status: 0 done, 1 failed, 2 wrong input
 
 def build_export_parser() -> argparse.ArgumentParser:
     """The parser of `python -m tuner.export`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m tuner.export",
         description="Write a run, or its best model, in the files of other programs.",
         epilog=_EPILOG,
@@ -58,6 +58,7 @@ def _export(options: argparse.Namespace) -> int:
     from tuner.results import build_results
     from tuner.runs import open_run
 
+    exports.check_targets(options)
     run = open_run(options.run)
     state = read_state(run.record)
     results = build_results(state)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
+from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import InputError, RunError, first_line
-from tuner.files import replacing
+from tuner.files import check_file, check_folder, replacing, user_path
 from tuner.record import RunState
 from tuner.results import Results, TrialResult
 from tuner.runs import RunDirectory
@@ -23,8 +24,18 @@ LATEX_ROWS = 20
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+    "|": r"\textbar{}", "\n": " ", "\t": " ", "\r": " ",
 }  # fmt: skip
+
+
+def check_targets(options: Namespace) -> None:
+    """See that every place which the options name can be written to; raises InputError, and nothing is written then."""
+    for name in ("csv", "latex", "litert"):
+        if path := getattr(options, name):
+            check_file(user_path(path), f"--{name}")
+    for name in ("tensorboard", "saved_model"):
+        if path := getattr(options, name):
+            check_folder(user_path(path), f"--{name.replace('_', '-')}")
 
 
 def save_csv(results: Results, path: Path) -> Path:
@@ -185,18 +196,15 @@ def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
     """The best model in another form: `tf_saved_model` (a folder) or `litert` (a file).
 
     Raises:
-        RunError: the run has exported no model, or it cannot be converted.
+        RunError: the run has exported no model, or it cannot be loaded or converted.
     """
-    from tuner.backend import all_cpus, configure_backend
+    from tuner.predict import load_model
 
     if not run.best_model.is_file():
         raise RunError(f"{run.path}: has no {run.best_model.name} yet; it is written when the search has ended")
-    configure_backend(all_cpus())
-    import keras
-
-    path = path.expanduser().absolute()
+    path = user_path(path).absolute()
     _refuse_other_files(path, form)
-    model = keras.models.load_model(run.best_model, compile=False)
+    model = load_model(run.best_model)
     aside = path.with_name(f".partial.{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -213,8 +221,6 @@ def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
 
 def _refuse_other_files(path: Path, form: str) -> None:
     """Only an earlier export is replaced, never anything else of the user's."""
-    if form == "litert" and path.is_dir():
-        raise InputError(f"--litert must be a file; {path} is a folder")
     if form == "tf_saved_model" and path.exists():
         is_ours = path.is_dir() and (not any(path.iterdir()) or (path / "saved_model.pb").is_file())
         if not is_ours:

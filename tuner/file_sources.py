@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 import zlib
 from collections import Counter
@@ -11,29 +12,28 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import psutil
 
 from tuner.errors import DataError
+from tuner.files import shown, user_path
 from tuner.images import SUFFIXES
 from tuner.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
 
 ImagesByClass = dict[str, list[Path]]
 
 
-def shown(path: Path) -> str:
-    """A path as text that can be printed, whatever bytes are in it."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def existing(reference: str, kind: str) -> Path:
     """The path that a source names; raises DataError when nothing is there."""
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     try:
-        path.stat()
+        mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = "does not" if isinstance(error, FileNotFoundError) else f"cannot be looked at: {error}"
         raise DataError(
             f"{kind}:{reference} must name a folder or file that exists; {path.absolute()} {reason}"
         ) from None
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):  # it would be waited for without end
+        raise DataError(f"{kind}:{reference} must name a folder or file; {path.absolute()} is a pipe or a device")
     return path
 
 
@@ -187,9 +187,34 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         # Without pickle: an archive from elsewhere cannot run anything.
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if name in known}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            _refuse_too_large(path, stored.zip, known)
+            arrays = {name: stored[name] for name in stored.files if name in known}
+    except (
+        OSError,
+        MemoryError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}") from None
+    texts = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # numpy hands on what is none
+    if texts:
+        raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {', '.join(texts)} is none")
+    return arrays
+
+
+def _refuse_too_large(path: Path, archive: zipfile.ZipFile, known: set[str]) -> None:
+    """A small file can unpack to more than the memory holds."""
+    needed = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in known)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"{shown(path)}: must fit into memory; it unpacks to {needed / 2**20:,.0f} MiB, "
+            f"{free / 2**20:,.0f} MiB are free"
+        )
 
 
 def _npz_split(path: Path, split: str, pixels: np.ndarray, labels: np.ndarray) -> Listed:

@@ -1,11 +1,71 @@
-"""Files are written aside, then renamed: a reader sees the old one or the new one, never half of one."""
+"""Where files may be written; they are written aside, then renamed: a reader sees the old or the new, never half.
+
+A command sees before it begins whether it can write to the places it is given.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tuner.errors import InputError
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def user_path(text: str | Path) -> Path:
+    """The path that a user has written, `~` and `~name` being homes; raises InputError when there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{text}: must begin with the home of a user that exists, if with ~") from None
+
+
+def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
+    """See that `path` is a folder that can be written to (read, if not `is_written`) or become one; nothing is made.
+
+    Raises:
+        InputError: it cannot; `what` is what the message calls it.
+    """
+    rule = f"{what} must be a folder that can be {'written to' if is_written else 'read'}"
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # not every library takes the bytes of a name as they are
+        raise InputError(f"{what} must have a name that is text in UTF-8; got {shown(path)}") from None
+    try:
+        place = _nearest(path.absolute())
+        mode = place.stat().st_mode
+    except OSError as error:  # a link to nothing or to itself, a name that is too long
+        raise InputError(f"{rule}; {path}: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
+        raise InputError(f"{rule}; {place} is {'a file' if stat.S_ISREG(mode) else 'a pipe or a device'}")
+    right = os.W_OK if is_written else os.R_OK if place == path.absolute() else os.F_OK
+    if not os.access(place, right | os.X_OK):
+        raise InputError(f"{rule}; {place} cannot be")
+
+
+def _nearest(path: Path) -> Path:
+    """A path if it is there, or the nearest place above it that is."""
+    for place in (path, *path.parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return place
+    return path
+
+
+def check_file(path: Path, what: str) -> None:
+    """See that `path` is a file or nothing, in a folder that can be written to; raises InputError as `check_folder`."""
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"{what} must be a file; {path} is {'a folder' if path.is_dir() else 'a pipe or a device'}")
+    check_folder(path.parent, f"the folder of {what}")
 
 
 @contextmanager

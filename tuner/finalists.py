@@ -113,7 +113,8 @@ def summarise_finalists(state: RunState) -> tuple[Finalist, ...]:
 
 def _summarise(state: RunState, trial: int) -> Finalist | None:
     own = [finalist for (number, _), finalist in sorted(state.finalists.items()) if number == trial]
-    values = [one.trained.best for one in own if one.trained.best is not None and one.trained.status == "completed"]
+    done = [one.trained.best for one in own if one.trained.status == "completed"]
+    values = [value for value in done if value is not None and math.isfinite(value)]
     if not values:
         return None
     tested = [one.tested for one in own if one.tested is not None]

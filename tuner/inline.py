@@ -45,6 +45,8 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         raise RunError(
             f"{run_path}: trial must be one of {min(trials, default=0)} to {max(trials, default=0)}; got {number}"
         )
+    if not state.sessions:
+        raise RunError(f"{run_path}: must say with how many CPUs a trial was trained; its record has no session")
     spec = require(load_spec(run.specification, options.overrides))
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
     return _train(spec, trials[number].configuration, number, prepare(spec, options, console), cpus, console)

@@ -119,6 +119,8 @@ def _listed(examples: Any, where: str) -> Listed:
 
 def _tensorflow_dataset(reference: str) -> tuple[Any, Any]:
     """The library, and the builder of a data set that is on disk now."""
+    if ".." in reference or reference.startswith(("/", "~")):
+        raise DataError(f"tfds:{reference} must name a data set such as tfds:kmnist, not a place on this machine")
     # TensorFlow would take all memory of a GPU, only to read files.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:

@@ -12,7 +12,8 @@ from typing import Any, overload
 import numpy as np
 
 from tuner.errors import DataError
-from tuner.file_sources import existing, file_identity, shown
+from tuner.file_sources import existing, file_identity
+from tuner.files import shown
 from tuner.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
 
 IMAGE_COLUMNS = ("image", "img")
@@ -111,6 +112,8 @@ def _read_file(path: Path) -> tuple[str, list[int], np.ndarray, tuple[str, ...]]
     import pyarrow
     from pyarrow import parquet
 
+    if not path.is_file():  # a pipe would be waited for without end
+        raise DataError(f"{shown(path)}: cannot be read as Parquet: it is a folder, a pipe or a link to nothing")
     try:
         with parquet.ParquetFile(path) as file:
             image, label = _columns(path, file.schema_arrow)
@@ -147,9 +150,9 @@ def _class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]
     """The names that the datasets library writes into the schema, or none."""
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
-        return tuple(str(name) for name in names)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 def _identity(reference: str) -> Any:

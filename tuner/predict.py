@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner import __version__
-from tuner.cli import run_command
-from tuner.errors import DataError, InputError, RunError, WeightsError, first_line
+from tuner.cli import CommandParser, run_command
+from tuner.errors import DataError, InputError, RunError, WeightsError, first_line, printable
+from tuner.files import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +57,7 @@ class Classifier:
 
 def build_predict_parser() -> argparse.ArgumentParser:
     """The parser of `python -m tuner.predict`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m tuner.predict",
         description="Print the most probable labels of images, by the best model of a run.",
         epilog=_EPILOG,
@@ -89,7 +91,7 @@ def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespac
     predictions = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
     print_predictions(predictions, options.format)
     for path, reason in failures:
-        print(f"{path} {reason}", file=sys.stderr)
+        print(printable(f"{shown(path)} {reason}"), file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -102,9 +104,9 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
     from tuner.images import SUFFIXES
 
     for path in paths:
-        if not path.is_dir():
-            if not path.exists():
-                raise InputError(f"{path}: must be an image or a folder of images; nothing is there")
+        if not os.path.lexists(path):
+            raise InputError(f"{path}: must be an image or a folder of images; nothing is there")
+        if not path.is_dir():  # of what is no image it is said later that it cannot be decoded
             yield path
             continue
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
@@ -127,13 +129,17 @@ def load_run_classifier(path: Path) -> Classifier:
     try:
         about = json.loads(run.about_best.read_text(encoding="utf-8"))
         labels, (height, width, channels) = [str(label) for label in about["labels"]], map(int, about["image_shape"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RunError(f"{run.about_best}: cannot be read: {error}") from None
-    model = _load_model(run.best_model)
+    if not labels or min(height, width) < 1 or channels not in (1, 3):
+        shape = [height, width, channels]
+        raise RunError(f"{run.about_best}: cannot be read: it must have labels and the shape of an image; got {shape}")
+    model = load_model(run.best_model)
     return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(images))
 
 
-def _load_model(path: Path) -> Any:
+def load_model(path: Path) -> Any:
+    """The Keras model in a file; raises RunError when it cannot be loaded."""
     from tuner.backend import all_cpus, configure_backend
 
     configure_backend(all_cpus())
@@ -218,10 +224,14 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> None:
         writer.writerow(["image", "place", "label", "probability"])
         for one in predictions:
             for place, (label, probability) in enumerate(one.labels, start=1):
-                writer.writerow([safe_cell(str(one.path)), place, safe_cell(label), f"{probability:.6f}"])
+                path, name = (safe_cell(printable(text)) for text in (shown(one.path), label))
+                writer.writerow([path, place, name, f"{probability:.6f}"])
     elif form == "json":
         rows = [
-            {"image": str(one.path), "labels": [{"label": label, "probability": share} for label, share in one.labels]}
+            {
+                "image": shown(one.path),
+                "labels": [{"label": label, "probability": share} for label, share in one.labels],
+            }
             for one in predictions
         ]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
@@ -240,7 +250,9 @@ def _print_table(predictions: Iterator[Prediction]) -> None:
     table.add_column("probability", justify="right", no_wrap=True)
     for one in predictions:
         for place, (label, probability) in enumerate(one.labels):
-            table.add_row(Text("" if place else str(one.path)), Text(label), f"{probability:.1%}")
+            table.add_row(
+                Text("" if place else printable(shown(one.path))), Text(printable(label)), f"{probability:.1%}"
+            )
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
 

@@ -17,7 +17,7 @@ from tuner.backend import configure_backend, release_memory
 from tuner.cli import SearchOptions, split_assignments
 from tuner.datasets import DataRequest, load_dataset
 from tuner.errors import InputError
-from tuner.files import write_text
+from tuner.files import check_folder, user_path, write_text
 from tuner.hyperparameters import general
 from tuner.prepared import default_cache_dir
 from tuner.preprocess import parse_preprocess
@@ -45,6 +45,13 @@ def staged_data(options: SearchOptions) -> dict[str, str]:
     return staged_sources(os.environ, split_assignments(options.data, "--data"))
 
 
+def cache_folder(options: SearchOptions) -> Path:
+    """Where prepared data and activations are kept, as an absolute path; raises InputError when nothing can be."""
+    folder = user_path(options.cache_dir or default_cache_dir()).absolute()
+    check_folder(folder, "--cache", is_written=False)  # what is prepared already can be read
+    return folder
+
+
 def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepared:
     """Load the data and see that every architecture of the space can be built on them.
 
@@ -55,7 +62,7 @@ def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepa
     staged = staged_data(options)
     # Under its own name, so that it keeps it: a worker must find the same files from another working folder.
     staged[request.source] = absolute_source(resolve(request.source, staged))
-    cache_dir = (options.cache_dir or default_cache_dir()).expanduser().absolute()
+    cache_dir = cache_folder(options)
     with console.preparing(f"preparing {request.source}"):
         dataset = load_dataset(request, staged=staged, seed=spec.search.seed, cache_dir=cache_dir, notify=console.say)
     console.say(

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.errors import printable
 from tuner.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
 from tuner.pareto import comparable_values, metrics_of, other_values, pareto_front
 from tuner.record import Record, RunState, TrialState
@@ -122,7 +123,7 @@ class SearchConsole:
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(Text(text))
+        self.console.print(Text(printable(text)))
 
     @contextmanager
     def preparing(self, what: str) -> Iterator[None]:

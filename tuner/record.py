@@ -230,13 +230,19 @@ def read_events(path: Path) -> Iterator[Event]:
     Raises:
         RunError: there is no such file, a line cannot be read, or another version of tuner wrote it.
     """
-    if not path.is_file():
-        raise RunError(f"{path}: no record there; a run directory holds one file record.jsonl")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            yield _read_event(path, number, line)
+    try:
+        if not path.is_file():
+            raise RunError(f"{path}: no record there; a run directory holds one file record.jsonl")
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                event = _read_event(path, number, line)
+                if number == 1 and not isinstance(event, StudyCreated):
+                    raise RunError(f"{path}:1: must begin with a study; got {line[:80]!r}")
+                yield event
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _read_event(path: Path, number: int, line: bytes) -> Event:
@@ -264,11 +270,26 @@ def replay(events: Iterable[Event], name: str = "record") -> RunState:
     """The state after `events`; raises RunError when an event names a trial that never started."""
     state = RunState()
     for event in events:
+        if wrong := _misplaced(state, event):
+            raise RunError(f"{name}: {wrong}")
         try:
             state.apply(event)
         except KeyError as error:
             raise RunError(f"{name}: trial {error} has events but never started") from None
     return state
+
+
+def _misplaced(state: RunState, event: Event) -> str | None:
+    """Why an event cannot be the next one after a state: two searches have written to one file, or lines are lost."""
+    if isinstance(event, StudyCreated) and state.study is not None:
+        return "must be of one study; it begins another one"
+    if isinstance(event, TrialStarted) and event.trial in state.trials:
+        return f"trial {event.trial} must start once; it starts again"
+    if isinstance(event, FinalistTested):
+        others = {one.tested.images for one in state.finalists.values() if one.tested is not None}
+        if others - {event.images}:
+            return f"finalists must be tested on the same images; got {event.images} and {others.pop()} images"
+    return None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.cli import run_command
-from tuner.errors import InputError, RunError, TunerError
+from tuner.cli import CommandParser, run_command
+from tuner.errors import InputError, TunerError, printable
+from tuner.files import check_folder, shown
 
 if TYPE_CHECKING:
     from tuner.figures import Format
@@ -68,21 +69,22 @@ def write_report(
         RunError: the study's metric is none that epochs measure.
         TunerError: a file cannot be written.
     """
-    from tuner.figures import save_figures
-    from tuner.files import write_text
-    from tuner.leaderboard import FigureLink, leaderboard_markdown, page_texts
-    from tuner.page import render_page
     from tuner.predictions import load_predictions, load_variants
     from tuner.results import build_results
-    from tuner.tables import epochs_table, finalists_table, save_table, trials_table
 
     results = build_results(
         state,
         load_predictions(run.predictions) if run is not None else None,
         load_variants(run.variants) if run is not None else (),
     )
-    predict_command = _predict_command(run) if run is not None and results.winner is not None else None
     _make_directory(directory)
+    from tuner.figures import save_figures  # matplotlib, which may have to look for fonts: not for what is refused
+    from tuner.files import write_text
+    from tuner.leaderboard import FigureLink, leaderboard_markdown, page_texts
+    from tuner.page import render_page
+    from tuner.tables import epochs_table, finalists_table, save_table, trials_table
+
+    predict_command = _predict_command(run) if run is not None and results.winner is not None else None
     with _writing_to(directory):
         trials = save_table(trials_table(results), directory / "trials.parquet")
         epochs = save_table(epochs_table(results), directory / "epochs.parquet")
@@ -106,20 +108,25 @@ def _predict_command(run: RunDirectory) -> str:
 def _as_typed(path: Path) -> str:
     """A path as the user would type it."""
     relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return shown(path if relative.startswith("..") else Path(relative))
 
 
 def _make_directory(directory: Path) -> None:
+    check_folder(directory, "the place of the report")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{directory}: must be a folder for the report; it cannot be made: {error.strerror}") from None
+        raise InputError(f"{directory}: the folder of the report cannot be made: {error.strerror}") from None
 
 
 @contextmanager
 def _writing_to(directory: Path) -> Iterator[None]:
     try:
         yield
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"{error.filename2 or error.filename}: the report cannot be written: {error.strerror}"
+        ) from None
     except OSError as error:
         raise TunerError(f"{directory}: the report cannot be written: {error.strerror or error}") from None
 
@@ -152,7 +159,7 @@ def _data_options(command: Sequence[str]) -> list[str]:
 
 def build_report_parser() -> argparse.ArgumentParser:
     """The parser of `python -m tuner.report`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m tuner.report",
         description="Write the report of a run: one HTML page, the leaderboard, Parquet tables, figures.",
         epilog=_EPILOG,
@@ -216,24 +223,26 @@ def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
     from tuner.runs import open_run
 
     run = open_run(run_path)
-    try:
-        return run, read_state(run.record)
-    except OSError as error:
-        raise RunError(f"{run.record}: cannot be read: {error.strerror or error}") from None
+    return run, read_state(run.record)
+
+
+def _name(run: RunDirectory) -> str:
+    return shown(Path(run.name))
 
 
 def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:
     from tuner.comparison import compare_runs
-    from tuner.comparison_page import render_comparison
-    from tuner.files import write_text
     from tuner.results import build_results
 
     runs = [_read(path) for path in paths]
-    comparison = compare_runs([(run.path.resolve().name, build_results(state)) for run, state in runs])
+    comparison = compare_runs([(_name(run), build_results(state)) for run, state in runs])
     _make_directory(output)
+    from tuner.comparison_page import render_comparison  # matplotlib
+    from tuner.files import write_text
+
     with _writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
-    print(page)
+    _print_path(page)
     return 0
 
 
@@ -245,18 +254,19 @@ def _report_all(runs_dir: Path, output: Path) -> int:
 
     if not runs_dir.is_dir():
         raise InputError(f"--runs must be a folder of runs; {runs_dir} is none")
+    check_folder(runs_dir, "--runs", is_written=False)
     found, problems = [], []
     for path in sorted(record.parent for record in runs_dir.glob("*/record.jsonl")):
         try:
             results = build_results(_read(path)[1])
         except TunerError as error:
-            problems.append(str(error))
+            problems += error.lines()
             continue
         report = Path(path.name) / "index.html"
-        found.append((path.name, results, report.as_posix() if (output / report).is_file() else None))
+        found.append((shown(Path(path.name)), results, report.as_posix() if (output / report).is_file() else None))
     _make_directory(output)
     with _writing_to(output):
-        print(write_text(output / "index.html", render_overview(found)))
+        _print_path(write_text(output / "index.html", render_overview(found)))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -266,8 +276,12 @@ def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
     run, state = _read(run_path)
     paths = write_report(state, output, retrain_command(run.path, state), formats, run)
     for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
-        print(path)
+        _print_path(path)
     return 0
+
+
+def _print_path(path: Path) -> None:
+    print(printable(shown(path)))
 
 
 if __name__ == "__main__":

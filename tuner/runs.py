@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,26 +84,45 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """The run's name, which is the study's, possibly with a number."""
-        return self.path.name
+        return self.path.resolve().name  # of `.` and `..` too: reports go to a folder of this name
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other searches out of this run; raises RunError when one is in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Keep other searches out of this run; raises RunError when one is in it, or when it cannot be a run."""
         lock = FileLock(self.path / "lock", timeout=0)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_other_kinds()
             lock.acquire()
         except Timeout:
             raise RunError(f"{self.path}: another search is running in it") from None
+        except OSError as error:
+            raise RunError(f"{self.path}: the run directory cannot be used: {error.strerror or error}") from None
         try:
             yield
         finally:
             lock.release()
 
+    def _refuse_other_kinds(self) -> None:
+        """A folder where a search writes a file, or the other way round, would end it when it gets there."""
+        for path in (self.path / "lock", self.record, self.specification, self.log, self.best_model, self.labels):
+            if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+                raise RunError(f"{path}: must be a file that can be read and written, or not there")
+        for path in (self.ray, self.path / "finalists"):
+            if os.path.lexists(path) and not path.is_dir():
+                raise RunError(f"{path}: must be a folder, or not there")
+
 
 def is_finished(state: RunState) -> bool:
     """Whether the run's last session came to its end, by its trials or by its budget."""
     return state.session_ended is not None and state.session_ended.reason in {"finished", "time_budget"}
+
+
+def _has_record(run: RunDirectory) -> bool:
+    try:
+        return run.record.is_file()
+    except OSError as error:
+        raise RunError(f"{run.path}: cannot be looked into: {error.strerror}") from None
 
 
 def new_run(runs_dir: Path, study: str) -> RunDirectory:
@@ -113,7 +133,7 @@ def new_run(runs_dir: Path, study: str) -> RunDirectory:
     """
     for number in itertools.count(1):
         run = RunDirectory(runs_dir / (study if number == 1 else f"{study}-{number}"))
-        state = read_state(run.record) if run.record.exists() else RunState()
+        state = read_state(run.record) if _has_record(run) else RunState()
         if state.study is None:  # nothing there, or killed before its first event was written
             return run
         if not is_finished(state):
@@ -127,13 +147,13 @@ def new_run(runs_dir: Path, study: str) -> RunDirectory:
 def fresh_run(runs_dir: Path, study: str) -> RunDirectory:
     """The first run directory of the study's name that is not taken, whatever state the others are in."""
     names = itertools.chain([study], (f"{study}-{number}" for number in itertools.count(2)))
-    return next(run for run in (RunDirectory(runs_dir / name) for name in names) if not run.record.exists())
+    return next(run for run in (RunDirectory(runs_dir / name) for name in names) if not _has_record(run))
 
 
 def latest_run(runs_dir: Path, study: str) -> RunDirectory:
     """The newest run of a study; raises RunError when there is none."""
     paths = [path for path in runs_dir.glob(f"{study}*") if re.fullmatch(r"(-[0-9]+)?", path.name[len(study) :])]
-    runs = [run for run in map(RunDirectory, paths) if run.record.exists() and _study_of(run) == study]
+    runs = [run for run in map(RunDirectory, paths) if _has_record(run) and _study_of(run) == study]
     if not runs:
         raise RunError(f"{runs_dir / study}: there is no search to resume; leave out --resume to begin one")
     return max(runs, key=lambda run: run.record.stat().st_mtime)
@@ -148,6 +168,6 @@ def _study_of(run: RunDirectory) -> str | None:
 def open_run(path: Path) -> RunDirectory:
     """The run at `path`; raises RunError when that is not a run directory."""
     run = RunDirectory(path)
-    if not run.record.is_file():
+    if not _has_record(run):
         raise RunError(f"{path}: not a run directory: it holds no record.jsonl")
     return run

@@ -103,6 +103,8 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
         InputError: the file cannot be opened as text.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise InputError(f"{path}: cannot be read as text: it is a folder, a pipe or a device")
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)  # what is larger is refused by read_document, and not read
     except FileNotFoundError:

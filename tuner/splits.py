@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tuner.errors import DataError
@@ -27,9 +29,11 @@ def split_stratified(
     rows = np.arange(len(labels), dtype=np.int64)
     try:
         kept, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=labels)
-    except ValueError as error:
+    except ValueError:
+        held_images = math.ceil(fraction * len(labels))
         raise DataError(
-            f"{source}: {len(labels)} images of {len(class_names)} classes cannot be split by {fraction:g}: {error}"
+            f"{source}: {len(labels)} images of {len(class_names)} classes cannot be split by {fraction:g}: both parts "
+            f"must hold an image of every class; they would have {len(labels) - held_images} and {held_images} images"
         ) from None
     return np.sort(kept), np.sort(held)
 

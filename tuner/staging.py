@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tuner.errors import DataError
-from tuner.file_sources import shown
+from tuner.files import shown, user_path
 from tuner.sources import NAMED, PREFIXED
 
 FILE_KINDS = ("folder", "npz", "parquet")
@@ -26,7 +26,7 @@ def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> 
     """
     staged: dict[str, str] = {}
     for text in filter(None, environ.get("TUNER_DATA", "").split(os.pathsep)):
-        for path in _contents(Path(text).expanduser()):
+        for path in _contents(user_path(text)):
             source = _source_of(path)
             if source is not None:
                 staged.setdefault(path.stem if path.suffix == ".npz" else path.name, source)
@@ -48,7 +48,7 @@ def absolute_source(source: str) -> str:
     ('digits', 'folder:/data/pets')
     """
     kind, _, reference = source.partition(":")
-    return f"{kind}:{Path(reference).expanduser().absolute()}" if kind in FILE_KINDS and reference else source
+    return f"{kind}:{user_path(reference).absolute()}" if kind in FILE_KINDS and reference else source
 
 
 def _contents(folder: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def _source_or_path(name: str, text: str) -> str:
     kind, colon, _ = text.partition(":")
     if text in NAMED or (colon and kind in PREFIXED):
         return text
-    path = Path(text).expanduser()
+    path = user_path(text)
     if not path.exists():
         return text  # not a path: find_source says which source may have been meant
     source = _source_of(path)

@@ -90,13 +90,17 @@ def shortened(text: str, length: int) -> str:
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
+_FORMULA = tuple("=+-@＝＋－＠\t\r\n")
+"""What makes a cell a formula when it comes first; the wide signs in spreadsheets of East Asia."""
+
+
 def safe_cell(text: str) -> str:
     """`text` for a cell of a CSV file: a spreadsheet would take it for a formula otherwise (OWASP, CSV injection).
 
     >>> safe_cell("=cmd()"), safe_cell("cat")
     ("'=cmd()", 'cat')
     """
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def _short(value: Scalar) -> str:
