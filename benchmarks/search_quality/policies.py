@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 
+from benchmarks.search_quality.peers import PEERS
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
 from tuner.halving import Halving
@@ -196,4 +197,5 @@ POLICIES: dict[str, Make] = {
     "gp + asha(1,3)": product("gp", "asha", 1, 3),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
+    **PEERS,
 }
