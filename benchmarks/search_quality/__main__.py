@@ -1,8 +1,8 @@
 """`python -m benchmarks.search_quality`: which policy finds how much with a budget, in simulated time.
 
 Every policy searches every problem with every seed; a budget is a number of full trainings of a random configuration,
-and all policies have the same simulated seconds. Regret: (best - found) / (best - median random configuration). The
-product's own sampler, searcher and scheduler are driven, in the order in which Ray calls them; the peers' own objects too.
+and all policies have the same simulated seconds. Regret: (best - found) / (best - median random configuration). What
+decides is real: the product's own sampler, searcher and scheduler in the order in which Ray calls them; the peers' own.
 TUNER_LCBENCH must name lcbench_tables.npz; without it only the synthetic problems are searched. TUNER_PEERS_PYTHON must
 name the Python of an environment with peers.txt; without it Syne Tune's policies are left out.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from benchmarks.search_quality.plot import draw
 from benchmarks.search_quality.policies import POLICIES
 from benchmarks.search_quality.report import tables
 from benchmarks.search_quality.rows import Row, append_rows, found, once, read_rows, write_rows
-from benchmarks.search_quality.searches import SUITES, Progress, Wanted, search, suite, wanted
+from benchmarks.search_quality.searches import SUITES, Came, Progress, Wanted, search, suite, wanted
 from tuner.errors import TunerError
 
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         type=Path,
-        help="folder for rows.csv, search_quality.md and search_quality.png; what its rows.csv has is not searched again",
+        help="folder for rows.csv, search_quality.md and .png; what its rows.csv has is not searched again",
     )
     parser.add_argument("--also", nargs="+", type=Path, default=[], help="rows.csv of other runs, shown as well")
     return parser
@@ -103,18 +104,26 @@ def _problems(suites: list[str], noise: float) -> list[str]:
 def _search_all(searches: list[Wanted], processes: int, file: Path | None) -> list[Row]:
     rows: list[Row] = []
     progress = Progress(searches, processes)
+    for one, new, seconds in _finished(searches, processes):
+        rows += new
+        if file:
+            append_rows(new, file)
+        print(progress.finished(one, seconds), file=sys.stderr, flush=True)
+    return rows
+
+
+def _finished(searches: list[Wanted], processes: int) -> Iterator[Came]:
+    """What came of searches, in the order in which they end."""
+    if processes == 1:
+        yield from map(search, searches)
+        return
     with ProcessPoolExecutor(processes) as pool:
         try:
             for future in as_completed([pool.submit(search, one) for one in searches]):
-                one, new, seconds = future.result()
-                rows += new
-                if file:
-                    append_rows(new, file)
-                print(progress.finished(one, seconds), file=sys.stderr, flush=True)
+                yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return rows
 
 
 if __name__ == "__main__":

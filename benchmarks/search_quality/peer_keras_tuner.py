@@ -60,7 +60,7 @@ class KerasTunerPolicy:
         number = len(set(self._numbers.values())) if earlier is None else self._numbers[earlier]
         self._numbers[trial.trial_id] = number
         self._rounds[number] = _Round(trial, self._workers.pop(), values["tuner/epochs"])
-        return number, configure(self._space, lambda qualified, *_: values[qualified])
+        return number, configure(self._space, lambda qualified, _, dimension: _own(dimension, values[qualified]))
 
     def report(self, number: int, epoch: int, value: float, best: float, is_last: bool) -> bool:
         """See Policy; the score of a round is the running best, as for all policies."""
@@ -106,6 +106,11 @@ def _declare(found: Any, name: str, dimension: Dimension) -> None:
         found.Int(name, dimension.low, dimension.high, sampling=sampling, **step)
     else:
         found.Float(name, dimension.low, dimension.high, sampling=sampling)
+
+
+def _own(dimension: Dimension, value: Any) -> Any:
+    """The dimension's own value: the oracle gives 1 for a choice of true."""
+    return dimension.values[dimension.values.index(value)] if isinstance(dimension, Choice | Choose) else value
 
 
 def left_out() -> str | None:

@@ -25,21 +25,21 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     Searches to a larger budget begin as those to a smaller one: all budgets of a policy make one curve.
     """
     panels = by_panel(rows)
-    styles = _styles(sorted({row.policy for row in rows}))
+    looks = styles(sorted({row.policy for row in rows}))
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    legend_px = 26 * -(-len(styles) // 3)
+    legend_px = 26 * -(-len(looks) // 3)
     size = (columns * PANEL_PX[0] / DPI, (lines * PANEL_PX[1] + legend_px) / DPI)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for place, (title, inside) in zip(axes, panels.items(), strict=False):
-        _draw_panel(place, title, inside, styles)
+        _draw_panel(place, title, inside, looks)
     for place in axes[len(panels) :]:
         place.set_axis_off()
     handles = {
         label: handle for place in axes for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
     }
-    names = [policy for policy in styles if policy in handles]
+    names = [policy for policy in looks if policy in handles]
     figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=3, handlelength=4)
     figure.savefig(path)
 
@@ -60,7 +60,7 @@ def curve(groups: dict[Group, list[Row]], policy: str) -> dict[float, float]:
     return dict(sorted(points.items()))
 
 
-def _styles(policies: Sequence[str]) -> dict[str, dict[str, object]]:
+def styles(policies: Sequence[str]) -> dict[str, dict[str, object]]:
     """Neighbours in the list differ in all three; twelve policies have twelve markers."""
     return {
         policy: {
@@ -73,11 +73,11 @@ def _styles(policies: Sequence[str]) -> dict[str, dict[str, object]]:
     }
 
 
-def _draw_panel(place: Axes, title: str, groups: dict[Group, list[Row]], styles: dict[str, dict[str, object]]) -> None:
-    for policy, style in styles.items():
+def _draw_panel(place: Axes, title: str, groups: dict[Group, list[Row]], looks: dict[str, dict[str, object]]) -> None:
+    for policy, look in looks.items():
         points = curve(groups, policy)
         if points:
-            place.plot(list(points), list(points.values()), markersize=5, label=policy, **style)  # type: ignore[arg-type]
+            place.plot(list(points), list(points.values()), markersize=5, label=policy, **look)  # type: ignore[arg-type]
     place.set_title(title, loc="left")
     place.set_xlabel("full trainings spent")
     place.set_ylabel("mean regret (0: the best, 1: the median configuration)")

@@ -73,8 +73,17 @@ def _problem(name: str, noise: float) -> Problem:
     return _PROBLEMS[name, noise]
 
 
-def search(one: Wanted) -> tuple[Wanted, list[Row], float]:
-    """A search simulated: itself, its rows, and the real seconds that it took."""
+class Came(NamedTuple):
+    """What came of a search."""
+
+    wanted: Wanted
+    rows: list[Row]
+    seconds: float
+    """Real ones, that it took."""
+
+
+def search(one: Wanted) -> Came:
+    """A search simulated."""
     quiet()
     start, problem = time.monotonic(), _problem(one.problem, one.noise)
     policy = POLICIES[one.policy](problem, one.slots, one.seed)
@@ -85,7 +94,7 @@ def search(one: Wanted) -> tuple[Wanted, list[Row], float]:
         cpu_s = policy.cpu_s if isinstance(policy, PeerPolicy) else time.process_time
         came = simulate(problem, policy, one.slots, seconds, one.seed, cpu_s)
     rows = [row for budget in one.budgets for row in read_off(came, one, problem, budget)]
-    return one, rows, time.monotonic() - start
+    return Came(one, rows, time.monotonic() - start)
 
 
 def read_off(came: Search, one: Wanted, problem: Problem, budget: float) -> list[Row]:
