@@ -138,7 +138,7 @@ def test_syne_tune_pauses_promotes_and_repeats_itself(name) -> None:
     for _ in range(2):
         problem = table(epochs=9)
         policy = peers.PEERS[name](problem, 2, 1)
-        searches.append(simulate(problem, policy, slots=2, budget_s=2.0 * 30, seed=1))
+        searches.append(simulate(problem, policy, slots=2, budget_s=2.0 * 15, seed=1))
         policy.close()  # type: ignore[attr-defined]
     assert searches[0].steps == searches[1].steps
     assert len(searches[0].asked) > searches[0].trials or name.endswith("CQR"), "all but CQR go on with paused trials"

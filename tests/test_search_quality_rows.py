@@ -56,7 +56,7 @@ def test_of_what_was_searched_twice_the_first_counts() -> None:
     assert once(rows() + rows(regret=0.1)) == rows()
 
 
-def test_only_the_budgets_that_are_missing_are_searched_seed_by_seed() -> None:
+def test_only_the_budgets_that_are_missing_are_searched() -> None:
     done = {found(row) for row in rows("a", budget=10.0) + rows("a", seed=1, budget=10.0) + rows("a", budget=20.0)}
     assert wanted(["a", "b"], ["toy-1"], [4], [10.0, 20.0], 2, 0.0, done) == [
         Wanted(0, "toy-1", 4, "b", 0.0, (10.0, 20.0)),
@@ -75,6 +75,12 @@ def test_a_search_to_a_large_budget_has_the_one_to_a_small_budget_inside(toy, po
     ]
     assert len(both) == 2 * len(SHARES) and both[-1].trials > both[0].trials and both[-1].regret < 0.3
     assert both[0].suggestion_ms > 0
+
+
+def test_a_problem_is_searched_by_all_policies_before_the_next_one() -> None:
+    ahead = wanted(["a", "b"], ["toy-1", "toy-2"], [4], [10.0], 2, 0.0, set())
+    places = [(one.seed, one.problem, one.policy) for one in ahead]
+    assert places == sorted(places) and len(places) == 8
 
 
 def test_the_time_left_is_what_each_policy_took() -> None:
@@ -151,8 +157,8 @@ def test_all_budgets_of_a_policy_make_one_curve() -> None:
 
 def test_every_policy_is_drawn_in_a_way_that_is_told_apart_without_colours(tmp_path) -> None:
     looks = styles(list(POLICIES))
-    assert len({look["marker"] for look in looks.values()}) >= 12
     assert len({(look["marker"], str(look["linestyle"])) for look in looks.values()}) == len(POLICIES)
+    assert len({look["marker"] for look in looks.values()}) >= 13
     both = [row for slot in (4, 16) for name in POLICIES for row in (one._replace(slots=slot) for one in rows(name))]
     draw(both, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 20_000

@@ -40,13 +40,13 @@ def wanted(
     noise: float,
     done: Collection[Found],
 ) -> list[Wanted]:
-    """The searches of which a budget is missing in `done`, seed by seed: a run that ends early has whole seeds."""
+    """The searches of which a budget is missing in `done`, by seed and problem: what ends early can be compared."""
     searches = [
         Wanted(seed, problem, number, policy, noise, missing)
         for seed in range(seeds)
         for number in slots
-        for policy in policies
         for problem in problems
+        for policy in policies
         for missing in [tuple(one for one in budgets if Found(policy, problem, number, one, seed, noise) not in done)]
     ]
     return [search for search in searches if search.budgets]

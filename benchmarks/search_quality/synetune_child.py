@@ -23,7 +23,7 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 EPOCH, LOSS = "epoch", "loss"
 PEERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "mobster": (MOBSTER, {"type": "promotion"}),
-    "dyhpo": (DyHPO, {"rung_increment": 1}),  # rungs after 1, 2, 3, ... epochs, as in the paper
+    "dyhpo": (DyHPO, {}),  # rungs after 1, 3, 5, ... epochs
     "hypertune": (HyperTune, {"type": "promotion", "brackets": 4}),  # with one bracket its idea would be idle
     "cqr": (ASHACQR, {}),
 }
