@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -120,9 +122,17 @@ def test_rows_of_other_runs_are_shown_too_and_a_wrong_file_ends_with_status_2(to
     monkeypatch.setattr("sys.argv", ["search_quality", *options, str(tmp_path / "rows.csv")])
     command.main()
     assert "| another |" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*sys.argv[:-4], "--seeds", "0", *sys.argv[-2:]])
+    command.main()
+    shown = capsys.readouterr().out
+    assert "| another |" in shown and "| random |" not in shown
     (tmp_path / "rows.csv").write_text("x\n")
     with pytest.raises(SystemExit, match="2"):
         command.main()
+    monkeypatch.setattr("sys.argv", sys.argv[:-2])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert "nothing is left" in capsys.readouterr().err
 
 
 def test_budget_factors_are_counted_against_random_search_and_against_ray() -> None:

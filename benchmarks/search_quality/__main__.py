@@ -22,7 +22,7 @@ from benchmarks.search_quality.policies import POLICIES
 from benchmarks.search_quality.report import tables
 from benchmarks.search_quality.rows import Row, append_rows, found, once, read_rows, write_rows
 from benchmarks.search_quality.searches import SUITES, Came, Progress, Wanted, search, suite, wanted
-from tuner.errors import TunerError
+from tuner.errors import InputError, TunerError
 
 
 def main() -> None:
@@ -32,6 +32,9 @@ def main() -> None:
     except TunerError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("ended; the same command with the same --output goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
     parser.add_argument("--budgets", nargs="+", type=float, default=[20], help="full trainings (default: 20)")
     parser.add_argument("--slots", nargs="+", type=int, default=[4])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="(default: 5; 0: search nothing, show what is there)")
     parser.add_argument("--noise", type=float, default=0.0, help="added to LCBench, as a share of the range")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -75,6 +78,8 @@ def _run(options: argparse.Namespace) -> None:
     for path in options.also:
         rows += read_rows(path)
     rows = once(rows)
+    if not rows:
+        raise InputError("--policies, --suites or --seeds must leave something to search or to show; nothing is left")
     text = tables(rows)
     print(text)
     if options.output:

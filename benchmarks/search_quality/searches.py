@@ -15,6 +15,7 @@ from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
 from benchmarks.search_quality.synthetic import Synthetic
+from tuner.errors import InputError
 
 SYNTHETIC_PROBLEMS = 6
 SUITES = ("lcbench", "synthetic")
@@ -68,7 +69,7 @@ def _problem(name: str, noise: float) -> Problem:
     if (name, noise) not in _PROBLEMS:
         problems = suite(name.partition("-")[0], noise)
         if isinstance(problems, str):
-            raise LookupError(problems)
+            raise InputError(problems)
         _PROBLEMS.update({(one.name, noise): one for one in problems})
     return _PROBLEMS[name, noise]
 
