@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.search_quality.policies import ProductPolicy, quiet
+from benchmarks.search_quality.policies import quiet
+from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import SAMPLED, SPACE, Synthetic
 from tuner.objectives import front, hypervolume

@@ -4,118 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import optuna
 
+from benchmarks.search_quality.peers import PEERS
 from benchmarks.search_quality.problems import Problem
+from benchmarks.search_quality.product import Make, product
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from tuner.halving import Halving
-from tuner.rungs import rung_epochs
-from tuner.samplers import SAMPLERS, SamplerContext
-from tuner.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
-from tuner.searcher import Promotions, StudySearcher
+from benchmarks.search_quality.warm import warm_started
 from tuner.space import Configuration, Space, configure
-from tuner.study import Queued, SearchStudy, Unfinished, ask
-
-MANY = 10**6
-Make = Callable[[Problem, int, int], Policy]
-"""(problem, slots, seed) -> a policy for one search."""
-
-
-class ProductPolicy:
-    """The product's searcher, sampler and scheduler, called in the order in which Ray calls them."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        slots: int,
-        seed: int,
-        sampler: Any,
-        scheduler: str,
-        grace: int,
-        factor: int,
-        queue: Sequence[Queued] = (),
-        other_metrics: Sequence[str] = (),
-    ) -> None:
-        entry = SCHEDULERS[scheduler]
-        halving = None
-        if entry.pauses:
-            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, maximise=True)
-        context = SchedulerContext("max", problem.max_epochs, grace, factor, {}, halving)
-        self._scheduler = entry.build(context)
-        if hasattr(self._scheduler, "set_search_properties"):
-            self._scheduler.set_search_properties(None, None)
-        self.configurations: dict[int, Configuration] = {}
-        promotions = Promotions(halving, self._continuation) if halving else None
-        study = SearchStudy(problem.space, sampler, "max", queue, other_metrics=other_metrics)
-        self.study = study
-        self._searcher = StudySearcher(study, "max", MANY, slots, [], 1e9, promotions)
-        self._trials: dict[int, FakeTrial] = {}
-        self._made = 0
-
-    def _continuation(self, number: int) -> Unfinished:
-        return Unfinished(number, self.configurations[number], None)
-
-    def next_job(self) -> tuple[int, Configuration] | str | None:
-        """See Policy."""
-        trial_id = f"t{self._made:06d}"
-        config = self._searcher.suggest(trial_id)
-        if config is None or isinstance(config, str):
-            return config
-        self._made += 1
-        number = int(config["trial"])
-        self.configurations[number] = config["configuration"]
-        trial = self._trials[number] = FakeTrial(trial_id, config)
-        self._scheduler.on_trial_add(self, trial)
-        return number, config["configuration"]
-
-    def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
-        """See Policy."""
-        trial = self._trials[number]
-        result = {
-            TIME: epoch,
-            METRIC: best,
-            "seconds": seconds,
-            "has_epoch": True,
-            "generation": 0,
-            "worker_memory_mb": 1.0,
-            "ended_status": "completed" if is_last else None,
-            "training_iteration": epoch,
-            **self.facts(number),
-        }
-        trial.last_result = result
-        if not is_last:
-            decision = self._scheduler.on_trial_result(self, trial, result)
-            if decision == "CONTINUE":
-                self._searcher.on_trial_result(trial.trial_id, result)
-                return True
-        trial.status = "TERMINATED"
-        self._scheduler.on_trial_complete(self, trial, result)
-        self._searcher.on_trial_complete(trial.trial_id, result)
-        return False
-
-    def facts(self, number: int) -> dict[str, float]:
-        """What else a worker would report of a trial, by name."""
-        return {}
-
-    def get_trials(self) -> list[FakeTrial]:
-        """As Ray's controller."""
-        return list(self._trials.values())
-
-
-def product(sampler: str, scheduler: str, grace: int = 1, factor: int = 3, *, per_second: bool = False) -> Make:
-    """A policy of the product by the names of its sampler and scheduler."""
-    return lambda problem, slots, seed: ProductPolicy(
-        problem,
-        slots,
-        seed,
-        SAMPLERS[sampler].build(SamplerContext(seed, per_second=per_second)),
-        scheduler,
-        grace,
-        factor,
-    )
+from tuner.study import ask
 
 
 class RayPolicy:
@@ -215,7 +114,9 @@ POLICIES: dict[str, Make] = {
     "tpe + asha_stopping(1,4)": product("tpe", "asha_stopping", 1, 4),
     "tpe + asha(1,3)": product("tpe", "asha", 1, 3),
     "gp + asha(1,3)": product("gp", "asha", 1, 3),
+    "gp + asha(1,3), warm start": warm_started,
     "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
+    **PEERS,
 }

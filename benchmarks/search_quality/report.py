@@ -1,98 +1,107 @@
-"""The tables and the picture of the benchmark. Pure, but for writing."""
+"""The tables of the benchmark. Pure."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
-RANDOM = "random"
-"""The policy against which budget factors are counted."""
+from benchmarks.search_quality.rows import Row
+
+REFERENCES = {"random": "vs random", "Ray: OptunaSearch + ASHA(1,4)": "vs Ray"}
+"""The policies against which budget factors are counted, and the heads of their columns."""
 SHOWN = (0.1, 0.25, 0.5, 1.0)
 
 
-class Row(NamedTuple):
-    """The regret of one search after a share of its budget."""
+class Group(NamedTuple):
+    """What one table is about."""
 
-    policy: str
-    problem: str
+    suite: str
+    noise: float
     slots: int
     budget: float
-    seed: int
-    share: float
-    regret: float
-    trials: int
+
+    def title(self) -> str:
+        """In words, without the budget."""
+        return f"{self.suite}{f' with {self.noise:.0%} noise' if self.noise else ''}, {self.slots} slots"
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """All rows as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        writer.writerows(rows)
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Mean regret against the share of the budget, a panel for each suite, number of slots and budget."""
-    groups = by_group(rows)
-    figure = Figure(figsize=(7.5 * len(groups), 4.8), layout="constrained")
-    panels = figure.subplots(1, len(groups), squeeze=False)[0]
-    for panel, ((suite, slots, budget), inside) in zip(panels, groups.items(), strict=True):
-        for policy in sorted({row.policy for row in inside}):
-            curve = mean_curve(inside, policy)
-            panel.plot(list(curve), list(curve.values()), marker="o", markersize=3.5, label=policy)
-        panel.set_title(f"{suite}, {slots} slots, {budget:g} full trainings", loc="left")
-        panel.set_xlabel("share of the budget")
-        panel.set_ylabel("mean regret (0: the best, 1: the median configuration)")
-        panel.set_yscale("log")
-        panel.yaxis.set_major_formatter("{x:g}")
-        panel.yaxis.set_minor_formatter("{x:g}")
-        panel.grid(visible=True, which="both", alpha=0.3)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    figure.savefig(path, dpi=110)
-
-
-def by_group(rows: Sequence[Row]) -> dict[tuple[str, int, float], list[Row]]:
-    """Rows by suite, number of slots and budget."""
-    found: dict[tuple[str, int, float], list[Row]] = {}
+def by_group(rows: Sequence[Row]) -> dict[Group, list[Row]]:
+    """Rows by suite, noise, number of slots and budget, in this order."""
+    groups: dict[Group, list[Row]] = {}
     for row in rows:
-        found.setdefault((row.problem.partition("-")[0], row.slots, row.budget), []).append(row)
-    return found
+        groups.setdefault(Group(row.problem.partition("-")[0], row.noise, row.slots, row.budget), []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def shared(rows: Sequence[Row]) -> list[Row]:
+    """Of one group, the rows of those problems and seeds that every policy has searched; all rows where there are none.
+
+    Only these can be compared: a policy that has finished the easy problems would look good.
+    """
+    searched: dict[str, set[tuple[str, int]]] = {}
+    for row in rows:
+        searched.setdefault(row.policy, set()).add((row.problem, row.seed))
+    common = set.intersection(*searched.values())
+    return [row for row in rows if (row.problem, row.seed) in common] if common else list(rows)
 
 
 def tables(rows: Sequence[Row]) -> str:
     """One Markdown table for each suite, number of slots and budget, the best policy first."""
     found = []
-    for (suite, slots, budget), inside in by_group(rows).items():
-        problems, seeds = len({row.problem for row in inside}), len({row.seed for row in inside})
-        found.append(f"## {suite}: {problems} problems x {seeds} seeds, {slots} slots, {budget:g} full trainings\n")
-        found.append(_table(inside))
+    for group, inside in by_group(rows).items():
+        kept = shared(inside)
+        problems, seeds = len({row.problem for row in kept}), len({row.seed for row in kept})
+        found.append(
+            f"## {group.title()}: {problems} problems x {seeds} seeds, {group.budget:g} full trainings\n\n"
+            f"{_note(inside, kept)}{_table(kept)}"
+        )
     return "\n".join(found)
+
+
+def _note(rows: Sequence[Row], kept: Sequence[Row]) -> str:
+    apart = sum(row.share == 1.0 for row in rows) - sum(row.share == 1.0 for row in kept)
+    if len(_searches(kept)) > 1:
+        return "No problem and seed have been searched by all policies: these rows cannot be compared.\n\n"
+    return f"Not counted: {apart} searches of problems and seeds that not all policies have.\n\n" if apart else ""
+
+
+def _searches(rows: Sequence[Row]) -> set[frozenset[tuple[str, int]]]:
+    """The different sets of problems and seeds that policies have."""
+    policies = {row.policy for row in rows}
+    return {frozenset((row.problem, row.seed) for row in rows if row.policy == policy) for policy in policies}
 
 
 def _table(rows: Sequence[Row]) -> str:
     curves = {policy: mean_curve(rows, policy) for policy in dict.fromkeys(row.policy for row in rows)}
     ranks = mean_ranks(rows)
     lines = [
-        f"| policy | {' | '.join(f'{share:.0%}' for share in SHOWN)} "
-        "| median | 90th percentile | rank | budget factor |",
-        f"|---|{'---:|' * (len(SHOWN) + 4)}",
+        f"| policy | {' | '.join(f'{share:.0%}' for share in SHOWN)} | median | 90th percentile | rank "
+        f"| {' | '.join(REFERENCES.values())} | trials | ms |",
+        f"|---|{'---:|' * (len(SHOWN) + len(REFERENCES) + 5)}",
     ]
     for policy in sorted(curves, key=lambda name: curves[name][1.0]):
-        finals = [row.regret for row in rows if row.policy == policy and row.share == 1.0]
-        means = " | ".join(f"{curves[policy][share]:.3f}" for share in SHOWN)
-        factor = budget_factor(curves[policy], curves[RANDOM][1.0]) if RANDOM in curves else None
-        words = "" if factor is None else f"{factor:.1f}"
-        lines.append(
-            f"| {policy} | {means} | {np.median(finals):.3f} | {np.percentile(finals, 90):.3f} "
-            f"| {ranks[policy]:.1f} | {words} |"
-        )
+        ends = [row for row in rows if row.policy == policy and row.share == 1.0]
+        finals = [row.regret for row in ends]
+        cells = [
+            *(f"{curves[policy][share]:.3f}" for share in SHOWN),
+            f"{np.median(finals):.3f}",
+            f"{np.percentile(finals, 90):.3f}",
+            f"{ranks[policy]:.1f}",
+            *(_factor(curves, policy, reference) for reference in REFERENCES),
+            f"{np.mean([row.trials for row in ends]):.0f}",
+            f"{np.mean([row.suggestion_ms for row in ends]):.1f}",
+        ]
+        lines.append(f"| {policy} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _factor(curves: dict[str, dict[float, float]], policy: str, reference: str) -> str:
+    if reference not in curves:
+        return ""
+    factor = budget_factor(curves[policy], curves[reference][1.0])
+    return "< 1" if factor is None else f"{factor:.1f}"
 
 
 def mean_curve(rows: Sequence[Row], policy: str) -> dict[float, float]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,17 @@ class Step(NamedTuple):
     seconds: float
     epochs: int
     best: float
+
+
+class Asked(NamedTuple):
+    """A job that the policy gave."""
+
+    seconds: float
+    """Simulated: when."""
+    trials: int
+    """Begun until then, this one included."""
+    cpu_s: float
+    """Real: what the policy has computed until then."""
 
 
 class Policy(Protocol):
@@ -46,6 +59,7 @@ class Search:
     """What came of one simulated search."""
 
     steps: list[Step] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     trials: int = 0
     epochs: int = 0
     """Trained within the budget."""
@@ -55,10 +69,38 @@ class Search:
         found = [step.best for step in self.steps if step.seconds <= seconds]
         return found[-1] if found else float("nan")
 
+    def trials_at(self, seconds: float) -> int:
+        """Trials begun until a moment."""
+        return max((asked.trials for asked in self.asked if asked.seconds <= seconds), default=0)
 
-def simulate(problem: Problem, policy: Policy, slots: int, budget_s: float, seed: int) -> Search:
-    """Run a policy on `slots` slots until `budget_s` simulated seconds are over."""
-    simulation = _Simulation(problem, policy, slots, seed)
+    def suggestion_ms_at(self, seconds: float) -> float:
+        """What the policy computed for one job, in the mean until a moment: choosing it, and taking in its epochs."""
+        found = [asked.cpu_s for asked in self.asked if asked.seconds <= seconds]
+        return 1000 * found[-1] / len(found) if found else float("nan")
+
+
+def simulate(
+    problem: Problem,
+    policy: Policy,
+    slots: int,
+    budget_s: float,
+    seed: int,
+    cpu_s: Callable[[], float] = time.process_time,
+) -> Search:
+    """Run a policy on `slots` slots until `budget_s` simulated seconds are over.
+
+    A policy is not told the budget, and the end touches nothing that came before: what a search found until a moment is
+    the same whether it ends there or later.
+
+    Args:
+        problem: What is searched.
+        policy: Who searches.
+        slots: Trials at a time.
+        budget_s: Simulated seconds.
+        seed: Of the problem's noise.
+        cpu_s: The processor time of the process that the policy computes in.
+    """
+    simulation = _Simulation(problem, policy, slots, seed, cpu_s)
     while simulation.fill() and simulation.queue[0].at_s <= budget_s:
         simulation.step()
     simulation.search.trials = len(simulation.trainings)
@@ -73,8 +115,11 @@ class _Due(NamedTuple):
     number: int
 
 
+Answer = TypeVar("Answer")
+
+
 class _Simulation:
-    def __init__(self, problem: Problem, policy: Policy, slots: int, seed: int) -> None:
+    def __init__(self, problem: Problem, policy: Policy, slots: int, seed: int, cpu_s: Callable[[], float]) -> None:
         self.search, self.queue = Search(), list[_Due]()
         self.trainings: dict[int, _Training] = {}
         self._curves, self._policy, self._slots, self._max_epochs = (
@@ -84,11 +129,19 @@ class _Simulation:
             problem.max_epochs,
         )
         self._now_s, self._order, self._is_over, self._best = 0.0, 0, False, -np.inf
+        self._cpu_s, self._spent_s = cpu_s, 0.0
+
+    def _of_policy(self, call: Callable[..., Answer], *arguments: object) -> Answer:
+        """A call of the policy, whose processor time is added up."""
+        start = self._cpu_s()
+        answer = call(*arguments)
+        self._spent_s += self._cpu_s() - start
+        return answer
 
     def fill(self) -> bool:
         """Give all free slots a trial; whether any trains."""
         while len(self.queue) < self._slots and not self._is_over:
-            job = self._policy.next_job()
+            job = self._of_policy(self._policy.next_job)
             if job is None:
                 break
             if isinstance(job, str):
@@ -97,6 +150,7 @@ class _Simulation:
             number, configuration = job
             if number not in self.trainings:
                 self.trainings[number] = _Training(self._curves.curve(configuration))
+            self.search.asked.append(Asked(self._now_s, len(self.trainings), self._spent_s))
             self._train(number)
         return bool(self.queue)
 
@@ -120,7 +174,8 @@ class _Simulation:
             self.search.steps.append(Step(self._now_s, self.search.epochs, exact))
         is_last = training.epoch == self._max_epochs
         seconds = float(training.curve.seconds[training.epoch - 1])
-        if self._policy.report(number, training.epoch, value, training.best, seconds, is_last) and not is_last:
+        goes_on = self._of_policy(self._policy.report, number, training.epoch, value, training.best, seconds, is_last)
+        if goes_on and not is_last:
             self._train(number)
 
 

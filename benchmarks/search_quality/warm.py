@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 
-from benchmarks.search_quality.policies import ProductPolicy
 from benchmarks.search_quality.problems import Problem, Table, lcbench
+from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
 from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
 from tuner.equal_epochs import ENDED_BY_ITSELF
