@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -106,7 +106,13 @@ class Synthetic:
         return Curve(values, seconds, values)
 
     def _drawn(self, what: str, name: str, low: float, high: float) -> float:
-        return float(np.random.default_rng(derive_seed(self.number, what, name)).uniform(low, high))
+        return low + (high - low) * _draw(self.number, what, name)
+
+
+@cache
+def _draw(number: int, what: str, name: str) -> float:
+    """From [0, 1); kept, because it is asked for at every epoch of every trial."""
+    return float(np.random.default_rng(derive_seed(number, what, name)).random())
 
 
 @dataclass
