@@ -21,7 +21,8 @@ from tuner.events import (
     TrialMeasured,
     TrialStarted,
 )
-from tuner.record import RunState, replay
+from tuner.record import replay
+from tuner.run_state import RunState
 
 DATA = {
     "name": "cifar100",

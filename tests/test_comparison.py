@@ -19,9 +19,10 @@ from make_record import (
 from tuner.comparison import compare_runs, joint_ranking, order_at_equal_time
 from tuner.errors import InputError
 from tuner.events import SessionEnded
-from tuner.record import RunState, replay
+from tuner.record import replay
 from tuner.report import main
 from tuner.results import build_results
+from tuner.run_state import RunState
 
 
 def run_of(values: dict[float, float], end_s: float, **study) -> RunState:

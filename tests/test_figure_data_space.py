@@ -8,8 +8,9 @@ from make_record import epoch, make_state, small_state, study_created, trial_end
 
 from tuner.figure_data_importance import importances
 from tuner.figure_data_space import parallel, slices
-from tuner.record import RunState, replay
+from tuner.record import replay
 from tuner.results import build_results
+from tuner.run_state import RunState
 
 
 def searched(values, number: int = 120, seed: int = 0) -> RunState:

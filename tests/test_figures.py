@@ -32,8 +32,8 @@ from tuner.figure_data import (
 )
 from tuner.figures import FIGURES, build_figure, save_figures
 from tuner.picture import MARKS, time_unit
-from tuner.record import RunState
 from tuner.results import STATUSES, build_results
+from tuner.run_state import RunState
 
 ODD = "$x_1$ <b>|`猫`\n_a_"
 STATES = {

@@ -22,8 +22,8 @@ from tuner.finalists import (
 )
 from tuner.intervals import mean_interval
 from tuner.leaderboard import leaderboard_markdown
-from tuner.record import RunState
 from tuner.results import build_results
+from tuner.run_state import RunState
 
 
 def searched(*values: float, **study) -> RunState:

@@ -14,8 +14,8 @@ from tuner.events import Notice, SessionEnded, SessionStarted
 from tuner.leaderboard import FigureLink, leaderboard_markdown, wilson_interval
 from tuner.leaderboard_trials import ROWS
 from tuner.markdown import escaped, fenced, table
-from tuner.record import RunState
 from tuner.results import build_results
+from tuner.run_state import RunState
 from tuner.wording import format_gain, format_value
 
 

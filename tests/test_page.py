@@ -14,9 +14,9 @@ from make_record import epoch, make_state, small_state, trial_ended, trial_start
 
 from tuner.leaderboard import page_texts
 from tuner.page import leaderboard_rows, render_page
-from tuner.record import RunState
 from tuner.report import write_report
 from tuner.results import build_results
+from tuner.run_state import RunState
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;"
 

@@ -18,8 +18,9 @@ from tuner.objectives import dominates, oriented
 from tuner.page import leaderboard_rows
 from tuner.pareto import comparable_values, front_finalists, metrics_of, pareto_front
 from tuner.progress import _best_words, describe_end
-from tuner.record import RunState, replay
+from tuner.record import replay
 from tuner.results import build_results
+from tuner.run_state import RunState
 from tuner.tables import trials_table
 
 TWO = ("val_accuracy", "parameters")

@@ -22,7 +22,8 @@ from tuner.events import (
     TrialPaused,
     TrialResumed,
 )
-from tuner.record import Record, RunState, read_events, read_state, replay
+from tuner.record import Record, read_events, read_state, replay
+from tuner.run_state import RunState
 
 
 class FakeClock:

@@ -23,8 +23,8 @@ from make_record import (
 from tuner.errors import InputError, TunerError
 from tuner.events import SessionEnded
 from tuner.figures import FIGURES, FORMATS
-from tuner.record import RunState
 from tuner.report import _FORMATS, main, retrain_command, write_report
+from tuner.run_state import RunState
 
 
 @pytest.fixture

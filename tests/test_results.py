@@ -12,8 +12,8 @@ from make_record import epoch, make_state, small_state, trial_ended, trial_start
 
 from tuner.errors import RunError
 from tuner.events import SessionEnded
-from tuner.record import RunState
 from tuner.results import build_results
+from tuner.run_state import RunState
 from tuner.trajectory import outcomes, trajectory
 
 

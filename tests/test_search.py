@@ -24,7 +24,8 @@ from tuner.events import EpochReported
 from tuner.finalists import best_training, summarise_finalists
 from tuner.pareto import comparable_values, metrics_of, pareto_front
 from tuner.predictions import load_predictions
-from tuner.record import Record, RunState, read_events, read_state
+from tuner.record import Record, read_events, read_state
+from tuner.run_state import RunState
 from tuner.runs import RunDirectory
 from tuner.search import main
 

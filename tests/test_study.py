@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED
 from tuner.events import Event
-from tuner.record import RunState, replay
+from tuner.record import replay
+from tuner.run_state import RunState
 from tuner.samplers import SAMPLERS, SamplerContext
 from tuner.space import Choice, Choose, Integer, Real
 from tuner.study import Queued, SearchStudy, Suggestion

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from make_record import epoch, make_state, small_state, trial_ended, trial_started
 
 from tuner.events import SessionEnded, TrialResumed
-from tuner.record import RunState
 from tuner.results import VALUES, build_results
+from tuner.run_state import RunState
 from tuner.tables import (
     EPOCH_COLUMNS,
     TRIAL_COLUMNS,

@@ -7,8 +7,8 @@ import numpy as np
 from tuner.figure_data_predictions import variant_pictures
 from tuner.figures import FIGURES, build_figure
 from tuner.predictions import load_variants
-from tuner.record import RunState
 from tuner.results import build_results
+from tuner.run_state import RunState
 from tuner.space import Choice
 from tuner.variants import IMAGES, build_variants, save_variants, variant_texts
 

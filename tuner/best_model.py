@@ -10,7 +10,7 @@ from tuner.errors import RunError
 from tuner.files import write_text
 from tuner.finalists import best_training, finalist_seed, summarise_finalists
 from tuner.pareto import comparable_values, metrics_of, pareto_front
-from tuner.record import RunState
+from tuner.run_state import RunState
 from tuner.runs import RunDirectory
 from tuner.seeds import trial_seed
 from tuner.worker_process import WorkerContext, WorkerProcess

@@ -9,8 +9,8 @@ from tuner.errors import TunerError
 from tuner.finalists import summarise_finalists
 from tuner.preparation import Prepared
 from tuner.progress import SearchConsole, describe_trial, format_seconds
-from tuner.record import RunState
 from tuner.report import retrain_command, write_report
+from tuner.run_state import RunState
 from tuner.runs import RunDirectory
 from tuner.session import Reason, worker_context
 from tuner.spec import Spec

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tuner.checkpoint import FILE_NAME
 from tuner.halving import Halving
 from tuner.plan import grace_epochs, reduction_factor
-from tuner.record import RunState
+from tuner.run_state import RunState
 from tuner.rungs import rung_epochs
 from tuner.runs import RunDirectory
 from tuner.spec import Spec

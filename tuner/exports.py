@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import InputError, RunError, first_line
 from tuner.files import check_file, check_folder, replacing, user_path
-from tuner.record import RunState
 from tuner.results import Results, TrialResult
+from tuner.run_state import RunState
 from tuner.runs import RunDirectory
 from tuner.wording import describe_configuration, format_duration, format_value, safe_cell
 

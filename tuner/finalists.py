@@ -17,7 +17,7 @@ import numpy as np
 from tuner.events import Configuration
 from tuner.intervals import Interval, half_width, mean_interval
 from tuner.pareto import front_finalists, metrics_of
-from tuner.record import RunState
+from tuner.run_state import RunState
 from tuner.seeds import derive_seed
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tuner.objectives import EPOCH_METRICS, front, most_volume, oriented, shares_beaten
-from tuner.record import RunState, TrialState
+from tuner.run_state import RunState, TrialState
 
 
 def metrics_of(state: RunState) -> tuple[str, ...]:

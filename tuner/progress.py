@@ -19,7 +19,8 @@ from rich.text import Text
 from tuner.errors import printable
 from tuner.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
 from tuner.pareto import comparable_values, metrics_of, other_values, pareto_front
-from tuner.record import Record, RunState, TrialState
+from tuner.record import Record
+from tuner.run_state import RunState, TrialState
 
 HEARTBEAT_S = 30.0
 """Plain lines: at least one this often while trials run."""

@@ -23,7 +23,7 @@ from tuner.files import check_folder, shown
 
 if TYPE_CHECKING:
     from tuner.figures import Format
-    from tuner.record import RunState
+    from tuner.run_state import RunState
     from tuner.runs import RunDirectory
 
 _FORMATS: tuple[Format, ...] = ("png", "svg")  # figures.FORMATS, without loading it; a test compares them

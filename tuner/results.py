@@ -16,8 +16,8 @@ from tuner.intervals import Interval
 from tuner.objectives import METRICS
 from tuner.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.predictions import Predictions, Variant
-from tuner.record import FinalistState, RunState, TrialState
 from tuner.registry import unknown_name
+from tuner.run_state import FinalistState, RunState, TrialState
 
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")

@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 
 from tuner.errors import RunError
 from tuner.events import StudyCreated
-from tuner.record import RunState, read_events, read_state
+from tuner.record import read_events, read_state
+from tuner.run_state import RunState
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from tuner.packing import Packing, choose_packing
 from tuner.plan import grace_epochs, planned_trials, reduction_factor, unfreeze_depths
 from tuner.preparation import Prepared
 from tuner.progress import Limits, SearchConsole
-from tuner.record import Record, RunState
+from tuner.record import Record
+from tuner.run_state import RunState
 from tuner.runs import RunDirectory
 from tuner.samplers import SAMPLERS, SamplerContext
 from tuner.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions

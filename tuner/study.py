@@ -16,7 +16,7 @@ from optuna.trial import TrialState as OptunaState
 
 from tuner.equal_epochs import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.pareto import other_values
-from tuner.record import RunState, TrialState
+from tuner.run_state import RunState, TrialState
 from tuner.scalarisation import OTHER_METRICS, with_measured
 from tuner.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
 

@@ -62,9 +62,7 @@ _MEANINGS = {
 TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("trial", "int64", "number of the trial, from 0; unique in a study", attrgetter("number")),
     Column(
-        "origin",
-        "string",
-        "who proposed it: `baseline`, `portfolio` (of earlier studies), `sampler`, `grid` or `queued`",
+        "origin", "string", "who proposed it: `baseline`, `portfolio` (earlier studies), `sampler`, `grid`, `queued`"
     ),
     Column("status", "string", f"one of {', '.join(f'`{status}`' for status in STATUSES)}"),
     Column("reason", "string", "why it ended; null while it has not", lambda trial: trial.reason or None),

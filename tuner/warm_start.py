@@ -23,8 +23,9 @@ from tuner.equal_epochs import ENDED_BY_ITSELF, FAILED
 from tuner.errors import RunError
 from tuner.events import Status
 from tuner.files import write_text
-from tuner.record import RunState, TrialState, read_state
+from tuner.record import read_state
 from tuner.registry import unknown_name
+from tuner.run_state import RunState, TrialState
 from tuner.runs import RunDirectory, latest_run
 from tuner.space import Choose, Configuration, Dimension, Integer, Real, Scalar, Space, configure
 from tuner.study import place

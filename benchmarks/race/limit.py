@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks.race.peer import Search
 from tuner.activation_store import ARRAY, META, list_entries
 from tuner.errors import InputError, RunError
-from tuner.record import RunState, read_state
+from tuner.record import read_state
+from tuner.run_state import RunState
 from tuner.seeds import trial_seed
 
 if TYPE_CHECKING:
