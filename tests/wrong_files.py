@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "metric named twice": ({3: "metrics: [val_loss, val_loss]", 15: ""}, ["3: metrics[1] must be named once; got 'val_loss' again"]),
     "no metrics": ({3: "metrics: []"}, ["3: metrics must name at least one metric, the one that the scheduler compares first; got []"]),
     "metrics left empty": ({3: "metrics:"}, ["3: metrics must be a list such as [val_accuracy, parameters]; got nothing"]),
-    "metrics that are one name": ({3: "metrics: val_loss"}, ["3: metrics must be a list such as [val_accuracy, parameters]; got 'val_loss'"]),
+    "metrics that are one name": ({3: "metrics: val_loss"}, ["3: metrics must be a list, written [one, two]; got 'val_loss'"]),
     "metrics with a number": ({3: "metrics: [val_loss, 3]"}, ["3: metrics[1] must be text; got 3"]),
     "metric beside metrics": ({2: "data: {source: digits}\nmetrics: [val_loss]"}, ["3: metrics must not be given beside metric: the first of metrics takes its place"]),
     "several metrics for a sampler of one": ({3: "metrics: [val_accuracy, parameters]"}, ["15: search.sampler must be auto, gp, grid, nsga2, qmc or random with several metrics; got tpe, which knows one"]),
@@ -170,6 +170,9 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "population bandits without numbers": ({8: "", 15: "search: {scheduler: pb2}", **NO_BASELINE}, ["15: search.scheduler must not be pb2: the space has no range of numbers that can change in running trials, such as learning_rate"]),
     "grace longer than the training": ({15: "search: {grace_epochs: 17}"}, ["15: search.grace_epochs must be at most max_epochs, 16; got 17"]),
     "grace shorter than the head phase": ({**BACKBONE, 15: "search: {grace_epochs: 3}"}, ["15: search.grace_epochs must be longer than the head phase, 3 epochs: before it ends, shallow and deep unfreezing cannot be compared; got 3"]),
+    "seconds weighed by a sampler that cannot": ({15: "search: {sampler: tpe, improvement_per_second: true}"}, ["15: search.improvement_per_second must be false with tpe: only gp weighs seconds"]),
+    "warm start from a word": ({15: "search: {warm_start: cifar10}"}, ["15: search.warm_start must be a list, written [one, two]; got 'cifar10'"]),
+    "warm start from a number": ({15: "search: {warm_start: [1]}"}, ["15: search.warm_start[0] must be text; got 1"]),
     # --- resources ---
     "no processor": ({16: "resources: {cpus_per_trial: 0}"}, ["16: resources.cpus_per_trial must be above 0 or 'auto'; got 0"]),
     "resources as a list": ({16: "resources: [1]"}, ["16: resources must map cpus_per_trial, gpus_per_trial to values; got [1]"]),

@@ -243,7 +243,7 @@ _RULES = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
-    "list_type": "must be a list such as [val_accuracy, parameters]",
+    "list_type": "must be a list, written [one, two]",
     "model_type": "must map names to values",
     "model_attributes_type": "must map names to values",
     "greater_than": "must be above {gt}",
