@@ -85,13 +85,14 @@ def _search(spec: Spec, run: RunDirectory, options: SearchOptions, console: Sear
     """Prepare, search, conclude; 130 when it was interrupted."""
     from tuner.cluster import local_ray
     from tuner.conclude import conclude
+    from tuner.connection import cluster_ray
     from tuner.live_report import reporting
     from tuner.log import logging_to
     from tuner.preparation import prepare
     from tuner.session import run_session
 
     with run.locked(), logging_to(run.log):
-        with local_ray() as capacity:
+        with local_ray() if options.address is None else cluster_ray(options.address, run.path) as capacity:
             prepared = prepare(spec, options, console)
             with reporting(run.path, options.reports_dir / run.name):
                 reason, state = run_session(spec, prepared, run, capacity, console, resumed=resumed)
