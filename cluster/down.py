@@ -1,7 +1,7 @@
 """Ends a cluster of one's own machines: python cluster/down.py cluster/on_premise.yaml
 
-`ray down` stops the head alone. The workers would wait two minutes for it, end themselves, and leave a process behind; so
-`ray stop` is run on each of them first, from the head, which has the key. Exit status 1: a worker was not reached.
+`ray down` stops the head alone. The workers would wait two minutes for it, end themselves, and leave a process behind;
+so `ray stop` is run on each of them first, from the head, which has the key. Exit status 1: a worker was not reached.
 """
 
 from __future__ import annotations

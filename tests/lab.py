@@ -1,7 +1,7 @@
 """Three real hosts on this machine and a cluster on them, as cluster/on_premise.yaml describes it; for test_lab.
 
-The hosts are made by the script `hosts` in the folder that TUNER_LAB names: namespaces with their own network, processes,
-home and ssh server. What they do not have of their own they share with this machine: the environment, and a folder as NFS.
+The hosts are made by the script `hosts` in the folder that TUNER_LAB names: namespaces with their own network,
+processes, home and ssh server. The rest they share with this machine: the environment, and a folder in place of NFS.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Lab:
         config["provider"].update(head_ip=HEAD, worker_ips=WORKERS)
         config["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.base / "keys" / "id_ed25519")}
         config["setup_commands"] = [
-            command.replace("make --silent node", f"ln -sfn {sys.prefix} .venv").replace("/shared/tuner", str(self.shared))
+            command.replace("make --silent node", f"ln -sfn {sys.prefix} .venv").replace(
+                "/shared/tuner", str(self.shared)
+            )
             for command in config["setup_commands"]
         ]
         for kind, more in (("head", ""), ("worker", " --num-cpus=1")):  # a small machine that is three
@@ -103,7 +105,14 @@ class Lab:
             "RAY_UP_enable_autoscaler_v2": "0",
             "PATH": f"{self.environment['VENV_BIN']}:{self.environment['PATH']}",
         }
-        command = ["ip", "netns", "exec", f"{self.prefix}-ctl", "env", *(f"{name}={value}" for name, value in variables.items())]
+        command = [
+            "ip",
+            "netns",
+            "exec",
+            f"{self.prefix}-ctl",
+            "env",
+            *(f"{name}={value}" for name, value in variables.items()),
+        ]
         done = subprocess.run(
             [*command, *words], cwd=ROOT, env=self.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s, check=False,
@@ -138,6 +147,13 @@ class Lab:
         """Ray's programs that run on a host."""
         lines = self.hosts("exec", host, "ps", "ax", "-o", "args", check=False).splitlines()
         return [line for line in lines if any(name in line for name in RAY_PROGRAMS) and "ps ax" not in line]
+
+    def kill_ray(self, host: str, *more: str) -> None:
+        """Kill Ray's programs on a host, and others by a part of their command."""
+        names = "|".join([*RAY_PROGRAMS, *more])
+        found = f"ps ax -o pid=,args= | grep -E '{names}' | grep -v grep | awk '{{print $1}}'"
+        script = f"for process in $({found}); do kill -9 $process; done"
+        self.hosts("exec", host, "bash", "-c", script, check=False)
 
     def link(self, host: str, state: str) -> None:
         """Plug the network cable of a host in (`up`) or out (`down`)."""

@@ -16,7 +16,6 @@ import pytest
 import yaml
 from cluster_schemas import KUBERAY, google_instance_schema, kuberay_schema
 
-
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"
 RAY_UP = ("on_premise", "aws", "gcp")
@@ -49,7 +48,9 @@ def aws_problems(node_config: dict[str, Any]) -> str:
 def schema_problems(value: Any, schema: dict[str, Any]) -> list[str]:
     from jsonschema import Draft7Validator
 
-    return [f"{'.'.join(map(str, error.path))}: {error.message}" for error in Draft7Validator(schema).iter_errors(value)]
+    return [
+        f"{'.'.join(map(str, error.path))}: {error.message}" for error in Draft7Validator(schema).iter_errors(value)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,11 @@ def test_google_would_take_every_machine(node_type, google_instance) -> None:
         ((), {"machinType": "g2-standard-4"}, "'machinType' was unexpected"),
         (("scheduling",), {"provisioningModl": "SPOT"}, "scheduling: .*'provisioningModl' was unexpected"),
         (("scheduling",), {"provisioningModel": "CHEAP"}, "scheduling.provisioningModel: 'CHEAP' is not one of"),
-        (("disks", 0, "initializeParams"), {"diskSizeGB": 9}, "disks.0.initializeParams: .*'diskSizeGB' was unexpected"),
+        (
+            ("disks", 0, "initializeParams"),
+            {"diskSizeGB": 9},
+            "disks.0.initializeParams: .*'diskSizeGB' was unexpected",
+        ),
     ],
 )
 def test_google_s_schema_names_a_wrong_key_of_a_machine_which_ray_lets_pass(
@@ -177,7 +182,7 @@ def test_every_node_wants_the_token_the_head_runs_no_trial_and_shows_its_dashboa
     assert ports[0] - {"--port=6379"} == ports[1]
     assert ("RAY_enable_autoscaler_v2=0" in head) == (name == "on_premise")
     assert "chmod 600 ~/.ray/auth_token" in config["setup_commands"][0]
-    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert ("~/.ray/auth_token", "~/.ray/auth_token") in config["file_mounts"].items()
 
 
 @pytest.mark.parametrize("name", CUSTOM)
@@ -199,7 +204,9 @@ def test_the_ray_of_the_custom_resources_is_that_of_the_lock_file() -> None:
 
 @pytest.mark.parametrize("name", RAY_UP)
 def test_what_is_copied_to_a_node_is_there_and_is_enough_to_install(name) -> None:
-    mounts = {there: here for there, here in read(f"{name}.yaml")["file_mounts"].items() if there.startswith("~/tuner/")}
+    mounts = {
+        there: here for there, here in read(f"{name}.yaml")["file_mounts"].items() if there.startswith("~/tuner/")
+    }
     for there, here in mounts.items():
         assert (ROOT / here).exists() and there == f"~/tuner/{here}"
     recipe = subprocess.run(["make", "-n", "node"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -226,9 +233,15 @@ def test_the_image_copies_what_is_there_and_installs_as_make_does() -> None:
     for word, rest in instructions:
         for source in shlex.split(rest)[:-1] if word == "COPY" else []:
             assert (ROOT / source).exists() and any(fnmatch(source, pattern) for pattern in allowed), source
-    recipe = subprocess.run(["make", "-n", "--always-make", "node"], cwd=ROOT, capture_output=True, text=True, check=True)
-    wanted = [set(line.split("pip install")[1].split()) - {"--quiet"} for line in recipe.stdout.splitlines() if "pip" in line]
-    run = [set(rest.split("pip install")[1].split()) - {"--no-cache-dir"} for word, rest in instructions if "pip" in rest]
+    recipe = subprocess.run(
+        ["make", "-n", "--always-make", "node"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    wanted = [
+        set(line.split("pip install")[1].split()) - {"--quiet"} for line in recipe.stdout.splitlines() if "pip" in line
+    ]
+    run = [
+        set(rest.split("pip install")[1].split()) - {"--no-cache-dir"} for word, rest in instructions if "pip" in rest
+    ]
     assert run == wanted and len(run) == 2
 
 

@@ -1,22 +1,23 @@
-"""A cluster of three hosts for real, by `ray up cluster/on_premise.yaml`; searches on it; what happens when parts of it die.
+"""A cluster of three hosts, by `ray up cluster/on_premise.yaml`; searches on it; what happens when parts of it die.
 
-    TUNER_LAB=FOLDER python -m pytest tests/test_lab.py        FOLDER holds the script `hosts`; needs root; about 12 minutes
+TUNER_LAB=FOLDER python -m pytest tests/test_lab.py        FOLDER holds the script `hosts`; needs root; about 12 minutes
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 import stat
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import HEAD, Lab, missing, wait_for
 
+from tuner.events import CheckpointSaved, EpochReported, TrialEnded, TrialResumed, TrialStarted
 from tuner.record import read_events, read_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
@@ -52,22 +53,23 @@ def search_command(lab: Lab, address: str = "auto", **settings: object) -> str:
     )
 
 
-LONG = {"training.max_epochs": 120, "training.early_stopping": "null", "search.time_budget": "null", "search.sampler": "random"}
-
-
 def record(lab: Lab) -> Path:
     return lab.shared / "runs" / "digits" / "record.jsonl"
 
 
-def epochs(lab: Lab) -> Counter[tuple[int, int]]:
+def events(lab: Lab, kind: type) -> list[Any]:
+    return [event for event in read_events(record(lab)) if isinstance(event, kind)] if record(lab).exists() else []
+
+
+def reported(lab: Lab) -> Counter[tuple[int, int]]:
     """How often each epoch of each trial was reported."""
-    if not record(lab).exists():
-        return Counter()
-    return Counter((event.trial, event.epoch) for event in read_events(record(lab)) if event.kind == "epoch_reported")
+    return Counter((event.trial, event.epoch) for event in events(lab, EpochReported))
 
 
 def test_ray_up_makes_a_cluster_a_search_uses_both_workers_and_ray_down_leaves_nothing(cluster: Lab) -> None:
-    said = cluster.ray("exec", str(cluster.file), search_command(cluster, **{"finalists.count": 1, "finalists.seeds": 1}))
+    said = cluster.ray(
+        "exec", str(cluster.file), search_command(cluster, **{"finalists.count": 1, "finalists.seeds": 1})
+    )
     assert "4 trials, 2 at a time with 1 CPU each" in said
     assert "won: trial" in said and "best.keras" in said
     assert read_state(record(cluster)).session_ended.reason == "finished"
@@ -77,3 +79,107 @@ def test_ray_up_makes_a_cluster_a_search_uses_both_workers_and_ray_down_leaves_n
     assert not list((cluster.shared / "runs" / "digits").glob(".seen*"))
     cluster.control("python", "cluster/down.py", str(cluster.file))
     assert [cluster.programs(host) for host in HOSTS] == [[], [], []]
+
+
+def kill_raylet(lab: Lab) -> None:
+    lab.hosts("kill-raylet", "h1")
+
+
+def power_off(lab: Lab) -> None:
+    lab.hosts("kill-node", "h1")
+
+
+def cut_link(lab: Lab) -> None:
+    lab.link("h1", "down")
+    time.sleep(60)
+    lab.link("h1", "up")
+
+
+def kill_head(lab: Lab) -> None:
+    """Every process of Ray's on the head, and then it is started again; the driver is elsewhere."""
+    lab.kill_ray("h0")
+    time.sleep(5)
+    lab.ray("up", str(lab.file), "-y", "--no-config-cache", "--restart-only")
+
+
+@pytest.mark.parametrize(
+    ("fault", "driver"), [(kill_raylet, "h0"), (power_off, "h0"), (cut_link, "h0"), (kill_head, "h2")]
+)
+def test_no_reported_epoch_and_no_trial_is_lost_when(fault: Callable[[Lab], None], driver: str, cluster: Lab) -> None:
+    searching = start_long_search(cluster, driver)
+    before, happened = reported(cluster), time.time()
+    fault(cluster)
+    assert searching.wait(SEARCH_S) == 0, output(cluster)
+    tell(fault.__name__, cluster, before, happened)
+    assert_whole(cluster, before)
+
+
+def test_a_search_whose_driver_died_with_the_head_goes_on_where_it_was(cluster: Lab) -> None:
+    searching = start_long_search(cluster, "h0")
+    before, happened = reported(cluster), time.time()
+    cluster.kill_ray("h0", "tuner.search")
+    assert searching.wait(30) != 0
+    cluster.ray_up()
+    command = (
+        search_command(cluster)
+        .split(" --set ")[0]
+        .replace("search_spaces/digits.yaml", f"--resume {record(cluster).parent}")
+    )
+    assert cluster.start("h0", command, cluster.base / "output").wait(SEARCH_S) == 0, output(cluster)
+    tell("kill_driver_and_head", cluster, before, happened)
+    assert_whole(cluster, before)
+
+
+EPOCHS = 80
+EPOCHS_BEFORE = 12
+
+
+def start_long_search(lab: Lab, host: str) -> subprocess.Popen[bytes]:
+    """A search with two trials under way, both with some epochs and a checkpoint."""
+    settings = {
+        "training.max_epochs": EPOCHS,
+        "training.early_stopping": "null",
+        "search.time_budget": "null",
+        "search.sampler": "random",
+    }
+    address = "auto" if host == "h0" else f"{HEAD}:6379"
+    begun = lab.start(host, search_command(lab, address, **settings), lab.base / "output")
+    wait_for(lambda: is_under_way(lab), 120, "two trials under way")
+    return begun
+
+
+def is_under_way(lab: Lab) -> bool:
+    saved = {event.trial for event in events(lab, CheckpointSaved)}
+    return {(trial, EPOCHS_BEFORE) for trial in (0, 1)} <= reported(lab).keys() and {0, 1} <= saved
+
+
+def output(lab: Lab) -> str:
+    return (lab.base / "output").read_text()[-3000:]
+
+
+def assert_whole(lab: Lab, before: Counter[tuple[int, int]]) -> None:
+    """What was reported is still there, and every trial was trained to its end, once."""
+    after = reported(lab)
+    assert before <= after
+    assert Counter(event.trial for event in events(lab, TrialStarted)) == dict.fromkeys(range(4), 1)
+    ends = events(lab, TrialEnded)
+    assert Counter(event.trial for event in ends) == dict.fromkeys(range(4), 1)
+    assert {event.status for event in ends} == {"completed"}
+    assert {epoch for _, epoch in after} == set(range(1, EPOCHS + 1)) and len(after) == 4 * EPOCHS
+    assert set(read_state(record(lab)).trials) == set(range(4))
+    assert events(lab, TrialResumed), "the fault touched no trial"
+
+
+def tell(what: str, lab: Lab, before: Counter[tuple[int, int]], happened: float) -> None:
+    """A line for the table of what was seen (cluster/README.md)."""
+    after = reported(lab)
+    again = sum(after.values()) - len(after)
+    resumed = [
+        f"trial {event.trial} from epoch {event.epoch} after {event.time - happened:.0f} s"
+        for event in events(lab, TrialResumed)
+        if event.time > happened
+    ]
+    last = {trial: max(epoch for number, epoch in before if number == trial) for trial, _ in before}
+    print(
+        f"\n{what}: reported before {last}, in the end {len(after)} epochs, {again} trained again; {', '.join(resumed)}"
+    )

@@ -97,8 +97,8 @@ def build_search_parser() -> argparse.ArgumentParser:
         "--address",
         default=None,
         metavar="HOST:PORT",
-        help="train on the Ray cluster at HOST:PORT, or on that of this machine (auto), with --runs in a folder that all "
-        "its nodes see (cluster/README.md)",
+        help="train on the Ray cluster at HOST:PORT, or on that of this machine (auto), with --runs in a folder that "
+        "all its nodes see (cluster/README.md)",
     )
     add("--version", action="version", version=f"tuner {__version__}")
     return parser

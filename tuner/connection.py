@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster that is already there: its address, its token, its code, and storage that all nodes see."""
+"""Connecting to a Ray cluster that is already there: its address, token and code, and storage that all nodes see."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def cluster_ray(address: str, shared: Path) -> Iterator[Capacity]:
             "or set RAY_AUTH_MODE=disabled for a cluster without one"
         ) from None
     except ConnectionError as error:
-        raise InputError(f"--address {address} must be that of a Ray cluster {_hint(address)}; {first_line(error)}") from None
+        raise InputError(
+            f"--address {address} must be that of a Ray cluster {_hint(address)}; {first_line(error)}"
+        ) from None
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         check_nodes(look_from_nodes(nodes, shared), shared)
