@@ -62,11 +62,15 @@ class Lab:
         assert not check or done.returncode == 0, done.stdout
         return done.stdout
 
-    def up(self, *, tls: bool = False) -> None:
-        """Make hosts, keys and a token, and a cluster file from cluster/on_premise.yaml with the hosts' addresses."""
+    def up(self) -> None:
+        """Make hosts, keys, a token, and a cluster file."""
         self.hosts("up", "3")
         self.ray("get-auth-token", "--generate")
         (self.base / "home" / ".ray" / "auth_token").chmod(0o600)
+        self.write_cluster_file()
+
+    def write_cluster_file(self, *, tls: bool = False) -> None:
+        """Write cluster/on_premise.yaml with the hosts' addresses; with TLS, as it says."""
         config = yaml.safe_load(self._with_tls(tls))
         config["provider"].update(head_ip=HEAD, worker_ips=WORKERS)
         config["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.base / "keys" / "id_ed25519")}

@@ -81,6 +81,29 @@ def test_ray_up_makes_a_cluster_a_search_uses_both_workers_and_ray_down_leaves_n
     assert [cluster.programs(host) for host in HOSTS] == [[], [], []]
 
 
+def test_a_caller_without_the_token_is_told_so_and_gets_nowhere(cluster: Lab) -> None:
+    stranger = "RAY_AUTH_TOKEN=another-token-of-sixteen-letters"
+    said = cluster.on("h1", f"export {stranger}; {search_command(cluster, f'{HEAD}:6379')}; echo exit $?")
+    assert f"--address {HEAD}:6379 must be that of a Ray cluster that accepts this machine's token" in said
+    assert said.rstrip().endswith("exit 2")
+    read = f"python -c \"import urllib.request as u; print(u.urlopen('http://{HEAD}:PORT/PATH', timeout=9).status)\""
+    assert "401" in cluster.on("h1", read.replace("PORT/PATH", "8078/get_runtime_envs_info"), check=False)
+    assert "refused" in cluster.on("h1", read.replace("PORT/PATH", "8265/"), check=False)
+    assert not record(cluster).exists()
+
+
+def test_with_certificates_the_cluster_speaks_tls_and_a_search_runs(lab: Lab) -> None:
+    lab.write_cluster_file(tls=True)
+    lab.ray_up()
+    assert "3 local" in lab.on("h0", "ray status") and "RAY_USE_TLS=1" in lab.on("h1", "env")
+    verify = f"openssl s_client -connect {HEAD}:6379 -CAfile ~/.ray/tls/ca.crt -verify_ip {HEAD} -verify_return_error"
+    assert "Verify return code: 0 (ok)" in lab.on(
+        "h1", f"{verify} -cert ~/.ray/tls/node.crt -key ~/.ray/tls/node.key </dev/null"
+    )
+    lab.start("h0", search_command(lab, **{"search.trials": 2}), lab.base / "output").wait(SEARCH_S)
+    assert read_state(record(lab)).session_ended.reason == "finished", output(lab)
+
+
 def kill_raylet(lab: Lab) -> None:
     lab.hosts("kill-raylet", "h1")
 

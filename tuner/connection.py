@@ -18,7 +18,7 @@ from tuner.cluster import Capacity, NodeCapacity, set_worker_environment
 from tuner.errors import InputError, first_line
 
 REACHED_WITHIN_S = 5.0
-ANSWERED_WITHIN_S = 60.0
+ANSWERED_WITHIN_S = 120.0
 """What a node may take to start a process that looks at its storage."""
 
 
