@@ -81,7 +81,8 @@ class Lab:
             for command in config["setup_commands"]
         ]
         for kind, more in (("head", ""), ("worker", " --num-cpus=1")):  # a small machine that is three
-            config[f"{kind}_start_ray_commands"][-1] += f" --object-store-memory=200000000{more}"
+            commands, flags = config[f"{kind}_start_ray_commands"], f"--object-store-memory=200000000{more}"
+            commands[-1] = commands[-1].replace("--disable-usage-stats", f"--disable-usage-stats {flags}")
         self.file.write_text(yaml.safe_dump(config))
 
     def _with_tls(self, tls: bool) -> str:

@@ -178,6 +178,7 @@ def test_every_node_wants_the_token_the_head_runs_no_trial_and_shows_its_dashboa
         assert "RAY_AUTH_MODE=token" in command.split("ray start")[0]
     assert {"--head", "--num-cpus=0", "--num-gpus=0", "--dashboard-host=127.0.0.1"} <= set(head.split())
     assert "RAY_gcs_storage=rocksdb" in head
+    assert ("pgrep -x raylet" in worker) == (name == "on_premise")  # a head that comes back must not stop its workers
     ports = [{word for word in command.split() if "port=" in word} for command in (head, worker)]
     assert ports[0] - {"--port=6379"} == ports[1]
     assert ("RAY_enable_autoscaler_v2=0" in head) == (name == "on_premise")

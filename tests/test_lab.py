@@ -1,6 +1,6 @@
 """A cluster of three hosts, by `ray up cluster/on_premise.yaml`; searches on it; what happens when parts of it die.
 
-TUNER_LAB=FOLDER python -m pytest tests/test_lab.py        FOLDER holds the script `hosts`; needs root; about 12 minutes
+TUNER_LAB=FOLDER python -m pytest tests/test_lab.py        FOLDER holds the script `hosts`; needs root; about 20 minutes
 """
 
 from __future__ import annotations
@@ -126,15 +126,19 @@ def kill_head(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "driver"), [(kill_raylet, "h0"), (power_off, "h0"), (cut_link, "h0"), (kill_head, "h2")]
+    ("fault", "driver", "ends_a_worker"),
+    [(kill_raylet, "h0", True), (power_off, "h0", True), (cut_link, "h0", False), (kill_head, "h2", False)],
 )
-def test_no_reported_epoch_and_no_trial_is_lost_when(fault: Callable[[Lab], None], driver: str, cluster: Lab) -> None:
+def test_no_reported_epoch_and_no_trial_is_lost_when(
+    fault: Callable[[Lab], None], driver: str, ends_a_worker: bool, cluster: Lab
+) -> None:
     searching = start_long_search(cluster, driver)
     before, happened = reported(cluster), time.time()
     fault(cluster)
     assert searching.wait(SEARCH_S) == 0, output(cluster)
     tell(fault.__name__, cluster, before, happened)
     assert_whole(cluster, before)
+    assert events(cluster, TrialResumed) or not ends_a_worker  # else the fault touched nothing
 
 
 def test_a_search_whose_driver_died_with_the_head_goes_on_where_it_was(cluster: Lab) -> None:
@@ -190,19 +194,15 @@ def assert_whole(lab: Lab, before: Counter[tuple[int, int]]) -> None:
     assert {event.status for event in ends} == {"completed"}
     assert {epoch for _, epoch in after} == set(range(1, EPOCHS + 1)) and len(after) == 4 * EPOCHS
     assert set(read_state(record(lab)).trials) == set(range(4))
-    assert events(lab, TrialResumed), "the fault touched no trial"
 
 
 def tell(what: str, lab: Lab, before: Counter[tuple[int, int]], happened: float) -> None:
     """A line for the table of what was seen (cluster/README.md)."""
-    after = reported(lab)
-    again = sum(after.values()) - len(after)
+    last = {trial: max(epoch for number, epoch in before if number == trial) for trial, _ in before}
     resumed = [
         f"trial {event.trial} from epoch {event.epoch} after {event.time - happened:.0f} s"
         for event in events(lab, TrialResumed)
         if event.time > happened
     ]
-    last = {trial: max(epoch for number, epoch in before if number == trial) for trial, _ in before}
-    print(
-        f"\n{what}: reported before {last}, in the end {len(after)} epochs, {again} trained again; {', '.join(resumed)}"
-    )
+    words = ", ".join(resumed) or "none"
+    print(f"\n{what}: reported before {last}, in the end {len(reported(lab))} epochs; resumed: {words}")
