@@ -97,9 +97,13 @@ def test_with_certificates_the_cluster_speaks_tls_and_a_search_runs(lab: Lab) ->
     lab.ray_up()
     assert "3 local" in lab.on("h0", "ray status") and "RAY_USE_TLS=1" in lab.on("h1", "env")
     verify = f"openssl s_client -connect {HEAD}:6379 -CAfile ~/.ray/tls/ca.crt -verify_ip {HEAD} -verify_return_error"
-    assert "Verify return code: 0 (ok)" in lab.on(
-        "h1", f"{verify} -cert ~/.ray/tls/node.crt -key ~/.ray/tls/node.key </dev/null"
-    )
+    handshake = f"{verify} -cert ~/.ray/tls/node.crt -key ~/.ray/tls/node.key </dev/null"
+    assert "Verify return code: 0 (ok)" in lab.on("h1", handshake, check=False)
+    command = search_command(lab, f"{HEAD}:6379").replace(
+        "python -m", "timeout -s KILL 30 python -m"
+    )  # Ray tries for minutes
+    assert lab.on("h1", f"export RAY_USE_TLS=0; {command}; echo exit $?").rstrip().endswith("exit 137")
+    assert reported(lab) == Counter()
     lab.start("h0", search_command(lab, **{"search.trials": 2}), lab.base / "output").wait(SEARCH_S)
     assert read_state(record(lab)).session_ended.reason == "finished", output(lab)
 
