@@ -34,6 +34,13 @@ def test_auto_takes_what_fits_and_a_number_is_not_exceeded() -> None:
         concurrent_trials("auto", Capacity(4, 0), 1, 1)
 
 
+def test_a_cluster_may_grow_to_the_number_that_is_asked_for_but_auto_is_what_fits_now() -> None:
+    empty = Capacity(0, 0, is_cluster=True)
+    assert concurrent_trials(4, empty, 4, 1) == 4
+    with pytest.raises(InputError, match=r"for a cluster that grows, set search\.max_concurrent to a number"):
+        concurrent_trials("auto", empty, 1, 0)
+
+
 def test_a_trial_asks_for_its_cpus_and_its_share_of_a_gpu() -> None:
     request = trial_resources(2, 0.25)({"generation": 0})
     assert request.required_resources == {"CPU": 2.0, "GPU": 0.25}

@@ -31,9 +31,10 @@ def test_the_code_passes(command: tuple[str, ...]) -> None:
 
 
 def test_the_lock_holds_hashes_and_no_host_names() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "--hash=sha256:" in lock
-    assert not re.search(r"https?://|file:", lock)
+    for name in ("requirements.lock", "cluster/requirements.lock"):
+        lock = (ROOT / name).read_text()
+        assert "--hash=sha256:" in lock
+        assert not re.search(r"https?://|file:", lock)
 
 
 def test_ci_runs_the_readmes_command_for_the_tests() -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
-from tuner.cluster import Capacity
+from tuner.cluster import Capacity, NodeCapacity
 from tuner.errors import InputError
 from tuner.packing import (
     GpuMemory,
     Packing,
     Speed,
+    candidates,
     choose_packing,
     fastest,
     is_long,
@@ -64,6 +65,25 @@ def speeds(**images_per_s: float) -> dict[tuple[int, float], Speed]:
         trials, cpus = (int(part[1:]) for part in name.split("_"))
         found[trials, float(cpus)] = Speed(trials, cpus, speed, 700.0)
     return found
+
+
+def test_on_a_cluster_no_trial_is_larger_than_a_node() -> None:
+    three = Capacity(9, 0, nodes=(NodeCapacity(3, 0, 4000),) * 3, is_cluster=True)
+    assert candidates(three, "auto", "auto") == [(9, 1.0), (3, 2.0)]
+    assert candidates(three, "auto", 1) == [(1, 3.0)]
+    assert candidates(three, 2.0, "auto") == [(3, 2.0), (1, 2.0)]
+
+
+def test_the_memory_of_a_cluster_is_that_of_its_workers(tmp_path) -> None:
+    two = Capacity(8, 0, nodes=(NodeCapacity(4, 0, 1600),) * 2, is_cluster=True)
+    packing, _ = choose(tmp_path, two, search__trials=3)
+    assert packing == Packing(2, 1.0, 0.0, "as many as memory holds")
+
+
+def test_on_a_cluster_without_workers_trials_take_what_they_are_told_to(tmp_path) -> None:
+    told = {"search__max_concurrent": 4, "resources__cpus_per_trial": 4, "resources__gpus_per_trial": 1}
+    packing, asked = choose(tmp_path, Capacity(0, 0, is_cluster=True), **told)
+    assert packing == Packing(4, 4.0, 1.0) and asked == []
 
 
 def test_the_way_that_trains_the_most_images_a_second_is_taken_and_told(tmp_path) -> None:

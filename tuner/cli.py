@@ -23,6 +23,7 @@ examples:
   python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
   python -m tuner.search search_spaces/cifar100.yaml --warm-start cifar10 runs/fashion_mnist
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
+  python -m tuner.search search_spaces/cifar100.yaml --address auto --runs /shared/runs     train on a cluster
 
 exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrupted
 """
@@ -44,6 +45,8 @@ class SearchOptions:
     runs_dir: Path
     reports_dir: Path
     cache_dir: Path | None
+    address: str | None
+    """The Ray cluster that trains; None: this machine alone."""
 
 
 _LONGEST = 1000
@@ -113,6 +116,13 @@ def build_search_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where prepared data are kept (default: the user's cache)",
     )
+    add(
+        "--address",
+        default=None,
+        metavar="HOST:PORT",
+        help="train on the Ray cluster at HOST:PORT, or on that of this machine (auto), with --runs in a folder that "
+        "all its nodes see (cluster/README.md)",
+    )
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -128,6 +138,8 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
     ]
     if len(modes) > 1:
         parser.error(f"--{modes[0]} and --{modes[1]} cannot be used together")
+    if parsed.address is not None and (set(modes) & {"plan", "inline", "retrain"}):
+        parser.error(f"--address and --{modes[0]} cannot be used together: --{modes[0]} runs here")
     retrain = None
     if parsed.retrain is not None:
         if not re.fullmatch("[0-9]{1,9}", parsed.retrain[1]):
@@ -152,6 +164,7 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         runs_dir=parsed.runs,
         reports_dir=parsed.reports,
         cache_dir=parsed.cache,
+        address=parsed.address,
     )
 
 

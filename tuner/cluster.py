@@ -1,4 +1,4 @@
-"""Connecting to Ray, and what a trial occupies there."""
+"""A Ray of this machine alone, and what a trial occupies of any Ray."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ WORKERS_READY_S = 60.0
 
 
 @dataclass(frozen=True)
+class NodeCapacity:
+    """What one node of a cluster has to give to trials."""
+
+    cpus: float
+    gpus: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
 class Capacity:
     """What Ray has to give: CPUs and GPUs of all nodes."""
 
@@ -26,25 +35,32 @@ class Capacity:
     gpus: float
     ready: Path | None = None
     """Where worker processes of this Ray say that they have loaded their libraries; None: an older Ray is used."""
+    nodes: tuple[NodeCapacity, ...] = ()
+    """Those of a cluster that can run trials; empty for a Ray of this machine alone."""
+    is_cluster: bool = False
+    """Whether nodes may come and go: then more trials may be asked for than fit now."""
 
     def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
-        """How many trials fit at the same time (on paper: across nodes a trial is not split).
+        """How many trials fit at the same time; a trial is not split across nodes.
 
         >>> Capacity(8, 1).slots(2, 0.5)
         2
+        >>> Capacity(6, 0, nodes=(NodeCapacity(3, 0, 0), NodeCapacity(3, 0, 0))).slots(2, 0)
+        2
         """
-        by_gpu = math.floor(self.gpus / gpus_per_trial + 1e-9) if gpus_per_trial else math.inf
-        return int(min(math.floor(self.cpus / cpus_per_trial + 1e-9), by_gpu))
+        nodes = self.nodes or (NodeCapacity(self.cpus, self.gpus, 0.0),)
+        return sum(_fit(node, cpus_per_trial, gpus_per_trial) for node in nodes)
+
+
+def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
+    by_gpu = math.floor(node.gpus / gpus_per_trial + 1e-9) if gpus_per_trial else math.inf
+    return int(min(math.floor(node.cpus / cpus_per_trial + 1e-9), by_gpu))
 
 
 @contextmanager
 def local_ray() -> Iterator[Capacity]:
     """A Ray of its own on this machine, quiet, with no open port beyond loopback, gone at the end."""
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "KERAS_HOME" in os.environ:  # workers inherit it, and run in other folders
-        os.environ["KERAS_HOME"] = str(Path(os.environ["KERAS_HOME"]).expanduser().absolute())
+    set_worker_environment()
     import ray
 
     if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
@@ -66,6 +82,17 @@ def local_ray() -> Iterator[Capacity]:
             yield replace(_capacity(), ready=ready)
         finally:
             ray.shutdown()
+
+
+def set_worker_environment() -> dict[str, str]:
+    """The environment variables that worker processes need; they are set here too, before Ray is imported."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "KERAS_HOME" in os.environ:  # workers run in other folders
+        os.environ["KERAS_HOME"] = str(Path(os.environ["KERAS_HOME"]).expanduser().absolute())
+    names = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 @contextmanager
@@ -116,14 +143,19 @@ def _capacity() -> Capacity:
 def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
     """How many trials run at once: what was asked for, within what fits.
 
+    A number that was asked for on a cluster is taken as it is: its autoscaler starts the nodes that are missing.
+
     Raises:
         InputError: not even one trial fits.
     """
     fit = capacity.slots(cpus_per_trial, gpus_per_trial)
+    if capacity.is_cluster and wanted != "auto":
+        return int(wanted)
     if fit < 1:
+        hint = "; for a cluster that grows, set search.max_concurrent to a number" if capacity.is_cluster else ""
         raise InputError(
             f"resources must fit the machines: a trial asks for {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs; "
-            f"there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs"
+            f"there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs{hint}"
         )
     return fit if wanted == "auto" else min(int(wanted), fit)
 

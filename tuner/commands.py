@@ -126,6 +126,7 @@ def _search(
     cache_folder(options)
     from tuner.cluster import local_ray
     from tuner.conclude import conclude
+    from tuner.connection import cluster_ray
     from tuner.live_report import reporting
     from tuner.log import logging_to
     from tuner.preparation import prepare
@@ -133,7 +134,7 @@ def _search(
     from tuner.warm_start import save_earlier
 
     with run.locked(), logging_to(run.log):
-        with local_ray() as capacity:
+        with local_ray() if options.address is None else cluster_ray(options.address, run.path) as capacity:
             prepared = prepare(spec, options, console)
             if earlier:
                 save_earlier(earlier, run.warm_start)

@@ -93,22 +93,26 @@ Measure = Callable[[Configuration, int, float], Speed | None]
 MeasureGpu = Callable[[Configuration], GpuMemory | None]
 
 
-def candidates(cpus: float, cpus_per_trial: float | str, wanted: int | str) -> list[tuple[int, float]]:
+def candidates(capacity: Capacity, cpus_per_trial: float | str, wanted: int | str) -> list[tuple[int, float]]:
     """Ways to share CPUs: trials at once and CPUs of each, most trials first; one where nothing is left to choose.
 
-    >>> candidates(8, "auto", "auto"), candidates(8, 1.0, "auto"), candidates(8, "auto", 3)
+    >>> eight = Capacity(8, 0)
+    >>> candidates(eight, "auto", "auto"), candidates(eight, 1.0, "auto"), candidates(eight, "auto", 3)
     ([(8, 1.0), (4, 2.0), (2, 4.0), (1, 8.0)], [(8, 1.0), (4, 1.0)], [(3, 2.0)])
     """
+    cpus = capacity.cpus
     if wanted != "auto":
-        share = max(1.0, float(cpus // int(wanted))) if cpus_per_trial == "auto" else float(cpus_per_trial)
-        return [(int(wanted), share)]
+        largest = max((node.cpus for node in capacity.nodes), default=cpus)
+        share = min(max(1.0, float(cpus // int(wanted))), max(1.0, largest))
+        return [(int(wanted), share if cpus_per_trial == "auto" else float(cpus_per_trial))]
     if cpus_per_trial != "auto":
-        fit = math.floor(cpus / float(cpus_per_trial) + 1e-9)
+        fit = capacity.slots(float(cpus_per_trial), 0.0)
         return [(trials, float(cpus_per_trial)) for trials in dict.fromkeys((fit, fit // 2)) if trials]
     powers = [
         2**power for power in range(MOST_CPUS_PER_TRIAL.bit_length()) if 2**power <= min(cpus, MOST_CPUS_PER_TRIAL)
     ]
-    return [(int(cpus // power), float(power)) for power in powers] or [(1, 1.0)]
+    ways = [(capacity.slots(power, 0.0), float(power)) for power in powers]
+    return [way for way in ways if way[0]] or [(1, 1.0)]
 
 
 def fastest(speeds: Sequence[Speed]) -> Speed:
@@ -180,22 +184,22 @@ def choose_packing(
     gpus = 0.0 if resources.gpus_per_trial == "auto" else float(resources.gpus_per_trial)
     if gpus:
         concurrent_trials(wanted, capacity, 1.0, gpus)  # raises: there is no GPU
-    ways = candidates(capacity.cpus, resources.cpus_per_trial, wanted)
+    ways = candidates(capacity, resources.cpus_per_trial, wanted)
     trials, cpus = ways[0]
     if len(ways) > 1:
         speeds = memory.speeds(lambda: [measure(middle, *way) for way in ways] if long_enough else [])
         if speeds:
-            return _pack_measured(speeds)
+            return _pack_measured(speeds, _available_mb(capacity))
     fit = concurrent_trials(trials, capacity, cpus, 0.0)
     if wanted != "auto":
         return Packing(fit, cpus, gpus, "")
-    held = within_memory(fit, WORKER_MB, _available_mb())
+    held = within_memory(fit, WORKER_MB, _available_mb(capacity))
     return Packing(held, cpus, gpus, "as many as memory holds" if held < fit else "")
 
 
-def _pack_measured(speeds: Sequence[Speed]) -> Packing:
+def _pack_measured(speeds: Sequence[Speed], available_mb: float) -> Packing:
     best = fastest(speeds)
-    held = within_memory(best.trials, best.worker_memory_mb, _available_mb())
+    held = within_memory(best.trials, best.worker_memory_mb, available_mb)
     told = ", ".join(
         f"{speed.trials} with {cpu_words(speed.cpus_per_trial)} {speed.images_per_s:,.0f} images/s" for speed in speeds
     )
@@ -226,7 +230,9 @@ def _pack_gpus(spec: Spec, capacity: Capacity, memory: GpuMemory | None) -> Pack
     return Packing(trials, float(cpus), float(gpus), reason)
 
 
-def _available_mb() -> float:
+def _available_mb(capacity: Capacity) -> float:
+    if capacity.nodes:  # the driver's own machine may run no trial
+        return sum(node.memory_mb for node in capacity.nodes)
     return float(psutil.virtual_memory().available / 2**20)
 
 
