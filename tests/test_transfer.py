@@ -9,8 +9,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.encoding import Encoding
-from tuner.gp_sampler import GaussianProcessSampler
-from tuner.transfer import LEAST_TRIALS, TransferPrior, earlier_models, portfolio
+from tuner.fidelities import Observations
+from tuner.gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
+from tuner.transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, portfolio
 
 LOWEST = np.zeros(1, int)
 AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -53,18 +54,29 @@ def test_a_study_of_too_few_trials_has_no_model_and_nothing_to_propose():
     assert TransferPrior([], points((0.5, 0.5)), LOWEST, np.ones(1))(points((0.1, 0.1)), LOWEST) == pytest.approx([0.0])
 
 
-def test_before_there_is_evidence_all_earlier_studies_count_alike_and_then_the_one_that_agrees():
+def test_the_study_that_agrees_gets_the_weight_and_nothing_is_believed_before_there_is_evidence():
     encoding = Encoding(AXES)
     models = earlier_models([study_with((0.1, 0.1)), study_with((0.9, 0.9))], encoding, maximise=True)
     ends = points((0.1, 0.1), (0.9, 0.9))
-    begun = TransferPrior(models, points((0.5, 0.5)), LOWEST, np.zeros(1))(ends, LOWEST)
-    assert begun[0] == pytest.approx(begun[1], abs=0.2)
+    begun = TransferPrior(models, points((0.5, 0.5)), LOWEST, np.zeros(1))
+    assert begun.used == 0 and begun(ends, LOWEST) == pytest.approx([0, 0])
     seen = np.random.default_rng(1).random((30, 2))
     targets = np.array([value(x, y, (0.9, 0.9)) for x, y in seen])
-    informed = TransferPrior(
-        models, encoding.points(seen), np.zeros(30, int), (targets - targets.mean()) / targets.std()
-    )(ends, LOWEST)
-    assert informed[1] > informed[0] + 1
+    standard = (targets - targets.mean()) / targets.std()
+    informed = TransferPrior(models, encoding.points(seen), np.zeros(30, int), standard)
+    assert informed.used == 1 and np.diff(informed(ends, LOWEST)) > 1
+
+
+@pytest.mark.parametrize(("best", "is_used"), [((0.25, 0.75), True), ((0.9, 0.1), False)])
+def test_a_prior_is_used_when_it_makes_the_trials_more_probable(best, is_used):
+    encoding = Encoding(AXES)
+    models = earlier_models([study_with((0.2, 0.8))], encoding, maximise=True)
+    seen = np.random.default_rng(1).random((12, 2))
+    targets = np.array([value(x, y, best) for x, y in seen])
+    standard = (targets - targets.mean()) / targets.std()
+    observations = Observations(np.arange(12), np.zeros(12, int), standard)
+    _, prior = fitted_with_prior(models, encoding.points(seen), observations, encoding.groups)
+    assert (prior is not None) == is_used
 
 
 def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
@@ -76,21 +88,21 @@ def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
         assert max(value(one["x"], one["y"], best) for one in chosen) > 0.9
 
 
-def test_the_sampler_begins_where_earlier_studies_were_good_and_leaves_it_when_it_is_wrong():
-    def best_of(earlier: list[list[FrozenTrial]], best: tuple[float, float], trials: int) -> float:
+def test_the_sampler_goes_where_earlier_studies_were_good_and_leaves_it_when_it_is_wrong():
+    def values_of(earlier: list[list[FrozenTrial]], best: tuple[float, float], trials: int) -> np.ndarray:
         found = []
-        for seed in range(4):
-            sampler = GaussianProcessSampler(seed, earlier=earlier)
-            study = optuna.create_study(direction="maximize", sampler=sampler)
+        for seed in range(6):
+            study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(seed, earlier=earlier))
             study.optimize(
                 lambda trial: value(trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1), best), trials
             )
-            found.append(study.best_value)
-        return float(np.mean(found))
+            found.append([trial.value for trial in study.trials])
+        return np.array(found)
 
-    right, wrong = [study_with((0.2, 0.8))], [study_with((0.9, 0.1))]
-    assert best_of(right, (0.25, 0.75), 11) > best_of([], (0.25, 0.75), 11)
-    assert best_of(wrong, (0.25, 0.75), 30) > 0.98
+    right, wrong, place = [study_with((0.2, 0.8))], [study_with((0.9, 0.1))], (0.25, 0.75)
+    first_modelled = slice(RANDOM_TRIALS, RANDOM_TRIALS + 2)
+    assert values_of(right, place, 10)[:, first_modelled].mean() > values_of([], place, 10)[:, first_modelled].mean()
+    assert values_of(wrong, place, 30).max(axis=1).mean() > 0.98
 
 
 def test_suggestions_after_a_warm_start_follow_from_seed_and_study_alone():

@@ -31,6 +31,8 @@ class Hyperparameters:
     log_noise: float
     log_forgetting: float
     """How fast the correlation between levels falls with the number of levels between them."""
+    loss: float = math.nan
+    """The negative logarithm of their posterior density with the data that they were fitted to, up to a constant."""
 
     def packed(self) -> np.ndarray:
         """As one vector."""
@@ -54,7 +56,8 @@ def fit(points: np.ndarray, levels: np.ndarray, targets: np.ndarray, groups: np.
         _loss, centre.packed(), (distances, apart, targets, centre), jac=True, method="L-BFGS-B", bounds=bounds,
         options={"maxiter": ITERATIONS},
     )  # fmt: skip
-    return Hyperparameters(found.x[:-3], float(found.x[-3]), float(found.x[-2]), float(found.x[-1]))
+    variance, noise, forgetting = (float(value) for value in found.x[-3:])
+    return Hyperparameters(found.x[:-3], variance, noise, forgetting, float(found.fun))
 
 
 def _squared_distances(points: np.ndarray, groups: np.ndarray) -> np.ndarray:

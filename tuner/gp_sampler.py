@@ -20,10 +20,10 @@ from tuner.cost_model import CostModel
 from tuner.encoding import Encoding
 from tuner.equal_epochs import EPOCH_SECONDS
 from tuner.fidelities import Observations, most_telling, observe, shown_by
-from tuner.gaussian_process import GaussianProcess, fit, log_expected_improvement
+from tuner.gaussian_process import GaussianProcess, log_expected_improvement
 from tuner.scalarisation import scalarised
 from tuner.seeds import derive_seed
-from tuner.transfer import EarlierModel, TransferPrior, earlier_models
+from tuner.transfer import EarlierModel, earlier_models, fitted_with_prior
 
 RANDOM_TRIALS = 8
 """Trials drawn at random before the model is asked."""
@@ -152,11 +152,9 @@ def _suggest(
     """Float [parameters]: the row that promises most."""
     points = encoding.points(rows)
     fitted = observations.taken(most_telling(observations, FITTED))
-    mean = TransferPrior(models, points[fitted.owner], fitted.level, fitted.target) if models else None
-    residuals = fitted.target - (mean(points[fitted.owner], fitted.level) if mean else 0.0)
-    hyperparameters = fit(points[fitted.owner], fitted.level, residuals, encoding.groups)
+    hyperparameters, prior = fitted_with_prior(models, points[fitted.owner], fitted, encoding.groups)
     known = observations.taken(most_telling(observations, MODELLED))
-    process = GaussianProcess(points[known.owner], known.level, known.target, encoding.groups, hyperparameters, mean)
+    process = GaussianProcess(points[known.owner], known.level, known.target, encoding.groups, hyperparameters, prior)
     top = int(observations.level.max())
     expected = process.mean(points, top)
     best = float(expected.max())

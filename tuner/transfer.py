@@ -1,9 +1,9 @@
 """What earlier studies say of a new one: configurations to begin with, and a prior for the model. Pure.
 
-A model is fitted to each earlier study. The prior mean of the new one is a weighted sum of them: alike for all at
-first, then as the new study's own trials ask for (stacking with a ridge towards equal weights; cf. Feurer, Letham &
-Bakshy 2018, arXiv:1802.02219). The configurations to begin with are a portfolio, good together over all earlier studies
-(greedy as in Feurer et al. 2022, arXiv:2007.04074, section 3.1).
+A model is fitted to each earlier study. The prior mean of the new one is a weighted sum of them (stacking with a ridge;
+cf. Feurer, Letham & Bakshy 2018, arXiv:1802.02219), and it is used when the new study's own trials are more probable
+with it than without. The configurations to begin with are a portfolio, good together over all earlier studies (greedy
+as in Feurer et al. 2022, arXiv:2007.04074, section 3.1).
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ from optuna.trial import FrozenTrial
 from scipy.optimize import nnls
 
 from tuner.encoding import Encoding
-from tuner.fidelities import most_telling, observe, shown_by
-from tuner.gaussian_process import GaussianProcess, fit
+from tuner.fidelities import Observations, most_telling, observe, shown_by
+from tuner.gaussian_process import GaussianProcess, Hyperparameters, fit
 
 MODELLED = 80
 """Observations of an earlier study that its model rests on."""
 LEAST_TRIALS = 8
 """A study with fewer informative trials says nothing of a space."""
-TRUST = 0.7
-"""The sum of the weights before the new study has trials: what another data set says of this one is not all true."""
 FIRM = 10.0
-"""How many observations of the new study weigh as much as that belief."""
+"""How many observations hold the weights of earlier studies at 0: what was found on other data may be wrong here."""
 CANDIDATES_OF_EACH = 20
 
 
@@ -85,6 +83,11 @@ class TransferPrior:
         if models:
             self._weights, self._intercept = _stacked(self._expected(points, levels), targets)
 
+    @property
+    def used(self) -> int:
+        """How many studies it has found of use."""
+        return int((self._weights > 0).sum())
+
     def __call__(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """Float [n]: the prior mean at `points`, seen at `levels` (int [n] or [1])."""
         found: np.ndarray = self._expected(points, levels) @ self._weights + self._intercept
@@ -102,15 +105,30 @@ class TransferPrior:
 
 
 def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights (none negative) and intercept of the columns that fit the targets best, held to equal weights."""
+    """Weights (none negative) and intercept of the columns that fit the targets best, held to 0."""
     number = expected.shape[1]
     centre, level = expected.mean(axis=0), float(targets.mean())
-    believed = np.full(number, TRUST / number)
     firmness = np.sqrt(FIRM) * np.eye(number)
     weights, _ = nnls(
-        np.concatenate([expected - centre, firmness]), np.concatenate([targets - level, firmness @ believed])
+        np.concatenate([expected - centre, firmness]), np.concatenate([targets - level, np.zeros(number)])
     )
     return weights, level - float(centre @ weights)
+
+
+def fitted_with_prior(
+    models: Sequence[EarlierModel], points: np.ndarray, observations: Observations, groups: np.ndarray
+) -> tuple[Hyperparameters, TransferPrior | None]:
+    """The hyperparameters of a process for what was observed at `points`, and its prior; None: it is better without.
+
+    The prior has been fitted to the same observations, so it must gain more than its number of weights (Akaike 1974).
+    """
+    plain = fit(points, observations.level, observations.target, groups)
+    if not models:
+        return plain, None
+    prior = TransferPrior(models, points, observations.level, observations.target)
+    residuals = observations.target - prior(points, observations.level)
+    informed = fit(points, observations.level, residuals, groups)
+    return (informed, prior) if prior.used and informed.loss + prior.used < plain.loss else (plain, None)
 
 
 def portfolio(
