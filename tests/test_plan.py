@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
 
-from tuner.defaults import chosen_sampler
+from tuner.defaults import chosen_sampler, weighs_seconds
 from tuner.plan import build_plan, grace_epochs, has_unfreezing, planned_trials, print_plan
 from tuner.rungs import Rung
 from tuner.space import Choice, Choose, Integer, Real
@@ -53,6 +53,17 @@ def test_auto_is_resolved_and_a_population_draws_at_random():
     assert (plan.sampler.name, plan.scheduler.name) == ("gp", "asha")
     assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=bohb")).sampler.name == "tpe"
     assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=pbt")).sampler.name == "random"
+
+
+def test_seconds_are_weighed_where_they_are_what_is_spent_and_the_sampler_can():
+    timed, untimed = "search.time_budget=1h", "search.time_budget=none"
+    assert weighs_seconds(spec_of(RIGHT, "search.sampler=gp", timed))
+    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=gp", untimed))
+    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=tpe", timed))
+    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=gp", timed, "search.improvement_per_second=false"))
+    assert weighs_seconds(spec_of(RIGHT, "search.sampler=gp", untimed, "search.improvement_per_second=true"))
+    words = " ".join(printed(spec_of(RIGHT, "search.sampler=gp", timed)).split())
+    assert "expected improvement per second" in words
 
 
 def test_auto_tries_all_of_a_small_space_unless_time_may_end_it_before():

@@ -134,7 +134,11 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
         return
     if search.sampler != "auto" and search.sampler not in SAMPLERS:
         yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
-    elif search.improvement_per_second and search.sampler != "auto" and not SAMPLERS[search.sampler].weighs_seconds:
+    elif (
+        search.improvement_per_second is True
+        and search.sampler != "auto"
+        and not SAMPLERS[search.sampler].weighs_seconds
+    ):
         heeding = [name for name in SAMPLERS if SAMPLERS[name].weighs_seconds]
         yield (
             ("search", "improvement_per_second"),

@@ -26,6 +26,14 @@ def chosen_scheduler(spec: Spec) -> Chosen:
     return Chosen(written) if written != "auto" else Chosen(SCHEDULER, SCHEDULERS[SCHEDULER].why)
 
 
+def weighs_seconds(spec: Spec) -> bool:
+    """Whether the sampler expects improvement per second: where seconds are what is spent, if it can."""
+    written = spec.search.improvement_per_second
+    if isinstance(written, bool):
+        return written
+    return spec.search.time_budget is not None and SAMPLERS[chosen_sampler(spec).name].weighs_seconds
+
+
 def chosen_sampler(spec: Spec) -> Chosen:
     """The sampler of a search: a space that can be tried as a whole needs no model."""
     written, scheduler = spec.search.sampler, chosen_scheduler(spec).name

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tuner.architectures import ARCHITECTURES
-from tuner.defaults import Chosen, chosen_sampler, chosen_scheduler
+from tuner.defaults import Chosen, chosen_sampler, chosen_scheduler, weighs_seconds
 from tuner.objectives import METRICS
 from tuner.progress import format_seconds
 from tuner.rungs import Rung, default_grace_epochs, default_reduction_factor, expected_rungs, rung_epochs
@@ -156,7 +156,7 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
         ("data", f"{spec.data.source}, {spec.data.validation_fraction:.0%} for validation unless it has its own"),
         ("metrics" if len(spec.metrics) > 1 else "metric", _metric_words(spec)),
         ("configurations", _number_words(plan.configurations, "infinitely many")),
-        ("sampler", _meaning(plan.sampler, SAMPLERS[plan.sampler.name].description)),
+        ("sampler", _meaning(plan.sampler, _sampler_words(spec, plan.sampler.name))),
         ("scheduler", _meaning(plan.scheduler, SCHEDULERS[plan.scheduler.name].description)),
         (
             "trials",
@@ -191,6 +191,11 @@ def _finalist_words(spec: Spec) -> str:
         best = f"the best by {spec.metric}" + (f", {count - 1} more of the Pareto front" if count > 1 else "")
         return f"{best} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
     return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
+
+
+def _sampler_words(spec: Spec, name: str) -> str:
+    """What a sampler does; that times count is told, since suggestions are then not the same on every run."""
+    return SAMPLERS[name].description + (" per second" if weighs_seconds(spec) else "")
 
 
 def _meaning(chosen: Chosen, description: str) -> str:

@@ -106,7 +106,7 @@ class SearchSection(Section):
     grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
     reduction_factor: Annotated[int, Field(ge=2, le=100)] | Auto = "auto"
     warm_start: list[str] = []
-    improvement_per_second: bool = False
+    improvement_per_second: bool | Auto = "auto"
 
 
 class ResourcesSection(Section):

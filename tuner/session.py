@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tuner.cluster import Capacity, wait_for_workers
 from tuner.continuing import continuation, interrupted_trials, restored_halving
-from tuner.defaults import chosen_sampler, chosen_scheduler
+from tuner.defaults import chosen_sampler, chosen_scheduler, weighs_seconds
 from tuner.environment import describe_environment
 from tuner.errors import TunerError
 from tuner.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
@@ -224,9 +224,7 @@ def build_study(spec: Spec, state: RunState, warm: WarmStart = NOTHING) -> Searc
     is_grid = sampler == "grid"
     study = SearchStudy(
         spec.space,
-        entry.build(
-            SamplerContext(spec.search.seed, planned_trials(spec), warm.trials, spec.search.improvement_per_second)
-        ),
+        entry.build(SamplerContext(spec.search.seed, planned_trials(spec), warm.trials, weighs_seconds(spec))),
         spec.mode,
         queue=_queue(spec, state, warm.portfolio, is_grid),
         sampler_may_propose=not is_grid,
