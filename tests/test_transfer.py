@@ -80,12 +80,20 @@ def test_a_prior_is_used_when_it_makes_the_trials_more_probable(best, is_used):
 
 
 def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
-    bests = [(0.1, 0.1), (0.9, 0.9), (0.1, 0.9)]
+    bests = [(0.1, 0.5), (0.9, 0.5), (0.5, 0.5), (0.3, 0.5), (0.7, 0.5)]
     studies = [study_with(best, seed=seed) for seed, best in enumerate(bests)]
-    chosen = [trial.params for trial in portfolio(studies, Encoding(AXES), 3, maximise=True)]
-    assert len(chosen) == 3
+    chosen = [trial.params for trial in portfolio(studies, Encoding(AXES), 5, maximise=True)]
+    assert len(chosen) == 5
     for best in bests:
         assert max(value(one["x"], one["y"], best) for one in chosen) > 0.9
+
+
+def test_studies_with_nothing_in_common_propose_nothing():
+    corners = [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)]
+    apart = [study_with(best, seed=seed) for seed, best in enumerate(corners)]
+    alike = [study_with((0.2 + seed / 50, 0.8), seed=seed) for seed in range(4)]
+    assert portfolio(apart, Encoding(AXES), 3, maximise=True) == []
+    assert len(portfolio(alike, Encoding(AXES), 3, maximise=True)) == 3
 
 
 def test_the_sampler_goes_where_earlier_studies_were_good_and_leaves_it_when_it_is_wrong():
