@@ -28,7 +28,7 @@ CANDIDATES_OF_EACH = 20
 RANDOM_PORTFOLIOS = 100
 WORTH = 0.8
 """Of the regret of random configurations, what portfolios of other studies must come down to. Studies of unrelated
-synthetic problems are at 0.77 to 1.07, LCBench tasks at 0.64 to 0.87: the former lost by a portfolio, the latter not."""
+synthetic problems are at 0.77 to 1.07, LCBench tasks at 0.64 to 0.87: the former lose by a portfolio."""
 
 
 class EarlierModel:
