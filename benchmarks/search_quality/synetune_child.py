@@ -24,8 +24,8 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 EPOCH, LOSS = "epoch", "loss"
 SELDOM = {"opt_skip_period": 10}
 """Gaussian processes are fitted anew at every tenth suggestion once there are 150 values. By default at every one: then
-MOBSTER did not end a search of ten full trainings with many cheap trials in six minutes of processor time. (Its authors'
-own benchmark fits at every 25th, after 500.)"""
+MOBSTER did not end a search of ten full trainings with many cheap trials in six minutes of processor time. (In its
+authors' own benchmark: at every 25th, after 500.)"""
 PEERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "mobster": (MOBSTER, {"type": "promotion", "search_options": SELDOM}),
     "dyhpo": (DyHPO, {"search_options": SELDOM}),  # rungs after 1, 3, 5, ... epochs
