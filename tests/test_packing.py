@@ -180,7 +180,11 @@ def test_the_measured_configuration_trains_a_middling_number_of_blocks_and_the_l
 
 @pytest.mark.parametrize(
     ("settings", "images", "long"),
-    [({}, 10_000, True), ({"search__time_budget": None}, 10_000, True), ({"search__trials": 4}, 1_000, False)],
+    [
+        ({}, 10_000, True),
+        ({"search__time_budget": None, "search__sampler": "random"}, 10_000, True),
+        ({"search__trials": 4}, 1_000, False),
+    ],
 )
 def test_a_search_is_long_by_its_budget_or_its_planned_epochs(settings, images, long) -> None:
     assert is_long(spec_of(**settings), images) is long
