@@ -9,8 +9,6 @@ from typing import Any
 
 import yaml
 
-KUBERAY = "TUNER_KUBERAY"
-
 
 def google_instance_schema() -> dict[str, Any]:
     """Compute Engine's `Instance`, from the discovery document that Google's client library ships."""
@@ -43,7 +41,7 @@ def _discovered(schema: Mapping[str, Any]) -> dict[str, Any]:
 def kuberay_schema(folder: Path, kind: str) -> dict[str, Any]:
     """A custom resource of KubeRay, from its definition; unknown fields are refused, as by `kubectl apply`."""
     text = (folder / f"ray.io_{kind.lower()}s.yaml").read_text()  # a megabyte: seconds for the loader in Python
-    definition = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe one
+    definition = yaml.load(text, Loader=yaml.CSafeLoader)
     (version,) = [version for version in definition["spec"]["versions"] if version["name"] == "v1"]
     schema: dict[str, Any] = closed(version["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}  # checked by Kubernetes, not by the definition

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,24 @@ from hypothesis import settings
 settings.register_profile("tuner", deadline=None)  # a machine at work on other things is slow, not wrong
 settings.load_profile("tuner")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for library in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(library, "1")  # each would take all cores for each of the processes
+
+
+STARTS_RAY = (
+    *("bad_trials", "chaos", "connection", "elastic", "lab", "mirror", "monitoring_run", "search", "search_resumed"),
+    "submit",
+)
+"""Modules of tests that start Ray in processes of their own, for some of their tests at least."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests that start Ray to one of pytest-xdist's processes: two of them would share the cores twice."""
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        if name in STARTS_RAY or "local_ray_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +74,23 @@ def local_ray_session() -> Iterator[None]:
 
     with local_ray():
         yield
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty bucket of a real S3 server on loopback; the environment has what it takes to use it."""
+    import botocore.session
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for every request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    values = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "not-to-be-seen", "AWS_REGION": "us-east-1"}
+    for name, value in {**values, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    client = botocore.session.get_session().create_client("s3", "us-east-1", endpoint_url=f"http://{host}:{port}")
+    client.create_bucket(Bucket="images")
+    yield "s3://images"
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
+    server.stop()

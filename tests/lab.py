@@ -6,6 +6,7 @@ processes, home and ssh server. The rest they share with this machine: the envir
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 LAB = "TUNER_LAB"
 HEAD, *WORKERS = ("10.77.0.10", "10.77.0.11", "10.77.0.12")
 NEEDED = ("ip", "sshd", "ssh", "ssh-keygen", "rsync", "nsenter", "unshare")
+_NUMBERS = itertools.count()
 RAY_PROGRAMS = ("gcs_server", "raylet", "ray/dashboard", "monitor.py", "ray::", "log_monitor")
 
 
@@ -31,7 +33,24 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "making hosts needs root"
     absent = [name for name in NEEDED if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
-    return f"making hosts needs {', '.join(absent)}" if absent else None
+    if absent:
+        return f"making hosts needs {', '.join(absent)}"
+    return None if _may_make_namespaces() else "this machine lets not even root make namespaces with networks"
+
+
+def _may_make_namespaces() -> bool:
+    """Whether a network between two namespaces can be made; containers often forbid it."""
+    name = f"tt-probe-{os.getpid()}"
+    tried = (
+        ["unshare", "--mount", "--pid", "--fork", "true"],
+        ["ip", "netns", "add", name],
+        ["ip", "-n", name, "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"],
+    )
+    path = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    try:
+        return all(subprocess.run(words, env=path, capture_output=True, check=False).returncode == 0 for words in tried)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], env=path, capture_output=True, check=False)
 
 
 class Lab:
@@ -41,7 +60,7 @@ class Lab:
         self.base = Path(tempfile.mkdtemp(prefix="tuner-lab-"))  # short: sockets of ssh and Ray lie below
         self.shared = self.base / "shared"
         self.file = self.base / "cluster.yaml"
-        self.prefix = "tt"
+        self.prefix = f"t{os.getpid()}x{next(_NUMBERS)}"  # namespaces of an earlier one may still be there
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))},
             "BASE": str(self.base),

@@ -148,6 +148,7 @@ def test_activations_that_float16_cannot_hold_are_kept_as_float32(
     cached = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))
     assert [report.loss for report in cached] == pytest.approx([report.loss for report in from_images], rel=1e-4)
     assert said == ["float16 holds values up to 65,504; activations reach 70,000: they are kept as float32"]
+    assert not list((tmp_path / "activations").glob("build-*")), "what had been allocated for it is given back"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def test_a_usage_error_loads_nothing_either():
     assert python(code).stdout == "[]\n"
 
 
-def test_a_plan_is_made_without_ray_tensorflow_and_keras(tmp_path):
+def test_a_plan_is_made_without_ray_tensorflow_and_keras_where_no_data_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "right.yaml"
     path.write_text(RIGHT)
     code = (
@@ -70,6 +71,8 @@ def test_the_version_is_told(capsys):
         (["x.yaml", "--plan", "--inline"], "--plan and --inline cannot be used together"),
         (["x.yaml", "--resume", "--fresh"], "--resume and --fresh cannot be used together"),
         (["x.yaml", "--inline", "--resume", "runs/x"], "--inline and --resume cannot be used together"),
+        (["x.yaml", "--inline", "--dashboard"], "--dashboard and --inline cannot be used together"),
+        (["x.yaml", "--dashboard", "--address", "auto"], "--dashboard and --address cannot be used together"),
         (["--retrain", "runs/x", "3", "--plan"], "--plan and --retrain cannot be used together"),
         (["--retrain", "runs/x", "three"], "--retrain RUN TRIAL: TRIAL must be a number; got 'three'"),
         (["--retrain", "runs/x", "-1"], "TRIAL must be a number; got '-1'"),
@@ -77,6 +80,9 @@ def test_the_version_is_told(capsys):
         (["x.yaml", "y.yaml"], "unrecognized arguments: y.yaml"),
         (["x.yaml", "--plann"], "unrecognized arguments: --plann"),
         (["x.yaml", "--set"], "expected one argument"),
+        (["x.yaml", "--insecure"], "--insecure belongs to --address"),
+        (["x.yaml", "--storage", "s3://images", "--plan"], "--storage and --plan cannot be used together"),
+        (["x.yaml", "--storage"], "expected one argument"),
         (["x.yaml", "--warm-start"], "expected at least one argument"),
         (["--resume", "runs/x", "--warm-start", "runs/y"], "--warm-start needs FILE"),
         (["x.yaml", "--resume", "--warm-start", "runs/y"], "--warm-start belongs to a new search"),
@@ -96,12 +102,14 @@ def test_options_are_read():
     )
     assert options.file == Path("x.yaml") and options.overrides == ("a=1", "b=2") and options.data == ("c=d",)
     assert options.runs_dir == Path("r") and options.reports_dir == Path("reports") and options.cache_dir is None
-    assert options.resume == Path() and options.retrain is None and not options.plan and not options.fresh
+    assert options.resume == "" and options.retrain is None and not options.plan and not options.fresh
 
 
-def test_a_run_is_named_for_resuming_and_for_retraining():
-    assert parse_search_options(["--resume", "runs/x"]).resume == Path("runs/x")
+def test_a_run_is_named_for_resuming_and_for_retraining_and_a_cluster_with_its_storage():
+    assert parse_search_options(["--resume", "runs/x"]).resume == "runs/x"
     assert parse_search_options(["x.yaml"]).resume is None
+    options = parse_search_options(["x.yaml", "--address", "auto", "--storage", "s3://images", "--insecure"])
+    assert (options.address, options.storage, options.insecure) == ("auto", "s3://images", True)
     assert parse_search_options(["--retrain", "runs/x", "3"]).retrain == (Path("runs/x"), 3)
 
 

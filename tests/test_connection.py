@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
 import socket
-from pathlib import Path
+import stat
+from collections.abc import Iterator
 
 import pytest
 
+from tests.make_cluster import head
 from tuner import connection
-from tuner.cluster import Capacity, NodeCapacity
-from tuner.connection import Sight, check_nodes, check_reachable, cluster_capacity, code_digest, look_from_nodes
+from tuner.cluster import Capacity, NodeCapacity, keep_token_private
+from tuner.connection import check_reachable, check_token, cluster_capacity
 from tuner.errors import InputError
+from tuner.storage import Place
+from tuner.token_probe import Answer, Probe
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:ray"])
@@ -29,45 +33,113 @@ def test_an_address_where_nothing_answers_is_refused_at_once() -> None:
         check_reachable(f"127.0.0.1:{port}")
 
 
-def test_every_node_on_which_a_trial_would_fail_is_named() -> None:
-    sights = [
-        Sight("10.0.0.1", "", True, True, code_digest()),
-        Sight("10.0.0.2", "", False),
-        Sight("10.0.0.3", "", True, False),
-        Sight("10.0.0.4", "", True, True, "another"),
-        Sight("10.0.0.5", "No module named 'tuner'"),
-    ]
-    check_nodes(sights[:1], Path("/shared/runs"))
-    with pytest.raises(InputError) as refusal:
-        check_nodes(sights, Path("/shared/runs"))
-    assert str(refusal.value).splitlines() == [
-        "the cluster cannot run this search:",
-        "10.0.0.2: --runs must be a folder that every node sees; /shared/runs is another one there, or none",
-        "10.0.0.3: /shared/runs must be writable for the user that runs Ray",
-        "10.0.0.4: tuner must be the same version as here; install this one on every node",
-        "10.0.0.5: could not be asked: No module named 'tuner'",
-    ]
+@pytest.fixture
+def open_cluster() -> Iterator[str]:
+    """A Ray head that asks for no token, as `ray start --head` makes it."""
+    with head(cpus=0, mode="disabled", dashboard=False) as made:
+        yield made.address
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused_unless_the_user_insists(open_cluster, monkeypatch) -> None:
+    for mode in ("token", "disabled"):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        with pytest.raises(InputError, match=r"this cluster asks for no token, .* or add --insecure"):
+            check_token(open_cluster)
+        check_token(open_cluster, insecure=True)
 
 
 @pytest.mark.usefixtures("local_ray_session")
-def test_a_node_that_sees_the_folder_and_has_this_code_is_fine_and_nothing_is_left_in_the_folder(tmp_path) -> None:
+def test_a_wrong_token_is_told_in_one_line_and_the_right_one_accepted(tmp_path, monkeypatch) -> None:
     import ray
 
-    sights = look_from_nodes(ray.nodes(), tmp_path / "runs")
-    check_nodes(sights, tmp_path / "runs")
-    assert len(sights) == 1 and sights[0].code == code_digest()
-    assert list((tmp_path / "runs").iterdir()) == []
+    address = ray.get_runtime_context().gcs_address
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    check_token(address)
+    (tmp_path / "token").write_text("f" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(InputError, match="the cluster does not accept the token of this machine") as refusal:
+        check_token(address)
+    assert "ffff" not in str(refusal.value) and len(str(refusal.value).splitlines()) == 1
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(InputError, match=r"does not accept the token of this machine \(RAY_AUTH_MODE=disabled\)"):
+        check_token(address)
 
 
-def test_a_folder_of_another_machine_is_not_seen(tmp_path) -> None:
-    assert connection._look(str(tmp_path / "mark"), "node") == Sight("node", "", False)
+def test_what_answers_and_is_no_ray_cluster_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"--address {address} must be that of a Ray cluster; "):
+            check_token(address)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write_is_seen_as_such(tmp_path) -> None:
-    (tmp_path / "mark").touch()
-    tmp_path.chmod(0o500)
-    assert connection._look(str(tmp_path / "mark"), "node") == Sight("node", "", True, False)
+class Probes:
+    """Stands for the processes that ask: what each is told, in turn, by the mode it asks in."""
+
+    def __init__(self, **answers: list[Answer]) -> None:
+        self.answers = answers
+
+    def start(self, _address: str, mode: str) -> Answer:
+        return self.answers[mode].pop(0)
+
+    def ended(self, answer: Answer, _deadline: float) -> Probe:
+        return Probe(answer, "no answer in 4 s")
+
+
+def ask(probes: Probes, monkeypatch: pytest.MonkeyPatch, mode: str = "token", *, insecure: bool = False) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setattr(connection, "start_probe", probes.start)
+    monkeypatch.setattr(connection, "ended_probe", probes.ended)
+    check_token("head:6379", insecure)
+    assert not any(probes.answers.values())
+
+
+def test_a_cluster_is_only_used_when_it_was_seen_to_refuse_those_without_a_token(monkeypatch) -> None:
+    ask(Probes(token=["answered"], disabled=["refused"]), monkeypatch)
+    ask(Probes(token=["answered"], disabled=["silent", "refused"]), monkeypatch)
+    with pytest.raises(InputError, match="this cluster asks for no token"):
+        ask(Probes(token=["answered"], disabled=["silent", "answered"]), monkeypatch)
+    with pytest.raises(InputError, match=r"could not be seen \(no answer in 4 s\); try again, or add --insecure"):
+        ask(Probes(token=["answered"], disabled=["silent", "silent"]), monkeypatch)
+    ask(Probes(token=["answered"], disabled=["silent"]), monkeypatch, insecure=True)
+
+
+def test_where_this_machine_shows_no_token_one_process_asks(monkeypatch) -> None:
+    ask(Probes(disabled=["answered"]), monkeypatch, "disabled", insecure=True)
+    with pytest.raises(InputError, match="does not accept the token of this machine"):
+        ask(Probes(disabled=["refused"]), monkeypatch, "disabled")
+
+
+def test_a_cluster_of_another_ray_is_refused_in_one_line(tmp_path, monkeypatch) -> None:
+    import ray
+    from ray._private.utils import check_version_info
+
+    def init(**_: object) -> None:
+        check_version_info({"ray_version": "2.1.0", "python_version": "3.9.1"}, "this process", raise_on_mismatch=True)
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(connection, "check_token", lambda _address, _insecure: None)
+    with (
+        pytest.raises(
+            InputError, match=r"auto must run the Ray and Python of here; Version .* Ray: 2\.1\.0 "
+        ) as refusal,
+        connection.cluster_ray("auto", Place(str(tmp_path))),
+    ):
+        pass
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_the_token_of_this_machine_can_be_read_by_its_user_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    token = tmp_path / ".ray" / "auth_token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    keep_token_private()
+    assert re.fullmatch("[0-9a-f]{64}", text := token.read_text()) and stat.S_IMODE(token.stat().st_mode) == 0o600
+    token.chmod(0o644)
+    keep_token_private()
+    assert token.read_text() == text and stat.S_IMODE(token.stat().st_mode) == 0o600
 
 
 def test_trials_get_what_workers_have_and_a_head_without_cpus_has_nothing_for_them() -> None:

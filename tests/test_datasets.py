@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ from make_data import encoded, images_of, load, make_folder, picture, write_parq
 from PIL import Image
 from pyarrow import parquet
 
+from tests import needs
 from tuner.datasets import DataRequest
 from tuner.errors import DataError
 
@@ -146,8 +146,8 @@ def test_split_folders_must_hold_training_images_and_the_same_classes(tmp_path) 
         load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not text")
 def test_names_that_are_not_text_can_be_printed(tmp_path) -> None:
+    needs.linux()
     root = make_folder(tmp_path / "pets", {"a": 6})
     odd = root / os.fsdecode(b"caf\xe9")
     odd.mkdir()

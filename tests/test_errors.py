@@ -8,7 +8,7 @@ import pytest
 
 from tuner import errors
 from tuner.cli import run_command
-from tuner.errors import InputError, Problem, SpecError, TunerError, printable
+from tuner.errors import InputError, Problem, SpecError, TunerError, first_line, last_line, printable
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TunerError)]
 
@@ -54,6 +54,13 @@ def test_a_name_in_a_message_is_written_out_where_a_terminal_would_obey_it(capsy
 def test_what_is_not_deliberate_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
+
+
+def test_of_a_library_s_message_its_first_or_last_line_is_told_and_never_nothing():
+    error = ValueError("it failed\nTraceback\nKeyError: x\n")
+    assert (first_line(error), last_line(error)) == ("it failed", "KeyError: x")
+    assert first_line(ValueError()) == last_line(ValueError()) == "ValueError"
+    assert len(last_line(ValueError("x" * 999))) == 300
 
 
 def test_problems_are_told_in_the_order_of_their_lines():

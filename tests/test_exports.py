@@ -89,7 +89,6 @@ def test_a_run_without_its_specification_has_no_space_for_optuna(run, tmp_path, 
 
 
 def test_tensorboard_finds_the_curves_and_the_hyperparameters_of_each_trial(tmp_path) -> None:
-    pytest.importorskip("tensorboard", reason="TensorBoard is not installed (pip install tensorboard)")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     write_record(tmp_path / "runs" / "x" / "record.jsonl", make_events(4))

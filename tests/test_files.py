@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.needs import without_roots_rights
 from tuner.errors import InputError
-from tuner.files import check_file, check_folder, shown, user_path, write_text
+from tuner.files import check_file, check_folder, remove_leftovers, replacing, shown, user_path, write_text
 
 
 def test_a_folder_that_is_there_or_can_be_made_is_right_and_is_not_made(tmp_path, monkeypatch) -> None:
@@ -40,12 +44,26 @@ def test_what_no_folder_can_be_made_of_is_refused_with_what_is_in_the_way(tmp_pa
         check_folder(tmp_path / os.fsdecode(b"\xff"), "--runs")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="to root, every folder can be written to")
+READ_ONLY = """
+import sys
+from pathlib import Path
+from tuner.errors import InputError
+from tuner.files import check_folder
+
+theirs = Path(sys.argv[1])
+check_folder(theirs, "--cache", is_written=False)
+try:
+    check_folder(theirs / "x", "--runs")
+except InputError as error:
+    print(error)
+"""
+
+
 def test_a_folder_that_cannot_be_written_to_may_be_read_only(tmp_path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o500)
-    with pytest.raises(InputError, match=r"--runs must be a folder that can be written to; .*theirs cannot be"):
-        check_folder(tmp_path / "theirs" / "x", "--runs")
-    check_folder(tmp_path / "theirs", "--cache", is_written=False)
+    command = [*without_roots_rights(), sys.executable, "-c", READ_ONLY, str(tmp_path / "theirs")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"--runs must be a folder that can be written to; .*theirs cannot be.*\n", said)
 
 
 def test_a_file_that_would_replace_something_else_is_refused(tmp_path) -> None:
@@ -63,3 +81,18 @@ def test_a_path_of_no_user_is_refused_and_one_of_any_bytes_is_shown() -> None:
         user_path("~nobody-of-this-name/x")
     assert user_path("~/x") == Path.home() / "x"
     assert shown(Path(os.fsdecode(b"a\xffb"))) == r"a\xffb"
+
+
+def test_what_killed_processes_had_begun_to_write_is_removed_and_what_others_write_is_not(tmp_path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from tuner.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as aside: aside.write_text('ha'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a" / "b" / "labels.json")], check=False)
+    (left,) = (tmp_path / "a" / "b").iterdir()
+    assert left.name.endswith(".partial")
+    (tmp_path / ".mine.partial").write_text("x")
+    with replacing(tmp_path / "a" / "best.json") as aside:
+        aside.write_text("{}")
+        remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".mine.partial", "best.json"]

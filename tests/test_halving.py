@@ -35,6 +35,39 @@ def test_a_trial_that_would_be_promoted_at_once_goes_on_in_its_slot() -> None:
     assert made.paused == {0, 1}
 
 
+def test_a_trial_goes_on_only_when_it_has_left_the_slot_in_which_it_came() -> None:
+    halving = Halving((1, 3), 2, maximise=True)
+    assert halving.arrive(0, 1, 0.9)
+    halving.hold(0)
+    assert halving.arrive(1, 1, 0.1)
+    assert halving.promotable() is None, "the best one is still being saved"
+    halving.release(0)
+    assert halving.promotable() == 0
+
+
+def test_a_trial_whose_worker_was_lost_before_it_had_left_waits_when_it_comes_again() -> None:
+    halving = Halving((1, 3), 3, maximise=True)
+    assert halving.arrive(0, 1, 0.9)
+    halving.hold(0)
+    halving.withdraw(0)
+    assert halving.arrive(0, 1, 0.9), "trained again from its checkpoint"
+    assert halving.arrive(1, 1, 0.1) and halving.arrive(2, 1, 0.2)
+    assert halving.promotable() == 0, "of three trials, not of four"
+    halving.promote(0)
+    assert not halving.arrive(0, 1, 0.9), "what was promoted does not wait where it was"
+
+
+def test_a_trial_whose_worker_was_lost_as_it_left_does_not_wait_at_a_rung_below() -> None:
+    """It goes on from a checkpoint below that rung, and would never be promoted from there again."""
+    halving = Halving((1, 2), 2, maximise=True)
+    assert halving.arrive(0, 1, 0.1) and not halving.arrive(1, 1, 0.2)
+    assert halving.arrive(1, 2, 0.3)
+    halving.hold(1)
+    halving.withdraw(1)
+    assert not halving.arrive(1, 1, 0.2) and halving.paused == {0}
+    assert halving.arrive(1, 2, 0.3) and halving.promotable(is_final=True) == 1
+
+
 def test_between_rungs_nobody_waits() -> None:
     made = halving()
     assert not made.arrive(0, 2, 0.5) and made.paused == set()
@@ -122,6 +155,35 @@ def test_restored_rungs_are_what_they_were() -> None:
     for trial, curve in curves.items():
         again.restore(trial, curve, "completed" if max(curve) == 9 and trial not in made.paused else "paused")
     assert (again.paused, again.promotable()) == (made.paused, made.promotable())
+
+
+def test_a_trial_that_was_running_at_a_rung_arrives_there_again() -> None:
+    """Whether it had to wait there, or came to its own end, its session had no time to say."""
+    made = Halving((1, 2), 2, maximise=True)
+    made.restore(0, {1: 0.5}, "paused")
+    made.restore(1, {1: 0.6, 2: 0.7}, "running")
+    assert made.paused == {0} and made.promotable() is None
+    assert made.arrive(1, 1, 0.6) is False, "it has been promoted there, and only trains it again"
+    assert made.arrive(1, 2, 0.7) is True
+
+
+def test_a_promotion_holds_whoever_has_reached_the_rung_since() -> None:
+    made = Halving((1,), 2, maximise=True)
+    made.restore(0, {1: 0.5}, "running", is_promoted=True)
+    made.restore(1, {1: 0.9}, "paused")
+    assert made.paused == {1} and made.promotable() == 1
+    assert made.arrive(0, 1, 0.5) is False
+
+
+def test_a_trial_that_is_lost_as_it_waits_arrives_again_and_is_given_out_once() -> None:
+    made = halving()
+    arrive_all(made, [0.3, 0.2, 0.1])
+    assert made.promotable() == 0
+    made.withdraw(0)
+    assert made.promotable() is None, "another worker trains it"
+    assert made.arrive(0, 1, 0.3) is False, "it is the best of three, and keeps its slot"
+    made.withdraw(0)
+    assert made.arrive(0, 1, 0.3) is False, "nothing to withdraw: it was promoted"
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(2, 5))

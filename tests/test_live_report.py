@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,9 +21,9 @@ def wait_for(condition, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def reporters(run: Path) -> list[psutil.Process]:
+def reporters(run: Path, search: int | None = None) -> list[psutil.Process]:
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(search).children(recursive=True):
         try:
             if str(run) in process.cmdline():
                 found.append(process)
@@ -50,3 +53,21 @@ def test_a_search_without_a_record_is_not_disturbed(tmp_path) -> None:
     with reporting(tmp_path / "nothing", tmp_path / "report", every_s=0.1):
         wait_for(lambda: bool(reporters(tmp_path / "nothing")))
     assert not (tmp_path / "report").exists()
+
+
+def test_a_report_is_not_written_on_when_its_search_was_killed(tmp_path) -> None:
+    """It would replace that of the next session by an older one."""
+    run = tmp_path / "runs" / "s"
+    write_record(run / "record.jsonl", make_events(3000, slots=64))
+    code = (
+        "import os, sys, time; from pathlib import Path; from tuner.live_report import reporting\n"
+        "with reporting(Path(sys.argv[1]), Path(sys.argv[2]), every_s=0.1): time.sleep(100)"
+    )
+    command = [sys.executable, "-c", code, str(run), str(tmp_path / "report")]
+    search = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+    wait_for(lambda: bool(reporters(run, search.pid)))
+    (reporter,) = reporters(run, search.pid)
+    search.kill()
+    search.wait()
+    reporter.wait(30)
+    assert not (tmp_path / "report" / "index.html").exists()

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from make_prepared import load, make_folder, picture
 
@@ -231,14 +232,13 @@ def test_long_builds_say_how_far_they_are(tmp_path) -> None:
     assert len(said) == 4 and said[0] == "train: 1,536 of 6,000 images prepared"
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has mapped is seen in Linux only")
 def test_the_test_images_are_mapped_by_load_test_and_by_nothing_else(tmp_path) -> None:
     dataset, _ = load("digits", tmp_path)
     dataset.train.batch(np.array([0]))
 
     def mapped() -> set[str]:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-        return {line.rsplit("/", 1)[1] for line in lines if str(tmp_path) in line}
+        maps = psutil.Process().memory_maps()
+        return {Path(each.path).name for each in maps if str(tmp_path) in each.path}
 
     assert mapped() == {"train_images.npy"}
     test = dataset.load_test()

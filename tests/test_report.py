@@ -84,8 +84,8 @@ def test_the_run_is_left_alone(run):
         (["nowhere"], "nowhere: not a run directory: it holds no record.jsonl\n"),
         (["runs"], "runs: not a run directory: it holds no record.jsonl\n"),
         (["runs/cifar100/record.jsonl"], "record.jsonl: not a run directory"),
-        (["runs/broken"], "record.jsonl:1: not an event of record version 5"),
-        (["runs/other"], "record version must be 5; got 9"),
+        (["runs/broken"], "record.jsonl:1: not an event of record version 6"),
+        (["runs/other"], "record version must be 6; got 9"),
         (["runs/metric"], "unknown metric 'val_acc'; did you mean 'val_accuracy'?"),
         (
             ["runs/cifar100", "--output", "file"],

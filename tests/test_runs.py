@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from make_record import study_created
+from make_search import write_file
 
-from tuner.errors import RunError
+from tuner import commands
+from tuner.cli import parse_search_options
+from tuner.cluster import Capacity
+from tuner.errors import RunError, RunInUseError
 from tuner.events import SessionEnded, SessionStarted
 from tuner.files import write_text
 from tuner.record import Record
 from tuner.runs import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run
+from tuner.storage import Place
 
 
 def write_run(path: Path, reason: str | None, study: str = "digits") -> RunDirectory:
@@ -80,7 +86,7 @@ def test_a_record_that_is_damaged_elsewhere_is_refused_and_not_overwritten(tmp_p
     run = write_run(tmp_path / "digits", "finished")
     run.record.write_bytes(b"garbage\n" + run.record.read_bytes())
     for choose in (new_run, latest_run):
-        with pytest.raises(RunError, match=r"record\.jsonl:1: not an event of record version 5"):
+        with pytest.raises(RunError, match=r"record\.jsonl:1: not an event of record version 6"):
             choose(tmp_path, "digits")
 
 
@@ -126,6 +132,37 @@ def test_a_second_search_is_kept_out_while_the_first_one_runs(tmp_path):
     assert second() == "in\n"
 
 
+def test_a_new_search_is_kept_out_of_a_run_that_was_begun_since_its_name_was_chosen(tmp_path):
+    run = new_run(tmp_path, "digits")
+    write_run(tmp_path / "digits", "interrupted")
+    with pytest.raises(RunInUseError, match="another search has just begun in it"), run.locked(is_new=True):
+        pass
+    with run.locked():  # one that goes on with it
+        pass
+
+
+def test_a_search_that_is_to_be_fresh_passes_over_a_run_that_another_is_preparing(tmp_path, monkeypatch):
+    begun = []
+
+    def reporting(path: Path, _report: Path):
+        begun.append(path.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tuner.live_report.reporting", reporting)
+    monkeypatch.setattr(commands, "_ray", lambda _options, _run: nullcontext(Capacity(1, 0)))
+    monkeypatch.setattr("tuner.preparation.prepare", lambda *_: None)
+    write_file(tmp_path)
+    options = parse_search_options(["small.yaml", "--fresh", "--cache", str(tmp_path / "cache")])
+    first, second = RunDirectory(Path("runs/small")), RunDirectory(Path("runs/small-2"))
+    with first.locked(), second.locked(), pytest.raises(KeyboardInterrupt):
+        commands.run_search(options)
+    assert begun == ["small-3"]
+    with pytest.raises(KeyboardInterrupt):
+        commands.run_search(options)
+    assert begun == ["small-3", "small"], "names of runs that never began are free again"
+
+
 def test_the_lock_is_let_go_when_a_search_fails(tmp_path):
     run = RunDirectory(tmp_path / "digits")
     with pytest.raises(ZeroDivisionError), run.locked():
@@ -144,8 +181,12 @@ def test_a_text_of_a_run_is_written_whole_and_leaves_nothing_aside(tmp_path):
 
 def test_every_file_of_a_run_lies_in_it():
     run = RunDirectory(Path("runs") / "digits")
-    paths = [run.record, run.specification, run.log, run.ray, run.best_model, run.labels]
+    paths = [run.record, run.specification, run.log, run.best_model, run.labels]
     assert len(set(paths)) == len(paths) and all(path.parent == run.path for path in paths)
+    assert run.ray == Place(str(run.path.resolve() / "ray"))
+    stored = RunDirectory(run.path, Place("s3://images/tuner"))
+    assert stored.record == run.record and stored.ray == Place("s3://images/tuner/digits/ray")
+    assert stored.finalist(3, 1).parent == Place("s3://images/tuner/digits/finalists")
 
 
 def test_a_run_is_finished_when_its_last_session_is(tmp_path):

@@ -110,7 +110,7 @@ def test_a_study_of_one_metric_keeps_nothing_beside_it():
 
 def test_the_searcher_passes_on_what_a_worker_measures():
     study = make("nsga2", others=("parameters",))
-    searcher = StudySearcher(study, "max", 9, 2, [], 100.0)
+    searcher = StudySearcher(study, "max", 9, lambda: 2, [], 100.0)
     searcher.suggest("a")
     searcher.on_trial_result(
         "a",

@@ -96,6 +96,9 @@ class FakeTrial:
     def __init__(self, number: int, status: str = "RUNNING") -> None:
         self.trial_id, self.config, self.status = f"t{number}", {"trial": number}, status
 
+    def should_recover(self) -> bool:
+        return False
+
 
 def test_the_promoting_scheduler_stops_what_waits_and_lets_the_rest_go_on():
     halving = Halving((1, 3), 3, maximise=True)
@@ -109,6 +112,18 @@ def test_the_promoting_scheduler_stops_what_waits_and_lets_the_rest_go_on():
     assert halving.paused == {0, 1}, "to wait is no end"
     scheduler.on_trial_error(None, FakeTrial(1))
     assert halving.paused == {0} and "1 trials are paused" in scheduler.debug_string()
+
+
+def test_no_trial_is_promoted_while_ray_still_saves_it():
+    halving = Halving((1, 3), 2, maximise=True)
+    scheduler = PromotingScheduler(halving)
+    results = [{"has_epoch": True, "epoch": 1, "best_so_far": best} for best in (0.9, 0.1)]
+    for number, result in enumerate(results):
+        assert scheduler.on_trial_result(None, FakeTrial(number), result) == "STOP"
+    scheduler.on_trial_complete(None, FakeTrial(1), results[1])
+    assert halving.promotable() is None
+    scheduler.on_trial_complete(None, FakeTrial(0), results[0])
+    assert halving.promotable() == 0
 
 
 def test_a_trial_that_failed_at_a_rung_keeps_no_place_there():

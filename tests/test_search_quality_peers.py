@@ -12,6 +12,7 @@ from benchmarks.search_quality.peer_process import PEERS_PYTHON, PeerPolicy, as_
 from benchmarks.search_quality.problems import Table
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import SPACE, Synthetic
+from tests import needs
 from tuner.errors import TunerError
 from tuner.space import Choose, Integer, Real, Space, misfits
 
@@ -88,12 +89,6 @@ def test_what_is_not_at_hand_is_left_out_with_a_reason(monkeypatch, tmp_path) ->
     assert "keras_tuner must be installed" in str(peers.left_out(peers.KERAS_TUNER))
 
 
-@pytest.fixture
-def keras_tuner() -> None:
-    if reason := peers.left_out(peers.KERAS_TUNER):
-        pytest.skip(reason)
-
-
 class Watched(peer_keras_tuner.KerasTunerPolicy):
     """Keeps what it was told."""
 
@@ -106,7 +101,7 @@ class Watched(peer_keras_tuner.KerasTunerPolicy):
         return super().report(number, epoch, value, best, seconds, is_last)
 
 
-def test_keras_tuners_first_bracket_halves_and_its_winners_train_on(keras_tuner) -> None:
+def test_keras_tuners_first_bracket_halves_and_its_winners_train_on() -> None:
     problem = table(epochs=9)
     policy = Watched(problem, 1, 0)
     simulate(problem, policy, slots=1, budget_s=2.0 * 21, seed=0)
@@ -118,7 +113,7 @@ def test_keras_tuners_first_bracket_halves_and_its_winners_train_on(keras_tuner)
     assert [(number, epoch) for number, epoch, _ in third] == [(best[0], epoch) for epoch in range(4, 10)]
 
 
-def test_keras_tuner_searches_conditional_spaces_on_several_workers_and_repeats_itself(keras_tuner) -> None:
+def test_keras_tuner_searches_conditional_spaces_on_several_workers_and_repeats_itself() -> None:
     searches = []
     for _ in range(2):
         policy = peer_keras_tuner.KerasTunerPolicy(Synthetic(0), 4, 3)
@@ -132,13 +127,13 @@ def test_keras_tuner_searches_conditional_spaces_on_several_workers_and_repeats_
 
 @pytest.mark.parametrize("name", peers.SYNE_TUNE)
 def test_syne_tune_pauses_promotes_and_repeats_itself(name) -> None:
-    if reason := peers.left_out(name):
-        pytest.skip(reason)
+    needs.at_hand(peers.left_out(name))  # its libraries do not go with ours: it has an environment of its own
     searches = []
     for _ in range(2):
         problem = table(epochs=9)
         policy = peers.PEERS[name](problem, 2, 1)
         searches.append(simulate(problem, policy, slots=2, budget_s=2.0 * 15, seed=1))
-        policy.close()  # type: ignore[attr-defined]
+        assert isinstance(policy, PeerPolicy)
+        policy.close()
     assert searches[0].steps == searches[1].steps
     assert len(searches[0].asked) > searches[0].trials or name.endswith("CQR"), "all but CQR go on with paused trials"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from tests import needs
 from tuner.architectures import ARCHITECTURES
-from tuner.datasets import staged_sources
 from tuner.hyperparameters import general
 from tuner.model import build_model, freeze, parameter_counts
 from tuner.search import main
@@ -81,11 +80,11 @@ def test_a_baseline_builds_and_trains_one_step_on_images_of_its_shape(file) -> N
 
 @pytest.mark.parametrize("name", ["cifar100_small", "fashion_mnist"])
 def test_a_baseline_trains_on_the_real_images_where_they_are(name, tmp_path, capsys) -> None:
-    keras_home = Path(os.environ.get("KERAS_HOME", ""))
-    if name == "cifar100_small" and "cifar100" not in staged_sources(os.environ, {}):
-        pytest.skip("TUNER_DATA names no folder with cifar100/train.parquet")
-    if not (keras_home / "models").is_dir() or not (keras_home / "datasets").is_dir():
-        pytest.skip("KERAS_HOME holds no ImageNet weights and data sets")
+    if name == "cifar100_small":
+        needs.staged_images("cifar100")
+        needs.keras_home("models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5")
+    else:
+        needs.keras_home("datasets/fashion-mnist")
     file = next(file for file in FILES if file.stem == name)
     options = ["--set", "data.max_train_images=400", "--set", "data.max_validation_images=200",
                "--set", "training.max_epochs=2", "--set", "search.grace_epochs=auto"]  # fmt: skip

@@ -19,7 +19,7 @@ SPACE = {"learning_rate": Real(1e-4, 1e-1, log=True), "batch_size": Choice((32, 
 
 def make(trials: int = 10, slots: int = 2, unfinished: tuple[Unfinished, ...] = (), growth_mb: float = 100.0) -> Any:
     study = SearchStudy(SPACE, RandomSampler(seed=0), "max")
-    return StudySearcher(study, "max", trials, slots, list(unfinished), growth_mb), study
+    return StudySearcher(study, "max", trials, lambda: slots, list(unfinished), growth_mb), study
 
 
 def result(epoch: int, best: float, memory_mb: float = 500.0, generation: int = 0, **more: Any) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_a_worker_that_has_grown_begins_a_new_generation_once():
 def test_a_grid_ends_when_it_is_used_up():
     queue = [Queued({"learning_rate": 0.01, "batch_size": size}, "grid") for size in (32, 64)]
     study = SearchStudy(SPACE, RandomSampler(seed=0), "max", queue, sampler_may_propose=False)
-    searcher = StudySearcher(study, "max", 99, 9, [], 100.0)
+    searcher = StudySearcher(study, "max", 99, lambda: 9, [], 100.0)
     assert [searcher.suggest(name)["configuration"]["batch_size"] for name in "ab"] == [32, 64]
     assert searcher.suggest("c") == Searcher.FINISHED
 
@@ -139,7 +139,7 @@ def make_promoting(trials: int, slots: int = 1) -> tuple[StudySearcher, SearchSt
             return config
 
     promotions = Promotions(halving, lambda number: Unfinished(number, given[number], f"checkpoint of {number}"))
-    return Remembering(study, "max", trials, slots, [], 100.0, promotions), study, halving
+    return Remembering(study, "max", trials, lambda: slots, [], 100.0, promotions), study, halving
 
 
 def reach(searcher: StudySearcher, halving: Halving, trial_id: str, number: int, epoch: int, best: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,7 +13,8 @@ import pytest
 from make_data import ARRAYS, encoded, load, write_parquet
 from pyarrow import parquet
 
-from tuner.datasets import check_source, staged_sources
+from tests import needs
+from tuner.datasets import check_source
 from tuner.errors import DataError
 from tuner.sources import NAMED, PREFIXED
 
@@ -208,9 +208,6 @@ print(data.class_names, data.image_shape, len(data.validation), len(data.load_te
 """
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("tensorflow_datasets"), reason="the extra tuner[tfds] is not installed"
-)
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -242,9 +239,7 @@ def test_the_light_part_of_the_program_can_import_data_sets_without_their_librar
 
 
 def test_all_of_cifar_100_is_prepared_from_parquet(tmp_path) -> None:
-    staged = staged_sources(os.environ, {})
-    if "cifar100" not in staged:
-        pytest.skip("TUNER_DATA names no folder with cifar100/train.parquet")
+    staged = needs.staged_images("cifar100")
     dataset, _ = load("cifar100", tmp_path / "cache", staged=staged, validation_fraction=0.1)
     assert dataset.image_shape == (32, 32, 3) and len(dataset.class_names) == 100
     assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == (45_000, 5_000, 10_000)

@@ -42,7 +42,7 @@ def test_a_trial_is_one_row_with_its_best_and_its_last_values():
         epoch(0, 2, 0.6, phase="fine_tune", seconds=2.0),
         epoch(0, 3, 0.5, 0.6, phase="fine_tune", seconds=2.0),
         trial_ended(0, "completed", "early_stopping", parameters=100, trainable_parameters=7, batch_size_used=16,
-                    setup_s=0.5, cut="block_15_add", elapsed_s=9.0),
+                    setup_s=0.5, node="worker-2", cut="block_15_add", elapsed_s=9.0),
     )  # fmt: skip
     (row,) = trials_table(build_results(state)).to_pylist()
     assert row == {
@@ -51,6 +51,7 @@ def test_a_trial_is_one_row_with_its_best_and_its_last_values():
         "best_epoch_loss": 0.7, "best_epoch_accuracy": 0.65, "best_epoch_val_loss": 0.8, "best_epoch_val_accuracy": 0.6,
         "last_loss": 0.75, "last_accuracy": 0.55, "last_val_loss": 0.8500000000000001, "last_val_accuracy": 0.5,
         "epochs": 3, "head_epochs": 1, "fine_tune_epochs": 2, "scratch_epochs": 0, "seconds": 5.5, "setup_s": 0.5,
+        "node": "worker-2",
         "started_s": 2.0, "ended_s": 9.0, "parameters": 100, "trainable_parameters": 7, "batch_size_used": 16,
         "cut": "block_15_add", "model_mb": None, "seconds_per_image": None, "is_on_front": None,
         "resumed": 1, "architecture": "cnn", "learning_rate": 0.1,

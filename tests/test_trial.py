@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,15 @@ def test_a_resumed_trial_gives_the_same_numbers_as_one_that_never_stopped(
     assert resumed == undisturbed[stop_after:]
 
 
+def test_the_seconds_of_a_trial_are_those_of_all_its_epochs_wherever_they_were_trained(small_digits, tmp_path):
+    stopped, resumed = Trial(DENSE, small_digits, SETTINGS), Trial(DENSE, small_digits, SETTINGS)
+    spent = sum(epoch.seconds for _ in range(2) if (epoch := stopped.advance()) is not None)
+    stopped.save(tmp_path)
+    resumed.load(tmp_path)
+    epoch = resumed.advance()
+    assert epoch is not None and resumed.seconds == pytest.approx(spent + epoch.seconds) and spent > 0
+
+
 def test_patience_ends_a_trial_and_its_best_weights_come_back(small_digits):
     settings = replace(SETTINGS, max_epochs=50, patience=2, min_delta=0.02)
     reports: list[EpochResult] = []
@@ -126,6 +137,18 @@ def test_a_loss_that_is_not_a_number_is_a_failed_trial_with_its_reason(small_dig
     assert "not a number" in trial.ended.reason and "epoch 1" in trial.ended.reason
     with pytest.raises(TunerError, match="has ended"):
         trial.advance()
+
+
+def test_a_loss_far_above_that_of_guessing_is_a_failed_trial_and_a_high_one_is_not(small_digits):
+    run = {**DENSE, "optimizer": "sgd", "preprocess": "scale(0,255)"}
+    trial = run_trial({**run, "learning_rate": 1.0}, small_digits, settings=SETTINGS, report=lambda _epoch: None)
+    assert trial.ended is not None and trial.ended.status == "failed"
+    assert re.fullmatch(
+        r"loss exploded: loss is [0-9.e+]+ at epoch 1, more than 1000 times that of guessing", trial.ended.reason
+    )
+    adam = {**DENSE, "learning_rate": 1.0}
+    reports = epochs_of(adam, small_digits, SETTINGS)
+    assert reports[0].loss > 5 * math.log(10) and len(reports) == 4
 
 
 def test_out_of_memory_is_tried_once_more_at_half_the_batch_size(small_digits, monkeypatch):

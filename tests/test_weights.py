@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import needs
 from tuner.architectures import ARCHITECTURES
 from tuner.model import build_model
 
@@ -85,9 +86,7 @@ def test_damaged_weights_are_told_with_their_folder(tmp_path: Path) -> None:
 
 def test_pretrained_weights_tell_images_apart_and_do_not_depend_on_the_seed() -> None:
     weights = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    if not (home / "models" / weights).exists():
-        pytest.skip(f"{weights} is not in {home / 'models'}")
+    needs.keras_home(f"models/{weights}")  # random weights would tell nothing
     configuration = {"architecture": "mobilenet_v2", "alpha": 0.35, "preprocess": "resize(64)|scale(-1,1)"}
     first, other = (build_model(configuration, (32, 32, 3), 10, seed) for seed in (1, 2))
     assert first.backbone is not None

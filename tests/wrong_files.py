@@ -175,7 +175,9 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "warm start from a number": ({15: "search: {warm_start: [1]}"}, ["15: search.warm_start[0] must be text; got 1"]),
     # --- resources ---
     "no processor": ({16: "resources: {cpus_per_trial: 0}"}, ["16: resources.cpus_per_trial must be above 0 or 'auto'; got 0"]),
-    "resources as a list": ({16: "resources: [1]"}, ["16: resources must map cpus_per_trial, gpus_per_trial to values; got [1]"]),
+    "resources as a list": ({16: "resources: [1]"}, ["16: resources must map cpus_per_trial, gpus_per_trial, memory_gb_per_trial to values; got [1]"]),
+    "no memory": ({16: "resources: {memory_gb_per_trial: 0}"}, ["16: resources.memory_gb_per_trial must be above 0 or 'auto' or 'none'; got 0"]),
+    "hanging at once": ({15: "search: {hung_after_epochs: 1}"}, ["15: search.hung_after_epochs must be at least 2 or 'never'; got 1"]),
     # --- YAML ---
     "tab as indentation": ({7: "\tbatch_size: 32"}, ["7: is not valid YAML: while scanning for the next token found character '\\t' that cannot start any token"]),
     "bracket that is not closed": ({16: "resources: {cpus_per_trial: 1"}, ["17: is not valid YAML: while parsing a flow mapping expected ',' or '}'"]),

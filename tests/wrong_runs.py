@@ -11,18 +11,22 @@ from typing import Any
 from bad_input import Case
 from filelock import FileLock
 from make_record import epoch, study_created, trial_ended, trial_started, write_record
-from wrong_files import RIGHT
+from wrong_files import RIGHT, wrong
 
 from tuner.events import Event, SessionEnded, SessionStarted
 from tuner.spec import dump_spec, read_spec, require
 
 CONFIGURATION = {"preprocess": "standardise", "augment": "none", "batch_size": 32, "learning_rate": 0.001, "architecture": "cnn", "blocks": 2}  # fmt: skip
+WIDENED = RIGHT.replace("space:", "space:\n  weight_decay: {float: [0, 0.1]}").replace(
+    "baseline: {", "baseline: {weight_decay: 0, "
+)
+EDITED = wrong({7: "  batch_size: {choice: [16, 32]}"})
 
 
 def events(end: str | None = "finished") -> list[Event]:
     """The events of a search of `right.yaml` with two trials."""
     return [
-        study_created(study="small", max_epochs=16),
+        study_created(study="small", max_epochs=16, specification=require(read_spec(RIGHT)).resolved()),
         SessionStarted(resumed=False, max_concurrent=1, sampler="tpe", scheduler="none"),
         trial_started(0, CONFIGURATION), epoch(0, 1, 0.5), trial_ended(0),
         trial_started(1, CONFIGURATION), epoch(1, 1, 0.4), trial_ended(1),
@@ -125,7 +129,13 @@ RUNS: dict[str, Case] = {
     "resume of an empty folder": Case("search --resume runs", ("runs: not a run directory",), lambda work: (work / "runs").mkdir()),
     "resume of a file": Case("search --resume right.yaml", ("right.yaml: not a run directory",)),
     "resume of a run in use": Case(RESUME, ("runs/small: another search is running in it",), locked),
-    "resume of another search": Case(f"{RESUME} --set search.seed=5", ("runs/small cannot go on: search differ from what it began with", "--fresh"), unfinished),
+    "resume of another search": Case(f"{RESUME} --set search.seed=5", ("runs/small cannot go on: search.seed (was 0; is 5) must be what it began with", "--fresh"), unfinished),
+    "resume of a run whose settings are changed": Case("search --resume runs/small --set training.max_epochs=20", ("runs/small cannot go on: training.max_epochs (was 16; is 20) must be",), unfinished),
+    "resume of an edited space": Case(RESUME, ("runs/small cannot go on: space.batch_size.choice (was [32, 64]; is [16, 32]) must be",), also(unfinished, lambda run: (run.parent.parent / "right.yaml").write_text(EDITED))),
+    "resume of a space that was edited in the run": Case("search --resume runs/small", ("runs/small cannot go on: space.batch_size.choice (was [32, 64]; is [16, 32]) must be",), also(unfinished, lambda run: (run / "specification.yaml").write_text(EDITED))),
+    "resume of a space with one dimension more": Case(RESUME, ("runs/small cannot go on: space.weight_decay.float (was not there; is [0, 0.1]), baseline.weight_decay (was not there; is 0) must be",), also(unfinished, lambda run: (run.parent.parent / "right.yaml").write_text(WIDENED))),
+    "resume of a run killed before it began": Case("search --resume runs/small", ("runs/small: there is no search to resume; leave out --resume to begin one",), damaged(lambda _lines: [b'{"event":"study_cr'])),
+    "resume of a run of another version": Case(RESUME, ("runs/small/record.jsonl:1: record version must be 6; got 4, which another version of tuner wrote",), with_field(0, schema_version=4)),
     "resume with other data": Case("search --resume runs/small --set data.source=digitz", ("specification.yaml: data.source: unknown data source 'digitz'",), unfinished),
     "resume without a specification": Case("search --resume runs/small", ("runs/small/specification.yaml: no such search-space file",), also(unfinished, lambda run: (run / "specification.yaml").unlink())),
     "resume with a damaged specification": Case("search --resume runs/small", ("runs/small/specification.yaml:1: must map study",), also(unfinished, lambda run: (run / "specification.yaml").write_text("x"))),
@@ -158,8 +168,8 @@ RUNS: dict[str, Case] = {
     "record of terminal codes": record(damaged(lambda _lines: [b"\x1b[2J\x1b]0;owned\x07\n"]), r"runs/small/record.jsonl:1: not an event", r"\x1b[2J"),
     "record torn in the middle": record(damaged(lambda lines: [*lines[:3], lines[3][:40] + b"\n", *lines[4:]]), "runs/small/record.jsonl:4: not an event"),
     "record of another program": record(damaged(lambda _lines: [b'{"trial": 1, "loss": 0.5}\n']), "runs/small/record.jsonl:1: not an event"),
-    "record of an earlier version": record(with_field(0, schema_version=4), "runs/small/record.jsonl:1: record version must be 5; got 4, which another version of tuner wrote"),
-    "record of a later version": record(with_field(0, schema_version=99), "record version must be 5; got 99"),
+    "record of an earlier version": record(with_field(0, schema_version=4), "runs/small/record.jsonl:1: record version must be 6; got 4, which another version of tuner wrote"),
+    "record of a later version": record(with_field(0, schema_version=99), "record version must be 6; got 99"),
     "record of another kind of event": record(with_field(3, event="exploded"), "runs/small/record.jsonl:4: not an event"),
     "record with one field more": record(with_field(3, colour="red"), "runs/small/record.jsonl:4: not an event"),
     "record without its beginning": record(damaged(lambda lines: lines[1:]), "runs/small/record.jsonl:1: must begin with a study; got "),

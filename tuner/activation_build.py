@@ -83,10 +83,14 @@ class Build:
         """Whether all entries are in their place; then nothing is left of the build."""
         if not self._is_finished and all(self._store.has(key) for key in self._keys):
             self._is_finished = True
-            self._store.release(self._folder)
-            if self._folder.exists() and not is_in_use(self._folder):
-                remove(self._folder)
+            self.give_up()
         return self._is_finished
+
+    def give_up(self) -> None:
+        """Remove what is left of the build, unless another process is at it."""
+        self._store.release(self._folder)
+        if self._folder.exists() and not is_in_use(self._folder):
+            remove(self._folder)
 
     def _begin(self) -> None:
         """Make the folder of the build, or join those who have."""

@@ -73,6 +73,18 @@ class Entry:
     identity: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class CacheUse:
+    """What a process has read of the cache in a while."""
+
+    hits: int
+    """Entries that were there when they were needed."""
+    misses: int
+    """Entries that had to be computed first, here or by others at the same time."""
+    size_bytes: int | None
+    """Of all entries of the machine; None: not looked at, since nothing was computed here."""
+
+
 class Store:
     """The activations of one machine, as one process sees them; what it has opened stays there until `release`."""
 
@@ -103,7 +115,8 @@ class Store:
             remove(folder)
             raise DamagedEntryError(f"{folder}: {problem}; it was removed and will be computed again")
         _touch(folder / USED)
-        return np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]  # a memmap
+        mapped: np.ndarray = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+        return mapped
 
     def has(self, key: Key) -> bool:
         """Whether there is an entry of the right size (its values are checked when it is opened)."""
@@ -139,6 +152,10 @@ class Store:
         """What the disk has left."""
         self.root.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(self.root).free
+
+    def size_bytes(self) -> int:
+        """What all entries take on the disk, whole or not."""
+        return sum(_size_bytes(folder) for folder in self.root.glob("*") if folder.is_dir())
 
     def make_room(self, size_bytes: int, max_bytes: int) -> bool:
         """Remove what was used least recently until `size_bytes` more fit into `max_bytes` and onto the disk.
@@ -216,9 +233,18 @@ def list_entries(root: Path) -> Iterator[Entry]:
         identity = meta.get("identity", {})
         status = "refused" if "refused" in meta else "whole" if "checksums" in meta else "unfinished"
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
-            size = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+            size = _size_bytes(folder)
             used = (folder / USED if (folder / USED).exists() else folder).stat().st_mtime
             yield Entry(folder, status, size, used, is_in_use(folder), identity)
+
+
+def _size_bytes(folder: Path) -> int:
+    size = 0
+    with contextlib.suppress(FileNotFoundError):  # the folder is removed meanwhile by another process
+        for path in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # or a file in it
+                size += path.stat().st_blocks * 512 if path.is_file() else 0
+    return size
 
 
 def is_in_use(folder: Path) -> bool:

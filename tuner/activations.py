@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from tuner.activation_build import Build, Progress
-from tuner.activation_store import CHUNK_IMAGES, DamagedEntryError, Key, Store
+from tuner.activation_store import CHUNK_IMAGES, CacheUse, DamagedEntryError, Key, Store
 from tuner.augment import Augment
 from tuner.backend import has_gpu
 from tuner.datasets import Dataset, Split
@@ -61,6 +61,10 @@ class Activations:
         self._said: set[str] = set()
         self._lost: set[str] = set()
         """Architectures and variants for which the cache has failed in this process."""
+        self._awaited: set[str] = set()
+        """Digests of entries that were missing and have not been opened since."""
+        self._hits = self._misses = 0
+        self._size_known = False
 
     def place(self, part: FrozenPart, unfreeze_depth: int) -> Place | None:
         """Where a phase that trains `unfreeze_depth` blocks is cut; None: it is trained from the images."""
@@ -109,6 +113,7 @@ class Activations:
                 return None
             if array is None:
                 return None
+            self._count(key)
             found.append(Split(array, np.arange(len(array), dtype=np.int64), self._split(name).labels))
         return found[0], found[1]
 
@@ -116,12 +121,30 @@ class Activations:
         """Let go of all entries: others may remove them."""
         self._store.release()
 
+    def taken_use(self) -> CacheUse | None:
+        """What was read since this was last asked; None: nothing."""
+        if not self._hits and not self._misses:
+            return None
+        is_first, self._size_known = not self._size_known, True
+        size = self._store.size_bytes() if self._misses or is_first else None  # it changes when something is computed
+        use = CacheUse(self._hits, self._misses, size)
+        self._hits = self._misses = 0
+        return use
+
+    def _count(self, key: Key) -> None:
+        if key.digest in self._awaited:
+            self._awaited.discard(key.digest)
+            self._misses += 1
+        else:
+            self._hits += 1
+
     def _work_on(
         self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None, seconds: float
     ) -> Progress:
         missing = [place for place in own if not self._store.has(self._key(part, split, place, view))]
         if not missing:
             return Progress(0, 0)
+        self._awaited.update(self._key(part, split, place, view).digest for place in missing)
         targets = self._targets(part, split, missing, frozen_below, view)
         keys = [self._key(part, split, place, view) for place in targets]
         name = "/".join(key.digest for key in keys)
@@ -132,6 +155,7 @@ class Activations:
         except PrecisionError as error:
             for key in keys:
                 self._store.refuse(key, str(error))
+            self._builds.pop(name).give_up()
             self._say(f"{error}: they are kept as float32")
             return Progress(0, keys[0].shape[0])
         except DamagedEntryError as error:  # of the place from which they were to be computed

@@ -27,19 +27,27 @@ class PromotingScheduler(FIFOScheduler):
         """Stop a trial that has to wait at a rung."""
         if not result["has_epoch"]:
             return str(TrialScheduler.CONTINUE)
-        waits = self._halving.arrive(int(trial.config["trial"]), int(result[TIME]), float(result[METRIC]))
+        number = int(trial.config["trial"])
+        waits = self._halving.arrive(number, int(result[TIME]), float(result[METRIC]))
+        if waits:  # Ray saves its state first, while other slots may become free
+            self._halving.hold(number)
         return str(TrialScheduler.STOP if waits else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """A trial has come to its own end, or waits."""
         number = int(trial.config["trial"])
+        self._halving.release(number)
         if number not in self._halving.paused:
             failed = result.get("ended_status") == "failed" or METRIC not in result
             self._halving.end(number, None if failed else float(result[METRIC]))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A trial's worker was lost too often."""
-        self._halving.end(int(trial.config["trial"]), None)
+        """A trial's worker was lost; too often, or Ray calls this before it gives the trial to another one."""
+        number = int(trial.config["trial"])
+        if trial.should_recover():
+            self._halving.withdraw(number)
+        else:
+            self._halving.end(number, None)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The first that is pending; Ray's own looks through all trials that ever were."""

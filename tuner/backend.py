@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from tuner.standard_error import standard_error_to
 
 
 def all_cpus() -> float:
@@ -49,18 +50,13 @@ def _quiet() -> Iterator[None]:
     TensorFlow 2.21 does so before it looks at TF_CPP_MIN_LOG_LEVEL, and past Python: the file descriptor itself must
     be turned away.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
     with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
         try:
-            yield
+            with standard_error_to(file):
+                yield
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
             file.seek(0)
             os.write(2, b"".join(line for line in file if not line.startswith(_TOLD)))
-            os.close(kept)
 
 
 _TOLD = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")

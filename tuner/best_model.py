@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import RunError
+from tuner.errors import RunError, first_line
 from tuner.files import write_text
 from tuner.finalists import best_training, finalist_seed, summarise_finalists
 from tuner.pareto import comparable_values, metrics_of, pareto_front
 from tuner.run_state import RunState
 from tuner.runs import RunDirectory
 from tuner.seeds import trial_seed
+from tuner.storage import Place, fetched
 from tuner.worker_process import WorkerContext, WorkerProcess
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
     of the winning finalist that did best on the validation split; without finalists, the best trial.
 
     Raises:
-        RunError: no trial has a checkpoint.
+        RunError: no trial has reported an epoch, or a checkpoint is missing or damaged.
     """
     process = WorkerProcess(context)
     finalists = summarise_finalists(state)
@@ -78,7 +81,8 @@ def load_finalist(process: WorkerProcess, run: RunDirectory, state: RunState, tr
     """A finalist with its best weights; raises RunError when its checkpoint is missing or damaged."""
     seed = finalist_seed(process.context.settings.seed, seed_number)
     found = process.begin(dict(state.trials[trial].configuration), seed)
-    found.load(run.finalist(trial, seed_number))
+    with reading(run.finalist(trial, seed_number)) as folder:
+        found.load(folder)
     found.restore_best()
     return found
 
@@ -86,14 +90,26 @@ def load_finalist(process: WorkerProcess, run: RunDirectory, state: RunState, tr
 def _best_trial(process: WorkerProcess, run: RunDirectory, state: RunState) -> tuple[int, Trial]:
     """The best trial of the search with its best weights."""
     best = state.best_trial()
-    if best is None or best.checkpoint is None:
-        raise RunError(f"{run.path}: no trial has a checkpoint, so there is no model to export")
+    if best is None:
+        raise RunError(f"{run.path}: no trial has reported an epoch, so there is no model to export")
     trial = process.begin(best.configuration, trial_seed(process.context.settings.seed, best.number))
-    trial.load(run.path / best.checkpoint.path)
+    if best.checkpoint is not None:
+        with reading(run.checkpoints.child(best.checkpoint.path)) as folder:
+            trial.load(folder)
     while trial.best != best.best and trial.epoch < best.epochs[-1].epoch and trial.ended is None:
-        trial.advance()  # checkpoints are not written after every epoch
+        trial.advance()  # checkpoints are not written after every epoch; a search killed at a trial's end may have none
     trial.restore_best()
     return best.number, trial
+
+
+@contextmanager
+def reading(place: Place) -> Iterator[Path]:
+    """As `storage.fetched`; raises RunError when the storage cannot be read."""
+    try:
+        with fetched(place) as folder:
+            yield folder
+    except OSError as error:
+        raise RunError(f"{place.address}: the checkpoint cannot be read: {first_line(error)}") from None
 
 
 def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:

@@ -66,6 +66,16 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     raise RunError(f"{path}: checkpoint version must be {VERSION}; got {header['version']!r}")
 
 
+def earlier_checkpoints(directory: Path) -> list[Path]:
+    """Checkpoints of the same trial that were written before the one in `directory`, the newest first.
+
+    Ray numbers them: they lie beside each other, and their names are in the order of their age.
+    """
+    prefix = directory.name.rstrip("0123456789")
+    beside = directory.parent.glob(f"{prefix}*/{FILE_NAME}") if prefix != directory.name else []
+    return sorted((file.parent for file in beside if file.parent.name < directory.name), reverse=True)
+
+
 _DAMAGED = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),  # of the file and its archive
     *(ValueError, KeyError, TypeError, AttributeError),  # of what stands in it

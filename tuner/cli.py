@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from tuner import __version__
 from tuner.errors import InputError, TunerError, printable
+from tuner.files import is_disk_full
 
 _EPILOG = """\
 examples:
@@ -23,7 +24,7 @@ examples:
   python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
   python -m tuner.search search_spaces/cifar100.yaml --warm-start cifar10 runs/fashion_mnist
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
-  python -m tuner.search search_spaces/cifar100.yaml --address auto --runs /shared/runs     train on a cluster
+  python -m tuner.search search_spaces/cifar100.yaml --address auto --storage s3://bucket/tuner    train on a cluster
 
 exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrupted
 """
@@ -38,8 +39,8 @@ class SearchOptions:
     data: tuple[str, ...]
     plan: bool
     inline: bool
-    resume: Path | None
-    """The run to resume; an empty path stands for the latest of the study."""
+    resume: str | None
+    """The run to resume, or its address in a storage; an empty text stands for the latest of the study."""
     retrain: tuple[Path, int] | None
     fresh: bool
     runs_dir: Path
@@ -47,6 +48,12 @@ class SearchOptions:
     cache_dir: Path | None
     address: str | None
     """The Ray cluster that trains; None: this machine alone."""
+    storage: str | None
+    """Where checkpoints are kept; None: in the run directory, or where an earlier session kept them."""
+    insecure: bool
+    """Whether the cluster may answer without a token."""
+    dashboard: bool
+    """Whether the Ray of this machine shows its dashboard."""
 
 
 _LONGEST = 1000
@@ -87,15 +94,18 @@ def build_search_parser() -> argparse.ArgumentParser:
         help="take data set NAME from SOURCE, for example cifar100=parquet:/data/cifar100 (repeatable); "
         "the variable TUNER_DATA names a folder of such copies",
     )
-    add("--plan", action="store_true", help="print the space, the rungs, the epochs and warnings; train nothing")
+    add(
+        "--plan",
+        action="store_true",
+        help="print space, rungs, epochs, disk use and warnings; train nothing",
+    )
     add("--inline", action="store_true", help="train one trial (the baseline, or a first suggestion) here, without Ray")
     add(
         "--resume",
         nargs="?",
-        type=Path,
-        const=Path(),
+        const="",
         metavar="RUN",
-        help="go on with an unfinished run (without RUN: the latest of this study)",
+        help="go on with an unfinished run (without RUN: the latest of this study), or with its copy in a storage",
     )
     add("--retrain", nargs=2, metavar=("RUN", "TRIAL"), help="train a trial of a run again here, with its seed")
     add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
@@ -120,8 +130,25 @@ def build_search_parser() -> argparse.ArgumentParser:
         "--address",
         default=None,
         metavar="HOST:PORT",
-        help="train on the Ray cluster at HOST:PORT, or on that of this machine (auto), with --runs in a folder that "
-        "all its nodes see (cluster/README.md)",
+        help="train on the Ray cluster at HOST:PORT, or on that of this machine (auto), with --storage, or --runs in a "
+        "folder that all its nodes see (cluster/README.md)",
+    )
+    add(
+        "--storage",
+        default=None,
+        metavar="PLACE",
+        help="keep checkpoints, and a copy of the run and its report, in a folder that all nodes see or in a bucket: "
+        "s3://BUCKET/FOLDER, gs://..., abfss://...",
+    )
+    add(
+        "--insecure",
+        action="store_true",
+        help="with --address: use a cluster that answers without a token; whoever reaches it can run programs on it",
+    )
+    add(
+        "--dashboard",
+        action="store_true",
+        help="show Ray's dashboard of the search on this machine and export its metrics (cluster/monitoring)",
     )
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
@@ -131,7 +158,7 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
     """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
     parser = build_search_parser()
     parsed = parser.parse_args(arguments)
-    if parsed.file is None and parsed.resume in (None, Path()) and parsed.retrain is None:
+    if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:
         parser.error("FILE must be given, for example search_spaces/digits.yaml")
     modes = [
         name for name in ("plan", "inline", "resume", "retrain", "fresh") if getattr(parsed, name) not in (None, False)
@@ -140,6 +167,14 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         parser.error(f"--{modes[0]} and --{modes[1]} cannot be used together")
     if parsed.address is not None and (set(modes) & {"plan", "inline", "retrain"}):
         parser.error(f"--address and --{modes[0]} cannot be used together: --{modes[0]} runs here")
+    if parsed.storage is not None and (set(modes) & {"plan", "inline", "retrain"}):
+        parser.error(f"--storage and --{modes[0]} cannot be used together: --{modes[0]} keeps no checkpoints")
+    if parsed.insecure and parsed.address is None:
+        parser.error("--insecure belongs to --address: a Ray of this machine alone always has a token")
+    if parsed.dashboard and (set(modes) & {"plan", "inline", "retrain"}):
+        parser.error(f"--dashboard and --{modes[0]} cannot be used together: --{modes[0]} runs without Ray")
+    if parsed.dashboard and parsed.address is not None:
+        parser.error("--dashboard and --address cannot be used together: a cluster has its own, shown on its head")
     retrain = None
     if parsed.retrain is not None:
         if not re.fullmatch("[0-9]{1,9}", parsed.retrain[1]):
@@ -165,16 +200,29 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         reports_dir=parsed.reports,
         cache_dir=parsed.cache,
         address=parsed.address,
+        storage=parsed.storage,
+        insecure=parsed.insecure,
+        dashboard=parsed.dashboard,
     )
+
+
+def failure(error: TunerError | OSError) -> tuple[list[str], int]:
+    """What is said of an error that ends a command, line by line, and the exit status; others are raised again."""
+    if isinstance(error, TunerError):
+        return error.lines(), error.exit_status
+    if is_disk_full(error):
+        return [f"the disk is full: {printable(str(error))}"], TunerError.exit_status
+    raise error
 
 
 def run_command(action: Callable[[], int]) -> int:
     """The exit status of `action`: its own, or that of a deliberate error, whose message goes to standard error."""
     try:
         return action()
-    except TunerError as error:
-        print(*error.lines(), sep="\n", file=sys.stderr)
-        return error.exit_status
+    except (TunerError, OSError) as error:
+        lines, status = failure(error)
+        print(*lines, sep="\n", file=sys.stderr)
+        return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import InputError
+from tuner.termination import keeping_termination
 
 WORKERS_READY_S = 60.0
 
@@ -39,6 +42,8 @@ class Capacity:
     """Those of a cluster that can run trials; empty for a Ray of this machine alone."""
     is_cluster: bool = False
     """Whether nodes may come and go: then more trials may be asked for than fit now."""
+    dashboard: str | None = None
+    """Where the dashboard of a Ray of this machine can be seen, if it was asked for."""
 
     def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
         """How many trials fit at the same time; a trial is not split across nodes.
@@ -58,9 +63,17 @@ def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> in
 
 
 @contextmanager
-def local_ray() -> Iterator[Capacity]:
-    """A Ray of its own on this machine, quiet, with no open port beyond loopback, gone at the end."""
+def local_ray(name: str = "tuner", with_dashboard: bool = False) -> Iterator[Capacity]:
+    """A Ray of its own on this machine, quiet, with no open port beyond loopback, gone at the end.
+
+    `name` is what its dashboard calls the search.
+
+    Raises:
+        InputError: the dashboard is wanted, and its libraries are not installed.
+    """
     set_worker_environment()
+    if with_dashboard:
+        _check_dashboard()
     import ray
 
     if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
@@ -70,18 +83,80 @@ def local_ray() -> Iterator[Capacity]:
     from ray.tune.execution import class_cache
 
     class_cache.DEFAULT_ENV_VARS.clear()
-    with _preloading() as ready:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+    keep_token_private()
+    with _preloading() as ready, _loopback():
+        with keeping_termination():
+            context = ray.init(
+                address="local",
+                include_dashboard=with_dashboard,
+                dashboard_host="127.0.0.1",
+                job_config=job_config(name),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
+        keep_off_console()
         try:
-            yield replace(_capacity(), ready=ready)
+            yield replace(_capacity(), ready=ready, dashboard=context.dashboard_url or None)
         finally:
             ray.shutdown()
+
+
+def keep_token_private() -> None:
+    """See that the token with which programs are run on this machine's Ray can be read by this user alone.
+
+    Ray makes one for all its clusters, with whatever rights the umask leaves.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
+            file.write(secrets.token_hex(32))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:  # a home that cannot be written to, a token of someone else: Ray says what it lacks
+        logging.getLogger(__name__).warning("%s: the token's rights could not be set: %s", path, error)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def job_config(name: str) -> Any:
+    """What Ray is told of a search as one of its jobs: the name, for its dashboard."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(metadata={"job_name": name})
+
+
+def _check_dashboard() -> None:
+    try:
+        import ray.dashboard.optional_deps  # noqa: F401  all that the dashboard needs beyond Ray itself
+    except ImportError as error:
+        raise InputError(
+            f"--dashboard needs libraries that are not installed ({error}); "
+            "install them with: pip install --editable '.[cluster]'"
+        ) from None
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Have the Ray that starts in this block listen on loopback alone, as it does on macOS and Windows.
+
+    On Linux it would listen on all addresses of the machine, whatever `_node_ip_address` says; its metrics ask for no
+    token.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def set_worker_environment() -> dict[str, str]:
@@ -93,6 +168,16 @@ def set_worker_environment() -> dict[str, str]:
         os.environ["KERAS_HOME"] = str(Path(os.environ["KERAS_HOME"]).expanduser().absolute())
     names = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def keep_off_console() -> None:
+    """Log what Ray prints on its own, such as two screens for each worker that died; the record has it in one line."""
+    from ray._private import worker
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger("ray").warning("%s", "\n".join(data["lines"]))
+
+    worker.print_to_stdstream = log
 
 
 @contextmanager
@@ -111,16 +196,23 @@ def _preloading() -> Iterator[Path]:
             "TUNER_READY": folder,
             "RAY_idle_worker_killing_time_threshold_ms": "600000",  # they may wait for the driver to be ready
         }
-        before = {name: os.environ.get(name) for name in added}
-        os.environ.update(added)
-        try:
+        with _environment(added):
             yield Path(folder)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+
+
+@contextmanager
+def _environment(added: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the processes that are started in this block."""
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def wait_for_workers(capacity: Capacity, slots: int) -> None:

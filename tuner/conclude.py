@@ -6,16 +6,21 @@ import os
 from pathlib import Path
 
 from tuner.errors import TunerError
+from tuner.factories import worker_context
 from tuner.finalists import summarise_finalists
 from tuner.preparation import Prepared
 from tuner.progress import SearchConsole, describe_trial, format_seconds
 from tuner.report import retrain_command, write_report
 from tuner.run_state import RunState
 from tuner.runs import RunDirectory
-from tuner.session import Reason, worker_context
 from tuner.spec import Spec
+from tuner.stopping import Reason
 
-_REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted"}
+_REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted",
+            "given_up": "given up"}  # fmt: skip
+
+GOES_ON = ("interrupted", "given_up")
+"""What ends a session before the search is over."""
 
 
 def conclude(
@@ -38,14 +43,16 @@ def conclude(
         console.say(f"best: {spec.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
     _say_finalists(state, console)
     try:
-        if reason != "interrupted" and best is not None:
+        if reason not in GOES_ON and best is not None:
             _export(spec, prepared, run, state, console)
     finally:  # whatever became of the model, the search is done and is reported
         with console.preparing("writing the report"):
             paths = write_report(state, reports_dir / run.name, retrain_command(run.path, state), run=run)
         console.say(f"report: {_relative(paths.page)}")
-    if reason == "interrupted":
-        console.say(f"go on with: python -m tuner.search --resume {_relative(run.path)}")
+    if reason == "given_up" and state.session_ended is not None:
+        console.say(f"given up: {state.session_ended.message}")
+    if reason in GOES_ON:
+        console.say(f"go on with: {console.resume_command(Path(_relative(run.path)))}")
 
 
 def _say_finalists(state: RunState, console: SearchConsole) -> None:

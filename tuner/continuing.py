@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tuner.checkpoint import FILE_NAME
+from tuner.events import TrialPaused
 from tuner.halving import Halving
 from tuner.plan import grace_epochs, reduction_factor
-from tuner.run_state import RunState
+from tuner.run_state import RunState, TrialState
 from tuner.rungs import rung_epochs
 from tuner.runs import RunDirectory
 from tuner.spec import Spec
+from tuner.storage import exists
 from tuner.study import Unfinished
 
 
@@ -21,8 +23,27 @@ def restored_halving(spec: Spec, state: RunState) -> Halving:
     halving = Halving(epochs, factor, maximise=spec.mode == "max")
     for number in sorted(state.trials):
         trial = state.trials[number]
-        halving.restore(number, {epoch.epoch: epoch.best_so_far for epoch in trial.epochs}, trial.status)
+        best_by_epoch = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs}
+        halving.restore(number, best_by_epoch, trial.status, is_promoted=_is_promoted(trial))
     return halving
+
+
+def _is_promoted(trial: TrialState) -> bool:
+    """Whether a trial runs that has waited after the last epoch that it has reported."""
+    waited = trial.paused.epoch if trial.paused is not None else 0
+    return trial.status == "running" and bool(trial.epochs) and waited == trial.epochs[-1].epoch
+
+
+def unrecorded_pauses(state: RunState, halving: Halving) -> Iterator[TrialPaused]:
+    """What a session that was killed had no time to write: that a trial waits at the rung where its checkpoint is from.
+
+    Of one that has no checkpoint of its last epoch it is not known whether it was to wait: it trains that epoch again.
+    """
+    for trial in state.with_status("running"):
+        kept = trial.checkpoint.epoch if trial.checkpoint is not None else 0
+        is_kept = bool(trial.epochs) and kept == trial.epochs[-1].epoch
+        if is_kept and halving.is_rung(kept) and not _is_promoted(trial):
+            yield TrialPaused(trial=trial.number, epoch=kept)
 
 
 def interrupted_trials(state: RunState, halving: Halving | None) -> Iterator[int]:
@@ -34,8 +55,8 @@ def interrupted_trials(state: RunState, halving: Halving | None) -> Iterator[int
 
 
 def continuation(number: int, state: RunState, run: RunDirectory) -> Unfinished:
-    """A trial and the newest checkpoint of it that is still there."""
+    """A trial and its last checkpoint in the record, if that is still there; else it begins anew."""
     trial = state.trials[number]
-    path = run.path / trial.checkpoint.path if trial.checkpoint else None
-    usable = path is not None and (path / FILE_NAME).is_file()
-    return Unfinished(number, trial.configuration, str(path.resolve()) if path and usable else None)
+    folder = run.checkpoints.child(trial.checkpoint.path) if trial.checkpoint else None
+    usable = folder is not None and exists(folder.child(FILE_NAME))
+    return Unfinished(number, trial.configuration, folder.address if folder and usable else None)

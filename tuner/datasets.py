@@ -9,20 +9,30 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tuner import file_sources, library_sources, parquet_source  # noqa: F401  they register their sources
 from tuner.decoding import Form, Notify
 from tuner.errors import DataError
-from tuner.prepared import Prepared, default_cache_dir, prepare
+from tuner.prepared import Prepared, default_cache_dir, find_prepared, prepare
 from tuner.registry import unknown_name
 from tuner.seeds import derive_seed
 from tuner.sources import Listing, find_source
 from tuner.splits import split_stratified, subset_stratified
 from tuner.staging import FILE_KINDS, resolve, staged_sources
 
-__all__ = ["DataRequest", "Dataset", "Split", "check_place", "check_source", "load_dataset", "staged_sources"]
+__all__ = [
+    "DataRequest",
+    "Dataset",
+    "Split",
+    "check_place",
+    "check_source",
+    "find_prepared_data",
+    "load_dataset",
+    "staged_sources",
+]
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
@@ -125,10 +135,8 @@ def load_dataset(
     """
     text = resolve(request.source, staged)
     source, reference = find_source(text)
-    form = Form(request.image_px, request.colour, request.broken_images)
     prepared = prepare(
-        [text.partition(":")[0], source.identity(reference)],
-        form,
+        *_identity(request, text),
         lambda: _with_test(source.read(reference), text),
         cache_dir or default_cache_dir(),
         notify,
@@ -146,6 +154,22 @@ def load_dataset(
         ),
         prepared=prepared,
     )
+
+
+def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> Prepared | None:
+    """The prepared copy of the data of a request; None: it has not been made on this machine.
+
+    Raises:
+        DataError: the source is unknown, or not there.
+    """
+    return find_prepared(*_identity(request, resolve(request.source, staged)), cache_dir)
+
+
+def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
+    """What a prepared copy is known by: its source, as it is now, and the form of its images."""
+    source, reference = find_source(text)
+    form = Form(request.image_px, request.colour, request.broken_images)
+    return [text.partition(":")[0], source.identity(reference)], form
 
 
 def _with_test(listing: Listing, source: str) -> Listing:

@@ -1,6 +1,8 @@
 """The error tree. Every deliberate error of tuner is one of these, with a message that a user can act on.
 
 TunerError                   something tuner itself refuses or cannot do        exit status 1
+├── LostError                the connection to a cluster broke; trying again may help
+├── DiskFullError            no room where a run is written: what is there is whole, and can be gone on with
 └── InputError               the user's input is wrong: say what and where      exit status 2
     ├── UnknownNameError     a name that no registry knows, with the nearest one
     ├── SpecError            a search-space file, all its problems at once
@@ -8,6 +10,7 @@ TunerError                   something tuner itself refuses or cannot do        
     ├── PipelineError        a preprocessing or augmentation text
     ├── WeightsError         pretrained weights that cannot be fetched
     └── RunError             a run directory or its record
+        └── RunInUseError    another search is in it, or was quicker to begin one there
 """
 
 from __future__ import annotations
@@ -24,6 +27,14 @@ class TunerError(Exception):
     def lines(self) -> list[str]:
         """The message as it is printed: a line for each thing that is wrong, nothing in it that a terminal obeys."""
         return [printable(str(self))]
+
+
+class LostError(TunerError):
+    """The connection to a cluster broke, or it is busy with itself: trying again may help."""
+
+
+class DiskFullError(TunerError):
+    """There is no room left where something is to be written; what was written before is whole."""
 
 
 class InputError(TunerError):
@@ -52,9 +63,18 @@ class RunError(InputError):
     """A run directory or its record that cannot be used."""
 
 
+class RunInUseError(RunError):
+    """A run directory that another search is in, or has begun meanwhile."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a library's message, or the name of its class when it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of a library's message, where one with a traceback in it says what it is about."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
 
 
 def printable(text: str) -> str:

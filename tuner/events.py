@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -79,6 +79,8 @@ class SessionStarted(_Event):
     gpus_per_trial: float = 0.0
     sampler: str
     scheduler: str
+    storage: str | None = None
+    """The folder or address that holds the checkpoints; None: the run directory."""
 
 
 class SessionEnded(_Event):
@@ -117,6 +119,8 @@ class Facts(_Event):
     """Building the model and opening the data."""
     cut: str | None = None
     """Where the last phase read cached activations; None: it was trained from the images."""
+    node: str | None = None
+    """The name of the machine that trained it last."""
 
     def facts(self) -> dict[str, Any]:
         """The same by name, for another event of the trial."""
@@ -212,7 +216,7 @@ class EpochReported(_Event):
 
 
 class CheckpointSaved(_Event):
-    """The state after `epoch` is on disk at `path`, relative to the run directory or a storage address."""
+    """The state after `epoch` is on disk at `path`, relative to the run directory, here or in the storage."""
 
     event: Literal["checkpoint_saved"] = "checkpoint_saved"
     trial: Count

@@ -5,13 +5,22 @@ A command sees before it begins whether it can write to the places it is given.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tuner.errors import InputError
+import psutil
+
+from tuner.errors import DiskFullError, InputError
+
+DISK_FULL = "disk full"
+_WRITER = re.compile(r"\.([0-9]+)\.partial$")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_WORDS = re.compile(rf"\[errno ({'|'.join(map(str, _NO_ROOM))})\]|no space left|quota exceeded", re.IGNORECASE)
 
 
 def shown(path: Path) -> str:
@@ -68,6 +77,22 @@ def check_file(path: Path, what: str) -> None:
     check_folder(path.parent, f"the folder of {what}")
 
 
+def is_disk_full(problem: BaseException | str) -> bool:
+    """Whether an error, or what a library says of one, is about a disk or a quota that is used up.
+
+    >>> is_disk_full(OSError(28, "No space left on device")), is_disk_full("OSError: [Errno 13] Permission denied")
+    (True, False)
+    """
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return problem.errno in _NO_ROOM
+    return _NO_ROOM_WORDS.search(str(problem)) is not None
+
+
+def disk_full_error(path: Path) -> DiskFullError:
+    """What a user is told when a run cannot be written any more."""
+    return DiskFullError(f"{path}: the disk is full; make room, then go on with --resume: what was reported is kept")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` at the end of the block, removed if the block raises.
@@ -88,3 +113,16 @@ def write_text(path: Path, text: str) -> Path:
     with replacing(path) as aside:
         aside.write_bytes(text.encode())
     return path
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from `folder`, at every depth, what processes that were killed had begun to write aside."""
+    for aside in folder.rglob(".*.partial"):
+        if (process := _WRITER.search(aside.name)) is not None and not psutil.pid_exists(int(process[1])):
+            aside.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder in which nothing was written; one that holds something stays."""
+    with suppress(OSError):
+        folder.rmdir()

@@ -29,10 +29,14 @@ class _Rung:
         self.members.add(trial)
         insort(self.reached, (loss, trial))
 
-    def best_waiting(self, places: int, paused: set[int]) -> int | None:
-        """The best of the first `places` that waits."""
+    def leave(self, trial: int) -> None:
+        self.members.remove(trial)
+        self.reached = [(loss, other) for loss, other in self.reached if other != trial]
+
+    def best_waiting(self, places: int, paused: set[int], held: set[int]) -> int | None:
+        """The best of the first `places` that waits, and is free to go on."""
         for _, trial in self.reached[:places]:
-            if trial not in self.gone_on and trial in paused:
+            if trial not in self.gone_on and trial in paused and trial not in held:
                 return trial
         return None
 
@@ -49,6 +53,7 @@ class Halving:
         self._reduction_factor = reduction_factor
         self._sign = -1.0 if maximise else 1.0
         self.paused: set[int] = set()
+        self._held: set[int] = set()
 
     def is_rung(self, epoch: int) -> bool:
         """Whether trials are compared at an epoch."""
@@ -66,13 +71,32 @@ class Halving:
             return False
         return True
 
+    def hold(self, trial: int) -> None:
+        """A trial that waits still has its slot, until its state is saved: nobody else may go on with it yet."""
+        self._held.add(trial)
+
+    def release(self, trial: int) -> None:
+        """What was held has left its slot."""
+        self._held.discard(trial)
+
     def end(self, trial: int, value: float | None) -> None:
         """A trial has come to its own end (with its best value), or failed (None): it waits no more."""
         self.paused.discard(trial)
+        self._held.discard(trial)
         for rung in self._rungs:
             if trial not in rung.members and value is not None:
                 rung.enter(trial, self._loss(value))
             rung.gone_on.add(trial)
+
+    def withdraw(self, trial: int) -> None:
+        """A trial was lost before its state at the rung was kept: it trains that epoch again, and arrives again."""
+        self._held.discard(trial)
+        if trial not in self.paused:
+            return
+        self.paused.remove(trial)
+        for rung in self._rungs:
+            if trial in rung.members and trial not in rung.gone_on:
+                rung.leave(trial)
 
     def promotable(self, *, is_final: bool = False) -> int | None:
         """The trial that goes on next; None when none of those that wait is good enough among those that came.
@@ -81,7 +105,7 @@ class Halving:
         """
         for rung in reversed(self._rungs):
             places = max(int(is_final), len(rung.reached) // self._reduction_factor)
-            trial = rung.best_waiting(places, self.paused)
+            trial = rung.best_waiting(places, self.paused, self._held)
             if trial is not None:
                 return trial
         return None
@@ -93,20 +117,24 @@ class Halving:
             if trial in rung.members:
                 rung.gone_on.add(trial)
 
-    def restore(self, trial: int, best_by_epoch: Mapping[int, float], status: Status) -> None:
-        """Take in a trial of an earlier session; an open one whose last epoch is that of a rung waits there.
+    def restore(
+        self, trial: int, best_by_epoch: Mapping[int, float], status: Status, *, is_promoted: bool = False
+    ) -> None:
+        """Take in a trial of an earlier session; a paused one waits at its last rung.
 
-        Only one that came to its own end counts at the rungs above: what was stopped might have become better.
+        Only one that came to its own end counts at the rungs above: what was stopped might have become better. One that
+        was running when it reached a rung, and was not promoted from there since, arrives there again: whether it was
+        to wait, or had come to its own end, is not known.
         """
         last = max(best_by_epoch, default=0)
         for rung in self._rungs:
-            if rung.epoch in best_by_epoch:
+            if rung.epoch in best_by_epoch and (rung.epoch < last or status != "running" or is_promoted):
                 rung.enter(trial, self._loss(best_by_epoch[rung.epoch]))
-                if rung.epoch < last:
+                if rung.epoch < last or is_promoted:
                     rung.gone_on.add(trial)
         if status in ("completed", "stopped", "failed"):
             self.end(trial, best_by_epoch.get(last) if status == "completed" else None)
-        elif self.is_rung(last):
+        elif status == "paused" and self.is_rung(last):
             self.paused.add(trial)
 
     def _loss(self, value: float) -> float:

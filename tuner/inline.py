@@ -13,12 +13,12 @@ import numpy as np
 from tuner.backend import configure_backend
 from tuner.cli import SearchOptions
 from tuner.errors import RunError
+from tuner.factories import activation_settings, trial_settings
 from tuner.preparation import Prepared, prepare
 from tuner.progress import SearchConsole, format_seconds
 from tuner.record import read_state
 from tuner.runs import open_run
 from tuner.seeds import derive_seed, trial_seed
-from tuner.session import activation_settings, trial_settings
 from tuner.space import sample
 from tuner.spec import Spec, load_spec, require
 

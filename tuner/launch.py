@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
+from ray.tune import Callback
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.stopper import Stopper
 
 from tuner.cluster import trial_resources
+from tuner.events import Event, TrialStarted
+from tuner.hanging import HangWatch
+from tuner.lost_workers import LOST_WORKERS_PER_TRIAL, LostWorkers, treat_all_losses_alike
+from tuner.monitoring import Monitor
 from tuner.record import Record
 from tuner.recorder import Recorder
 from tuner.runs import RunDirectory
 from tuner.schedulers import SCHEDULERS, SchedulerContext
 from tuner.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
+from tuner.slots import Slots
 from tuner.study import SearchStudy, Unfinished
+from tuner.unneeded import Removal
 from tuner.worker import TrialActor
-from tuner.worker_process import WorkerContext
+from tuner.worker_process import Guard, WorkerContext
 
-LOST_WORKERS_PER_TRIAL = 2
-"""How often a trial whose worker died (not: whose training failed) goes on in another."""
+MOST_PENDING = 1000
+"""Trials that may wait for a place on a cluster: the searcher itself gives out no more than there are slots."""
+
+SETTLED_TRIALS = 500
+"""So often, in trials that have begun, what lives in the driver is taken to stay."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,20 @@ class Launch:
     gpus_per_trial: float
     max_new_trials: int
     max_concurrent: int
+    slots: Slots | None
+    """How many run at once on a cluster that is followed; None: `max_concurrent` all the time."""
     unfinished: Sequence[Unfinished]
     continuation: Callable[[int], Unfinished]
     """How a trial that was paused goes on."""
     on_building: Callable[[int, int, int], None]
     """Told of a trial, images done and images in all, while cached activations are computed."""
+    on_disk_full: Callable[[], None]
+    """Called when a trial was lost because there was no room for its checkpoint."""
     should_stop: Callable[[], bool]
-    """Asked after every event: interrupted, or out of budget."""
+    """Asked after every event: interrupted, out of budget, or given up."""
+    monitor: Monitor
+    hang_watch: HangWatch
+    guard: Guard
 
 
 class _StopWhenAsked(Stopper):
@@ -61,18 +81,38 @@ class _StopWhenAsked(Stopper):
         return {}  # Ray pickles stoppers for Tuner.restore, which is not used
 
 
+class _EveryStep(Callback):
+    """What is to be done as time goes by."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Let it be known that this search lives, to the next session and to other searches."""
+        self._launch.record.beat()
+        if self._launch.slots is not None:
+            self._launch.slots()
+
+
 def run_trials(launch: Launch) -> None:
     """Run trials until there are no more or `should_stop` says so; what happened is in the record."""
     # Ray asks a searcher for one trial at a time unless told otherwise, and would take Ctrl-C for itself.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(launch.max_concurrent)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_PENDING if launch.slots else launch.max_concurrent)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no CSV, JSON and TensorBoard copies of the record
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"  # Ray's own state is never read: the record is the truth
+    treat_all_losses_alike()
+    if launch.guard.last_words is not None:
+        shutil.rmtree(launch.guard.last_words, ignore_errors=True)  # of sessions that were killed
     is_population = SCHEDULERS[launch.scheduler].is_population
     trainable = tune.with_resources(
-        tune.with_parameters(TrialActor, context=launch.worker),
+        tune.with_parameters(TrialActor, context=launch.worker, guard=launch.guard),
         trial_resources(launch.worker.cpus, launch.gpus_per_trial),
     )
+    trainable.__qualname__ = TrialActor.__name__  # as Ray's dashboard calls the actors
     tuner = tune.Tuner(
         trainable,
         param_space=_population_space(launch) if is_population else {},
@@ -85,8 +125,8 @@ def run_trials(launch: Launch) -> None:
         ),
         run_config=tune.RunConfig(
             name=f"session-{len(launch.record.state.sessions)}",
-            storage_path=str(launch.run.ray.resolve()),
-            callbacks=[_recorder(launch, is_population)],
+            storage_path=launch.run.ray.address,
+            callbacks=[*_callbacks(launch, is_population), launch.monitor],
             stop=_StopWhenAsked(launch.should_stop),
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
             # Old ones are removed by the recorder: with `num_to_keep` Ray writes all its state at every other epoch.
@@ -94,7 +134,28 @@ def run_trials(launch: Launch) -> None:
             verbose=0,
         ),
     )
-    tuner.fit()
+    with _short_collections(launch.record):
+        tuner.fit()
+
+
+@contextmanager
+def _short_collections(record: Record) -> Iterator[None]:
+    """Keep the driver from stopping for Python's garbage collections, which go through everything that lives.
+
+    With 5,000 trials, every fiftieth suggestion took a second for one (benchmarks/LOG.md). What has lived through
+    `SETTLED_TRIALS` trials is not looked at again until the end.
+    """
+
+    def settle(event: Event) -> None:
+        if isinstance(event, TrialStarted) and event.trial % SETTLED_TRIALS == 0:
+            gc.collect()
+            gc.freeze()
+
+    record.listen(settle)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _searcher(launch: Launch) -> StudySearcher:
@@ -102,21 +163,25 @@ def _searcher(launch: Launch) -> StudySearcher:
         launch.study,
         launch.scheduler_context.mode,
         launch.max_new_trials,
-        launch.max_concurrent,
+        launch.slots or (lambda: launch.max_concurrent),
         list(launch.unfinished),
         WORKER_GROWTH_MB,
         Promotions(halving, launch.continuation) if (halving := launch.scheduler_context.halving) is not None else None,
     )
 
 
-def _recorder(launch: Launch, is_population: bool) -> Recorder:
-    return Recorder(
+def _callbacks(launch: Launch, is_population: bool) -> list[Callback]:
+    lost_workers = LostWorkers(launch.guard.last_words, launch.hang_watch)
+    recorder = Recorder(
         launch.record,
-        launch.run.path.resolve(),
-        is_population,
+        launch.run.checkpoints,
+        None if is_population else Removal(launch.run),
         launch.on_building,
+        lost_workers,
+        launch.on_disk_full,
         launch.scheduler_context.halving,
     )
+    return [recorder, lost_workers, _EveryStep(launch)]
 
 
 def _population_search(launch: Launch) -> BasicVariantGenerator:

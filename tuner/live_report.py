@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tuner.background import beside
+
 EVERY_S = 60.0
 SHARE = 0.02
 """Of the time that a report takes of the time between two: drawing must not slow the trials down."""
@@ -20,14 +22,8 @@ END_S = 10.0
 @contextmanager
 def reporting(run_path: Path, directory: Path, every_s: float = EVERY_S) -> Iterator[None]:
     """Write the report of a run into `directory` from time to time, until the end of the block."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_write_until, args=(ended, run_path, directory, every_s), daemon=True)
-    thread.start()
-    try:
+    with beside(lambda ended: _write_until(ended, run_path, directory, every_s)):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _write_until(ended: threading.Event, run_path: Path, directory: Path, every_s: float) -> None:
@@ -51,9 +47,9 @@ def _start(run_path: Path, directory: Path) -> subprocess.Popen[bytes]:
     package = str(Path(__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(  # noqa: S603  our own module
-        [sys.executable, *words],
+        [sys.executable, *words, "--end-with-stdin"],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # closed when this process ends, also by a kill
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # the last report of the search is written by itself, and says what is wrong
     )
@@ -68,3 +64,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def end_with_stdin() -> None:
+    """End this process as soon as the search that has started it does, however it does.
+
+    What it would write on then could replace the report of the next session by an older one.
+    """
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tuner.standard_error import standard_error_to
 
 _CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
 
@@ -30,7 +30,7 @@ def logging_to(path: Path) -> Iterator[None]:
         logger.handlers, logger.propagate = [handler], False
     logging.captureWarnings(True)
     try:
-        with warnings.catch_warnings(), _standard_error_to(path):
+        with warnings.catch_warnings(), path.open("ab") as file, standard_error_to(file):
             warnings.simplefilter("default")
             yield
     finally:
@@ -38,17 +38,3 @@ def logging_to(path: Path) -> Iterator[None]:
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()
-
-
-@contextmanager
-def _standard_error_to(path: Path) -> Iterator[None]:
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -23,6 +23,7 @@ from tuner.cluster import Capacity, concurrent_trials
 from tuner.environment import describe_environment
 from tuner.files import write_text
 from tuner.hyperparameters import general
+from tuner.memory_limit import trial_memory_mb
 from tuner.plan import planned_trials
 from tuner.preparation import Prepared
 from tuner.preprocess import parse_preprocess
@@ -230,7 +231,14 @@ def _pack_gpus(spec: Spec, capacity: Capacity, memory: GpuMemory | None) -> Pack
     return Packing(trials, float(cpus), float(gpus), reason)
 
 
+def trial_memory(spec: Spec, capacity: Capacity, trials: int) -> float | None:
+    """The most host memory that a trial may take, in MB; on a cluster `auto` leaves that to Ray's memory monitors."""
+    available = None if capacity.is_cluster else _available_mb(capacity)
+    return trial_memory_mb(spec.resources.memory_gb_per_trial, available, trials)
+
+
 def _available_mb(capacity: Capacity) -> float:
+    """The memory that is free for trials now, in MB; of a cluster, what its nodes have in all."""
     if capacity.nodes:  # the driver's own machine may run no trial
         return sum(node.memory_mb for node in capacity.nodes)
     return float(psutil.virtual_memory().available / 2**20)

@@ -15,8 +15,8 @@ from tuner import __version__
 from tuner.architectures import ARCHITECTURES, Architecture
 from tuner.backend import configure_backend, release_memory
 from tuner.cli import SearchOptions, split_assignments
-from tuner.datasets import DataRequest, load_dataset
-from tuner.errors import InputError
+from tuner.datasets import DataRequest, find_prepared_data, load_dataset
+from tuner.errors import DataError, InputError
 from tuner.files import check_folder, user_path, write_text
 from tuner.hyperparameters import general
 from tuner.prepared import default_cache_dir
@@ -27,6 +27,7 @@ from tuner.spec import Spec
 from tuner.staging import absolute_source, resolve, staged_sources
 
 if TYPE_CHECKING:
+    from tuner import prepared
     from tuner.datasets import Dataset
 
 
@@ -50,6 +51,13 @@ def cache_folder(options: SearchOptions) -> Path:
     folder = user_path(options.cache_dir or default_cache_dir()).absolute()
     check_folder(folder, "--cache", is_written=False)  # what is prepared already can be read
     return folder
+
+
+def prepared_data(spec: Spec, options: SearchOptions) -> prepared.Prepared | None:
+    """The prepared copy of a study's data; None: it has not been made yet, or the data are not there."""
+    with contextlib.suppress(DataError):
+        return find_prepared_data(DataRequest(**spec.data.model_dump()), staged_data(options), cache_folder(options))
+    return None
 
 
 def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepared:

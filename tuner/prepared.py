@@ -65,8 +65,7 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
     Raises:
         DataError: an image is broken and that is not to be skipped, or the disk cannot hold the copy.
     """
-    key = hashlib.sha256(json.dumps([VERSION, identity, vars(form)], sort_keys=True).encode()).hexdigest()[:24]
-    folder = cache_dir / "datasets" / key
+    folder = _folder(identity, form, cache_dir)
     prepared = _usable(folder)
     if prepared is None:
         try:
@@ -79,6 +78,16 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
     for notice in prepared.notices:
         notify(notice)
     return prepared
+
+
+def find_prepared(identity: Any, form: Form, cache_dir: Path) -> Prepared | None:
+    """The prepared copy, if it has been made."""
+    return _usable(_folder(identity, form, cache_dir))
+
+
+def _folder(identity: Any, form: Form, cache_dir: Path) -> Path:
+    key = hashlib.sha256(json.dumps([VERSION, identity, vars(form)], sort_keys=True).encode()).hexdigest()[:24]
+    return cache_dir / "datasets" / key
 
 
 @contextmanager

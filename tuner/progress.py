@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -36,6 +38,18 @@ class Limits:
     trials: int
     time_budget_s: float | None
     max_concurrent: int
+
+
+class Watched(Protocol):
+    """What is shown: a record that is written here, or the copy of one that is written elsewhere."""
+
+    state: RunState
+
+    def elapsed_s(self) -> float:
+        """Seconds that the study has run."""
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event from now on."""
 
 
 def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | None:
@@ -106,8 +120,17 @@ def _counts(state: RunState, limits: Limits) -> str:
     return f"{words} of {limits.trials} trials"
 
 
+def describe_search(state: RunState, limits: Limits, elapsed_s: float | None) -> str:
+    """Where a search stands, in a line; `elapsed_s` is None when it has ended."""
+    left = "" if elapsed_s is None else f"; {_left_words(time_left_s(state, limits, elapsed_s))}"
+    return f"{_counts(state, limits)}; {_best_words(state)}{left}"
+
+
 class SearchConsole:
     """Says what is being prepared, then shows the search while it runs."""
+
+    stop_hint = "Ctrl-C once stops and keeps everything"
+    quit_hint = "; Ctrl-C again quits at once"
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(soft_wrap=True, highlight=False)
@@ -121,6 +144,13 @@ class SearchConsole:
         if not self.console.is_terminal and self._clock() - self._built_said >= HEARTBEAT_S:
             self._built_said = self._clock()
             self.say(f"trial {trial}: {self._building[trial]}")
+
+    def resume_command(self, run: Path) -> str:
+        """What a user types to go on with an interrupted run."""
+        return f"python -m tuner.search --resume {run}"
+
+    def recording(self, record: Record) -> None:
+        """The record of the search is open: of interest to a console that is elsewhere."""
 
     def say(self, text: str) -> None:
         """One line."""
@@ -141,7 +171,7 @@ class SearchConsole:
             self.say(f"{what}: {format_seconds(took_s)}")
 
     @contextmanager
-    def watching(self, record: Record, limits: Limits) -> Iterator[None]:
+    def watching(self, record: Watched, limits: Limits) -> Iterator[None]:
         """Show the search from here to the end of the block."""
         if self.console.is_terminal:
             with Live(
@@ -169,7 +199,7 @@ class SearchConsole:
 class _Lines:
     """Plain lines: one for each trial that paused or ended, and a sign of life in between."""
 
-    def __init__(self, console: SearchConsole, record: Record, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, console: SearchConsole, record: Watched, limits: Limits, clock: Callable[[], float]) -> None:
         self._console, self._record, self._limits, self._clock = console, record, limits, clock
         self._said = clock()
         self._paused: set[int] = set()
@@ -187,8 +217,7 @@ class _Lines:
         elif isinstance(event, Notice):
             self._say(event.text)
         elif isinstance(event, EpochReported) and self._clock() - self._said >= HEARTBEAT_S:
-            left = _left_words(time_left_s(state, self._limits, event.elapsed_s))
-            self._say(f"{_counts(state, self._limits)}; {_best_words(state)}; {left}")
+            self._say(describe_search(state, self._limits, event.elapsed_s))
 
     def _say(self, text: str) -> None:
         with self._lock:
@@ -206,8 +235,13 @@ def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
         f", {name} {f'{shown:,.0f}' if shown >= 1000 else f'{shown:.3g}'}" for name, shown in others.items()
     )
     star = ", the best so far" if best is not None and best.number == event.trial else ""
-    fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({event.reason.replace('_', ' ')})"
+    fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({_words(event.reason)})"
     return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"
+
+
+def _words(reason: str) -> str:
+    """A reason of ours (`max_epochs`) in words; a message as it is."""
+    return reason.replace("_", " ") if reason.isidentifier() else reason
 
 
 def _epochs(number: int) -> str:

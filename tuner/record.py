@@ -10,6 +10,8 @@ before the next write; a torn line anywhere else is refused.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +20,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tuner.errors import RunError
+from tuner.errors import RunError, TunerError
 from tuner.events import (
     SCHEMA_VERSION,
     Event,
@@ -29,8 +31,11 @@ from tuner.events import (
     TrialEnded,
     TrialStarted,
 )
+from tuner.files import disk_full_error, is_disk_full, write_text
 from tuner.run_state import RunState
 
+BEATS = "elapsed_s.txt"
+BEAT_EVERY_S = 10.0
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
@@ -49,27 +54,60 @@ class Record:
         if path.exists():
             _cut_torn_line(path)
             self.state = read_state(path)
-        self._elapsed_before_s = self.state.elapsed_s
-        self._opened = clock()
-        self._file = path.open("ab")
+        self._beats = path.with_name(BEATS)
+        self._elapsed_before_s = max(self.state.elapsed_s, _read_beat(self._beats))
+        self._opened = self._last_beat = clock()
+        self._file = path.open("ab", buffering=0)
+        self.broken: TunerError | None = None
+        """Why nothing can be written any more, once that is so."""
 
     def append(self, event: Event) -> bool:
-        """Write `event` with its times, update the state, tell the listeners; False if it said nothing new."""
+        """Write `event` with its times, update the state, tell the listeners; False if it said nothing new.
+
+        Raises:
+            TunerError: it could not be written whole (DiskFullError: for want of room), or an earlier one could not.
+                The file ends with the last whole event.
+        """
+        if self.broken is not None:
+            raise self.broken
         now = self._clock()
         stamped = event.model_copy(update={"time": now, "elapsed_s": self.elapsed_s(now)})
         if not self.state.apply(stamped):
             return False
-        self._file.write(stamped.model_dump_json().encode() + b"\n")
-        self._file.flush()
-        if isinstance(stamped, StudyCreated | TrialEnded | SessionEnded | FinalistTrained | FinalistTested):
-            os.fsync(self._file.fileno())
+        is_forced = isinstance(stamped, StudyCreated | TrialEnded | SessionEnded | FinalistTrained | FinalistTested)
+        self._write(stamped.model_dump_json().encode() + b"\n", is_forced=is_forced)
         for listener in self._listeners:
             listener(stamped)
         return True
 
+    def _write(self, line: bytes, *, is_forced: bool) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:  # a disk that becomes full takes a part of it first
+                line = line[self._file.write(line) :]
+            if is_forced:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            full = is_disk_full(error)
+            self.broken = disk_full_error(self.path) if full else TunerError(f"{self.path}: cannot be written: {error}")
+            raise self.broken from error
+
     def elapsed_s(self, now: float | None = None) -> float:
         """Seconds that the study has run over all sessions, this one included."""
         return self._elapsed_before_s + max(0.0, (self._clock() if now is None else now) - self._opened)
+
+    def beat(self) -> None:
+        """Keep beside the record how long the study has run, once in a while.
+
+        After a kill, the time since the last event was spent, too, and an epoch can be long.
+        """
+        now = self._clock()
+        if now - self._last_beat >= BEAT_EVERY_S:
+            self._last_beat = now
+            with contextlib.suppress(OSError):  # a full disk is told of by the next event
+                write_text(self._beats, f"{self.elapsed_s(now):.1f}\n")
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with each event appended from now on."""
@@ -78,9 +116,18 @@ class Record:
     def close(self) -> None:
         """Force everything to the disk and close the file."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with contextlib.suppress(OSError):  # the last event is there; a full disk has been told of
+                os.fsync(self._file.fileno())
             self._file.close()
+
+
+def _read_beat(path: Path) -> float:
+    """What `beat` has written last; 0 when there is nothing that can be read."""
+    try:
+        seconds = float(path.read_text())
+    except (OSError, ValueError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -118,6 +165,14 @@ def _read_event(path: Path, number: int, line: bytes) -> Event:
             "which another version of tuner wrote"
         )
     return event
+
+
+def event_of(values: object) -> Event:
+    """The event that plain values say; raises RunError when they say none of this version of the record."""
+    try:
+        return _EVENT.validate_python(values)
+    except ValidationError as error:
+        raise RunError(f"not an event of record version {SCHEMA_VERSION}: {error.errors()[0]['msg']}") from None
 
 
 def read_state(path: Path) -> RunState:

@@ -21,13 +21,15 @@ from tuner.events import (
     TrialResumed,
     TrialStarted,
 )
+from tuner.files import DISK_FULL, remove_empty
 from tuner.halving import Halving
+from tuner.lost_workers import LostWorkers, limit_attempts
 from tuner.record import Record
 from tuner.schedulers import METRIC, TIME
+from tuner.storage import Place
+from tuner.unneeded import CHECKPOINTS_KEPT, Removal, needed
 from tuner.worker import merged_configuration
 
-CHECKPOINTS_KEPT = 2
-"""Per trial: the newest, and the one before, because a pause or a lost worker may still refer to it."""
 _EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -37,15 +39,18 @@ class Recorder(Callback):
     def __init__(
         self,
         record: Record,
-        run_path: Path,
-        keep_all_checkpoints: bool,
+        checkpoints: Place,
+        removal: Removal | None,
         on_building: Callable[[int, int, int], None],
+        lost_workers: LostWorkers,
+        on_disk_full: Callable[[], None],
         halving: Halving | None = None,
     ) -> None:
         self._record, self._on_building, self._halving = record, on_building, halving
-        self._keep_all_checkpoints = keep_all_checkpoints  # members of a population go on from each other's
+        self._lost_workers, self._on_disk_full = lost_workers, on_disk_full
+        self._removal = removal  # None for a population: its members go on from each other's checkpoints
         self._checkpoints: dict[int, list[Any]] = {}
-        self._run_path = run_path
+        _, self._root = checkpoints.open()
         self._numbers: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,10 +70,27 @@ class Recorder(Callback):
         self._record.append(TrialStarted(trial=number, configuration=configuration, origin=trial.config["origin"]))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial goes on elsewhere after its worker was lost."""
-        number = self._numbers[trial.trial_id]
+        """A trial goes on elsewhere after its worker was lost; how often, depends on why it was."""
+        reason = self._lost_workers.reason(trial)
+        if self._is_disk_full(reason):
+            return
+        limit_attempts(trial, reason)
+        number = self._numbers.get(trial.trial_id)
+        if number is None:  # lost before it had begun
+            return
+        if self._record.state.trials[number].ended is not None:  # all that was lost is the state after its last epoch
+            return
         checkpoint = self._record.state.trials[number].checkpoint
-        self._record.append(TrialResumed(trial=number, epoch=checkpoint.epoch if checkpoint else 0))
+        epoch = checkpoint.epoch if checkpoint else 0
+        where = f"goes on in another process from epoch {epoch}" if epoch else "begins anew in another process"
+        self._record.append(Notice(text=f"trial {number} {where}: {reason}"))
+        self._record.append(TrialResumed(trial=number, epoch=epoch))
+
+    def _is_disk_full(self, reason: str) -> bool:
+        """Whether a trial was lost for that: it is not the trial's fault, and no other will fare better."""
+        if reason.startswith(DISK_FULL):
+            self._on_disk_full()
+        return reason.startswith(DISK_FULL)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -93,37 +115,56 @@ class Recorder(Callback):
                     trial=number, parameters=result["parameters"], model_mb=size_mb, seconds_per_image=seconds
                 )
             )
+        if result["ended_status"]:  # not when its state is kept: a trial that was killed then would not know of its end
+            self._end(number, result, result["ended_status"], result["ended_reason"])
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
         """A checkpoint is on disk: the one before the last is no longer needed."""
-        path = os.path.relpath(checkpoint.path, self._run_path)
+        path = os.path.relpath(checkpoint.path, self._root)
         number, epoch = self._numbers[trial.trial_id], int(trial.last_result.get(TIME, 0))
         self._record.append(CheckpointSaved(trial=number, epoch=epoch, path=path))
         kept = self._checkpoints.setdefault(number, [])
         kept.append(checkpoint)
-        if len(kept) > CHECKPOINTS_KEPT and not self._keep_all_checkpoints:
+        if len(kept) > CHECKPOINTS_KEPT and self._removal is not None:
             old = kept.pop(0)
             if old.path != checkpoint.path:
-                old.filesystem.delete_dir(old.path)
+                self._removal.remove(old)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended by itself, or the scheduler stopped it, for good or until it is promoted."""
+        _forget(trial)
         result = trial.last_result or {}
         number = self._numbers.get(trial.trial_id)
         if number is not None and self._halving is not None and number in self._halving.paused:
             self._record.append(TrialPaused(trial=number, epoch=int(result[TIME]), **_facts(result)))
         elif number is not None:
-            self._end(trial, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler")
+            self._end(
+                number, result, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler"
+            )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's worker was lost too often."""
-        if trial.trial_id in self._numbers:
-            error = (str(trial.get_error()) if trial.get_error() else "").strip().splitlines()
-            self._end(trial, "failed", f"worker lost: {error[-1] if error else 'no message'}"[:300])
+        reason = self._lost_workers.reason(trial)
+        if not self._is_disk_full(reason):
+            self.on_trial_start(iteration, trials, trial)  # each of its workers may have died before it was ready
+            self._end(self._numbers[trial.trial_id], trial.last_result or {}, "failed", reason)
 
-    def _end(self, trial: Any, status: Any, reason: str) -> None:
-        facts = _facts(trial.last_result or {})
-        self._record.append(TrialEnded(trial=self._numbers[trial.trial_id], status=status, reason=reason, **facts))
+    def _end(self, number: int, result: Mapping[str, Any], status: Any, reason: str) -> None:
+        if self._record.state.trials[number].ended is None:
+            self._record.append(TrialEnded(trial=number, status=status, reason=reason, **_facts(result)))
+        if self._removal is not None:
+            asked_for = {*needed(self._record.state), number}  # until its last state is kept, it may have to go on
+            for one in [one for one in self._checkpoints if one not in asked_for]:
+                for checkpoint in self._checkpoints.pop(one):
+                    self._removal.remove(checkpoint)
+
+
+def _forget(trial: Any) -> None:
+    """Let go what Ray keeps of a trial that is over: 50 KB of statistics, and a folder for what loggers write."""
+    trial.metric_analysis.clear()
+    trial.metric_n_steps.clear()
+    trial.run_metadata.invalidate_cache()
+    remove_empty(Path(trial.local_path))
 
 
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tuner import __version__
 from tuner.cli import CommandParser, run_command
 from tuner.errors import InputError, TunerError, printable
 from tuner.files import check_folder, shown
+from tuner.live_report import end_with_stdin
 
 if TYPE_CHECKING:
     from tuner.figures import Format
@@ -34,6 +35,7 @@ examples:
   python -m tuner.report runs/cifar100 --format svg             figures for print only
   python -m tuner.report runs/first runs/second                 compare searches: write reports/comparison
   python -m tuner.report --all                                  write reports/index.html, the table of all runs
+  python -m tuner.report s3://bucket/tuner/cifar100             of a run in its storage
 
 The run may still be running: the report tells what is known now.
 exit status: 0 done, 1 failed, 2 wrong input (nothing was written)
@@ -84,7 +86,8 @@ def write_report(
     from tuner.page import render_page
     from tuner.tables import epochs_table, finalists_table, save_table, trials_table
 
-    predict_command = _predict_command(run) if run is not None and results.winner is not None else None
+    has_model = run is not None and run.best_model.is_file() and results.winner is not None
+    predict_command = _predict_command(run) if run is not None and has_model else None
     with _writing_to(directory):
         trials = save_table(trials_table(results), directory / "trials.parquet")
         epochs = save_table(epochs_table(results), directory / "epochs.parquet")
@@ -168,9 +171,8 @@ def build_report_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "runs",
         nargs="*",
-        type=Path,
         metavar="RUN",
-        help="a run directory, for example runs/cifar100; several: compared",
+        help="a run directory, for example runs/cifar100, or its copy in a storage, s3://...; several: compared",
     )
     parser.add_argument("--all", action="store_true", help="a page of all runs in --runs, with links to their reports")
     parser.add_argument(
@@ -196,6 +198,7 @@ def build_report_parser() -> argparse.ArgumentParser:
         help="file formats of the figures: png, svg or both (default: both)",
     )
     parser.add_argument("--nice", action="store_true", help="at the lowest priority, to disturb no search")
+    parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -208,34 +211,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("RUN must be given, or --all" if not options.runs else "--all and RUN cannot be used together")
     if options.nice and hasattr(os, "nice"):
         os.nice(19)
+    if options.end_with_stdin:
+        end_with_stdin()
     formats, reports = tuple(dict.fromkeys(options.format)), Path("reports")
     if options.all:
         return run_command(lambda: _report_all(options.runs_dir, options.output or reports))
     if len(options.runs) > 1:
         return run_command(lambda: _compare(options.runs, options.output or reports / "comparison", formats))
     (run,) = options.runs
-    return run_command(lambda: _report(run, options.output or reports / run.resolve().name, formats))
+    return run_command(lambda: _report(run, options.output, formats))
 
 
-def _read(run_path: Path) -> tuple[RunDirectory, RunState]:
-    """A run and its state; raises RunError when it cannot be read."""
+def _read(text: str) -> tuple[str, RunState]:
+    """A run's name and its state; raises RunError when it cannot be read."""
+    from tuner.mirror import opened
     from tuner.record import read_state
-    from tuner.runs import open_run
 
-    run = open_run(run_path)
-    return run, read_state(run.record)
-
-
-def _name(run: RunDirectory) -> str:
-    return shown(Path(run.name))
+    with opened(text) as run:
+        return shown(Path(run.name)), read_state(run.record)
 
 
-def _compare(paths: Sequence[Path], output: Path, formats: tuple[Format, ...]) -> int:
+def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) -> int:
     from tuner.comparison import compare_runs
     from tuner.results import build_results
 
-    runs = [_read(path) for path in paths]
-    comparison = compare_runs([(_name(run), build_results(state)) for run, state in runs])
+    runs = [_read(text) for text in texts]
+    comparison = compare_runs([(name, build_results(state)) for name, state in runs])
     _make_directory(output)
     from tuner.comparison_page import render_comparison  # matplotlib
     from tuner.files import write_text
@@ -258,7 +259,7 @@ def _report_all(runs_dir: Path, output: Path) -> int:
     found, problems = [], []
     for path in sorted(record.parent for record in runs_dir.glob("*/record.jsonl")):
         try:
-            results = build_results(_read(path)[1])
+            results = build_results(_read(str(path))[1])
         except TunerError as error:
             problems += error.lines()
             continue
@@ -272,9 +273,14 @@ def _report_all(runs_dir: Path, output: Path) -> int:
     return 1 if problems else 0
 
 
-def _report(run_path: Path, output: Path, formats: tuple[Format, ...]) -> int:
-    run, state = _read(run_path)
-    paths = write_report(state, output, retrain_command(run.path, state), formats, run)
+def _report(text: str, output: Path | None, formats: tuple[Format, ...]) -> int:
+    from tuner.mirror import opened
+    from tuner.record import read_state
+
+    with opened(text) as run:
+        state = read_state(run.record)
+        folder = output or Path("reports") / run.name
+        paths = write_report(state, folder, retrain_command(run.path, state), formats, run)
     for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
         _print_path(path)
     return 0

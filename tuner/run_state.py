@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from tuner.events import (
@@ -75,9 +76,14 @@ class RunState:
     finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
     """By trial and number of the seed."""
     elapsed_s: float = 0.0
+    _latest_notices: dict[str, str] = field(default_factory=dict)
+    """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
 
     def apply(self, event: Event) -> bool:
-        """Take in one event; False if it says nothing new (an epoch trained again after a restart, a size)."""
+        """Take in one event; False if it says nothing new (an epoch trained again after a restart, a size).
+
+        A notice says nothing new if it is the last of its kind: what was otherwise meanwhile is so again, and is new.
+        """
         self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
         match event:
             case EpochReported():  # first: nearly all events are
@@ -85,8 +91,10 @@ class RunState:
             case StudyCreated():
                 self.study = event
             case Notice():
-                if event.text in self.notices:
+                kind = _notice_kind(event.text)
+                if self._latest_notices.get(kind) == event.text:
                     return False
+                self._latest_notices[kind] = event.text
                 self.notices.append(event.text)
             case SessionStarted():
                 self.sessions.append(event)
@@ -121,6 +129,15 @@ class RunState:
     def with_status(self, status: Status) -> list[TrialState]:
         """Trials of one status, by number."""
         return [trial for trial in self.trials.values() if trial.status == status]
+
+
+def _notice_kind(text: str) -> str:
+    """What a notice is about: how it begins, without the figures.
+
+    >>> _notice_kind("4 at a time now, 8 before: 2 nodes with CPUs")
+    ' at a time now,  before'
+    """
+    return re.sub("[0-9]+", "", text.partition(":")[0])
 
 
 def _apply_to_trial(

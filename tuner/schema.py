@@ -48,10 +48,12 @@ def _to_text(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_to_float)]
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
 Auto = Literal["auto"]
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What a study can be called; its runs have this name, or this name and a number: `STUDY-2`."""
 
 
 def _safe_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+    if not STUDY_NAME.fullmatch(value):
         raise ValueError("must be at most 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")
     return value
 
@@ -107,6 +109,7 @@ class SearchSection(Section):
     reduction_factor: Annotated[int, Field(ge=2, le=100)] | Auto = "auto"
     warm_start: list[str] = []
     improvement_per_second: bool | Auto = "auto"
+    hung_after_epochs: Annotated[Number, Field(ge=2)] | Literal["never"] = 20.0
 
 
 class ResourcesSection(Section):
@@ -114,6 +117,7 @@ class ResourcesSection(Section):
 
     cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
     gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] | Auto = "auto"
+    memory_gb_per_trial: Annotated[Number, Field(gt=0)] | Literal["auto", "none"] = "auto"
 
 
 class ActivationsSection(Section):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuner.cli import parse_search_options, run_command
+from tuner.termination import terminating_as_interrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run_search(options)
 
-    return run_command(run)
+    with terminating_as_interrupt():
+        return run_command(run)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 
 from tuner.halving import Halving
 from tuner.schedulers import METRIC, TIME
+from tuner.slots import Slots
 from tuner.study import SearchStudy, Unfinished
 
 WORKER_GROWTH_MB = 500.0
@@ -50,7 +51,7 @@ class StudySearcher(Searcher):
         study: SearchStudy,
         mode: Literal["max", "min"],
         max_new_trials: int,
-        max_concurrent: int,
+        slots: Slots,
         unfinished: list[Unfinished],
         worker_growth_mb: float,
         promotions: Promotions | None = None,
@@ -58,7 +59,7 @@ class StudySearcher(Searcher):
         super().__init__(metric=METRIC, mode=mode)
         self._study = study
         self._remaining = max_new_trials
-        self._max_concurrent = max_concurrent
+        self._slots = slots
         self._unfinished = list(unfinished)
         self._worker_growth_mb = worker_growth_mb
         self._promotions = promotions
@@ -69,7 +70,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial; None while all slots are taken, FINISHED when no more are to come."""
-        if len(self._live) - len(self._paused) >= self._max_concurrent:
+        if len(self._live) - len(self._paused) >= self._slots():
             return None
         if self._unfinished:
             resumed = self._unfinished.pop(0)

@@ -83,6 +83,7 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("scratch_epochs", "int64", "of these, of a network without a backbone", _epochs_in("scratch")),
     Column("seconds", "double", "training and validation of all epochs, in seconds"),
     Column("setup_s", "double", "building the model and opening the data, in seconds", _optional("ended.setup_s")),
+    Column("node", "string", "the machine that trained it last", _optional("ended.node")),
     Column("started_s", "double", "seconds that the study had run when the trial began"),
     Column("ended_s", "double", "seconds that the study had run when it ended", _optional("ended.elapsed_s")),
     Column("parameters", "int64", "parameters of the model"),

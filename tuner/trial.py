@@ -5,9 +5,9 @@ A trial is advanced one epoch at a time by whoever drives it: `run_trial` in thi
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tuner.batches import Batches
 from tuner.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.datasets import Dataset, Split
 from tuner.errors import RunError, TunerError
-from tuner.failures import OUT_OF_MEMORY, attempt
+from tuner.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.frozen import Place, places
 from tuner.hyperparameters import general
 from tuner.model import freeze, parameter_counts
@@ -37,7 +37,8 @@ class Trial:
     """A configuration in training: `advance` trains one epoch, until `ended` says how the trial ended by itself.
 
     With `activations`, frozen layers are run once and read from then on; without, they are run in every epoch. A
-    `workbench` lends what earlier trials of this process have compiled; only one trial at a time may use it.
+    `workbench` lends what earlier trials of this process have compiled; only one trial at a time may use it. `on_batch`
+    is told of every batch, with the number of the epoch.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class Trial:
         settings: TrialSettings,
         activations: Activations | None = None,
         workbench: Workbench | None = None,
+        on_batch: Callable[[int], None] = lambda _epoch: None,
     ) -> None:
         started = time.perf_counter()
         self.configuration, self.data, self.settings = dict(configuration), data, settings
-        self.epoch = 0
+        self.epoch, self.seconds = 0, 0.0  # of all its epochs, those of earlier processes too
         self.ended: Ended | None = None
         self.best: float | None = None
         self.batch_size_used = int(general(configuration, "batch_size"))
@@ -59,7 +61,7 @@ class Trial:
         self._best_weights: list[np.ndarray] = []
         augment = parse_augment(str(general(configuration, "augment")))
         self._augment = None if augment.is_identity else augment
-        self._activations = activations
+        self._activations, self._on_batch = activations, on_batch
         self._build(workbench or Workbench())
         self.setup_s = time.perf_counter() - started
 
@@ -161,8 +163,9 @@ class Trial:
             return None
         history, seconds = fitted
         self.epoch += 1
-        if not all(math.isfinite(value) for value in history.values()):
-            self.ended = Ended("failed", f"not a number: {_first_infinite(history)} at epoch {self.epoch}")
+        failure = loss_failure(history, self.epoch, len(self.data.class_names))
+        if failure is not None:
+            self.ended = Ended("failed", failure)
             return None
         return self._conclude(history, seconds)
 
@@ -171,12 +174,13 @@ class Trial:
         train, validation = self._splits()
         started = time.perf_counter()
         epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
+        augment_seed, told = derive_seed(seed, "augment", epoch), partial(self._on_batch, epoch)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
         augment = self._augment if self._place is None else None  # cached activations are those of augmented images
         fitted = self._trainer.network.fit(
-            Batches(train, num_classes, self.batch_size_used, order, augment, derive_seed(seed, "augment", epoch)),
+            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told),
             validation_data=Batches(
-                validation, num_classes, VALIDATION_BATCH_SIZE, np.arange(len(validation)), None, seed
+                validation, num_classes, VALIDATION_BATCH_SIZE, np.arange(len(validation)), None, seed, told
             ),
             shuffle=False,
             verbose=0,
@@ -201,7 +205,7 @@ class Trial:
             self._reference, self._epochs_waited = value, 0
         else:
             self._epochs_waited += 1
-        self.ended = self._end()
+        self.ended, self.seconds = self._end(), self.seconds + seconds
         return EpochResult(
             epoch=self.epoch,
             phase=self.phase,
@@ -228,6 +232,7 @@ class Trial:
         """Write a checkpoint from which `load` goes on as if there had been no stop."""
         counters = {
             "epoch": self.epoch,
+            "seconds": self.seconds,
             "best": self.best,
             "reference": self._reference,
             "epochs_waited": self._epochs_waited,
@@ -246,6 +251,7 @@ class Trial:
         checkpoint = load_checkpoint(directory)
         counters, arrays = checkpoint.counters, checkpoint.arrays
         self.epoch, self.batch_size_used = int(counters["epoch"]), int(counters["batch_size_used"])
+        self.seconds = float(counters.get("seconds", 0.0))  # checkpoints of an earlier tuner lack it
         self._enter_phase(self._phase_of(max(1, self.epoch)))
         _assign(self._changing, arrays["weights"])
         if arrays["optimizer"]:
@@ -264,10 +270,6 @@ def _assign(variables: list[Any], arrays: Any) -> None:
         raise RunError(f"the checkpoint is of another model: {len(stored)} arrays where the model has {len(shapes)}")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def _first_infinite(history: Mapping[str, float]) -> str:
-    return next(f"{name} is {value}" for name, value in history.items() if not math.isfinite(value))
 
 
 def run_trial(

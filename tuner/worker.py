@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from tuner.checkpoint import earlier_checkpoints
+from tuner.errors import RunError
 from tuner.failures import attempt
+from tuner.files import remove_empty
 from tuner.inference import seconds_per_image, stored_mb
+from tuner.last_words import LastWords
+from tuner.memory_limit import own_memory_mb, watch_memory
 from tuner.schedulers import METRIC, MUTABLE, TIME
 from tuner.seeds import trial_seed
-from tuner.worker_process import WorkerContext, WorkerProcess
+from tuner.storage import Place, fetched
+from tuner.worker_process import Guard, WorkerContext, WorkerProcess
 
 if TYPE_CHECKING:
     from tuner.trial import Trial
@@ -27,39 +34,88 @@ WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
 
 
+_LOG = logging.getLogger("tuner.trials")
+
+
+def _log_to_output() -> None:
+    """Have what is logged here on standard error, which Ray keeps in a file and shows on its dashboard."""
+    if not _LOG.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        _LOG.addHandler(handler)
+        _LOG.setLevel(logging.INFO)
+        _LOG.propagate = False
+
+
 class TrialActor(tune.Trainable):
     """Trains one epoch per step. Reused from trial to trial; nothing that a trial does may raise into Ray."""
 
-    def setup(self, config: dict[str, Any], context: WorkerContext | None = None) -> None:
+    _folder = ""
+    """What Ray made for the trial before; none for the first."""
+
+    def setup(self, config: dict[str, Any], context: WorkerContext | None = None, guard: Guard | None = None) -> None:
         """Once per process: threads, memory growth, data."""
         if context is None:
             raise ValueError("context must be given; tune.with_parameters(TrialActor, context=...) does so")
+        _log_to_output()
+        self._folder = self.logdir
         self._process = WorkerProcess(context)
+        self._last_words = LastWords(guard.last_words if guard else None)
+        if guard is not None and guard.memory_mb is not None:
+            watch_memory(guard.memory_mb, self._last_words.say)
+        attempt(self._process.open_data)  # here it may take as long as it likes; what fails is told by the first trial
         self._trial: Trial | None = None
         self._failure: str | None = None
-        self._resume_from: Path | None = None
+        self._resume_from: Place | None = None
         self._measured: dict[str, float] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another trial. Always True: Ray hangs on a refusal."""
         self._drop_trial()
+        if self._folder not in ("", self.logdir):  # Ray makes one for each trial, and has just moved to the next
+            remove_empty(Path(self._folder))
+        self._folder = self.logdir
         return True
 
     def _drop_trial(self) -> None:
+        self._last_words.end()
+        self._process.pulse.end()
         self._trial = self._failure = self._resume_from = None
         self._measured = {}
         self._process.release()
 
     def _begin(self) -> None:
         """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
-
-        def build() -> Trial:
-            seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
-            return self._process.begin(merged_configuration(self.config), seed)
-
+        self._last_words.begin(self.trial_id)
+        self._process.pulse.begin(self.trial_id)
         self._checkpointed = time.monotonic()
-        self._resume_from = Path(self.config["resume_from"]) if self.config.get("resume_from") else None
-        self._trial, self._failure = attempt(build)
+        self._resume_from = Place(self.config["resume_from"]) if self.config.get("resume_from") else None
+        self._trial, self._failure = attempt(self._build)
+
+    def _build(self) -> Trial:
+        seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
+        return self._process.begin(merged_configuration(self.config), seed)
+
+    def _go_on(self, place: Place) -> None:
+        """Go on from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
+
+        Epochs that are trained again are in the record already, and are not taken in twice.
+        """
+        self._resume_from, problem = None, ""
+        for candidate in (place, *_earlier(place)):
+            if self._trial is None:
+                return
+            try:
+                with fetched(candidate) as folder:
+                    self._trial.load(folder)
+            except (RunError, OSError) as error:
+                problem = problem or str(error)
+                self._trial, self._failure = attempt(self._build)  # nothing is left of what was half loaded
+                continue
+            break
+        if problem and self._trial is not None:
+            where = f"goes on from epoch {self._trial.epoch}" if self._trial.epoch else "begins anew"
+            self._process.notices.append(f"trial {self.config['trial']} {where}: {problem}")
 
     def step(self) -> dict[str, Any]:
         """One epoch: the result that samplers, schedulers and the record see."""
@@ -76,8 +132,10 @@ class TrialActor(tune.Trainable):
             building = {"building": [progress.done, progress.total]}
             return {**self._result({}, trial.epoch, trial.best, None, None), **building}
         if failure is None and self._resume_from is not None:
-            _, failure = attempt(lambda: trial.load(Path(str(self._resume_from))))
-            self._resume_from = None
+            self._go_on(self._resume_from)
+            if self._trial is None:
+                return self.step()
+            trial = self._trial
         if failure is not None:
             return self._result({}, trial.epoch, trial.best, "failed", failure)
         if self._process.notices:  # an epoch without the cache may take long: say why before it
@@ -105,6 +163,7 @@ class TrialActor(tune.Trainable):
         self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
     ) -> dict[str, Any]:
         settings, trial = self._process.context.settings, self._trial
+        _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epochs, _in_words(epoch, status, reason))
         notices, self._process.notices[:] = list(self._process.notices), []
         due = bool(epoch) and time.monotonic() - self._checkpointed >= CHECKPOINT_EVERY_S
         worst = 0.0 if settings.metric == "val_accuracy" else 1e9
@@ -120,13 +179,20 @@ class TrialActor(tune.Trainable):
             "batch_size_used": trial.batch_size_used if trial else None,
             "setup_s": trial.setup_s if trial else None,
             "cut": trial.cut if trial else None,
+            "node": platform.node(),
             **self._measured,
             "notices": notices,
+            "cache": self._process.taken_cache_use(),
             SHOULD_CHECKPOINT: due,
             "generation": self.config["generation"],
-            "worker_memory_mb": psutil.Process().memory_full_info().uss / 2**20,  # its own: mapped data are shared
+            "worker_memory_mb": own_memory_mb(),
             "done": status is not None,
         }
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Keep the state in the storage, which may be slow."""
+        with self._process.pulse.during(self._trial.epoch + 1 if self._trial is not None else 1):
+            return super().save(checkpoint_dir)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Everything that the next epoch depends on, into a directory of Ray's."""
@@ -138,13 +204,24 @@ class TrialActor(tune.Trainable):
         """Go on from a checkpoint of this trial (after a pause, a lost worker) or of another (a population)."""
         self._drop_trial()
         self._begin()
-        if self._trial is not None and any(Path(checkpoint_dir).iterdir()):
-            self._trial.load(Path(checkpoint_dir))
-            self._resume_from = None
+        if self._trial is not None:
+            self._go_on(Place(checkpoint_dir))
 
     def cleanup(self) -> None:
         """Let the last trial go, and what it read."""
         self._drop_trial()
+
+
+def _earlier(place: Place) -> list[Place]:
+    """Checkpoints of the same trial that can be tried next; in a bucket, an object is there when it is whole."""
+    return [] if place.is_remote else [Place(str(path)) for path in earlier_checkpoints(Path(place.address))]
+
+
+def _in_words(epoch: Mapping[str, Any], status: str | None, reason: str | None) -> str:
+    """A result for the log."""
+    words = [f"{name} {epoch[name]:.4g}" for name in ("seconds", "loss", "val_loss", "val_accuracy") if name in epoch]
+    words += [f"{status} ({reason})"] if status is not None else []
+    return ", ".join(words) or "preparing"
 
 
 def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.backend import configure_backend
 from tuner.datasets import DataRequest, load_dataset
+from tuner.signs_of_life import Pulse
 from tuner.trial_settings import ActivationSettings, TrialSettings
 
 if TYPE_CHECKING:
@@ -31,12 +32,24 @@ class WorkerContext:
     cpus: float
 
 
+@dataclass(frozen=True)
+class Guard:
+    """What a worker does about its own end."""
+
+    last_words: Path | None = None
+    """The folder where it leaves why it dies."""
+    memory_mb: float | None = None
+    """It ends itself when it takes more; None: there is no limit."""
+
+
 class WorkerProcess:
     """Makes trials that share what is costly; one at a time."""
 
     def __init__(self, context: WorkerContext) -> None:
         configure_backend(context.cpus)
         self.context = context
+        self.pulse = Pulse()
+        """Signs of life, of whatever its user says that it is at."""
         self.notices: list[str] = []
         """What users should know of; whoever reports it takes it away."""
         self._data: Dataset | None = None
@@ -50,7 +63,7 @@ class WorkerProcess:
 
         self._workbench = self._workbench or Workbench()
         settings = replace(self.context.settings, seed=seed)
-        return Trial(configuration, self.open_data(), settings, self._open_activations(), self._workbench)
+        return Trial(configuration, self.open_data(), settings, self._open_activations(), self._workbench, self.pulse)
 
     def open_data(self) -> Dataset:
         """The data set, read from this node's prepared copy."""
@@ -70,6 +83,11 @@ class WorkerProcess:
         if self._activations is None and self.context.activations is not None:
             self._activations = Activations(self.open_data(), self.context.activations, self.notices.append)
         return self._activations
+
+    def taken_cache_use(self) -> dict[str, int | None] | None:
+        """What was read of the cache since this was last asked, by name; None: nothing."""
+        use = self._activations.taken_use() if self._activations is not None else None
+        return None if use is None else asdict(use)
 
     def release(self) -> None:
         """Let go of the activations that were read: what the next trial does not read may have to make room."""

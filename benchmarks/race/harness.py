@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 MARK = "TUNER_RACE_RUN"
 """Set in the environment of a leg: everything it starts inherits it, also what leaves its process group."""
 PROGRESS_EVERY_S = 30.0
+EXEC_S = 0.05
+"""A process that is just starting a program has no environment for a moment, and so no mark."""
 
 
 @dataclass(frozen=True)
@@ -206,13 +208,16 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of the group may have ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for _ in range(20):
+    looks_without_any = 0
+    for _ in range(40):
         left = [other for other in psutil.process_iter() if _carries(other, mark)]
         for other in left:
             other.kill()
-        if not left:
-            return
         psutil.wait_procs(left, timeout=1)
+        looks_without_any = 0 if left else looks_without_any + 1
+        if looks_without_any == 2:
+            return
+        time.sleep(EXEC_S)
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:

@@ -40,7 +40,7 @@ class PeerProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True, encoding="utf-8"
         )
         self._requests: IO[str] = self._process.stdin  # type: ignore[assignment]  # both are pipes
-        self._answers: IO[str] = self._process.stdout  # type: ignore[assignment]
+        self._answers: IO[str] = self._process.stdout  # type: ignore[assignment]  # as above
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request."""

@@ -79,7 +79,7 @@ def _draw_panel(place: Axes, title: str, groups: dict[Group, list[Row]], looks: 
     for policy, look in looks.items():
         points = curve(groups, policy)
         if points:
-            place.plot(list(points), list(points.values()), markersize=5, label=policy, **look)  # type: ignore[arg-type]
+            place.plot(list(points), list(points.values()), markersize=5, label=policy, **look)  # type: ignore[arg-type]  # a look is text and numbers
     place.set_title(title, loc="left")
     place.set_xlabel("full trainings spent")
     place.set_ylabel("mean regret (0: the best, 1: the median configuration)")

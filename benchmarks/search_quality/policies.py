@@ -12,7 +12,7 @@ from benchmarks.search_quality.peers import PEERS
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.product import Make, product
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from benchmarks.search_quality.warm import warm_started
+from benchmarks.search_quality.warm import warm_started, warm_started_by_siblings
 from tuner.space import Configuration, Space, configure
 from tuner.study import ask
 
@@ -115,8 +115,11 @@ POLICIES: dict[str, Make] = {
     "tpe + asha(1,3)": product("tpe", "asha", 1, 3),
     "gp + asha(1,3)": product("gp", "asha", 1, 3),
     "gp + asha(1,3), warm start": warm_started,
+    "gp + asha(1,3), warm start, siblings": warm_started_by_siblings,
     "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
     **PEERS,
 }
+SYNTHETIC_ONLY = {"gp + asha(1,3), warm start, siblings"}
+"""Policies for which tables of real trainings have not what they need."""

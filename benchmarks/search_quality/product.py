@@ -47,7 +47,7 @@ class ProductPolicy:
         promotions = Promotions(halving, self._continuation) if halving else None
         study = SearchStudy(problem.space, sampler, "max", queue, other_metrics=other_metrics)
         self.study = study
-        self._searcher = StudySearcher(study, "max", MANY, slots, [], 1e9, promotions)
+        self._searcher = StudySearcher(study, "max", MANY, lambda: slots, [], 1e9, promotions)
         self._trials: dict[int, FakeTrial] = {}
         self._made = 0
 

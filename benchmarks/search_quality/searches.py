@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.search_quality.peer_process import PeerPolicy
-from benchmarks.search_quality.policies import POLICIES, quiet
+from benchmarks.search_quality.policies import POLICIES, SYNTHETIC_ONLY, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
@@ -49,7 +49,11 @@ def wanted(
         for policy in policies
         for missing in [tuple(one for one in budgets if Found(policy, problem, number, one, seed, noise) not in done)]
     ]
-    return [search for search in searches if search.budgets]
+    return [search for search in searches if search.budgets and _can(search.policy, search.problem)]
+
+
+def _can(policy: str, problem: str) -> bool:
+    return policy not in SYNTHETIC_ONLY or problem.startswith("synthetic")
 
 
 def suite(name: str, noise: float) -> list[Problem] | str:

@@ -33,6 +33,8 @@ SPACE: Space = {
     ),
 }
 EPOCHS = 27
+SIBLING_DISTANCE = 0.3
+"""The range in which what is drawn for a sibling lies around what was drawn for the problem itself."""
 PROBLEMS = 6
 """How many are searched."""
 SAMPLED = 5_000
@@ -41,16 +43,18 @@ SAMPLED = 5_000
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Problem number `number`."""
+    """Problem number `number`; or a sibling of it, with optima, weights and paces near its own: similar data, say."""
 
     number: int
     noise: float = 0.01
     """Standard deviation of each epoch's value, as a share of the range between reference and best."""
+    sibling: int = 0
+    """0: the problem itself."""
 
     @property
     def name(self) -> str:
         """For tables."""
-        return f"synthetic-{self.number}"
+        return f"synthetic-{self.number}" + (f"-sibling-{self.sibling}" if self.sibling else "")
 
     @property
     def space(self) -> Space:
@@ -106,13 +110,17 @@ class Synthetic:
         return Curve(values, seconds, values)
 
     def _drawn(self, what: str, name: str, low: float, high: float) -> float:
-        return low + (high - low) * _draw(self.number, what, name)
+        return low + (high - low) * _draw(self.number, self.sibling, what, name)
 
 
 @cache
-def _draw(number: int, what: str, name: str) -> float:
+def _draw(number: int, sibling: int, what: str, name: str) -> float:
     """From [0, 1); kept, because it is asked for at every epoch of every trial."""
-    return float(np.random.default_rng(derive_seed(number, what, name)).random())
+    drawn = float(np.random.default_rng(derive_seed(number, what, name)).random())
+    if not sibling:
+        return drawn
+    shift = float(np.random.default_rng(derive_seed(number, "sibling", sibling, what, name)).random()) - 0.5
+    return min(1.0, max(0.0, drawn + SIBLING_DISTANCE * shift))
 
 
 @dataclass

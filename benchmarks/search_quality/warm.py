@@ -1,12 +1,13 @@
 """A policy that begins with earlier studies: searches of all other problems of its suite, by the product itself.
 
 The problem that is searched is never among them. Synthetic problems have nothing in common but their space: there it is
-seen whether what cannot help does harm.
+seen whether what cannot help does harm. Their siblings are what similar data would be: there it must help.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
@@ -22,6 +23,7 @@ from tuner.warm_start import EarlierStudy, EarlierTrial, warm_start
 
 EARLIER_SEED = 1000
 """Added to the seed of a search: the seeds of the studies that it begins with."""
+SIBLINGS = 5
 EARLIER_BUDGET = 20
 """Full trainings that each of them had."""
 _EARLIER: dict[tuple[str, float, int, int], EarlierStudy] = {}
@@ -30,7 +32,18 @@ _EARLIER: dict[tuple[str, float, int, int], EarlierStudy] = {}
 
 def warm_started(problem: Problem, slots: int, seed: int) -> Policy:
     """`gp` with `asha` after a search of each of the other problems."""
-    earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in _others(problem)]
+    return _after(_others(problem), problem, slots, seed)
+
+
+def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
+    """`gp` with `asha` after a search of each of a synthetic problem's siblings; LookupError: tables have none."""
+    if not isinstance(problem, Synthetic):
+        raise LookupError(problem.name)
+    return _after([replace(problem, sibling=one + 1) for one in range(SIBLINGS)], problem, slots, seed)
+
+
+def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int) -> Policy:
+    earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in others]
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]

@@ -1,0 +1,1 @@
+"""What a long search takes of its machine over time."""

@@ -1,0 +1,1 @@
+"""How a search grows: more slots, more trials. `python -m benchmarks.scale`."""

@@ -1,0 +1,172 @@
+"""One search with trials that sleep, in a process of its own: `python -m benchmarks.scale.measure` prints JSON."""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import dataclasses
+import io
+import json
+import logging
+import os
+import pstats
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scale.account import Report, summarise
+from benchmarks.scale.sleeper import SleepingActor, SleepingContext
+from tuner.events import EpochReported, Event, TrialStarted
+
+SPACE = """
+study: scale
+data: {source: digits, max_train_images: 60, max_validation_images: 30}
+space:
+  learning_rate: {log_float: [1.0e-4, 1.0e-1]}
+  dropout: {float: [0.0, 0.6]}
+  batch_size: {choice: [32, 64, 128]}
+  architecture:
+    choose:
+      dense: {hidden_layers: {int: [1, 4]}, dense_units: {int: [16, 512]}}
+      cnn: {blocks: {int: [1, 2]}, filters: {int: [4, 64]}, dense_units: {choice: [16, 64, 128]}}
+training: {max_epochs: 27, early_stopping: null}
+search: {improvement_per_second: false}
+resources: {cpus_per_trial: 1, gpus_per_trial: 0}
+finalists: {count: 0}
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale.measure", description=__doc__)
+    add = parser.add_argument
+    add("--slots", type=int, default=4)
+    add("--epoch-s", type=float, default=1.0, help="mean seconds of an epoch")
+    add("--seconds", type=float, default=60.0, help="time budget of the search; 0: none")
+    add("--trials", type=int, default=100_000)
+    add("--sampler", default="gp")
+    add("--scheduler", default="asha")
+    add("--profile", type=Path, help="write where the driver's time goes (cProfile; slows it down) to this file")
+    return parser
+
+
+def search(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the search; what came of it."""
+    from rich.console import Console
+
+    from tuner.cli import parse_search_options
+    from tuner.log import logging_to
+    from tuner.preparation import prepare
+    from tuner.progress import SearchConsole
+    from tuner.record import Record
+    from tuner.runs import new_run
+    from tuner.session import run_session
+    from tuner.spec import load_spec, require
+
+    reports, suggestions = list[Report](), list[tuple[int, float]]()
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder, sleeping(options.epoch_s, suggestions):
+        file = Path(folder) / "scale.yaml"
+        file.write_text(SPACE)
+        wanted = {
+            "trials": options.trials,
+            "max_concurrent": options.slots,
+            "sampler": options.sampler,
+            "scheduler": options.scheduler,
+            "time_budget": f"{options.seconds:g}s" if options.seconds else "none",
+        }
+        spec = require(load_spec(file, [f"search.{name}={value}" for name, value in wanted.items()]), [])
+        console = SearchConsole(Console(file=io.StringIO(), soft_wrap=True))  # plain lines, as in a log
+        run = new_run(Path(folder) / "runs", spec.study)
+        with run.locked(), logging_to(run.log), local_ray(options.slots) as capacity:
+            prepared = prepare(spec, parse_search_options([str(file), "--cache", folder]), console)
+            record_append = Record.append
+
+            def append(record: Record, event: Event) -> bool:
+                said = record_append(record, event)
+                if isinstance(event, EpochReported | TrialStarted):
+                    seconds = event.seconds if isinstance(event, EpochReported) else None
+                    reports.append(Report(event.trial, seconds, time.perf_counter(), time.process_time()))
+                return said
+
+            Record.append = append  # type: ignore[method-assign]  # only a listener more, and before the first event
+            started = time.perf_counter()
+            with profiled(options.profile):
+                reason, state = run_session(spec, prepared, run, capacity, console, resumed=False)
+    return {
+        **{name: getattr(options, name) for name in ("slots", "epoch_s", "sampler", "scheduler")},
+        "reason": reason,
+        "trials": len(state.trials),
+        "load_average": os.getloadavg()[1],
+        **dataclasses.asdict(summarise(reports, options.slots, started)),
+        "suggestions": suggestions,
+    }
+
+
+@contextmanager
+def sleeping(epoch_s: float, suggestions: list[tuple[int, float]]) -> Iterator[None]:
+    """Have searches run trials that sleep; keeps (number of the trial, seconds of processor time) of suggestions."""
+    from tuner import launch, session
+    from tuner.study import SearchStudy
+
+    actor, context, suggest = launch.TrialActor, session.worker_context, SearchStudy.suggest
+
+    def sleeping_context(*arguments: Any) -> SleepingContext:
+        return SleepingContext(**vars(context(*arguments)), epoch_s=epoch_s)
+
+    def timed(study: SearchStudy) -> Any:
+        started = time.thread_time()
+        found = suggest(study)
+        if found is not None:
+            suggestions.append((found.number, time.thread_time() - started))
+        return found
+
+    launch.TrialActor, session.worker_context, SearchStudy.suggest = SleepingActor, sleeping_context, timed  # type: ignore[misc,assignment,method-assign]  # a benchmark's own
+    try:
+        yield
+    finally:
+        launch.TrialActor, session.worker_context, SearchStudy.suggest = actor, context, suggest  # type: ignore[misc,method-assign]  # as they were
+
+
+@contextmanager
+def local_ray(slots: int) -> Iterator[Any]:
+    """The product's Ray of one machine, told that it has a CPU per slot: sleeping needs none. Nothing is preloaded."""
+    import ray
+
+    from tuner import cluster
+
+    cluster.set_worker_environment()
+    from ray.tune.execution import class_cache
+
+    class_cache.DEFAULT_ENV_VARS.clear()
+    ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False,
+             logging_level=logging.ERROR, configure_logging=False)  # fmt: skip
+    try:
+        with cluster.local_ray() as capacity:
+            yield capacity
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def profiled(path: Path | None) -> Iterator[None]:
+    """Write where the time of the main thread goes."""
+    if path is None:
+        yield
+        return
+    profile = cProfile.Profile()
+    with profile:
+        yield
+    text = io.StringIO()
+    for order in ("tottime", "cumulative"):
+        pstats.Stats(profile, stream=text).sort_stats(order).print_stats(60)
+    path.write_text(text.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    print(json.dumps(search(build_parser().parse_args(arguments))))
+
+
+if __name__ == "__main__":
+    main()

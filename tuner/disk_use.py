@@ -1,0 +1,158 @@
+"""What the checkpoints of a search take on the disk: forecast by `--plan`, and compared with its room while it runs.
+
+Of every trial that may go on, the newest checkpoints are kept; a scheduler that pauses keeps most trials so to the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tuner.architectures import ARCHITECTURES
+from tuner.backend import configure_backend, release_memory
+from tuner.checkpoint import FILE_NAME
+from tuner.defaults import chosen_scheduler
+from tuner.errors import InputError
+from tuner.events import CheckpointSaved, Event, TrialEnded
+from tuner.plan import build_plan
+from tuner.preparation import backbone_configurations
+from tuner.run_state import RunState
+from tuner.schedulers import SCHEDULERS
+from tuner.seeds import derive_seed
+from tuner.space import Configuration, sample
+from tuner.spec import Spec
+from tuner.unneeded import CHECKPOINTS_KEPT
+
+if TYPE_CHECKING:
+    from tuner.prepared import Prepared
+
+BYTES_PER_TRAINED_PARAMETER = 16
+"""In a checkpoint: its value, its value in the best epoch, and two moments of the optimizer, each in float32."""
+SAMPLES = 8
+"""Random configurations whose networks are built to see how large a checkpoint is."""
+SEEN = 3
+"""Checkpoints of the search itself, after which its own size is taken for theirs."""
+
+
+def checkpoints_at_once(spec: Spec, slots: int) -> int:
+    """How many checkpoints a search has at the time when it has most, if halving goes as on paper."""
+    plan, scheduler = build_plan(spec), SCHEDULERS[chosen_scheduler(spec).name]
+    if scheduler.is_population:  # members go on from each other's: all are kept
+        return plan.epochs_at_most
+    open_trials = CHECKPOINTS_KEPT * min(slots, plan.trials) + 1  # and the best of those that are over
+    if not scheduler.pauses:
+        return open_trials
+    reach = [rung.trials for rung in plan.rungs]
+    waiting = [here - further for here, further in pairwise(reach)]
+    return sum(waiting[:1]) + CHECKPOINTS_KEPT * sum(waiting[1:]) + open_trials  # the first is one
+
+
+def checkpoint_mb(spec: Spec, image_shape: tuple[int, int, int], num_classes: int) -> float:
+    """The mean size of a checkpoint over a few random configurations, whose networks are built to count their weights.
+
+    Nothing is fetched: pretrained weights are as many as random ones.
+    """
+    configure_backend(os.cpu_count() or 1)  # first: it keeps TensorFlow from telling of itself
+    from tuner.model import build_model, freeze, parameter_counts
+
+    generator = np.random.default_rng(derive_seed(spec.search.seed, "disk use"))
+    sizes = []
+    for configuration in (sample(spec.space, generator) for _ in range(SAMPLES)):
+        try:
+            built = build_model(_without_weights(configuration), image_shape, num_classes, 0)
+        except InputError:  # such a trial fails, and has no checkpoint
+            continue
+        if built.backbone is not None:
+            freeze(built, min(int(str(configuration.get("unfreeze_depth") or 0)), len(built.blocks)))
+        sizes.append(parameter_counts(built.model)[1] * BYTES_PER_TRAINED_PARAMETER)
+    release_memory()
+    return sum(sizes) / max(1, len(sizes)) / 2**20
+
+
+def _without_weights(configuration: Configuration) -> Configuration:
+    if not ARCHITECTURES[str(configuration["architecture"])].is_backbone:
+        return configuration
+    return {**configuration, "weights": "none"}
+
+
+def free_mb(folder: Path) -> float:
+    """What the disk of a folder has left, which may not be there yet; raises OSError when it cannot be asked."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(place).free / 2**20
+
+
+def disk_use_words(spec: Spec, data: Prepared | None, runs: Path, cache: Path) -> list[str]:
+    """What a search will take on the disks of its runs and of its cache, a line each.
+
+    The networks depend on the data: before these are prepared, only the number of checkpoints is known.
+    """
+    slots = spec.search.max_concurrent if isinstance(spec.search.max_concurrent, int) else os.cpu_count() or 1
+    number = checkpoints_at_once(spec, slots)
+    where = _with_room(runs)
+    if data is None:
+        return [f"disk: about {number:,} checkpoints at a time {where}; how large, is known when the data are prepared"]
+    size_mb = checkpoint_mb(spec, data.image_shape, len(data.class_names))
+    whole = f"about {megabytes(number * size_mb)} at a time ({number:,} of {megabytes(size_mb)})"
+    lines = [f"disk: checkpoints take {whole} {where}"]
+    if number * size_mb > free_mb(runs):
+        lines.append("warning: that is more than there is room for")
+    if spec.activations.enabled and backbone_configurations(spec.space):
+        bound = f"at most {spec.activations.max_gb:,.0f} GB (activations.max_gb)"
+        lines.append(f"disk: cached activations take {bound} {_with_room(cache)}")
+    return lines
+
+
+def _with_room(folder: Path) -> str:
+    return f"in {folder}, which has {megabytes(free_mb(folder))} left"
+
+
+def megabytes(mb: float) -> str:
+    """Megabytes in words.
+
+    >>> megabytes(0.42), megabytes(380), megabytes(31000)
+    ('0.4 MB', '380 MB', '30.3 GB')
+    """
+    if mb >= 1024:
+        return f"{mb / 1024:,.1f} GB"
+    return f"{mb:.0f} MB" if mb >= 10 else f"{mb:.1f} MB"
+
+
+class CheckpointWatch:
+    """Listens to a record, and says once when the checkpoints that are to come will not have room on their disk."""
+
+    def __init__(self, checkpoints: Path, at_once: int, state: RunState, say: Callable[[str], None]) -> None:
+        self._folder, self._at_once, self._say = checkpoints, at_once, say
+        kept = (trial.number for trial in state.trials.values() if trial.ended is None and trial.checkpoint)
+        self._kept = Counter(kept)
+        self._sizes_mb: list[float] = []
+        self._has_told = False
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        if isinstance(event, TrialEnded):
+            del self._kept[event.trial]
+        if isinstance(event, CheckpointSaved) and not self._has_told:
+            self._kept[event.trial] = min(CHECKPOINTS_KEPT, self._kept[event.trial] + 1)
+            self._look(self._folder / event.path / FILE_NAME)
+
+    def _look(self, file: Path) -> None:
+        try:
+            self._sizes_mb.append(file.stat().st_size / 2**20)
+            left_mb = free_mb(self._folder)
+        except OSError:  # removed already, or a disk that does not answer: trials will tell
+            return
+        mean_mb = sum(self._sizes_mb) / len(self._sizes_mb)
+        to_come = max(0, self._at_once - self._kept.total())
+        if len(self._sizes_mb) >= SEEN and to_come * mean_mb > left_mb:
+            self._has_told = True
+            self._say(
+                f"the disk of {self._folder} has {megabytes(left_mb)} left, and about {to_come:,} more checkpoints of "
+                f"{megabytes(mean_mb)} are to come: make room, or stop and go on with fewer trials"
+            )
