@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import psutil
 
+from tests.processes import command_of
 from tuner.runs import RunDirectory
 
 MARK = "TUNER_CHAOS"
@@ -78,14 +79,7 @@ def find_victims(victim: str, mark: str, driver: int, cache: Path) -> list[psuti
         locks = (cache / "activations").glob("build-*/users/*.lock")
         builders = {int(path.name.partition("-")[0]) for path in locks}
         return [process for process in processes if process.pid in builders][:1]
-    return [process for process in processes if _WORDS[victim] in _command(process)][:1]
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    return [process for process in processes if _WORDS[victim] in " ".join(command_of(process))][:1]
 
 
 def kill(processes: list[psutil.Process]) -> None:

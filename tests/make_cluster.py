@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.processes import started_by
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -108,8 +110,7 @@ def head(cpus: int, mode: str = "token", dashboard: bool = True) -> Iterator[Hea
 def end_node(process: subprocess.Popen[bytes]) -> None:
     """End a node and all that it started at once, as when its machine loses power."""
     with suppress(psutil.NoSuchProcess):
-        started = psutil.Process(process.pid).children(recursive=True)
-        for one in (psutil.Process(process.pid), *started):
+        for one in (psutil.Process(process.pid), *started_by(process.pid)):
             with suppress(psutil.NoSuchProcess):
                 one.kill()
     process.wait(10)

@@ -6,9 +6,9 @@ import ipaddress
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.processes import listening_addresses
 from tuner.cluster import Capacity, concurrent_trials, local_ray, trial_resources
 from tuner.errors import InputError
 
@@ -67,11 +67,6 @@ def test_the_folder_of_weights_is_the_same_for_workers_that_run_elsewhere(monkey
 
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
-    listening = [
-        connection.laddr.ip
-        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = listening_addresses()
     assert len(listening) >= 5  # the control service, the node's daemon, the driver, workers
     assert {ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback for address in listening} == {True}

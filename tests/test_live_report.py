@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 from make_record import make_events, write_record
 
+from tests.processes import command_of, started_by
 from tuner.live_report import reporting
 
 
@@ -22,14 +23,7 @@ def wait_for(condition, seconds: float = 120.0) -> None:
 
 
 def reporters(run: Path, search: int | None = None) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(search).children(recursive=True):
-        try:
-            if str(run) in process.cmdline():
-                found.append(process)
-        except psutil.Error:  # ended meanwhile
-            continue
-    return found
+    return [process for process in started_by(search) if str(run) in command_of(process)]
 
 
 def test_a_running_search_has_a_page_that_says_so(tmp_path) -> None:

@@ -16,13 +16,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from monitoring_files import MONITORING, dashboard_queries, exported_name, selectors
 
 from tests import needs
 from tests.make_search import run_search, write_file
+from tests.processes import command_of, listening_addresses, started_by
 from tuner.monitoring import METRICS
 from tuner.record import read_state
 
@@ -86,8 +86,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes], fol
 
 def kill_a_worker(process: subprocess.Popen[bytes]) -> None:
     """As if its memory had run out."""
-    trainers = [child for child in psutil.Process(process.pid).children(recursive=True)
-                if child.cmdline()[:1] and "TrialActor" in child.cmdline()[0]]  # fmt: skip
+    trainers = [child for child in started_by(process.pid) if "TrialActor" in "".join(command_of(child)[:1])]
     trainers[0].kill()
 
 
@@ -111,8 +110,7 @@ def test_a_search_exports_every_metric_with_its_labels_and_opens_no_port_to_othe
     wait_for(lambda: record.exists() and any(len(trial.epochs) > 1 for trial in read_state(record).trials.values()),
              process, folder)  # fmt: skip
     kill_a_worker(process)
-    listening = [connection.laddr.ip for child in psutil.Process(process.pid).children(recursive=True)
-                 for connection in child.net_connections("tcp") if connection.status == psutil.CONN_LISTEN]  # fmt: skip
+    listening = listening_addresses(process.pid)
     assert len(listening) > 5 and set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1"}
     names = {exported_name(name): {"study", *metric.labels} for name, metric in METRICS.items()}
     wait_for(lambda: names.keys() <= scraped(discovery).keys(), process, folder)
