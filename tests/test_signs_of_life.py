@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tuner import signs_of_life
+from tuner import cluster_store, signs_of_life
 from tuner.batches import Batches
 from tuner.signs_of_life import GIVE_EVERY_S, Pulse, Signs
 from tuner.trial import Trial
@@ -17,11 +17,11 @@ from tuner.trial_settings import TrialSettings
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """In place of Ray's key-value store."""
+    """In place of the store that a cluster shares."""
     kept: dict[str, str] = {}
-    monkeypatch.setattr(signs_of_life, "_put", kept.__setitem__)
-    monkeypatch.setattr(signs_of_life, "_get", kept.get)
-    monkeypatch.setattr(signs_of_life, "_delete", lambda name: kept.pop(name, None))
+    monkeypatch.setattr(cluster_store, "put", kept.__setitem__)
+    monkeypatch.setattr(cluster_store, "get", kept.get)
+    monkeypatch.setattr(cluster_store, "delete", lambda key: kept.pop(key, None))
     return kept
 
 
@@ -64,7 +64,7 @@ def test_what_is_over_leaves_nothing(store, now) -> None:
         pulse(1)
         now[0] += GIVE_EVERY_S
         pulse(1)
-        assert list(store) == [name]
+        assert list(store) == [f"alive-{name}"]
     pulse.end()
     pulse(1)
     assert store == {}
@@ -77,13 +77,13 @@ def test_as_long_as_a_block_lasts_signs_are_given_but_not_for_ever(store, monkey
     pulse.begin("a")
     with pulse.during(4):
         deadline = time.monotonic() + 10
-        while "a" not in store and time.monotonic() < deadline:
+        while "alive-a" not in store and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert store["a"].startswith("4 ")
+        assert store["alive-a"].startswith("4 ")
         time.sleep(0.4)
-        last = store["a"]
+        last = store["alive-a"]
         time.sleep(0.1)
-        assert store["a"] == last
+        assert store["alive-a"] == last
 
 
 def test_a_trial_tells_of_every_batch_that_it_trains_and_validates(few_digits) -> None:

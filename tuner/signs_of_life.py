@@ -1,4 +1,4 @@
-"""Signs of life within an epoch, from the process of a trial to the driver, through the key-value store of Ray.
+"""Signs of life within an epoch, from the process of a trial to the driver, through the store that a cluster shares.
 
 The driver reads them only of trials that it would otherwise take for hung: an epoch may take hours.
 """
@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tuner import cluster_store
 from tuner.background import beside
 
 GIVE_EVERY_S = 10.0
 GIVEN_AT_MOST_S = 600.0
 """While a checkpoint is written: the storage may be slow, or may never answer."""
-_NAMESPACE = b"tuner"
-_KEY = b"alive-"
+_KEY = "alive-"
 
 
 class Pulse:
@@ -39,7 +39,7 @@ class Pulse:
             self._epoch, self._given = epoch, now
         elif self._name is not None and now - self._given >= GIVE_EVERY_S:
             self._given, self._count, self._leaves_something = now, self._count + 1, True
-            _put(self._name, f"{epoch} {self._count}")
+            cluster_store.put(_KEY + self._name, f"{epoch} {self._count}")
 
     @contextmanager
     def during(self, epoch: int) -> Iterator[None]:
@@ -57,7 +57,7 @@ class Pulse:
     def end(self) -> None:
         """What the process was at is over."""
         if self._name is not None and self._leaves_something:
-            _delete(self._name)
+            cluster_store.delete(_KEY + self._name)
         self._name, self._leaves_something = None, False
 
 
@@ -69,27 +69,8 @@ class Signs:
 
     def is_new(self, name: str, epoch: int) -> bool:
         """Whether a trial has given a sign of an epoch after `epoch`, since this was last asked."""
-        sign = _get(name)
+        sign = cluster_store.get(_KEY + name)
         if sign is None or int(sign.split()[0]) <= epoch or self._last.get(name) == sign:
             return False
         self._last[name] = sign
         return True
-
-
-def _put(name: str, sign: str) -> None:
-    from ray.experimental.internal_kv import _internal_kv_put
-
-    _internal_kv_put(_KEY + name.encode(), sign.encode(), namespace=_NAMESPACE)
-
-
-def _get(name: str) -> str | None:
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    value = _internal_kv_get(_KEY + name.encode(), namespace=_NAMESPACE)
-    return None if value is None else value.decode()
-
-
-def _delete(name: str) -> None:
-    from ray.experimental.internal_kv import _internal_kv_del
-
-    _internal_kv_del(_KEY + name.encode(), namespace=_NAMESPACE)

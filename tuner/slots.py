@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tuner import cluster_store
 from tuner.cluster import Capacity
 from tuner.connection import cluster_capacity
 from tuner.errors import InputError
@@ -19,8 +20,7 @@ from tuner.storage import Place
 LOOK_EVERY_S = 5.0
 GONE_AFTER_S = 30.0
 """A search that has not been heard of for so long has ended, or its driver is lost."""
-_NAMESPACE = b"tuner"
-_KEY = b"search-"
+_KEY = "search-"
 
 Slots = Callable[[], int]
 """Asked whenever a trial could begin; at least 1."""
@@ -143,23 +143,16 @@ class Cluster:
 
     def sign(self, name: str, text: str) -> None:
         """Leave a sign of life for the other searches."""
-        from ray.experimental.internal_kv import _internal_kv_put
-
-        _internal_kv_put(_KEY + name.encode(), text.encode(), namespace=_NAMESPACE)
+        cluster_store.put(_KEY + name, text)
 
     def unsign(self, name: str) -> None:
         """Take the sign back."""
-        from ray.experimental.internal_kv import _internal_kv_del
-
-        _internal_kv_del(_KEY + name.encode(), namespace=_NAMESPACE)
+        cluster_store.delete(_KEY + name)
 
     def signs(self) -> list[tuple[str, str]]:
         """The signs of all searches, this one's too."""
-        from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
-
-        keys = _internal_kv_list(_KEY, namespace=_NAMESPACE)
-        found = [(key, _internal_kv_get(key, namespace=_NAMESPACE)) for key in keys]
-        return [(key[len(_KEY) :].decode(), value.decode()) for key, value in found if value is not None]
+        found = [(key.removeprefix(_KEY), cluster_store.get(key)) for key in cluster_store.keys(_KEY)]
+        return [(name, sign) for name, sign in found if sign is not None]
 
 
 def _nodes() -> list[dict[str, Any]]:
