@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from make_record import small_state, trial_ended, trial_started
 
-from tuner import disk_use
 from tuner.checkpoint import FILE_NAME
-from tuner.disk_use import CheckpointWatch, checkpoint_mb, checkpoints_at_once, free_mb
+from tuner.disk_use import CheckpointWatch, checkpoint_bytes, checkpoints_at_once
 from tuner.events import CheckpointSaved
+from tuner.files import free_bytes
 from tuner.search import main
 from tuner.spec import Spec, read_spec, require
 from tuner.trial import Trial
@@ -52,7 +53,7 @@ def test_a_scheduler_that_pauses_keeps_the_checkpoints_of_those_that_wait(schedu
 
 @pytest.mark.parametrize("architecture", [DENSE, BACKBONE], ids=["dense", "backbone"])
 def test_the_size_of_a_checkpoint_is_forecast_without_fetching_anything(architecture, few_digits, tmp_path) -> None:
-    expected = checkpoint_mb(spec_of(architecture), few_digits.image_shape, len(few_digits.class_names))
+    expected = checkpoint_bytes(spec_of(architecture), few_digits.image_shape, len(few_digits.class_names))
     configuration = {"preprocess": "resize(32)|scale(-1,1)", "batch_size": 30}
     if architecture is BACKBONE:
         configuration |= {"architecture": "mobilenet_v2", "alpha": 0.35, "weights": "none", "unfreeze_depth": 2}
@@ -65,7 +66,7 @@ def test_the_size_of_a_checkpoint_is_forecast_without_fetching_anything(architec
     trial.advance()
     trial.advance()
     trial.save(tmp_path)
-    assert expected == pytest.approx((tmp_path / FILE_NAME).stat().st_size / 2**20, rel=0.1)
+    assert expected == pytest.approx((tmp_path / FILE_NAME).stat().st_size, rel=0.1)
 
 
 def test_the_plan_tells_the_disk_use_as_far_as_it_can_be_known(tmp_path, cache_dir, small_digits, capsys) -> None:
@@ -76,13 +77,13 @@ def test_the_plan_tells_the_disk_use_as_far_as_it_can_be_known(tmp_path, cache_d
     assert "disk: about 5 checkpoints at a time" in (said := capsys.readouterr().out)
     assert "known when the data are prepared" in said
     assert main([*words, str(cache_dir)]) == 0
-    known = re.search(r"disk: checkpoints take about 5\.\d MB at a time \(5 of 1\.0 MB\) in ", capsys.readouterr().out)
-    assert known
+    known = r"disk: checkpoints take about 5\.\d MiB at a time \(5 of 1\.0 MiB\) in "
+    assert re.search(known, capsys.readouterr().out)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "empty").exists()
 
 
 def test_a_plan_that_the_disk_cannot_hold_warns(tmp_path, cache_dir, small_digits, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(disk_use.shutil, "disk_usage", lambda _path: SimpleNamespace(free=4 * 2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4 * 2**20))
     file = tmp_path / "disk.yaml"
     file.write_text(SPACE.replace("ARCHITECTURE", DENSE))
     assert main([str(file), "--plan", "--cache", str(cache_dir)]) == 0
@@ -92,7 +93,7 @@ def test_a_plan_that_the_disk_cannot_hold_warns(tmp_path, cache_dir, small_digit
 @pytest.fixture
 def watch(tmp_path, monkeypatch):
     """A watch over 10 checkpoints at once on a disk with 16 MiB; what it says; saves one of 2 MiB of a trial."""
-    monkeypatch.setattr(disk_use.shutil, "disk_usage", lambda _path: SimpleNamespace(free=16 * 2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=16 * 2**20))
     said: list[str] = []
 
     def make(*events) -> SimpleNamespace:
@@ -119,7 +120,7 @@ def test_a_search_says_once_when_the_checkpoints_to_come_will_not_fit(watch) -> 
     watched.save(1, 1)
     watched.save(2, 1)
     (said,) = watched.said
-    assert "has 16 MB left, and about 9 more checkpoints of 2.0 MB are to come" in said
+    assert "has 16.0 MiB left, and about 9 more checkpoints of 2.0 MiB are to come" in said
 
 
 def test_a_resumed_search_counts_the_checkpoints_that_are_there(watch) -> None:
@@ -135,5 +136,5 @@ def test_a_resumed_search_counts_the_checkpoints_that_are_there(watch) -> None:
 
 
 def test_the_room_for_a_folder_is_asked_of_the_nearest_that_is_there(tmp_path) -> None:
-    assert free_mb(tmp_path / "not" / "there" / "yet") == pytest.approx(free_mb(tmp_path), rel=0.1)
-    assert free_mb(Path("runs")) > 0
+    assert free_bytes(tmp_path / "not" / "there" / "yet") == pytest.approx(free_bytes(tmp_path), rel=0.1)
+    assert free_bytes(Path("runs")) > 0

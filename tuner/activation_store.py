@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tuner.array_file import is_whole
-from tuner.files import write_text
+from tuner.files import free_bytes, write_text
 
 VERSION = 1
 """Of the form of an entry: it is part of every key."""
@@ -150,8 +150,7 @@ class Store:
 
     def free_bytes(self) -> int:
         """What the disk has left."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self.root).free
+        return free_bytes(self.root)
 
     def size_bytes(self) -> int:
         """What all entries take on the disk, whole or not."""

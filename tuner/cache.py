@@ -130,7 +130,7 @@ def _table(items: Sequence[Item]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from tuner.cache_items import format_size
+    from tuner.files import format_size
 
     table = Table(box=None, pad_edge=False)
     for name in ("data set", "what"):
@@ -160,7 +160,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _name(item: Item) -> str:
-    from tuner.cache_items import format_size
+    from tuner.files import format_size
 
     return f"{item.name}: {item.describe()}; {format_size(item.size_bytes)} ({item.folder})"
 

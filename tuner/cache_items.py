@@ -23,6 +23,7 @@ from tuner import activation_store
 from tuner.activation_store import ARRAY, META, USED, VERIFIED, Key
 from tuner.array_file import is_whole
 from tuner.errors import InputError
+from tuner.files import format_size
 from tuner.prepared import VERSION
 
 DATASETS, ACTIVATIONS = "datasets", "activations"
@@ -232,16 +233,6 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 # --- in words ---
-
-
-def format_size(size_bytes: int) -> str:
-    """A size for people.
-
-    >>> format_size(0), format_size(2000), format_size(3 * 2**20), format_size(5 * 2**30)
-    ('0.0 KiB', '2.0 KiB', '3.0 MiB', '5.0 GiB')
-    """
-    unit, divisor = next((pair for pair in (("GiB", 2**30), ("MiB", 2**20)) if size_bytes >= pair[1]), ("KiB", 2**10))
-    return f"{size_bytes / divisor:,.1f} {unit}"
 
 
 def total_words(items: Sequence[Item]) -> str:

@@ -6,7 +6,6 @@ Of every trial that may go on, the newest checkpoints are kept; a scheduler that
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -21,6 +20,7 @@ from tuner.checkpoint import FILE_NAME
 from tuner.defaults import chosen_scheduler
 from tuner.errors import InputError
 from tuner.events import CheckpointSaved, Event, TrialEnded
+from tuner.files import format_size, free_bytes
 from tuner.plan import build_plan
 from tuner.preparation import backbone_configurations
 from tuner.run_state import RunState
@@ -54,7 +54,7 @@ def checkpoints_at_once(spec: Spec, slots: int) -> int:
     return sum(waiting[:1]) + CHECKPOINTS_KEPT * sum(waiting[1:]) + open_trials  # the first is one
 
 
-def checkpoint_mb(spec: Spec, image_shape: tuple[int, int, int], num_classes: int) -> float:
+def checkpoint_bytes(spec: Spec, image_shape: tuple[int, int, int], num_classes: int) -> float:
     """The mean size of a checkpoint over a few random configurations, whose networks are built to count their weights.
 
     Nothing is fetched: pretrained weights are as many as random ones.
@@ -73,19 +73,13 @@ def checkpoint_mb(spec: Spec, image_shape: tuple[int, int, int], num_classes: in
             freeze(built, min(int(str(configuration.get("unfreeze_depth") or 0)), len(built.blocks)))
         sizes.append(parameter_counts(built.model)[1] * BYTES_PER_TRAINED_PARAMETER)
     release_memory()
-    return sum(sizes) / max(1, len(sizes)) / 2**20
+    return sum(sizes) / max(1, len(sizes))
 
 
 def _without_weights(configuration: Configuration) -> Configuration:
     if not ARCHITECTURES[str(configuration["architecture"])].is_backbone:
         return configuration
     return {**configuration, "weights": "none"}
-
-
-def free_mb(folder: Path) -> float:
-    """What the disk of a folder has left, which may not be there yet; raises OSError when it cannot be asked."""
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(place).free / 2**20
 
 
 def disk_use_words(spec: Spec, data: Prepared | None, runs: Path, cache: Path) -> list[str]:
@@ -98,10 +92,10 @@ def disk_use_words(spec: Spec, data: Prepared | None, runs: Path, cache: Path) -
     where = _with_room(runs)
     if data is None:
         return [f"disk: about {number:,} checkpoints at a time {where}; how large, is known when the data are prepared"]
-    size_mb = checkpoint_mb(spec, data.image_shape, len(data.class_names))
-    whole = f"about {megabytes(number * size_mb)} at a time ({number:,} of {megabytes(size_mb)})"
+    size_bytes = checkpoint_bytes(spec, data.image_shape, len(data.class_names))
+    whole = f"about {format_size(number * size_bytes)} at a time ({number:,} of {format_size(size_bytes)})"
     lines = [f"disk: checkpoints take {whole} {where}"]
-    if number * size_mb > free_mb(runs):
+    if number * size_bytes > free_bytes(runs):
         lines.append("warning: that is more than there is room for")
     if spec.activations.enabled and backbone_configurations(spec.space):
         bound = f"at most {spec.activations.max_gb:,.0f} GB (activations.max_gb)"
@@ -110,18 +104,7 @@ def disk_use_words(spec: Spec, data: Prepared | None, runs: Path, cache: Path) -
 
 
 def _with_room(folder: Path) -> str:
-    return f"in {folder}, which has {megabytes(free_mb(folder))} left"
-
-
-def megabytes(mb: float) -> str:
-    """Megabytes in words.
-
-    >>> megabytes(0.42), megabytes(380), megabytes(31000)
-    ('0.4 MB', '380 MB', '30.3 GB')
-    """
-    if mb >= 1024:
-        return f"{mb / 1024:,.1f} GB"
-    return f"{mb:.0f} MB" if mb >= 10 else f"{mb:.1f} MB"
+    return f"in {folder}, which has {format_size(free_bytes(folder))} left"
 
 
 class CheckpointWatch:
@@ -131,7 +114,7 @@ class CheckpointWatch:
         self._folder, self._at_once, self._say = checkpoints, at_once, say
         kept = (trial.number for trial in state.trials.values() if trial.ended is None and trial.checkpoint)
         self._kept = Counter(kept)
-        self._sizes_mb: list[float] = []
+        self._sizes_bytes: list[int] = []
         self._has_told = False
 
     def __call__(self, event: Event) -> None:
@@ -144,15 +127,15 @@ class CheckpointWatch:
 
     def _look(self, file: Path) -> None:
         try:
-            self._sizes_mb.append(file.stat().st_size / 2**20)
-            left_mb = free_mb(self._folder)
+            self._sizes_bytes.append(file.stat().st_size)
+            left_bytes = free_bytes(self._folder)
         except OSError:  # removed already, or a disk that does not answer: trials will tell
             return
-        mean_mb = sum(self._sizes_mb) / len(self._sizes_mb)
+        mean_bytes = sum(self._sizes_bytes) / len(self._sizes_bytes)
         to_come = max(0, self._at_once - self._kept.total())
-        if len(self._sizes_mb) >= SEEN and to_come * mean_mb > left_mb:
+        if len(self._sizes_bytes) >= SEEN and to_come * mean_bytes > left_bytes:
             self._has_told = True
             self._say(
-                f"the disk of {self._folder} has {megabytes(left_mb)} left, and about {to_come:,} more checkpoints of "
-                f"{megabytes(mean_mb)} are to come: make room, or stop and go on with fewer trials"
+                f"the disk of {self._folder} has {format_size(left_bytes)} left, and about {to_come:,} more "
+                f"checkpoints of {format_size(mean_bytes)} are to come: make room, or stop and go on with fewer trials"
             )

@@ -1,6 +1,6 @@
 """Where files may be written; they are written aside, then renamed: a reader sees the old or the new, never half.
 
-A command sees before it begins whether it can write to the places it is given.
+A command sees before it begins whether it can write to the places it is given, and what room their disks have.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +69,21 @@ def _nearest(path: Path) -> Path:
             continue
         return place
     return path
+
+
+def free_bytes(folder: Path) -> int:
+    """What the disk of a folder has left, which may not be there yet; raises OSError when it cannot be asked."""
+    return shutil.disk_usage(_nearest(folder.absolute())).free
+
+
+def format_size(size_bytes: float) -> str:
+    """A size for people.
+
+    >>> format_size(0), format_size(2000), format_size(3 * 2**20), format_size(5 * 2**30)
+    ('0.0 KiB', '2.0 KiB', '3.0 MiB', '5.0 GiB')
+    """
+    unit, divisor = next((pair for pair in (("GiB", 2**30), ("MiB", 2**20)) if size_bytes >= pair[1]), ("KiB", 2**10))
+    return f"{size_bytes / divisor:,.1f} {unit}"
 
 
 def check_file(path: Path, what: str) -> None:
