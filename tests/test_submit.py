@@ -19,7 +19,8 @@ from tuner.run_state import RunState
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Head]:
-    with head(cpus=2) as made:
+    with head(cpus=1) as made:
+        made.add_node(cpus=1)  # on the same machine: it unpacks what is sent where the head has
         yield made
 
 

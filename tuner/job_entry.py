@@ -10,8 +10,10 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,21 @@ def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
     from tuner.commands import run_search
 
     sys.argv = ["tuner.submit", *job["search"]]  # what the record says of how the search was begun
-    return run_search(parse_search_options(job["search"]), stream)
+    with working_aside(Path.cwd()):
+        return run_search(parse_search_options(job["search"]), stream)
+
+
+@contextmanager
+def working_aside(sent: Path) -> Iterator[None]:
+    """Work in a copy of the files that were sent with the job, but for its data, which have been put in their place.
+
+    In the folder itself the driver may lose the ground under its feet: where several nodes of a cluster run on one
+    machine, each unpacks the files anew.
+    """
+    with tempfile.TemporaryDirectory(prefix="tuner-job-") as own:
+        shutil.copytree(sent, own, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
+        with chdir(own):
+            yield
 
 
 def place_data(sent: Path, folder: Path) -> None:
