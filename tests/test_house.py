@@ -48,12 +48,14 @@ def code(*folders: str) -> list[Path]:
 
 
 def test_tests_are_skipped_only_for_what_needs_py_says() -> None:
+    # The words that this test looks for: it skips nothing itself.
     ways = re.compile(r"\b(?:pytest|unittest|mark|case)\.(?:skip\w*|importorskip|xfail)|\bSkipTest\b")
     found = [path.name for path in code("tests") if ways.search(path.read_text())]
     assert sorted(found) == ["needs.py"]
 
 
 def test_every_suppression_says_why() -> None:
+    # What this test looks for: it suppresses nothing itself.
     directive = re.compile(r"#\s*(?:noqa(?::[ A-Z0-9,]+)?|type: ignore(?:\[[^]]*])?)")
     for path in code("tuner", "tests", "benchmarks", "cluster"):
         for line in path.read_text().splitlines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import math
 import os
@@ -133,7 +134,7 @@ def job_config(name: str) -> Any:
 
 def _check_dashboard() -> None:
     try:
-        import ray.dashboard.optional_deps  # noqa: F401  all that the dashboard needs beyond Ray itself
+        importlib.import_module("ray.dashboard.optional_deps")  # all that the dashboard needs beyond Ray itself
     except ImportError as error:
         raise InputError(
             f"--dashboard needs libraries that are not installed ({error}); "

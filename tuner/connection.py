@@ -33,9 +33,9 @@ def cluster_ray(address: str, storage: Place, insecure: bool = False) -> Iterato
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     check_token(address, insecure)
     import ray
-    from ray._raylet import Config  # type: ignore[attr-defined]  # native code
 
-    Config.initialize("")  # it has read the environment when it was imported, perhaps before the mode was settled
+    # It has read the environment when it was imported, perhaps before the mode was settled.
+    ray._raylet.Config.initialize("")
     try:
         with keeping_termination():
             ray.init(

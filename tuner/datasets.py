@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner import file_sources, library_sources, parquet_source  # noqa: F401  they register their sources
+from tuner import file_sources, library_sources, parquet_source
 from tuner.decoding import Form, Notify
 from tuner.errors import DataError
 from tuner.prepared import Prepared, default_cache_dir, find_prepared, prepare
@@ -34,6 +34,8 @@ __all__ = [
     "staged_sources",
 ]
 
+SOURCE_MODULES = (file_sources, library_sources, parquet_source)
+"""Imported so that their sources are registered: `find_source` knows those of no other module."""
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 """Not the study's: all studies of a data set without a test split of its own are judged on the same images."""

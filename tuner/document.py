@@ -45,7 +45,10 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own way to begin anew
+    """Reads plain scalars as the core schema says, and only so."""
+
+
+_Loader.yaml_implicit_resolvers = {}  # begun anew: those of the base are of YAML 1.1
 
 
 class _Dumper(yaml.SafeDumper):

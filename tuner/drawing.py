@@ -67,6 +67,7 @@ def _draw_curve(panel: Any, curve: Curve, index: int, number: int) -> Line2D:
     """One curve: the winner in vermillion, the others from dark to light by rank, the baseline black and dashed."""
     shade = mpl.colormaps["viridis"](0.05 + 0.7 * (index - 1) / max(1, number - 2)) if index else VERMILLION
     color = BLACK if curve.is_baseline and index else shade
+    line: Line2D
     (line,) = panel.plot(
         curve.epochs,
         curve.values,
@@ -80,7 +81,7 @@ def _draw_curve(panel: Any, curve: Curve, index: int, number: int) -> Line2D:
     if curve.unfrozen_at in curve.epochs:
         value = curve.values[curve.epochs.index(curve.unfrozen_at)]
         panel.plot([curve.unfrozen_at], [value], "o", mfc="white", mec=color, ms=6, mew=1.6, zorder=40)
-    return line  # type: ignore[no-any-return]  # matplotlib's plot is untyped through Any
+    return line
 
 
 def _draw_ranks(panel: Any, curves: Sequence[Curve], colors: Sequence[Any]) -> None:

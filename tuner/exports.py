@@ -213,6 +213,7 @@ def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
             shutil.rmtree(path)  # an earlier export of ours, or empty
         aside.replace(path)
     except (ImportError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        # Lacking converters, and what Keras's raise for a layer that their format cannot express.
         raise RunError(f"{run.best_model}: cannot be written as {form}: {first_line(error)}") from None
     finally:
         _remove(aside)

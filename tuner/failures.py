@@ -28,7 +28,7 @@ def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
     """What `action` returns and None; or None and, in one line for the tables, why it failed."""
     try:
         return action(), None
-    except Exception as error:  # noqa: BLE001  the one place: whatever breaks in a trial is that trial's result
+    except Exception as error:  # noqa: BLE001  whatever a network, a library or a disk raises in a trial is that trial's result, and told as such
         return None, describe_failure(error)
 
 

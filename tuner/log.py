@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def logging_to(path: Path) -> Iterator[None]:
     The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
     so the file descriptor itself is turned to the file.
     """
-    import ray  # noqa: F401  it sets up its handlers on import, and would undo what follows
+    importlib.import_module("ray")  # it sets up its handlers on import, and would undo what follows
 
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
-import keras  # noqa: F401  for the seconds that its import takes
-from ray import tune  # noqa: F401  the same
+for _name in ("keras", "ray.tune"):  # their imports take seconds
+    importlib.import_module(_name)
 
 READY = "TUNER_READY"
 """Names the folder in which each process leaves a file when it has everything."""
