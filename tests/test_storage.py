@@ -75,6 +75,8 @@ def test_a_folder_becomes_absolute_since_workers_run_elsewhere(tmp_path, monkeyp
         ("s4://images/tuner", r"unknown kind of storage 's4'; did you mean 's3'\?"),
         ("s3:///tuner", r"must name a bucket, as in s3://BUCKET/FOLDER"),
         ("s3://name:hidden@images/tuner", r"must not hold a secret, .* got s3://\.\.\.@images/tuner"),
+        ("s3://anonymous@images/tuner", "must not hold a secret"),  # there, it would be the identifier of a key
+        ("gs://hidden@images/tuner", r"must not hold a secret, .* got gs://\.\.\.@images/tuner"),
         ("s3://images/tuner?secret_key=hidden", "must not hold a secret"),
         ("abfss://box:hidden@account/tuner", "must not hold a secret"),
         ("abfss://box@account/tuner?client_secret=hidden", "must not hold a secret"),
@@ -88,6 +90,11 @@ def test_addresses_that_cannot_be_used_are_refused_and_secrets_not_repeated(text
     with pytest.raises(InputError, match=f"--storage:? {message}") as refusal:
         parse_place(text, "--storage")
     assert "hidden" not in str(refusal.value)
+
+
+def test_a_bucket_that_is_open_to_everyone_is_no_secret() -> None:
+    address = "gs://anonymous@images/tuner?endpoint_override=127.0.0.1:1"
+    assert parse_place(address, "--storage") == Place(address)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

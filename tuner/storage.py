@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 """Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure Data Lake."""
+ANONYMOUS = "anonymous"
+"""In place of a user, where a bucket of Google's is open to everyone (or an emulator serves it)."""
 _S3 = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open")
 _GS = ("scheme", "endpoint_override", "retry_limit_seconds", "project_id")
 _ABFS = ("blob_storage_authority", "dfs_storage_authority", "enable_tls", "tenant_id", "client_id", "credential_kind")
@@ -113,7 +115,9 @@ def parse_place(text: str, option: str) -> Place:
         raise InputError(f"{option}: {unknown_name('kind of storage', parts.scheme, SCHEMES)}")
     settings = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     in_query = {name.lower() for name in settings} & set(_SECRET)
-    if parts.password is not None or (parts.username and parts.scheme in ("s3", "gs", "gcs")) or in_query:
+    nobody = (None, "") if parts.scheme == "s3" else (None, "", ANONYMOUS)
+    names_user = parts.scheme in ("s3", "gs", "gcs") and parts.username not in nobody
+    if parts.password is not None or names_user or in_query:
         shown = urlunsplit(parts._replace(netloc=f"...@{parts.hostname}", query=""))
         raise InputError(
             f"{option} must not hold a secret, for it is kept in records; got {shown}; {remedy(Place(text))}"
