@@ -39,7 +39,7 @@ search: {{trials: {trials}, sampler: gp, scheduler: asha, reduction_factor: 2, m
 resources: {{cpus_per_trial: 1}}
 finalists: {{count: 1, seeds: {seeds}}}
 """
-GONE_WITHIN_S = 60.0
+GONE_WITHIN_S = 180.0
 """After the driver was killed, nothing of the search is left."""
 LOSSES = 2
 """Workers that a search may lose before it blames the trial."""

@@ -76,8 +76,10 @@ def find_victims(victim: str, mark: str, driver: int, cache: Path) -> list[psuti
     if victim == "driver":
         return [process for process in processes if process.pid == driver]
     if victim == "cache builder":
-        locks = (cache / "activations").glob("build-*/users/*.lock")
-        builders = {int(path.name.partition("-")[0]) for path in locks}
+        builders = set[int]()
+        with contextlib.suppress(FileNotFoundError):  # a build has ended meanwhile, and its folder is gone
+            for path in (cache / "activations").glob("build-*/users/*.lock"):
+                builders.add(int(path.name.partition("-")[0]))
         return [process for process in processes if process.pid in builders][:1]
     return [process for process in processes if _WORDS[victim] in " ".join(command_of(process))][:1]
 

@@ -121,7 +121,7 @@ class Lab:
         """A command of Ray's on the controller, as a user would type it."""
         return self.control("ray", *words)
 
-    def control(self, *words: str, timeout_s: float = 300) -> str:
+    def control(self, *words: str, timeout_s: float = 1200) -> str:
         """A command on the controller."""
         variables = {
             "HOME": self.base / "home",
@@ -147,7 +147,7 @@ class Lab:
     def ray_up(self, *words: str) -> None:
         """Start the cluster, or what of it is gone, and wait until both workers are there."""
         self.ray("up", str(self.file), "-y", "--no-config-cache", *words)
-        wait_for(lambda: self.nodes() == 3, 90, "three nodes")
+        wait_for(lambda: self.nodes() == 3, 300, "three nodes")
 
     def nodes(self) -> int:
         """How many nodes are active, as Ray's own status says; 0 when it cannot be asked."""

@@ -25,11 +25,14 @@ ROOT = Path(__file__).parent.parent
 
 def free_ports(number: int) -> list[int]:
     """Ports that nothing listens to now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    found: list[int] = []
+    # Below those that the system gives to whoever asks for any port: Ray's processes do so all the time.
+    for port in secrets.SystemRandom().sample(range(20_000, 32_000), 1000):
+        if len(found) == number:
+            break
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 @dataclass
@@ -113,7 +116,7 @@ def end_node(process: subprocess.Popen[bytes]) -> None:
         for one in (psutil.Process(process.pid), *started_by(process.pid)):
             with suppress(psutil.NoSuchProcess):
                 one.kill()
-    process.wait(10)
+    process.wait(60)
 
 
 class Wire:
@@ -121,7 +124,7 @@ class Wire:
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", free_ports(1)[0]))
         self.port = self._listener.getsockname()[1]
         self._ends: list[socket.socket] = []
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()

@@ -22,7 +22,7 @@ def browser() -> Iterator[Any]:
 
     chromium = needs.program("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        found = playwright.chromium.launch(executable_path=chromium, args=QUIET, timeout=180_000)
         yield found
         found.close()
 

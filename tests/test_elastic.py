@@ -43,7 +43,7 @@ def test_a_search_uses_a_node_that_joins_and_survives_losing_it(tmp_path, cache_
         wait_for(record, lambda state: sum(bool(trial.epochs) for trial in state.with_status("running")) == 2)
         end_node(second)
         wait_for(record, lambda state: "1 at a time now, 2 before: 1 node with CPUs" in state.notices)
-        output, _ = search.communicate(timeout=300)
+        output, _ = search.communicate(timeout=1200)
     assert search.returncode == 0, output
     state = check_record(record)
     assert len(state.trials) == 2 and all(len(trial.epochs) == 250 for trial in state.trials.values())

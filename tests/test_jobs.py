@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.make_cluster import free_ports
 from tuner import jobs, submit_options
 from tuner.errors import InputError, LostError, RunError
 from tuner.job_commands import fetch_search, refuse_foreign_name
@@ -114,8 +114,7 @@ def test_the_default_address_of_the_command_is_this_ones() -> None:
 
 
 def test_where_nothing_answers_one_line_says_so_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     started = time.monotonic()
     with pytest.raises(InputError, match=rf"--address http://127.0.0.1:{port}: nothing answers there .*ray\[default\]"):
         Jobs(f"127.0.0.1:{port}")
@@ -191,8 +190,8 @@ def test_what_the_user_can_mend_is_told_from_what_may_pass(answer, kind, words, 
 
 
 def test_a_server_that_is_gone_or_does_not_answer_is_a_lost_connection(server, monkeypatch) -> None:
-    monkeypatch.setattr(jobs, "ANSWERED_WITHIN_S", 0.2)
     found = Jobs(server.address)
+    monkeypatch.setattr(jobs, "ANSWERED_WITHIN_S", 0.2)
     server.silent_s = 1.0
     with pytest.raises(LostError, match=r"the connection to http://127.0.0.1:\d+ is lost: .*timed out"):
         found.look("small-1")

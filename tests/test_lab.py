@@ -97,7 +97,7 @@ def test_ray_up_makes_a_cluster_a_search_uses_both_workers_and_ray_down_leaves_n
         assert stat.S_IMODE((cluster.base / host / "root" / ".ray" / "auth_token").stat().st_mode) == 0o600
     assert not list((cluster.shared / "runs" / "digits").glob(".seen*"))
     cluster.control("python", "cluster/down.py", str(cluster.file))
-    assert [cluster.programs(host) for host in HOSTS] == [[], [], []]
+    wait_for(lambda: not any(cluster.programs(host) for host in HOSTS), 30, "end of Ray's programs")
 
 
 @IN_FULL

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import yaml
 from monitoring_files import MONITORING, dashboard_queries, exported_name, selectors
 
 from tests import needs
+from tests.make_cluster import free_ports
 from tests.make_search import run_search, write_file
 from tests.processes import command_of, listening_addresses, started_by
 from tuner.monitoring import METRICS
@@ -131,8 +131,7 @@ def test_prometheus_finds_the_search_and_answers_every_query_of_the_dashboard(se
     (job,) = config["scrape_configs"]
     job["file_sd_configs"][0]["files"] = [str(discovery)]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     program = needs.program("prometheus")
     command = [program, f"--config.file={tmp_path / 'prometheus.yml'}", f"--web.listen-address={address}",
                f"--storage.tsdb.path={tmp_path / 'data'}"]  # fmt: skip
