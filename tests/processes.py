@@ -28,5 +28,9 @@ def listening_addresses(pid: int | None = None) -> list[str]:
             connections = process.net_connections("tcp")
         except psutil.NoSuchProcess:
             continue
+        except psutil.AccessDenied:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                raise
+            continue  # what is left of it until it is waited for is root's
         found += [connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN]
     return found

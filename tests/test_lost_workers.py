@@ -74,6 +74,10 @@ def test_a_process_that_is_killed_or_ends_its_trial_has_no_last_words(tmp_path):
             "Traceback ...\nOSError: [Errno 28] No space left on device: 'x'",
             "disk full: OSError: [Errno 28] No space left on device: 'x'",
         ),
+        (
+            "ray::TrialActor.train() (pid=7, ip=10.0.0.2, id=1a)\nOSError: [Errno 28] No space left on device: 'x'",
+            "disk full: OSError: [Errno 28] No space left on device: 'x', on 10.0.0.2",
+        ),
         ("pyarrow: [errno 122] Disk quota exceeded", "disk full: pyarrow: [errno 122] Disk quota exceeded"),
         ("", "worker lost: no message"),
     ],

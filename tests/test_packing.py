@@ -191,7 +191,8 @@ def test_a_search_is_long_by_its_budget_or_its_planned_epochs(settings, images, 
 
 
 @pytest.mark.usefixtures("local_ray_session")
-def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, capsys) -> None:
+def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("tuner.packing_probe.GIVE_UP_S", 600.0)  # a busy machine takes long to load TensorFlow
     from tuner.datasets import DataRequest, load_dataset
     from tuner.packing_probe import Probing
     from tuner.progress import SearchConsole

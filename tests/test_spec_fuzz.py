@@ -30,13 +30,13 @@ TREES = st.recursive(
 
 def check(text: str) -> None:
     """Read a text as the command does; a problem is fine, an exception is not, nor is it to be slow."""
-    started = time.monotonic()
+    started = time.thread_time()
     reading = read_spec(text, "f")
     found = (*reading.problems, *check_names(reading, {}))
     assert reading.spec is not None or found
     for problem in found:
         assert problem.message and "\x1b" not in problem.describe("f")
-    assert time.monotonic() - started < 10
+    assert time.thread_time() - started < 10
 
 
 FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -104,9 +104,17 @@ def is_disk_full(problem: BaseException | str) -> bool:
     return _NO_ROOM_WORDS.search(str(problem)) is not None
 
 
-def disk_full_error(path: Path) -> DiskFullError:
-    """What a user is told when a run cannot be written any more."""
-    return DiskFullError(f"{path}: the disk is full; make room, then go on with --resume: what was reported is kept")
+def disk_full_error(path: Path, loss: str = "") -> DiskFullError:
+    """What a user is told when a run cannot be written any more; `loss`: why a trial was lost for that.
+
+    >>> print(disk_full_error(Path("runs/a"), "disk full: [Errno 28] No space left on device: '/tmp/x', on 10.0.0.2"))
+    runs/a: the disk is full ([Errno 28] No space left on device: '/tmp/x', on 10.0.0.2); make room, then go on with \
+--resume: what was reported is kept
+    """
+    said = f" ({loss.removeprefix(DISK_FULL).removeprefix(': ')})" if loss else ""
+    return DiskFullError(
+        f"{path}: the disk is full{said}; make room, then go on with --resume: what was reported is kept"
+    )
 
 
 @contextmanager

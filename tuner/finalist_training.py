@@ -79,7 +79,7 @@ def _train(
             key = (training.trial, training.seed_number)
             if isinstance(step, Lost):
                 if step.reason.startswith(DISK_FULL):
-                    raise disk_full_error(run.path)
+                    raise disk_full_error(run.path, step.reason)
                 if not step.is_final:
                     waiting.append(training)
                     continue

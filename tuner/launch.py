@@ -58,7 +58,7 @@ class Launch:
     """How a trial that was paused goes on."""
     on_building: Callable[[int, int, int], None]
     """Told of a trial, images done and images in all, while cached activations are computed."""
-    on_disk_full: Callable[[], None]
+    on_disk_full: Callable[[str], None]
     """Called when a trial was lost because there was no room for its checkpoint."""
     should_stop: Callable[[], bool]
     """Asked after every event: interrupted, out of budget, or given up."""

@@ -23,6 +23,7 @@ LOST_WORKERS_PER_TRIAL = 2
 _ONCE_MORE = (CRASHED, HUNG, OUT_OF_MEMORY)
 """What is likely to go wrong again; once, because the worker may have carried the burden of earlier trials."""
 _MEMORY_MONITOR = re.compile(r"was ([0-9.]+ ?[A-Z]+) used / ([0-9.]+ ?[A-Z]+) limit")
+_NODE = re.compile(r"\(pid=[0-9]+, ip=([^,)\s]+)")
 _CAUSE = re.compile(r"The actor is dead because (.+?)(?:\.(?:\s|$)|$)", re.MULTILINE)
 
 
@@ -115,7 +116,8 @@ def describe_loss(error: str) -> str:
         return f"{OUT_OF_MEMORY}: its machine had {memory[1]} of {memory[2]} in use, so Ray ended it"
     lines = error.strip().splitlines() or ["no message"]
     if is_disk_full(error):
-        return f"{DISK_FULL}: {lines[-1]}"[:300]
+        node = f", on {found[1]}" if (found := _NODE.search(error)) else ""
+        return f"{DISK_FULL}: {lines[-1][:200]}{node}"
     if cause := _CAUSE.search(error):
         ended = "its process was killed" if "worker process" in cause[1] else cause[1]
         return f"{WORKER_LOST}: {ended}"[:300]

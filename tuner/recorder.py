@@ -43,7 +43,7 @@ class Recorder(Callback):
         removal: Removal | None,
         on_building: Callable[[int, int, int], None],
         lost_workers: LostWorkers,
-        on_disk_full: Callable[[], None],
+        on_disk_full: Callable[[str], None],
         halving: Halving | None = None,
     ) -> None:
         self._record, self._on_building, self._halving = record, on_building, halving
@@ -89,7 +89,7 @@ class Recorder(Callback):
     def _is_disk_full(self, reason: str) -> bool:
         """Whether a trial was lost for that: it is not the trial's fault, and no other will fare better."""
         if reason.startswith(DISK_FULL):
-            self._on_disk_full()
+            self._on_disk_full(reason)
         return reason.startswith(DISK_FULL)
 
     def on_trial_result(

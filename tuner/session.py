@@ -201,8 +201,8 @@ def _run_trials(
             except Exception:
                 if not stopping.is_broken:  # then Ray may find no room for what it writes at the end, either
                     raise
-    if stopping.is_disk_full or record.broken is not None:
-        raise record.broken or disk_full_error(run.path)
+    if record.broken is not None or stopping.disk_full is not None:
+        raise record.broken or disk_full_error(run.path, stopping.disk_full or "")
     reason = stopping.reason
     _close_trials(record, reason)
     try:

@@ -22,12 +22,12 @@ class Stopping:
     def __init__(self, record: Record, budget_s: float | None, interrupted: threading.Event) -> None:
         self._record, self._budget_s, self._interrupted = record, budget_s, interrupted
         self._first_trials = FirstTrials()
-        self.is_disk_full = False
+        self.disk_full: str | None = None
         record.listen(self._first_trials)
 
-    def on_disk_full(self) -> None:
-        """A trial found no room for its checkpoint."""
-        self.is_disk_full = True
+    def on_disk_full(self, loss: str) -> None:
+        """A trial was lost because a disk is full: that of the run, or of its node; `loss` says it in words."""
+        self.disk_full = loss
 
     @property
     def message(self) -> str | None:
@@ -37,7 +37,7 @@ class Stopping:
     @property
     def is_broken(self) -> bool:
         """Whether something has gone wrong from which no later trial is safe."""
-        return self.is_disk_full or self.message is not None or self._record.broken is not None
+        return self.disk_full is not None or self.message is not None or self._record.broken is not None
 
     def should_stop(self) -> bool:
         """Whether no more trials are to run."""

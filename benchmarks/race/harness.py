@@ -212,7 +212,8 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     for _ in range(40):
         left = [other for other in psutil.process_iter() if _carries(other, mark)]
         for other in left:
-            other.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                other.kill()
         psutil.wait_procs(left, timeout=1)
         looks_without_any = 0 if left else looks_without_any + 1
         if looks_without_any == 2:
