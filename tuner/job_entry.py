@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,10 @@ def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
         return _fetch(**job["fetch"])
     if "data" in job:
         place_data(Path("data"), Path(job["data"]))
-    from tuner.commands import run_search
+    with working_aside(Path.cwd()):  # before the seconds that the next line takes
+        from tuner.commands import run_search
 
-    sys.argv = ["tuner.submit", *job["search"]]  # what the record says of how the search was begun
-    with working_aside(Path.cwd()):
+        sys.argv = ["tuner.submit", *job["search"]]  # what the record says of how the search was begun
         return run_search(parse_search_options(job["search"]), stream)
 
 
@@ -70,8 +70,11 @@ def working_aside(sent: Path) -> Iterator[None]:
     """
     with tempfile.TemporaryDirectory(prefix="tuner-job-") as own:
         shutil.copytree(sent, own, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
-        with chdir(own):
+        os.chdir(own)
+        try:
             yield
+        finally:
+            os.chdir(tempfile.gettempdir())  # the folder of before may not be there any more
 
 
 def place_data(sent: Path, folder: Path) -> None:
