@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 
@@ -24,13 +25,9 @@ def listening_addresses(pid: int | None = None) -> list[str]:
     """The addresses at which the process, and all that it has started, wait for TCP connections."""
     found = []
     for process in (psutil.Process(pid), *started_by(pid)):
-        try:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() == psutil.STATUS_ZOMBIE:  # what is left of it until it is waited for is root's
+                continue
             connections = process.net_connections("tcp")
-        except psutil.NoSuchProcess:
-            continue
-        except psutil.AccessDenied:
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                raise
-            continue  # what is left of it until it is waited for is root's
-        found += [connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN]
+            found += [connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN]
     return found

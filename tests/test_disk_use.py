@@ -138,3 +138,5 @@ def test_a_resumed_search_counts_the_checkpoints_that_are_there(watch) -> None:
 def test_the_room_for_a_folder_is_asked_of_the_nearest_that_is_there(tmp_path) -> None:
     assert free_bytes(tmp_path / "not" / "there" / "yet") == pytest.approx(free_bytes(tmp_path), rel=0.1)
     assert free_bytes(Path("runs")) > 0
+    (tmp_path / "link").symlink_to(tmp_path / "not" / "there")  # made before what it leads to
+    assert free_bytes(tmp_path / "link") == pytest.approx(free_bytes(tmp_path), rel=0.1)

@@ -35,14 +35,14 @@ def ended_by(monkeypatch, capsys):
 def test_a_job_works_in_a_copy_of_what_was_sent_and_outlives_the_folder_itself(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(Path.cwd())  # where the next test is to find itself
     sent = tmp_path / "sent"
-    for name in ("small.yaml", "earlier/0/digits/record.jsonl", "data/large.npz"):
+    for name in ("small.yaml", "earlier/0/data/record.jsonl", "data/large.npz"):
         (sent / name).parent.mkdir(parents=True, exist_ok=True)
         (sent / name).write_text(name)
     os.chdir(sent)
     with job_entry.working_aside(sent):
         shutil.rmtree(sent)  # as Ray does when a second node of the machine unpacks it anew
         found = [path.relative_to(Path.cwd()).as_posix() for path in Path.cwd().rglob("*") if path.is_file()]
-        assert sorted(found) == ["earlier/0/digits/record.jsonl", "small.yaml"]
+        assert sorted(found) == ["earlier/0/data/record.jsonl", "small.yaml"]
         assert Path("small.yaml").read_text() == "small.yaml"
     assert Path.cwd().is_dir()
 

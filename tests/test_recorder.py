@@ -34,7 +34,7 @@ def record(tmp_path) -> Record:
 @pytest.fixture
 def recorder(record, tmp_path) -> Recorder:
     lost = LostWorkers(tmp_path / "last_words", HangWatch(None, 0))
-    return Recorder(record, Place(str(tmp_path)), Removal(RunDirectory(tmp_path)), print, lost, lambda: None)
+    return Recorder(record, Place(str(tmp_path)), Removal(RunDirectory(tmp_path)), print, lost, print)
 
 
 def ray_trial(folder: Path, name: str = "a") -> SimpleNamespace:

@@ -154,6 +154,8 @@ COMMANDS: dict[str, Case] = {
     "submit anew and go on": line("submit right.yaml --fresh --resume", "--resume and --fresh cannot be used together"),
     "submit a resumed search that learns": line("submit right.yaml --resume --warm-start runs/x", "--warm-start belongs to a new search"),
     "submit to a relative shared folder": line("submit right.yaml --shared shared", "--shared must be an absolute path on the cluster; got 'shared'"),
+    "submit to a relative storage": line("submit right.yaml --storage kept", "--storage must be an absolute path on the cluster; got 'kept'"),
+    "submit with a relative cache": line("submit right.yaml --cache kept", "--cache must be an absolute path on the cluster; got 'kept'"),
     "submit data that are not there": line("submit right.yaml --set data.source=folder:pets", "right.yaml: data.source: folder:pets must name a folder or file that exists"),
     "submit with an earlier run that is not there": line("submit right.yaml --warm-start runs/x", "search.warm_start: unknown run of this machine 'runs/x'"),
     "submit to no address": line("submit right.yaml --address nowhere/at/all", "--address must be that of Ray's dashboard, such as http://127.0.0.1:8265; got 'nowhere/at/all'"),

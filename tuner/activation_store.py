@@ -168,10 +168,10 @@ class Store:
             total = sum(entry.size_bytes for entry in entries)
             pinned = sum(entry.size_bytes for entry in entries if entry.in_use)
             removable = total - pinned
-            if pinned + size_bytes > max_bytes or size_bytes > shutil.disk_usage(self.root).free + removable:
+            if pinned + size_bytes > max_bytes or size_bytes > self.free_bytes() + removable:
                 return False
             for entry in entries:
-                if total + size_bytes <= max_bytes and size_bytes <= shutil.disk_usage(self.root).free:
+                if total + size_bytes <= max_bytes and size_bytes <= self.free_bytes():
                     break
                 if not entry.in_use:
                     remove(entry.folder)

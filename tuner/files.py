@@ -73,7 +73,7 @@ def _nearest(path: Path) -> Path:
 
 def free_bytes(folder: Path) -> int:
     """What the disk of a folder has left, which may not be there yet; raises OSError when it cannot be asked."""
-    return shutil.disk_usage(_nearest(folder.absolute())).free
+    return shutil.disk_usage(_nearest(Path(os.path.realpath(folder)))).free  # a link may lead to another disk
 
 
 def format_size(size_bytes: float) -> str:

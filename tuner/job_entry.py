@@ -69,7 +69,9 @@ def working_aside(sent: Path) -> Iterator[None]:
     machine, each unpacks the files anew.
     """
     with tempfile.TemporaryDirectory(prefix="tuner-job-") as own:
-        shutil.copytree(sent, own, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
+        # only the folder itself holds them: a run that was sent may be called as they are
+        are_placed = {str(sent): ["data"]}
+        shutil.copytree(sent, own, ignore=lambda folder, _: are_placed.get(str(folder), []), dirs_exist_ok=True)
         os.chdir(own)
         try:
             yield
@@ -93,7 +95,7 @@ def place_data(sent: Path, folder: Path) -> None:
             aside.rename(folder)
     except OSError as error:
         raise InputError(
-            f"{folder}: the data that came with the search cannot be put there: {error.strerror}"
+            f"{folder}: the data that came with the search cannot be put there: {error.strerror or error}"
         ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -154,6 +154,10 @@ def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
         parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
     if not values["shared"].is_absolute():
         parser.error(f"--shared must be an absolute path on the cluster; got {str(values['shared'])[:200]!r}")
+    for option in ("cache", "storage"):
+        place = values[option]
+        if place is not None and not place.startswith(("/", "~")) and "://" not in place:
+            parser.error(f"--{option} must be an absolute path on the cluster; got {place[:200]!r}")
     overrides = [*values.pop("overrides"), *(["finalists.count=0"] if no_finalists else [])]
     overrides += [f"search.warm_start={json.dumps(warm_start)}"] if warm_start is not None else []
     data = tuple(values.pop("data"))
