@@ -49,7 +49,8 @@ def run_session(
         console.recording(record)
         return _run(spec, prepared, run, record, capacity, console, resumed), record.state
     except Exception as error:  # recorded, so that the report says why the search ended, and raised again
-        told = record.broken or (disk_full_error(run.path) if is_disk_full(error) else error)
+        is_bare = is_disk_full(error) and not isinstance(error, DiskFullError)  # one that does not say what to do
+        told = record.broken or (disk_full_error(run.path) if is_bare else error)
         with contextlib.suppress(TunerError):  # it may be that there is no room for it
             record.append(SessionEnded(reason="error", message=f"{type(told).__name__}: {told}"[:1000]))
         if told is error:
