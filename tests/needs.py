@@ -24,8 +24,7 @@ LCBENCH = "TUNER_LCBENCH"
 
 
 def _lacking(what: str) -> NoReturn:
-    # Not a failure: what is lacking belongs to the machine, and no file of the project can install it (see above).
-    pytest.skip(what)
+    pytest.skip(what)  # what is lacking belongs to the machine, and no file of the project can install it (see above)
 
 
 def linux() -> None:

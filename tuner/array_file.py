@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
+DAMAGED_ARCHIVE = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),  # of the file and its members
+    *(ValueError, KeyError, TypeError),  # of what stands in it: members that lack, headers of another form
+    AttributeError,  # of a file that is a single array, and so has none of an archive's parts
+    RuntimeError,  # flipped bits say that a member is encrypted, or packed as zipfile does not know
+    *(MemoryError, OverflowError),  # flipped bits make a shape too large
+)
+"""What numpy and zipfile raise when they read a damaged .npz file (tests/test_checkpoint.py damages some)."""
 
 
 class ArrayWriter:

@@ -76,8 +76,8 @@ def _load_pretrained(constructor: Any, application: str, options: Mapping[str, A
             # That the weights were trained at 224 px is no surprise: any other size is a choice of the search.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
             return constructor(weights="imagenet", **options)
-    except Exception as error:  # as wide as that because Keras raises Exception itself when a download fails;
-        # whatever else is caught by it is raised again
+    except Exception as error:  # keras.utils.get_file raises Exception itself when a download fails
+        # There is nothing narrower to name; whatever is neither a download nor its file is raised again.
         fetching = type(error) is Exception or isinstance(error, OSError) or "corrupted file" in str(error)
         if not fetching:
             raise

@@ -7,9 +7,6 @@ A checkpoint holds what makes the next epoch the same as if there had been no st
 from __future__ import annotations
 
 import json
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.array_file import DAMAGED_ARCHIVE
 from tuner.errors import RunError
 from tuner.files import replacing
 
@@ -61,7 +59,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
                 return Checkpoint(header["counters"], arrays)
     except FileNotFoundError:
         raise RunError(f"{path}: no checkpoint there") from None
-    except _DAMAGED as error:
+    except DAMAGED_ARCHIVE as error:
         raise RunError(f"{path}: the checkpoint cannot be read: {error}") from None
     raise RunError(f"{path}: checkpoint version must be {VERSION}; got {header['version']!r}")
 
@@ -74,13 +72,3 @@ def earlier_checkpoints(directory: Path) -> list[Path]:
     prefix = directory.name.rstrip("0123456789")
     beside = directory.parent.glob(f"{prefix}*/{FILE_NAME}") if prefix != directory.name else []
     return sorted((file.parent for file in beside if file.parent.name < directory.name), reverse=True)
-
-
-_DAMAGED = (
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),  # of the file and its archive
-    *(ValueError, KeyError, TypeError, AttributeError),  # of what stands in it
-    NotImplementedError,  # zipfile, when flipped bits name a compression or a version that it does not know
-    RuntimeError,  # zipfile, when a flipped bit says that a member is encrypted
-    *(MemoryError, OverflowError),  # numpy, when flipped bits make a size or a shape too large
-)
-"""What a damaged file raises in json, numpy and zipfile, found by damaging files (tests/test_checkpoint.py)."""

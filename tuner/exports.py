@@ -212,8 +212,9 @@ def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
         if path.is_dir():
             shutil.rmtree(path)  # an earlier export of ours, or empty
         aside.replace(path)
-    except (ImportError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        # Lacking converters, and what Keras's raise for a layer that their format cannot express.
+    # ImportError: a converter is not installed. The others (NotImplementedError is a RuntimeError): what Keras, and the
+    # converters it calls, raise for layers that a format cannot express.
+    except (ImportError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(f"{run.best_model}: cannot be written as {form}: {first_line(error)}") from None
     finally:
         _remove(aside)

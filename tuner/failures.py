@@ -28,7 +28,9 @@ def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
     """What `action` returns and None; or None and, in one line for the tables, why it failed."""
     try:
         return action(), None
-    except Exception as error:  # noqa: BLE001  whatever a network, a library or a disk raises in a trial is that trial's result, and told as such
+    # All that a network, a library or a disk raises in a trial is its result, told to sampler, record and report; a
+    # narrower list would let one bad configuration end the search. KeyboardInterrupt and SystemExit are no Exception.
+    except Exception as error:  # noqa: BLE001  as said above
         return None, describe_failure(error)
 
 

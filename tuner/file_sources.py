@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import psutil
 
+from tuner.array_file import DAMAGED_ARCHIVE
 from tuner.errors import DataError
 from tuner.files import shown, user_path
 from tuner.images import SUFFIXES
@@ -67,7 +67,7 @@ def _subfolders(folder: Path) -> list[Path]:
 def _files_below(folder: Path) -> list[Path]:
     """Files at any depth, none that is hidden; links to folders are not followed, so that a loop of them ends."""
     found = [
-        os.path.join(where, name)  # noqa: PTH118  a million times: joining texts takes a fifth of the time
+        f"{where}/{name}"  # a million times: joining paths takes five times as long
         for where, _, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=False)
         for name in names
         if not name.startswith(".")
@@ -189,16 +189,7 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             _refuse_too_large(path, stored.zip, known)
             arrays = {name: stored[name] for name in stored.files if name in known}
-    except (
-        OSError,
-        MemoryError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGED_ARCHIVE as error:
         raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}") from None
     texts = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # numpy hands on what is none
     if texts:

@@ -127,7 +127,7 @@ def replacing(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield aside
-        os.replace(aside, path)  # noqa: PTH105  atomic on every platform
+        aside.replace(path)  # atomic on every platform
     finally:
         aside.unlink(missing_ok=True)
 

@@ -54,9 +54,9 @@ def _keras_reader(name: str, names: tuple[str, ...]) -> Callable[[str], Listing]
 
         try:
             train, test = getattr(keras.datasets, name).load_data()
-        except Exception as error:  # see below: of a bare class there is nothing narrower to name
-            # keras.utils.get_file raises the bare class when a download fails (keras 3.15, file_utils.py), and
-            # ValueError when what came is not what was expected. Anything else is a defect, not a download.
+        except Exception as error:  # keras.utils.get_file raises Exception itself when a download fails (keras 3.15)
+            # There is nothing narrower to name. ValueError: what came is not what was expected. Whatever else it is, is
+            # a defect and no download, and is raised again.
             if type(error) is not Exception and not isinstance(error, OSError | ValueError):
                 raise
             raise DataError(f"{name} cannot be fetched ({first_line(error)}); {_staging(name)}") from None
@@ -133,7 +133,8 @@ def _tensorflow_dataset(reference: str) -> tuple[Any, Any]:
     try:
         builder = tensorflow_datasets.builder(reference)
         builder.download_and_prepare()
-    except Exception as error:  # every data set there has a downloader of its own, with errors of its own
+    except Exception as error:  # each of its thousands of data sets has code of its own, with errors of its own
+        # They have no class in common; what was raised stays behind ours as its cause.
         raise DataError(f"tfds:{reference} cannot be prepared ({first_line(error)}); {_staging(reference)}") from error
     return tensorflow_datasets, builder
 

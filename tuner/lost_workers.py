@@ -130,7 +130,7 @@ def treat_all_losses_alike() -> None:
     It knows RayActorError; OutOfMemoryError is none, and ends the whole search ("Caught unexpected exception").
     """
     original = RayActorManager._actor_task_failed
-    if hasattr(original, "is_ours"):
+    if original.__module__ == __name__:  # it is ours already
         return
 
     def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
@@ -138,5 +138,4 @@ def treat_all_losses_alike() -> None:
             exception = RayActorError(error_msg=str(exception))
         original(manager, tracked_actor_task=tracked_actor_task, exception=exception)
 
-    failed.is_ours = True  # type: ignore[attr-defined]  # a mark on a function of our own
     RayActorManager._actor_task_failed = failed

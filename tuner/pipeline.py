@@ -46,7 +46,7 @@ class Argument:
         if self.kind is str:
             return text if text in self.words else None
         try:
-            value: float = self.kind(text)  # type: ignore[assignment]  # kind is not str here: it returned above
+            value: float = int(text) if self.kind is int else float(text)
         except ValueError:
             return None
         return value if self.low <= value <= self.high else None  # False for NaN

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    NotImplementedError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from tuner.array_file import DAMAGED_ARCHIVE
 
 
 class Predictions(NamedTuple):
@@ -44,7 +32,7 @@ def load_predictions(path: Path) -> Predictions | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return Predictions(*(stored[name] for name in Predictions._fields))
-    except _UNREADABLE:
+    except DAMAGED_ARCHIVE:
         return None
 
 
@@ -60,5 +48,5 @@ def load_variants(path: Path) -> tuple[Variant, ...]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return tuple(Variant(str(text), stored[f"images_{index}"]) for index, text in enumerate(stored["texts"]))
-    except _UNREADABLE:
+    except DAMAGED_ARCHIVE:
         return ()
