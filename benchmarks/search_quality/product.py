@@ -101,7 +101,7 @@ class ProductPolicy:
         return list(self._trials.values())
 
 
-def product(sampler: str, scheduler: str, grace: int = 1, factor: int = 3, *, per_second: bool = False) -> Make:
+def product(sampler: str, scheduler: str, grace: int = 1, factor: int = 2, *, per_second: bool = False) -> Make:
     """A policy of the product by the names of its sampler and scheduler."""
     return lambda problem, slots, seed: ProductPolicy(
         problem,

@@ -14,10 +14,10 @@ from benchmarks.search_quality.policies import POLICIES, SYNTHETIC_ONLY, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
-from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
+from benchmarks.search_quality.synthetic import HELD_OUT, PROBLEMS, Synthetic
 from tuner.errors import InputError
 
-SUITES = ("lcbench", "synthetic")
+SUITES = ("lcbench", "synthetic", "held_out")
 
 
 class Wanted(NamedTuple):
@@ -60,6 +60,8 @@ def suite(name: str, noise: float) -> list[Problem] | str:
     """The problems of a suite; a reason where they are not at hand."""
     if name == "synthetic":
         return [Synthetic(number) for number in range(PROBLEMS)]
+    if name == "held_out":
+        return [Synthetic(number) for number in HELD_OUT]
     tables = lcbench(noise)
     return tables if isinstance(tables, str) else list(tables)
 

@@ -36,7 +36,10 @@ EPOCHS = 27
 SIBLING_DISTANCE = 0.3
 """The range in which what is drawn for a sibling lies around what was drawn for the problem itself."""
 PROBLEMS = 6
-"""How many are searched."""
+"""How many are searched while settings are chosen."""
+HELD_OUT = range(48, 66)
+"""The problems that no setting is chosen on: what a policy finds there is what it is worth. Those between were used for
+the choice of asha's reduction factor."""
 SAMPLED = 5_000
 """Random configurations from which the best and the median are taken."""
 
@@ -54,7 +57,8 @@ class Synthetic:
     @property
     def name(self) -> str:
         """For tables."""
-        return f"synthetic-{self.number}" + (f"-sibling-{self.sibling}" if self.sibling else "")
+        suite = "held_out" if self.number in HELD_OUT else "synthetic"
+        return f"{suite}-{self.number}" + (f"-sibling-{self.sibling}" if self.sibling else "")
 
     @property
     def space(self) -> Space:

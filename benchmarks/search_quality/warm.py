@@ -47,7 +47,7 @@ def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int) -
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
-    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, 3, queue)
+    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, 2, queue)
 
 
 def _others(problem: Problem) -> Sequence[Problem]:
@@ -60,7 +60,7 @@ def _others(problem: Problem) -> Sequence[Problem]:
 def _earlier(problem: Problem, slots: int, seed: int) -> EarlierStudy:
     key = (problem.name, getattr(problem, "noise", 0.0), slots, seed)
     if key not in _EARLIER:
-        policy = ProductPolicy(problem, slots, seed, SAMPLERS["gp"].build(SamplerContext(seed)), "asha", 1, 3)
+        policy = ProductPolicy(problem, slots, seed, SAMPLERS["gp"].build(SamplerContext(seed)), "asha", 1, 2)
         simulate(problem, policy, slots, EARLIER_BUDGET * problem.full_training_s / slots, seed)
         _EARLIER[key] = as_earlier(problem.name, policy.configurations, policy.study.optuna_study.trials)
     return _EARLIER[key]
