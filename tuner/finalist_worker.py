@@ -68,6 +68,10 @@ class FinalistActor:
         self._place = Place("")
         self._saved = time.monotonic()
 
+    def is_up(self) -> bool:
+        """True, as soon as the process answers: from then on it can hang."""
+        return True
+
     def begin(self, training: Training, place: Place) -> None:
         """Take on a training, from its checkpoint if there is one that can be read."""
         self._last_words.begin(_name(training))
@@ -133,8 +137,8 @@ class Pool:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Training]] = {}
         self._hang_watch = hang_watch
-        self._beginning: dict[Any, Training] = {}
-        """What waits for a process, which may wait for other searches or for a node."""
+        self._waiting: dict[Any, Training] = {}
+        """What waits for a process, which may wait for other searches or for a node: that is no hanging."""
         self._hung: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
 
@@ -151,7 +155,8 @@ class Pool:
     def begin(self, training: Training, place: Place) -> None:
         """Give a training to an idle actor, or to a new one."""
         actor = self._idle.pop() if self._idle else self._make.remote(self._context, self._guard)
-        self._beginning[actor.begin.remote(training, place)] = training
+        self._waiting[actor.is_up.remote()] = training
+        actor.begin.remote(training, place)  # its own answer may never come: the process can hang in it, or right after
         self._go_on(actor, training)
 
     def _go_on(self, actor: Any, training: Training) -> None:
@@ -160,8 +165,8 @@ class Pool:
     def finished(self) -> list[tuple[Training, Step | Lost]]:
         """Epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
         ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=WAIT_S)
-        for reference in [one for one in self._beginning if ray.wait([one], timeout=0)[0]]:
-            self._hang_watch.begin(_name(self._beginning.pop(reference)))
+        for reference in [one for one in self._waiting if ray.wait([one], timeout=0)[0]]:
+            self._hang_watch.begin(_name(self._waiting.pop(reference)))
         self._slots()  # asked for also when nothing waits: other searches see by it that this one lives
         self._end_those_that_hang()
         return [self._take(reference) for reference in ready]
