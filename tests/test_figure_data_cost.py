@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
 
+from tuner.events import SessionStarted
 from tuner.figure_data_cost import cost, rung_flow
 from tuner.record import replay
 from tuner.results import build_results
@@ -69,6 +71,15 @@ def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
         for rung in flow.rungs
     ]
     assert rows == [(1, 5, 4, 1, 0, 0, 0), (2, 4, 2, 0, 1, 1, 0), (4, 2, 0, 0, 1, 0, 1)]
+
+
+@pytest.mark.parametrize(("space", "epochs"), [({"x": {"choose": {"a": {}, "b": {}}}}, [1, 2, 4, 8]), ({}, [1, 3, 8])])
+def test_rungs_that_were_left_to_auto_are_those_of_the_search(space, epochs) -> None:
+    specification = {"search": {"grace_epochs": 1}, "training": {"head_epochs": 0}, "space": space}
+    created = study_created(max_epochs=8, specification=specification)
+    session = SessionStarted(resumed=False, max_concurrent=1, sampler="gp", scheduler="asha")
+    flow = rung_flow(build_results(replay([created, session, *trial(0, [0.1] * 8)])))
+    assert flow is not None and [rung.epoch for rung in flow.rungs] == epochs
 
 
 def test_what_enters_a_rung_goes_on_or_ends_there_in_every_search() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
 
 from tuner.defaults import chosen_sampler, weighs_seconds
-from tuner.plan import build_plan, grace_epochs, has_unfreezing, planned_trials, print_plan
+from tuner.plan import build_plan, grace_epochs, has_unfreezing, planned_trials, print_plan, reduction_factor
 from tuner.rungs import Rung
 from tuner.space import Choice, Choose, Integer, Real
 from tuner.spec import Spec, read_spec, require
@@ -99,6 +99,21 @@ def test_unfreezing_is_found_wherever_it_stands(space, expected):
     assert has_unfreezing(space) is expected
 
 
+ONE_BRANCH = wrong({11: "      dense: {dense_units: {choice: [32, 64]}}", 12: "", **NO_BASELINE})
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "space", "expected"), [("asha", RIGHT, 2), ("asha", ONE_BRANCH, 3), ("asha_stopping", RIGHT, 4)]
+)
+def test_fewer_are_left_behind_at_a_rung_where_branches_learn_at_different_paces(scheduler, space, expected):
+    spec = spec_of(space, f"search.scheduler={scheduler}")
+    assert reduction_factor(spec) == expected
+    words = " ".join(printed(spec).split())
+    assert f"rungs at each, the best 1 of {expected} go on" in words
+    assert ("auto: branches of a space learn at different paces" in words) == (expected == 2)
+    assert reduction_factor(spec_of(space, f"search.scheduler={scheduler}", "search.reduction_factor=5")) == 5
+
+
 def test_grace_is_what_the_file_says_or_after_the_head_phase_where_blocks_are_unfrozen():
     assert grace_epochs(spec_of(RIGHT)) == 1
     assert grace_epochs(spec_of(wrong(BACKBONE))) == 4
@@ -170,6 +185,7 @@ sampler         tpe: tree-structured Parzen estimator, compared at equal epochs
 scheduler       asha_stopping: Ray's asynchronous successive halving: stops at each rung, never goes
                 back
 trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs
+rungs           at each, the best 1 of 4 go on
 epochs          about 26, at most 128
 finalists       the best 3 and the baseline again, with 3 seeds each; then the test split
 

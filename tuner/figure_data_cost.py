@@ -9,6 +9,8 @@ from typing import NamedTuple
 from tuner.figure_data import OUTCOMES, spread
 from tuner.results import Results, ResultStatus, TrialResult
 from tuner.rungs import default_grace_epochs, default_reduction_factor, rung_epochs
+from tuner.space import has_branches
+from tuner.space_parser import parse_space
 
 
 class CostPoint(NamedTuple):
@@ -128,5 +130,7 @@ def _rungs(results: Results) -> tuple[int, ...]:
         grace = default_grace_epochs(int(training.get("head_epochs", 0)), fine, study.max_epochs)
     factor = search.get("reduction_factor", "auto")
     if not isinstance(factor, int) or factor < 2:
-        factor = default_reduction_factor(any(session.scheduler == "asha" for session in results.sessions))
+        space, _ = parse_space(study.specification.get("space"))
+        pauses = any(session.scheduler == "asha" for session in results.sessions)
+        factor = default_reduction_factor(pauses, has_branches(space))
     return rung_epochs(study.max_epochs, max(1, grace), factor)

@@ -18,7 +18,7 @@ from tuner.progress import format_seconds
 from tuner.rungs import Rung, default_grace_epochs, default_reduction_factor, expected_rungs, rung_epochs
 from tuner.samplers import SAMPLERS
 from tuner.schedulers import SCHEDULERS, SchedulerEntry
-from tuner.space import Choose, Configuration, Dimension, Integer, Space, count, flatten
+from tuner.space import Choose, Configuration, Dimension, Integer, Space, count, flatten, has_branches
 from tuner.spec import Spec
 
 
@@ -54,7 +54,9 @@ def grace_epochs(spec: Spec) -> int:
 def reduction_factor(spec: Spec) -> int:
     """One of how many trials goes on at a rung."""
     given = spec.search.reduction_factor
-    return given if isinstance(given, int) else default_reduction_factor(_scheduler(spec).pauses)
+    return (
+        given if isinstance(given, int) else default_reduction_factor(_scheduler(spec).pauses, has_branches(spec.space))
+    )
 
 
 def _scheduler(spec: Spec) -> SchedulerEntry:
@@ -163,6 +165,7 @@ def print_plan(spec: Spec, plan: Plan, console: Console) -> None:
             f"{plan.trials}, time budget {budget}, each with {_plural(spec.resources.cpus_per_trial, 'CPU')} "
             f"and {_plural(spec.resources.gpus_per_trial, 'GPU')}",
         ),
+        *([("rungs", _rung_words(spec))] if len(plan.rungs) > 1 else []),
         ("epochs", f"about {plan.epochs_expected:,}, at most {plan.epochs_at_most:,}"),
         ("finalists", _finalist_words(spec)),
     ):
@@ -191,6 +194,14 @@ def _finalist_words(spec: Spec) -> str:
         best = f"the best by {spec.metric}" + (f", {count - 1} more of the Pareto front" if count > 1 else "")
         return f"{best} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
     return f"the best {count} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
+
+
+def _rung_words(spec: Spec) -> str:
+    words = f"at each, the best 1 of {reduction_factor(spec)} go on"
+    if spec.search.reduction_factor != "auto" or not _scheduler(spec).pauses:
+        return words
+    pace = "branches of a space learn at different paces" if has_branches(spec.space) else "a space without branches"
+    return f"{words} (auto: {pace}; see benchmarks/LOG.md)"
 
 
 def _sampler_words(spec: Spec, name: str) -> str:

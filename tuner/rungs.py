@@ -41,18 +41,21 @@ def default_grace_epochs(head_epochs: int, has_unfreezing: bool, max_epochs: int
     return min(head_epochs + 1, max_epochs) if has_unfreezing else 1
 
 
-def default_reduction_factor(pauses: bool) -> int:
+def default_reduction_factor(pauses: bool, has_branches: bool) -> int:
     """The reduction factor when the file says `auto`.
 
-    4 measured best where trials are stopped for good. Where they wait for their promotion, 3 is as good as 2 on the
-    smooth curves of LCBench (mean regret 0.041 and 0.050), and caught where learning curves cross: 2 lets the half go
-    on that 3 would have lost by its first epochs (0.10 instead of 0.15 on conditional problems that no setting was
-    chosen on; benchmarks/LOG.md). In all a trial costs 3.8 epochs instead of 3.3, of 50.
+    4 measured best where trials are stopped for good, 3 where they wait for their promotion (LCBench: mean regret
+    0.041, with 2 0.050). But branches of a space, architectures say, learn at different paces: the first epochs favour
+    the quick ones, and 2 lets the half go on which 3 would have lost by them. On conditional problems that no setting
+    was chosen on, mean regret was 0.076 with 2 and 0.101 with 3 (benchmarks/LOG.md). In all, a trial of at most 50
+    epochs costs 3.8 on average, with 3 it costs 3.3.
 
-    >>> default_reduction_factor(pauses=True), default_reduction_factor(pauses=False)
-    (2, 4)
+    >>> [default_reduction_factor(*one) for one in ((True, True), (True, False), (False, True))]
+    [2, 3, 4]
     """
-    return 2 if pauses else 4
+    if not pauses:
+        return 4
+    return 2 if has_branches else 3
 
 
 @dataclass(frozen=True)

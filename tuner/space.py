@@ -133,6 +133,11 @@ def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], .
                 yield from flatten(inner, f"{qualified}.{branch}.", (*conditions, (qualified, branch)))
 
 
+def has_branches(space: Space) -> bool:
+    """Whether a search chooses among branches, each with parameters of its own."""
+    return any(isinstance(one.dimension, Choose) and len(one.dimension.branches) > 1 for one in flatten(space))
+
+
 Draw = Callable[[str, str, Dimension], Scalar]
 """(qualified name, name, dimension) -> value."""
 

@@ -116,13 +116,13 @@ POLICIES: dict[str, Make] = {
     "tpe + asha(1,3)": product("tpe", "asha", 1, 3),
     "gp + asha(1,3)": product("gp", "asha", 1, 3),
     "gp + asha(1,2)": product("gp", "asha", 1, 2),
-    "gp + asha(1,2), warm start": warm_started,
-    "gp + asha(1,2), warm start, siblings": warm_started_by_siblings,
+    "gp + asha, warm start": warm_started,
+    "gp + asha, warm start, siblings": warm_started_by_siblings,
     "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "gp per second + asha(1,2)": product("gp", "asha", 1, 2, per_second=True),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
     **PEERS,
 }
-SYNTHETIC_ONLY = {"gp + asha(1,2), warm start, siblings"}
+SYNTHETIC_ONLY = {"gp + asha, warm start, siblings"}
 """Policies for which tables of real trainings have not what they need."""

@@ -16,8 +16,9 @@ from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
 from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
 from tuner.equal_epochs import ENDED_BY_ITSELF
+from tuner.rungs import default_reduction_factor
 from tuner.samplers import SAMPLERS, SamplerContext
-from tuner.space import Configuration
+from tuner.space import Configuration, has_branches
 from tuner.study import Queued
 from tuner.warm_start import EarlierStudy, EarlierTrial, warm_start
 
@@ -47,7 +48,7 @@ def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int) -
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
-    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, 2, queue)
+    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue)
 
 
 def _others(problem: Problem) -> Sequence[Problem]:
@@ -60,10 +61,15 @@ def _others(problem: Problem) -> Sequence[Problem]:
 def _earlier(problem: Problem, slots: int, seed: int) -> EarlierStudy:
     key = (problem.name, getattr(problem, "noise", 0.0), slots, seed)
     if key not in _EARLIER:
-        policy = ProductPolicy(problem, slots, seed, SAMPLERS["gp"].build(SamplerContext(seed)), "asha", 1, 2)
+        sampler = SAMPLERS["gp"].build(SamplerContext(seed))
+        policy = ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem))
         simulate(problem, policy, slots, EARLIER_BUDGET * problem.full_training_s / slots, seed)
         _EARLIER[key] = as_earlier(problem.name, policy.configurations, policy.study.optuna_study.trials)
     return _EARLIER[key]
+
+
+def _factor(problem: Problem) -> int:
+    return default_reduction_factor(pauses=True, has_branches=has_branches(problem.space))
 
 
 def as_earlier(name: str, configurations: Mapping[int, Configuration], trials: Sequence[FrozenTrial]) -> EarlierStudy:
