@@ -29,7 +29,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     looks = styles(sorted({row.policy for row in rows}))
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    legend_px = 26 * -(-len(looks) // 3)
+    abreast = columns + 1
+    legend_px = 26 * -(-len(looks) // abreast)
     size = (columns * PANEL_PX[0] / DPI, (lines * PANEL_PX[1] + legend_px) / DPI)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -42,7 +43,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     }
     first = next(iter(panels.values()))
     names = sorted(handles, key=lambda policy: ([*curve(first, policy).values()] or [1.0])[-1])
-    figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=3, handlelength=4)
+    figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=abreast, handlelength=4)
     figure.savefig(path)
 
 
