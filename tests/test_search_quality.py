@@ -10,8 +10,9 @@ from benchmarks.search_quality.peers import SYNE_TUNE
 from benchmarks.search_quality.plot import draw
 from benchmarks.search_quality.policies import POLICIES, quiet
 from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Table, lcbench
-from benchmarks.search_quality.report import budget_factor, mean_ranks, tables
+from benchmarks.search_quality.report import Group, budget_factor, by_group, mean_ranks, tables
 from benchmarks.search_quality.rows import Row
+from benchmarks.search_quality.searches import Wanted, search, suite
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import SPACE, Synthetic
 from tuner.space import Real, sample
@@ -116,6 +117,13 @@ def test_synthetic_curves_cross_and_differ_from_problem_to_problem() -> None:
         assert 0.2 < np.corrcoef(np.argsort(np.argsort(first)), np.argsort(np.argsort(last)))[0, 1] < 0.95
         bests.append(int(np.argmax(last)))
     assert len(set(bests)) == 3
+
+
+def test_what_is_held_out_is_a_suite_of_its_own() -> None:
+    held_out, shown = (suite(name, 0.0) for name in ("held_out", "synthetic"))
+    assert not {one.number for one in held_out} & {one.number for one in shown}
+    found = search(Wanted(0, held_out[0].name, 4, "random", 0.0, (1.0,))).rows
+    assert by_group(found).keys() == {Group("held_out", 0.0, 4, 1.0)}
 
 
 def row(policy: str, regret: float, problem: str = "toy-1", seed: int = 0, share: float = 1.0) -> Row:

@@ -54,9 +54,9 @@ def grace_epochs(spec: Spec) -> int:
 def reduction_factor(spec: Spec) -> int:
     """One of how many trials goes on at a rung."""
     given = spec.search.reduction_factor
-    return (
-        given if isinstance(given, int) else default_reduction_factor(_scheduler(spec).pauses, has_branches(spec.space))
-    )
+    if isinstance(given, int):
+        return given
+    return default_reduction_factor(_scheduler(spec).pauses, has_branches(spec.space))
 
 
 def _scheduler(spec: Spec) -> SchedulerEntry:
