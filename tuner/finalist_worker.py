@@ -69,7 +69,7 @@ class FinalistActor:
         self._saved = time.monotonic()
 
     def is_up(self) -> bool:
-        """True, as soon as the process answers: from then on it can hang."""
+        """True, as soon as the process answers."""
         return True
 
     def begin(self, training: Training, place: Place) -> None:
@@ -137,39 +137,50 @@ class Pool:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Training]] = {}
         self._hang_watch = hang_watch
-        self._waiting: dict[Any, Training] = {}
-        """What waits for a process, which may wait for other searches or for a node: that is no hanging."""
+        self._waiting: dict[Any, tuple[Any, Training, Place]] = {}
+        """What waits for a process, which may wait for other searches or for a node: that is no hanging. Only one that
+        has answered is given its training: with it, it can hang before any answer leaves it."""
         self._hung: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
 
     @property
     def has_room(self) -> bool:
         """Whether another training can begin."""
-        return len(self._busy) < self._slots()
+        return len(self._busy) + len(self._waiting) < self._slots()
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being trained."""
-        return bool(self._busy)
+        return bool(self._busy or self._waiting)
 
     def begin(self, training: Training, place: Place) -> None:
         """Give a training to an idle actor, or to a new one."""
         actor = self._idle.pop() if self._idle else self._make.remote(self._context, self._guard)
-        self._waiting[actor.is_up.remote()] = training
-        actor.begin.remote(training, place)  # its own answer may never come: the process can hang in it, or right after
-        self._go_on(actor, training)
+        self._waiting[actor.is_up.remote()] = (actor, training, place)
 
     def _go_on(self, actor: Any, training: Training) -> None:
         self._busy[actor.step.remote()] = (actor, training)
 
     def finished(self) -> list[tuple[Training, Step | Lost]]:
         """Epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
-        ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=WAIT_S)
-        for reference in [one for one in self._waiting if ray.wait([one], timeout=0)[0]]:
-            self._hang_watch.begin(_name(self._waiting.pop(reference)))
+        ready, _ = ray.wait([*self._waiting, *self._busy], num_returns=1, timeout=WAIT_S)
         self._slots()  # asked for also when nothing waits: other searches see by it that this one lives
         self._end_those_that_hang()
-        return [self._take(reference) for reference in ready]
+        found = [self._take(one) if one in self._busy else self._give(one) for one in ready]
+        return [one for one in found if one is not None]
+
+    def _give(self, reference: Any) -> tuple[Training, Lost] | None:
+        """Have a process begin that has answered."""
+        actor, training, place = self._waiting.pop(reference)
+        try:
+            ray.get(reference)
+        except RayError as error:
+            ray.kill(actor)
+            return training, self._loss(training, error)
+        self._hang_watch.begin(_name(training))
+        actor.begin.remote(training, place)
+        self._go_on(actor, training)
+        return None
 
     def _take(self, reference: Any) -> tuple[Training, Step | Lost]:
         actor, training = self._busy.pop(reference)
@@ -204,7 +215,7 @@ class Pool:
 
     def close(self) -> None:
         """End all processes."""
-        for actor in [*self._idle, *(actor for actor, _ in self._busy.values())]:
+        for actor in [*self._idle, *(one[0] for one in (*self._busy.values(), *self._waiting.values()))]:
             ray.kill(actor)
 
 
