@@ -199,8 +199,8 @@ def _run_trials(
         with console.watching(record, Limits(trials, budget_s, packing.trials)):
             try:
                 run_trials(launch)
-            except Exception:
-                if not stopping.is_broken:  # then Ray may find no room for what it writes at the end, either
+            except Exception:  # whatever Ray makes of a disk without room, when it writes its own state at the end
+                if not stopping.is_broken:  # all else is raised
                     raise
     if record.broken is not None or stopping.disk_full is not None:
         raise record.broken or disk_full_error(run.path, stopping.disk_full or "")

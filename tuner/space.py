@@ -45,8 +45,9 @@ class Integer:
 
     def contains(self, value: Scalar) -> bool:
         """Whether `value` is a whole number of the range, on its steps."""
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0  # type: ignore[operator]  # `whole`
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def describe(self) -> str:
         """As in the search-space file."""

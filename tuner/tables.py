@@ -238,7 +238,7 @@ def column_type(values: Iterable[Scalar]) -> Type:
     kinds = {type(value) for value in present}
     if kinds == {bool}:
         return "bool"
-    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present):  # type: ignore[operator]  # all int
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present if isinstance(value, int)):
         return "int64"
     if kinds == {float} or (kinds == {int, float} and all(_exact(value) for value in present)):
         return "double"

@@ -75,4 +75,5 @@ def save_variants(path: Path, variants: Sequence[Variant]) -> None:
     """Keep variants for the report."""
     arrays = {f"images_{index}": variant.images for index, variant in enumerate(variants)}
     with replacing(path) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, texts=np.array([variant.text for variant in variants]), **arrays)  # type: ignore[arg-type]  # numpy's stub reads the names as allow_pickle
+        texts = np.array([variant.text for variant in variants])
+        np.savez_compressed(file, allow_pickle=False, texts=texts, **arrays)
