@@ -113,6 +113,30 @@ def test_the_sampler_goes_where_earlier_studies_were_good_and_leaves_it_when_it_
     assert values_of(wrong, place, 30).max(axis=1).mean() > 0.98
 
 
+def first_trials(
+    earlier: list[list[FrozenTrial]], direction: str = "maximize", trials: int = RANDOM_TRIALS
+) -> np.ndarray:
+    """Where a search begins that never sees anything good: [trials, 2]."""
+    study = optuna.create_study(direction=direction, sampler=GaussianProcessSampler(0, earlier=earlier))
+    for _ in range(trials):
+        study.ask(AXES)
+    return np.array([[trial.params["x"], trial.params["y"]] for trial in study.trials])
+
+
+def test_a_search_begins_where_alike_studies_were_good_but_not_only_there():
+    alike = [study_with((0.2 + seed / 50, 0.8), seed=seed) for seed in range(4)]
+    guided_places, at_random = first_trials(alike, trials=60), first_trials([], trials=60)
+    far = np.linalg.norm(guided_places - [0.23, 0.8], axis=1)
+    assert far.mean() < 0.75 * np.linalg.norm(at_random - [0.23, 0.8], axis=1).mean()
+    assert far.max() > 0.5
+    assert np.linalg.norm(first_trials(alike, "minimize", 60) - [0.23, 0.8], axis=1).mean() > 1.5 * far.mean()
+
+
+def test_studies_with_nothing_in_common_leave_the_first_trials_as_they_were():
+    apart = [study_with(best, seed=seed) for seed, best in enumerate([(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])]
+    assert first_trials(apart).tolist() == first_trials([]).tolist()
+
+
 def test_suggestions_after_a_warm_start_follow_from_seed_and_study_alone():
     def suggestions(number: int) -> list[dict[str, float]]:
         sampler = GaussianProcessSampler(3, earlier=[study_with((0.2, 0.8))])

@@ -23,7 +23,7 @@ from tuner.fidelities import Observations, most_telling, observe, shown_by
 from tuner.gaussian_process import GaussianProcess, log_expected_improvement
 from tuner.scalarisation import scalarised
 from tuner.seeds import derive_seed
-from tuner.transfer import EarlierModel, earlier_models, fitted_with_prior
+from tuner.transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 
 RANDOM_TRIALS = 8
 """Trials drawn at random before the model is asked."""
@@ -70,6 +70,7 @@ class GaussianProcessSampler(BaseSampler):
         self._random_trials_with_rungs = max(RANDOM_TRIALS, min(RANDOM_TRIALS_WITH_RUNGS, most))
         self._per_second = per_second
         self._models: list[EarlierModel] | None = None
+        self._are_alike = False
         self._encoding = Encoding({})
         self._rows: dict[int, np.ndarray] = {}
         self._encoded: dict[int, dict[str, Any]] = {}
@@ -93,18 +94,39 @@ class GaussianProcessSampler(BaseSampler):
         generator = np.random.default_rng(derive_seed(self._seed, "suggestion", trial.number))
         has_rungs = any(one.was_held for one in shown.values())
         at_random = self._random_trials_with_rungs if has_rungs else RANDOM_TRIALS
-        is_random = len(trials) < at_random or generator.random() < RANDOM_SHARE
-        if is_random or len(informative) < LEAST_INFORMATIVE or not search_space:
+        if not search_space:
+            return {}
+        maximise = study.direction == StudyDirection.MAXIMIZE
+        if len(trials) < at_random or len(informative) < LEAST_INFORMATIVE:
+            return self._first(trials, search_space, generator, maximise=maximise)
+        if generator.random() < RANDOM_SHARE:
             return {}
         encoding = self._encode(trials, search_space)
-        observations = observe(list(informative.values()), maximise=study.direction == StudyDirection.MAXIMIZE)
+        observations = observe(list(informative.values()), maximise=maximise)
         observed = [one for one in trials if one.number in informative]
         observations = scalarised(study, observed, observations, generator)
         running = np.array([self._rows[number] for number, one in shown.items() if one.is_unknown])
         rows = np.array([self._rows[number] for number in informative])
-        models = self._earlier_models(encoding, maximise=study.direction == StudyDirection.MAXIMIZE)
+        models = self._earlier_models(encoding, maximise=maximise)
         cost = self._cost(encoding, trials)
         return encoding.parameters(_suggest(encoding, rows, observations, running, generator, models, cost))
+
+    def _first(
+        self,
+        trials: Sequence[FrozenTrial],
+        space: dict[str, BaseDistribution],
+        generator: np.random.Generator,
+        *,
+        maximise: bool,
+    ) -> dict[str, Any]:
+        """A trial before the model is asked: at random; after earlier studies that are alike, guided by them."""
+        if not self._earlier:
+            return {}
+        encoding = self._encode(trials, space)
+        models = self._earlier_models(encoding, maximise=maximise)
+        if not models or not self._are_alike:
+            return {}
+        return encoding.parameters(guided(models, encoding, generator))
 
     def _cost(self, encoding: Encoding, trials: Sequence[FrozenTrial]) -> CostModel | None:
         """What trials take, if that is to be weighed and enough is known of it."""
@@ -137,6 +159,7 @@ class GaussianProcessSampler(BaseSampler):
     def _earlier_models(self, encoding: Encoding, *, maximise: bool) -> list[EarlierModel]:
         if self._models is None:
             self._models = earlier_models(self._earlier, encoding, maximise=maximise)
+            self._are_alike = are_alike(self._models, encoding, np.array(self._earlier_rows))
         return self._models
 
 

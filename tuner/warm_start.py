@@ -29,10 +29,8 @@ from tuner.run_state import RunState, TrialState
 from tuner.runs import RunDirectory, latest_run
 from tuner.space import Choose, Configuration, Dimension, Integer, Real, Scalar, Space, configure
 from tuner.study import place
-from tuner.transfer import portfolio
+from tuner.transfer import PORTFOLIO, portfolio
 
-PORTFOLIO = 5
-"""Configurations of earlier studies that are tried first."""
 Mode = Literal["max", "min"]
 
 
