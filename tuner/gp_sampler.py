@@ -7,7 +7,7 @@ level says about the next is fitted. It proposes what is expected to improve mos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ class GaussianProcessSampler(BaseSampler):
         most = RANDOM_TRIALS_WITH_RUNGS if trials is None else trials // 3
         self._random_trials_with_rungs = max(RANDOM_TRIALS, min(RANDOM_TRIALS_WITH_RUNGS, most))
         self._per_second = per_second
+        self._earlier_space = _space_of([trial for trials in earlier for trial in trials], {})
         self._models: list[EarlierModel] | None = None
         self._are_alike = False
         self._encoding = Encoding({})
@@ -78,11 +79,7 @@ class GaussianProcessSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
-        found: dict[str, BaseDistribution] = {}
-        for trials in (*self._earlier, study.get_trials(deepcopy=False)):
-            for other in trials:
-                found |= other.distributions
-        return found
+        return _space_of(study.get_trials(deepcopy=False), self._earlier_space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -161,6 +158,14 @@ class GaussianProcessSampler(BaseSampler):
             self._models = earlier_models(self._earlier, encoding, maximise=maximise)
             self._are_alike = are_alike(self._models, encoding, np.array(self._earlier_rows))
         return self._models
+
+
+def _space_of(trials: Sequence[FrozenTrial], known: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """What is known, and every parameter that a trial has had."""
+    found = dict(known)
+    for trial in trials:
+        found |= trial.distributions
+    return found
 
 
 def _suggest(

@@ -92,7 +92,7 @@ class TransferPrior:
         self._weights = np.zeros(len(models))
         self._intercept = 0.0
         if models:
-            self._weights, self._intercept = _stacked(self._expected(points, levels), targets)
+            self._weights, self._intercept = _stacked(_at_levels(models, points, levels), targets)
 
     @property
     def used(self) -> int:
@@ -101,18 +101,21 @@ class TransferPrior:
 
     def __call__(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """Float [n]: the prior mean at `points`, seen at `levels` (int [n] or [1])."""
-        found: np.ndarray = self._expected(points, levels) @ self._weights + self._intercept
+        used = self._weights > 0  # the others would take as long, for nothing
+        models = [model for model, is_used in zip(self._models, used, strict=True) if is_used]
+        found: np.ndarray = _at_levels(models, points, levels) @ self._weights[used] + self._intercept
         return found
 
-    def _expected(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Float [n, models]."""
-        found = np.zeros((len(points), len(self._models)))
-        levels = np.broadcast_to(levels, len(points))
-        for level in np.unique(levels):
-            here = levels == level
-            for column, model in enumerate(self._models):
-                found[here, column] = model(points[here], int(level))
-        return found
+
+def _at_levels(models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Float [n, models]: what each expects at `points`, seen at `levels` (int [n] or [1])."""
+    found = np.zeros((len(points), len(models)))
+    levels = np.broadcast_to(levels, len(points))
+    for level in np.unique(levels):
+        here = levels == level
+        for column, model in enumerate(models):
+            found[here, column] = model(points[here], int(level))
+    return found
 
 
 def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
