@@ -88,6 +88,12 @@ def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
         assert max(value(one["x"], one["y"], best) for one in chosen) > 0.9
 
 
+def test_the_portfolio_of_one_study_is_among_its_best_trials():
+    study = study_with((0.2, 0.8))
+    chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 5, maximise=True)]
+    assert min(chosen) >= sorted(trial.values[0] for trial in study)[-8]
+
+
 def test_studies_with_nothing_in_common_propose_nothing():
     corners = [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)]
     apart = [study_with(best, seed=seed) for seed, best in enumerate(corners)]

@@ -215,6 +215,8 @@ def _greedy(regret: np.ndarray, expected: np.ndarray, number: int) -> list[int]:
     for _ in range(min(number, len(likely))):
         means = np.minimum(regret[:, likely], left[:, None]).mean(axis=0)
         means[np.isin(likely, chosen)] = np.inf
-        chosen.append(int(likely[np.argmin(means)]))
+        # where the chosen ones leave nothing to gain, as with one study after the first, the next best in the mean
+        by_itself = regret[:, likely].mean(axis=0)
+        chosen.append(int(likely[np.lexsort((by_itself, means.round(9)))[0]]))
         left = np.minimum(left, regret[:, chosen[-1]])
     return chosen
