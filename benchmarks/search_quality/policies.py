@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import optuna
 
@@ -117,6 +118,7 @@ POLICIES: dict[str, Make] = {
     "gp + asha(1,3)": product("gp", "asha", 1, 3),
     "gp + asha(1,2)": product("gp", "asha", 1, 2),
     "gp + asha, warm start": warm_started,
+    "gp per second + asha, warm start": partial(warm_started, per_second=True),
     "gp + asha, warm start, siblings": warm_started_by_siblings,
     "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "gp per second + asha(1,2)": product("gp", "asha", 1, 2, per_second=True),

@@ -31,9 +31,9 @@ _EARLIER: dict[tuple[str, float, int, int], EarlierStudy] = {}
 """Of this process: what (problem, noise, slots, seed) was found to be."""
 
 
-def warm_started(problem: Problem, slots: int, seed: int) -> Policy:
+def warm_started(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
     """`gp` with `asha` after a search of each of the other problems."""
-    return _after(_others(problem), problem, slots, seed)
+    return _after(_others(problem), problem, slots, seed, per_second)
 
 
 def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
@@ -43,10 +43,10 @@ def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
     return _after([replace(problem, sibling=one + 1) for one in range(SIBLINGS)], problem, slots, seed)
 
 
-def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int) -> Policy:
+def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int, per_second: bool = False) -> Policy:
     earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in others]
     warm = warm_start(earlier, problem.space, None, "max")
-    sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials))
+    sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials, per_second=per_second))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
     return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue)
 
