@@ -30,7 +30,7 @@ def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
         return action(), None
     # All that a network, a library or a disk raises in a trial is its result, told to sampler, record and report; a
     # narrower list would let one bad configuration end the search. KeyboardInterrupt and SystemExit are no Exception.
-    except Exception as error:  # noqa: BLE001  as said above
+    except Exception as error:  # noqa: BLE001  whatever a trial raises is its result, and must not end the search
         return None, describe_failure(error)
 
 

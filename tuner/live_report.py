@@ -48,7 +48,7 @@ def _start(run_path: Path, directory: Path) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     # S603 asks whether words of others can get into a command: this is our own module, and without a shell the name of
     # a run is one argument, whatever is in it (tests/test_hostile_names.py).
-    return subprocess.Popen(  # noqa: S603  our own module, as said above
+    return subprocess.Popen(  # noqa: S603  our own module, and no shell: a run's name is one argument
         [sys.executable, *words, "--end-with-stdin"],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,  # closed when this process ends, also by a kill

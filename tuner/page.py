@@ -164,7 +164,7 @@ def _parts(texts: PageTexts, figures: Sequence[DrawnFigure]) -> list[PagePart]:
 def as_html(markdown: str) -> Markup:
     """Markdown as HTML; HTML in it is text."""
     # The renderer escapes HTML in its source (`html: False`, tests/test_page.py), so what it gives is safe as it is.
-    return Markup(_MARKDOWN.render(markdown))  # noqa: S704  escaped by the renderer, as said above
+    return Markup(_MARKDOWN.render(markdown))  # noqa: S704  the renderer has escaped what is HTML in it
 
 
 def page_figure(figure: DrawnFigure) -> PageFigure:

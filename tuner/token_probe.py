@@ -35,7 +35,7 @@ def start_probe(address: str, mode: str) -> subprocess.Popen[str]:
     """Ask the cluster at `address` as `RAY_AUTH_MODE=mode` would; `ended_probe` has the answer."""
     package = str(Path(__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen(  # noqa: S603  our own module, the address checked by the caller
+    return subprocess.Popen(  # noqa: S603  our own module, no shell; the caller has checked the address
         [sys.executable, "-m", "tuner.token_probe", address],
         env={**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": mode},
         stdin=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ def ended_probe(process: subprocess.Popen[str], deadline: float) -> Probe:
 
 def _ask(address: str) -> Probe:
     from ray._private.services import canonicalize_bootstrap_address
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # native code
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # native code, of which Ray ships no types
     from ray.exceptions import AuthenticationError, RayError
 
     watchdog = threading.Timer(ANSWERED_WITHIN_S, _give_up)  # Ray would try again for a minute
