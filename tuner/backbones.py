@@ -18,7 +18,7 @@ from keras import layers
 
 from tuner.architectures import PixelScaling
 from tuner.blocks import is_automatic_name
-from tuner.errors import WeightsError
+from tuner.errors import WeightsError, is_failed_download
 from tuner.seeds import derive_seed
 
 # Mean and deviation of each channel in units of the whole value range, as in keras.applications.imagenet_utils. `caffe`
@@ -76,10 +76,8 @@ def _load_pretrained(constructor: Any, application: str, options: Mapping[str, A
             # That the weights were trained at 224 px is no surprise: any other size is a choice of the search.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
             return constructor(weights="imagenet", **options)
-    except Exception as error:  # keras.utils.get_file raises Exception itself when a download fails
-        # There is nothing narrower to name; whatever is neither a download nor its file is raised again.
-        fetching = type(error) is Exception or isinstance(error, OSError) or "corrupted file" in str(error)
-        if not fetching:
+    except Exception as error:  # nothing narrower can be named for a failed download; all else is raised again
+        if not is_failed_download(error) and "corrupted file" not in str(error):
             raise
         raise WeightsError(_describe_missing(application, error)) from error
 

@@ -77,6 +77,11 @@ def last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
 
 
+def is_failed_download(error: Exception) -> bool:
+    """Whether Keras says so that a file cannot be fetched: its get_file raises Exception itself (keras 3.15)."""
+    return type(error) is Exception or isinstance(error, OSError)
+
+
 def printable(text: str) -> str:
     r"""`text` on one line, with everything written out that is no character to be seen: names can hold terminal codes.
 

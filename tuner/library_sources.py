@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tuner import class_names
-from tuner.errors import DataError, first_line
+from tuner.errors import DataError, first_line, is_failed_download
 from tuner.images import EncodedImage
 from tuner.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source
 
@@ -54,10 +54,8 @@ def _keras_reader(name: str, names: tuple[str, ...]) -> Callable[[str], Listing]
 
         try:
             train, test = getattr(keras.datasets, name).load_data()
-        except Exception as error:  # keras.utils.get_file raises Exception itself when a download fails (keras 3.15)
-            # There is nothing narrower to name. ValueError: what came is not what was expected. Whatever else it is, is
-            # a defect and no download, and is raised again.
-            if type(error) is not Exception and not isinstance(error, OSError | ValueError):
+        except Exception as error:  # nothing narrower can be named for a failed download; all else is raised again
+            if not is_failed_download(error) and not isinstance(error, ValueError):  # ValueError: something else came
                 raise
             raise DataError(f"{name} cannot be fetched ({first_line(error)}); {_staging(name)}") from None
         splits = {"train": train, "test": test}
