@@ -28,7 +28,7 @@ check: $(BIN)/tuner.installed  ## make the environment and pass all tests, lint,
 	$(BIN)/python -m pytest
 
 lint: $(BIN)/tuner.installed  ## lint, types, import contracts only
-	$(BIN)/python -m pytest tests/test_house.py
+	$(BIN)/python -m pytest tests/house/test_house.py
 
 node: $(BIN)/tuner.node  ## make the environment of a node of a cluster (cluster/README.md)
 

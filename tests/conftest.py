@@ -44,7 +44,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_digits(cache_dir: Path):
     """240 training and 80 validation images of scikit-learn's digits."""
-    from tuner.datasets import DataRequest, load_dataset
+    from tuner.datasets.loading import DataRequest, load_dataset
 
     request = DataRequest("digits", max_train_images=240, max_validation_images=80)
     return load_dataset(request, staged={}, seed=0, cache_dir=cache_dir, notify=lambda _text: None)
@@ -53,7 +53,7 @@ def small_digits(cache_dir: Path):
 @pytest.fixture(scope="session")
 def few_digits(cache_dir: Path):
     """60 training and 30 validation images of them."""
-    from tuner.datasets import DataRequest, load_dataset
+    from tuner.datasets.loading import DataRequest, load_dataset
 
     request = DataRequest("digits", max_train_images=60, max_validation_images=30)
     return load_dataset(request, staged={}, seed=0, cache_dir=cache_dir, notify=lambda _text: None)
@@ -62,7 +62,7 @@ def few_digits(cache_dir: Path):
 @pytest.fixture
 def everything_is_worth_keeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep activations whatever the rule says: small images and shallow cuts would be trained from the images."""
-    from tuner import activations
+    from tuner.training import activations
 
     if "by_the_rule" not in request.node.name:
         monkeypatch.setattr(activations, "is_worth_keeping", lambda *_: True)
@@ -71,7 +71,7 @@ def everything_is_worth_keeping(request: pytest.FixtureRequest, monkeypatch: pyt
 @pytest.fixture(scope="session")
 def local_ray_session() -> Iterator[None]:
     """One Ray on this machine for all searches of the tests."""
-    from tuner.cluster import local_ray
+    from tuner.cluster.ray_session import local_ray
 
     with local_ray():
         yield

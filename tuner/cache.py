@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.cli import CommandParser, run_command
-from tuner.errors import TunerError, printable
+from tuner.common.errors import TunerError, printable
+from tuner.session.options import CommandParser, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from tuner.activation_store import Store
-    from tuner.cache_items import Item
+    from tuner.training.activation_store import Store
+    from tuner.training.cache_contents import Item
 
 DAY_S = 86400.0
 IN_USE = "in use"
@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_cache_options(arguments)
 
     def run() -> int:
-        from tuner.files import check_folder, user_path
-        from tuner.prepared import default_cache_dir
+        from tuner.common.files import check_folder, user_path
+        from tuner.datasets.prepared import default_cache_dir
 
         cache = user_path(options.cache or default_cache_dir()).absolute()
         check_folder(cache, "the cache", is_written=False)
@@ -99,7 +99,7 @@ def parse_cache_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def show_items(cache: Path, options: argparse.Namespace) -> int:
     """Print what the cache holds, as a table or as JSON."""
-    from tuner.cache_items import list_items, total_words
+    from tuner.training.cache_contents import list_items, total_words
 
     items = list_items(cache)
     if options.json:
@@ -130,7 +130,7 @@ def _table(items: Sequence[Item]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from tuner.files import format_size
+    from tuner.common.files import format_size
 
     table = Table(box=None, pad_edge=False)
     for name in ("data set", "what"):
@@ -160,7 +160,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _name(item: Item) -> str:
-    from tuner.files import format_size
+    from tuner.common.files import format_size
 
     return f"{item.name}: {item.describe()}; {format_size(item.size_bytes)} ({item.folder})"
 
@@ -170,7 +170,7 @@ def _name(item: Item) -> str:
 
 def verify_items(cache: Path, options: argparse.Namespace) -> int:
     """Read everything through; returns 1 if something is damaged."""
-    from tuner.cache_items import list_items, total_words
+    from tuner.training.cache_contents import list_items, total_words
 
     console = _console()
     items = list(_read_through(cache, list_items(cache), console))
@@ -188,7 +188,7 @@ def _read_through(cache: Path, items: Sequence[Item], console: Console) -> Itera
     """The items again, those damaged whose values are not what was written; a terminal shows how far it is."""
     from rich.progress import Progress
 
-    from tuner.activation_store import Store
+    from tuner.training.activation_store import Store
 
     store, total = Store(cache), sum(item.size_bytes for item in items)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -199,7 +199,7 @@ def _read_through(cache: Path, items: Sequence[Item], console: Console) -> Itera
 
 
 def _checked(store: Store, item: Item) -> Item:
-    from tuner.cache_items import ACTIVATIONS, damage
+    from tuner.training.cache_contents import ACTIVATIONS, damage
 
     if not item.folder.exists():  # removed meanwhile
         return item
@@ -217,7 +217,7 @@ def _checked(store: Store, item: Item) -> Item:
 
 def clear_items(cache: Path, options: argparse.Namespace) -> int:
     """Remove what the options name and no process uses; returns 1 if something of it could not be removed."""
-    from tuner.cache_items import list_items, total_words
+    from tuner.training.cache_contents import list_items, total_words
 
     console = _console()
     items = list_items(cache)
@@ -242,7 +242,7 @@ def clear_items(cache: Path, options: argparse.Namespace) -> int:
 
 def _why_kept(item: Item, options: argparse.Namespace) -> str | None:
     """Why the options do not ask to remove an item; None if they do, or if a removal of it was interrupted."""
-    from tuner.cache_items import DATASETS
+    from tuner.training.cache_contents import DATASETS
 
     if item.folder.name.endswith(".removed"):
         return None
@@ -259,8 +259,8 @@ def _remove(item: Item) -> str | None:
     """Remove an item: renamed first, so that nobody finds half of it. Returns why it was kept, None if it is gone."""
     from filelock import FileLock, Timeout
 
-    from tuner.activation_store import is_in_use
-    from tuner.cache_items import ACTIVATIONS, build_lock
+    from tuner.training.activation_store import is_in_use
+    from tuner.training.cache_contents import ACTIVATIONS, build_lock
 
     if item.in_use:
         return IN_USE

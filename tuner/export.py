@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner import __version__
-from tuner.cli import CommandParser, run_command
+from tuner.session.options import CommandParser, run_command
 
 _EPILOG = """\
 examples:
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from tuner import exports
-    from tuner.record import read_state
-    from tuner.results import build_results
-    from tuner.runs import open_run
+    from tuner.reports import exports
+    from tuner.reports.results import build_results
+    from tuner.runs.directory import open_run
+    from tuner.runs.record import read_state
 
     exports.check_targets(options)
     run = open_run(options.run)

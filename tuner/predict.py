@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner import __version__
-from tuner.cli import CommandParser, run_command
-from tuner.errors import DataError, InputError, RunError, WeightsError, first_line, printable
-from tuner.files import shown
+from tuner.common.errors import DataError, InputError, RunError, WeightsError, first_line, printable
+from tuner.common.files import shown
+from tuner.session.options import CommandParser, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
     Raises:
         InputError: nothing is there, or a folder holds no image.
     """
-    from tuner.images import SUFFIXES
+    from tuner.datasets.images import SUFFIXES
 
     for path in paths:
         if not os.path.lexists(path):
@@ -121,7 +121,7 @@ def load_run_classifier(path: Path) -> Classifier:
     Raises:
         RunError: there is no such run, or it has exported no model.
     """
-    from tuner.runs import open_run
+    from tuner.runs.directory import open_run
 
     run = open_run(path)
     if not run.best_model.is_file() or not run.about_best.is_file():
@@ -140,7 +140,7 @@ def load_run_classifier(path: Path) -> Classifier:
 
 def load_model(path: Path) -> Any:
     """The Keras model in a file; raises RunError when it cannot be loaded."""
-    from tuner.backend import all_cpus, configure_backend
+    from tuner.models.backend import all_cpus, configure_backend
 
     configure_backend(all_cpus())
     import keras
@@ -158,17 +158,17 @@ def load_imagenet_classifier(name: str) -> Classifier:
         UnknownNameError: there is no such network.
         WeightsError: its weights or the labels cannot be fetched.
     """
-    from tuner.architectures import ARCHITECTURES
-    from tuner.errors import UnknownNameError
-    from tuner.registry import unknown_name
+    from tuner.common.errors import UnknownNameError
+    from tuner.common.registry import unknown_name
+    from tuner.models.architectures import ARCHITECTURES
 
     known = [each for each in ARCHITECTURES if ARCHITECTURES[each].is_backbone]
     if name not in known:
         raise UnknownNameError(unknown_name("network", name, known))
-    from tuner.backend import all_cpus, configure_backend
+    from tuner.models.backend import all_cpus, configure_backend
 
     configure_backend(all_cpus())
-    from tuner.backbones import imagenet_classifier
+    from tuner.models.backbones import imagenet_classifier
 
     try:
         model, labels, scale = imagenet_classifier(str(ARCHITECTURES[name].application))
@@ -206,7 +206,7 @@ def predict_files(
 
 def _decode(path: Path, classifier: Classifier) -> Any:
     """The image as the training images were made `[H, W, C] uint8`, or why not."""
-    from tuner.images import decode_image
+    from tuner.datasets.images import decode_image
 
     height, width, channels = classifier.image_shape
     try:
@@ -218,7 +218,7 @@ def _decode(path: Path, classifier: Classifier) -> Any:
 def print_predictions(predictions: Iterator[Prediction], form: str) -> None:
     """Print them as a table, as CSV (a row for each label) or as JSON (an object for each image)."""
     if form == "csv":
-        from tuner.wording import safe_cell
+        from tuner.reports.formatting import safe_cell
 
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["image", "place", "label", "probability"])

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.cli import CommandParser, run_command
-from tuner.errors import InputError, TunerError, printable
-from tuner.files import check_folder, shown
-from tuner.live_report import end_with_stdin
+from tuner.common.errors import InputError, TunerError, printable
+from tuner.common.files import check_folder, shown
+from tuner.reports.live_report import end_with_stdin
+from tuner.session.options import CommandParser, run_command
 
 if TYPE_CHECKING:
-    from tuner.figures import Format
-    from tuner.run_state import RunState
-    from tuner.runs import RunDirectory
+    from tuner.reports.figures.registry import Format
+    from tuner.runs.directory import RunDirectory
+    from tuner.runs.state import RunState
 
 _FORMATS: tuple[Format, ...] = ("png", "svg")  # figures.FORMATS, without loading it; a test compares them
 _EPILOG = """\
@@ -71,8 +71,8 @@ def write_report(
         RunError: the study's metric is none that epochs measure.
         TunerError: a file cannot be written.
     """
-    from tuner.predictions import load_predictions, load_variants
-    from tuner.results import build_results
+    from tuner.reports.results import build_results
+    from tuner.runs.predictions import load_predictions, load_variants
 
     results = build_results(
         state,
@@ -80,11 +80,13 @@ def write_report(
         load_variants(run.variants) if run is not None else (),
     )
     _make_directory(directory)
-    from tuner.figures import save_figures  # matplotlib, which may have to look for fonts: not for what is refused
-    from tuner.files import write_text
-    from tuner.leaderboard import FigureLink, leaderboard_markdown, page_texts
-    from tuner.page import render_page
-    from tuner.tables import epochs_table, finalists_table, save_table, trials_table
+    from tuner.common.files import write_text
+    from tuner.reports.figures.registry import (
+        save_figures,  # matplotlib, which may have to look for fonts: not for what is refused
+    )
+    from tuner.reports.leaderboard import FigureLink, leaderboard_markdown, page_texts
+    from tuner.reports.page import render_page
+    from tuner.reports.tables import epochs_table, finalists_table, save_table, trials_table
 
     has_model = run is not None and run.best_model.is_file() and results.winner is not None
     predict_command = _predict_command(run) if run is not None and has_model else None
@@ -139,7 +141,7 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
 
     None when there is no best trial, or when the run directory no longer holds the specification.
     """
-    from tuner.finalists import summarise_finalists
+    from tuner.runs.finalists import summarise_finalists
 
     finalists = summarise_finalists(state)
     best = state.trials[finalists[0].trial] if finalists else state.best_trial()
@@ -224,22 +226,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read(text: str) -> tuple[str, RunState]:
     """A run's name and its state; raises RunError when it cannot be read."""
-    from tuner.mirror import opened
-    from tuner.record import read_state
+    from tuner.runs.mirror import opened
+    from tuner.runs.record import read_state
 
     with opened(text) as run:
         return shown(Path(run.name)), read_state(run.record)
 
 
 def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) -> int:
-    from tuner.comparison import compare_runs
-    from tuner.results import build_results
+    from tuner.reports.comparison import compare_runs
+    from tuner.reports.results import build_results
 
     runs = [_read(text) for text in texts]
     comparison = compare_runs([(name, build_results(state)) for name, state in runs])
     _make_directory(output)
-    from tuner.comparison_page import render_comparison  # matplotlib
-    from tuner.files import write_text
+    from tuner.common.files import write_text
+    from tuner.reports.comparison_page import render_comparison  # matplotlib
 
     with _writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
@@ -249,9 +251,9 @@ def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) ->
 
 def _report_all(runs_dir: Path, output: Path) -> int:
     """Runs that cannot be read are named, and the others reported."""
-    from tuner.comparison_page import render_overview
-    from tuner.files import write_text
-    from tuner.results import build_results
+    from tuner.common.files import write_text
+    from tuner.reports.comparison_page import render_overview
+    from tuner.reports.results import build_results
 
     if not runs_dir.is_dir():
         raise InputError(f"--runs must be a folder of runs; {runs_dir} is none")
@@ -274,8 +276,8 @@ def _report_all(runs_dir: Path, output: Path) -> int:
 
 
 def _report(text: str, output: Path | None, formats: tuple[Format, ...]) -> int:
-    from tuner.mirror import opened
-    from tuner.record import read_state
+    from tuner.runs.mirror import opened
+    from tuner.runs.record import read_state
 
     with opened(text) as run:
         state = read_state(run.record)

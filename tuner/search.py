@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuner.cli import parse_search_options, run_command
-from tuner.termination import terminating_as_interrupt
+from tuner.common.termination import terminating_as_interrupt
+from tuner.session.options import parse_search_options, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_search_options(arguments)
 
     def run() -> int:
-        from tuner.commands import run_search  # loaded after --help and usage errors have been answered
+        from tuner.session.commands import run_search  # loaded after --help and usage errors have been answered
 
         return run_search(options)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuner.cli import run_command
-from tuner.submit_options import parse_submit_options
+from tuner.jobs.options import parse_submit_options
+from tuner.session.options import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_submit_options(arguments)
 
     def run() -> int:
-        from tuner.submission import run_submit  # loaded after --help and usage errors have been answered
+        from tuner.jobs.submission import run_submit  # loaded after --help and usage errors have been answered
 
         return run_submit(options)
 

@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-import tuner.activations
-from tuner.activations import Activations, is_worth_keeping
-from tuner.backend import configure_backend
-from tuner.datasets import DataRequest, Dataset, load_dataset, staged_sources
-from tuner.frozen import place_below, places
-from tuner.model import build_model
-from tuner.trial import Trial
-from tuner.trial_settings import ActivationSettings, TrialSettings
+import tuner.training.activations
+from tuner.datasets.loading import DataRequest, Dataset, load_dataset, staged_sources
+from tuner.models.backend import configure_backend
+from tuner.models.network import build_model
+from tuner.training.activations import Activations, is_worth_keeping
+from tuner.training.cut_points import place_below, places
+from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.trial import Trial
 
 
 def main() -> None:
@@ -48,7 +48,9 @@ def main() -> None:
             if place is None:
                 continue
             kept = rule(place, known[-1].multiplications, 32 * 32 * 3, on_gpu=False)
-            tuner.activations.is_worth_keeping = lambda *_: True  # both ways are measured, whatever the rule says
+            tuner.training.activations.is_worth_keeping = lambda *_: (
+                True
+            )  # both ways are measured, whatever the rule says
             slow = epoch_seconds({**configuration, "unfreeze_depth": depth}, data, None, options.epochs)
             settings = ActivationSettings(Path(folder), "float16", 2**36)
             fast = epoch_seconds({**configuration, "unfreeze_depth": depth}, data, settings, options.epochs)

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.long_run.report import draw, tell
-from tuner.record import read_state
+from tuner.runs.record import read_state
 
 EVERY_S = 5.0
 SETTLED_TRIALS = 50

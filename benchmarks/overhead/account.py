@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tuner.errors import RunError
-from tuner.events import EpochReported, Event, SessionEnded, SessionStarted, TrialEnded, TrialResumed, TrialStarted
+from tuner.common.errors import RunError
+from tuner.runs.events import EpochReported, Event, SessionEnded, SessionStarted, TrialEnded, TrialResumed, TrialStarted
 
 PERCENTILE = 90
 

@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.race.legs import LEGS, Leg, Start, tuner_record
 from benchmarks.race.results import Run, best_steps, parse_epochs, within
-from tuner.errors import InputError, RunError
+from tuner.common.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
 MARK = "TUNER_RACE_RUN"

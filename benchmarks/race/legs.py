@@ -10,11 +10,11 @@ from typing import Literal
 
 from benchmarks.race.results import Run, epochs_of_events, parse_epochs
 from benchmarks.race.workload import SIZES, TRAIN_IMAGES, VALIDATION_IMAGES
-from tuner.errors import RunError
-from tuner.events import StudyCreated
-from tuner.picture import BLUE, GREEN, GREY, ORANGE, VERMILLION
-from tuner.record import read_events
-from tuner.registry import Registry
+from tuner.common.errors import RunError
+from tuner.common.registry import Registry
+from tuner.reports.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILLION
+from tuner.runs.events import StudyCreated
+from tuner.runs.record import read_events
 
 
 @dataclass(frozen=True)

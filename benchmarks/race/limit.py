@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.race.peer import Search
-from tuner.activation_store import ARRAY, META, list_entries
-from tuner.errors import InputError, RunError
-from tuner.record import read_state
-from tuner.run_state import RunState
-from tuner.seeds import trial_seed
+from tuner.common.errors import InputError, RunError
+from tuner.common.seeds import trial_seed
+from tuner.runs.record import read_state
+from tuner.runs.state import RunState
+from tuner.training.activation_store import ARRAY, META, list_entries
 
 if TYPE_CHECKING:
     import keras
 
-    from tuner.datasets import Dataset
-    from tuner.frozen import Place
-    from tuner.model import TrialModel
+    from tuner.datasets.loading import Dataset
+    from tuner.models.network import TrialModel
+    from tuner.training.cut_points import Place
 
 VALIDATION_BATCH_SIZE = 256
 STEPS_PER_EXECUTION = 32
@@ -123,7 +123,7 @@ class Loop:
 
     def train(self, trial: Planned) -> None:
         """All epochs of a trial, its head first."""
-        from tuner.hyperparameters import general
+        from tuner.models.parameters import general
 
         built = self._build(trial)
         rate, epochs = float(general(trial.configuration, "learning_rate")), trial.head_epochs
@@ -135,7 +135,7 @@ class Loop:
             built.backbone.set_weights(self._initial)  # type: ignore[union-attr]  # plan() refuses what has none
 
     def _build(self, trial: Planned) -> TrialModel:
-        from tuner.model import build_model
+        from tuner.models.network import build_model
 
         seed = trial_seed(self._search.seed, trial.number)
         shape, num_classes = self._data.image_shape, len(self._data.class_names)
@@ -149,8 +149,8 @@ class Loop:
         import keras
 
         from benchmarks.race.peer_model import EpochLog
-        from tuner.frozen import above, place_below, places
-        from tuner.model import freeze
+        from tuner.models.network import freeze
+        from tuner.training.cut_points import above, place_below, places
 
         freeze(built, depth)
         place = place_below(built, places(built), depth)
@@ -180,7 +180,7 @@ class Loop:
 
 def run(search: Search, record: Path, cache: Path) -> None:
     """Train what the record holds, trial by trial, until all are done (or the harness ends this process)."""
-    from tuner.datasets import DataRequest, load_dataset
+    from tuner.datasets.loading import DataRequest, load_dataset
 
     state = read_state(record)
     if state.study is None:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from benchmarks.race.legs import LEGS
 from benchmarks.race.results import Run, Steps, best_peer, best_steps, compare, median_steps, summarise, within
 from benchmarks.race.workload import SIZES
-from tuner.picture import BLACK, GREY, STYLE, build_figure, set_metric_axis, set_title
+from tuner.reports.figures.style import BLACK, GREY, STYLE, build_figure, set_metric_axis, set_title
 
 
 def draw_race(runs: Mapping[str, Mapping[str, Sequence[Run]]], budget_s: float) -> Figure:

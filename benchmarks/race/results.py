@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.errors import RunError
-from tuner.events import ConfigurationChanged, EpochReported, Event, TrialStarted
+from tuner.common.errors import RunError
+from tuner.runs.events import ConfigurationChanged, EpochReported, Event, TrialStarted
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.errors import DataError, InputError
+from tuner.common.errors import DataError, InputError
 
 Configuration = Mapping[str, Any]
 

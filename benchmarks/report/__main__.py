@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.events import EpochReported, Event, SessionEnded, SessionStarted, StudyCreated, TrialEnded, TrialStarted
+from tuner.runs.events import EpochReported, Event, SessionEnded, SessionStarted, StudyCreated, TrialEnded, TrialStarted
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.scale.account import Report, summarise
 from benchmarks.scale.sleeper import SleepingActor, SleepingContext
-from tuner.events import EpochReported, Event, TrialStarted
+from tuner.runs.events import EpochReported, Event, TrialStarted
 
 SPACE = """
 study: scale
@@ -56,14 +56,14 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
     """Run the search; what came of it."""
     from rich.console import Console
 
-    from tuner.cli import parse_search_options
-    from tuner.log import logging_to
-    from tuner.preparation import prepare
-    from tuner.progress import SearchConsole
-    from tuner.record import Record
-    from tuner.runs import new_run
-    from tuner.session import run_session
-    from tuner.spec import load_spec, require
+    from tuner.cluster.log import logging_to
+    from tuner.reports.console import SearchConsole
+    from tuner.runs.directory import new_run
+    from tuner.runs.record import Record
+    from tuner.session.options import parse_search_options
+    from tuner.session.preparation import prepare
+    from tuner.session.session import run_session
+    from tuner.spec.spec import load_spec, require
 
     reports, suggestions = list[Report](), list[tuple[int, float]]()
     with tempfile.TemporaryDirectory(prefix="scale-") as folder, sleeping(options.epoch_s, suggestions):
@@ -107,10 +107,11 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def sleeping(epoch_s: float, suggestions: list[tuple[int, float]]) -> Iterator[None]:
     """Have searches run trials that sleep; keeps (number of the trial, seconds of processor time) of suggestions."""
-    from tuner import launch, session
-    from tuner.study import SearchStudy
+    from tuner.algorithms.study import SearchStudy
+    from tuner.execution import tune_run
+    from tuner.session import session
 
-    actor, context, suggest = launch.TrialActor, session.worker_context, SearchStudy.suggest
+    actor, context, suggest = tune_run.TrialActor, session.worker_context, SearchStudy.suggest
 
     def sleeping_context(*arguments: Any) -> SleepingContext:
         return SleepingContext(**vars(context(*arguments)), epoch_s=epoch_s)
@@ -122,11 +123,11 @@ def sleeping(epoch_s: float, suggestions: list[tuple[int, float]]) -> Iterator[N
             suggestions.append((found.number, time.thread_time() - started))
         return found
 
-    launch.TrialActor, session.worker_context, SearchStudy.suggest = SleepingActor, sleeping_context, timed  # type: ignore[misc,assignment,method-assign]  # a benchmark's own
+    tune_run.TrialActor, session.worker_context, SearchStudy.suggest = SleepingActor, sleeping_context, timed  # type: ignore[misc,assignment,method-assign]  # a benchmark's own
     try:
         yield
     finally:
-        launch.TrialActor, session.worker_context, SearchStudy.suggest = actor, context, suggest  # type: ignore[misc,method-assign]  # as they were
+        tune_run.TrialActor, session.worker_context, SearchStudy.suggest = actor, context, suggest  # type: ignore[misc,method-assign]  # as they were
 
 
 @contextmanager
@@ -134,16 +135,16 @@ def local_ray(slots: int) -> Iterator[Any]:
     """The product's Ray of one machine, told that it has a CPU per slot: sleeping needs none. Nothing is preloaded."""
     import ray
 
-    from tuner import cluster
+    from tuner.cluster import ray_session
 
-    cluster.set_worker_environment()
+    ray_session.set_worker_environment()
     from ray.tune.execution import class_cache
 
     class_cache.DEFAULT_ENV_VARS.clear()
     ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False,
              logging_level=logging.ERROR, configure_logging=False)  # fmt: skip
     try:
-        with cluster.local_ray() as capacity:
+        with ray_session.local_ray() as capacity:
             yield capacity
     finally:
         ray.shutdown()

@@ -10,7 +10,7 @@ from matplotlib import style
 
 from benchmarks.scale.account import efficiency_at
 from benchmarks.scale.report import Results, by_slots
-from tuner.picture import BLACK, BLUE, GREY, STYLE, VERMILLION, build_figure, set_title
+from tuner.reports.figures.style import BLACK, BLUE, GREY, STYLE, VERMILLION, build_figure, set_title
 
 PAPER = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 

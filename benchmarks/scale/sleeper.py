@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.activation_build import Progress
-from tuner.checkpoint import FILE_NAME
-from tuner.last_words import LastWords
-from tuner.phases import Ended, EpochResult
-from tuner.signs_of_life import Pulse
-from tuner.worker import TrialActor
-from tuner.worker_process import Guard, WorkerContext
+from tuner.execution.exit_reason import LastWords
+from tuner.execution.heartbeat import Pulse
+from tuner.execution.trial_actor import TrialActor
+from tuner.execution.worker_process import Guard, WorkerContext
+from tuner.training.activation_build import Progress
+from tuner.training.checkpoint import FILE_NAME
+from tuner.training.phases import Ended, EpochResult
 
 
 @dataclass(frozen=True)

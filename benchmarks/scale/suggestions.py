@@ -8,7 +8,7 @@ import time
 from benchmarks.search_quality.product import product
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import Synthetic
-from tuner.space import Configuration
+from tuner.spec.space import Configuration
 
 
 def simulate_search(trials: int, slots: int) -> list[tuple[int, float]]:

@@ -22,7 +22,7 @@ from benchmarks.search_quality.policies import POLICIES
 from benchmarks.search_quality.report import tables
 from benchmarks.search_quality.rows import Row, append_rows, found, once, read_rows, write_rows
 from benchmarks.search_quality.searches import SUITES, Came, Progress, Wanted, search, suite, wanted
-from tuner.errors import InputError, TunerError
+from tuner.common.errors import InputError, TunerError
 
 
 def main() -> None:

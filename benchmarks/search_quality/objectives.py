@@ -24,10 +24,10 @@ from benchmarks.search_quality.policies import quiet
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import SAMPLED, SPACE, Synthetic
-from tuner.objectives import front, hypervolume
-from tuner.samplers import SAMPLERS, SamplerContext
-from tuner.seeds import derive_seed
-from tuner.space import Configuration, sample
+from tuner.algorithms.samplers import SAMPLERS, SamplerContext
+from tuner.common.metrics import front, hypervolume
+from tuner.common.seeds import derive_seed
+from tuner.spec.space import Configuration, sample
 
 
 class Job(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.search_quality.problems import Problem
-from tuner.space import Choice, Choose, Configuration, Dimension, Integer, Space, configure
+from tuner.spec.space import Choice, Choose, Configuration, Dimension, Integer, Space, configure
 
 SWEEPS = 10**6
 """Iterations of Hyperband: until the time is up, as in benchmarks/race."""

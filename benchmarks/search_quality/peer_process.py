@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.search_quality.problems import Problem
-from tuner.errors import InputError, TunerError
-from tuner.space import Choice, Choose, Configuration, Dimension, Integer, Space, configure, flatten
+from tuner.common.errors import InputError, TunerError
+from tuner.spec.space import Choice, Choose, Configuration, Dimension, Integer, Space, configure, flatten
 
 PEERS_PYTHON = "TUNER_PEERS_PYTHON"
 """Environment variable: the Python of the environment that peers.txt describes."""

@@ -9,7 +9,7 @@ from benchmarks.search_quality import peer_keras_tuner
 from benchmarks.search_quality.peer_process import PeerPolicy, peers_python
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import Policy
-from tuner.errors import InputError
+from tuner.common.errors import InputError
 
 KERAS_TUNER = "KerasTuner: Hyperband"
 SYNE_TUNE: Mapping[str, str] = {

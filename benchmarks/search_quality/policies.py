@@ -14,8 +14,8 @@ from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.product import Make, product
 from benchmarks.search_quality.simulator import FakeTrial, Policy
 from benchmarks.search_quality.warm import warm_started, warm_started_by_siblings
-from tuner.space import Configuration, Space, configure
-from tuner.study import ask
+from tuner.algorithms.study import ask
+from tuner.spec.space import Configuration, Space, configure
 
 
 class RayPolicy:

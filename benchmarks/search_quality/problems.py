@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tuner.seeds import derive_seed
-from tuner.space import Configuration, Integer, Real, Space
+from tuner.common.seeds import derive_seed
+from tuner.spec.space import Configuration, Integer, Real, Space
 
 LCBENCH = "TUNER_LCBENCH"
 """Environment variable: the file lcbench_tables.npz, or its folder."""

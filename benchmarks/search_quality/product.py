@@ -7,13 +7,13 @@ from typing import Any
 
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from tuner.halving import Halving
-from tuner.rungs import rung_epochs
-from tuner.samplers import SAMPLERS, SamplerContext
-from tuner.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
-from tuner.searcher import Promotions, StudySearcher
-from tuner.space import Configuration
-from tuner.study import Queued, SearchStudy, Unfinished
+from tuner.algorithms.halving import Halving
+from tuner.algorithms.rungs import rung_epochs
+from tuner.algorithms.samplers import SAMPLERS, SamplerContext
+from tuner.algorithms.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
+from tuner.algorithms.study import Queued, SearchStudy, Unfinished
+from tuner.execution.searcher import Promotions, StudySearcher
+from tuner.spec.space import Configuration
 
 MANY = 10**6
 Make = Callable[[Problem, int, int], Policy]

@@ -15,7 +15,7 @@ from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
 from benchmarks.search_quality.synthetic import HELD_OUT, PROBLEMS, Synthetic
-from tuner.errors import InputError
+from tuner.common.errors import InputError
 
 SUITES = ("lcbench", "synthetic", "held_out")
 

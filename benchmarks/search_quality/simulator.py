@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from benchmarks.search_quality.problems import Curve, Problem
-from tuner.space import Configuration
+from tuner.spec.space import Configuration
 
 
 class Step(NamedTuple):

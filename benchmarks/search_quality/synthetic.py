@@ -14,8 +14,8 @@ from functools import cache, cached_property
 import numpy as np
 
 from benchmarks.search_quality.problems import Curve, Curves
-from tuner.seeds import derive_seed
-from tuner.space import Choice, Choose, Configuration, Dimension, Integer, Real, Space, sample
+from tuner.common.seeds import derive_seed
+from tuner.spec.space import Choice, Choose, Configuration, Dimension, Integer, Real, Space, sample
 
 SPACE: Space = {
     "learning_rate": Real(1e-4, 1e-1, log=True),

@@ -15,12 +15,12 @@ from benchmarks.search_quality.problems import Problem, Table, lcbench
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
 from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
-from tuner.equal_epochs import ENDED_BY_ITSELF
-from tuner.rungs import default_reduction_factor
-from tuner.samplers import SAMPLERS, SamplerContext
-from tuner.space import Configuration, has_branches
-from tuner.study import Queued
-from tuner.warm_start import EarlierStudy, EarlierTrial, warm_start
+from tuner.algorithms.rungs import default_reduction_factor
+from tuner.algorithms.samplers import SAMPLERS, SamplerContext
+from tuner.algorithms.study import Queued
+from tuner.algorithms.tpe import ENDED_BY_ITSELF
+from tuner.algorithms.warm_start import EarlierStudy, EarlierTrial, warm_start
+from tuner.spec.space import Configuration, has_branches
 
 EARLIER_SEED = 1000
 """Added to the seed of a search: the seeds of the studies that it begins with."""

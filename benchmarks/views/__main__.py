@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from tuner.activations import Activations
-from tuner.backend import configure_backend
-from tuner.datasets import DataRequest, Dataset, load_dataset, staged_sources
-from tuner.trial import run_trial
-from tuner.trial_settings import ActivationSettings, TrialSettings
+from tuner.datasets.loading import DataRequest, Dataset, load_dataset, staged_sources
+from tuner.models.backend import configure_backend
+from tuner.training.activations import Activations
+from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.trial import run_trial
 
 CONFIGURATION = {
     "architecture": "mobilenet_v2", "alpha": 0.35, "preprocess": "resize(64)|scale(-1,1)", "unfreeze_depth": 1,

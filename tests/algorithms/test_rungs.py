@@ -1,0 +1,67 @@
+"""Where trials are compared, and what a search is expected to cost: worked out by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.algorithms.rungs import Rung, default_grace_epochs, expected_rungs, rung_epochs
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "grace", "factor", "expected"),
+    [
+        (50, 2, 4, (2, 8, 32)),
+        (81, 1, 3, (1, 3, 9, 27)),  # 81 itself is the end, not a rung
+        (30, 4, 4, (4, 16)),
+        (9, 9, 3, ()),
+        (1, 1, 2, ()),
+        (16, 1, 2, (1, 2, 4, 8)),
+    ],
+)
+def test_rungs_grow_by_the_reduction_factor_below_the_last_epoch(max_epochs, grace, factor, expected):
+    assert rung_epochs(max_epochs, grace, factor) == expected
+
+
+@pytest.mark.parametrize(("grace", "factor"), [(0, 4), (1, 1), (-1, 2), (1, 0)])
+def test_rungs_that_would_not_grow_are_refused(grace, factor):
+    with pytest.raises(
+        ValueError, match=f"must be at least 1 and reduction_factor at least 2; got {grace} and {factor}"
+    ):
+        rung_epochs(30, grace, factor)
+
+
+@pytest.mark.parametrize(
+    ("head", "unfreezes", "max_epochs", "expected"),
+    [(3, True, 30, 4), (3, False, 30, 1), (3, True, 3, 3), (5, True, 2, 2), (1, True, 30, 2)],
+)
+def test_the_first_comparison_waits_for_the_first_unfrozen_epoch(head, unfreezes, max_epochs, expected):
+    assert default_grace_epochs(head, unfreezes, max_epochs) == expected
+
+
+def test_a_table_of_rungs_by_hand():
+    # 64 trials to epoch 4; a quarter of them, 16, the 12 epochs to 16; 4 the 14 epochs to 30
+    assert expected_rungs(64, 30, (4, 16), 4) == (Rung(4, 64, 256), Rung(16, 16, 448), Rung(30, 4, 504))
+
+
+def test_without_rungs_every_trial_trains_to_the_end():
+    assert expected_rungs(10, 30, (), 4) == (Rung(30, 10, 300),)
+
+
+def test_at_least_one_trial_goes_on():
+    assert [rung.trials for rung in expected_rungs(3, 30, (1, 4, 16), 4)] == [3, 1, 1, 1]
+
+
+@given(st.integers(1, 10_000), st.integers(1, 1000), st.integers(1, 1000), st.integers(2, 10))
+def test_halving_never_costs_more_than_training_everything_and_never_less_than_one_trial(
+    trials, max_epochs, grace, factor
+):
+    epochs = rung_epochs(max_epochs, grace, factor)
+    table = expected_rungs(trials, max_epochs, epochs, factor)
+    assert [rung.epoch for rung in table] == [*epochs, max_epochs]
+    assert list(epochs) == sorted(set(epochs)) and all(epoch < max_epochs for epoch in epochs)
+    assert max_epochs <= table[-1].epochs_spent <= trials * max_epochs
+    assert all(after.trials <= before.trials for before, after in itertools.pairwise(table))

@@ -1,0 +1,70 @@
+"""What nodes say of storage and code before anything is trained; the searches on a real cluster are in test_lab."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.needs import without_roots_rights
+from tuner.cluster import node_checks
+from tuner.cluster.node_checks import Sight, check_nodes, code_digest, look_from_nodes
+from tuner.common.errors import InputError
+from tuner.common.locations import Place
+
+
+def test_every_node_on_which_a_trial_would_fail_is_named() -> None:
+    sights = [
+        Sight("10.0.0.1", sees_file=True, code=code_digest()),
+        Sight("10.0.0.2"),
+        Sight("10.0.0.3", unusable="Permission denied"),
+        Sight("10.0.0.4", sees_file=True, code="another"),
+        Sight("10.0.0.5", "No module named 'tuner'"),
+    ]
+    storage = Place("/shared/runs")
+    check_nodes(sights[:1], storage)
+    with pytest.raises(InputError) as refusal:
+        check_nodes(sights, storage)
+    assert str(refusal.value).splitlines() == [
+        "the cluster cannot run this search:",
+        "10.0.0.2: --storage (or else --runs) must be a folder that every node sees; /shared/runs is another one "
+        "there, or none",
+        "10.0.0.3: /shared/runs cannot be used there: Permission denied; it must be a folder that the user who runs "
+        "Ray may write to",
+        "10.0.0.4: tuner must be the same version as here; install this one on every node",
+        "10.0.0.5: could not be asked: No module named 'tuner'",
+    ]
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_node_that_sees_the_folder_and_has_this_code_is_fine_and_nothing_is_left_in_the_folder(tmp_path) -> None:
+    import ray
+
+    storage = Place(str(tmp_path / "runs"))
+    sights = look_from_nodes(ray.nodes(), storage)
+    check_nodes(sights, storage)
+    assert len(sights) == 1 and sights[0].code == code_digest()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_folder_of_another_machine_is_not_seen(tmp_path) -> None:
+    assert node_checks._look(Place(str(tmp_path / "mark")), "node") == Sight("node")
+
+
+def test_a_folder_without_the_right_to_write_is_seen_as_such(tmp_path) -> None:
+    (tmp_path / "mark").touch()
+    tmp_path.chmod(0o500)
+    look = (
+        "import sys; from tuner.cluster import node_checks; from tuner.common import locations; "
+        "print(node_checks._look(locations.Place(sys.argv[1]), 'node').unusable)"
+    )
+    command = [*without_roots_rights(), sys.executable, "-c", look, str(tmp_path / "mark")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Permission denied" in said
+
+
+def test_a_folder_in_which_the_driver_cannot_write_is_refused_before_a_node_is_asked(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/runs cannot be used: .*; it must be a folder that the user"):
+        look_from_nodes([], Place(str(tmp_path / "file" / "runs")))

@@ -1,0 +1,72 @@
+"""What a trial occupies, and how many fit; the parts that start Ray are in test_search."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import listening_addresses
+from tuner.cluster.ray_session import Capacity, concurrent_trials, local_ray, trial_resources
+from tuner.common.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "per_trial", "slots"),
+    [
+        (8, 0, (1, 0), 8),
+        (8, 1, (1, 0.25), 4),
+        (2, 4, (1, 1), 2),
+        (8, 0.3, (1, 0.1), 3),
+        (1, 0, (2, 0), 0),
+        (1, 0, (0.5, 0), 2),
+    ],
+)
+def test_as_many_trials_fit_as_cpus_and_shares_of_gpus_allow(cpus, gpus, per_trial, slots) -> None:
+    assert Capacity(cpus, gpus).slots(*per_trial) == slots
+
+
+def test_auto_takes_what_fits_and_a_number_is_not_exceeded() -> None:
+    assert concurrent_trials("auto", Capacity(4, 0), 1, 0) == 4
+    assert concurrent_trials(2, Capacity(4, 0), 1, 0) == 2
+    assert concurrent_trials(9, Capacity(4, 0), 1, 0) == 4
+    with pytest.raises(InputError, match="a trial asks for 1 CPUs and 1 GPUs; there are 4 CPUs and 0 GPUs"):
+        concurrent_trials("auto", Capacity(4, 0), 1, 1)
+
+
+def test_a_cluster_may_grow_to_the_number_that_is_asked_for_but_auto_is_what_fits_now() -> None:
+    empty = Capacity(0, 0, is_cluster=True)
+    assert concurrent_trials(4, empty, 4, 1) == 4
+    with pytest.raises(InputError, match=r"for a cluster that grows, set search\.max_concurrent to a number"):
+        concurrent_trials("auto", empty, 1, 0)
+
+
+def test_a_trial_asks_for_its_cpus_and_its_share_of_a_gpu() -> None:
+    request = trial_resources(2, 0.25)({"generation": 0})
+    assert request.required_resources == {"CPU": 2.0, "GPU": 0.25}
+    assert trial_resources(1, 0)({}).required_resources == {"CPU": 1.0}
+
+
+def test_another_generation_asks_for_the_same_resources_with_a_request_that_is_not_equal() -> None:
+    request = trial_resources(1, 0)
+    first, second, again = (request({"generation": generation}) for generation in (0, 1, 0))
+    assert first == again and first != second
+    assert first.required_resources == second.required_resources
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_the_folder_of_weights_is_the_same_for_workers_that_run_elsewhere(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", "weights")
+    with local_ray() as capacity:
+        assert Path(os.environ["KERAS_HOME"]) == tmp_path / "weights"
+        assert capacity.cpus >= 1
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
+    listening = listening_addresses()
+    assert len(listening) >= 5  # the control service, the node's daemon, the driver, workers
+    assert {ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback for address in listening} == {True}

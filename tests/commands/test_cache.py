@@ -1,0 +1,185 @@
+"""`python -m tuner.cache`: what is kept is listed as it is, damage is found, nothing in use or foreign is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.make_cache import fill, flip_last_bit, prepare_digits, run, statuses
+from tests.training.test_activation_store import build, key_of, rows_of
+from tuner.cache import parse_cache_options
+from tuner.training.activation_build import Build
+from tuner.training.activation_store import ARRAY, META, Store
+from tuner.training.cache_contents import list_items
+
+# --- list ---
+
+
+def test_an_empty_cache_is_said_to_be_empty_and_is_not_made(tmp_path, capsys):
+    cache = tmp_path / "none"
+    for action in ("list", "verify", "clear"):
+        status, text = run(capsys, cache, action)
+        assert status == 0 and str(cache) in text
+    assert "the cache is empty" in run(capsys, cache)[1]
+    assert not cache.exists()
+
+
+def test_a_file_is_no_cache(tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    assert run(capsys, path, "clear") == (2, f"the cache must be a folder that can be read; {path} is a file\n")
+
+
+def test_the_list_tells_data_sets_and_activations_with_their_sizes(tmp_path, capsys):
+    fill(tmp_path, "a", "b")
+    prepare_digits(tmp_path)
+    status, text = run(capsys, tmp_path)
+    assert status == 0
+    assert text.splitlines()[0].split() == ["data", "set", "what", "images", "size", "last", "used", "status"]
+    assert text.count("whole") == 3 and "images 8x8x1, 10 classes (0, 1, 2, ...), train/test" in text
+    assert "1 prepared data set and 2 entries of activations, " in text
+
+
+def test_the_list_as_json_holds_what_each_entry_follows_from(tmp_path, capsys):
+    (folder,) = fill(tmp_path, "a")
+    prepare_digits(tmp_path)
+    status, text = run(capsys, tmp_path, "list", "--json")
+    listed = json.loads(text)
+    entries = {entry["kind"]: entry for entry in listed["entries"]}
+    assert status == 0 and len(listed["entries"]) == 2
+    assert entries["activations"]["folder"] == str(folder)
+    assert entries["activations"]["details"] == {"what": "a", "dtype": "float16"}
+    assert entries["activations"]["images"] == key_of("a").shape[0]
+    assert entries["datasets"]["images"] == 1797 and entries["datasets"]["status"] == "whole"
+    assert listed["size_bytes"] == sum(entry["size_bytes"] for entry in listed["entries"]) > key_of("a").size_bytes
+
+
+def test_a_data_set_has_the_name_that_its_activations_know(tmp_path):
+    fingerprint = json.loads((prepare_digits(tmp_path) / META).read_text())["fingerprint"]
+    assert [item.name for item in list_items(tmp_path)] == ["-"]
+    key = key_of("a")
+    object.__setattr__(key, "identity", {"data": fingerprint, "name": "digits", "split": "train"})
+    store = Store(tmp_path)
+    build(store, key)
+    items = {item.kind: item for item in list_items(tmp_path)}
+    assert items["datasets"].name == "digits" and items["datasets"].in_use  # as long as its activations are
+    store.release()
+    assert not any(item.in_use for item in list_items(tmp_path))
+
+
+def test_every_state_of_an_entry_is_told(tmp_path, capsys):
+    cut, unreadable, outdated = fill(tmp_path, "cut", "unreadable", "outdated")
+    os.truncate(cut / ARRAY, 500)
+    (unreadable / META).write_text("{")
+    outdated.rename(outdated.with_name("0" * 24))  # the key of another version
+    store = Store(tmp_path)
+    store.refuse(key_of("refused"), "values up to 70,000")
+    Build(store, [key_of("unfinished")], rows_of).work(0)
+    assert statuses(tmp_path) == ["damaged", "damaged", "outdated", "refused", "unfinished"]
+    text = run(capsys, tmp_path)[1]
+    for words in ("it is cut short", "its description cannot be read", "another version", "values up to 70,000"):
+        assert words in text
+    assert "unfinished, in use" in text
+    store.release()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"version": 1}, "outdated"),
+        ({"counts": {"train": 7}}, "damaged"),
+        ({"counts": 7}, "damaged"),
+        ({"class_names": None}, "damaged"),
+    ],
+    ids=str,
+)
+def test_a_data_set_that_would_be_made_again_is_not_listed_as_whole(tmp_path, capsys, change, status):
+    path = prepare_digits(tmp_path) / META
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert statuses(tmp_path) == [status]
+    assert run(capsys, tmp_path)[0] == 0
+
+
+# --- verify ---
+
+
+def test_verify_passes_what_is_whole_and_keeps_it(tmp_path, capsys):
+    fill(tmp_path, "a", "b")
+    prepare_digits(tmp_path)
+    status, text = run(capsys, tmp_path, "verify")
+    assert status == 0 and "whole: 1 prepared data set and 2 entries of activations" in text
+    assert "damaged: nothing" in text
+    assert not any(item.in_use for item in list_items(tmp_path)) and statuses(tmp_path) == ["whole"] * 3
+
+
+def test_verify_finds_a_changed_value_even_if_the_entry_was_read_through_just_now(tmp_path, capsys):
+    good, bad = fill(tmp_path, "a", "b")
+    assert run(capsys, tmp_path, "verify")[0] == 0
+    before = (bad / ARRAY).stat()
+    flip_last_bit(bad / ARRAY)
+    os.utime(bad / ARRAY, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a failing disk leaves it
+    status, text = run(capsys, tmp_path, "verify")
+    assert status == 1
+    (line,) = [line for line in text.splitlines() if line.startswith("damaged: ")]
+    assert str(bad) in line and "its values are not those that were written" in line and str(good) not in text
+    assert "it will be made again when it is needed" in text
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy"])
+def test_verify_finds_a_changed_value_in_a_data_set_and_clear_removes_it(tmp_path, capsys, name):
+    folder = prepare_digits(tmp_path)
+    (entry,) = fill(tmp_path, "a")
+    flip_last_bit(folder / name)
+    status, text = run(capsys, tmp_path, "verify")
+    assert status == 1 and f"({folder})" in text and "its values are not those that were written" in text
+    status, text = run(capsys, tmp_path, "clear", "--damaged")
+    assert status == 0 and "kept, not damaged: 1 entry of activations" in text
+    assert not folder.exists() and entry.exists()
+    assert prepare_digits(tmp_path) == folder and run(capsys, tmp_path, "verify")[0] == 0
+
+
+# --- the command line ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["remove"], "invalid choice: 'remove'"),
+        (["--all"], "--all can only be used with clear"),
+        (["verify", "--damaged"], "--damaged can only be used with clear"),
+        (["list", "--unused-days", "0"], "--unused-days can only be used with clear"),
+        (["clear", "--json"], "--json can only be used with list"),
+        (["clear", "--unused-days", "-1"], "--unused-days must be a number of days, 0 or more; got -1"),
+        (["clear", "--unused-days", "nan"], "--unused-days must be a number of days, 0 or more; got nan"),
+        (["clear", "--unused-days", "soon"], "invalid float value: 'soon'"),
+        (["clear", "--damaged", "--all"], "--damaged cannot be used together with --all or --unused-days"),
+        (["clear", "--damaged", "--unused-days", "3"], "--damaged cannot be used together with"),
+    ],
+)
+def test_options_that_cannot_be_right_end_with_2_and_a_usage_line(arguments, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse_cache_options(arguments)  # not main: what is not refused must not clear the user's cache
+    printed = capsys.readouterr().err
+    assert end.value.code == 2 and printed.startswith("usage: python -m tuner.cache") and words in printed
+
+
+def test_help_is_answered_without_loading_what_a_cache_needs():
+    code = (
+        "import sys\nfrom tuner.cache import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print('loaded:', [name for name in ('numpy', 'keras', 'tensorflow', 'ray', 'rich') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "exit status:" in result.stdout and result.stdout.endswith("loaded: []\n")
+
+
+def test_the_module_runs_as_a_command_on_the_cache_of_the_environment(tmp_path):
+    command = [sys.executable, "-m", "tuner.cache"]
+    environment = os.environ | {"TUNER_CACHE": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert (result.returncode, result.stdout) == (0, f"the cache is empty: {tmp_path}\n")

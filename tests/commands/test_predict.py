@@ -1,0 +1,208 @@
+"""`python -m tuner.predict`: labels for image files, from a model that was saved as a search saves it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.support.make_data import picture
+from tests.support.make_record import study_created, write_record
+from tuner.predict import main
+from tuner.runs.directory import RunDirectory
+from tuner.runs.predictions import load_predictions
+from tuner.session.model_export import any_size
+from tuner.training.evaluation import choose_shown, cross_entropy, predict_probabilities, save_predictions
+
+LABELS = ["dark", "middling", "=bright", "white", "none", "other"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run whose model tells images apart by how bright they are."""
+    run = RunDirectory(tmp_path_factory.mktemp("runs") / "grey")
+    write_record(run.record, [study_created()])
+    images = keras.Input((8, 8, 3), dtype="float32")
+    level = keras.layers.GlobalAveragePooling2D()(images) / 255.0
+    outputs = keras.layers.Dense(len(LABELS), activation="softmax", name="probabilities")(level)
+    model = keras.Model(images, outputs)
+    kernel = np.tile(np.array([[-4.0, 0.0, 4.0, 8.0, -20.0, -20.0]], dtype=np.float32), (3, 1))
+    model.layers[-1].set_weights([kernel, np.array([3.0, 0.0, -3.0, -12.0, 0.0, 0.0], dtype=np.float32)])
+    any_size(model, (8, 8, 3)).save(run.best_model)
+    run.about_best.write_text(json.dumps({"labels": LABELS, "image_shape": [8, 8, 3]}))
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    picture(5).save(folder / "a.png")
+    picture(250, (30, 20)).save(folder / "below" / "b.jpg")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_every_image_of_a_folder_and_below_is_predicted(run, photos, capsys) -> None:
+    assert main([str(run.path), str(photos), "--format", "json", "--top", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [Path(one["image"]).name for one in found] == ["a.png", "b.jpg"]
+    assert [one["labels"][0]["label"] for one in found] == ["dark", "white"]
+    assert all(len(one["labels"]) == 2 for one in found)
+    first, second = (label["probability"] for label in found[0]["labels"])
+    assert 1 >= first >= second >= 0
+
+
+def test_the_table_names_each_image_once_with_its_five_labels(run, photos, capsys) -> None:
+    assert main([str(run.path), str(photos / "a.png")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("a.png") == 1 and len(out.strip().splitlines()) == 6 and "%" in out
+
+
+def test_a_cell_of_the_csv_is_never_a_formula(run, photos, capsys) -> None:
+    assert main([str(run.path), str(photos), "--format", "csv", "--top", "6"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 12 and {row["place"] for row in rows} == set("123456")
+    assert "'=bright" in {row["label"] for row in rows}
+
+
+def test_an_image_that_cannot_be_read_is_told_and_the_others_are_predicted(run, photos, capsys) -> None:
+    (photos / "broken.png").write_bytes(b"not a png")
+    assert main([str(run.path), str(photos), "--format", "json"]) == 1
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)) == 2
+    assert "broken.png is not an image in a format that is read" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN", "no such.png"], "nothing is there"),
+        (["RUN", "EMPTY"], "must hold images"),
+        (["EMPTY", "PHOTO"], "not a run directory"),
+        (["--imagenet", "mobilenet_v22", "PHOTO"], "did you mean 'mobilenet_v2'"),
+        (["--imagenet", "cnn", "PHOTO"], "unknown network 'cnn'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_status_2(arguments, message, run, photos, tmp_path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    names = {"RUN": str(run.path), "EMPTY": str(tmp_path / "empty"), "PHOTO": str(photos / "a.png")}
+    assert main([names.get(word, word) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_run_without_a_model_says_when_it_will_have_one(photos, tmp_path, capsys) -> None:
+    write_record(tmp_path / "young" / "record.jsonl", [study_created()])
+    assert main([str(tmp_path / "young"), str(photos)]) == 2
+    assert "it is written when the search has ended" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_told_in_one_line(run, photos, tmp_path, capsys) -> None:
+    other = RunDirectory(tmp_path / "damaged")
+    write_record(other.record, [study_created()])
+    other.about_best.write_text(run.about_best.read_text())
+    other.best_model.write_bytes(run.best_model.read_bytes()[:500])
+    assert main([str(other.path), str(photos)]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be loaded as a Keras model" in error and len(error.strip().splitlines()) == 1
+
+
+def test_weights_that_cannot_be_fetched_name_what_to_do(photos, capsys, monkeypatch) -> None:
+    import tuner.models.backbones
+
+    def unreachable(_application: str) -> None:
+        raise OSError("URL fetch failure on https://example.invalid")
+
+    monkeypatch.setattr(tuner.backbones, "imagenet_classifier", unreachable)
+    assert main(["--imagenet", "mobilenet_v2", str(photos)]) == 2
+    assert "put both files into the folder models/ of KERAS_HOME" in capsys.readouterr().err
+
+
+def test_the_saved_model_takes_images_of_any_size_and_leaves_its_own_alone(run) -> None:
+    model = keras.models.load_model(run.best_model)
+    generator = np.random.default_rng(0)
+    own = generator.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    inner = model.get_layer(index=-1)
+    np.testing.assert_allclose(model.predict_on_batch(own), inner.predict_on_batch(own.astype("float32")), atol=1e-7)
+    assert model.predict_on_batch(generator.integers(0, 256, (2, 31, 17, 3), dtype=np.uint8)).shape == (2, len(LABELS))
+
+
+def test_the_saved_model_predicts_the_same_where_tuner_is_not_installed(run, photos, tmp_path, capsys) -> None:
+    script = tmp_path / "use.py"
+    script.write_text(
+        "import sys, keras, numpy as np\n"
+        "from PIL import Image\n"
+        "assert not any(name == 'tuner' or name.startswith('tuner.') for name in sys.modules)\n"
+        "image = np.asarray(Image.open(sys.argv[2]).convert('RGB'))[None]\n"
+        "print(repr(float(keras.models.load_model(sys.argv[1]).predict(image, verbose=0).max())))\n"
+    )
+    command = [sys.executable, "-I", str(script), str(run.best_model), str(photos / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert main([str(run.path), str(photos / "a.png"), "--format", "json"]) == 0
+    ours = json.loads(capsys.readouterr().out)[0]["labels"][0]["probability"]
+    assert float(done.stdout.strip().splitlines()[-1]) == pytest.approx(ours, abs=1e-6)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, tuner.predict\n"
+        "try: tuner.predict.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'keras', 'tensorflow', 'numpy', 'rich', 'PIL', 'ray'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--imagenet" in done.stdout
+
+
+# --- what is kept of the test predictions ---
+
+
+def test_probabilities_of_a_split_are_those_of_its_images_in_order(small_digits) -> None:
+    class Echo:
+        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+            return images.reshape(len(images), -1)[:, :10].astype("float32")
+
+    split = small_digits.validation
+    found = predict_probabilities(Echo(), split, batch_size=7)
+    np.testing.assert_array_equal(found, split.batch(np.arange(len(split)))[0].reshape(len(split), -1)[:, :10])
+
+
+def test_the_loss_is_that_of_keras() -> None:
+    generator = np.random.default_rng(0)
+    raw = generator.random((20, 5)).astype(np.float32)
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    labels = generator.integers(0, 5, 20)
+    theirs = keras.losses.SparseCategoricalCrossentropy()(labels, probabilities)
+    assert cross_entropy(probabilities, labels) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_the_most_confident_mistakes_are_shown_first_and_no_image_twice() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.45, 0.55]], dtype=np.float32)
+    labels = np.array([1, 1, 1, 0])
+    rows = choose_shown(labels, probabilities, number=2)
+    assert rows.tolist()[:2] == [0, 1] and sorted(rows.tolist()) == [0, 1, 2, 3]
+
+
+def test_predictions_are_kept_for_the_report_and_what_is_damaged_is_left_out(small_digits, tmp_path) -> None:
+    split = small_digits.validation
+    raw = np.random.default_rng(0).random((len(split), 10)).astype(np.float32)
+    path = tmp_path / "predictions.npz"
+    save_predictions(path, (3, 1), raw, split)
+    found = load_predictions(path)
+    assert found is not None
+    np.testing.assert_array_equal(found.classes[:, 0], raw.argmax(axis=1))
+    np.testing.assert_array_equal(found.images, split.batch(found.rows)[0])
+    assert found.of.tolist() == [3, 1]
+    assert found.classes.shape == (len(split), 5)
+    path.write_bytes(path.read_bytes()[:100])
+    assert load_predictions(path) is None and load_predictions(tmp_path / "none") is None

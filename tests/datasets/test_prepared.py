@@ -1,0 +1,251 @@
+"""The prepared copy: made once, mapped, checked, made again when it is damaged; nothing half-built is ever used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.support.make_prepared import load, make_folder, picture
+from tuner.common.errors import DataError
+from tuner.datasets.decoding import Form
+from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.prepared import Prepared, prepare
+from tuner.datasets.sources import Listed, Listing
+
+FORM = Form(image_px=None, colour="auto", broken_images="fail")
+
+
+def listing(numbers: dict[str, int] | None = None) -> Listing:
+    numbers = numbers or {"train": 6, "test": 4}
+    return Listing(
+        ("a", "b"),
+        {
+            split: Listed(np.arange(number) % 2, np.full((number, 4, 4), index, np.uint8))
+            for index, (split, number) in enumerate(numbers.items())
+        },
+    )
+
+
+def prepared(cache: Path, whole: Listing | None = None) -> Prepared:
+    return prepare("mine", FORM, lambda: whole or listing(), cache, lambda _text: None)
+
+
+# --- a copy is made once, and again when it must be ---
+
+
+def test_the_copy_is_made_once_and_made_again_when_a_file_changes(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"cat": 14, "dog": 26})
+    first, _ = load(f"folder:{root}", tmp_path / "cache")
+    made = first.prepared.path.stat().st_mtime_ns
+    again, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert again.prepared.path == first.prepared.path and again.prepared.path.stat().st_mtime_ns == made
+    picture(250).save(root / "cat" / "image 0.png")
+    os.utime(root / "cat" / "image 0.png", (1, 1))
+    changed, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert changed.prepared.path != first.prepared.path and changed.fingerprint != first.fingerprint
+
+
+def test_a_copy_that_was_cut_short_is_made_again(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"cat": 14, "dog": 26})
+    first, _ = load(f"folder:{root}", tmp_path / "cache")
+    fingerprint, file = first.fingerprint, first.prepared.path / "train_images.npy"
+    del first
+    file.write_bytes(file.read_bytes()[:100])
+    again, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert again.fingerprint == fingerprint and len(again.train) == 24
+
+
+def test_the_images_are_mapped_and_cannot_be_written_to(cache_dir) -> None:
+    dataset, _ = load("digits", cache_dir)
+    assert isinstance(dataset.train.images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.train.images[0] = 0
+
+
+def test_a_build_that_is_killed_leaves_nothing_in_use_and_the_next_one_succeeds(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 300, "b": 300})
+    script = (
+        "import sys, time\nfrom pathlib import Path\nimport tuner.datasets.decoding as decoding\n"
+        "from tuner.datasets.loading import *\n"
+        "whole = decoding.decode_image\n"
+        "def slow(*a, **k):\n    print('decoding', flush=True); time.sleep(0.05); return whole(*a, **k)\n"
+        "decoding.decode_image = slow\n"
+        f"cache = Path({str(tmp_path / 'cache')!r})\n"
+        f"load_dataset(DataRequest('folder:{root}'), staged={{}}, seed=0, cache_dir=cache, notify=print)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline().startswith("decoding")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    dataset, _ = load(f"folder:{root}", tmp_path / "cache")
+    assert len(dataset.train) == 360
+    assert not list((tmp_path / "cache" / "datasets").glob("*.partial"))
+
+
+def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder must be")
+    with pytest.raises(DataError, match="the prepared copy cannot be written"):
+        load("digits", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "meta.json").write_text("{"),
+        lambda folder: (folder / "meta.json").write_text("[]"),
+        lambda folder: (folder / "test_labels.npy").unlink(),
+        lambda folder: np.save(folder / "train_images.npy", np.zeros((6, 4, 4, 1), np.int8)),
+        lambda folder: np.save(folder / "train_labels.npy", np.zeros(5, np.int64)),
+        lambda folder: change_meta(folder, version=1),
+        lambda folder: change_meta(folder, image_shape=[4, 4, 3]),
+        lambda folder: change_meta(folder, counts={"train": "6"}),
+    ],
+    ids=["torn meta", "other meta", "no labels", "type", "length", "version", "shape", "count"],
+)
+def test_a_damaged_copy_is_made_again(damage, tmp_path) -> None:
+    first = prepared(tmp_path)
+    meta = (first.path / "meta.json").read_text()
+    damage(first.path)
+    assert prepared(tmp_path) == first and (first.path / "meta.json").read_text() == meta
+    assert len(first.open("train")[0]) == 6 and first.open("train")[0].dtype == np.uint8
+
+
+def change_meta(folder: Path, **changes: object) -> None:
+    path = folder / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_copy_that_is_whole_is_used_without_asking_its_source(tmp_path) -> None:
+    first = prepared(tmp_path)
+
+    def unreachable() -> Listing:
+        raise AssertionError("the source was asked")
+
+    assert prepare("mine", FORM, unreachable, tmp_path, print) == first
+
+
+def test_the_fingerprint_is_of_the_content_not_of_where_it_came_from(tmp_path) -> None:
+    first, moved = prepared(tmp_path / "a"), prepared(tmp_path / "b")
+    assert first.path.parent != moved.path.parent and first.fingerprint == moved.fingerprint
+    renamed = Listing(("a", "c"), listing().splits)
+    fewer = Listing(
+        ("a", "b"), {"train": listing().splits["train"].take(np.arange(5)), "test": listing().splits["test"]}
+    )
+    assert (
+        len(
+            {
+                first.fingerprint,
+                *(prepared(tmp_path / name, other).fingerprint for name, other in (("c", renamed), ("d", fewer))),
+            }
+        )
+        == 3
+    )
+
+
+def test_a_second_process_waits_for_the_first_and_uses_its_copy(tmp_path) -> None:
+    started, waiting = threading.Event(), threading.Event()
+    made: list[Prepared] = []
+
+    def slowly() -> Listing:
+        started.set()
+        assert waiting.wait(30)
+        return listing()
+
+    first = threading.Thread(target=lambda: made.append(prepare("mine", FORM, slowly, tmp_path, print)))
+    first.start()
+    assert started.wait(30)
+    said: list[str] = []
+
+    def heard(text: str) -> None:
+        said.append(text)
+        waiting.set()
+
+    second = prepare("mine", FORM, lambda: pytest.fail("built twice"), tmp_path, heard)
+    first.join()
+    assert made == [second] and said == ["another process is preparing these data: waiting for it"]
+
+
+def test_what_killed_builds_left_is_removed_and_what_a_living_one_builds_is_not(tmp_path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "datasets" / "dead.partial").mkdir(parents=True)
+    (tmp_path / "datasets" / "living.partial").mkdir()
+    with FileLock(tmp_path / "datasets" / "living.lock"):
+        prepared(tmp_path)
+    assert [path.name for path in (tmp_path / "datasets").glob("*.partial")] == ["living.partial"]
+
+
+def test_a_build_that_fails_leaves_nothing_but_its_lock(tmp_path) -> None:
+    broken = Listing(("a", "b"), {"train": Listed(np.array([0, 1]), None, [b"", b""])})
+    with pytest.raises(DataError, match=r"2 broken images: image 0 is not an image: it is empty; image 1"):
+        prepared(tmp_path, broken)
+    assert [path.suffix for path in (tmp_path / "datasets").iterdir()] == [".lock"]
+
+
+# --- disks ---
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    images = np.broadcast_to(np.uint8(0), (free, 2, 2))
+    huge = Listing(("a", "b"), {"train": Listed(np.broadcast_to(np.int64(0), (free,)), images)})
+    with pytest.raises(DataError, match=r"the prepared copy needs [\d,]+ MiB, [\d,]+ MiB are free; make room"):
+        prepared(tmp_path, huge)
+    assert not list((tmp_path / "datasets").glob("*.partial"))
+
+
+def test_a_disk_that_fills_up_meanwhile_is_an_error_and_does_not_kill_the_process(tmp_path) -> None:
+    script = (
+        "import resource\nfrom pathlib import Path\nfrom tuner.datasets.loading import *\n"
+        "from tuner.common.errors import DataError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # a file cannot grow beyond this\n"
+        "try:\n"
+        f"    cache = Path({str(tmp_path)!r})\n"
+        "    load_dataset(DataRequest('digits'), staged={}, seed=0, cache_dir=cache, notify=print)\n"
+        "except DataError as error:\n    print('refused:', error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "the prepared copy cannot be written: [Errno" in result.stdout
+    assert not list((tmp_path / "datasets").glob("*.partial"))
+
+
+# --- what is in a copy ---
+
+
+def test_long_builds_say_how_far_they_are(tmp_path) -> None:
+    said: list[str] = []
+    whole = listing({"train": 6_000, "test": 10})
+    prepare("mine", FORM, lambda: whole, tmp_path, said.append)
+    assert len(said) == 4 and said[0] == "train: 1,536 of 6,000 images prepared"
+
+
+def test_the_test_images_are_mapped_by_load_test_and_by_nothing_else(tmp_path) -> None:
+    dataset, _ = load("digits", tmp_path)
+    dataset.train.batch(np.array([0]))
+
+    def mapped() -> set[str]:
+        maps = psutil.Process().memory_maps()
+        return {Path(each.path).name for each in maps if str(tmp_path) in each.path}
+
+    assert mapped() == {"train_images.npy"}
+    test = dataset.load_test()
+    assert mapped() == {"train_images.npy", "test_images.npy"} and len(test) == 360
+
+
+def test_the_environment_names_the_cache_where_the_command_line_does_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "shared"))
+    dataset = load_dataset(DataRequest("digits"), staged={}, seed=0, cache_dir=None, notify=lambda _text: None)
+    assert dataset.prepared.path.parent == tmp_path / "shared" / "datasets"

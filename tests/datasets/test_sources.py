@@ -1,0 +1,246 @@
+"""Sources: Parquet, numpy archives, TensorFlow Datasets, and what cannot be reached."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.support import needs
+from tests.support.make_data import ARRAYS, encoded, load, write_parquet
+from tuner.common.errors import DataError
+from tuner.datasets.loading import check_source
+from tuner.datasets.sources import NAMED, PREFIXED
+
+
+def test_parquet_in_the_layout_of_the_hub_is_read_with_its_class_names(tmp_path) -> None:
+    (tmp_path / "hub").mkdir()
+    write_parquet(tmp_path / "hub" / "train-00000-of-00002.parquet", 20, ("ape", "bee"))
+    write_parquet(tmp_path / "hub" / "train-00001-of-00002.parquet", 20, ("ape", "bee"))
+    write_parquet(tmp_path / "hub" / "test.parquet", 10, ("ape", "bee"))
+    dataset, _ = load(f"parquet:{tmp_path / 'hub'}", tmp_path / "cache")
+    assert dataset.class_names == ("ape", "bee")
+    assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == (30, 10, 10)
+    single, _ = load(f"parquet:{tmp_path / 'hub' / 'test.parquet'}", tmp_path / "cache")
+    assert len(single.load_test()) == 2
+
+
+def test_broken_images_in_parquet_are_named_by_file_and_row(tmp_path) -> None:
+    images = [{"bytes": encoded(index), "path": None} for index in range(20)]
+    images[3], images[13], images[16] = {"bytes": None, "path": "elsewhere.png"}, None, {"bytes": b"x", "path": ""}
+    write_parquet(tmp_path / "train-0.parquet", 20, image=images, row_group_size=6)
+    write_parquet(tmp_path / "test.parquet", 4)
+    with pytest.raises(DataError, match=r"3 broken images: .*train-0\.parquet row 3 is .*row 13 is .*row 16 is"):
+        load(f"parquet:{tmp_path}", tmp_path / "cache")
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_refused_even_where_broken_images_are_skipped(tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 2000), dtype=np.uint8)
+    images = [{"bytes": row.tobytes(), "path": None} for row in noise]
+    write_parquet(tmp_path / "train.parquet", 40, image=images, row_group_size=10)
+    content = bytearray((tmp_path / "train.parquet").read_bytes())
+    content[1000:1100] = bytes(100)  # inside the first row group: its page no longer unpacks
+    start = parquet.ParquetFile(tmp_path / "train.parquet").metadata.row_group(1).column(0).data_page_offset
+    content[start : start + 30] = b"\xff" * 30
+    (tmp_path / "train.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.parquet: cannot be read as Parquet"):
+        load(f"parquet:{tmp_path}", tmp_path / "cache", broken_images="skip")
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "words"),
+    [
+        (("a", "b"), {"label": [0.5] * 8}, "label must be a whole number in every row; got double with 0 missing"),
+        (("a", "b"), {"label": [0, None] * 4}, "label must be a whole number in every row; got int64 with 4 missing"),
+        (("a", "b"), {"label": ["cat", "dog"] * 4}, "label must be a whole number in every row; got"),
+        (("a", "b"), {"label": [0, 2] * 4}, "train labels must be 0 to 1; got 2"),
+        (("a", "b"), {"label": [0, -1] * 4}, "train labels must be 0 to 1; got -1"),
+        (("a", "a"), {}, "class names must be different; got a more than once"),
+        (("a",), {"label": [0] * 8}, "must have at least two classes; got a"),
+        ((), {"label": [0, 10**9] * 4}, "without gaps; got 2 different ones from 0 to 1000000000"),
+        (("a", "b"), {"image": [b"x"] * 8}, r"must have the columns image \(a struct of bytes and path\) and label"),
+    ],
+)
+def test_parquet_columns_that_are_no_data_set_are_refused(names, columns, words, tmp_path) -> None:
+    write_parquet(tmp_path / "train.parquet", 8, names, **columns)
+    with pytest.raises(DataError, match=words):
+        load(f"parquet:{tmp_path}", tmp_path / "cache")
+
+
+def test_parquet_files_that_disagree_about_the_classes_are_refused(tmp_path) -> None:
+    write_parquet(tmp_path / "train.parquet", 8, ("a", "b"))
+    write_parquet(tmp_path / "test.parquet", 8, ("b", "a"))
+    with pytest.raises(DataError, match=r"test\.parquet: must have the classes of the other files; got b, a"):
+        load(f"parquet:{tmp_path}", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"y_train": np.arange(8) / 2}, "y_train must be whole numbers; got float64"),
+        ({"y_train": np.eye(8, 2, dtype=np.int64)}, r"with a label each; got uint8 \[8, 4, 4\] and 16 labels"),
+        ({"x_train": np.zeros((8, 4, 4, 4), np.uint8)}, r"\[N, H, W, 1 or 3\] .* got uint8 \[8, 4, 4, 4\]"),
+        ({"x_train": np.zeros((8, 0, 4), np.uint8)}, "images of at least one pixel"),
+        ({"x_test": np.zeros((2, 4, 4), np.uint8)}, "must hold x_test and y_test; got x_train, y_train, x_test"),
+        ({"x_train": np.zeros((0, 4, 4), np.uint8), "y_train": np.zeros(0, int)}, "at least two classes; got none"),
+        ({"class_names": np.array(["a", "b", "a"])}, "class names must be different; got a more than once"),
+        (
+            {"x_test": ARRAYS["x_train"][:0], "y_test": ARRAYS["y_train"][:0]},
+            "test must hold at least one image; it holds none",
+        ),
+    ],
+)
+def test_archives_that_are_no_data_set_are_refused(arrays, words, tmp_path) -> None:
+    np.savez(tmp_path / "own.npz", **{**ARRAYS, **arrays})
+    with pytest.raises(DataError, match=words):
+        load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("cut", [0, 3, 100, -30])
+def test_archives_that_are_torn_are_refused(cut, tmp_path) -> None:
+    np.savez_compressed(tmp_path / "own.npz", **ARRAYS)
+    (tmp_path / "own.npz").write_bytes((tmp_path / "own.npz").read_bytes()[:cut])
+    with pytest.raises(DataError, match=r"own\.npz: cannot be read as a numpy archive of plain arrays"):
+        load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
+
+
+def test_a_single_array_is_not_an_archive(tmp_path) -> None:
+    np.save(tmp_path / "own.npy", ARRAYS["x_train"])
+    with pytest.raises(DataError, match="cannot be read as a numpy archive of plain arrays"):
+        load(f"npz:{tmp_path / 'own.npy'}", tmp_path / "cache")
+
+
+def test_wrong_parquet_and_npz_files_are_refused_with_what_they_hold(tmp_path) -> None:
+    parquet.write_table(pa.table({"x": [1], "label": [0]}), tmp_path / "wrong.parquet")
+    with pytest.raises(DataError, match=r"must have the columns image .* got x: int64, label: int64"):
+        load(f"parquet:{tmp_path / 'wrong.parquet'}", tmp_path / "cache")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        load(f"parquet:{tmp_path / 'torn.parquet'}", tmp_path / "cache")
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match=r"must hold train\*.parquet; got none"):
+        load(f"parquet:{tmp_path / 'nothing'}", tmp_path / "cache")
+    np.savez(tmp_path / "floats.npz", x_train=np.zeros((4, 8, 8)), y_train=np.zeros(4))
+    with pytest.raises(DataError, match=r"x_train must be uint8 .* got float64 \[4, 8, 8\]"):
+        load(f"npz:{tmp_path / 'floats.npz'}", tmp_path / "cache")
+    np.savez(tmp_path / "objects.npz", x_train=np.array([object()]), y_train=np.zeros(1))
+    with pytest.raises(DataError, match="plain arrays"):
+        load(f"npz:{tmp_path / 'objects.npz'}", tmp_path / "cache")
+
+
+def test_an_npz_archive_is_read_with_its_splits(tmp_path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 6)).astype(np.uint8)
+    labels = np.arange(40) % 4
+    np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_validation=images[:8], y_validation=labels[:8])
+    dataset, _ = load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
+    assert dataset.class_names == ("0", "1", "2", "3") and len(dataset.validation) == 8
+    assert len(dataset.train) == 32 and len(dataset.load_test()) == 8
+
+
+def test_unknown_and_unreachable_sources_say_what_to_do(tmp_path, monkeypatch) -> None:
+    with pytest.raises(
+        DataError, match=r"unknown data source 'cifar1000'; did you mean 'cifar100'.*--data NAME=SOURCE"
+    ):
+        check_source("cifar1000", {})
+    with pytest.raises(DataError, match="must name what to read after folder:"):
+        check_source("folder:", {})
+    with pytest.raises(DataError, match="must name a folder or file that exists"):
+        load(f"folder:{tmp_path / 'nowhere'}", tmp_path / "cache")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
+    with pytest.raises(DataError, match=r"pip install tensorflow-datasets; or stage a copy with --data kmnist=SOURCE"):
+        load("tfds:kmnist", tmp_path / "cache")
+
+
+def test_a_data_set_that_cannot_be_fetched_says_how_to_stage_it(tmp_path) -> None:
+    script = (
+        "from pathlib import Path\nfrom tuner.datasets.loading import *\n"
+        "import socket\n"
+        "def refuse(*_a, **_k): raise OSError('no network')\n"
+        "socket.getaddrinfo = refuse\n"
+        f"load_dataset(DataRequest('cifar10'), staged={{}}, seed=0, cache_dir=Path({str(tmp_path)!r}), notify=print)\n"
+    )
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path / "keras")}
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    assert "DataError: cifar10 cannot be fetched" in result.stderr and "--data cifar10=SOURCE" in result.stderr
+
+
+TINY_TENSORFLOW_DATASET = """
+import sys
+from pathlib import Path
+import numpy as np
+import tensorflow_datasets as tfds
+from tuner.datasets.loading import DataRequest, load_dataset
+
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    def _info(self):
+        features = tfds.features.FeaturesDict({
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["a", "b"]),
+            "id": tfds.features.Text(),
+        })
+        return tfds.core.DatasetInfo(builder=self, features=features)
+    def _split_generators(self, download):
+        return {"train": self._generate_examples(20), "test": self._generate_examples(6)}
+    def _generate_examples(self, number):
+        for index in range(number):
+            yield str(index), {"image": np.full((4 + index % 2, 4, 3), index, np.uint8), "label": index % 2, "id": "x"}
+
+class Words(Tiny):
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
+    def _generate_examples(self, number):
+        yield "0", {"text": "x"}
+
+request = DataRequest(sys.argv[1], validation_fraction=0.2, image_px=4)
+data = load_dataset(request, staged={}, seed=0, cache_dir=Path(sys.argv[2]), notify=print)
+images, labels = data.train.batch(np.arange(len(data.train)))
+right = (images[:, 0, 0, 0] % 2 == labels).all()
+print(data.class_names, data.image_shape, len(data.validation), len(data.load_test()), right)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tiny", "('a', 'b') (4, 4, 3) 4 6 True"),
+        ("words", "DataError: tfds:words must have an image and a label for each example; it has text"),
+        ("tinny", "DataError: tfds:tinny cannot be prepared (Dataset tinny not found"),
+    ],
+)
+def test_tensorflow_datasets_are_read_whatever_the_sizes_of_their_images(name, words, tmp_path) -> None:
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds"), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", TINY_TENSORFLOW_DATASET, f"tfds:{name}", str(tmp_path / "cache")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=Path.cwd())
+    assert words in result.stdout + result.stderr
+
+
+def test_sources_are_known_by_the_names_of_the_documentation() -> None:
+    assert sorted(NAMED) == ["cifar10", "cifar100", "digits", "fashion_mnist", "mnist"]
+    assert sorted(PREFIXED) == ["folder", "npz", "parquet", "tfds"]
+    with pytest.raises(DataError, match="unknown data source 'foldr:'; did you mean 'folder:'"):
+        check_source("foldr:images", {})
+
+
+def test_the_light_part_of_the_program_can_import_data_sets_without_their_libraries() -> None:
+    script = (
+        "import sys, tuner.datasets; print({'keras', 'tensorflow', 'sklearn', 'PIL', 'pyarrow'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+def test_all_of_cifar_100_is_prepared_from_parquet(tmp_path) -> None:
+    staged = needs.staged_images("cifar100")
+    dataset, _ = load("cifar100", tmp_path / "cache", staged=staged, validation_fraction=0.1)
+    assert dataset.image_shape == (32, 32, 3) and len(dataset.class_names) == 100
+    assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == (45_000, 5_000, 10_000)
+    assert np.bincount(dataset.validation.labels).tolist() == [50] * 100

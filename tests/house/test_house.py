@@ -1,0 +1,75 @@
+"""The house: lint, format, types, import contracts, and what must not be in the tree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+
+def run(*command: str) -> None:
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",)],
+    ids=lambda command: " ".join(command),
+)
+def test_the_code_passes(command: tuple[str, ...]) -> None:
+    run(tool(command[0]), *command[1:])
+
+
+def test_the_lock_holds_hashes_and_no_host_names() -> None:
+    for name in ("requirements.lock", "cluster/requirements.lock"):
+        lock = (ROOT / name).read_text()
+        assert "--hash=sha256:" in lock
+        assert not re.search(r"https?://|file:", lock)
+
+
+def test_ci_runs_the_readmes_command_for_the_tests() -> None:
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    assert "make check" in readme and "\nmake check\n" in ci
+    assert "make search" in readme
+
+
+def code(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_tests_are_skipped_only_for_what_needs_py_says() -> None:
+    # The words that this test looks for: it skips nothing itself.
+    ways = re.compile(r"\b(?:pytest|unittest|mark|case)\.(?:skip\w*|importorskip|xfail)|\bSkipTest\b")
+    found = [path.name for path in code("tests") if ways.search(path.read_text())]
+    assert sorted(found) == ["needs.py"]
+
+
+def test_every_suppression_says_why() -> None:
+    # What this test looks for: it suppresses nothing itself.
+    directive = re.compile(r"#\s*(?:noqa(?::[ A-Z0-9,]+)?|type: ignore(?:\[[^]]*])?)")
+    for path in code("tuner", "tests", "benchmarks", "cluster"):
+        for line in path.read_text().splitlines():
+            if found := directive.search(line):
+                assert re.search(r"[a-z]{2}", directive.sub("", line[found.start() :])), f"{path.name}: {line.strip()}"
+
+
+def test_no_trial_reads_the_test_split() -> None:
+    readers = [path.name for path in (ROOT / "tuner").rglob("*.py") if "load_test(" in path.read_text()]
+    assert sorted(readers) == ["finalists.py", "loading.py"], "only finalists are judged on the test split"
+
+
+def test_the_map_in_architecture_md_has_every_room() -> None:
+    map_of_rooms = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = [path.parent.name for path in (ROOT / "tuner").glob("*/__init__.py")]
+    missing = [room for room in rooms if f"`{room}`" not in map_of_rooms]
+    assert not missing

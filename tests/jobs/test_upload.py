@@ -1,0 +1,156 @@
+"""What is sent with a search: what is needed, from where it lies, and nothing else."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+
+from tests.support.make_data import ARRAYS, make_folder
+from tuner.common.errors import DataError, InputError
+from tuner.jobs import upload
+from tuner.jobs.entrypoint import fetched_files, place_data
+from tuner.jobs.upload import LocalData, local_data, local_runs, write_package
+from tuner.runs.directory import RunDirectory
+
+SHARED = PurePosixPath("/shared/tuner")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as a user has it, with what must stay there."""
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "data" / "pets", {"cat": 2, "dog": 3})
+    for name in (".env", "notes.txt", "data/pets/cat/.secret.png", "data/pets/token.txt"):
+        (tmp_path / name).write_text("secret")
+    (tmp_path / "small.yaml").write_text("study: small\n")
+    for run in ("runs/first", "runs/second"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "record.jsonl").write_text("{}\n")
+        (tmp_path / run / "best.keras").write_text("large")
+    return tmp_path
+
+
+def names(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return sorted(name for name in archive.namelist() if not name.endswith("/"))
+
+
+def write(here: Path, data: LocalData | None = None, warm_start: tuple[str, ...] = (), name: str = "a.zip"):
+    return write_package(here / name, Path("small.yaml"), data, warm_start, local_runs(warm_start), SHARED)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("digits", None),
+        ("cifar100", None),  # staged here, but every tuner knows the name: the cluster's own
+        ("tfds:beans", None),
+        ("folder:data/pets", "data/pets"),
+        ("mine", "data/pets"),  # a name that only this machine knows
+        ("folder:/shared/tuner/data/pets", None),
+        ("folder:/not/here/at/all", None),
+    ],
+)
+def test_data_are_sent_if_they_lie_here_and_the_cluster_does_not_know_them(source, expected, here) -> None:
+    staged = {"mine": f"folder:{here}/data/pets", "cifar100": f"folder:{here}/data/pets"}
+    found = local_data(source, staged, [], SHARED)
+    assert found == (None if expected is None else LocalData("folder", Path(found.path)))
+    assert expected is None or found.path.resolve() == (here / expected).resolve()
+
+
+def test_a_copy_that_the_command_line_names_is_sent_whatever_the_cluster_knows(here) -> None:
+    found = local_data("cifar100", {"cifar100": "folder:data/pets"}, ["cifar100"], SHARED)
+    assert found == LocalData("folder", Path("data/pets"))
+
+
+def test_a_relative_path_that_is_not_here_is_refused(here) -> None:
+    with pytest.raises(DataError, match="folder:gone must name a folder or file that exists"):
+        local_data("folder:gone", {}, [], SHARED)
+
+
+def test_only_what_is_needed_is_sent(here) -> None:
+    made = write(here, LocalData("folder", Path("data/pets")), ("runs/second", "on_the_cluster", "runs/first"))
+    assert names(here / "a.zip") == [
+        *(f"data/cat/image {number}.png" for number in range(2)),
+        *(f"data/dog/image {number}.png" for number in range(3)),
+        "earlier/0/second/record.jsonl",
+        "earlier/2/first/record.jsonl",
+        "small.yaml",
+    ]
+    assert made.warm_start == ("earlier/0/second", "on_the_cluster", "earlier/2/first")
+    assert made.data_folder is not None and made.data_folder.parent == SHARED / "data"
+    assert made.data_source == f"folder:{made.data_folder}" and made.data_folder.name.startswith("pets-")
+
+
+def test_the_same_files_are_the_same_bytes_in_the_same_place_and_others_in_another(here) -> None:
+    data = LocalData("folder", Path("data/pets"))
+    first = write(here, data)
+    (here / "data/pets/cat/image 0.png").touch()
+    assert write(here, data, name="b.zip") == first
+    assert (here / "a.zip").read_bytes() == (here / "b.zip").read_bytes()
+    (here / "data/pets/cat/image 0.png").rename(here / "data/pets/cat/image 9.png")
+    assert write(here, data, name="b.zip").data_folder != first.data_folder
+
+
+def test_a_single_file_keeps_its_name_below_the_folder_of_its_content(here) -> None:
+    np.savez(here / "my images.npz", **ARRAYS)
+    made = write(here, LocalData("npz", Path("my images.npz")))
+    assert names(here / "a.zip") == ["data/my images.npz", "small.yaml"]
+    assert made.data_source == f"npz:{made.data_folder}/my images.npz"
+    assert made.data_folder is not None and made.data_folder.name.startswith("my-images-")
+
+
+def test_what_ray_would_refuse_is_refused_with_where_to_copy_it(here, monkeypatch) -> None:
+    monkeypatch.setattr(upload, "MAX_MB", 0.0001)
+    words = r"data/pets has 0 MB: copy it to /shared/tuner/data/pets on the cluster, and write that path into the file"
+    with pytest.raises(InputError, match=f"what is sent with a search must be at most 0.0001 MB; {words}"):
+        write(here, LocalData("folder", Path("data/pets")))
+    with pytest.raises(InputError, match=r"small.yaml has 0 MB"):
+        write(here)
+
+
+def test_a_loop_of_links_and_a_link_to_nothing_are_named(here) -> None:
+    (here / "data/pets/cat/loop").symlink_to(here / "data/pets")
+    with pytest.raises(DataError, match="cat/loop: a folder of a data set must not be a link to one that holds it"):
+        write(here, LocalData("folder", Path("data/pets")))
+    (here / "data/pets/cat/loop").unlink()
+    (here / "data/pets/cat/lost.png").symlink_to(here / "nowhere")
+    with pytest.raises(InputError, match=r"cat/lost.png: cannot be read: No such file"):
+        write(here, LocalData("folder", Path("data/pets")))
+
+
+def test_an_earlier_run_that_is_written_as_a_path_must_be_here(here) -> None:
+    assert local_runs(["study_on_the_cluster", "/shared/tuner/runs/x"]) == {}
+    with pytest.raises(InputError, match=r"search.warm_start: unknown run of this machine 'runs/frist'; did you mean"):
+        local_runs(["runs/first", "runs/frist"])
+
+
+def test_data_that_came_with_a_job_are_put_in_place_once_and_whole(here) -> None:
+    sent, folder = here / "data", here / "shared" / "data" / "pets-1"
+    place_data(sent, folder)
+    assert (folder / "pets" / "dog" / "image 2.png").is_file()
+    (folder / "mark").touch()
+    place_data(sent, folder)
+    assert (folder / "mark").is_file() and [path.name for path in folder.parent.iterdir()] == ["pets-1"]
+    with pytest.raises(InputError, match="the data that came with the search cannot be put there"):
+        place_data(sent, here / "small.yaml" / "x")
+
+
+def test_checkpoints_stay_on_the_cluster_and_models_unless_they_are_asked_for(here) -> None:
+    run, report = here / "runs" / "first", here / "reports" / "first"
+    (report / "figures").mkdir(parents=True)
+    for path in (report / "index.html", report / "figures" / "a.png", report / "figures" / ".a.png.7.partial"):
+        path.touch()
+    (run / "front-00007.keras").touch()
+    found = fetched_files(run, report, with_models=False)
+    assert {name for name, path in found.items() if path.is_file()} == {
+        "run/record.jsonl",
+        "report/index.html",
+        "report/figures/a.png",
+    }
+    more = fetched_files(run, report, with_models=True)
+    assert set(more) - set(found) == {"run/best.keras", "run/front-00007.keras"}
+    assert more["run/best.keras"] == RunDirectory(run).best_model

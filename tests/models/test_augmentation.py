@@ -1,0 +1,121 @@
+"""Augmentation: pure functions of images, labels and a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tuner.common.errors import PipelineError
+from tuner.models.augmentation import AUGMENTATION, describe_augmentation, parse_augment
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 9, 11, 3)).astype(np.uint8)
+LABELS = np.eye(10, dtype=np.float32)[np.arange(64) % 10]
+EXAMPLES = {
+    "flip": "flip",
+    "shift": "shift(2)",
+    "rotate": "rotate(20)",
+    "zoom": "zoom(0.2)",
+    "mixup": "mixup(0.4)",
+    "erase": "erase(0.3)",
+    "brightness": "brightness(0.2)",
+    "contrast": "contrast(0.3)",
+    "noise": "noise(0.1)",
+}
+
+
+def test_every_operation_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(AUGMENTATION)
+
+
+@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_every_operation_is_a_function_of_its_seed_that_changes_images_and_keeps_their_form(text) -> None:
+    augment = parse_augment(text)
+    before = IMAGES.copy()
+    images, labels = augment.apply(IMAGES, LABELS, 5)
+    assert images.shape == IMAGES.shape and images.dtype == np.float32
+    assert labels.shape == LABELS.shape and labels.dtype == np.float32
+    assert images.min() >= -1e-3 and images.max() <= 255 + 1e-3
+    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-5)
+    again, _ = augment.apply(IMAGES, LABELS, 5)
+    other, _ = augment.apply(IMAGES, LABELS, 6)
+    np.testing.assert_array_equal(images, again)
+    assert not np.array_equal(images, other) and not np.array_equal(images, IMAGES)
+    np.testing.assert_array_equal(IMAGES, before)
+    if text != "mixup(0.4)":
+        np.testing.assert_array_equal(labels, LABELS)
+    assert len({image.tobytes() for image in images - IMAGES}) > 2  # not the same change for all
+
+
+@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES.keys())
+@pytest.mark.parametrize("shape", [(0, 5, 7, 2), (3, 1, 1, 1), (2, 5, 3, 4)], ids=str)
+def test_every_operation_takes_images_of_any_shape(text, shape) -> None:
+    images, labels = parse_augment(text).apply(np.full(shape, 255, np.uint8), np.eye(3)[: shape[0]], 1)
+    assert images.shape == shape and images.dtype == labels.dtype == np.float32
+    assert np.all((images >= 0) & (images <= 255 + 1e-3))
+
+
+def test_flip_gives_each_image_or_its_mirror_image() -> None:
+    images, _ = parse_augment("flip").apply(IMAGES, LABELS, 0)
+    mirrored = np.array([np.array_equal(new, old[:, ::-1]) for new, old in zip(images, IMAGES, strict=True)])
+    same = np.array([np.array_equal(new, old) for new, old in zip(images, IMAGES, strict=True)])
+    assert np.all(mirrored ^ same) and 16 < mirrored.sum() < 48
+    both, _ = parse_augment("flip(both)").apply(IMAGES, LABELS, 0)
+    assert not np.array_equal(both, images)
+
+
+def test_shift_moves_by_whole_pixels_and_repeats_the_edge() -> None:
+    image = np.arange(49, dtype=np.float32).reshape(1, 7, 7, 1)
+    padded = np.pad(image[0, :, :, 0], 2, mode="edge")
+    possible = {padded[down : down + 7, right : right + 7].tobytes() for down in range(5) for right in range(5)}
+    seen = {parse_augment("shift(2)").apply(image, LABELS[:1], seed)[0].tobytes() for seed in range(200)}
+    assert seen <= possible and len(seen) > 20
+
+
+def test_rotation_and_zoom_of_nothing_change_nothing_and_of_a_quarter_turn_the_image() -> None:
+    for text in ("rotate(0)", "zoom(0)"):
+        images, _ = parse_augment(text).apply(IMAGES, LABELS, 0)
+        np.testing.assert_allclose(images, IMAGES, atol=1e-3)
+    from tuner.models.augmentation import _transform
+
+    square = IMAGES[:, :9, :9].astype(np.float32)
+    turn = np.tile(np.array([[0.0, -1.0], [1.0, 0.0]]), (64, 1, 1))
+    np.testing.assert_allclose(_transform(square, turn), np.rot90(square, axes=(1, 2), k=-1), atol=1e-3)
+
+
+def test_mixup_mixes_images_and_labels_in_the_same_shares() -> None:
+    flat = np.repeat(np.arange(64, dtype=np.float32), 9).reshape(64, 3, 3, 1)
+    labels = np.eye(64, dtype=np.float32)
+    images, mixed = parse_augment("mixup(1)").apply(flat, labels, 0)
+    np.testing.assert_allclose(images[:, 0, 0, 0], mixed @ np.arange(64), atol=1e-3)
+    assert (mixed.max(axis=1) < 0.99).sum() > 30
+
+
+def test_erase_fills_one_rectangle_in_about_half_of_the_images() -> None:
+    images, _ = parse_augment("erase(0.3)").apply(IMAGES, LABELS, 0)
+    changed = (images != IMAGES).any(axis=3)
+    erased = changed.any(axis=(1, 2))
+    assert 16 < erased.sum() < 48
+    for mask in changed[erased]:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert len(rows) == np.ptp(rows) + 1 and len(columns) == np.ptp(columns) + 1
+
+
+def test_what_an_operation_draws_does_not_depend_on_what_follows() -> None:
+    alone, _ = parse_augment("flip").apply(IMAGES, LABELS, 3)
+    followed, _ = parse_augment("flip|brightness(0)").apply(IMAGES, LABELS, 3)
+    np.testing.assert_allclose(alone, followed, atol=1e-4)
+
+
+def test_none_is_the_identity_and_wrong_texts_are_refused() -> None:
+    assert parse_augment("none").is_identity and parse_augment("none").text == "none"
+    np.testing.assert_array_equal(parse_augment("none").apply(IMAGES, LABELS, 0)[0], IMAGES)
+    with pytest.raises(PipelineError, match="unknown augmentation 'flop'; did you mean 'flip'"):
+        parse_augment("flop")
+    with pytest.raises(PipelineError, match=r"flip: direction must be one of horizontal, vertical, both; got 'left'"):
+        parse_augment("flip(left)")
+    with pytest.raises(PipelineError, match="shift: px must be given"):
+        parse_augment("shift")
+
+
+def test_operations_describe_themselves() -> None:
+    assert dict(describe_augmentation())["flip(direction=horizontal)"] == "mirrored, in half of the images"

@@ -1,0 +1,237 @@
+"""Cut points and blocks: the rules on plain graphs, then on every backbone that is registered."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.models.architectures import ARCHITECTURES
+from tuner.models.blocks import (
+    Step,
+    backbone_cuts,
+    backbone_graph,
+    blocks,
+    count_blocks,
+    cut_points,
+    find_blocks,
+    is_automatic_name,
+    split_at,
+)
+
+BACKBONES = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
+
+# Counted from the graphs of keras.applications as they come, their own preprocessing included (FACTS of the project).
+CUTS = {
+    "mobilenet_v2": 73,
+    "mobilenet_v3_small": 58,
+    "mobilenet_v3_large": 64,
+    "vgg16": 18,
+    "resnet50_v2": 30,
+    "inception_v3": 28,
+    "densenet121": 78,
+    "efficientnet_v2_b0": 63,
+    "convnext_tiny": 24,
+}
+# Looked at one by one: inverted residuals, VGG blocks, residual blocks, inception modules, dense layers and
+# transitions, ConvNeXt blocks and downsampling, each with the stem and a last convolution where there is one.
+BLOCKS = {
+    "mobilenet_v2": 18,
+    "mobilenet_v3_small": 12,
+    "mobilenet_v3_large": 16,
+    "vgg16": 5,
+    "resnet50_v2": 17,
+    "inception_v3": 13,
+    "densenet121": 62,
+    "efficientnet_v2_b0": 21,
+    "convnext_tiny": 22,
+}
+
+
+@functools.cache
+def backbone(name: str) -> Any:
+    architecture = ARCHITECTURES[name]
+    shape = (architecture.minimum_px, architecture.minimum_px, 3)
+    return architecture.build(architecture.values_of({"weights": "none"}), shape, 0)
+
+
+@functools.cache
+def as_keras_builds_it(name: str) -> Any:
+    size = ARCHITECTURES[name].minimum_px
+    constructor = getattr(keras.applications, str(ARCHITECTURES[name].application))
+    return constructor(include_top=False, weights=None, input_shape=(size, size, 3))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> dict[str, Step]:
+    """One input, one output, edges forward; every operation has an input, not every one is read."""
+    size = draw(st.integers(2, 9))
+    graph = {"0": Step(())}
+    for node in range(1, size):
+        sources = draw(st.sets(st.integers(max(0, node - 3), node - 1), min_size=1, max_size=3))
+        graph[str(node)] = Step(tuple(str(source) for source in sources))
+    return graph
+
+
+def paths(graph: dict[str, Step], output: str) -> list[set[str]]:
+    sources = graph[output].inputs
+    return [{output, *path} for source in sources for path in paths(graph, source)] if sources else [{output}]
+
+
+@given(graphs())
+def test_a_cut_is_what_every_path_goes_through(graph: dict[str, Step]) -> None:
+    output = list(graph)[-1]
+    every = set.intersection(*paths(graph, output))
+    assert set(cut_points(graph, output)) == every
+    assert list(cut_points(graph, output)) == sorted(every, key=int)
+
+
+@given(graphs(), st.randoms())
+def test_cuts_do_not_depend_on_the_order_of_the_operations(graph: dict[str, Step], random: Any) -> None:
+    output, shuffled = list(graph)[-1], list(graph)
+    random.shuffle(shuffled)
+    assert cut_points({name: graph[name] for name in shuffled}, output) == cut_points(graph, output)
+
+
+def test_with_a_second_input_nothing_below_their_meeting_is_a_cut() -> None:
+    graph = {"a": Step(()), "b": Step(()), "sum": Step(("a", "b"), "merge")}
+    assert cut_points(graph, "sum") == ("sum",)
+
+
+def chain(*steps: tuple[str, Any]) -> dict[str, Step]:
+    graph, below = {"input": Step(())}, "input"
+    for name, role in steps:
+        graph[name] = Step((below,), role, has_weights=role in {"convolution", "linear convolution", "normalization"})
+        below = name
+    return graph
+
+
+@given(graphs())
+def test_blocks_hold_every_operation_but_the_input_once(graph: dict[str, Step]) -> None:
+    merged = {name: step._replace(role="merge", has_weights=True) for name, step in graph.items()}
+    output = list(graph)[-1]
+    found = find_blocks(merged, output)
+    held = [name for block in found for name in block.operations]
+    needed = set.union(*paths(graph, output)) - {"0"}
+    assert sorted(held) == sorted(needed)
+    assert [block.cut_before_operation for block in found[:-1]] == [block.operations[-1] for block in found[1:]]
+
+
+def test_a_residual_addition_ends_a_block_and_the_gate_of_squeeze_and_excite_does_not() -> None:
+    graph = {
+        "input": Step(()),
+        "gate": Step(("input",), "other", True),
+        "excite": Step(("input", "gate"), "other"),
+        "convolution": Step(("excite",), "linear convolution", True),
+        "addition": Step(("input", "convolution"), "merge"),
+        "last": Step(("addition",), "convolution", True),
+    }
+    assert [block.operations[-1] for block in find_blocks(graph, "last")] == ["last", "addition"]
+
+
+def test_an_addition_of_a_constant_ends_no_block() -> None:
+    graph = chain(("a", "convolution"), ("plus_3", "merge"), ("b", "convolution"))
+    assert len(find_blocks(graph, "b")) == 1
+
+
+def test_a_pooling_ends_a_block_and_a_tail_without_a_convolution_belongs_to_the_block_below() -> None:
+    graph = chain(("a", "convolution"), ("pool", "pooling"), ("b", "convolution"), ("pool_2", "pooling"))
+    graph |= {"norm": Step(("pool_2",), "normalization", True), "relu": Step(("norm",))}
+    found = find_blocks(graph, "relu")
+    assert [block.operations for block in found] == [("b", "pool_2", "norm", "relu"), ("a", "pool")]
+    assert [block.name for block in found] == ["pool_2", "pool"]
+
+
+def test_a_linear_bottleneck_ends_a_block_where_it_meets_a_convolution_also_through_padding() -> None:
+    start = [("project", "linear convolution"), ("norm", "normalization")]
+    meets = chain(*start, ("pad", "neutral"), ("expand", "convolution"))
+    assert [block.operations for block in find_blocks(meets, "expand")] == [("pad", "expand"), ("project", "norm")]
+    activated = chain(*start, ("relu", "other"), ("expand", "convolution"))
+    assert len(find_blocks(activated, "expand")) == 1
+
+
+def test_two_poolings_in_a_row_make_one_block() -> None:
+    graph = chain(("a", "convolution"), ("pool", "pooling"), ("again", "pooling"), ("b", "convolution"))
+    assert [block.operations for block in find_blocks(graph, "b")] == [("b",), ("a", "pool", "again")]
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_the_cuts_of_keras_applications_are_as_many_as_were_counted(name: str) -> None:
+    assert len(backbone_cuts(as_keras_builds_it(name))) == CUTS[name]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_blocks_are_in_order_and_hold_every_operation_but_the_input(name: str) -> None:
+    model = backbone(name)
+    found = blocks(model)
+    assert count_blocks(model) == len(found) >= 2
+    assert len({block.name for block in found}) == len(found)
+    held = [operation for block in found for operation in block.operations]
+    assert sorted(held) == sorted(
+        operation.name for operation in model.operations if "input_layer" not in operation.name
+    )
+    order = list(backbone_graph(model))
+    starts = [order.index(block.operations[0]) for block in found]
+    assert starts == sorted(starts, reverse=True)
+    assert {block.cut_before_operation for block in found[:-1]} < set(backbone_cuts(model))
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_backbone_falls_into_its_own_blocks(name: str) -> None:
+    assert count_blocks(backbone(name)) == BLOCKS[name]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_block_has_something_to_train(name: str) -> None:
+    graph = backbone_graph(backbone(name))
+    for block in blocks(backbone(name)):
+        assert any(graph[operation].has_weights for operation in block.operations), block.name
+
+
+def test_mobilenet_v2_is_unfrozen_by_inverted_residuals() -> None:
+    cuts = [block.cut_before_operation for block in blocks(backbone("mobilenet_v2"))]
+    assert cuts[:4] == ["block_16_project_BN", "block_15_add", "block_14_add", "block_13_project_BN"]
+
+
+def test_names_do_not_depend_on_what_was_built_before() -> None:
+    for name in ("mobilenet_v3_small", "inception_v3"):
+        size = ARCHITECTURES[name].minimum_px
+        again = ARCHITECTURES[name].build(ARCHITECTURES[name].values_of({"weights": "none"}), (size, size, 3), 1)
+        assert [operation.name for operation in again.operations] == list(backbone_graph(backbone(name)))
+
+
+def test_names_that_keras_makes_are_told_from_those_of_authors() -> None:
+    named = {layer: is_automatic_name(layer) for layer in (keras.layers.ReLU(), keras.layers.MaxPooling2D())}
+    assert all(named.values())
+    assert not is_automatic_name(keras.layers.Conv2D(1, 1, name="conv_1"))
+    assert is_automatic_name(keras.layers.Conv2D(1, 1, name="conv2d_17"))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_prefix_and_suffix_together_are_the_backbone(name: str) -> None:
+    model, size = backbone(name), ARCHITECTURES[name].minimum_px
+    images = np.random.default_rng(0).standard_normal((2, size, size, 3)).astype("float32")
+    expected = keras.ops.convert_to_numpy(model(images, training=False))
+    found = blocks(model)
+    for block in {found[0], found[len(found) // 2]}:
+        prefix, suffix = split_at(model, block.cut_before_operation)
+        together = suffix(prefix(images, training=False), training=False)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(together), expected)
+    assert blocks(model) == found
+
+
+def test_a_cut_before_the_lowest_block_leaves_nothing_to_the_prefix() -> None:
+    model = backbone("vgg16")
+    prefix, suffix = split_at(model, blocks(model)[-1].cut_before_operation)
+    assert prefix.count_params() == 0
+    assert suffix.count_params() == model.count_params()
+
+
+def test_a_cut_that_some_path_goes_around_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"through which every path of .* goes; got 'block_15_expand'"):
+        split_at(backbone("mobilenet_v2"), "block_15_expand")

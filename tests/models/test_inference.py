@@ -1,0 +1,56 @@
+"""What a network costs those who use it, measured on real ones."""
+
+from __future__ import annotations
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from tuner.models.inference import BATCH_SIZE, FEWEST_PASSES, seconds_per_image, stored_mb
+from tuner.models.network import build_model
+from tuner.session.model_export import any_size
+
+
+def network(units: int = 512):
+    return build_model({"architecture": "dense", "dense_units": units, "hidden_layers": 2}, (8, 8, 1), 10, 0).model
+
+
+def test_the_size_is_that_of_the_exported_file(tmp_path):
+    model = network(1024)
+    any_size(model, (8, 8, 1)).save(tmp_path / "model.keras")
+    assert stored_mb(model) == pytest.approx((tmp_path / "model.keras").stat().st_size / 2**20, rel=0.02)
+
+
+def test_half_precision_weights_take_half_the_room():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, dtype="bfloat16")])
+    assert stored_mb(model) == 2 * (8 * 4 + 4) / 2**20
+    assert stored_mb(keras.Sequential([keras.Input((8,)), keras.layers.Flatten()])) == 0
+
+
+class Clock:
+    """Passes of these durations, in seconds."""
+
+    def __init__(self, *durations_s: float) -> None:
+        self.now_s, self._durations = 0.0, itertools.cycle(durations_s)
+        self.readings = 0
+
+    def __call__(self) -> float:
+        self.readings += 1
+        if self.readings % 2 == 0:
+            self.now_s += next(self._durations)
+        return self.now_s
+
+
+def test_the_time_is_the_median_of_some_passes_of_one_batch(small_digits):
+    clock = Clock(0.32, 9.0, 0.064)
+    assert seconds_per_image(network(8), small_digits.validation, clock) == pytest.approx(0.32 / BATCH_SIZE)
+    assert clock.readings == 2 * FEWEST_PASSES, "it took long enough"
+
+
+def test_a_larger_network_takes_longer_and_nothing_of_it_changes(small_digits):
+    small, large = network(8), network(4096)
+    before = [np.array(weight) for weight in large.weights]
+    assert seconds_per_image(large, small_digits.validation) > seconds_per_image(small, small_digits.validation) > 0
+    assert all((np.array(weight) == old).all() for weight, old in zip(large.weights, before, strict=True))

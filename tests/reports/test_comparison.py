@@ -1,0 +1,144 @@
+"""Several runs side by side, and the page of all studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.make_record import (
+    epoch,
+    make_events,
+    make_state,
+    small_state,
+    study_created,
+    trial_ended,
+    trial_started,
+    write_record,
+)
+from tuner.common.errors import InputError
+from tuner.report import main
+from tuner.reports.comparison import compare_runs, joint_ranking, order_at_equal_time
+from tuner.reports.results import build_results
+from tuner.runs.events import SessionEnded
+from tuner.runs.record import replay
+from tuner.runs.state import RunState
+
+
+def run_of(values: dict[float, float], end_s: float, **study) -> RunState:
+    """A run with one trial for each value, finished at the second before it."""
+    events = [study_created(**study)]
+    for number, (second, value) in enumerate(values.items()):
+        events += [
+            trial_started(number),
+            epoch(number, 1, value, elapsed_s=second),
+            trial_ended(number, elapsed_s=second),
+        ]
+    return replay([*events, SessionEnded(reason="finished", elapsed_s=end_s)])
+
+
+def compared(**runs: RunState):
+    return compare_runs([(name, build_results(state)) for name, state in runs.items()])
+
+
+def test_runs_are_compared_at_the_time_that_all_of_them_had() -> None:
+    comparison = compared(slow=run_of({10: 0.3, 90: 0.9}, 100), quick=run_of({5: 0.4, 20: 0.5}, 30))
+    assert comparison.equal_s == 30
+    assert [(entrant.name, value) for entrant, value in order_at_equal_time(comparison)] == [
+        ("quick", 0.5),
+        ("slow", 0.3),
+    ]
+
+
+def test_a_run_without_a_result_by_then_comes_last() -> None:
+    comparison = compared(late=run_of({50: 0.9}, 60), early=run_of({5: 0.1}, 10))
+    assert [(entrant.name, value) for entrant, value in order_at_equal_time(comparison)] == [
+        ("early", 0.1),
+        ("late", None),
+    ]
+
+
+def test_of_a_loss_the_smaller_is_ahead() -> None:
+    first = small_state(trial_started(0), epoch(0, 1, 0.2, best=0.9, val_loss=0.9, elapsed_s=1), metric="val_loss")
+    second = small_state(trial_started(0), epoch(0, 1, 0.2, best=0.5, val_loss=0.5, elapsed_s=1), metric="val_loss")
+    comparison = compared(a=first, b=second)
+    assert [entrant.name for entrant, _ in order_at_equal_time(comparison)] == ["b", "a"]
+    assert [name for name, _ in joint_ranking(comparison)] == ["b", "a"]
+
+
+def test_the_joint_ranking_holds_the_trials_of_all_runs() -> None:
+    comparison = compared(a=make_state(20), b=make_state(25, seed=1))
+    ranking = joint_ranking(comparison)
+    values = [trial.best for _, trial in ranking]
+    assert values == sorted(values, reverse=True)
+    assert len(ranking) == sum(len(entrant.results.ranked) for entrant in comparison.entrants)
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"a": make_state(3)}, "must have at least two runs; got 1"),
+        ({"a": make_state(3), "b": RunState()}, "b: must have begun; its record is empty"),
+        (
+            {"a": make_state(3), "b": make_state(3, metric="val_loss")},
+            "must optimise the same metric to be compared; got a: val_accuracy, b: val_loss",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_the_reason(runs, message) -> None:
+    with pytest.raises(InputError, match=message):
+        compared(**runs)
+
+
+@pytest.fixture
+def two_runs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_record(tmp_path / "runs" / "first" / "record.jsonl", make_events(12))
+    write_record(tmp_path / "runs" / "second" / "record.jsonl", make_events(9, seed=3))
+    return tmp_path
+
+
+def test_the_command_writes_one_page_for_several_runs(two_runs, capsys) -> None:
+    assert main(["runs/first", "runs/second"]) == 0
+    assert capsys.readouterr().out.strip() == "reports/comparison/index.html"
+    text = Path("reports/comparison/index.html").read_text(encoding="utf-8")
+    assert "is ahead with" in text and "Joint leaderboard" in text and "the time of the shortest" in text
+    assert Path("reports/comparison/figures/comparison.svg").is_file()
+
+
+def test_runs_on_different_data_are_compared_with_a_warning(two_runs) -> None:
+    other = make_events(5)
+    other[0] = study_created(data={"fingerprint": "other"})
+    write_record(Path("runs/other/record.jsonl"), other)
+    assert main(["runs/first", "runs/other"]) == 0
+    assert "The runs are on different data" in Path("reports/comparison/index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_all_studies_links_to_the_reports_that_are_there(two_runs, capsys) -> None:
+    assert main(["runs/first"]) == 0
+    assert main(["--all"]) == 0
+    text = Path("reports/index.html").read_text(encoding="utf-8")
+    assert '<a href="first/index.html">first</a>' in text
+    assert "second" in text and 'href="second' not in text
+    assert "2 runs." in text
+
+
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(two_runs, capsys) -> None:
+    Path("runs/broken").mkdir()
+    Path("runs/broken/record.jsonl").write_text("not json\n")
+    assert main(["--all"]) == 1
+    assert "left out: runs/broken/record.jsonl:1" in capsys.readouterr().err
+    assert "2 runs." in Path("reports/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["--all", "runs/first"], []])
+def test_a_run_or_all_of_them_must_be_named(arguments, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "RUN" in capsys.readouterr().err
+
+
+def test_no_folder_of_runs_is_wrong_input(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--all"]) == 2
+    assert "--runs must be a folder of runs" in capsys.readouterr().err

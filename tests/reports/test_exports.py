@@ -1,0 +1,138 @@
+"""A run in the files of other programs, read again by these programs where they are installed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from tests.support.make_record import epoch, make_events, study_created, trial_ended, trial_started, write_record
+from tuner.export import main
+from tuner.runs.directory import RunDirectory
+from tuner.session.model_export import any_size
+from tuner.spec.spec import dump_spec, read_spec, require
+
+SPACE = """
+study: small
+data: {source: digits}
+space:
+  batch_size: {choice: [32, 64]}
+  learning_rate: {log_float: [1.0e-4, 1.0e-1]}
+  architecture: {choose: {dense: {dense_units: {choice: [16, 32]}}, cnn: {blocks: {int: [1, 3]}}}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run with a completed, a stopped, a failed and a running trial."""
+    run = RunDirectory(tmp_path / "runs" / "small")
+    dense = {"batch_size": 32, "learning_rate": 0.01, "architecture": "dense", "dense_units": 16}
+    cnn = {"batch_size": 64, "learning_rate": 0.001, "architecture": "cnn", "blocks": 2}
+    events = [
+        study_created(study="small"),
+        *(trial_started(number, configuration) for number, configuration in enumerate([dense, cnn, dense, cnn])),
+        epoch(0, 1, 0.3), epoch(0, 2, 0.5), trial_ended(0, elapsed_s=30.0),
+        epoch(1, 1, 0.2), trial_ended(1, "stopped", "scheduler"),
+        trial_ended(2, "failed", "=cmd|' /C calc'!A0"),
+        epoch(3, 1, 0.4),
+    ]  # fmt: skip
+    write_record(run.record, events)
+    run.specification.write_text(dump_spec(require(read_spec(SPACE)).resolved()))
+    return run
+
+
+def test_the_csv_holds_every_trial_by_rank_and_no_formula(run, tmp_path) -> None:
+    assert main([str(run.path), "--csv", str(tmp_path / "trials.csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "trials.csv").open(encoding="utf-8")))
+    assert [row["trial"] for row in rows] == ["0", "3", "1", "2"]
+    assert rows[0]["learning_rate"] == "0.01" and rows[0]["blocks"] == ""
+    assert rows[3]["reason"].startswith("'=cmd")
+
+
+def test_the_latex_table_has_the_best_trials_with_every_sign_escaped(run, tmp_path) -> None:
+    assert main([str(run.path), "--latex", str(tmp_path / "trials.tex")]) == 0
+    text = (tmp_path / "trials.tex").read_text(encoding="utf-8")
+    assert text.count(r"\\") == 4  # the head and three ranked trials
+    assert r"50.00\%" in text and r"batch\_size 32" in text and r"\toprule" in text
+
+
+def test_optuna_opens_the_study_with_stopped_trials_as_pruned_and_failed_ones_as_failed(run, tmp_path, capsys) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    assert main([str(run.path), "--optuna", url]) == 0
+    assert "study small in sqlite" in capsys.readouterr().out
+    study = optuna.load_study(study_name="small", storage=url)
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "PRUNED", "FAIL"]
+    assert study.best_value == 0.5 and study.metric_names == ["val_accuracy"]
+    assert study.trials[0].intermediate_values == {1: 0.3, 2: 0.5}
+    assert study.trials[1].params["architecture"] == "cnn"
+    assert study.trials[2].user_attrs["reason"].startswith("=cmd")
+    assert study.trials[0].duration is not None
+    assert main([str(run.path), "--optuna", url]) == 2
+    assert "must name a storage without a study 'small'" in capsys.readouterr().err
+
+
+def test_an_address_that_optuna_cannot_open_is_wrong_input(run, capsys) -> None:
+    assert main([str(run.path), "--optuna", "nothing://at all"]) == 2
+    error = capsys.readouterr().err
+    assert "--optuna must be an address such as sqlite:///study.db" in error and error.count("\n") == 1
+
+
+def test_a_run_without_its_specification_has_no_space_for_optuna(run, tmp_path, capsys) -> None:
+    run.specification.unlink()
+    assert main([str(run.path), "--optuna", f"sqlite:///{tmp_path / 'x.db'}"]) == 2
+    assert "must hold the specification" in capsys.readouterr().err
+
+
+def test_tensorboard_finds_the_curves_and_the_hyperparameters_of_each_trial(tmp_path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    write_record(tmp_path / "runs" / "x" / "record.jsonl", make_events(4))
+    assert main([str(tmp_path / "runs" / "x"), "--tensorboard", str(tmp_path / "tb")]) == 0
+    found = EventAccumulator(str(tmp_path / "tb" / "trial-00000"))
+    found.Reload()
+    assert "val_accuracy" in found.Tags()["scalars"] and len(found.Scalars("val_accuracy")) == 20
+    assert "_hparams_/session_start_info" in found.summary_metadata
+
+
+def test_something_must_be_asked_for(run, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(run.path)])
+    assert "at least one of --csv" in capsys.readouterr().err
+
+
+def test_a_run_without_a_model_cannot_be_converted(run, tmp_path, capsys) -> None:
+    assert main([str(run.path), "--saved-model", str(tmp_path / "model")]) == 2
+    assert "it is written when the search has ended" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def small_model() -> keras.Model:
+    images = keras.Input((8, 8, 3), dtype="float32")
+    x = keras.layers.Conv2D(4, 3, activation="relu")(images / 255.0)
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    return any_size(keras.Model(images, outputs), (8, 8, 3))
+
+
+def test_the_saved_model_and_the_litert_file_predict_what_the_model_predicts(run, small_model, tmp_path) -> None:
+    import tensorflow
+
+    small_model.save(run.best_model)
+    folder, file = tmp_path / "best", tmp_path / "best.tflite"
+    assert main([str(run.path), "--saved-model", str(folder), "--litert", str(file)]) == 0
+    images = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.float32)
+    expected = small_model.predict_on_batch(images)
+    loaded = tensorflow.saved_model.load(str(folder))
+    np.testing.assert_allclose(np.asarray(loaded.serve(images)), expected, atol=1e-6)
+    interpreter = tensorflow.lite.Interpreter(str(file))
+    (place,) = interpreter.get_input_details()
+    interpreter.resize_tensor_input(place["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(place["index"], images)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)

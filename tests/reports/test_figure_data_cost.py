@@ -1,0 +1,91 @@
+"""Costs, fronts and rungs as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
+from tuner.reports.figures.figure_data_cost import cost, rung_flow
+from tuner.reports.results import build_results
+from tuner.runs.events import SessionStarted
+from tuner.runs.record import replay
+
+
+def trial(number: int, values: list[float], status="completed", reason="max_epochs", **ended):
+    """A trial with an epoch of 2 s for each value."""
+    best = 0.0
+    yield trial_started(number)
+    for index, value in enumerate(values, start=1):
+        best = max(best, value)
+        yield epoch(number, index, value, best=best)
+    if status != "running":
+        yield trial_ended(number, status, reason, **ended)
+
+
+def test_a_trial_is_on_the_front_when_no_cheaper_one_is_as_good() -> None:
+    state = small_state(
+        *trial(0, [0.3], parameters=100),
+        *trial(1, [0.1, 0.5], parameters=900),
+        *trial(2, [0.1, 0.1, 0.4], parameters=50),
+        *trial(3, [0.1, 0.1, 0.1, 0.6], parameters=900),
+    )
+    data = cost(build_results(state))
+    assert data is not None
+    assert data.front_seconds == (0, 1, 3)
+    assert data.front_parameters == (2, 3)
+    assert {point.trial: point.seconds for point in data.points} == {0: 2.0, 1: 4.0, 2: 6.0, 3: 8.0}
+
+
+def test_of_a_loss_the_smaller_one_is_better() -> None:
+    events = [trial_started(0), epoch(0, 1, 0.2, best=0.9, val_loss=0.9), trial_started(1)]
+    events += [epoch(1, 1, 0.2, best=0.5, val_loss=0.5, seconds=9.0)]
+    data = cost(build_results(small_state(*events, metric="val_loss")))
+    assert data is not None and data.front_seconds == (0, 1)
+    assert data.front_parameters == ()  # they have not ended, so their parameters are not known
+
+
+def test_many_trials_are_thinned_out_but_for_the_front() -> None:
+    results = build_results(make_state(3000, slots=64))
+    data = cost(results)
+    assert data is not None and len(data.points) <= 2100
+    assert set(data.front_seconds) <= {point.trial for point in data.points}
+
+
+def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
+    specification = {"search": {"grace_epochs": 1, "reduction_factor": 2}, "training": {"head_epochs": 0}}
+    state = replay(
+        [
+            study_created(max_epochs=4, specification=specification),
+            *trial(0, [0.1] * 4),
+            *trial(1, [0.1], "stopped", "scheduler"),
+            *trial(2, [0.1] * 2, "failed", "x"),
+            *trial(3, [0.1] * 3, "running"),
+            *trial(4, [0.1] * 2, "completed", "early_stopping"),
+            trial_started(5),
+        ]
+    )
+    flow = rung_flow(build_results(state))
+    assert flow is not None and (flow.trials, flow.without_epoch) == (6, 1)
+    rows = [
+        (rung.epoch, rung.entered, rung.went_on, rung.stopped, rung.ended, rung.failed, rung.open)
+        for rung in flow.rungs
+    ]
+    assert rows == [(1, 5, 4, 1, 0, 0, 0), (2, 4, 2, 0, 1, 1, 0), (4, 2, 0, 0, 1, 0, 1)]
+
+
+@pytest.mark.parametrize(("space", "epochs"), [({"x": {"choose": {"a": {}, "b": {}}}}, [1, 2, 4, 8]), ({}, [1, 3, 8])])
+def test_rungs_that_were_left_to_auto_are_those_of_the_search(space, epochs) -> None:
+    specification = {"search": {"grace_epochs": 1}, "training": {"head_epochs": 0}, "space": space}
+    created = study_created(max_epochs=8, specification=specification)
+    session = SessionStarted(resumed=False, max_concurrent=1, sampler="gp", scheduler="asha")
+    flow = rung_flow(build_results(replay([created, session, *trial(0, [0.1] * 8)])))
+    assert flow is not None and [rung.epoch for rung in flow.rungs] == epochs
+
+
+def test_what_enters_a_rung_goes_on_or_ends_there_in_every_search() -> None:
+    for options in ({}, {"end": None}, {"end": "interrupted", "max_epochs": 7}):
+        flow = rung_flow(build_results(make_state(60, **options)))
+        assert flow is not None
+        for rung, following in zip(flow.rungs, [*flow.rungs[1:], None], strict=True):
+            assert rung.entered == rung.went_on + rung.stopped + rung.ended + rung.failed + rung.open
+            assert rung.went_on == (following.entered if following is not None else 0)

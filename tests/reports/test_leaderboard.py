@@ -1,0 +1,292 @@
+"""The leaderboard: its answer, its honesty, and names that would break Markdown."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.make_record import DATA, epoch, make_state, small_state, trial_ended, trial_started
+from tuner.reports.formatting import format_gain, format_value
+from tuner.reports.leaderboard import FigureLink, leaderboard_markdown, wilson_interval
+from tuner.reports.leaderboard_trials import ROWS
+from tuner.reports.markdown import escaped, fenced, table
+from tuner.reports.results import build_results
+from tuner.runs.events import Notice, SessionEnded, SessionStarted
+from tuner.runs.state import RunState
+
+
+def page(state: RunState, **options) -> str:
+    return leaderboard_markdown(build_results(state), **options)
+
+
+def rows_of(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, its header first."""
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [cells[0], *cells[2:]]
+
+
+def finished(*events, **study) -> RunState:
+    return small_state(*events, SessionEnded(reason="finished", elapsed_s=100), **study)
+
+
+TWO = (
+    trial_started(0, {"architecture": "cnn", "filters": 32}),
+    epoch(0, 1, 0.5),
+    trial_ended(0, parameters=1_234_567),
+    trial_started(1, {"architecture": "cnn", "filters": 64}),
+    epoch(1, 1, 0.625),
+    epoch(1, 2, 0.6, 0.625),
+    trial_ended(1, "stopped", "scheduler"),
+)
+
+
+def test_the_head_says_what_won_and_by_how_much():
+    text = page(finished(*TWO))
+    assert (
+        "**Trial 1 (cnn) won with val_accuracy 62.50%**, 12.50 percentage points better than the baseline's 50.00% "
+        "(trial 0)."
+    ) in text
+    assert "- **Trials**: 2 (1 completed, 1 stopped)\n" in text
+    assert "- **Time**: 1 min 40 s, 3 epochs in trials\n" in text
+    assert "- **Data**: cifar100, 45,000 training images, 5,000 validation images, 32x32x3, 100 classes" in text
+    assert "- **Seed**: 7\n" in text
+    assert "keras 3.15.1, 8 CPUs, commit f4fe498" in text
+    assert "Trial 1 (stopped, scheduler) was best at epoch 1 of 2" in text
+
+
+def test_trials_are_listed_by_rank_with_their_gain():
+    header, first, second = rows_of(page(finished(*TWO)), "Trials")
+    assert header == [
+        "rank", "trial", "val_accuracy", "gain", "architecture", "configuration", "epochs", "time", "parameters",
+        "status",
+    ]  # fmt: skip
+    assert first == ["1", "1", "62.50%", "+12.50", "cnn", "filters 64", "2", "4.0 s", "-", "stopped, scheduler"]
+    assert second == [
+        "2", "0 (baseline)", "50.00%", "+0.00", "cnn", "filters 32", "1", "2.0 s", "1,234,567", "completed, max epochs",
+    ]  # fmt: skip
+
+
+def test_settings_that_trials_share_are_said_once():
+    configurations = [
+        {"batch_size": 64, "rate": 0.1, "architecture": "cnn", "blocks": 2},
+        {"batch_size": 64, "rate": 0.2, "architecture": "dense", "layers": 3},
+        {"batch_size": 64, "rate": 0.3, "architecture": "dense", "layers": 3},
+    ]
+    text = page(finished(*(e for n, c in enumerate(configurations) for e in (trial_started(n, c), epoch(n, 1, 0.1)))))
+    assert "In all trials: batch_size 64.\nIn all trials of cnn: blocks 2.\nIn all trials of dense: layers 3.\n" in text
+    assert [row[5] for row in rows_of(text, "Trials")[1:]] == ["rate 0.1", "rate 0.2", "rate 0.3"]
+    assert "In all trials" not in page(finished(*TWO))
+
+
+def test_a_search_by_loss_states_its_gain_in_units_of_the_loss():
+    state = finished(
+        trial_started(0), epoch(0, 1, 0.5, best=0.85), trial_ended(0), trial_started(1), epoch(1, 1, 0.6, best=0.8),
+        trial_ended(1), metric="val_loss",
+    )  # fmt: skip
+    text = page(state)
+    assert "won with val_loss 0.8000**, 0.0500 of val_loss better than the baseline's 0.8500 (trial 0)." in text
+    assert "lowest of 2 such values" in text
+    assert "Wilson" not in text
+
+
+def test_it_says_how_far_the_numbers_can_be_trusted():
+    text = page(finished(*TWO))
+    assert "validation values of one training each, with one seed each; the search itself reads no test image" in text
+    assert "picked as the highest of 2 such values, so its value is optimistic" in text
+    assert "5,000 validation images alone leave the winner's value uncertain between 61.1% and 63.8%" in text
+    assert "no other trial lies in that range" in text
+    assert "Stopped trials were ended early" in text
+
+
+def test_a_gain_that_may_be_chance_is_called_so():
+    few = {**DATA, "validation_images": 40}
+    assert "1 other trial lies in that range, the baseline among them: its gain may be chance." not in page(
+        finished(*TWO)
+    )
+    text = page(finished(*TWO, trial_started(2), epoch(2, 1, 0.61), trial_ended(2), data=few))
+    assert "2 other trials lie in that range, the baseline among them: its gain may be chance." in text
+
+
+def test_a_baseline_that_was_not_trained_to_its_end_is_mentioned():
+    state = finished(
+        trial_started(0), epoch(0, 1, 0.5), trial_ended(0, "stopped", "scheduler"), trial_started(1), epoch(1, 1, 0.6),
+        trial_ended(1),
+    )  # fmt: skip
+    assert "The baseline was stopped after 1 of at most 20 epochs, so part of the difference may be" in page(state)
+    assert "of at most" not in page(finished(*TWO))
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ((trial_started(0), epoch(0, 1, 0.5), trial_ended(0)), "and it is the baseline."),
+        (
+            (*TWO[:3], trial_started(1), epoch(1, 1, 0.4), trial_ended(1)),
+            "the baseline: the search found nothing better.",
+        ),
+        ((trial_started(1), epoch(1, 1, 0.4), trial_ended(1)), "it had no baseline to compare with."),
+        (
+            (trial_started(0), trial_ended(0, "failed", "MemoryError: a_b"), *TWO[3:]),
+            "but the baseline (trial 0) failed, so no gain can be stated: MemoryError: a_b.",
+        ),
+        ((trial_started(0), *TWO[3:]), "but the baseline (trial 0) has no value yet to compare with."),
+    ],
+)
+def test_every_fate_of_the_baseline_is_told(events, words):
+    assert words in page(finished(*events))
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ([], "the record does not say that it ended: it is running, or was killed"),
+        ([SessionEnded(reason="finished")], "; finished"),
+        ([SessionEnded(reason="time_budget")], "; time budget spent"),
+        ([SessionEnded(reason="interrupted")], "; interrupted"),
+        ([SessionEnded(reason="error", message="OSError: a|b\nc")], r"; it ended with an error: OSError: a\|b c"),
+    ],
+)
+def test_it_says_how_the_search_ended(end, words):
+    started = SessionStarted(resumed=False, max_concurrent=1, sampler="tpe", scheduler="asha")
+    text = page(small_state(started, *TWO, *end))
+    assert (
+        f"- **Search**: sampler tpe, scheduler asha, 1 trial at a time{words if words[0] == ';' else '; ' + words}"
+        in text
+    )
+    assert ("is ahead with" in text) == (end == [])
+
+
+def test_unfinished_trials_make_the_winner_provisional():
+    state = small_state(*TWO, trial_started(2), SessionEnded(reason="interrupted"))
+    text = page(state)
+    assert "**Trial 1 (cnn) is ahead with val_accuracy 62.50%**" in text
+    assert "have not reported an epoch: 2 (unfinished)." in text
+
+
+def test_failed_trials_are_apart_with_their_reasons():
+    state = finished(*TWO, trial_started(2, {"architecture": "cnn", "filters": 9}), trial_ended(2, "failed", "boom: x"))
+    text = page(state)
+    assert rows_of(text, "Failed trials")[1:] == [["2", "boom: x", "0", "cnn", "filters 9"]]
+    assert all(row[1] != "2" for row in rows_of(text, "Trials"))
+
+
+def test_records_without_a_winner_say_so():
+    assert page(RunState()) == "# Leaderboard\n\nThe record is empty: no search has begun.\n"
+    assert "**No trial has a result yet.**" in page(small_state())
+    assert "**No trial has a result yet.**" in page(small_state(trial_started(0)))
+    assert "**No trial has a result: all have failed.**" in page(
+        finished(trial_started(0), trial_ended(0, "failed", "x"))
+    )
+    for state in (small_state(), small_state(trial_started(0))):
+        assert "How far to trust" not in page(state) and "best configuration" not in page(state)
+
+
+def test_the_winner_can_be_trained_again_from_what_is_shown():
+    text = page(finished(*TWO), retrain_command="python -m tuner.search --retrain runs/x 1")
+    assert "```sh\npython -m tuner.search --retrain runs/x 1\n```" in text
+    shown = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert shown is not None
+    assert yaml.safe_load(shown.group(1)) == {"architecture": "cnn", "filters": 64}
+    assert "```sh" not in page(finished(*TWO))
+
+
+def test_a_population_is_said_to_change_its_configurations():
+    started = SessionStarted(resumed=False, max_concurrent=1, sampler="random", scheduler="pbt")
+    assert "this is the latest one" in page(finished(started, *TWO))
+    assert "this is the latest one" not in page(finished(*TWO))
+
+
+def test_figures_are_shown_with_their_words():
+    text = page(finished(*TWO), figures=[FigureLink("figures/a.png", "by a|b [x]")])
+    assert text.endswith("## Figures\n\n![by a\\|b \\[x\\]](figures/a.png)\n")
+
+
+def test_a_long_search_shows_its_best_trials_and_the_baseline():
+    text = page(make_state(400, seed=1, max_epochs=4))
+    rows = rows_of(text, "Trials")[1:]
+    assert [row[0] for row in rows[:ROWS]] == [str(rank) for rank in range(1, ROWS + 1)]
+    assert len(rows) == ROWS or (len(rows) == ROWS + 1 and rows[-1][1] == "0 (baseline)")
+    assert f"The best {ROWS} of " in text
+
+
+def test_many_failures_are_counted_by_kind():
+    reasons = ["out of memory: a", "out of memory: b", "not a number: loss"] * 50
+    events = [
+        event
+        for number, reason in enumerate(reasons)
+        for event in (trial_started(number), trial_ended(number, "failed", reason))
+    ]
+    text = page(finished(*events))
+    assert "| out of memory | 100 |\n| not a number | 50 |" in text
+    assert f"The first {ROWS} of 150" in text
+
+
+NASTY = "a|b`c`\n# d <script> [x](y) *z* _u_ $m$ \\| ![i](j) &amp; ~~s~~ \u2028 é 猫"
+
+
+def test_names_that_would_break_markdown_are_escaped_everywhere():
+    state = finished(
+        trial_started(0, {"architecture": NASTY, NASTY: NASTY}), epoch(0, 1, 0.5), trial_ended(0, "stopped", NASTY),
+        trial_started(1, {"architecture": "b", NASTY: "x"}), trial_ended(1, "failed", NASTY),
+        data={**DATA, "name": NASTY, "source": NASTY + "2", "class_names": [NASTY]}, environment={"commit": NASTY},
+    )  # fmt: skip
+    text = page(state, retrain_command="echo ```")
+    for heading, width in (("Trials", 10), ("Failed trials", 5)):
+        assert {len(row) for row in rows_of(text, heading)} == {width}
+    prose = re.sub(r"^(`{3,})\w*\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert "<script>" not in prose.replace(r"\<script\>", "")
+    assert [line for line in prose.splitlines() if line.startswith("# ")] == ["# Leaderboard: cifar100"]
+    assert "````sh\necho ```\n````" in text
+
+
+MARKUP = st.text(alphabet="\\|`*_<>[]!&~$# \nab", max_size=20) | st.text(max_size=40)
+
+
+@settings(max_examples=300)
+@given(MARKUP)
+def test_an_escaped_text_is_one_line_without_open_markup(text):
+    result = escaped(text)
+    assert len(result.splitlines()) <= 1
+    assert not re.search(r"(?<!\\)(?:\\\\)*[|`*<>\[\]]", result)
+    assert re.sub(r"\\([\\`*\[\]<>|~&$#!{}_])", r"\1", result) == re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
+
+
+@given(st.lists(st.lists(MARKUP, min_size=2, max_size=2), max_size=4))
+def test_a_table_of_any_texts_keeps_its_columns(cells):
+    lines = table(["a", "b"], [[escaped(cell) for cell in row] for row in cells])
+    assert len(lines) == 2 + len(cells)
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {3}
+
+
+@given(st.text(alphabet="`a\n", max_size=30))
+def test_a_fence_is_longer_than_what_it_holds(text):
+    lines = fenced(text)
+    assert all(lines[0] not in line for line in lines[1:-1])
+
+
+def test_the_interval_is_wilsons():
+    low, high = wilson_interval(0.5, 100)  # as in Wilson (1927): 0.404 to 0.596
+    assert (round(low, 3), round(high, 3)) == (0.404, 0.596)
+    assert wilson_interval(1.0, 10)[1] == pytest.approx(1.0)
+    assert wilson_interval(1.0, 10)[0] == pytest.approx(0.7225, abs=1e-4)
+    assert wilson_interval(0.0, 10)[0] == pytest.approx(0.0)
+
+
+def test_a_gain_of_nothing_has_no_minus_sign():
+    assert [format_gain("val_accuracy", gain) for gain in (-1e-9, 0.0, -0.0001)] == ["+0.00", "+0.00", "-0.01"]
+    assert format_gain("val_loss", -1e-9) == "+0.0000"
+    assert format_value("val_accuracy", None) == "-"
+
+
+def test_what_was_said_on_the_way_is_in_the_leaderboard():
+    said = Notice(text="cached activations are not used: the disk | is full")
+    state = small_state(trial_started(0), epoch(0, 1, 0.4), said, said)
+    text = leaderboard_markdown(build_results(state))
+    assert text.count("cached activations are not used: the disk") == 1
+    assert "## Said on the way" not in leaderboard_markdown(build_results(small_state(trial_started(0))))

@@ -1,0 +1,134 @@
+"""Names and values that do not exist or do not go together, in a corpus of wrong files, and in the command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.wrong_files import MISTAKES, NO_BASELINE, RIGHT, wrong
+from tuner.algorithms.schedulers import SCHEDULERS
+from tuner.models.architectures import ARCHITECTURES
+from tuner.models.parameters import GENERAL
+from tuner.search import main
+from tuner.session.checks import check_names
+from tuner.spec.spec import read_spec
+
+
+def problems(text: str, *overrides: str) -> list[str]:
+    reading = read_spec(text, "f", overrides)
+    found = [*reading.problems, *check_names(reading, {})]
+    return [problem.describe("f") for problem in sorted(found, key=lambda problem: (problem.line or 0, problem.field))]
+
+
+def test_the_right_file_is_right():
+    assert problems(RIGHT) == []
+
+
+def test_there_are_enough_wrong_files():
+    assert len(MISTAKES) >= 60
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_with_line_field_rule_and_value_and_nothing_else_is(name):
+    lines, expected = MISTAKES[name]
+    found = problems(wrong(lines))
+    assert len(found) == len(expected), found
+    for text, words in zip(found, expected, strict=True):
+        assert words in text
+
+
+def test_a_wrong_file_ends_the_real_command_with_2_and_without_a_traceback(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(
+        wrong({1: "study: a b", 7: "  batch_size: {choice: [0]}", 15: "search: {sampler: tpf}", **NO_BASELINE})
+    )
+    command = [sys.executable, "-m", "tuner.search", str(path), "--runs", str(tmp_path / "runs")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.splitlines() == [
+        f"{path}:1: study must be at most 64 letters, digits, '_', '-' or '.', beginning with a letter or digit; got 'a b'",
+        f"{path}:7: space.batch_size.choice[0] must be between 1 and 65536; got 0",
+        f"{path}:15: search.sampler: unknown sampler 'tpf'; did you mean 'tpe'? (known: auto, cmaes, gp, grid, nsga2, qmc, random, tpe)",
+    ]  # fmt: skip
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_staged_name_is_a_known_source():
+    text = wrong({2: "data: {source: my_pictures}"})
+    reading = read_spec(text, "f")
+    assert len(check_names(reading, {})) == 1
+    assert check_names(reading, {"my_pictures": "folder:somewhere"}) == []
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_parameter_of_an_architecture_may_be_searched_within_its_bounds(name):
+    parameters = ARCHITECTURES[name].parameters
+    values = {
+        key: parameter.values or ((True, False) if parameter.kind == "bool" else (parameter.default,))
+        for key, parameter in parameters.items()
+    }
+    inner = ", ".join(
+        f"{key}: {{choice: [{', '.join(str(value).lower() if isinstance(value, bool) else str(value) for value in found)}]}}"
+        for key, found in values.items()
+    )
+    assert problems(wrong({11: f"      {name}: {{{inner}}}", 12: "", **NO_BASELINE})) == []
+
+
+@pytest.mark.parametrize("name", [key for key, parameter in GENERAL.items() if parameter.kind in ("int", "float")])
+def test_a_general_number_outside_its_bounds_is_refused(name):
+    high = GENERAL[name].high
+    text = wrong({8: f"  {name}: {{float: [{high}, {high * 2}]}}" if name != "batch_size" else "", **NO_BASELINE})
+    if name == "batch_size":
+        text = wrong({7: f"  batch_size: {high + 1}", **NO_BASELINE})
+    (problem,) = problems(text)
+    assert f"space.{name}" in problem and "must be between" in problem
+
+
+def test_parameters_of_the_chosen_architectures_may_stand_beside_the_choice():
+    lines = {
+        9: "  architecture: {choice: [dense, cnn]}",
+        10: "  dense_units: {choice: [32, 64]}",
+        11: "  blocks: 2",
+        12: "",
+    }
+    assert problems(wrong({**lines, **NO_BASELINE})) == []
+    (problem,) = problems(wrong({**lines, 11: "  alpha: 1.0", **NO_BASELINE}))
+    assert problem.startswith("f:11: space.alpha: unknown hyperparameter 'alpha' (known: augment,")
+
+
+def test_a_misspelt_architecture_does_not_make_its_parameters_unknown():
+    lines = {9: "  architecture: mobilenet_v4", 10: "  alpha: 1.0", 11: "  unfreeze_depth: 2", 12: "", **NO_BASELINE}
+    (problem,) = problems(wrong(lines))
+    assert problem.startswith(
+        "f:9: space.architecture: unknown architecture 'mobilenet_v4'; did you mean 'mobilenet_v2'?"
+    )
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_goes_with_the_sampler_that_auto_chooses(scheduler):
+    assert problems(RIGHT, f"search.scheduler={scheduler}", "search.sampler=auto") == []
+
+
+@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if SCHEDULERS[name].halves])
+def test_a_grace_period_within_the_head_phase_is_refused_only_where_blocks_are_unfrozen(scheduler):
+    backbone = wrong({12: "      mobilenet_v2: {unfreeze_depth: {int: [0, 4]}}", **NO_BASELINE})
+    overrides = ["search.sampler=auto", f"search.scheduler={scheduler}", "search.grace_epochs=3"]
+    assert problems(RIGHT, *overrides) == []
+    (problem,) = problems(backbone, *overrides)
+    assert problem.startswith("f: search.grace_epochs must be longer than the head phase, 3 epochs")
+    assert problems(backbone, *overrides[:2], "search.grace_epochs=4") == []
+
+
+def test_a_wrong_section_does_not_hide_what_is_wrong_elsewhere():
+    found = problems(wrong({15: "search: {sampler: tpe, trials: x}", 14: "training: 3", 6: "  augment: spin"}))
+    assert [text.split(" ")[1] for text in found] == ["space.augment:", "baseline.augment", "training", "search.trials"]
+
+
+def test_terminal_codes_in_a_file_do_not_reach_the_terminal(tmp_path, capsys):
+    path = tmp_path / "escape.yaml"
+    path.write_text(wrong({3: r'"\e[2J": 1', 5: r'  preprocess: "\e[31mred"', **NO_BASELINE}), encoding="utf-8")
+    assert main([str(path), "--plan"]) == 2
+    assert "\x1b" not in capsys.readouterr().err

@@ -1,0 +1,217 @@
+"""How many trials run at once: the choice for made-up machines, and one measurement in real processes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from tuner.cluster.ray_session import Capacity, NodeCapacity
+from tuner.common.errors import InputError
+from tuner.session.packing import (
+    GpuMemory,
+    Packing,
+    Speed,
+    candidates,
+    choose_packing,
+    fastest,
+    is_long,
+    trials_per_gpu,
+    typical_configurations,
+    within_memory,
+)
+from tuner.spec.spec import Spec, read_spec, require
+
+LONG = {"search__time_budget": "2h", "search__trials": 1000}
+SPACE = {
+    "batch_size": {"choice": [32, 64]},
+    "architecture": {"choose": {"mobilenet_v2": {"alpha": 0.35, "unfreeze_depth": {"int": [0, 4]}}}},
+}
+
+
+def spec_of(space=SPACE, **settings) -> Spec:
+    """A specification with settings such as `search__trials=3`."""
+    written: dict = {"study": "packing", "data": {"source": "digits"}, "space": space}
+    for name, value in {**LONG, **settings}.items():
+        section, field = name.split("__")
+        written.setdefault(section, {})[field] = value
+    return require(read_spec(yaml.safe_dump(written, sort_keys=False)))
+
+
+def choose(tmp_path, capacity, speeds=None, gpu=None, images=10_000, **settings) -> tuple[Packing, list]:
+    """The packing, and what was measured for it."""
+    asked: list = []
+
+    def measure(configuration, trials, cpus) -> Speed | None:
+        asked.append((trials, cpus))
+        return (speeds or {}).get((trials, cpus))
+
+    def measure_gpu(configuration) -> GpuMemory | None:
+        asked.append("gpu")
+        return gpu
+
+    prepared = SimpleNamespace(
+        cache_dir=tmp_path, dataset=SimpleNamespace(train=range(images), image_shape=(32, 32, 3))
+    )
+    return choose_packing(spec_of(**settings), prepared, capacity, measure, measure_gpu), asked
+
+
+def speeds(**images_per_s: float) -> dict[tuple[int, float], Speed]:
+    """Speeds of `t2_c1`: two trials with a CPU each."""
+    found = {}
+    for name, speed in images_per_s.items():
+        trials, cpus = (int(part[1:]) for part in name.split("_"))
+        found[trials, float(cpus)] = Speed(trials, cpus, speed, 700.0)
+    return found
+
+
+def test_on_a_cluster_no_trial_is_larger_than_a_node() -> None:
+    three = Capacity(9, 0, nodes=(NodeCapacity(3, 0, 4000),) * 3, is_cluster=True)
+    assert candidates(three, "auto", "auto") == [(9, 1.0), (3, 2.0)]
+    assert candidates(three, "auto", 1) == [(1, 3.0)]
+    assert candidates(three, 2.0, "auto") == [(3, 2.0), (1, 2.0)]
+
+
+def test_the_memory_of_a_cluster_is_that_of_its_workers(tmp_path) -> None:
+    two = Capacity(8, 0, nodes=(NodeCapacity(4, 0, 1600),) * 2, is_cluster=True)
+    packing, _ = choose(tmp_path, two, search__trials=3)
+    assert packing == Packing(2, 1.0, 0.0, "as many as memory holds")
+
+
+def test_on_a_cluster_without_workers_trials_take_what_they_are_told_to(tmp_path) -> None:
+    told = {"search__max_concurrent": 4, "resources__cpus_per_trial": 4, "resources__gpus_per_trial": 1}
+    packing, asked = choose(tmp_path, Capacity(0, 0, is_cluster=True), **told)
+    assert packing == Packing(4, 4.0, 1.0) and asked == []
+
+
+def test_the_way_that_trains_the_most_images_a_second_is_taken_and_told(tmp_path) -> None:
+    measured = speeds(t4_c1=900.0, t2_c2=1000.0, t1_c4=700.0)
+    packing, asked = choose(tmp_path, Capacity(4, 0), measured)
+    assert (packing.trials, packing.cpus_per_trial, packing.gpus_per_trial) == (2, 2.0, 0.0)
+    assert asked == [(4, 1.0), (2, 2.0), (1, 4.0)]
+    assert packing.describe() == (
+        "2 at a time with 2 CPUs each (measured: 4 with 1 CPU 900 images/s, 2 with 2 CPUs 1,000 images/s, "
+        "1 with 4 CPUs 700 images/s)"
+    )
+
+
+def test_what_was_measured_is_remembered_for_the_same_search_and_no_other(tmp_path) -> None:
+    measured = speeds(t2_c1=900.0, t1_c2=700.0)
+    first, _ = choose(tmp_path, Capacity(2, 0), measured)
+    again, asked = choose(tmp_path, Capacity(2, 0))
+    assert again == first and asked == []
+    other = {"architecture": {"choose": {"mobilenet_v2": {"alpha": 0.35, "unfreeze_depth": 0}}}}
+    _, asked = choose(tmp_path, Capacity(2, 0), measured, space=other)
+    assert asked == [(2, 1.0), (1, 2.0)]
+
+
+def test_what_cannot_be_read_of_what_was_remembered_is_measured_again(tmp_path) -> None:
+    (tmp_path / "packing.json").write_text("{")
+    _, asked = choose(tmp_path, Capacity(2, 0), speeds(t2_c1=900.0))
+    assert asked == [(2, 1.0), (1, 2.0)]
+
+
+def test_a_way_that_failed_is_not_taken_and_without_any_it_is_one_trial_for_each_cpu(tmp_path) -> None:
+    packing, _ = choose(tmp_path / "a", Capacity(2, 0), speeds(t1_c2=10.0))
+    assert (packing.trials, packing.cpus_per_trial) == (1, 2.0)
+    packing, _ = choose(tmp_path / "b", Capacity(2, 0), {})
+    assert packing == Packing(2, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"search__time_budget": "9m"}, {"search__trials": 3}, {"search__max_concurrent": 2}]
+)
+def test_a_short_search_and_one_without_a_choice_measure_nothing(tmp_path, settings) -> None:
+    packing, asked = choose(tmp_path, Capacity(2, 0), **settings)
+    assert asked == [] and packing == Packing(2, 1.0, 0.0)
+
+
+def test_what_is_given_stays_as_given(tmp_path) -> None:
+    given = {"resources__cpus_per_trial": 2, "search__max_concurrent": 3}
+    assert choose(tmp_path, Capacity(8, 0), **given)[0] == Packing(3, 2.0, 0.0)
+    assert choose(tmp_path, Capacity(8, 0), search__max_concurrent=3)[0] == Packing(3, 2.0, 0.0)
+    measured = speeds(t4_c2=10.0, t2_c2=20.0)
+    packing, asked = choose(tmp_path, Capacity(8, 0), measured, resources__cpus_per_trial=2)
+    assert asked == [(4, 2.0), (2, 2.0)] and (packing.trials, packing.cpus_per_trial) == (2, 2.0)
+
+
+def test_fewer_trials_are_taken_when_more_gain_next_to_nothing() -> None:
+    assert fastest(list(speeds(t2_c1=104.0, t1_c2=100.0).values())).trials == 1
+    assert fastest(list(speeds(t2_c1=106.0, t1_c2=100.0).values())).trials == 2
+
+
+def test_memory_bounds_the_trials_and_one_always_runs() -> None:
+    assert within_memory(16, 900.0, 10_000.0) == 9
+    assert within_memory(16, 900.0, 0.0) == 1
+
+
+def test_a_gpu_is_shared_by_as_many_trials_as_its_memory_holds(tmp_path) -> None:
+    gpu = GpuMemory(peak_bytes=3 * 2**30, total_bytes=16 * 2**30)
+    packing, asked = choose(tmp_path, Capacity(16, 2), gpu=gpu)
+    assert asked == ["gpu"]
+    assert (packing.trials, packing.cpus_per_trial, packing.gpus_per_trial) == (8, 2.0, 0.25)
+    assert packing.reason == "measured: a large trial takes 3.0 of 16.0 GiB of a GPU"
+    assert choose(tmp_path, Capacity(16, 2))[1] == []
+
+
+def test_a_gpu_that_was_not_measured_is_given_whole_and_a_share_that_was_given_is_kept(tmp_path) -> None:
+    assert choose(tmp_path, Capacity(8, 1))[0] == Packing(1, 8.0, 1.0)
+    assert choose(tmp_path, Capacity(8, 1), resources__gpus_per_trial=0.5)[0] == Packing(2, 4.0, 0.5)
+    assert choose(tmp_path, Capacity(8, 1), resources__gpus_per_trial=0, search__trials=3)[0] == Packing(8, 1.0, 0.0)
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_anything_is_measured(tmp_path) -> None:
+    with pytest.raises(InputError, match="a trial asks for 1 CPUs and 1 GPUs; there are 8 CPUs and 0 GPUs"):
+        choose(tmp_path, Capacity(8, 0), resources__gpus_per_trial=1)
+
+
+def test_three_trials_on_a_gpu_ask_for_no_more_than_the_gpu(tmp_path) -> None:
+    packing, _ = choose(tmp_path, Capacity(16, 1), gpu=GpuMemory(4 * 2**30, 16 * 2**30))
+    assert packing.trials == 3 and 3 * packing.gpus_per_trial <= 1
+    assert trials_per_gpu(GpuMemory(20 * 2**30, 16 * 2**30), 16) == 1
+
+
+def test_the_measured_configuration_trains_a_middling_number_of_blocks_and_the_last_one_many() -> None:
+    middle, largest = typical_configurations(spec_of())
+    assert 0 < middle["unfreeze_depth"] <= largest["unfreeze_depth"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "images", "long"),
+    [
+        ({}, 10_000, True),
+        ({"search__time_budget": None, "search__sampler": "random"}, 10_000, True),
+        ({"search__trials": 4}, 1_000, False),
+    ],
+)
+def test_a_search_is_long_by_its_budget_or_its_planned_epochs(settings, images, long) -> None:
+    assert is_long(spec_of(**settings), images) is long
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "tuner.execution.packing_probe.GIVE_UP_S", 600.0
+    )  # a busy machine takes long to load TensorFlow
+    from tuner.datasets.loading import DataRequest, load_dataset
+    from tuner.execution.packing_probe import Probing
+    from tuner.execution.worker_process import WorkerContext
+    from tuner.reports.console import SearchConsole
+    from tuner.training.settings import ActivationSettings, TrialSettings
+
+    settings = TrialSettings(3, 1, 2, 0.0, "val_accuracy", "max", 0)
+    kept = ActivationSettings(tmp_path / "cache", "float32", 2**30)
+    request = DataRequest("digits")
+    load_dataset(request, staged={}, seed=0, cache_dir=tmp_path, notify=print)
+    context = WorkerContext(request, {}, tmp_path, settings, kept, 1.0)
+    console = SearchConsole()
+    probing = Probing(context, Capacity(2, 0), console)
+    backbone = {"preprocess": "resize(32)|scale(-1,1)", "architecture": "mobilenet_v2", "alpha": 0.35}
+    speed = probing.speed({**backbone, "weights": "none", "unfreeze_depth": 1, "batch_size": 16}, 2, 1.0)
+    assert speed is not None and (speed.trials, speed.cpus_per_trial) == (2, 1.0)
+    assert np.isfinite(speed.images_per_s) and speed.images_per_s > 0
+    assert speed.worker_memory_mb > 50
+    assert probing.speed({"architecture": "no such"}, 1, 1.0) is None
+    assert "1 trials at a time could not be measured" in capsys.readouterr().out

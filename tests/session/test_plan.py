@@ -1,0 +1,251 @@
+"""What --plan says: figures, warnings, and the text that people see."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.support.wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
+from tuner.algorithms.rungs import Rung
+from tuner.session.defaults import chosen_sampler, weighs_seconds
+from tuner.session.plan import build_plan, grace_epochs, has_unfreezing, planned_trials, print_plan, reduction_factor
+from tuner.spec.space import Choice, Choose, Integer, Real
+from tuner.spec.spec import Spec, read_spec, require
+
+
+def spec_of(text: str, *overrides: str) -> Spec:
+    return require(read_spec(text, "f", overrides))
+
+
+def printed(spec: Spec, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True, highlight=False)
+    print_plan(spec, build_plan(spec), console)
+    return console.file.getvalue()
+
+
+FINITE = {8: "  learning_rate: 0.001", 11: "      dense: {dense_units: {choice: [32, 64]}}", **NO_BASELINE}
+"""2 x 2 x 2 general, times 2 dense + 3 cnn: 40 configurations."""
+
+
+# --- figures ---
+
+
+def test_the_figures_of_a_search_without_halving():
+    plan = build_plan(spec_of(RIGHT))
+    assert (plan.sampler.name, plan.scheduler.name, plan.trials) == ("tpe", "none", 8)
+    assert plan.rungs == (Rung(16, 8, 128),) and plan.epochs_expected == plan.epochs_at_most == 128
+    assert plan.configurations == math.inf
+
+
+def test_the_figures_of_a_search_that_halves():
+    plan = build_plan(spec_of(RIGHT, "search.scheduler=asha_stopping", "search.trials=16"))
+    # 16 trials for 1 epoch, 4 of them for 3 more, 1 for 12 more
+    assert plan.rungs == (Rung(1, 16, 16), Rung(4, 4, 28), Rung(16, 1, 40))
+    assert plan.epochs_expected == 40 and plan.epochs_at_most == 256 and plan.grace_epochs == 1
+
+
+def test_auto_is_resolved_and_a_population_draws_at_random():
+    plan = build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=auto"))
+    assert (plan.sampler.name, plan.scheduler.name) == ("gp", "asha")
+    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=bohb")).sampler.name == "tpe"
+    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=pbt")).sampler.name == "random"
+
+
+def test_seconds_are_weighed_where_they_are_what_is_spent_and_the_sampler_can():
+    timed, untimed = "search.time_budget=1h", "search.time_budget=none"
+    assert weighs_seconds(spec_of(RIGHT, "search.sampler=gp", timed))
+    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=gp", untimed))
+    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=tpe", timed))
+    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=gp", timed, "search.improvement_per_second=false"))
+    assert weighs_seconds(spec_of(RIGHT, "search.sampler=gp", untimed, "search.improvement_per_second=true"))
+    words = " ".join(printed(spec_of(RIGHT, "search.sampler=gp", timed)).split())
+    assert "expected improvement per second" in words
+
+
+def test_auto_tries_all_of_a_small_space_unless_time_may_end_it_before():
+    small = spec_of(wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none")
+    assert chosen_sampler(small) == ("grid", "40 trials are enough for all 40 configurations")
+    assert build_plan(small).trials == 40
+    for override in ("search.trials=39", "search.time_budget=1h"):
+        spec = spec_of(wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none", override)
+        assert chosen_sampler(spec).name == "gp"
+    assert chosen_sampler(spec_of(wrong(FINITE), "search.sampler=random", "search.trials=40")) == ("random", "")
+
+
+@pytest.mark.parametrize(("trials", "expected"), [(8, 8), (40, 40), (1000, 40)])
+def test_a_grid_ends_when_it_is_used_up(trials, expected):
+    spec = spec_of(wrong(FINITE), "search.sampler=grid", f"search.trials={trials}")
+    assert planned_trials(spec) == expected == build_plan(spec).trials
+    assert planned_trials(spec_of(wrong(FINITE), f"search.trials={trials}")) == trials
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({}, False),
+        ({"unfreeze_depth": Integer(0, 0)}, False),
+        ({"unfreeze_depth": Integer(0, 3)}, True),
+        ({"unfreeze_depth": Choice((0,))}, False),
+        ({"unfreeze_depth": Choice((0, 2))}, True),
+        ({"architecture": Choose({"a": {}, "b": {"unfreeze_depth": Choice((1,))}})}, True),
+        ({"depth": Integer(1, 3), "rate": Real(0.0, 1.0)}, False),
+    ],
+)
+def test_unfreezing_is_found_wherever_it_stands(space, expected):
+    assert has_unfreezing(space) is expected
+
+
+ONE_BRANCH = wrong({11: "      dense: {dense_units: {choice: [32, 64]}}", 12: "", **NO_BASELINE})
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "space", "expected"), [("asha", RIGHT, 2), ("asha", ONE_BRANCH, 3), ("asha_stopping", RIGHT, 4)]
+)
+def test_fewer_are_left_behind_at_a_rung_where_branches_learn_at_different_paces(scheduler, space, expected):
+    spec = spec_of(space, f"search.scheduler={scheduler}")
+    assert reduction_factor(spec) == expected
+    words = " ".join(printed(spec).split())
+    assert f"rungs at each, the best 1 of {expected} go on" in words
+    assert ("auto: branches of a space learn at different paces" in words) == (expected == 2)
+    assert reduction_factor(spec_of(space, f"search.scheduler={scheduler}", "search.reduction_factor=5")) == 5
+
+
+def test_grace_is_what_the_file_says_or_after_the_head_phase_where_blocks_are_unfrozen():
+    assert grace_epochs(spec_of(RIGHT)) == 1
+    assert grace_epochs(spec_of(wrong(BACKBONE))) == 4
+    assert grace_epochs(spec_of(RIGHT, "search.grace_epochs=7")) == 7
+
+
+# --- warnings ---
+
+
+def warnings(text: str, *overrides: str) -> tuple[str, ...]:
+    return build_plan(spec_of(text, *overrides)).warnings
+
+
+def test_the_plan_says_the_metrics_and_which_of_them_the_scheduler_compares():
+    spec = spec_of(wrong({3: "metrics: [val_accuracy, parameters]", 15: "search: {trials: 8}"}))
+    text = " ".join(printed(spec).split())
+    assert "metrics val_accuracy (max), parameters (min): the report has their Pareto front; the scheduler" in text
+    assert "the best by val_accuracy, 2 more of the Pareto front and the baseline again, with 3 seeds each" in text
+    assert "warning: the scheduler stops trials by val_accuracy alone" in text
+    alone = " ".join(printed(spec_of(wrong({3: "metrics: [val_accuracy]"}))).split())
+    assert alone == " ".join(printed(spec_of(RIGHT)).split())
+
+
+def test_a_sound_plan_has_no_warnings():
+    assert warnings(RIGHT) == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "overrides", "words"),
+    [
+        (NO_BASELINE, [], "no baseline is given"),
+        (FINITE, ["search.trials=41"], "more trials (41) than configurations (40): some will be repeated"),
+        ({}, ["search.trials=101"], "no time budget is given, and many trials: consider search.time_budget"),
+        ({}, ["training.early_stopping=null"], "neither early stopping nor a scheduler that halves"),
+        ({}, ["training.max_epochs=1", "search.scheduler=asha_stopping"], "no rung lies below max_epochs"),
+        (BACKBONE, ["training.max_epochs=3"], "the head phase lasts to the end: no block will be unfrozen"),
+        (
+            {9: "  architecture: {choice: [dense, cnn]}", 10: "  filters: 8", 11: "", 12: "", **NO_BASELINE},
+            [],
+            "filters means nothing to dense and is ignored there",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_probably_not_meant_is_a_warning(lines: dict[int, str], overrides: list[str], words: str):
+    assert any(words in warning for warning in warnings(wrong(lines), *overrides))
+
+
+@pytest.mark.parametrize(
+    ("lines", "overrides", "words"),
+    [
+        (FINITE, ["search.trials=40"], "some will be repeated"),
+        ({}, ["search.trials=101", "search.time_budget=1h"], "time budget"),
+        ({}, ["training.early_stopping=null", "search.scheduler=asha_stopping"], "early stopping"),
+        (BACKBONE, ["training.max_epochs=4"], "head phase"),
+    ],
+)
+def test_what_is_in_order_is_not(lines: dict[int, str], overrides: list[str], words: str):
+    assert not any(words in warning for warning in warnings(wrong(lines), *overrides))
+
+
+# --- the text ---
+
+PRINTED = """\
+study           small
+data            digits, 20% for validation unless it has its own
+metric          val_accuracy (max)
+configurations  infinitely many
+sampler         tpe: tree-structured Parzen estimator, compared at equal epochs
+scheduler       asha_stopping: Ray's asynchronous successive halving: stops at each rung, never goes
+                back
+trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs
+rungs           at each, the best 1 of 4 go on
+epochs          about 26, at most 128
+finalists       the best 3 and the baseline again, with 3 seeds each; then the test split
+
+space
+├── preprocess: choice of scale(0,1), standardise
+├── augment: choice of none, shift(1)
+├── batch_size: choice of 32, 64
+├── learning_rate: log float 0.0001 to 0.01
+└── architecture: choose one of dense, cnn
+    ├── dense (a continuum of its own)
+    │   ├── dense_units: choice of 32, 64
+    │   └── dropout: float 0 to 0.5
+    └── cnn (3 of its own)
+        └── blocks: int 1 to 3
+
+rungs (expected)
+epoch  trials that train so far  epochs spent by then
+    1                         8                     8
+    4                         2                    14
+   16                         1                    26
+baseline (trial 0): preprocess standardise, augment none, batch_size 32, learning_rate 0.001, architecture cnn, blocks 2
+"""
+
+
+def test_the_plan_as_people_see_it():
+    text = printed(spec_of(RIGHT, "search.scheduler=asha_stopping", "search.time_budget=1h30m"))
+    assert [line.rstrip() for line in text.splitlines()] == PRINTED.splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_nothing_is_cut_off_at_the_width(width):
+    long = "resize(64)|scale(-1,1)|noise(0.1)|smooth(3)|invert|grayscale"
+    text = printed(spec_of(wrong({5: f'  preprocess: {{choice: ["{long}", standardise]}}', **NO_BASELINE})), width)
+    joined = "".join(line.strip(" │├└─") for line in text.splitlines())
+    assert long.replace(" ", "") in joined.replace(" ", "") and "no baseline is given" in text
+
+
+def test_brackets_in_a_file_are_shown_as_they_are():
+    text = printed(spec_of(wrong({5: '  preprocess: {choice: ["[red]x[/red]"]}', **NO_BASELINE})))
+    assert "[red]x[/red]" in text
+
+
+def test_a_product_without_end_of_digits_is_told_as_a_power():
+    rows = "".join(f"  p{number}: {{int: [1, 1000]}}\n" for number in range(150))
+    text = printed(spec_of(f"study: s\ndata: {{source: digits}}\nspace:\n  architecture: cnn\n{rows}"))
+    assert "configurations  about 10^450" in text
+
+
+def test_warnings_and_auto_are_told():
+    text = printed(spec_of(wrong(NO_BASELINE), "search.sampler=auto", "search.scheduler=auto"))
+    words = " ".join(text.split())
+    assert "(auto: best of those measured on LCBench, see benchmarks/LOG.md)" in words
+    assert "(auto: best with gp on LCBench, see benchmarks/LOG.md)" in words
+    assert "warning: no baseline is given" in text and "baseline (trial 0)" not in text
+
+
+def figures(**changes: Any) -> str:
+    return printed(spec_of(RIGHT, *(f"{name.replace('__', '.')}={value}" for name, value in changes.items())))
+
+
+def test_shares_of_a_gpu_and_several_processors_are_told():
+    assert "each with 4 CPUs and 0.5 GPUs" in figures(resources__cpus_per_trial=4, resources__gpus_per_trial=0.5)
+    assert "each with 1 CPU and 1 GPU" in figures(resources__gpus_per_trial=1)

@@ -1,0 +1,116 @@
+"""What a run goes on with: its data, wherever they lie now; others are refused, and nothing is written then."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.make_record import study_created, write_record
+from tuner.cluster.ray_session import Capacity
+from tuner.common.errors import RunError
+from tuner.datasets.loading import DataRequest, Dataset, load_dataset
+from tuner.runs.directory import RunDirectory
+from tuner.runs.events import SessionStarted
+from tuner.search import main
+from tuner.session.resume import describe_data, refuse_other_data, refuse_other_search
+from tuner.spec.spec import dump_spec, read_spec, require
+
+SPACE = """
+study: pictures
+data: {source: "folder:pictures", validation_fraction: 0.5}
+space: {batch_size: 8, learning_rate: 0.01, architecture: {choose: {dense: {dense_units: {choice: [4, 8]}}}}}
+search: {trials: 2, sampler: random, scheduler: none, max_concurrent: 1}
+"""
+SPEC = require(read_spec(SPACE))
+
+
+def write_pictures(folder: Path, value: int = 0) -> None:
+    for number in range(24):
+        path = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 10 * number + value, dtype=np.uint8)).save(path)
+
+
+def load(folder: Path) -> Dataset:
+    request, staged = DataRequest(**SPEC.data.model_dump()), {"folder:pictures": f"folder:{folder / 'pictures'}"}
+    return load_dataset(request, staged=staged, seed=0, cache_dir=folder / "cache", notify=lambda _text: None)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> RunDirectory:
+    """An unfinished run on pictures in a folder that its file names relative to where it was begun."""
+    for module in ("tuner.cluster.ray_session.local_ray", "tuner.reports.live_report.reporting"):
+        monkeypatch.setattr(module, lambda *_arguments: nullcontext(Capacity(1, 0)))
+    monkeypatch.setattr("tuner.session.session.run_session", reached)
+    begun = tmp_path / "begun"
+    write_pictures(begun)
+    made = RunDirectory(begun / "runs" / "pictures")
+    described = describe_data(load(begun))
+    started = SessionStarted(resumed=False, max_concurrent=1, sampler="random", scheduler="none")
+    created = study_created(study="pictures", specification=SPEC.resolved(), data=described)
+    write_record(made.record, [created, started])
+    made.specification.write_text(dump_spec(SPEC.resolved()))
+    monkeypatch.chdir(begun)
+    return made
+
+
+def reached(*_arguments, resumed: bool, **_more) -> None:
+    raise RunError(f"reached, {resumed=}")
+
+
+def test_a_run_goes_on_with_its_data(run, capsys) -> None:
+    assert main(["--resume", "runs/pictures", "--cache", "cache"]) == 2
+    assert capsys.readouterr().err == "reached, resumed=True\n"
+
+
+def test_a_run_whose_data_have_changed_is_refused_with_what_they_were_and_are_and_left_alone(run, capsys) -> None:
+    shutil.rmtree("pictures")
+    write_pictures(Path(), 1)
+    before = run.record.read_bytes()
+    assert main(["--resume", "runs/pictures", "--cache", "cache"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("runs/pictures cannot go on: the data in folder:")
+    then, now = json.loads(before.splitlines()[0])["data"]["fingerprint"], load(Path.cwd()).fingerprint
+    assert f'fingerprint was "{then}", is "{now}"; name those with --data, or begin another run with --fresh' in error
+    assert run.record.read_bytes() == before
+
+
+def test_what_has_changed_in_the_data_is_named(run) -> None:
+    study, data = study_created(data=describe_data(load(Path.cwd()))), load(Path.cwd())
+    refuse_other_data(study, data, run)
+    other = study_created(data={**study.data, "fingerprint": "9f2c", "class_names": ["a", "c"], "source": "elsewhere"})
+    words = r'fingerprint was "9f2c", is "[0-9a-f]+"; class_names was \["a", "c"\], is \["a", "b"\]; name those'
+    with pytest.raises(RunError, match=words):
+        refuse_other_data(other, data, run)
+
+
+def test_a_copied_run_goes_on_elsewhere_with_its_data_in_another_place(run, tmp_path, monkeypatch, capsys) -> None:
+    other = tmp_path / "other machine"
+    shutil.copytree(run.path, other / "pictures run")
+    shutil.copytree("pictures", other / "data" / "pictures")
+    shutil.rmtree(tmp_path / "begun")
+    monkeypatch.chdir(other)
+    assert main(["--resume", "pictures run", "--cache", "cache"]) == 2
+    assert "data.source: folder:pictures must name a folder or file that exists" in capsys.readouterr().err
+    assert main(["--resume", "pictures run", "--cache", "cache", "--data", "folder:pictures=data/pictures"]) == 2
+    assert capsys.readouterr().err == "reached, resumed=True\n"
+
+
+def test_only_what_is_spent_may_change(run) -> None:
+    study = study_created(specification=SPEC.resolved())
+    more = ("search.trials=9", "search.time_budget=1h", "resources.cpus_per_trial=2", "finalists.count=0")
+    refuse_other_search(study, require(read_spec(SPACE, overrides=more)), run)
+    with pytest.raises(RunError, match=r"cannot go on: data.validation_fraction \(was 0.5; is 0.25\) must be what it"):
+        refuse_other_search(study, require(read_spec(SPACE, overrides=("data.validation_fraction=0.25",))), run)
+
+
+def test_a_setting_that_an_earlier_tuner_did_not_have_is_no_other_search(run) -> None:
+    known = SPEC.resolved()
+    del known["search"]["hung_after_epochs"], known["training"]["head_epochs"]
+    refuse_other_search(study_created(specification=known), SPEC, run)

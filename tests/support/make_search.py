@@ -1,0 +1,62 @@
+"""Small searches for the tests: the file, the command, and what holds of every record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner.runs.events import EpochReported
+from tuner.runs.record import read_events, read_state
+from tuner.runs.state import RunState
+from tuner.search import main
+
+SPACE = """
+study: {study}
+data: {{source: digits, max_train_images: 240, max_validation_images: 80}}
+space:
+  batch_size: {{choice: [32, 64]}}
+  learning_rate: {learning_rate}
+  architecture:
+    choose:
+      dense: {{dense_units: {{choice: [16, 32]}}, hidden_layers: 1}}
+      cnn: {{blocks: 1, convolutions_per_block: 1, filters: {{choice: [4, 8]}}, dense_units: 16}}
+baseline: {{architecture: dense, dense_units: 16, hidden_layers: 1, batch_size: 64, learning_rate: 0.001}}
+training: {{max_epochs: 6, early_stopping: {{patience: 3}}}}
+search: {{trials: {trials}, sampler: {sampler}, scheduler: {scheduler}, reduction_factor: 2, max_concurrent: 2}}
+finalists: {{count: 0}}
+"""
+
+
+def write_file(folder: Path, study: str = "small", sampler: str = "random", scheduler: str = "none",
+               trials: int = 4, learning_rate: str = "{log_float: [1.0e-3, 1.0e-1]}") -> Path:  # fmt: skip
+    path = folder / f"{study}.yaml"
+    path.write_text(
+        SPACE.format(study=study, sampler=sampler, scheduler=scheduler, trials=trials, learning_rate=learning_rate)
+    )
+    return path
+
+
+def run_search(folder: Path, file: Path, cache_dir: Path, *more: str) -> int:
+    folders = ["--runs", str(folder / "runs"), "--reports", str(folder / "reports"), "--cache", str(cache_dir)]
+    return main([str(file), *folders, *more])
+
+
+def check_record(path: Path, jumps: bool = False) -> RunState:
+    """What holds for every finished search.
+
+    A member of a population may take over the epoch and the best value of the one it copies.
+    """
+    epochs = Counter((event.trial, event.epoch) for event in read_events(path) if isinstance(event, EpochReported))
+    assert all(number == 1 for number in epochs.values())
+    state = read_state(path)
+    for trial in state.trials.values():
+        assert trial.status in {"completed", "stopped", "failed"}
+        epochs_seen = [epoch.epoch for epoch in trial.epochs]
+        assert epochs_seen == (sorted(epochs_seen) if jumps else list(range(1, len(trial.epochs) + 1)))
+        best = [epoch.best_so_far for epoch in trial.epochs]
+        own = list(np.maximum.accumulate([epoch.val_accuracy for epoch in trial.epochs]))
+        assert best == sorted(best) if jumps else own == pytest.approx(best)
+    return state

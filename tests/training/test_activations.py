@@ -1,0 +1,226 @@
+"""Cached activations: which are kept, where they are read, what happens when they cannot be; never a wrong number."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
+from tuner.datasets.loading import Dataset
+from tuner.training import activations as module
+from tuner.training.activation_store import ARRAY
+from tuner.training.activations import Activations, is_worth_keeping
+from tuner.training.cut_points import Place, PrecisionError, check_precision
+from tuner.training.phases import EpochResult
+from tuner.training.trial import Trial
+
+pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping")
+
+
+@pytest.fixture(scope="module")
+def from_images(small_digits: Dataset) -> list[EpochResult]:
+    """What MOBILENET shows without any cache."""
+    return epochs_of(MOBILENET, small_digits, None)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "flatten"])
+def test_the_head_reads_what_its_pooling_makes(pooling: str, small_digits, tmp_path: Path):
+    configuration = {**MOBILENET, "unfreeze_depth": 0, "pooling": pooling}
+    cached, plain = (epochs_of(configuration, small_digits, way) for way in (kept(small_digits, tmp_path), None))
+    assert [report.loss for report in cached] == pytest.approx([report.loss for report in plain], rel=0.01)
+    names = {entry.identity["place"] for entry in whole_entries(tmp_path)}
+    assert names == {"out_relu" if pooling == "flatten" else f"pooled {pooling}"}
+
+
+def test_both_phases_read_from_their_own_cut(small_digits, tmp_path: Path):
+    trial = Trial(MOBILENET, small_digits, SETTINGS, kept(small_digits, tmp_path))
+    trial.advance()
+    first = trial.cut
+    trial.advance()
+    assert (first, trial.cut) == ("pooled average", "block_15_add")
+
+
+def test_one_pass_fills_the_cuts_of_all_depths_that_the_search_may_ask_for(small_digits, tmp_path: Path):
+    activations = kept(small_digits, tmp_path, depths={"mobilenet_v2": (0, 1, 3)})
+    epochs_of({**MOBILENET, "weights": "none", "unfreeze_depth": 0}, small_digits, activations)
+    found = sorted((entry.identity["place"], entry.identity["split"]) for entry in whole_entries(tmp_path))
+    expected = ("block_14_add", "block_16_project_BN", "pooled average")
+    assert found == sorted((place, split) for place in expected for split in ("train", "validation"))
+
+
+def test_a_deeper_cut_is_computed_from_a_shallower_one_and_has_the_same_values(
+    small_digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    direct = epochs_of({**MOBILENET, "unfreeze_depth": 0}, small_digits, kept(small_digits, tmp_path / "direct"))
+    cache = tmp_path / "by_way_of_a_cut"
+    shallow = Trial({**MOBILENET, "unfreeze_depth": 3}, small_digits, SETTINGS, kept(small_digits, cache))
+    part = shallow._part
+    assert part is not None and shallow._activations is not None
+    # Only the cut of the third block is there, as after a search that never trained a head for long.
+    while not shallow._activations.work(part, [3], 0, 1, 10).is_finished:
+        pass
+    monkeypatch.setattr(Activations, "_images", lambda *_: pytest.fail("the images were read"))
+    derived = epochs_of({**MOBILENET, "unfreeze_depth": 0}, small_digits, kept(small_digits, cache))
+    assert numbers(derived) == numbers(direct)
+
+
+def test_a_second_trial_and_a_later_process_compute_nothing(small_digits, tmp_path: Path, monkeypatch):
+    first = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
+    monkeypatch.setattr(module, "below", lambda *_: pytest.fail("something was computed again"))
+    again = epochs_of({**MOBILENET, "dropout": 0.5}, small_digits, kept(small_digits, tmp_path))
+    assert len(again) == len(first)
+    assert numbers(epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))) == numbers(first)
+
+
+def test_other_data_weights_or_preprocessing_never_share_an_entry(small_digits, few_digits, tmp_path: Path):
+    epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
+    before = len(whole_entries(tmp_path))
+    for data, changes, seed in (
+        (few_digits, {}, 7),
+        (small_digits, {"preprocess": "grayscale|resize(32)|scale(-1,1)"}, 7),
+        (small_digits, {}, 8),  # the weights are random here: another seed, other weights
+    ):
+        epochs_of({**MOBILENET, **changes}, data, kept(data, tmp_path), replace(SETTINGS, seed=seed))
+        now = len(whole_entries(tmp_path))
+        assert now == before + 4  # two cuts, two splits
+        before = now
+
+
+def test_a_corrupt_entry_is_said_and_computed_again(small_digits, tmp_path: Path):
+    expected = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
+    for entry in whole_entries(tmp_path):
+        path = entry.folder / ARRAY
+        content = bytearray(path.read_bytes())
+        content[-3:] = b"\0\1\2"
+        path.write_bytes(bytes(content))
+    said: list[str] = []
+    assert numbers(epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))) == numbers(expected)
+    assert len(said) == 4 and all("removed and will be computed again" in text for text in said)
+
+
+def test_a_cache_that_is_too_small_is_said_and_the_trial_trains_from_the_images(
+    small_digits, from_images, tmp_path: Path
+):
+    said: list[str] = []
+    trial = Trial(MOBILENET, small_digits, SETTINGS, kept(small_digits, tmp_path, said, max_bytes=1000))
+    reports = [trial.advance() for _ in range(2)]
+    assert trial.cut is None and numbers(reports) == numbers(from_images)
+    assert said[0].startswith("cached activations are not used: ") and "training from the images" in said[0]
+
+
+def test_a_full_disk_is_said_and_the_trial_trains_from_the_images(
+    small_digits, from_images, tmp_path: Path, monkeypatch
+):
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    said: list[str] = []
+    reports = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))
+    assert numbers(reports) == numbers(from_images)
+    assert "No space left on device" in said[0]
+
+
+def test_a_cache_that_is_lost_between_two_epochs_does_not_stop_the_trial(small_digits, tmp_path: Path, monkeypatch):
+    settings = replace(SETTINGS, max_epochs=4)
+    augmented = {**MOBILENET, "augment": "flip"}
+    trial = Trial(augmented, small_digits, settings, kept(small_digits, tmp_path, [], views=3))
+    trial.advance()
+    trial.advance()
+    monkeypatch.setattr(module.Store, "make_room", lambda *_: False)
+    while trial.ended is None:
+        assert trial.advance() is not None
+    assert trial.epoch == 4 and trial.cut is None
+
+
+def test_activations_that_float16_cannot_hold_are_kept_as_float32(
+    small_digits, from_images, tmp_path: Path, monkeypatch
+):
+    def too_large(_check: np.ndarray) -> None:
+        raise PrecisionError("float16 holds values up to 65,504; activations reach 70,000")
+
+    monkeypatch.setattr(module, "check_precision", too_large)
+    said: list[str] = []
+    cached = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))
+    assert [report.loss for report in cached] == pytest.approx([report.loss for report in from_images], rel=1e-4)
+    assert said == ["float16 holds values up to 65,504; activations reach 70,000: they are kept as float32"]
+    assert not list((tmp_path / "activations").glob("build-*")), "what had been allocated for it is given back"
+
+
+@pytest.mark.parametrize(
+    ("largest", "mean_square", "message"),
+    [
+        (70_000.0, 1.0, "activations reach 70,000"),
+        (np.inf, 1.0, "activations reach inf"),
+        (1e-5, 1e-12, "rounds values below 6.1e-05 coarsely; activations are 1.0e-06"),
+    ],
+)
+def test_what_float16_would_spoil_is_seen(largest: float, mean_square: float, message: str):
+    fine = np.array([[[5.0, 1.0], [0.0, 0.0]]])
+    check_precision(fine)
+    with pytest.raises(PrecisionError, match=message):
+        check_precision(
+            np.concatenate([fine, [[[largest, mean_square]] * 2]])
+            if largest > 1
+            else np.full((1, 1, 2), [largest, mean_square])
+        )
+
+
+def test_float32_activations_give_the_numbers_of_training_from_the_images(small_digits, from_images, tmp_path: Path):
+    cached = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, dtype="float32"))
+    assert [report.loss for report in cached] == pytest.approx([report.loss for report in from_images], rel=1e-4)
+
+
+def test_augmented_trials_train_from_the_images_unless_views_are_asked_for(small_digits, tmp_path: Path):
+    configuration = {**MOBILENET, "augment": "flip|shift(1)"}
+    exact = Trial(configuration, small_digits, SETTINGS, kept(small_digits, tmp_path))
+    assert exact.cut is None
+    viewed = Trial(configuration, small_digits, SETTINGS, kept(small_digits, tmp_path, views=2))
+    assert viewed.cut == "pooled average"
+
+
+def test_views_take_turns_are_shared_by_trials_and_differ_from_each_other(small_digits, tmp_path: Path):
+    configuration = {**MOBILENET, "augment": "flip|shift(1)", "unfreeze_depth": 0}
+    settings = replace(SETTINGS, max_epochs=5)
+    first = epochs_of(configuration, small_digits, kept(small_digits, tmp_path, views=2), settings)
+    entries = whole_entries(tmp_path)
+    assert sorted(str(entry.identity["view"]) for entry in entries) == ["0", "1", "None"]  # validation is not augmented
+    arrays = [np.load(entry.folder / ARRAY) for entry in entries if entry.identity["view"] is not None]
+    assert not np.array_equal(*arrays)
+    assert numbers(epochs_of(configuration, small_digits, kept(small_digits, tmp_path, views=2), settings)) == numbers(
+        first
+    )
+
+
+def test_mixup_changes_labels_and_is_trained_from_the_images(small_digits, tmp_path: Path):
+    configuration = {**MOBILENET, "augment": "mixup(0.2)"}
+    assert Trial(configuration, small_digits, SETTINGS, kept(small_digits, tmp_path, views=2)).cut is None
+
+
+def test_a_resumed_trial_gives_the_same_numbers_from_the_cache(small_digits, tmp_path: Path):
+    settings = replace(SETTINGS, max_epochs=4, head_epochs=2)
+    undisturbed = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path), settings)
+    for stop_after in (1, 3):
+        stopped = Trial(MOBILENET, small_digits, settings, kept(small_digits, tmp_path))
+        for _ in range(stop_after):
+            stopped.advance()
+        stopped.save(tmp_path / "checkpoint")
+        for cache in (tmp_path, tmp_path / f"another machine {stop_after}"):
+            resumed = epochs_of(
+                MOBILENET, small_digits, kept(small_digits, cache), settings, resume_from=tmp_path / "checkpoint"
+            )
+            assert numbers(resumed) == numbers(undisturbed[stop_after:])
+
+
+def test_a_cut_is_kept_by_the_rule_where_that_saves_time():
+    deep, shallow = Place("deep", (1280,), 25_000_000), Place("shallow", (72, 72, 8), 3_650_000)
+    assert is_worth_keeping(deep, 25_000_000, 3072, on_gpu=False)
+    assert is_worth_keeping(deep, 25_000_000, 3072, on_gpu=True)
+    assert not is_worth_keeping(shallow, 25_000_000, 3072, on_gpu=False)  # an epoch would be 5% shorter
+    middle = Place("middle", (18, 18, 16), 10_400_000)
+    assert is_worth_keeping(middle, 25_000_000, 3072, on_gpu=False)
+    assert not is_worth_keeping(middle, 25_000_000, 3072, on_gpu=True)  # a GPU computes quicker than a host feeds

@@ -1,0 +1,122 @@
+"""What a process keeps between trials changes no number: a trial at a used bench is the trial at a new one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tuner.training.activations import Activations
+from tuner.training.compiled_models import STRUCTURES_KEPT, AdjustableDropout, Workbench
+from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.trial import Trial
+
+SETTINGS = TrialSettings(
+    max_epochs=2, head_epochs=1, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7
+)
+CNN = {
+    "architecture": "cnn", "blocks": 1, "convolutions_per_block": 1, "filters": 4, "dense_units": 16, "dropout": 0.4,
+    "block_dropout": 0.2, "batch_normalization": True, "batch_size": 48, "learning_rate": 0.003,
+}  # fmt: skip
+DENSE = {"architecture": "dense", "hidden_layers": 2, "dense_units": 16, "dropout": 0.3, "learning_rate": 0.003}
+BACKBONE = {
+    "architecture": "mobilenet_v2", "alpha": 0.35, "weights": "imagenet", "preprocess": "resize(32)|scale(-1,1)",
+    "unfreeze_depth": 1, "dropout": 0.2, "batch_size": 60, "learning_rate": 0.003, "head_units": 8,
+    "head_batch_normalization": True,
+}  # fmt: skip
+
+
+@pytest.fixture
+def imagenet_or_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no ImageNet weights, others that, like them, do not depend on the seed of the trial."""
+    from tuner.models import backbones
+
+    def without_weights(constructor: Any, _application: str, options: Any) -> keras.Model:
+        model = constructor(weights=None, **options)
+        backbones.seed_layers(model.layers, 1)
+        return model
+
+    monkeypatch.setattr(backbones, "_load_pretrained", without_weights)
+
+
+def numbers(configuration: dict[str, Any], data: Any, bench: Workbench | None, seed: int = 7) -> list[dict[str, Any]]:
+    trial = Trial(configuration, data, replace(SETTINGS, seed=seed), workbench=bench)
+    found = []
+    while trial.ended is None:
+        epoch = trial.advance()
+        assert epoch is not None
+        found.append({**vars(epoch), "seconds": 0})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "changes"),
+    [
+        (CNN, {"dropout": 0.1, "block_dropout": 0.5, "learning_rate": 0.01, "batch_size": 80}),
+        (DENSE, {"dropout": 0.6}),
+        (BACKBONE, {"dropout": 0.5, "learning_rate": 0.001}),
+        (BACKBONE, {"unfreeze_depth": 2}),
+        (BACKBONE, {"head_units": 4}),  # another structure on the same backbone
+        ({**DENSE, "optimizer": "sgd"}, {"optimizer": "rmsprop", "weight_decay": 0.01, "label_smoothing": 0.1}),
+    ],
+    ids=["cnn", "dense", "backbone", "deeper", "another head", "another optimizer"],
+)
+def test_a_trial_at_a_used_bench_gives_the_numbers_of_one_at_a_new_bench(
+    first, changes, small_digits, imagenet_or_random
+):
+    bench, second = Workbench(), {**first, **changes}
+    before = numbers(first, small_digits, bench)
+    assert numbers(second, small_digits, bench, seed=11) == numbers(second, small_digits, None, seed=11)
+    assert numbers(first, small_digits, bench) == before
+
+
+def test_trials_of_one_structure_share_what_is_compiled(small_digits):
+    bench = Workbench()
+    numbers(DENSE, small_digits, bench)
+    one = bench.take(DENSE, small_digits.image_shape, 10, 1)
+    other = bench.take(
+        {**DENSE, "dropout": 0.5, "learning_rate": 0.1, "batch_size": 7}, small_digits.image_shape, 10, 2
+    )
+    assert one is other
+    assert one.trainer(DENSE, 0, None, 0.1).network is one.trainer({**DENSE, "dropout": 0.9}, 0, None, 0.2).network
+    without = bench.take({**DENSE, "dropout": 0.0}, small_digits.image_shape, 10, 1)
+    assert without is not one  # there is no dropout layer in it
+
+
+def test_a_bench_keeps_a_bounded_number_of_structures(small_digits):
+    bench = Workbench()
+    for units in range(1, STRUCTURES_KEPT + 4):
+        bench.take({**DENSE, "dense_units": units}, small_digits.image_shape, 10, 0)
+    assert len(bench._structures) == STRUCTURES_KEPT
+
+
+def test_dropout_follows_its_rate_without_being_built_again():
+    plain = keras.layers.Dropout(0.25, seed=3)
+    inputs = keras.Input((1000,))
+    layer = AdjustableDropout(plain)
+    model = keras.Model(inputs, layer(inputs))
+    ones = np.ones((50, 1000), dtype=np.float32)
+    for rate in (0.25, 0.6, 0.0):
+        layer.rate.assign(rate)
+        dropped = keras.ops.convert_to_numpy(model(ones, training=True))
+        assert (dropped == 0).mean() == pytest.approx(rate, abs=0.01)
+        assert dropped.mean() == pytest.approx(1.0, abs=0.02)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(ones, training=False)), ones)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_trial_trains_in_the_mixed_precision_of_a_gpu(policy: str, small_digits, tmp_path, imagenet_or_random):
+    keras.config.set_dtype_policy(policy)
+    try:
+        activations = Activations(small_digits, ActivationSettings(tmp_path, "float16", 2**30), print)
+        for way in (activations, None):
+            trial = Trial({**BACKBONE, "unfreeze_depth": 0}, small_digits, SETTINGS, way)
+            trial.advance()
+            epoch = trial.advance()
+            assert epoch is not None and epoch.loss < 3.0, trial.ended
+            assert all(variable.dtype == "float32" for variable in trial.model.trainable_variables)
+    finally:
+        keras.config.set_dtype_policy("float32")

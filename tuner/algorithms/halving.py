@@ -1,0 +1,141 @@
+"""Asynchronous successive halving by promotion: which trials wait at a rung, and which one goes on next. Pure.
+
+Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning" (arXiv:1810.05934), Algorithm 2: a trial that
+reaches a rung waits there; whenever a slot is free, the best waiting trial of the highest rung at which it is among
+the top `1 / reduction_factor` goes on; if there is none, a new trial begins. Nothing is ever stopped for good.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tuner.runs.events import Status
+
+
+@dataclass
+class _Rung:
+    """Who has reached an epoch, and who of them has gone on."""
+
+    epoch: int
+    reached: list[tuple[float, int]] = field(default_factory=list)
+    """(loss, trial), the best first; the earlier trial of equals first."""
+    gone_on: set[int] = field(default_factory=set)
+    members: set[int] = field(default_factory=set)
+
+    def enter(self, trial: int, loss: float) -> None:
+        self.members.add(trial)
+        insort(self.reached, (loss, trial))
+
+    def leave(self, trial: int) -> None:
+        self.members.remove(trial)
+        self.reached = [(loss, other) for loss, other in self.reached if other != trial]
+
+    def best_waiting(self, places: int, paused: set[int], held: set[int]) -> int | None:
+        """The best of the first `places` that waits, and is free to go on."""
+        for _, trial in self.reached[:places]:
+            if trial not in self.gone_on and trial in paused and trial not in held:
+                return trial
+        return None
+
+
+class Halving:
+    """The rungs of a search and the trials at them.
+
+    A trial waits from `arrive` (at a rung) until `promote`. Values that are not numbers come last. A trial that ended
+    by itself keeps its place at the rungs above: others must be better than what it showed, not than nothing.
+    """
+
+    def __init__(self, rungs: Sequence[int], reduction_factor: int, *, maximise: bool) -> None:
+        self._rungs = [_Rung(epoch) for epoch in rungs]
+        self._reduction_factor = reduction_factor
+        self._sign = -1.0 if maximise else 1.0
+        self.paused: set[int] = set()
+        self._held: set[int] = set()
+
+    def is_rung(self, epoch: int) -> bool:
+        """Whether trials are compared at an epoch."""
+        return any(rung.epoch == epoch for rung in self._rungs)
+
+    def arrive(self, trial: int, epoch: int, value: float) -> bool:
+        """A trial has reached an epoch with its best value so far; whether it has to wait there."""
+        rung = next((rung for rung in self._rungs if rung.epoch == epoch), None)
+        if rung is None or trial in rung.members:
+            return False
+        rung.enter(trial, self._loss(value))
+        self.paused.add(trial)
+        if self.promotable() == trial:  # it is what the slot that it has just left would be given
+            self.promote(trial)
+            return False
+        return True
+
+    def hold(self, trial: int) -> None:
+        """A trial that waits still has its slot, until its state is saved: nobody else may go on with it yet."""
+        self._held.add(trial)
+
+    def release(self, trial: int) -> None:
+        """What was held has left its slot."""
+        self._held.discard(trial)
+
+    def end(self, trial: int, value: float | None) -> None:
+        """A trial has come to its own end (with its best value), or failed (None): it waits no more."""
+        self.paused.discard(trial)
+        self._held.discard(trial)
+        for rung in self._rungs:
+            if trial not in rung.members and value is not None:
+                rung.enter(trial, self._loss(value))
+            rung.gone_on.add(trial)
+
+    def withdraw(self, trial: int) -> None:
+        """A trial was lost before its state at the rung was kept: it trains that epoch again, and arrives again."""
+        self._held.discard(trial)
+        if trial not in self.paused:
+            return
+        self.paused.remove(trial)
+        for rung in self._rungs:
+            if trial in rung.members and trial not in rung.gone_on:
+                rung.leave(trial)
+
+    def promotable(self, *, is_final: bool = False) -> int | None:
+        """The trial that goes on next; None when none of those that wait is good enough among those that came.
+
+        `is_final`: no more trials come, so at every rung the best one goes on, however few have reached it.
+        """
+        for rung in reversed(self._rungs):
+            places = max(int(is_final), len(rung.reached) // self._reduction_factor)
+            trial = rung.best_waiting(places, self.paused, self._held)
+            if trial is not None:
+                return trial
+        return None
+
+    def promote(self, trial: int) -> None:
+        """A waiting trial goes on from the highest rung that it has reached."""
+        self.paused.remove(trial)
+        for rung in self._rungs:
+            if trial in rung.members:
+                rung.gone_on.add(trial)
+
+    def restore(
+        self, trial: int, best_by_epoch: Mapping[int, float], status: Status, *, is_promoted: bool = False
+    ) -> None:
+        """Take in a trial of an earlier session; a paused one waits at its last rung.
+
+        Only one that came to its own end counts at the rungs above: what was stopped might have become better. One that
+        was running when it reached a rung, and was not promoted from there since, arrives there again: whether it was
+        to wait, or had come to its own end, is not known.
+        """
+        last = max(best_by_epoch, default=0)
+        for rung in self._rungs:
+            if rung.epoch in best_by_epoch and (rung.epoch < last or status != "running" or is_promoted):
+                rung.enter(trial, self._loss(best_by_epoch[rung.epoch]))
+                if rung.epoch < last or is_promoted:
+                    rung.gone_on.add(trial)
+        if status in ("completed", "stopped", "failed"):
+            self.end(trial, best_by_epoch.get(last) if status == "completed" else None)
+        elif status == "paused" and self.is_rung(last):
+            self.paused.add(trial)
+
+    def _loss(self, value: float) -> float:
+        return self._sign * value if math.isfinite(value) else math.inf

@@ -1,0 +1,107 @@
+"""Optuna's NSGA-II (Deb et al. 2002) for our studies: trials that are stopped early, and spaces with branches.
+
+Optuna's sampler wants a study with several values per trial, and a search's study has one value per epoch. So every
+suggestion comes from a study of its own, made of what the trials have shown until then: each trial that has an epoch
+and has not failed is complete there, with its best value so far and its other metrics, be it finished, stopped,
+waiting or still running. Populations are trials in the order of their numbers. A suggestion therefore follows from the
+seed and the trials alone, and a resumed search makes the same.
+
+Optuna crosses the hyperparameters that all trials have, and draws those of branches at random. Here a trial's missing
+ones are filled with random values, the same each time, so that branches are crossed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner.algorithms.observations import shown_by
+from tuner.algorithms.scalarisation import directions_of, reached
+from tuner.common.seeds import derive_seed
+
+POPULATION = 16
+"""Trials of a generation. Optuna's 50 would leave a search of 64 trials at random."""
+
+
+class _Generations(NSGAIISampler):
+    """NSGA-II whose generations are complete trials in their order."""
+
+    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
+        """How many populations are full."""
+        return len(_complete(study)) // (self.population_size or 1)
+
+    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """The trials of one generation."""
+        size = self.population_size or 1
+        return _complete(study)[generation * size : (generation + 1) * size]
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """What a generation descends from: one generation after the other, where Optuna would go down recursively."""
+        for earlier in range(1, generation):
+            super().get_parent_population(study, earlier)  # kept in the study
+        return super().get_parent_population(study, generation)
+
+
+def _complete(study: Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+class EvolutionSampler(BaseSampler):
+    """See the module. The first generation, mutations and failed trials' places are drawn at random."""
+
+    def __init__(self, seed: int, population: int = POPULATION) -> None:
+        self._seed, self._population = seed, population
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
+        found: dict[str, BaseDistribution] = {}
+        for other in study.get_trials(deepcopy=False):
+            found |= other.distributions
+        return found
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A child of two parents; what it does not hold is drawn at random."""
+        trials = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+        complete = self._seen(study, trials, search_space)
+        if len(complete) < self._population:
+            return {}
+        seed = derive_seed(self._seed, "suggestion", trial.number)
+        sampler = _Generations(population_size=self._population, seed=seed)
+        view = optuna.create_study(directions=directions_of(study), sampler=sampler)
+        view.add_trials(complete)
+        return dict(view.ask().relative_params)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The value of one parameter, at random; see optuna.samplers.BaseSampler."""
+        return self._drawn("suggestion", study, trial, param_name, param_distribution)
+
+    def _seen(
+        self, study: Study, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]
+    ) -> list[FrozenTrial]:
+        """Trials with all their metrics, complete, each with a value for every parameter of the space."""
+        found = []
+        for trial in trials:
+            values = None if shown_by(trial).has_failed else reached(study, trial)
+            if values is not None:
+                parameters = {name: self._gene(study, trial, name, one) for name, one in space.items()}
+                found.append(create_trial(values=values, params=parameters, distributions=space))
+        return found
+
+    def _gene(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        if trial.distributions.get(name) == distribution:
+            return trial.params[name]
+        return self._drawn("dormant", study, trial, name, distribution)
+
+    def _drawn(self, use: str, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        seed = derive_seed(self._seed, use, trial.number, name)
+        return RandomSampler(seed=seed).sample_independent(study, trial, name, distribution)

@@ -1,0 +1,155 @@
+"""What trials showed, and after how many epochs: observations for a model that learns from stopped trials too. Pure.
+
+Epochs at which trials came to rest (stopped, or paused at a rung) are the levels; a trial is observed at every level
+that it reached. Values become ranks, and ranks normal scores, so that neither the metric's scale nor an outlier
+matters; what epochs alone bring is taken off, estimated from the trials seen at both of two neighbouring levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtri
+
+from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED, PAUSED
+
+GROWTH = 1.5
+"""Levels are at least this factor apart: schedulers that stop at any epoch would make one of each."""
+
+
+class Observations(NamedTuple):
+    """Arrays of one length."""
+
+    owner: np.ndarray
+    """int: the place of the trial in the sequence that was given."""
+    level: np.ndarray
+    """int: how many levels lie below that of this value."""
+    target: np.ndarray
+    """float: larger is better; mean and variance of all are about 0 and 1."""
+
+    def taken(self, places: Sequence[int] | np.ndarray) -> Observations:
+        """Some of them."""
+        return Observations(self.owner[places], self.level[places], self.target[places])
+
+
+class Shown(NamedTuple):
+    """What one trial has shown."""
+
+    curve: Mapping[int, float]
+    """Value by epoch; only finite values."""
+    has_failed: bool
+    """It broke, or ended with a value that is no number."""
+    has_ended: bool
+    """It came to its own end, and would have shown nothing better later."""
+    was_held: bool
+    """Somebody else had it stop or wait where it did."""
+    is_running: bool
+
+    @property
+    def is_informative(self) -> bool:
+        """Whether there is anything to learn from it."""
+        return self.has_failed or bool(self.curve)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it runs and has shown nothing yet: others should keep away from its place."""
+        return self.is_running and not self.is_informative
+
+
+def shown_by(trial: FrozenTrial) -> Shown:
+    """What a trial has shown; a complete one without reported epochs has its value at epoch 1."""
+    state, attributes = trial.state, trial.user_attrs
+    curve = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
+    is_complete = state == TrialState.COMPLETE
+    if not curve and is_complete and trial.value is not None and math.isfinite(trial.value):
+        curve = {1: trial.value}
+    has_failed = bool(attributes.get(FAILED)) or state == TrialState.FAIL or (is_complete and not curve)
+    has_ended = is_complete or bool(attributes.get(ENDED_BY_ITSELF))
+    rests = state.is_finished() or bool(attributes.get(PAUSED))
+    return Shown(curve, has_failed, has_ended, rests and not has_ended, not rests)
+
+
+def levels_of(shown: Sequence[Shown]) -> list[int]:
+    """The epochs at which trials are compared, ascending."""
+    lasts = [(max(one.curve), one.was_held) for one in shown if one.curve]
+    furthest = max((last for last, _ in lasts), default=None)
+    levels: list[int] = []
+    for epoch in sorted({last for last, was_held in lasts if was_held or last == furthest}, reverse=True):
+        if not levels or epoch * GROWTH <= levels[-1]:
+            levels.append(epoch)
+    return levels[::-1]
+
+
+def observe(shown: Sequence[Shown], *, maximise: bool) -> Observations:
+    """Everything that informative trials showed; failed ones are worse than all, at the lowest level."""
+    sign, levels = 1.0 if maximise else -1.0, levels_of(shown)
+    seen = [
+        (owner, level, sign * value)
+        for owner, one in enumerate(shown)
+        for level, value in ([(0, -sign * math.inf)] if one.has_failed else _at_levels(one, levels))
+    ]
+    owner, level = (np.array([one[column] for one in seen], dtype=int) for column in (0, 1))
+    scores = normal_scores(np.array([one[2] for one in seen]))
+    targets = scores - _gains_of_epochs(owner, level, scores)[level]
+    return Observations(owner, level, targets / (float(targets.std()) or 1.0))
+
+
+def _at_levels(shown: Shown, levels: Sequence[int]) -> list[tuple[int, float]]:
+    """(level, value) where a trial can be compared.
+
+    One that ended by itself counts at the top; one that was stopped before the first level counts there.
+    """
+    curve = shown.curve
+    found = [(level, curve[epoch]) for level, epoch in enumerate(levels) if epoch in curve]
+    if not curve or (found and not shown.has_ended):
+        return found
+    last = max(curve)
+    if shown.has_ended and last < levels[-1]:
+        found.append((len(levels) - 1, curve[last]))
+    return found or [(0, curve[last])]
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """Float [n]: the normal quantiles of ranks (Blom 1958); equals share theirs.
+
+    >>> normal_scores(np.array([0.1, 0.9, 0.9, 0.5])).round(2).tolist()
+    [-1.05, 0.63, 0.63, -0.3]
+    """
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    scores: np.ndarray = ndtri((ranks[place] - 0.375) / (len(values) + 0.25))
+    return scores
+
+
+def _gains_of_epochs(owner: np.ndarray, level: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Float [levels]: what is expected at each level of a trial that is average at the lowest."""
+    number = int(level.max()) + 1 if len(level) else 1
+    table = np.full((int(owner.max()) + 1 if len(owner) else 0, number), np.nan)
+    table[owner, level] = scores
+    offsets = np.zeros(number)
+    lowest = table[:, 0][~np.isnan(table[:, 0])]
+    offsets[0] = lowest.mean() if len(lowest) else 0.0
+    for upper in range(1, number):
+        steps = table[:, upper] - table[:, upper - 1]
+        steps = steps[~np.isnan(steps)]
+        offsets[upper] = offsets[upper - 1] + (steps.mean() if len(steps) else 0.0)
+    return offsets
+
+
+def most_telling(observations: Observations, number: int) -> np.ndarray:
+    """Int [at most number]: places of observations to keep: half of them high and good, the rest spread over all."""
+    target, level = observations.target, observations.level
+    if len(target) <= number:
+        return np.arange(len(target))
+    high = np.lexsort((-target, -level))[: number // 2]
+    good = np.argsort(-target, kind="stable")
+    kept = list(dict.fromkeys([*high.tolist(), *good[: number // 4].tolist()]))
+    is_kept = np.zeros(len(target), bool)
+    is_kept[kept] = True
+    rest = good[~is_kept[good]]
+    spread = rest[np.linspace(0, len(rest) - 1, number - len(kept)).round().astype(int)]
+    return np.array(sorted({*kept, *spread.tolist()}))

@@ -1,0 +1,135 @@
+"""Samplers by name: what proposes the next configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from tuner.algorithms.gp_sampler import GaussianProcessSampler
+from tuner.algorithms.nsga2 import EvolutionSampler
+from tuner.algorithms.tpe import EqualEpochTPESampler
+from tuner.common.registry import Registry
+from tuner.common.seeds import derive_seed
+
+
+class IndependentRandomSampler(BaseSampler):
+    """Uniform draws, each seeded from the trial's number and the parameter's name.
+
+    Optuna's RandomSampler goes through one random sequence: after a resume it would begin anew, and propose again what
+    has been tried. Here a trial's draw is the same whatever came before it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing is sampled together."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing is sampled together."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The value of one parameter; see optuna.samplers.BaseSampler."""
+        seed = derive_seed(self._seed, "suggestion", trial.number, param_name)
+        return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
+
+
+@dataclass(frozen=True)
+class SamplerContext:
+    """What samplers are made of; most of them take the seed alone."""
+
+    seed: int
+    trials: int | None = None
+    """How many are planned."""
+    earlier: Sequence[Sequence[FrozenTrial]] = ()
+    """The trials of earlier studies, in terms of this one's space."""
+    per_second: bool = False
+    """Whether what improves little and soon is preferred to what improves more and takes longer."""
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """`build` makes the Optuna sampler; `description` is shown by --plan."""
+
+    build: Callable[[SamplerContext], BaseSampler]
+    description: str
+    why: str = ""
+    """Why `auto` chooses it."""
+    weighs_seconds: bool = False
+    """Whether it heeds `per_second`."""
+    replays: bool = False
+    """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
+    knows_one_metric: bool = False
+    """Whether it looks at the first metric only, so that a search for a Pareto front would not be one."""
+
+
+def _random(context: SamplerContext) -> BaseSampler:
+    return IndependentRandomSampler(context.seed)
+
+
+def _gp(context: SamplerContext) -> BaseSampler:
+    return GaussianProcessSampler(context.seed, context.trials, context.earlier, per_second=context.per_second)
+
+
+def _cmaes(context: SamplerContext) -> BaseSampler:
+    # Not `consider_pruned_trials`: in a conditional space it then transforms trials of other branches, and fails.
+    return CmaEsSampler(seed=context.seed, independent_sampler=_random(context), warn_independent_sampling=False)
+
+
+def _qmc(context: SamplerContext) -> BaseSampler:
+    return QMCSampler(
+        seed=context.seed, scramble=True, independent_sampler=_random(context), warn_independent_sampling=False
+    )
+
+
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+SAMPLERS.add("random", SamplerEntry(_random, "independent uniform draws"))
+SAMPLERS.add("grid", SamplerEntry(_random, "every configuration of a finite space, in order"))
+SAMPLERS.add(
+    "tpe",
+    SamplerEntry(
+        lambda context: EqualEpochTPESampler(context.seed),
+        "tree-structured Parzen estimator, compared at equal epochs",
+        knows_one_metric=True,
+    ),
+)
+SAMPLERS.add(
+    "gp",
+    SamplerEntry(
+        _gp,
+        "our Gaussian process over hyperparameters and epochs, expected improvement",
+        weighs_seconds=True,
+        why="best of those measured on LCBench, see benchmarks/LOG.md",
+    ),
+)
+SAMPLERS.add(
+    "cmaes",
+    SamplerEntry(
+        _cmaes,
+        "covariance matrix adaptation; choices and conditional parameters are drawn at random",
+        replays=True,
+        knows_one_metric=True,
+    ),
+)
+SAMPLERS.add(
+    "qmc",
+    SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
+)
+SAMPLERS.add(
+    "nsga2",
+    SamplerEntry(
+        lambda context: EvolutionSampler(context.seed), "evolution of the Pareto front (NSGA-II), also through branches"
+    ),
+)

@@ -1,0 +1,83 @@
+"""Metrics beside the first in an Optuna study of ours: where they are kept, and one target from several. Pure.
+
+A study with reported epochs has one value per trial in Optuna. The other metrics are user attributes: of the study,
+their names and directions; of a trial, their values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
+
+from tuner.algorithms.observations import Observations, normal_scores, shown_by
+from tuner.common.metrics import EPOCH_METRICS, METRICS, chebyshev
+
+OTHER_METRICS = "other_metrics"
+"""User attribute: of a study, the names of the metrics after the first; of a trial, the value of each that is known."""
+
+
+def with_measured(
+    known: Mapping[str, float], measured: Mapping[str, Any], others: Sequence[str], *, is_new_best: bool
+) -> dict[str, float]:
+    """The other metrics of a trial after one more epoch.
+
+    A metric of every epoch counts at the epoch of the best value, which has the weights that are kept; of a fact of the
+    trial, the first measurement stands.
+    """
+    found = dict(known)
+    for name in others:
+        value, is_newer = measured.get(name), name not in found or (name in EPOCH_METRICS and is_new_best)
+        if is_newer and value is not None and math.isfinite(value):
+            found[name] = float(value)
+    return found
+
+
+def directions_of(study: Study) -> list[StudyDirection]:
+    """Of all metrics of a study, the first one's first."""
+    kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    return [study.direction, *(kinds[METRICS[name]] for name in study.user_attrs.get(OTHER_METRICS, ()))]
+
+
+def reached(study: Study, trial: FrozenTrial) -> list[float] | None:
+    """The values of all metrics as far as a trial got, the first one's first; None where one is not known."""
+    curve, others = shown_by(trial).curve, trial.user_attrs.get(OTHER_METRICS, {})
+    names = study.user_attrs.get(OTHER_METRICS, ())
+    if not curve or any(name not in others for name in names):
+        return None
+    return [curve[max(curve)], *(others[name] for name in names)]
+
+
+def scalarised(
+    study: Study, trials: Sequence[FrozenTrial], observations: Observations, generator: np.random.Generator
+) -> Observations:
+    """The observations with all metrics in their targets, by the Chebyshev scalarisation with random weights.
+
+    Weights are drawn anew for each suggestion (Knowles 2006, ParEGO), so that suggestions spread over the front.
+    Every metric counts by its normal scores. `trials` are those of `observations.owner`; a failed one is the worst in
+    everything, one of which a metric is not known is average there. With one metric, nothing is drawn or changed.
+    """
+    names = study.user_attrs.get(OTHER_METRICS, ())
+    if not names or not len(observations.target):
+        return observations
+    columns = [observations.target, *(_scores(name, trials)[observations.owner] for name in names)]
+    utilities = chebyshev(np.stack(columns, axis=1), generator.dirichlet(np.ones(len(columns))))
+    spread = float(utilities.std()) or 1.0
+    return observations._replace(target=(utilities - utilities.mean()) / spread)
+
+
+def _scores(name: str, trials: Sequence[FrozenTrial]) -> np.ndarray:
+    """Float [trials]: normal scores of one metric, larger is better."""
+    sign = 1.0 if METRICS[name] == "max" else -1.0
+    values = [one.user_attrs.get(OTHER_METRICS, {}).get(name) for one in trials]
+    has_failed = np.array([shown_by(one).has_failed for one in trials])
+    signed = np.array([math.nan if value is None else sign * value for value in values])
+    signed[has_failed] = -math.inf
+    known = ~np.isnan(signed)
+    scores = np.zeros(len(trials))
+    scores[known] = normal_scores(signed[known])
+    return scores

@@ -1,0 +1,227 @@
+"""The Optuna study of a search, told what trials really showed, and rebuilt from the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from tuner.algorithms.scalarisation import OTHER_METRICS, with_measured
+from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
+from tuner.runs.pareto import other_values
+from tuner.runs.state import RunState, TrialState
+from tuner.spec.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
+
+Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio"]
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A configuration to be tried as it is, before the sampler is asked."""
+
+    configuration: Configuration
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A trial to run."""
+
+    number: int
+    configuration: Configuration
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A trial of an earlier session that goes on from a checkpoint (or from the beginning)."""
+
+    number: int
+    configuration: Configuration
+    resume_from: str | None
+
+
+class SearchStudy:
+    """Suggests configurations and takes in what trials show. Knows Optuna, and nothing of Ray.
+
+    An epoch's value is the best so far. A trial that ended by itself is COMPLETE, a stopped one PRUNED with all the
+    values it reported; a failed one is PRUNED too and marked, so that samplers can learn that its region is bad.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        sampler: BaseSampler,
+        mode: Literal["max", "min"],
+        queue: Iterable[Queued] = (),
+        sampler_may_propose: bool = True,
+        sampler_replays: bool = False,
+        other_metrics: Sequence[str] = (),
+    ) -> None:
+        self._space = space
+        self._queue: Iterator[Queued] = iter(queue)
+        self._sampler_may_propose = sampler_may_propose
+        self._sampler_replays = sampler_replays
+        direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+        self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
+        self._other_metrics = tuple(other_metrics)
+        if self._other_metrics:
+            self.optuna_study.set_user_attr(OTHER_METRICS, list(self._other_metrics))
+        self._trials: dict[int, Trial] = {}
+        self._seconds: dict[int, list[float]] = {}
+        self._next_number = 0
+
+    def suggest(self) -> Suggestion | None:
+        """The next trial; None when a finite list of configurations (a grid) is used up."""
+        queued = next(self._queue, None)
+        if queued is None and not self._sampler_may_propose:
+            return None
+        number = self._next_number
+        self._next_number += 1
+        if queued is not None:
+            self._add(number, queued.configuration)
+            return Suggestion(number, dict(queued.configuration), queued.origin)
+        trial = self.optuna_study.ask()
+        self._trials[number] = trial
+        return Suggestion(number, configure(self._space, lambda *place: ask(trial, *place)), "sampler")
+
+    def observe(self, number: int, epoch: int, value: float, measured: Mapping[str, Any] | None = None) -> None:
+        """Take in the best value so far of a trial at an epoch, and what else was measured, by name."""
+        trial, measured = self._trials[number], measured or {}
+        if "seconds" in measured:
+            self._seconds.setdefault(number, []).append(float(measured["seconds"]))
+            trial.set_user_attr(EPOCH_SECONDS, fmean(self._seconds[number]))
+        if self._other_metrics and measured:
+            shown = self.optuna_study.get_trials(deepcopy=False)[trial.number]
+            known, before = shown.user_attrs.get(OTHER_METRICS, {}), shown.intermediate_values
+            is_new_best = not before or value != before[max(before)]
+            found = with_measured(known, measured, self._other_metrics, is_new_best=is_new_best)
+            if found != known:
+                trial.set_user_attr(OTHER_METRICS, found)
+        trial.report(value, epoch)
+
+    def finish(self, number: int, status: Literal["completed", "stopped", "failed"]) -> None:
+        """Take in how a trial ended."""
+        trial = self._trials[number]
+        values = self.optuna_study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if status == "completed" and values:
+            trial.set_user_attr(ENDED_BY_ITSELF, True)
+            self.optuna_study.tell(trial, values[max(values)])
+        else:
+            if status == "failed":
+                trial.set_user_attr(FAILED, True)
+            self.optuna_study.tell(trial, state=OptunaState.PRUNED)
+
+    def pause(self, number: int) -> None:
+        """Take in that a trial waits at a rung: it is open, and nothing more is to be expected of it for now."""
+        self._trials[number].set_user_attr(PAUSED, True)
+
+    def go_on(self, number: int) -> None:
+        """Take in that a trial was promoted."""
+        self._trials[number].set_user_attr(PAUSED, False)
+
+    def rebuild(self, state: RunState) -> None:
+        """Take in every trial of a record, as if it had been run here; those that still run stay open.
+
+        Trials whose configuration is not in the space (it was edited) are left out.
+        """
+        for number in sorted(state.trials):
+            recorded = state.trials[number]
+            self._next_number = max(self._next_number, number + 1)
+            if misfits(self._space, recorded.configuration):
+                continue
+            is_open = recorded.status in ("running", "paused")
+            if not is_open and not self._sampler_replays:
+                self.optuna_study.add_trial(_frozen(self._space, recorded, self._other_metrics))
+                continue
+            self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
+            for epoch in recorded.epochs:
+                self.observe(number, epoch.epoch, epoch.best_so_far, {**epoch._asdict(), **_facts(recorded)})
+            if recorded.status == "paused":
+                self.pause(number)
+            elif recorded.status != "running":
+                self.finish(number, recorded.status)
+
+    def _add(self, number: int, configuration: Configuration, drawn: bool = False) -> None:
+        """Open a trial with a given configuration; `drawn`: the sampler draws one too, as it did when it was lived."""
+        self.optuna_study.enqueue_trial(place(self._space, configuration)[0])
+        trial = self.optuna_study.ask()
+        if drawn:
+            _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
+        configure(self._space, lambda *place: ask(trial, *place))
+        self._trials[number] = trial
+
+
+def _frozen(space: Space, recorded: TrialState, other_metrics: tuple[str, ...]) -> FrozenTrial:
+    """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
+    parameters, distributions = place(space, recorded.configuration)
+    values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
+    completed = recorded.status == "completed" and bool(values)
+    return create_trial(
+        state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
+        value=recorded.best,  # of a stopped trial too: Optuna takes over its last report
+        params=parameters,
+        distributions=distributions,
+        intermediate_values=values,
+        user_attrs=_attributes(recorded, completed, other_metrics),
+    )
+
+
+def place(space: Space, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """A configuration of a space by qualified names, and the distribution of each, as Optuna keeps them."""
+    parameters: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+
+    def look_up(qualified: str, name: str, dimension: Dimension) -> Scalar:
+        parameters[qualified] = configuration[name]
+        distributions[qualified] = _distribution(dimension)
+        return configuration[name]
+
+    configure(space, look_up)
+    return parameters, distributions
+
+
+def _attributes(recorded: TrialState, completed: bool, other_metrics: tuple[str, ...]) -> dict[str, Any]:
+    """What samplers read of an ended trial beside its values."""
+    found: dict[str, Any] = {ENDED_BY_ITSELF: True} if completed else {}
+    if recorded.status == "failed":
+        found[FAILED] = True
+    if recorded.epochs:
+        found[EPOCH_SECONDS] = fmean(epoch.seconds for epoch in recorded.epochs)
+        if others := other_values(recorded, other_metrics):
+            found[OTHER_METRICS] = others
+    return found
+
+
+def _facts(recorded: TrialState) -> dict[str, Any]:
+    """What a trial's network is known to be, by the names of metrics."""
+    return {} if recorded.measured is None else recorded.measured.model_dump(exclude={"event", "time", "elapsed_s"})
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    match dimension:
+        case Integer(low, high, step, log):
+            return IntDistribution(low, high, log=log, step=step)
+        case Real(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case _:
+            return CategoricalDistribution(dimension.values)
+
+
+def ask(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
+    """What Optuna proposes for one dimension."""
+    match dimension:
+        case Integer(low, high, step, log):
+            return trial.suggest_int(qualified, low, high, step=step, log=log)
+        case Real(low, high, log):
+            return trial.suggest_float(qualified, low, high, log=log)
+        case _:
+            return trial.suggest_categorical(qualified, dimension.values)

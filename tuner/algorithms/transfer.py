@@ -1,0 +1,222 @@
+"""What earlier studies say of a new one: configurations to begin with, and a prior for the model. Pure.
+
+A model is fitted to each earlier study. The prior mean of the new one is a weighted sum of them (stacking with a ridge;
+cf. Feurer, Letham & Bakshy 2018, arXiv:1802.02219), and it is used when the new study's own trials are more probable
+with it than without. The configurations to begin with are a portfolio, good together over all earlier studies (greedy
+as in Feurer et al. 2022, arXiv:2007.04074, section 3.1); what is drawn at random after them is drawn where the models
+expect more than elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from scipy.optimize import nnls
+
+from tuner.algorithms.encoding import Encoding
+from tuner.algorithms.gaussian_process import GaussianProcess, Hyperparameters, fit
+from tuner.algorithms.observations import Observations, most_telling, observe, shown_by
+
+MODELLED = 80
+"""Observations of an earlier study that its model rests on."""
+LEAST_TRIALS = 8
+"""A study with fewer informative trials says nothing of a space."""
+FIRM = 10.0
+"""How many observations hold the weights of earlier studies at 0: what was found on other data may be wrong here."""
+PORTFOLIO = 5
+"""Configurations of earlier studies that are tried first."""
+CANDIDATES_OF_EACH = 20
+RANDOM_PORTFOLIOS = 100
+WORTH = 0.8
+"""Of the regret of random configurations, what portfolios of other studies must come down to. Studies of unrelated
+synthetic problems are at 0.77 to 1.07, LCBench tasks at 0.64 to 0.87: the former lose by a portfolio."""
+GUIDED = 4
+"""Of so many random configurations, a guided one is the best: it is hardly ever in the worst quarter, and anywhere
+else. Mean regret on the five hardest LCBench tasks after a tenth and a quarter of the budget, and at the end, with 1:
+0.366, 0.223 and 0.076; with 4: 0.322, 0.199 and 0.069 (benchmarks/LOG.md)."""
+
+
+class EarlierModel:
+    """The Gaussian process of one earlier study, standardised over a set of points common to all.
+
+    It knows which configurations get ahead from level to level: that is more alike on other data than what is best.
+    """
+
+    def __init__(self, process: GaussianProcess, top: int, common: np.ndarray) -> None:
+        self._process, self._top = process, top
+        expected = np.stack([process.mean(common, level) for level in range(top + 1)])
+        self._centres, self._spread = np.median(expected, axis=1), float(expected[-1].std()) or 1.0
+
+    def __call__(self, points: np.ndarray, level: int | None = None) -> np.ndarray:
+        """Float [n]: what was expected there at a level (None: the highest); 0: the middle, 1: the deviation of all."""
+        level = self._top if level is None else min(level, self._top)
+        found: np.ndarray = (self._process.mean(points, level) - self._centres[level]) / self._spread
+        return found
+
+
+def earlier_models(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, *, maximise: bool
+) -> list[EarlierModel]:
+    """A model of each study that has enough to say; `encoding` has all their parameters."""
+    fitted: list[tuple[GaussianProcess, int, np.ndarray]] = []
+    for trials in studies:
+        shown = [(trial, shown_by(trial)) for trial in trials if trial.params]
+        informative = [(trial, one) for trial, one in shown if one.is_informative]
+        if len(informative) < LEAST_TRIALS:
+            continue
+        observations = observe([one for _, one in informative], maximise=maximise)
+        points = encoding.points(np.array([encoding.row(trial.params) for trial, _ in informative]))
+        kept = observations.taken(most_telling(observations, MODELLED))
+        data = points[kept.owner], kept.level, kept.target, encoding.groups
+        fitted.append((GaussianProcess(*data, fit(*data)), int(observations.level.max()), points))
+    common = np.concatenate([points for _, _, points in fitted]) if fitted else np.empty(0)
+    return [EarlierModel(process, top, common) for process, top, _ in fitted]
+
+
+class TransferPrior:
+    """A weighted sum of models of earlier studies, as the mean of a new one before its own residuals.
+
+    Args:
+        models: of the earlier studies; with none the prior is 0.
+        points: float [n, coordinates]: where the new study was observed.
+        levels: int [n]: at which level.
+        targets: float [n]: what was seen there.
+    """
+
+    def __init__(
+        self, models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray, targets: np.ndarray
+    ) -> None:
+        self._models = models
+        self._weights = np.zeros(len(models))
+        self._intercept = 0.0
+        if models:
+            self._weights, self._intercept = _stacked(_at_levels(models, points, levels), targets)
+
+    @property
+    def used(self) -> int:
+        """How many studies it has found of use."""
+        return int((self._weights > 0).sum())
+
+    def __call__(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Float [n]: the prior mean at `points`, seen at `levels` (int [n] or [1])."""
+        used = self._weights > 0  # the others would take as long, for nothing
+        models = [model for model, is_used in zip(self._models, used, strict=True) if is_used]
+        found: np.ndarray = _at_levels(models, points, levels) @ self._weights[used] + self._intercept
+        return found
+
+
+def _at_levels(models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Float [n, models]: what each expects at `points`, seen at `levels` (int [n] or [1])."""
+    found = np.zeros((len(points), len(models)))
+    levels = np.broadcast_to(levels, len(points))
+    for level in np.unique(levels):
+        here = levels == level
+        for column, model in enumerate(models):
+            found[here, column] = model(points[here], int(level))
+    return found
+
+
+def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights (none negative) and intercept of the columns that fit the targets best, held to 0."""
+    number = expected.shape[1]
+    centre, level = expected.mean(axis=0), float(targets.mean())
+    firmness = np.sqrt(FIRM) * np.eye(number)
+    weights, _ = nnls(
+        np.concatenate([expected - centre, firmness]), np.concatenate([targets - level, np.zeros(number)])
+    )
+    return weights, level - float(centre @ weights)
+
+
+def fitted_with_prior(
+    models: Sequence[EarlierModel], points: np.ndarray, observations: Observations, groups: np.ndarray
+) -> tuple[Hyperparameters, TransferPrior | None]:
+    """The hyperparameters of a process for what was observed at `points`, and its prior; None: it is better without.
+
+    The prior has been fitted to the same observations, so it must gain more than its number of weights (Akaike 1974).
+    """
+    plain = fit(points, observations.level, observations.target, groups)
+    if not models:
+        return plain, None
+    prior = TransferPrior(models, points, observations.level, observations.target)
+    residuals = observations.target - prior(points, observations.level)
+    informed = fit(points, observations.level, residuals, groups)
+    return (informed, prior) if prior.used and informed.loss + prior.used < plain.loss else (plain, None)
+
+
+def portfolio(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, maximise: bool
+) -> list[FrozenTrial]:
+    """At most `number` trials of earlier studies, the most useful first.
+
+    Each is the one that lowers most, in the mean over the studies, the regret that is expected of the best so far. None
+    when the studies have so little in common that portfolios of the others are worth little more, to each of them,
+    than random configurations: what is tried first is trained furthest, and leads a search astray when it is wrong.
+    """
+    models = earlier_models(studies, encoding, maximise=maximise)
+    everything = [trial for trials in studies for trial in trials if trial.params]
+    if not models or not everything:
+        return []
+    rows = np.array([encoding.row(one.params) for one in everything])
+    if not are_alike(models, encoding, rows, number):
+        return []
+    expected = _expected(models, encoding.points(rows))
+    return [everything[place] for place in _greedy(_regret(expected, expected.max(axis=1)), expected, number)]
+
+
+def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarray, number: int = PORTFOLIO) -> bool:
+    """Whether portfolios of all other studies are worth more to a study, in the mean, than random configurations.
+
+    Args:
+        models: of the earlier studies; a single one is believed.
+        encoding: has all their parameters.
+        rows: float [n, parameters]: what they tried.
+        number: of configurations in a portfolio.
+    """
+    if len(models) < 2:
+        return True
+    generator = np.random.default_rng(0)
+    random_rows = generator.random((RANDOM_PORTFOLIOS * number, len(encoding.names)))
+    expected, at_random = (_expected(models, encoding.points(some)) for some in (rows, random_rows))
+    best = np.maximum(expected.max(axis=1), at_random.max(axis=1))
+    regret = _regret(expected, best)
+    found = []
+    for left_out in range(len(models)):
+        others = np.arange(len(models)) != left_out
+        found.append(regret[left_out, _greedy(regret[others], expected[others], number)].min())
+    random = _regret(at_random, best).reshape(len(models), RANDOM_PORTFOLIOS, number).min(axis=2)
+    return float(np.mean(found)) < WORTH * float(random.mean())
+
+
+def guided(models: Sequence[EarlierModel], encoding: Encoding, generator: np.random.Generator) -> np.ndarray:
+    """Float [parameters]: a random row from where earlier studies, in the mean, expect more than elsewhere."""
+    rows = generator.random((GUIDED, len(encoding.names)))
+    found: np.ndarray = rows[int(np.argmax(_expected(models, encoding.points(rows)).mean(axis=0)))]
+    return found
+
+
+def _expected(models: Sequence[EarlierModel], points: np.ndarray) -> np.ndarray:
+    """Float [models, n]: what each expects at the highest level."""
+    return np.stack([model(points) for model in models])
+
+
+def _regret(expected: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Float [models, configurations]: 0 is the best of a study, 1 its middle or worse."""
+    found: np.ndarray = np.minimum((best[:, None] - expected) / np.maximum(best[:, None], 1e-9), 1.0)
+    return found
+
+
+def _greedy(regret: np.ndarray, expected: np.ndarray, number: int) -> list[int]:
+    """Places of the configurations that together have the least mean regret, chosen one after the other."""
+    likely = np.unique(np.argsort(-expected, axis=1, kind="stable")[:, :CANDIDATES_OF_EACH])
+    chosen: list[int] = []
+    left = np.full(len(regret), np.inf)
+    for _ in range(min(number, len(likely))):
+        means = np.minimum(regret[:, likely], left[:, None]).mean(axis=0)
+        means[np.isin(likely, chosen)] = np.inf
+        # where the chosen ones leave nothing to gain, as with one study after the first, the next best in the mean
+        by_itself = regret[:, likely].mean(axis=0)
+        chosen.append(int(likely[np.lexsort((by_itself, means.round(9)))[0]]))
+        left = np.minimum(left, regret[:, chosen[-1]])
+    return chosen

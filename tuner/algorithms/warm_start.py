@@ -1,0 +1,232 @@
+"""Earlier studies as a start for a new one: read from their records, fitted into its space, kept with its run.
+
+What a search took over is copied into its run directory, so that a resumed session knows the same, wherever the earlier
+runs are then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tuner.algorithms.encoding import Encoding
+from tuner.algorithms.study import place
+from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
+from tuner.algorithms.transfer import PORTFOLIO, portfolio
+from tuner.common.errors import RunError
+from tuner.common.files import write_text
+from tuner.common.registry import unknown_name
+from tuner.runs.directory import RunDirectory, latest_run
+from tuner.runs.events import Status
+from tuner.runs.record import read_state
+from tuner.runs.state import RunState, TrialState
+from tuner.spec.space import Choose, Configuration, Dimension, Integer, Real, Scalar, Space, configure
+
+Mode = Literal["max", "min"]
+
+
+class EarlierTrial(BaseModel):
+    """One trial of an earlier study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    configuration: Configuration
+    status: Status
+    best_by_epoch: dict[int, float]
+    """The best value of the new study's metric up to each epoch."""
+
+
+class EarlierStudy(BaseModel):
+    """What a new study takes over from an earlier one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    data: str
+    trials: list[EarlierTrial]
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Earlier studies, as far as they fit into a space."""
+
+    trials: Sequence[Sequence[FrozenTrial]]
+    """For each study, its trials with parameters of the new space."""
+    portfolio: Sequence[Configuration]
+    """What to try first, the most useful first."""
+
+
+NOTHING = WarmStart((), ())
+
+
+def read_earlier(names: Sequence[str], runs_dir: Path, metric: str, mode: Mode) -> list[EarlierStudy]:
+    """The studies that `names` stand for: run directories, or names of studies in `runs_dir`.
+
+    Raises:
+        RunError: one is not there, or holds no trial that showed anything.
+    """
+    studies = []
+    for name in names:
+        run = _find(name, runs_dir)
+        study = earlier_study(run.name, read_state(run.record), metric, mode)
+        if not any(trial.best_by_epoch for trial in study.trials):
+            raise RunError(f"search.warm_start: {run.path} holds no trial with an epoch: there is nothing to learn")
+        studies.append(study)
+    return studies
+
+
+def _find(name: str, runs_dir: Path) -> RunDirectory:
+    run = RunDirectory(Path(name).expanduser())
+    if run.record.is_file():
+        return run
+    try:
+        return latest_run(runs_dir, name)
+    except (RunError, ValueError):
+        known = sorted(path.parent.name for path in runs_dir.glob("*/record.jsonl"))
+        raise RunError(
+            f"search.warm_start: {unknown_name(f'run (a folder, or a study in {runs_dir})', name, known)}"
+        ) from None
+
+
+def earlier_study(name: str, state: RunState, metric: str, mode: Mode) -> EarlierStudy:
+    """A state as the start of another study, in terms of that one's metric."""
+    better = max if mode == "max" else min
+
+    def best_by_epoch(trial: TrialState) -> dict[int, float]:
+        found: dict[int, float] = {}
+        best = -math.inf if mode == "max" else math.inf
+        for epoch in trial.epochs:
+            value = float(getattr(epoch, metric))
+            if math.isfinite(value):
+                best = better(best, value)
+                found[epoch.epoch] = best
+        return found
+
+    trials = [
+        EarlierTrial(configuration=one.configuration, status=one.status, best_by_epoch=best_by_epoch(one))
+        for one in state.trials.values()
+    ]
+    return EarlierStudy(name=name, data=str(state.study.data["name"]) if state.study else "", trials=trials)
+
+
+def save_earlier(studies: Sequence[EarlierStudy], path: Path) -> None:
+    """Keep the studies at `path`."""
+    write_text(path, json.dumps([study.model_dump() for study in studies]) + "\n")
+
+
+def load_earlier(path: Path) -> list[EarlierStudy]:
+    """The studies kept at `path`, none where there is no such file; raises RunError when it is damaged."""
+    if not path.exists():
+        return []
+    try:
+        return [EarlierStudy.model_validate(one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, ValidationError) as error:
+        raise RunError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> WarmStart:
+    """The studies fitted into a space: those of their trials that have a place in it, and what to try first."""
+    fitted = [list(_fitted(study, space, baseline or {})) for study in studies]
+    trials = [[trial for _, trial in one] for one in fitted]
+    distributions = {name: value for one in trials for trial in one for name, value in trial.distributions.items()}
+    if not distributions:
+        return WarmStart(trials, ())
+    encoding = Encoding(distributions)
+    encoding.learn(np.array([encoding.row(trial.params) for one in trials for trial in one]))
+    configurations = {id(trial): configuration for one in fitted for configuration, trial in one}
+    chosen = portfolio(trials, encoding, PORTFOLIO, maximise=mode == "max")
+    return WarmStart(trials, [configurations[id(trial)] for trial in chosen])
+
+
+def describe(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> str:
+    """How much of earlier studies has a place in a space, in words."""
+    warm = warm_start(studies, space, baseline, mode)
+    parts = [
+        f"{study.name} on {study.data}, {len(trials)} of {len(study.trials)} trials"
+        for study, trials in zip(studies, warm.trials, strict=True)
+    ]
+    return f"warm start: {'; '.join(parts)} have a place in this space; {len(warm.portfolio)} of them are tried first"
+
+
+def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Iterator[tuple[Configuration, FrozenTrial]]:
+    for trial in study.trials:
+        configuration = fit_into(space, trial.configuration, defaults)
+        if configuration is not None and (trial.best_by_epoch or trial.status == "failed"):
+            yield configuration, _frozen(trial, configuration, space)
+
+
+def _frozen(trial: EarlierTrial, configuration: Configuration, space: Space) -> FrozenTrial:
+    """A trial as Optuna keeps it; what ran or waited when its study ended counts as stopped."""
+    parameters, distributions = place(space, configuration)
+    completed = trial.status == "completed" and bool(trial.best_by_epoch)
+    return create_trial(
+        state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
+        value=trial.best_by_epoch[max(trial.best_by_epoch)] if completed else None,
+        params=parameters,
+        distributions=distributions,
+        intermediate_values=trial.best_by_epoch,
+        user_attrs={ENDED_BY_ITSELF: True} if completed else {FAILED: True} if trial.status == "failed" else {},
+    )
+
+
+class _Elsewhere(Exception):
+    """A configuration has no place in a space."""
+
+
+def fit_into(space: Space, configuration: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> Configuration | None:
+    """The configuration of `space` that is nearest to one of another space; None when its branch does not exist.
+
+    Numbers move to the nearest that there is. Words that are no choice here, and what the other space did not have, are
+    as in `defaults` (the baseline), or in the middle.
+
+    >>> fit_into({"depth": Integer(0, 4), "dropout": Real(0.0, 0.6)}, {"depth": 9}, {})
+    {'depth': 4, 'dropout': 0.3}
+    """
+
+    def look_up(_qualified: str, name: str, dimension: Dimension) -> Scalar:
+        value = configuration.get(name)
+        if name in configuration and dimension.contains(value):
+            return value
+        if name in configuration and isinstance(dimension, Choose):
+            raise _Elsewhere
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            nearest = _nearest(dimension, value)
+            if nearest is not None:
+                return nearest
+        if name in defaults and dimension.contains(defaults[name]):
+            return defaults[name]
+        return _middle(dimension)
+
+    try:
+        return configure(space, look_up)
+    except _Elsewhere:
+        return None
+
+
+def _nearest(dimension: Dimension, value: float) -> Scalar:
+    """The number of a dimension that is nearest to `value`; None when it has no numbers."""
+    match dimension:
+        case Integer(low, high, step, _):
+            steps = round((min(max(value, low), high) - low) / step)
+            return low + min(steps, (high - low) // step) * step
+        case Real(low, high, _):
+            return float(min(max(value, low), high))
+        case _:
+            numbers = [one for one in dimension.values if isinstance(one, int | float) and not isinstance(one, bool)]
+            return min(numbers, key=lambda one: abs(one - value), default=None)
+
+
+def _middle(dimension: Dimension) -> Scalar:
+    match dimension:
+        case Integer(low, high, _, log) | Real(low, high, log):
+            middle = math.sqrt(low * high) if log else (low + high) / 2
+            return _nearest(dimension, middle)
+        case _:
+            return dimension.values[0]

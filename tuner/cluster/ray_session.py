@@ -1,0 +1,271 @@
+"""A Ray of this machine alone, and what a trial occupies of any Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import math
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tuner.common.errors import InputError
+from tuner.common.termination import keeping_termination
+
+WORKERS_READY_S = 60.0
+
+
+@dataclass(frozen=True)
+class NodeCapacity:
+    """What one node of a cluster has to give to trials."""
+
+    cpus: float
+    gpus: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What Ray has to give: CPUs and GPUs of all nodes."""
+
+    cpus: float
+    gpus: float
+    ready: Path | None = None
+    """Where worker processes of this Ray say that they have loaded their libraries; None: an older Ray is used."""
+    nodes: tuple[NodeCapacity, ...] = ()
+    """Those of a cluster that can run trials; empty for a Ray of this machine alone."""
+    is_cluster: bool = False
+    """Whether nodes may come and go: then more trials may be asked for than fit now."""
+    dashboard: str | None = None
+    """Where the dashboard of a Ray of this machine can be seen, if it was asked for."""
+
+    def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
+        """How many trials fit at the same time; a trial is not split across nodes.
+
+        >>> Capacity(8, 1).slots(2, 0.5)
+        2
+        >>> Capacity(6, 0, nodes=(NodeCapacity(3, 0, 0), NodeCapacity(3, 0, 0))).slots(2, 0)
+        2
+        """
+        nodes = self.nodes or (NodeCapacity(self.cpus, self.gpus, 0.0),)
+        return sum(_fit(node, cpus_per_trial, gpus_per_trial) for node in nodes)
+
+
+def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
+    by_gpu = math.floor(node.gpus / gpus_per_trial + 1e-9) if gpus_per_trial else math.inf
+    return int(min(math.floor(node.cpus / cpus_per_trial + 1e-9), by_gpu))
+
+
+@contextmanager
+def local_ray(name: str = "tuner", with_dashboard: bool = False) -> Iterator[Capacity]:
+    """A Ray of its own on this machine, quiet, with no open port beyond loopback, gone at the end.
+
+    `name` is what its dashboard calls the search.
+
+    Raises:
+        InputError: the dashboard is wanted, and its libraries are not installed.
+    """
+    set_worker_environment()
+    if with_dashboard:
+        _check_dashboard()
+    import ray
+
+    if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
+        yield _capacity()
+        return
+    # Tune asks for processes with a variable for PyTorch Lightning, which those that Ray has started do not have.
+    from ray.tune.execution import class_cache
+
+    class_cache.DEFAULT_ENV_VARS.clear()
+    keep_token_private()
+    with _preloading() as ready, _loopback():
+        with keeping_termination():
+            context = ray.init(
+                address="local",
+                include_dashboard=with_dashboard,
+                dashboard_host="127.0.0.1",
+                job_config=job_config(name),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
+        keep_off_console()
+        try:
+            yield replace(_capacity(), ready=ready, dashboard=context.dashboard_url or None)
+        finally:
+            ray.shutdown()
+
+
+def keep_token_private() -> None:
+    """See that the token with which programs are run on this machine's Ray can be read by this user alone.
+
+    Ray makes one for all its clusters, with whatever rights the umask leaves.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
+            file.write(secrets.token_hex(32))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:  # a home that cannot be written to, a token of someone else: Ray says what it lacks
+        logging.getLogger(__name__).warning("%s: the token's rights could not be set: %s", path, error)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def job_config(name: str) -> Any:
+    """What Ray is told of a search as one of its jobs: the name, for its dashboard."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(metadata={"job_name": name})
+
+
+def _check_dashboard() -> None:
+    try:
+        importlib.import_module("ray.dashboard.optional_deps")  # all that the dashboard needs beyond Ray itself
+    except ImportError as error:
+        raise InputError(
+            f"--dashboard needs libraries that are not installed ({error}); "
+            "install them with: pip install --editable '.[cluster]'"
+        ) from None
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Have the Ray that starts in this block listen on loopback alone, as it does on macOS and Windows.
+
+    On Linux it would listen on all addresses of the machine, whatever `_node_ip_address` says; its metrics ask for no
+    token.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def set_worker_environment() -> dict[str, str]:
+    """The environment variables that worker processes need; they are set here too, before Ray is imported."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "KERAS_HOME" in os.environ:  # workers run in other folders
+        os.environ["KERAS_HOME"] = str(Path(os.environ["KERAS_HOME"]).expanduser().absolute())
+    names = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def keep_off_console() -> None:
+    """Log what Ray prints on its own, such as two screens for each worker that died; the record has it in one line."""
+    from ray._private import worker
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger("ray").warning("%s", "\n".join(data["lines"]))
+
+    worker.print_to_stdstream = log
+
+
+@contextmanager
+def _preloading() -> Iterator[Path]:
+    """Have the worker processes that Ray starts in this block load the libraries of a trial at once.
+
+    They leave a file each in the folder that is given when they have. Ray takes no notice of workers that still load:
+    asked for an actor, it would start more of them, which then load the same at the same time.
+    """
+    package = str(Path(__file__).parents[2])
+    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
+        added = {
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            "RAY_preload_python_modules": "tuner.cluster.preload",
+            "TUNER_READY": folder,
+            "RAY_idle_worker_killing_time_threshold_ms": "600000",  # they may wait for the driver to be ready
+        }
+        with _environment(added):
+            yield Path(folder)
+
+
+@contextmanager
+def _environment(added: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the processes that are started in this block."""
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def wait_for_workers(capacity: Capacity, slots: int) -> None:
+    """Wait until as many worker processes have loaded their libraries as trials will run, where that can be told."""
+    deadline = time.monotonic() + WORKERS_READY_S
+    wanted = min(slots, int(capacity.cpus))
+    while capacity.ready is not None and len(list(capacity.ready.iterdir())) < wanted:
+        if time.monotonic() > deadline:
+            return  # Ray will start others
+        time.sleep(0.05)
+
+
+def _capacity() -> Capacity:
+    import ray
+
+    resources = ray.cluster_resources()
+    return Capacity(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+
+
+def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
+    """How many trials run at once: what was asked for, within what fits.
+
+    A number that was asked for on a cluster is taken as it is: its autoscaler starts the nodes that are missing.
+
+    Raises:
+        InputError: not even one trial fits.
+    """
+    fit = capacity.slots(cpus_per_trial, gpus_per_trial)
+    if capacity.is_cluster and wanted != "auto":
+        return int(wanted)
+    if fit < 1:
+        hint = "; for a cluster that grows, set search.max_concurrent to a number" if capacity.is_cluster else ""
+        raise InputError(
+            f"resources must fit the machines: a trial asks for {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs; "
+            f"there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs{hint}"
+        )
+    return fit if wanted == "auto" else min(int(wanted), fit)
+
+
+def trial_resources(cpus: float, gpus: float) -> Any:
+    """The resource request of a trial as a function of its config.
+
+    Reused workers grow by some megabytes with every model. Ray reuses a worker only for an equal request, and for the
+    single bundle of a trial all placement strategies mean the same: so another strategy is the way to ask for a new
+    process without refusing a reuse, which makes Ray hang.
+    """
+    from ray.tune import PlacementGroupFactory
+
+    strategies = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+
+    def request(config: dict[str, Any]) -> Any:
+        return PlacementGroupFactory([bundle], strategy=strategies[int(config.get("generation", 0)) % len(strategies)])
+
+    return request

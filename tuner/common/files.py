@@ -1,0 +1,152 @@
+"""Where files may be written; they are written aside, then renamed: a reader sees the old or the new, never half.
+
+A command sees before it begins whether it can write to the places it is given, and what room their disks have.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from tuner.common.errors import DiskFullError, InputError
+
+DISK_FULL = "disk full"
+_WRITER = re.compile(r"\.([0-9]+)\.partial$")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_WORDS = re.compile(rf"\[errno ({'|'.join(map(str, _NO_ROOM))})\]|no space left|quota exceeded", re.IGNORECASE)
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def user_path(text: str | Path) -> Path:
+    """The path that a user has written, `~` and `~name` being homes; raises InputError when there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{text}: must begin with the home of a user that exists, if with ~") from None
+
+
+def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
+    """See that `path` is a folder that can be written to (read, if not `is_written`) or become one; nothing is made.
+
+    Raises:
+        InputError: it cannot; `what` is what the message calls it.
+    """
+    rule = f"{what} must be a folder that can be {'written to' if is_written else 'read'}"
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # not every library takes the bytes of a name as they are
+        raise InputError(f"{what} must have a name that is text in UTF-8; got {shown(path)}") from None
+    try:
+        place = _nearest(path.absolute())
+        mode = place.stat().st_mode
+    except OSError as error:  # a link to nothing or to itself, a name that is too long
+        raise InputError(f"{rule}; {path}: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
+        raise InputError(f"{rule}; {place} is {'a file' if stat.S_ISREG(mode) else 'a pipe or a device'}")
+    right = os.W_OK if is_written else os.R_OK if place == path.absolute() else os.F_OK
+    if not os.access(place, right | os.X_OK):
+        raise InputError(f"{rule}; {place} cannot be")
+
+
+def _nearest(path: Path) -> Path:
+    """A path if it is there, or the nearest place above it that is."""
+    for place in (path, *path.parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return place
+    return path
+
+
+def free_bytes(folder: Path) -> int:
+    """What the disk of a folder has left, which may not be there yet; raises OSError when it cannot be asked."""
+    return shutil.disk_usage(_nearest(Path(os.path.realpath(folder)))).free  # a link may lead to another disk
+
+
+def format_size(size_bytes: float) -> str:
+    """A size for people.
+
+    >>> format_size(0), format_size(2000), format_size(3 * 2**20), format_size(5 * 2**30)
+    ('0.0 KiB', '2.0 KiB', '3.0 MiB', '5.0 GiB')
+    """
+    unit, divisor = next((pair for pair in (("GiB", 2**30), ("MiB", 2**20)) if size_bytes >= pair[1]), ("KiB", 2**10))
+    return f"{size_bytes / divisor:,.1f} {unit}"
+
+
+def check_file(path: Path, what: str) -> None:
+    """See that `path` is a file or nothing, in a folder that can be written to; raises InputError as `check_folder`."""
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"{what} must be a file; {path} is {'a folder' if path.is_dir() else 'a pipe or a device'}")
+    check_folder(path.parent, f"the folder of {what}")
+
+
+def is_disk_full(problem: BaseException | str) -> bool:
+    """Whether an error, or what a library says of one, is about a disk or a quota that is used up.
+
+    >>> is_disk_full(OSError(28, "No space left on device")), is_disk_full("OSError: [Errno 13] Permission denied")
+    (True, False)
+    """
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return problem.errno in _NO_ROOM
+    return _NO_ROOM_WORDS.search(str(problem)) is not None
+
+
+def disk_full_error(path: Path, loss: str = "") -> DiskFullError:
+    """What a user is told when a run cannot be written any more; `loss`: why a trial was lost for that.
+
+    >>> print(disk_full_error(Path("runs/a"), "disk full: [Errno 28] No space left on device: '/tmp/x', on 10.0.0.2"))
+    runs/a: the disk is full ([Errno 28] No space left on device: '/tmp/x', on 10.0.0.2); make room, then go on with \
+--resume: what was reported is kept
+    """
+    said = f" ({loss.removeprefix(DISK_FULL).removeprefix(': ')})" if loss else ""
+    return DiskFullError(
+        f"{path}: the disk is full{said}; make room, then go on with --resume: what was reported is kept"
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to `path` at the end of the block, removed if the block raises.
+
+    Missing folders are made. Two processes that write the same file do not disturb each other: the last one wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield aside
+        aside.replace(path)  # atomic on every platform
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, UTF-8 with newlines as they are; returns its path."""
+    with replacing(path) as aside:
+        aside.write_bytes(text.encode())
+    return path
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from `folder`, at every depth, what processes that were killed had begun to write aside."""
+    for aside in folder.rglob(".*.partial"):
+        if (process := _WRITER.search(aside.name)) is not None and not psutil.pid_exists(int(process[1])):
+            aside.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder in which nothing was written; one that holds something stays."""
+    with suppress(OSError):
+        folder.rmdir()

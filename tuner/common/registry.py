@@ -1,0 +1,58 @@
+"""Name -> value, with one helpful message for an unknown name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+from tuner.common.errors import UnknownNameError
+
+Value = TypeVar("Value")
+MOST_NAMES = 100
+"""More than these are neither listed nor compared: no registry has them, only a file made to exhaust its reader."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """The message for an unknown name: the nearest known one, then all of them.
+
+    >>> unknown_name("sampler", "tpf", ["random", "tpe"])
+    "unknown sampler 'tpf'; did you mean 'tpe'? (known: random, tpe)"
+    """
+    names = sorted(known)
+    few = len(names) <= MOST_NAMES
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5) if few else []
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    listed = ", ".join(names[:MOST_NAMES]) + ("" if few else f", ... ({len(names)} in all)")
+    return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
+
+
+class Registry(Generic[Value]):
+    """Values by name; `kind` is the word used in messages."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._values: dict[str, Value] = {}
+
+    def add(self, name: str, value: Value) -> Value:
+        """Register `value` under `name`; a name is registered once."""
+        if name in self._values:
+            raise ValueError(f"{self.kind} {name!r} is registered already")
+        self._values[name] = value
+        return value
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of `name`; raises UnknownNameError with the nearest name."""
+        try:
+            return self._values[name]
+        except (KeyError, TypeError):
+            raise UnknownNameError(unknown_name(self.kind, name, self._values)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)

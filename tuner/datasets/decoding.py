@@ -1,0 +1,141 @@
+"""Decoding what a source lists into one array per split: all images of one shape, written as they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tuner.common.arrays import ArrayWriter
+from tuner.common.errors import DataError
+from tuner.datasets.images import EncodedImage, Header, convert_pixels, decode_image, read_header
+from tuner.datasets.sources import Listed, Listing
+
+DEFAULT_PX = 224
+CHUNK_ROWS = 512
+CHUNK_BYTES = 64 * 2**20
+PROGRESS_FROM = 5_000
+Notify = Callable[[str], None]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the images of a copy look like: all of one size, grey or colour; what happens to broken ones."""
+
+    image_px: int | None
+    colour: str
+    broken_images: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A split on disk: its labels `[N] int64` there, hashes of images and labels, and the images that are broken."""
+
+    labels: np.ndarray
+    hashes: tuple[str, str]
+    problems: tuple[str, ...]
+
+
+# --- one shape for all ---
+
+
+def common_shape(listing: Listing, form: Form) -> tuple[Shape, tuple[str, ...]]:
+    """Height, width and channels of all images, and a notice if they had to be made equal unasked."""
+    if form.image_px is not None and form.colour != "auto":
+        return (form.image_px, form.image_px, 1 if form.colour == "grey" else 3), ()
+    headers = {header for listed in listing.splits.values() for header in _headers(listed)}
+    sizes = {(header.height, header.width) for header in headers}
+    notices: tuple[str, ...] = ()
+    if form.image_px is not None:
+        height = width = form.image_px
+    elif len(sizes) == 1:
+        ((height, width),) = sizes
+    else:
+        height = width = DEFAULT_PX
+    if form.image_px is None and len(sizes) > 1:
+        notices = (
+            f"the images have {len(sizes)} different sizes: the middle of each is resized to {DEFAULT_PX} px "
+            "(data.image_px sets another)",
+        )
+    grey = form.colour == "grey" or (form.colour == "auto" and all(header.is_grey for header in headers))
+    return (height, width, 1 if grey else 3), notices
+
+
+def _headers(listed: Listed) -> set[Header]:
+    """The distinct headers of a split; broken files have none, and are found when they are decoded."""
+    if listed.pixels is not None:
+        channels = listed.pixels.shape[3] if listed.pixels.ndim == 4 else 1
+        return {Header(listed.pixels.shape[1], listed.pixels.shape[2], channels == 1)}
+    found: set[Header | None] = set()
+    with _threads() as pool:
+        for rows in _chunks(len(listed.labels), CHUNK_ROWS):
+            found.update(pool.map(_header, (listed.encoded[row] for row in rows)))
+    return {header for header in found if header is not None}
+
+
+def _header(encoded: EncodedImage) -> Header | None:
+    try:
+        return read_header(encoded)
+    except DataError:
+        return None
+
+
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+
+
+def _chunks(number: int, size: int) -> Iterator[range]:
+    for start in range(0, number, size):
+        yield range(start, min(start + size, number))
+
+
+# --- writing ---
+
+
+def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: Notify) -> Written:
+    """Decode a split into `{split}_images.npy` and `{split}_labels.npy`; broken images are left out and told."""
+    number = len(listed.labels)
+    good = np.ones(number, dtype=bool)
+    problems: list[str] = []
+    size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // int(np.prod(shape))))
+    with ArrayWriter(folder / f"{split}_images.npy", shape, np.uint8) as images, _threads() as pool:
+        for rows in _chunks(number, size):
+            arrays, broken = _load_chunk(listed, rows, shape, pool)
+            images.append(arrays)
+            good[list(broken)] = False
+            problems += [f"{listed.name(row)} {reason}" for row, reason in broken.items()]
+            if number >= PROGRESS_FROM and rows.stop * 5 // number > rows.start * 5 // number and rows.stop < number:
+                notify(f"{split}: {rows.stop:,} of {number:,} images prepared")
+    with ArrayWriter(folder / f"{split}_labels.npy", (), np.int64) as labels:
+        labels.append(listed.labels[good])
+    return Written(listed.labels[good], (images.sha256, labels.sha256), tuple(problems))
+
+
+def _load_chunk(
+    listed: Listed, rows: range, shape: Shape, pool: ThreadPoolExecutor
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The good images of some rows `[N, H, W, C] uint8`, and why the others are broken."""
+    if listed.pixels is not None:
+        pixels = listed.pixels[rows.start : rows.stop]
+        pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+        if pixels.shape[1:] == shape:
+            return pixels, {}
+        converted = pool.map(lambda image: convert_pixels(image, shape[:2], shape[2] == 1), pixels)
+        return np.stack(list(converted)), {}
+    # What cannot be fetched ends the build, what cannot be decoded is one broken image.
+    found = list(pool.map(lambda encoded: _decode(encoded, shape), (listed.encoded[row] for row in rows)))
+    images = [image for image in found if not isinstance(image, str)]
+    broken = {row: reason for row, reason in zip(rows, found, strict=True) if isinstance(reason, str)}
+    return np.stack(images) if images else np.empty((0, *shape), np.uint8), broken
+
+
+def _decode(encoded: EncodedImage, shape: Shape) -> np.ndarray | str:
+    try:
+        return decode_image(encoded, shape[:2], grey=shape[2] == 1)
+    except DataError as error:
+        return str(error)

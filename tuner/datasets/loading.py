@@ -1,0 +1,222 @@
+"""Data sets: from the name in a search-space file to images, labels and the three splits.
+
+Light: what reads a format is imported when it is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuner.common.errors import DataError
+from tuner.common.registry import unknown_name
+from tuner.common.seeds import derive_seed
+from tuner.datasets import file_sources, library_sources, parquet_source
+from tuner.datasets.decoding import Form, Notify
+from tuner.datasets.prepared import Prepared, default_cache_dir, find_prepared, prepare
+from tuner.datasets.sources import Listing, find_source
+from tuner.datasets.splits import split_stratified, subset_stratified
+from tuner.datasets.staging import FILE_KINDS, resolve, staged_sources
+
+__all__ = [
+    "DataRequest",
+    "Dataset",
+    "Split",
+    "check_place",
+    "check_source",
+    "find_prepared_data",
+    "load_dataset",
+    "staged_sources",
+]
+
+SOURCE_MODULES = (file_sources, library_sources, parquet_source)
+"""Imported so that their sources are registered: `find_source` knows those of no other module."""
+TEST_FRACTION = 0.2
+TEST_SEED = 0
+"""Not the study's: all studies of a data set without a test split of its own are judged on the same images."""
+CHOICES = {"colour": ("auto", "rgb", "grey"), "broken_images": ("fail", "skip")}
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What a search-space file says of its data, with the rules of `schema.DataSection`.
+
+    Raises:
+        DataError: a value breaks its rule.
+    """
+
+    source: str
+    validation_fraction: float = 0.1
+    image_px: int | None = None
+    colour: str = "auto"
+    broken_images: str = "fail"
+    max_train_images: int | None = None
+    max_validation_images: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise DataError(f"data.source must name a data set; got {self.source!r}")
+        if not 0 < self.validation_fraction < 1:
+            raise DataError(f"data.validation_fraction must be above 0 and below 1; got {self.validation_fraction}")
+        if self.image_px is not None and not 4 <= self.image_px <= 2048:
+            raise DataError(f"data.image_px must be 4 to 2048; got {self.image_px}")
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise DataError(f"data.{field}: {unknown_name(field, getattr(self, field), known)}")
+        for field in ("max_train_images", "max_validation_images"):
+            number = getattr(self, field)
+            if number is not None and number < 2:
+                raise DataError(f"data.{field} must be at least 2; got {number}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some rows of a memory-mapped array.
+
+    `images` `[M, H, W, C] uint8` is the whole array, `rows` `[N] int64` are the images of the split in it, and
+    `labels` `[N] int64` are theirs: `images[rows[i]]` has the label `labels[i]`.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images `[B, H, W, C] uint8` and labels `[B] int64` at `positions` (0 to `len`); only these are read."""
+        return self.images[self.rows[positions]], self.labels[positions]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as a study sees it. The test split is opened by `load_test` and by nothing else."""
+
+    name: str
+    source: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train: Split
+    validation: Split
+    prepared: Prepared
+
+    def load_test(self) -> Split:
+        """The test split: for the finalists, once."""
+        return _whole(*self.prepared.open("test"))
+
+
+def check_source(source: str, staged: Mapping[str, str]) -> None:
+    """See that a source is known; raises DataError with the nearest name."""
+    find_source(resolve(source, staged))
+
+
+def check_place(source: str, staged: Mapping[str, str]) -> None:
+    """See that the folder or file of a source is there, if it has one; raises DataError."""
+    kind, _, reference = resolve(source, staged).partition(":")
+    if kind in FILE_KINDS:
+        file_sources.existing(reference, kind)
+
+
+def load_dataset(
+    request: DataRequest, *, staged: Mapping[str, str], seed: int, cache_dir: Path | None, notify: Notify
+) -> Dataset:
+    """The data set of a request; the first time on a machine, its prepared copy is made.
+
+    A source without a test split gets one (stratified, the same for all studies); one without a validation split gets
+    one from the training images (stratified, by the study's `seed`).
+
+    Raises:
+        DataError: it cannot be found, read, decoded or split; the message says what to do.
+    """
+    text = resolve(request.source, staged)
+    source, reference = find_source(text)
+    prepared = prepare(
+        *_identity(request, text),
+        lambda: _with_test(source.read(reference), text),
+        cache_dir or default_cache_dir(),
+        notify,
+    )
+    train, validation = _train_and_validation(prepared, request.validation_fraction, seed, text)
+    return Dataset(
+        name=request.source,
+        source=text,
+        fingerprint=prepared.fingerprint,
+        class_names=prepared.class_names,
+        image_shape=prepared.image_shape,
+        train=_at_most(train, request.max_train_images, derive_seed(seed, "train subset"), "max_train_images"),
+        validation=_at_most(
+            validation, request.max_validation_images, derive_seed(seed, "validation subset"), "max_validation_images"
+        ),
+        prepared=prepared,
+    )
+
+
+def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> Prepared | None:
+    """The prepared copy of the data of a request; None: it has not been made on this machine.
+
+    Raises:
+        DataError: the source is unknown, or not there.
+    """
+    return find_prepared(*_identity(request, resolve(request.source, staged)), cache_dir)
+
+
+def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
+    """What a prepared copy is known by: its source, as it is now, and the form of its images."""
+    source, reference = find_source(text)
+    form = Form(request.image_px, request.colour, request.broken_images)
+    return [text.partition(":")[0], source.identity(reference)], form
+
+
+def _with_test(listing: Listing, source: str) -> Listing:
+    """The listing, checked, with a test split made from the training images if it had none."""
+    _check_listing(listing, source)
+    if "test" in listing.splits:
+        return listing
+    train = listing.splits["train"]
+    kept, held = split_stratified(train.labels, TEST_FRACTION, TEST_SEED, listing.class_names, source)
+    splits = {**listing.splits, "train": train.take(kept), "test": train.take(held)}
+    return replace(listing, splits=splits)
+
+
+def _check_listing(listing: Listing, source: str) -> None:
+    names = listing.class_names
+    if len(names) < 2:
+        raise DataError(f"{source}: must have at least two classes; got {', '.join(names) or 'none'}")
+    if len(set(names)) < len(names):
+        twice = sorted(name for name, number in Counter(names).items() if number > 1)
+        raise DataError(f"{source}: class names must be different; got {', '.join(twice[:10])} more than once")
+    for split, listed in listing.splits.items():
+        if not len(listed.labels):
+            raise DataError(f"{source}: {split} must hold at least one image; it holds none")
+        wrong = listed.labels[(listed.labels < 0) | (listed.labels >= len(names))]
+        if len(wrong):
+            raise DataError(f"{source}: {split} labels must be 0 to {len(names) - 1}; got {wrong[0]}")
+
+
+def _train_and_validation(prepared: Prepared, fraction: float, seed: int, source: str) -> tuple[Split, Split]:
+    """The source's own validation split, or one taken from its training images."""
+    images, labels = prepared.open("train")
+    if "validation" in prepared.counts:
+        return _whole(images, labels), _whole(*prepared.open("validation"))
+    split_seed = derive_seed(seed, "validation split")
+    kept, held = split_stratified(labels, fraction, split_seed, prepared.class_names, source)
+    return Split(images, kept, labels[kept]), Split(images, held, labels[held])
+
+
+def _whole(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(images, np.arange(len(labels), dtype=np.int64), labels)
+
+
+def _at_most(split: Split, number: int | None, seed: int, field: str) -> Split:
+    """At most `number` images of a split, every class in proportion."""
+    if number is None or number >= len(split):
+        return split
+    taken = subset_stratified(split.labels, number, seed, f"data.{field}")
+    return Split(split.images, split.rows[taken], split.labels[taken])

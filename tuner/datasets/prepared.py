@@ -1,0 +1,223 @@
+"""The prepared copy of a data set: plain arrays on disk, memory-mapped, one per machine.
+
+All processes of a machine share the pages that the system holds of them. A copy lies in a folder named by what it was
+made from; it is built aside by one process, under a lock, and renamed when it is whole: a killed build leaves nothing
+that is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tuner.common.arrays import is_whole
+from tuner.common.errors import DataError
+from tuner.datasets.decoding import Form, Notify, Shape, Written, common_shape, write_split
+from tuner.datasets.sources import Listing
+
+VERSION = 2
+"""Of the form of a copy: another version is not read but made again."""
+NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared copy on disk."""
+
+    path: Path
+    class_names: tuple[str, ...]
+    image_shape: Shape
+    fingerprint: str
+    """SHA-256 over all images, labels and class names."""
+    counts: Mapping[str, int]
+    """Images in each split that there is."""
+    notices: tuple[str, ...]
+    """What a user must know of it each time it is used: images skipped, resized, left out."""
+
+    def open(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""
+        images = np.load(self.path / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(self.path / f"{split}_labels.npy", allow_pickle=False)
+        return images, labels
+
+
+def default_cache_dir() -> Path:
+    """Where prepared copies are kept: TUNER_CACHE, or the user's cache folder of this system."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get("TUNER_CACHE") or user_cache_dir("tuner", appauthor=False))
+
+
+def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: Path, notify: Notify) -> Prepared:
+    """The prepared copy of what `read` lists, made if it is not there; `identity` is JSON that changes with the data.
+
+    Raises:
+        DataError: an image is broken and that is not to be skipped, or the disk cannot hold the copy.
+    """
+    folder = _folder(identity, form, cache_dir)
+    prepared = _usable(folder)
+    if prepared is None:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder, notify):
+                # Another process may have made it meanwhile.
+                prepared = _usable(folder) or _build(folder, form, read, notify)
+        except OSError as error:
+            raise DataError(f"{folder}: the prepared copy cannot be written: {error}") from error
+    for notice in prepared.notices:
+        notify(notice)
+    return prepared
+
+
+def find_prepared(identity: Any, form: Form, cache_dir: Path) -> Prepared | None:
+    """The prepared copy, if it has been made."""
+    return _usable(_folder(identity, form, cache_dir))
+
+
+def _folder(identity: Any, form: Form, cache_dir: Path) -> Path:
+    key = hashlib.sha256(json.dumps([VERSION, identity, vars(form)], sort_keys=True).encode()).hexdigest()[:24]
+    return cache_dir / "datasets" / key
+
+
+@contextmanager
+def _locked(folder: Path, notify: Notify) -> Iterator[None]:
+    """The right to build a copy; held by at most one process, and given back by the system when it dies."""
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        notify("another process is preparing these data: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _usable(folder: Path) -> Prepared | None:
+    """The copy in `folder`, unless it is not there, cut short, changed in its form or of another version."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        height, width, channels = meta["image_shape"]
+        prepared = Prepared(
+            folder,
+            tuple(meta["class_names"]),
+            (height, width, channels),
+            meta["fingerprint"],
+            dict(meta["counts"]),
+            tuple(meta["notices"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = all(
+        is_whole(folder / f"{split}_images.npy", (count, *prepared.image_shape), np.uint8)
+        and is_whole(folder / f"{split}_labels.npy", (count,), np.int64)
+        for split, count in prepared.counts.items()
+    )
+    return prepared if whole and meta.get("version") == VERSION else None
+
+
+def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> Prepared:
+    aside = folder.with_suffix(".partial")
+    _remove_leftovers(folder.parent, aside)
+    listing = _listing(read)
+    with warnings.catch_warnings():
+        # Pillow's own warnings name no file; what is wrong with an image is reported with its name.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        shape, notices = common_shape(listing, form)
+        _refuse_full_disk(folder.parent, listing, shape)
+        for leftover in (aside, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        aside.mkdir()
+        try:
+            written = {
+                split: write_split(aside, split, listed, shape, notify) for split, listed in listing.splits.items()
+            }
+            notices += _judge_broken([problem for split in written.values() for problem in split.problems], form)
+            _refuse_lost(listing, written)
+            _write_meta(aside, listing, shape, written, (*listing.notices, *notices))
+            aside.replace(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    prepared = _usable(folder)
+    if prepared is None:
+        raise DataError(f"{folder}: the prepared copy was changed while it was being written")
+    return prepared
+
+
+def _listing(read: Callable[[], Listing]) -> Listing:
+    try:
+        return read()
+    except OSError as error:
+        raise DataError(f"the data cannot be read: {error}") from error
+
+
+def _remove_leftovers(parent: Path, own: Path) -> None:
+    """Remove what killed builds of other copies have left; those that still run hold their lock."""
+    for partial in parent.glob("*.partial"):
+        if partial != own:
+            try:
+                with FileLock(partial.with_suffix(".lock"), timeout=0):
+                    shutil.rmtree(partial, ignore_errors=True)
+            except Timeout:
+                continue
+
+
+def _refuse_full_disk(parent: Path, listing: Listing, shape: Shape) -> None:
+    needed = sum(len(listed.labels) for listed in listing.splits.values()) * (int(np.prod(shape)) + 8)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise DataError(
+            f"{parent}: the prepared copy needs {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free; "
+            "make room, make the images smaller (data.image_px) or name another folder in TUNER_CACHE"
+        )
+
+
+def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
+    """A notice of the broken images that are skipped; raises DataError when they must not be."""
+    if not problems:
+        return ()
+    shown = "; ".join(problems[:NAMES_SHOWN])
+    more = f"; and {len(problems) - NAMES_SHOWN:,} more" if len(problems) > NAMES_SHOWN else ""
+    words = f"{len(problems):,} broken image{'s' if len(problems) > 1 else ''}: {shown}{more}"
+    if form.broken_images == "fail":
+        raise DataError(f"{words}; remove or repair them, or set data.broken_images to skip")
+    return (f"skipped {words}",)
+
+
+def _refuse_lost(listing: Listing, written: Mapping[str, Written]) -> None:
+    """Refuse a copy in which skipping has emptied a split, or a class for training."""
+    for split, there in written.items():
+        if not len(there.labels):
+            raise DataError(f"{split} must hold at least one image that is not broken; it holds none")
+    lost = np.setdiff1d(listing.splits["train"].labels, written["train"].labels)
+    if len(lost):
+        names = ", ".join(listing.class_names[label] for label in lost[:NAMES_SHOWN])
+        raise DataError(f"every class must have a training image that is not broken; none is left of {names}")
+
+
+def _write_meta(
+    folder: Path, listing: Listing, shape: Shape, written: Mapping[str, Written], notices: tuple[str, ...]
+) -> None:
+    hashes = {split: there.hashes for split, there in written.items()}
+    fingerprint = hashlib.sha256(json.dumps([listing.class_names, shape, hashes], sort_keys=True).encode()).hexdigest()
+    meta = {
+        "version": VERSION,
+        "class_names": listing.class_names,
+        "image_shape": shape,
+        "fingerprint": fingerprint,
+        "counts": {split: len(there.labels) for split, there in written.items()},
+        "notices": notices,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")

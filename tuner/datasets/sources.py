@@ -1,0 +1,126 @@
+"""Where images come from: one registry entry for each kind. A source lists its images; nothing is decoded yet.
+
+Here is what all kinds share; `library_sources` has those that come with libraries, `file_sources` and `parquet_source`
+those that are files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from tuner.common.errors import DataError
+from tuner.common.registry import Registry, unknown_name
+from tuner.datasets.images import EncodedImage
+
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("validation", "val", "valid"),
+}
+
+
+class Selection(Sequence[EncodedImage]):
+    """Some elements of a sequence, by their numbers: nothing is read before it is asked for."""
+
+    def __init__(self, whole: Sequence[EncodedImage], rows: np.ndarray) -> None:
+        self._whole = whole
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> EncodedImage: ...
+    @overload
+    def __getitem__(self, place: slice) -> Selection: ...
+    def __getitem__(self, place: int | slice) -> EncodedImage | Selection:
+        if isinstance(place, slice):
+            return Selection(self._whole, self._rows[place])
+        return self._whole[int(self._rows[place])]
+
+
+def _by_number(row: int) -> str:
+    return f"image {row}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The images of one split, with labels `[N] int64`: pixels `[N, H, W(, 1 or 3)] uint8`, or encoded images.
+
+    `name(row)` is what an error calls an image.
+    """
+
+    labels: np.ndarray
+    pixels: np.ndarray | None = None
+    encoded: Sequence[EncodedImage] = ()
+    name: Callable[[int], str] = _by_number
+
+    def take(self, rows: np.ndarray) -> Listed:
+        """Some of the images, with the names they had."""
+        pixels = None if self.pixels is None else self.pixels[rows]
+        return Listed(
+            self.labels[rows], pixels, Selection(self.encoded, rows), lambda place: self.name(int(rows[place]))
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a source offers: `train`, possibly `test` and `validation`; `notices` say what of it is left out."""
+
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Listed]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """`identity(reference)`, JSON, changes when the data change; `read(reference)` lists them.
+
+    Both raise DataError when there is nothing that can be read.
+    """
+
+    identity: Callable[[str], Any]
+    read: Callable[[str], Listing]
+
+
+NAMED: Registry[Source] = Registry("data source")
+"""Sources that are written as their name."""
+PREFIXED: Registry[Source] = Registry("data source")
+"""Sources that are written `kind:reference`."""
+
+
+def find_source(text: str) -> tuple[Source, str]:
+    """The source written as `text`, and what follows its colon.
+
+    Raises:
+        DataError: there is no such source; the message has the nearest.
+    """
+    kind, colon, reference = text.partition(":")
+    if colon and kind in PREFIXED:
+        if not reference.strip():
+            raise DataError(f"must name what to read after {kind}:, for example {kind}:data/images; got {text!r}")
+        return PREFIXED[kind], reference
+    if not colon and text in NAMED:
+        return NAMED[text], text
+    known = [*NAMED, *(f"{name}:" for name in PREFIXED)]
+    message = unknown_name("data source", f"{kind}:" if colon else text, known)
+    raise DataError(f"{message}; a name of your own must be staged with --data NAME=SOURCE")
+
+
+def numbered_class_names(splits: Mapping[str, Listed], where: str) -> tuple[str, ...]:
+    """The classes "0", "1", ... of labels that come without names.
+
+    Raises:
+        DataError: there are gaps between the labels: they are not classes, or some were lost.
+    """
+    present = np.unique(np.concatenate([listed.labels for listed in splits.values()]))
+    if len(present) and (present[0] != 0 or present[-1] != len(present) - 1):
+        raise DataError(
+            f"{where}: labels without class names must be 0 to the number of classes - 1, without gaps; "
+            f"got {len(present)} different ones from {present[0]} to {present[-1]}"
+        )
+    return tuple(str(label) for label in present)

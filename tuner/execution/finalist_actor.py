@@ -1,0 +1,223 @@
+"""Processes that train finalists on Ray, one after the other; those that die or hang are replaced, as trials' are."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from tuner.cluster.slots import Slots
+from tuner.common.errors import RunError
+from tuner.common.locations import Place, exists, fetched, filled
+from tuner.execution.exit_reason import LastWords, take_last_words
+from tuner.execution.hanging import HangWatch, no_epoch_for
+from tuner.execution.lost_workers import attempts_left, describe_loss
+from tuner.execution.memory_limit import watch_memory
+from tuner.execution.trial_actor import WORK_S
+from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
+from tuner.runs.finalists import Training, finalist_seed
+from tuner.session.packing import Packing
+from tuner.training.checkpoint import FILE_NAME
+from tuner.training.failures import attempt
+
+if TYPE_CHECKING:
+    from tuner.training.trial import Trial
+
+CHECKPOINT_EVERY_S = 5.0
+WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a finalist is after an epoch."""
+
+    epoch: int
+    best: float | None
+    seconds: float
+    """Of all its epochs, those of earlier processes too."""
+    epoch_s: float | None
+    """Of this one; None when there was none."""
+    notices: tuple[str, ...]
+    ended: tuple[str, str] | None
+    """Status and reason."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A finalist's process is gone."""
+
+    reason: str
+    is_final: bool
+    """Whether it is to be taken for the finalist's fault: it has happened too often."""
+
+
+class FinalistActor:
+    """Trains finalists in a process of its own, one after the other. Runs as a Ray actor."""
+
+    def __init__(self, context: WorkerContext, guard: Guard) -> None:
+        self._process = WorkerProcess(context)
+        self._last_words = LastWords(guard.last_words)
+        if guard.memory_mb is not None:
+            watch_memory(guard.memory_mb, self._last_words.say)
+        self._trial: Trial | None = None
+        self._failure = ""
+        self._place = Place("")
+        self._saved = time.monotonic()
+
+    def is_up(self) -> bool:
+        """True, as soon as the process answers."""
+        return True
+
+    def begin(self, training: Training, place: Place) -> None:
+        """Take on a training, from its checkpoint if there is one that can be read."""
+        self._last_words.begin(_name(training))
+        self._process.pulse.begin(_name(training))
+        self._place, self._trial = place, None
+        self._process.release()
+
+        def build() -> Trial:
+            seed = finalist_seed(self._process.context.settings.seed, training.seed_number)
+            trial = self._process.begin(training.configuration, seed)
+            if exists(place.child(FILE_NAME)):
+                try:
+                    with fetched(place) as folder:
+                        trial.load(folder)
+                except (RunError, OSError) as error:
+                    self._process.notices.append(f"a finalist, trial {training.trial}, begins anew: {error}")
+                    trial = self._process.begin(training.configuration, seed)
+            return trial
+
+        self._trial, failure = attempt(build)
+        self._failure = failure or ""
+
+    def step(self) -> Step:
+        """A part of what the next epoch needs of the cache, or the epoch; the last checkpoint is that of the whole."""
+        trial = self._trial
+        if trial is None:
+            self._be_done()
+            return Step(0, None, 0.0, None, self._taken_notices(), ("failed", self._failure))
+        progress, failure = attempt(lambda: trial.work_on_activations(WORK_S)) if trial.ended is None else (None, None)
+        if progress is not None and not progress.is_finished:
+            return Step(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
+        result = trial.advance() if trial.ended is None and failure is None else None
+        if trial.ended is not None or time.monotonic() - self._saved >= CHECKPOINT_EVERY_S:
+            with self._process.pulse.during(trial.epoch + 1), filled(self._place) as folder:
+                trial.save(folder)
+            self._saved = time.monotonic()
+        ended = (trial.ended.status, trial.ended.reason) if trial.ended else None
+        ended = ("failed", failure) if failure is not None else ended
+        if ended is not None:
+            self._be_done()
+        epoch_s = result.seconds if result is not None else None
+        return Step(trial.epoch, trial.best, trial.seconds, epoch_s, self._taken_notices(), ended)
+
+    def _be_done(self) -> None:
+        self._last_words.end()
+        self._process.pulse.end()
+
+    def _taken_notices(self) -> tuple[str, ...]:
+        taken = tuple(self._process.notices)
+        self._process.notices.clear()
+        return taken
+
+
+class Pool:
+    """Actors and the trainings they are at; one that hangs is ended."""
+
+    def __init__(
+        self, context: WorkerContext, packing: Packing, slots: Slots | None, guard: Guard, hang_watch: HangWatch
+    ) -> None:
+        self._context, self._guard = replace(context, cpus=packing.cpus_per_trial), guard
+        self._make = ray.remote(FinalistActor).options(num_cpus=packing.cpus_per_trial, num_gpus=packing.gpus_per_trial)
+        self._slots: Slots = slots or (lambda: packing.trials)
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Any, Training]] = {}
+        self._hang_watch = hang_watch
+        self._waiting: dict[Any, tuple[Any, Training, Place]] = {}
+        """What waits for a process, which may wait for other searches or for a node: that is no hanging. Only one that
+        has answered is given its training: with it, it can hang before any answer leaves it."""
+        self._hung: dict[str, str] = {}
+        self._losses: Counter[str] = Counter()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another training can begin."""
+        return len(self._busy) + len(self._waiting) < self._slots()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being trained."""
+        return bool(self._busy or self._waiting)
+
+    def begin(self, training: Training, place: Place) -> None:
+        """Give a training to an idle actor, or to a new one."""
+        actor = self._idle.pop() if self._idle else self._make.remote(self._context, self._guard)
+        self._waiting[actor.is_up.remote()] = (actor, training, place)
+
+    def _go_on(self, actor: Any, training: Training) -> None:
+        self._busy[actor.step.remote()] = (actor, training)
+
+    def finished(self) -> list[tuple[Training, Step | Lost]]:
+        """Epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
+        ready, _ = ray.wait([*self._waiting, *self._busy], num_returns=1, timeout=WAIT_S)
+        self._slots()  # asked for also when nothing waits: other searches see by it that this one lives
+        self._end_those_that_hang()
+        found = [self._take(one) if one in self._busy else self._give(one) for one in ready]
+        return [one for one in found if one is not None]
+
+    def _give(self, reference: Any) -> tuple[Training, Lost] | None:
+        """Have a process begin that has answered."""
+        actor, training, place = self._waiting.pop(reference)
+        try:
+            ray.get(reference)
+        except RayError as error:
+            ray.kill(actor)
+            return training, self._loss(training, error)
+        self._hang_watch.begin(_name(training))
+        actor.begin.remote(training, place)
+        self._go_on(actor, training)
+        return None
+
+    def _take(self, reference: Any) -> tuple[Training, Step | Lost]:
+        actor, training = self._busy.pop(reference)
+        try:
+            step: Step = ray.get(reference)
+        except RayError as error:  # the process was killed: what it trained goes on in another
+            ray.kill(actor)
+            return training, self._loss(training, error)
+        if step.ended is None:
+            self._hang_watch.see(_name(training), step.epoch, step.epoch_s)
+            self._go_on(actor, training)
+        else:
+            self._hang_watch.end(_name(training))
+            self._idle.append(actor)
+        return training, step
+
+    def _loss(self, training: Training, error: RayError) -> Lost:
+        name = _name(training)
+        self._hang_watch.end(name)
+        said = take_last_words(self._guard.last_words, name)
+        reason = self._hung.pop(name, None) or said or describe_loss(str(error))
+        self._losses[name] += 1
+        return Lost(reason, self._losses[name] > attempts_left(reason))
+
+    def _end_those_that_hang(self) -> None:
+        hung = self._hang_watch.hung()
+        for actor, training in self._busy.values():
+            if (name := _name(training)) in hung:
+                self._hung[name] = no_epoch_for(hung[name])
+                self._hang_watch.end(name)
+                ray.kill(actor)
+
+    def close(self) -> None:
+        """End all processes."""
+        for actor in [*self._idle, *(one[0] for one in (*self._busy.values(), *self._waiting.values()))]:
+            ray.kill(actor)
+
+
+def _name(training: Training) -> str:
+    return f"finalist-{training.trial}-{training.seed_number}"

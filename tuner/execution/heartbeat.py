@@ -1,0 +1,76 @@
+"""Signs of life within an epoch, from the process of a trial to the driver, through the store that a cluster shares.
+
+The driver reads them only of trials that it would otherwise take for hung: an epoch may take hours.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tuner.cluster import key_value_store
+from tuner.common.background import beside
+
+GIVE_EVERY_S = 10.0
+GIVEN_AT_MOST_S = 600.0
+"""While a checkpoint is written: the storage may be slow, or may never answer."""
+_KEY = "alive-"
+
+
+class Pulse:
+    """Gives signs for what this process is at; to be called for every batch, from any thread."""
+
+    def __init__(self) -> None:
+        self._name: str | None = None
+        self._epoch, self._given, self._count = 0, 0.0, 0
+        self._leaves_something = False
+
+    def begin(self, name: str) -> None:
+        """From now on, signs are of this trial."""
+        self.end()
+        self._name, self._epoch = name, 0
+
+    def __call__(self, epoch: int) -> None:
+        """Something of `epoch`, which is under way, has been done."""
+        now = time.monotonic()
+        if epoch != self._epoch:  # that the one before has ended, was told
+            self._epoch, self._given = epoch, now
+        elif self._name is not None and now - self._given >= GIVE_EVERY_S:
+            self._given, self._count, self._leaves_something = now, self._count + 1, True
+            key_value_store.put(_KEY + self._name, f"{epoch} {self._count}")
+
+    @contextmanager
+    def during(self, epoch: int) -> Iterator[None]:
+        """Give signs as long as the block lasts, but not for ever."""
+        started = time.monotonic()
+
+        def give(ended: threading.Event) -> None:
+            self(epoch)
+            while not ended.wait(GIVE_EVERY_S) and time.monotonic() - started < GIVEN_AT_MOST_S:
+                self(epoch)
+
+        with beside(give):
+            yield
+
+    def end(self) -> None:
+        """What the process was at is over."""
+        if self._name is not None and self._leaves_something:
+            key_value_store.delete(_KEY + self._name)
+        self._name, self._leaves_something = None, False
+
+
+class Signs:
+    """What the driver has read of them."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def is_new(self, name: str, epoch: int) -> bool:
+        """Whether a trial has given a sign of an epoch after `epoch`, since this was last asked."""
+        sign = key_value_store.get(_KEY + name)
+        if sign is None or int(sign.split()[0]) <= epoch or self._last.get(name) == sign:
+            return False
+        self._last[name] = sign
+        return True

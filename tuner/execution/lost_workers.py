@@ -1,0 +1,141 @@
+"""Workers that die or hang, as the driver sees them: why, how often their trials go on elsewhere, and who is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.tune import Callback
+
+from tuner.algorithms.schedulers import TIME
+from tuner.common.files import DISK_FULL, is_disk_full
+from tuner.execution.exit_reason import take_last_words
+from tuner.execution.hanging import HangWatch, no_epoch_for
+from tuner.training.failures import CRASHED, HUNG, OUT_OF_MEMORY, WORKER_LOST, kind_of
+
+LOST_WORKERS_PER_TRIAL = 2
+"""How often a trial whose worker died (not: whose training failed) goes on in another."""
+_ONCE_MORE = (CRASHED, HUNG, OUT_OF_MEMORY)
+"""What is likely to go wrong again; once, because the worker may have carried the burden of earlier trials."""
+_MEMORY_MONITOR = re.compile(r"was ([0-9.]+ ?[A-Z]+) used / ([0-9.]+ ?[A-Z]+) limit")
+_NODE = re.compile(r"\(pid=[0-9]+, ip=([^,)\s]+)")
+_CAUSE = re.compile(r"The actor is dead because (.+?)(?:\.(?:\s|$)|$)", re.MULTILINE)
+
+
+class LostWorkers(Callback):
+    """Ends workers that hang, and knows why a worker was lost. Runs in the driver, which Ray calls at every step."""
+
+    def __init__(self, last_words: Path | None, hang_watch: HangWatch) -> None:
+        self._last_words, self._hang_watch = last_words, hang_watch
+        self._running: dict[str, Any] = {}
+        self._hung: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker has taken on a trial."""
+        self._running[trial.trial_id] = trial
+        self._hang_watch.begin(trial.trial_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A sign of life."""
+        self._hang_watch.see(trial.trial_id, int(result[TIME]), result["seconds"] if result["has_epoch"] else None)
+
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
+        """Another one: what the worker did was to keep its state."""
+        self._hang_watch.see(trial.trial_id, int((trial.last_result or {}).get(TIME, 0)), None)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial is over."""
+        self._forget(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial is over, too."""
+        self._forget(trial)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Another worker will take it on."""
+        self._forget(trial)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End the workers of trials that hang: only from here can it be done while they are in native code."""
+        for trial in [one for one in self._running.values() if one.status != one.RUNNING]:
+            self._forget(trial)  # it was paused
+        for trial_id, seconds in self._hang_watch.hung().items():
+            self._hang_watch.end(trial_id)
+            actor = self._running[trial_id].temporary_state.ray_actor
+            if actor is not None:
+                self._hung[trial_id] = no_epoch_for(seconds)
+                ray.kill(actor)  # its node's raylet follows with SIGKILL where the process does not obey
+
+    def _forget(self, trial: Any) -> None:
+        self._running.pop(trial.trial_id, None)
+        self._hang_watch.end(trial.trial_id)
+
+    def reason(self, trial: Any) -> str:
+        """Why a trial's worker was lost, in one line. To be asked once for each loss."""
+        hung = self._hung.pop(trial.trial_id, None)
+        said = take_last_words(self._last_words, trial.trial_id)
+        return hung or said or describe_loss(_last_error(trial))
+
+
+def attempts_left(reason: str) -> int:
+    """How often what was trained goes on in another process after losses of this kind."""
+    return 1 if kind_of(reason) in _ONCE_MORE else LOST_WORKERS_PER_TRIAL
+
+
+def limit_attempts(trial: Any, reason: str) -> None:
+    """Let Ray try a trial whose worker was lost no more often than the reason allows."""
+    trial.max_failures = min(trial.max_failures, attempts_left(reason))
+
+
+def _last_error(trial: Any) -> str:
+    """The newest of the errors that Ray has written down for a trial, each under a line of its own."""
+    with contextlib.suppress(OSError, TypeError):  # it is not there, or there was no room for it
+        return re.split(r"^Failure # .*$", Path(trial.error_file).read_text(encoding="utf-8"), flags=re.MULTILINE)[-1]
+    return ""
+
+
+def describe_loss(error: str) -> str:
+    """What Ray says of a lost worker, in one line.
+
+    >>> describe_loss("The actor died ...\\nThe actor is dead because its node has died. Node Id: 1a2b")
+    'worker lost: its node has died'
+    >>> describe_loss("Memory on the node (IP: 10.0.0.1, ID: 1a) was 5.67GB used / 23.54GB limit (0.24)")
+    'out of memory: its machine had 5.67GB of 23.54GB in use, so Ray ended it'
+    """
+    if memory := _MEMORY_MONITOR.search(error):
+        return f"{OUT_OF_MEMORY}: its machine had {memory[1]} of {memory[2]} in use, so Ray ended it"
+    lines = error.strip().splitlines() or ["no message"]
+    if is_disk_full(error):
+        node = f", on {found[1]}" if (found := _NODE.search(error)) else ""
+        return f"{DISK_FULL}: {lines[-1][:200]}{node}"
+    if cause := _CAUSE.search(error):
+        ended = "its process was killed" if "worker process" in cause[1] else cause[1]
+        return f"{WORKER_LOST}: {ended}"[:300]
+    return f"{WORKER_LOST}: {lines[-1]}"[:300]
+
+
+def treat_all_losses_alike() -> None:
+    """Let Tune take a worker that Ray's memory monitor has ended as any other lost worker.
+
+    It knows RayActorError; OutOfMemoryError is none, and ends the whole search ("Caught unexpected exception").
+    """
+    original = RayActorManager._actor_task_failed
+    if original.__module__ == __name__:  # it is ours already
+        return
+
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=str(exception))
+        original(manager, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    RayActorManager._actor_task_failed = failed

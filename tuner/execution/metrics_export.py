@@ -1,0 +1,217 @@
+"""What a search shows to those who watch it from elsewhere: Ray metrics, which Prometheus collects.
+
+They follow from the record's events, in the driver. Only what is read from the cache is known to the workers alone: it
+comes with their results. Ray hands metrics to the agent of the driver's node, with the prefix `ray_`; where there is no
+agent (Ray without its dashboard's libraries) they go nowhere. cluster/monitoring/ has what collects and shows them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args
+
+from ray.tune import Callback
+from ray.util import metrics
+
+from tuner.common.background import beside
+from tuner.runs.events import (
+    EpochReported,
+    Event,
+    FinalistsStarted,
+    FinalistTrained,
+    SessionStarted,
+    Status,
+    TrialEnded,
+    TrialPaused,
+    TrialResumed,
+    TrialStarted,
+)
+from tuner.runs.record import Record
+from tuner.training.failures import KINDS, WORKER_LOST
+
+REFRESH_S = 5.0
+FAILURES = (*KINDS, WORKER_LOST)
+"""How the reasons of failures begin that have a kind of their own; all others are of the kind `error`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as it is exported; counters get the suffix `_total` from Ray, all of them the prefix `ray_`."""
+
+    kind: Literal["gauge", "counter"]
+    description: str
+    labels: tuple[str, ...] = ()
+    """Beside `study`, which all of them have."""
+
+
+METRICS = {
+    "tuner_trials": Metric("gauge", "Trials by status", ("status",)),
+    "tuner_trials_planned": Metric("gauge", "Trials that the search is to run"),
+    "tuner_best_metric": Metric("gauge", "Best value of the study's metric so far", ("metric",)),
+    "tuner_slots": Metric("gauge", "Trials that can run at the same time"),
+    "tuner_slots_busy": Metric("gauge", "Trials that are running"),
+    "tuner_epochs": Metric("counter", "Epochs of trials in this session"),
+    "tuner_images": Metric("counter", "Training images seen by trials in this session, each once per epoch"),
+    "tuner_failures": Metric("counter", "Trials that failed in this session", ("reason",)),
+    "tuner_resumed": Metric("counter", "Trials that went on from a checkpoint after an interruption or a lost worker"),
+    "tuner_finalist_trainings": Metric("gauge", "Trainings of finalists by status", ("status",)),
+    "tuner_cache_hits": Metric("counter", "Activations that lay in the cache when a trial needed them", ("node",)),
+    "tuner_cache_misses": Metric("counter", "Activations that had to be computed first", ("node",)),
+    "tuner_cache_bytes": Metric("gauge", "Size of the cached activations of a node", ("node",)),
+}
+"""Every metric by its name."""
+
+Sink = Callable[[str, float, Mapping[str, str]], None]
+"""Takes the name of a metric, its new value (of a counter: what is to be added), and its labels."""
+
+
+class RayMetrics:
+    """Hands values to Ray, and those of gauges again and again: Ray forgets one that it has not been told for 20 s."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+
+    def __call__(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Set a gauge, or add to a counter."""
+        if METRICS[name].kind == "gauge":
+            self._gauges[name, frozenset(labels.items())] = value
+            _ray_metric(name).set(value, dict(labels))
+        else:
+            _ray_metric(name).inc(value, dict(labels))
+
+    def refresh(self) -> None:
+        """Tell Ray all gauges again."""
+        for (name, labels), value in self._gauges.copy().items():
+            _ray_metric(name).set(value, dict(labels))
+
+
+@cache
+def _ray_metric(name: str) -> Any:
+    metric = METRICS[name]
+    make = metrics.Gauge if metric.kind == "gauge" else metrics.Counter
+    return make(name, metric.description, ("study", *metric.labels))
+
+
+@contextmanager
+def monitoring(record: Record, trials_planned: int) -> Iterator[Monitor]:
+    """Keep Ray's metrics of a search up to date from here to the end of the block."""
+    exporter = RayMetrics()
+
+    def refresh(ended: threading.Event) -> None:
+        while not ended.wait(REFRESH_S):
+            exporter.refresh()
+
+    with beside(refresh):
+        yield Monitor(record, trials_planned, exporter)
+
+
+def failure_kind(reason: str) -> str:
+    """The kind of a failure, one of a few words, where `reason` is a text of its own.
+
+    >>> failure_kind("out of memory: cannot hold [128, 64]"), failure_kind("ValueError: no such layer")
+    ('out of memory', 'error')
+    """
+    return next((kind for kind in FAILURES if reason.startswith(kind)), "error")
+
+
+class Monitor(Callback):
+    """Keeps the metrics of a search up to date, from the events of its record and what Ray Tune reports."""
+
+    def __init__(self, record: Record, trials_planned: int, sink: Sink) -> None:
+        self._state, self._sink = record.state, sink
+        self._study = record.state.study.study if record.state.study else ""
+        self._statuses: dict[int, Status] = {trial.number: trial.status for trial in self._state.trials.values()}
+        self._counts = Counter(self._statuses.values())
+        self._best: float | None = None
+        self._finalists: Counter[str] = Counter()
+        for status in get_args(Status):
+            self._send("tuner_trials", self._counts[status], status=status)
+        self._send("tuner_trials_planned", trials_planned)
+        self._show_best()
+        record.listen(self.take)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
+
+    def take(self, event: Event) -> None:
+        """Take in an event of the record, which the state has taken in before."""
+        match event:
+            case EpochReported():
+                self._take_epoch(event)
+            case TrialStarted():
+                self._move(event.trial, "running")
+            case TrialPaused():
+                self._move(event.trial, "paused")
+            case TrialResumed():
+                if self._statuses.get(event.trial) == "running":
+                    self._send("tuner_resumed", 1)
+                self._move(event.trial, "running")
+            case TrialEnded():
+                self._move(event.trial, event.status)
+                if event.status == "failed":
+                    self._send("tuner_failures", 1, reason=failure_kind(event.reason))
+                    self._show_best()
+            case FinalistsStarted():
+                self._show_finalists("planned", len(event.trials) * event.seeds)
+            case FinalistTrained():
+                self._show_finalists(event.status, 1)
+            case SessionStarted():
+                self.show_slots(event.max_concurrent)
+                self._send("tuner_slots_busy", self._counts["running"])
+
+    def show_slots(self, slots: int) -> None:
+        """So many trials can run from now on: on a cluster, this changes while a search runs."""
+        self._send("tuner_slots", slots)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """What a worker has read from its node's cache since its last result."""
+        read = result.get("cache")
+        if read is None:
+            return
+        node = str(result.get("node_ip", ""))
+        for name in ("hits", "misses"):
+            if read[name]:
+                self._send(f"tuner_cache_{name}", read[name], node=node)
+        if read["size_bytes"] is not None:
+            self._send("tuner_cache_bytes", read["size_bytes"], node=node)
+
+    def _take_epoch(self, event: EpochReported) -> None:
+        self._send("tuner_epochs", 1)
+        images = self._state.study.data.get("train_images") if self._state.study else None
+        if images:
+            self._send("tuner_images", images)
+        better = max if self._state.maximise else min
+        if self._best is None or better(self._best, event.best_so_far) != self._best:
+            self._show_best(event.best_so_far)
+
+    def _show_best(self, value: float | None = None) -> None:
+        """The best value, looked for among all trials unless it is known; a failed trial does not count."""
+        best = None if value is not None else self._state.best_trial()
+        self._best = value if best is None else best.best
+        if self._best is not None and self._state.study is not None:
+            self._send("tuner_best_metric", self._best, metric=self._state.study.metric)
+
+    def _show_finalists(self, status: str, more: int) -> None:
+        self._finalists[status] += more
+        self._send("tuner_finalist_trainings", self._finalists[status], status=status)
+
+    def _move(self, trial: int, status: Status) -> None:
+        """A trial has another status."""
+        before = self._statuses.get(trial)
+        if before is not None:
+            self._counts[before] -= 1
+            self._send("tuner_trials", self._counts[before], status=before)
+        self._statuses[trial] = status
+        self._counts[status] += 1
+        self._send("tuner_trials", self._counts[status], status=status)
+        self._send("tuner_slots_busy", self._counts["running"])
+
+    def _send(self, name: str, value: float, **labels: str) -> None:
+        self._sink(name, value, {"study": self._study, **labels})

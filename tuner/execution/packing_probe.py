@@ -1,0 +1,149 @@
+"""Measuring how fast trials train side by side, in processes like those of the search."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import ray
+from ray.exceptions import RayError
+
+from tuner.cluster.ray_session import Capacity
+from tuner.datasets.loading import Dataset, Split
+from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.models.backend import gpu_memory
+from tuner.models.parameters import general
+from tuner.reports.console import SearchConsole
+from tuner.session.packing import GpuMemory, Speed, cpu_words
+from tuner.spec.space import Configuration
+from tuner.training.settings import TrialSettings
+
+if TYPE_CHECKING:
+    from tuner.training.compiled_models import Workbench
+    from tuner.training.trial import Trial
+
+FIRST_BATCHES, MOST_BATCHES = 2, 64
+EPOCH_S = 1.0
+"""How long the epochs that are timed take, about."""
+MEASURED_S = 4.0
+GIVE_UP_S = 90.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one process did in the measured time."""
+
+    images_per_s: float
+    memory_mb: float
+    gpu: GpuMemory | None
+
+
+class Probe:
+    """Trains one configuration on a part of the data, until it is told to stop. Runs as a Ray actor."""
+
+    def __init__(self, context: WorkerContext, configuration: Configuration) -> None:
+        self._process, self._configuration = WorkerProcess(context), configuration
+        self._folder = tempfile.TemporaryDirectory(prefix="tuner-")
+        self._trial: Trial | None = None
+
+    def warm_up(self) -> None:
+        """Compile, and find how many batches an epoch must have."""
+        from tuner.training.compiled_models import Workbench
+
+        data, workbench = self._process.open_data(), Workbench()
+        trial = self._begin(data, FIRST_BATCHES, workbench)
+        trial.advance()
+        epoch = trial.advance()
+        per_batch_s = (epoch.seconds if epoch else EPOCH_S) / FIRST_BATCHES
+        self._trial = self._begin(data, max(FIRST_BATCHES, min(MOST_BATCHES, int(EPOCH_S / per_batch_s))), workbench)
+        self._trial.advance()
+
+    def _begin(self, data: Dataset, batches: int, workbench: Workbench) -> Trial:
+        from tuner.training.activations import Activations
+        from tuner.training.trial import Trial
+
+        batch_size = int(str(general(self._configuration, "batch_size")))
+        part = replace(
+            data,
+            train=_first(data.train, batches * batch_size),
+            validation=_first(data.validation, max(1, batches * batch_size // 5)),
+        )
+        settings = self._process.context.activations
+        if settings is not None:
+            settings = replace(settings, cache_dir=Path(self._folder.name), depths={})
+        kept = Activations(part, settings, lambda _text: None) if settings is not None else None
+        return Trial(self._configuration, part, self._endless(), kept, workbench)
+
+    def _endless(self) -> TrialSettings:
+        """The last phase from the first epoch on, without an end."""
+        return replace(self._process.context.settings, max_epochs=10**9, head_epochs=0, patience=None)
+
+    def measure(self, seconds: float) -> Trained:
+        """Train for about so long."""
+        trial = self._trial
+        if trial is None:
+            raise RuntimeError("warm_up must be called before measure")
+        images, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds and trial.ended is None:
+            images += len(trial.data.train) if trial.advance() else 0
+        speed = images / (time.perf_counter() - started)
+        held = gpu_memory()
+        return Trained(
+            speed, psutil.Process().memory_full_info().uss / 2**20, GpuMemory(*held) if held is not None else None
+        )
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        self._folder.cleanup()
+
+
+def _first(split: Split, images: int) -> Split:
+    return Split(split.images, split.rows[:images], split.labels[:images])
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Measures what `packing` asks for, in actors of the Ray that is connected."""
+
+    context: WorkerContext
+    capacity: Capacity
+    console: SearchConsole
+
+    def speed(self, configuration: Configuration, trials: int, cpus: float) -> Speed | None:
+        """How fast so many trials with so many CPUs each train side by side; None: it failed, which has been said."""
+        with self.console.preparing(f"measuring how fast trials train, {trials} at a time with {cpu_words(cpus)} each"):
+            found = self._train(configuration, trials, cpus, 0.0)
+        if found is None:
+            return None
+        return Speed(trials, cpus, sum(one.images_per_s for one in found), max(one.memory_mb for one in found))
+
+    def gpu_memory(self, configuration: Configuration) -> GpuMemory | None:
+        """What a trial alone takes of a GPU; None where that cannot be told."""
+        cpus = max(1.0, self.capacity.cpus // max(1.0, self.capacity.gpus))
+        with self.console.preparing("measuring how much of a GPU a large trial takes"):
+            found = self._train(configuration, 1, cpus, 1.0)
+        return found[0].gpu if found else None
+
+    def _train(self, configuration: Configuration, trials: int, cpus: float, gpus: float) -> list[Trained] | None:
+        actor = ray.remote(Probe).options(num_cpus=cpus, num_gpus=gpus)
+        probes = [actor.remote(replace(self.context, cpus=cpus), configuration) for _ in range(trials)]
+        try:
+            ray.get([probe.warm_up.remote() for probe in probes], timeout=GIVE_UP_S)
+            found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)
+            ray.get([probe.close.remote() for probe in probes], timeout=GIVE_UP_S)
+        except RayError as error:
+            self.console.say(f"{trials} trials at a time could not be measured: {_last_line(error)}")
+            return None
+        finally:
+            for probe in probes:
+                ray.kill(probe)
+        return found
+
+
+def _last_line(error: RayError) -> str:
+    """What went wrong; before it stands where."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

@@ -1,0 +1,172 @@
+"""What Ray Tune reports of its trials, written into the record as it happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from tuner.algorithms.halving import Halving
+from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.common.files import DISK_FULL, remove_empty
+from tuner.common.locations import Place
+from tuner.execution.lost_workers import LostWorkers, limit_attempts
+from tuner.execution.trial_actor import merged_configuration
+from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, Removal, needed
+from tuner.runs.events import (
+    CheckpointSaved,
+    ConfigurationChanged,
+    EpochReported,
+    Facts,
+    Notice,
+    TrialEnded,
+    TrialMeasured,
+    TrialPaused,
+    TrialResumed,
+    TrialStarted,
+)
+from tuner.runs.record import Record
+
+_EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class Recorder(Callback):
+    """Appends an event for everything that happens to a trial; runs in the driver, before Ray goes on."""
+
+    def __init__(
+        self,
+        record: Record,
+        checkpoints: Place,
+        removal: Removal | None,
+        on_building: Callable[[int, int, int], None],
+        lost_workers: LostWorkers,
+        on_disk_full: Callable[[str], None],
+        halving: Halving | None = None,
+    ) -> None:
+        self._record, self._on_building, self._halving = record, on_building, halving
+        self._lost_workers, self._on_disk_full = lost_workers, on_disk_full
+        self._removal = removal  # None for a population: its members go on from each other's checkpoints
+        self._checkpoints: dict[int, list[Any]] = {}
+        _, self._root = checkpoints.open()
+        self._numbers: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial got a slot: for the first time, again in this session (nothing new), or after an earlier one."""
+        if trial.trial_id in self._numbers:
+            return
+        # Kept from here on: a population copies configs, and the numbers in them, from trial to trial.
+        number = self._numbers[trial.trial_id] = int(trial.config["trial"])
+        known = self._record.state.trials.get(number)
+        if known is not None:
+            self._record.append(TrialResumed(trial=number, epoch=known.epochs[-1].epoch if known.epochs else 0))
+            return
+        configuration = merged_configuration(trial.config)
+        self._record.append(TrialStarted(trial=number, configuration=configuration, origin=trial.config["origin"]))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial goes on elsewhere after its worker was lost; how often, depends on why it was."""
+        reason = self._lost_workers.reason(trial)
+        if self._is_disk_full(reason):
+            return
+        limit_attempts(trial, reason)
+        number = self._numbers.get(trial.trial_id)
+        if number is None:  # lost before it had begun
+            return
+        if self._record.state.trials[number].ended is not None:  # all that was lost is the state after its last epoch
+            return
+        checkpoint = self._record.state.trials[number].checkpoint
+        epoch = checkpoint.epoch if checkpoint else 0
+        where = f"goes on in another process from epoch {epoch}" if epoch else "begins anew in another process"
+        self._record.append(Notice(text=f"trial {number} {where}: {reason}"))
+        self._record.append(TrialResumed(trial=number, epoch=epoch))
+
+    def _is_disk_full(self, reason: str) -> bool:
+        """Whether a trial was lost for that: it is not the trial's fault, and no other will fare better."""
+        if reason.startswith(DISK_FULL):
+            self._on_disk_full(reason)
+        return reason.startswith(DISK_FULL)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One epoch, or word of what is done before it."""
+        for text in result["notices"]:
+            self._record.append(Notice(text=text))
+        if result.get("building"):
+            self._on_building(self._numbers[trial.trial_id], *result["building"])
+        if not result["has_epoch"]:
+            return
+        number, epoch = self._numbers[trial.trial_id], int(result[TIME])
+        configuration = merged_configuration(trial.config)
+        if configuration != self._record.state.trials[number].configuration:
+            self._record.append(ConfigurationChanged(trial=number, epoch=epoch, configuration=configuration))
+        fields = {name: result[name] for name in _EPOCH_FIELDS}
+        self._record.append(EpochReported(trial=number, epoch=epoch, best_so_far=result[METRIC], **fields))
+        if self._record.state.trials[number].measured is None and result.get("parameters") is not None:
+            size_mb, seconds = result.get("model_mb"), result.get("seconds_per_image")
+            self._record.append(
+                TrialMeasured(
+                    trial=number, parameters=result["parameters"], model_mb=size_mb, seconds_per_image=seconds
+                )
+            )
+        if result["ended_status"]:  # not when its state is kept: a trial that was killed then would not know of its end
+            self._end(number, result, result["ended_status"], result["ended_reason"])
+
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
+        """A checkpoint is on disk: the one before the last is no longer needed."""
+        path = os.path.relpath(checkpoint.path, self._root)
+        number, epoch = self._numbers[trial.trial_id], int(trial.last_result.get(TIME, 0))
+        self._record.append(CheckpointSaved(trial=number, epoch=epoch, path=path))
+        kept = self._checkpoints.setdefault(number, [])
+        kept.append(checkpoint)
+        if len(kept) > CHECKPOINTS_KEPT and self._removal is not None:
+            old = kept.pop(0)
+            if old.path != checkpoint.path:
+                self._removal.remove(old)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial ended by itself, or the scheduler stopped it, for good or until it is promoted."""
+        _forget(trial)
+        result = trial.last_result or {}
+        number = self._numbers.get(trial.trial_id)
+        if number is not None and self._halving is not None and number in self._halving.paused:
+            self._record.append(TrialPaused(trial=number, epoch=int(result[TIME]), **_facts(result)))
+        elif number is not None:
+            self._end(
+                number, result, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler"
+            )
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's worker was lost too often."""
+        reason = self._lost_workers.reason(trial)
+        if not self._is_disk_full(reason):
+            self.on_trial_start(iteration, trials, trial)  # each of its workers may have died before it was ready
+            self._end(self._numbers[trial.trial_id], trial.last_result or {}, "failed", reason)
+
+    def _end(self, number: int, result: Mapping[str, Any], status: Any, reason: str) -> None:
+        if self._record.state.trials[number].ended is None:
+            self._record.append(TrialEnded(trial=number, status=status, reason=reason, **_facts(result)))
+        if self._removal is not None:
+            asked_for = {*needed(self._record.state), number}  # until its last state is kept, it may have to go on
+            for one in [one for one in self._checkpoints if one not in asked_for]:
+                for checkpoint in self._checkpoints.pop(one):
+                    self._removal.remove(checkpoint)
+
+
+def _forget(trial: Any) -> None:
+    """Let go what Ray keeps of a trial that is over: 50 KB of statistics, and a folder for what loggers write."""
+    trial.metric_analysis.clear()
+    trial.metric_n_steps.clear()
+    trial.run_metadata.invalidate_cache()
+    remove_empty(Path(trial.local_path))
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker says of its trial beside the epoch."""
+    return {name: result.get(name) for name in Facts().facts()}

@@ -1,0 +1,155 @@
+"""The bridge between Ray Tune and the study: how many trials run, and what Optuna is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray.tune.search import Searcher
+
+from tuner.algorithms.halving import Halving
+from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.algorithms.study import SearchStudy, Unfinished
+from tuner.cluster.slots import Slots
+
+WORKER_GROWTH_MB = 500.0
+"""A worker that has grown by this much since its generation began is not used again."""
+
+
+@dataclass(frozen=True)
+class Promotions:
+    """What a searcher must know of a scheduler that pauses trials."""
+
+    halving: Halving
+    continuation: Callable[[int], Unfinished]
+    """How a paused trial goes on."""
+
+
+def trial_config(
+    number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
+) -> dict[str, Any]:
+    """What a worker gets: the configuration stays in one piece, because Ray flattens and merges what it knows."""
+    return {
+        "trial": number,
+        "configuration": dict(configuration),
+        "origin": origin,
+        "resume_from": resume_from,
+        "generation": 0,
+    }
+
+
+class StudySearcher(Searcher):
+    """Gives out trials and tells the study what they showed.
+
+    It limits how many run at once itself: Ray's ConcurrencyLimiter counts paused trials too, and so starves schedulers
+    that pause. It is saved by Ray but never restored: the record is the truth, and the study is rebuilt from it.
+    """
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        mode: Literal["max", "min"],
+        max_new_trials: int,
+        slots: Slots,
+        unfinished: list[Unfinished],
+        worker_growth_mb: float,
+        promotions: Promotions | None = None,
+    ) -> None:
+        super().__init__(metric=METRIC, mode=mode)
+        self._study = study
+        self._remaining = max_new_trials
+        self._slots = slots
+        self._unfinished = list(unfinished)
+        self._worker_growth_mb = worker_growth_mb
+        self._promotions = promotions
+        self._live: dict[str, int] = {}
+        self._paused: set[str] = set()
+        self._generation = 0
+        self._smallest_memory_mb = float("inf")
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial; None while all slots are taken, FINISHED when no more are to come."""
+        if len(self._live) - len(self._paused) >= self._slots():
+            return None
+        if self._unfinished:
+            resumed = self._unfinished.pop(0)
+            return self._give(trial_id, resumed.number, resumed.configuration, "queued", resumed.resume_from)
+        promoted = self._promote(trial_id)
+        if promoted is not None:
+            return promoted
+        suggestion = self._study.suggest() if self._remaining > 0 else None
+        if suggestion is None:
+            return self._suggest_last(trial_id)
+        self._remaining -= 1
+        return self._give(trial_id, suggestion.number, suggestion.configuration, suggestion.origin)
+
+    def _suggest_last(self, trial_id: str) -> dict[str, Any] | str | None:
+        """When no new trials are to come: the promotions that are left."""
+        if self._promotions is not None and self._live:
+            return None  # what runs may be better than what waits
+        return self._promote(trial_id, is_final=True) or str(Searcher.FINISHED)
+
+    def _promote(self, trial_id: str, *, is_final: bool = False) -> dict[str, Any] | None:
+        """The config of the trial that goes on from its rung; None when none does."""
+        if self._promotions is None:
+            return None
+        number = self._promotions.halving.promotable(is_final=is_final)
+        if number is None:
+            return None
+        self._promotions.halving.promote(number)
+        self._study.go_on(number)
+        waiting = self._promotions.continuation(number)
+        return self._give(trial_id, number, waiting.configuration, "queued", waiting.resume_from)
+
+    def _give(
+        self, trial_id: str, number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
+    ) -> dict[str, Any]:
+        self._live[trial_id] = number
+        return {**trial_config(number, configuration, origin, resume_from), "generation": self._generation}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take in one epoch."""
+        self._watch_memory(result)
+        if trial_id in self._live and result["has_epoch"]:
+            self._study.observe(self._live[trial_id], int(result[TIME]), float(result[METRIC]), result)
+
+    def _watch_memory(self, result: Mapping[str, Any]) -> None:
+        """Ask for new workers from now on when a worker of this generation has grown too far."""
+        if result["generation"] != self._generation:
+            return
+        self._smallest_memory_mb = min(self._smallest_memory_mb, result["worker_memory_mb"])
+        if result["worker_memory_mb"] > self._smallest_memory_mb + self._worker_growth_mb:
+            self._generation += 1
+            self._smallest_memory_mb = float("inf")
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take in how a trial ended: by itself (its last result says so), stopped by the scheduler, or broken."""
+        if result is not None and result.get("ended_status") != "failed":
+            self.on_trial_result(trial_id, result)
+        self._paused.discard(trial_id)
+        number = self._live.pop(trial_id, None)
+        if number is None:
+            return
+        if self._promotions is not None and number in self._promotions.halving.paused:
+            self._study.pause(number)
+            return
+        itself: Literal["completed", "failed"] | None = "failed" if error else (result or {}).get("ended_status")
+        self._study.finish(number, itself or "stopped")
+
+    def on_pause(self, trial_id: str) -> None:
+        """A paused trial leaves its slot to another (called by Ray's BOHB form of Hyperband)."""
+        self._paused.add(trial_id)
+
+    def on_unpause(self, trial_id: str) -> None:
+        """A paused trial takes a slot again."""
+        self._paused.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record holds all there is to know."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles searchers for Tuner.restore, which is not used

@@ -1,0 +1,229 @@
+"""The Ray actor that trains trials, one after the other, in a process that has imported TensorFlow once."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from tuner.algorithms.schedulers import METRIC, MUTABLE, TIME
+from tuner.common.errors import RunError
+from tuner.common.files import remove_empty
+from tuner.common.locations import Place, fetched
+from tuner.common.seeds import trial_seed
+from tuner.execution.exit_reason import LastWords
+from tuner.execution.memory_limit import own_memory_mb, watch_memory
+from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
+from tuner.models.inference import seconds_per_image, stored_mb
+from tuner.training.checkpoint import earlier_checkpoints
+from tuner.training.failures import attempt
+
+if TYPE_CHECKING:
+    from tuner.training.trial import Trial
+
+CHECKPOINT_EVERY_S = 5.0
+"""Seconds of training that a killed worker may lose; what a trial has reported is in the record in any case."""
+WORK_S = 2.0
+"""Seconds of work on cached activations between two signs of life."""
+
+
+_LOG = logging.getLogger("tuner.trials")
+
+
+def _log_to_output() -> None:
+    """Have what is logged here on standard error, which Ray keeps in a file and shows on its dashboard."""
+    if not _LOG.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        _LOG.addHandler(handler)
+        _LOG.setLevel(logging.INFO)
+        _LOG.propagate = False
+
+
+class TrialActor(tune.Trainable):
+    """Trains one epoch per step. Reused from trial to trial; nothing that a trial does may raise into Ray."""
+
+    _folder = ""
+    """What Ray made for the trial before; none for the first."""
+
+    def setup(self, config: dict[str, Any], context: WorkerContext | None = None, guard: Guard | None = None) -> None:
+        """Once per process: threads, memory growth, data."""
+        if context is None:
+            raise ValueError("context must be given; tune.with_parameters(TrialActor, context=...) does so")
+        _log_to_output()
+        self._folder = self.logdir
+        self._process = WorkerProcess(context)
+        self._last_words = LastWords(guard.last_words if guard else None)
+        if guard is not None and guard.memory_mb is not None:
+            watch_memory(guard.memory_mb, self._last_words.say)
+        attempt(self._process.open_data)  # here it may take as long as it likes; what fails is told by the first trial
+        self._trial: Trial | None = None
+        self._failure: str | None = None
+        self._resume_from: Place | None = None
+        self._measured: dict[str, float] = {}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take on another trial. Always True: Ray hangs on a refusal."""
+        self._drop_trial()
+        if self._folder not in ("", self.logdir):  # Ray makes one for each trial, and has just moved to the next
+            remove_empty(Path(self._folder))
+        self._folder = self.logdir
+        return True
+
+    def _drop_trial(self) -> None:
+        self._last_words.end()
+        self._process.pulse.end()
+        self._trial = self._failure = self._resume_from = None
+        self._measured = {}
+        self._process.release()
+
+    def _begin(self) -> None:
+        """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
+        self._last_words.begin(self.trial_id)
+        self._process.pulse.begin(self.trial_id)
+        self._checkpointed = time.monotonic()
+        self._resume_from = Place(self.config["resume_from"]) if self.config.get("resume_from") else None
+        self._trial, self._failure = attempt(self._build)
+
+    def _build(self) -> Trial:
+        seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
+        return self._process.begin(merged_configuration(self.config), seed)
+
+    def _go_on(self, place: Place) -> None:
+        """Go on from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
+
+        Epochs that are trained again are in the record already, and are not taken in twice.
+        """
+        self._resume_from, problem = None, ""
+        for candidate in (place, *_earlier(place)):
+            if self._trial is None:
+                return
+            try:
+                with fetched(candidate) as folder:
+                    self._trial.load(folder)
+            except (RunError, OSError) as error:
+                problem = problem or str(error)
+                self._trial, self._failure = attempt(self._build)  # nothing is left of what was half loaded
+                continue
+            break
+        if problem and self._trial is not None:
+            where = f"goes on from epoch {self._trial.epoch}" if self._trial.epoch else "begins anew"
+            self._process.notices.append(f"trial {self.config['trial']} {where}: {problem}")
+
+    def step(self) -> dict[str, Any]:
+        """One epoch: the result that samplers, schedulers and the record see."""
+        if self._trial is None and self._failure is None:
+            self._begin()
+        if self._trial is None:
+            return self._result({}, 0, None, "failed", self._failure or "")
+        return self._advance(self._trial)
+
+    def _advance(self, trial: Trial) -> dict[str, Any]:
+        """A part of what the next epoch needs of the cache, or the epoch."""
+        progress, failure = attempt(lambda: trial.work_on_activations(WORK_S))
+        if progress is not None and not progress.is_finished:
+            building = {"building": [progress.done, progress.total]}
+            return {**self._result({}, trial.epoch, trial.best, None, None), **building}
+        if failure is None and self._resume_from is not None:
+            self._go_on(self._resume_from)
+            if self._trial is None:
+                return self.step()
+            trial = self._trial
+        if failure is not None:
+            return self._result({}, trial.epoch, trial.best, "failed", failure)
+        if self._process.notices:  # an epoch without the cache may take long: say why before it
+            return self._result({}, trial.epoch, trial.best, None, None)
+        epoch = trial.advance() if trial.ended is None else None
+        if epoch is not None and not self._measured:
+            self._measured = self._measure(trial)
+        status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
+        return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
+
+    def _measure(self, trial: Trial) -> dict[str, float]:
+        """What the trial's network costs those who use it; what cannot be measured is left out, and said."""
+        found = {"model_mb": stored_mb(trial.model)}
+        if self._process.context.settings.times_inference:
+            seconds, failure = attempt(lambda: seconds_per_image(trial.model, trial.data.validation))
+            if seconds is not None:
+                found["seconds_per_image"] = seconds
+            else:
+                self._process.notices.append(
+                    f"trial {self.config['trial']}: its seconds per image are not known: {failure}"
+                )
+        return found
+
+    def _result(
+        self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
+    ) -> dict[str, Any]:
+        settings, trial = self._process.context.settings, self._trial
+        _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epochs, _in_words(epoch, status, reason))
+        notices, self._process.notices[:] = list(self._process.notices), []
+        due = bool(epoch) and time.monotonic() - self._checkpointed >= CHECKPOINT_EVERY_S
+        worst = 0.0 if settings.metric == "val_accuracy" else 1e9
+        return {
+            **epoch,
+            TIME: epochs,
+            METRIC: worst if best is None else best,
+            "has_epoch": bool(epoch),
+            "ended_status": status,
+            "ended_reason": reason,
+            "parameters": trial.parameters if trial else None,
+            "trainable_parameters": trial.trainable_parameters if trial else None,
+            "batch_size_used": trial.batch_size_used if trial else None,
+            "setup_s": trial.setup_s if trial else None,
+            "cut": trial.cut if trial else None,
+            "node": platform.node(),
+            **self._measured,
+            "notices": notices,
+            "cache": self._process.taken_cache_use(),
+            SHOULD_CHECKPOINT: due,
+            "generation": self.config["generation"],
+            "worker_memory_mb": own_memory_mb(),
+            "done": status is not None,
+        }
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Keep the state in the storage, which may be slow."""
+        with self._process.pulse.during(self._trial.epoch + 1 if self._trial is not None else 1):
+            return super().save(checkpoint_dir)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Everything that the next epoch depends on, into a directory of Ray's."""
+        self._checkpointed = time.monotonic()
+        if self._trial is not None:
+            self._trial.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from a checkpoint of this trial (after a pause, a lost worker) or of another (a population)."""
+        self._drop_trial()
+        self._begin()
+        if self._trial is not None:
+            self._go_on(Place(checkpoint_dir))
+
+    def cleanup(self) -> None:
+        """Let the last trial go, and what it read."""
+        self._drop_trial()
+
+
+def _earlier(place: Place) -> list[Place]:
+    """Checkpoints of the same trial that can be tried next; in a bucket, an object is there when it is whole."""
+    return [] if place.is_remote else [Place(str(path)) for path in earlier_checkpoints(Path(place.address))]
+
+
+def _in_words(epoch: Mapping[str, Any], status: str | None, reason: str | None) -> str:
+    """A result for the log."""
+    words = [f"{name} {epoch[name]:.4g}" for name in ("seconds", "loss", "val_loss", "val_accuracy") if name in epoch]
+    words += [f"{status} ({reason})"] if status is not None else []
+    return ", ".join(words) or "preparing"
+
+
+def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with what a population has changed, which Ray keeps beside it."""
+    return {**config["configuration"], **{name: config[name] for name in MUTABLE if name in config}}

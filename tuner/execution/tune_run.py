@@ -1,0 +1,214 @@
+"""The one place where `tune.Tuner` is made."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.stopper import Stopper
+
+from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
+from tuner.algorithms.study import SearchStudy, Unfinished
+from tuner.cluster.ray_session import trial_resources
+from tuner.cluster.slots import Slots
+from tuner.execution.hanging import HangWatch
+from tuner.execution.lost_workers import LOST_WORKERS_PER_TRIAL, LostWorkers, treat_all_losses_alike
+from tuner.execution.metrics_export import Monitor
+from tuner.execution.recorder import Recorder
+from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
+from tuner.execution.trial_actor import TrialActor
+from tuner.execution.worker_process import Guard, WorkerContext
+from tuner.runs.checkpoint_retention import Removal
+from tuner.runs.directory import RunDirectory
+from tuner.runs.events import Event, TrialStarted
+from tuner.runs.record import Record
+
+MOST_PENDING = 1000
+"""Trials that may wait for a place on a cluster: the searcher itself gives out no more than there are slots."""
+
+SETTLED_TRIALS = 500
+"""So often, in trials that have begun, what lives in the driver is taken to stay."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that a session of a search needs."""
+
+    run: RunDirectory
+    record: Record
+    study: SearchStudy
+    scheduler: str
+    scheduler_context: SchedulerContext
+    worker: WorkerContext
+    gpus_per_trial: float
+    max_new_trials: int
+    max_concurrent: int
+    slots: Slots | None
+    """How many run at once on a cluster that is followed; None: `max_concurrent` all the time."""
+    unfinished: Sequence[Unfinished]
+    continuation: Callable[[int], Unfinished]
+    """How a trial that was paused goes on."""
+    on_building: Callable[[int, int, int], None]
+    """Told of a trial, images done and images in all, while cached activations are computed."""
+    on_disk_full: Callable[[str], None]
+    """Called when a trial was lost because there was no room for its checkpoint."""
+    should_stop: Callable[[], bool]
+    """Asked after every event: interrupted, out of budget, or given up."""
+    monitor: Monitor
+    hang_watch: HangWatch
+    guard: Guard
+
+
+class _StopWhenAsked(Stopper):
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._should_stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles stoppers for Tuner.restore, which is not used
+
+
+class _EveryStep(Callback):
+    """What is to be done as time goes by."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Let it be known that this search lives, to the next session and to other searches."""
+        self._launch.record.beat()
+        if self._launch.slots is not None:
+            self._launch.slots()
+
+
+def run_trials(launch: Launch) -> None:
+    """Run trials until there are no more or `should_stop` says so; what happened is in the record."""
+    # Ray asks a searcher for one trial at a time unless told otherwise, and would take Ctrl-C for itself.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_PENDING if launch.slots else launch.max_concurrent)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no CSV, JSON and TensorBoard copies of the record
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"  # Ray's own state is never read: the record is the truth
+    treat_all_losses_alike()
+    if launch.guard.last_words is not None:
+        shutil.rmtree(launch.guard.last_words, ignore_errors=True)  # of sessions that were killed
+    is_population = SCHEDULERS[launch.scheduler].is_population
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialActor, context=launch.worker, guard=launch.guard),
+        trial_resources(launch.worker.cpus, launch.gpus_per_trial),
+    )
+    trainable.__qualname__ = TrialActor.__name__  # as Ray's dashboard calls the actors
+    tuner = tune.Tuner(
+        trainable,
+        param_space=_population_space(launch) if is_population else {},
+        tune_config=tune.TuneConfig(
+            search_alg=_population_search(launch) if is_population else _searcher(launch),
+            scheduler=SCHEDULERS[launch.scheduler].build(launch.scheduler_context),
+            num_samples=1 if is_population else -1,  # until the searcher has no more
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=f"session-{len(launch.record.state.sessions)}",
+            storage_path=launch.run.ray.address,
+            callbacks=[*_callbacks(launch, is_population), launch.monitor],
+            stop=_StopWhenAsked(launch.should_stop),
+            failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
+            # Old ones are removed by the recorder: with `num_to_keep` Ray writes all its state at every other epoch.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),  # in between, the worker asks for them
+            verbose=0,
+        ),
+    )
+    with _short_collections(launch.record):
+        tuner.fit()
+
+
+@contextmanager
+def _short_collections(record: Record) -> Iterator[None]:
+    """Keep the driver from stopping for Python's garbage collections, which go through everything that lives.
+
+    With 5,000 trials, every fiftieth suggestion took a second for one (benchmarks/LOG.md). What has lived through
+    `SETTLED_TRIALS` trials is not looked at again until the end.
+    """
+
+    def settle(event: Event) -> None:
+        if isinstance(event, TrialStarted) and event.trial % SETTLED_TRIALS == 0:
+            gc.collect()
+            gc.freeze()
+
+    record.listen(settle)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _searcher(launch: Launch) -> StudySearcher:
+    return StudySearcher(
+        launch.study,
+        launch.scheduler_context.mode,
+        launch.max_new_trials,
+        launch.slots or (lambda: launch.max_concurrent),
+        list(launch.unfinished),
+        WORKER_GROWTH_MB,
+        Promotions(halving, launch.continuation) if (halving := launch.scheduler_context.halving) is not None else None,
+    )
+
+
+def _callbacks(launch: Launch, is_population: bool) -> list[Callback]:
+    lost_workers = LostWorkers(launch.guard.last_words, launch.hang_watch)
+    recorder = Recorder(
+        launch.record,
+        launch.run.checkpoints,
+        None if is_population else Removal(launch.run),
+        launch.on_building,
+        lost_workers,
+        launch.on_disk_full,
+        launch.scheduler_context.halving,
+    )
+    return [recorder, lost_workers, _EveryStep(launch)]
+
+
+def _population_search(launch: Launch) -> BasicVariantGenerator:
+    return BasicVariantGenerator(max_concurrent=launch.max_concurrent)
+
+
+def _population_space(launch: Launch) -> dict[str, Any]:
+    """The members of a population, fixed beforehand: Ray refuses a searcher beside it.
+
+    What may change stands at the top of the config, where Ray's schedulers look for it.
+    """
+    members = {
+        member.number: trial_config(member.number, member.configuration, "queued", member.resume_from)
+        for member in launch.unfinished
+    }
+    for _ in range(launch.max_new_trials):
+        suggestion = launch.study.suggest()
+        if suggestion is not None:
+            members[suggestion.number] = trial_config(suggestion.number, suggestion.configuration, suggestion.origin)
+    space: dict[str, Any] = {"trial": tune.grid_search(list(members))}
+    for key in ("configuration", "resume_from", "generation", "origin"):
+        space[key] = tune.sample_from(_look_up({number: member[key] for number, member in members.items()}))
+    for key in launch.scheduler_context.mutable:
+        values = {number: member["configuration"][key] for number, member in members.items()}
+        space[key] = tune.sample_from(_look_up(values))
+    return space
+
+
+def _look_up(values: Mapping[int, Any]) -> Callable[[Any], Any]:
+    return lambda spec: values[spec.config.trial]

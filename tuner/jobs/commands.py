@@ -1,0 +1,213 @@
+"""Searches that run on a cluster, from elsewhere: how they stand, what they say, their end, and what they found."""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path, PurePosixPath
+
+from rich.console import Console
+
+from tuner.common.errors import RunError, TunerError, printable
+from tuner.common.files import check_folder
+from tuner.jobs.archive import first_line_of, read_lines, unpack
+from tuner.jobs.client import FETCH_PREFIX, STOP_WITHIN_S, Job, Jobs
+from tuner.jobs.follow import follow, wait_until_over
+from tuner.jobs.options import SHARED, SubmitOptions
+from tuner.jobs.progress_stream import Replay
+from tuner.reports.console import SearchConsole, describe_search, format_seconds
+from tuner.spec.schema import STUDY_NAME
+
+FETCHED_WITHIN_S = 600.0
+_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "waiting": 1, "running": 1}
+
+
+def typed(options: SubmitOptions, *words: str) -> str:
+    """A command of this program as the user would type it, with the address that was typed."""
+    return shlex.join(["python", "-m", "tuner.submit", *words, *options.address_words])
+
+
+def say_what_now(options: SubmitOptions, name: str, console: SearchConsole) -> None:
+    """Say what can be done with a search that is not watched any more."""
+    for words, command in (("show it", "follow"), ("stop it", "stop"), ("bring its report here", "fetch")):
+        console.say(f"{words}: {typed(options, command, name)}")
+
+
+def follow_search(options: SubmitOptions, console: SearchConsole) -> int:
+    """Show a search from its beginning to its end; returns its exit status."""
+    jobs = Jobs(options.address)
+    return follow_job(jobs, jobs.find(options.job or "").name, options, console)
+
+
+def follow_job(jobs: Jobs, name: str, options: SubmitOptions, console: SearchConsole) -> int:
+    """The same for the job of a search that was just submitted; Ctrl-C leaves it running."""
+    replay = Replay(console)
+    try:
+        job = follow(jobs, name, replay)
+    except KeyboardInterrupt:
+        replay.close()
+        console.say(f"{name} goes on without you")
+        say_what_now(options, name, console)
+        return 130
+    finally:
+        replay.close()
+    status = conclude(job, replay)
+    if replay.run is not None:
+        console.say(f"bring its report here: {typed(options, 'fetch', name)}")
+    return status
+
+
+def conclude(job: Job, replay: Replay) -> int:
+    """Say why a job failed if it did, on standard error; returns the exit status of its search."""
+    if replay.errors:
+        print(*map(printable, replay.errors), sep="\n", file=sys.stderr)
+    elif job.state == "failed" and replay.status is None:
+        said = [line for line in replay.raw if line.strip()] or job.message.splitlines()[:1]
+        print(*map(printable, said), f"{job.name} failed on the cluster", sep="\n", file=sys.stderr)
+    return replay.status if replay.status is not None else _STATUS[job.state]
+
+
+def _silent() -> SearchConsole:
+    return SearchConsole(Console(file=io.StringIO()))
+
+
+def _read(jobs: Jobs, name: str, console: SearchConsole | None = None) -> Replay:
+    """What a job has said so far, shown on `console`."""
+    replay = Replay(console or _silent())
+    try:
+        replay.feed_from_start(jobs.log(name))
+    finally:
+        replay.close()
+    return replay
+
+
+def say_status(options: SubmitOptions, console: SearchConsole) -> int:
+    """Say how all searches stand, or how one does."""
+    jobs = Jobs(options.address)
+    if options.job is None:
+        found = jobs.all()
+        width = max((len(job.name) for job in found), default=0)
+        for job in found:
+            console.say(f"{job.name:{width}}  {_words(job)}")
+        if not found:
+            console.say(f"no search was submitted to {jobs.address} since its head began")
+        return 0
+    job = jobs.find(options.job)
+    replay = _read(jobs, job.name)
+    console.say(f"{job.name}: {_words(job)}")
+    if replay.limits is not None:
+        elapsed_s = None if job.is_over else replay.mirror.elapsed_s()
+        console.say(describe_search(replay.mirror.state, replay.limits, elapsed_s))
+    for line in replay.errors:
+        console.say(line)
+    if replay.run is not None:
+        console.say(f"run, on the cluster: {replay.run}")
+    return 0
+
+
+def _words(job: Job) -> str:
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.began_s))
+    took = format_seconds((job.ended_s or time.time()) - job.began_s)
+    state = "refused" if job.exit_status == 2 else job.state
+    return f"{state:8}  {'' if job.is_over else 'for '}{took}, since {began}, {job.metadata.get('file', '')}"
+
+
+def say_log(options: SubmitOptions, console: SearchConsole) -> int:
+    """Print what a search has said so far."""
+    jobs = Jobs(options.address)
+    name = jobs.find(options.job or "").name
+    if options.raw:
+        for line in jobs.log(name).splitlines():
+            console.say(line.expandtabs())
+        return 0
+    replay = _read(jobs, name, SearchConsole(Console(soft_wrap=True, highlight=False, force_terminal=False)))
+    for line in (*replay.errors, *(replay.raw if replay.status is None else ())):
+        console.say(line)
+    return 0
+
+
+def stop_search(options: SubmitOptions, console: SearchConsole) -> int:
+    """Stop a search as Ctrl-C does, and say what is kept; returns when it has ended."""
+    jobs = Jobs(options.address)
+    job = jobs.find(options.job or "")
+    if job.is_over:
+        console.say(f"{job.name} has ended already: {job.state}")
+        return 0
+    jobs.stop(job.name)
+    with console.preparing(f"stopping {job.name}: running epochs are let go, checkpoints are kept"):
+        job = wait_until_over(jobs, job.name, STOP_WITHIN_S + 60.0)
+    replay = _read(jobs, job.name)
+    ended = replay.mirror.state.session_ended
+    if replay.limits is not None:
+        console.say(describe_search(replay.mirror.state, replay.limits, None))
+    if ended is not None and ended.reason == "interrupted":
+        console.say(f"{job.name} is stopped, and all that was reported is kept; go on with: {job.metadata['resume']}")
+    elif ended is None:
+        console.say(f"{job.name} was ended before it could say so; what was reported is kept")
+    else:
+        console.say(f"{job.name} had ended by itself: {ended.reason.replace('_', ' ')}")
+    return 0
+
+
+def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
+    """Bring the record of a search and its report here, each file written aside and renamed."""
+    check_folder(options.to, "--to")
+    jobs = Jobs(options.address)
+    job = jobs.find(options.job or "")
+    run = _read(jobs, job.name).run
+    if run is None:
+        raise TunerError(f"{job.name} has no run yet, so that there is nothing to fetch; it is {job.state}")
+    refuse_foreign_name(run.name, job)
+    report = PurePosixPath(job.metadata.get("shared", str(SHARED))) / "reports" / run.name
+    with console.preparing(f"fetching {run.name}"):
+        data = _bring(jobs, job.name, {"run": str(run), "report": str(report), "with_models": options.with_models})
+    folders = {"run": options.to / "runs" / run.name, "report": options.to / "reports" / run.name}
+    refuse_other_run(folders["run"] / "record.jsonl", data)
+    paths = unpack(data, folders)
+    page = folders["report"] / "index.html"
+    console.say(f"run: {folders['run']}")
+    hint = f"python -m tuner.report {folders['run']} writes one"
+    console.say(f"report: {page}" if page in paths else f"there is no report on the cluster yet; {hint}")
+    return 0
+
+
+def _bring(jobs: Jobs, name: str, what: dict[str, object]) -> bytes:
+    """The archive that a small job of its own makes on the cluster and prints."""
+    fetching = f"{FETCH_PREFIX}{name}-{secrets.token_hex(4)}"
+    jobs.submit(fetching, {"fetch": what}, {"tuner": "fetch"}, None)
+    job = wait_until_over(jobs, fetching, FETCHED_WITHIN_S)
+    log = jobs.log(fetching)
+    jobs.forget(fetching)
+    if job.state != "finished":
+        replay = Replay(_silent())
+        replay.feed(log)
+        raise TunerError("; ".join(replay.errors) or f"the cluster could not send {name}: {job.message[-300:]}")
+    return read_lines(log)
+
+
+def refuse_foreign_name(name: str, job: Job) -> None:
+    """Refuse what a job calls its run where no run of its study has that name: folders here are named after it.
+
+    Raises:
+        RunError: it is another name, such as `..`.
+    """
+    study = job.study or re.sub("-[0-9]{1,9}$", "", name)
+    if not (STUDY_NAME.fullmatch(study) and re.fullmatch(f"{re.escape(study)}(-[0-9]{{1,9}})?", name)):
+        of_study = f"of the study {printable(study)!r}" if job.study else "of a study"
+        raise RunError(f"the run that {job.name} names must be one {of_study}; got {name[:80]!r}; nothing was fetched")
+
+
+def refuse_other_run(record: Path, data: bytes) -> None:
+    """Refuse to write over the run of another search.
+
+    Raises:
+        RunError: at `record` is the record of one.
+    """
+    if record.is_file():
+        with record.open("rb") as lines:
+            if lines.readline() != first_line_of(data, "run/record.jsonl"):
+                raise RunError(f"{record.parent} holds another search of this name; give --to another folder")

@@ -1,0 +1,83 @@
+"""Following a search that runs elsewhere, whatever becomes of the connection to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from tuner.common.errors import LostError
+from tuner.jobs.client import Job
+from tuner.jobs.progress_stream import Replay
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+
+
+class Source(Protocol):
+    """What is asked of a cluster (`jobs.Jobs`)."""
+
+    address: str
+
+    def look(self, name: str) -> Job:
+        """A job as it is now."""
+
+    def log(self, name: str) -> str:
+        """All that it has written so far."""
+
+    def tail(self, name: str, skip: int, take: Callable[[str], None]) -> None:
+        """Give `take` what it writes, without the first `skip` characters."""
+
+
+def follow(source: Source, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
+    """Show what a job says until it has ended; the job as it is then.
+
+    When the connection breaks, that is said once, and it is tried again, ever more slowly, without an end: the job does
+    not need whoever follows it. What was shown before is not shown again.
+
+    Raises:
+        InputError: the cluster does not know the job any more, or no longer takes the token.
+    """
+    wait_s, is_lost = FIRST_WAIT_S, False
+    while True:
+        try:
+            job = source.look(name)
+            if is_lost:
+                replay.console.say(f"connected to {source.address} again")
+            wait_s, is_lost = FIRST_WAIT_S, False
+            if job.is_over:
+                replay.feed_from_start(source.log(name))
+                return job
+            before = replay.taken
+            source.tail(name, before, replay.feed)
+            if replay.taken == before:
+                sleep(FIRST_WAIT_S)
+        except LostError as error:
+            if not is_lost:
+                replay.console.say(f"{error}; the search does not need it, trying again")
+            is_lost = True
+            sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def wait_until_over(
+    source: Source, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
+) -> Job:
+    """A job when it has ended.
+
+    Raises:
+        LostError: it has not after `within_s` seconds, or the connection broke in the meantime and did not come back.
+    """
+    waited_s = 0.0
+    while True:
+        lost: LostError | None = None
+        try:
+            job = source.look(name)
+            if job.is_over:
+                return job
+        except LostError as error:
+            lost = error
+        if waited_s >= within_s:
+            raise lost or LostError(f"{name} has not ended within {within_s:g} s")
+        sleep(every_s)
+        waited_s += every_s

@@ -1,0 +1,164 @@
+"""Arguments of `python -m tuner.submit`. Light: nothing heavy is loaded for --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tuner import __version__
+from tuner.session.options import CommandParser
+
+COMMANDS = {
+    "status": "the searches of the cluster, or how one of them stands",
+    "follow": "show a search, from its beginning to its end",
+    "logs": "print what a search has said so far",
+    "stop": "stop a search as Ctrl-C does, and wait until it has written all it knows",
+    "fetch": "bring the report and the record of a search here, while it runs or afterwards",
+}
+SHARED = PurePosixPath("/shared/tuner")
+_ADDRESS = "http://127.0.0.1:8265"  # jobs.DEFAULT_ADDRESS, without loading it; a test compares them
+_EPILOG = """\
+commands (FILE is anything else; a file of such a name is ./status):
+{commands}
+
+examples:
+  python -m tuner.submit search_spaces/digits.yaml                    send it, and show it
+  python -m tuner.submit search_spaces/digits.yaml --detach           send it
+  python -m tuner.submit follow digits                                show the newest search of this study
+  python -m tuner.submit stop digits                                  stop it; --resume goes on with it
+  python -m tuner.submit fetch digits --model                         runs/digits and reports/digits, with the model
+
+The address is that of Ray's dashboard on the head, which `ray dashboard FILE` brings to this machine; the token is that
+of ~/.ray/auth_token. Ctrl-C leaves the search running.
+exit status: that of the search: 0 done, 1 failed, 2 wrong input, 130 interrupted
+"""
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """What a command line says; `command` is "submit" or one of COMMANDS."""
+
+    command: str
+    address: str
+    file: Path | None = None
+    job: str | None = None
+    overrides: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    resume: bool = False
+    fresh: bool = False
+    detach: bool = False
+    shared: PurePosixPath = SHARED
+    storage: str | None = None
+    cache: str | None = None
+    to: Path = Path()
+    with_models: bool = False
+    raw: bool = False
+    address_words: tuple[str, ...] = ()
+    """The address as it has to be typed again."""
+
+    @property
+    def search_file(self) -> Path:
+        """The search-space file that is submitted."""
+        return self.file or Path()
+
+
+def build_submit_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m tuner.submit FILE`."""
+    parser = CommandParser(
+        prog="python -m tuner.submit",
+        description="Send a search, with its file and its data, to a Ray cluster, and show it as if it ran here.",
+        epilog=_EPILOG.format(commands="\n".join(f"  {name:8}{words}" for name, words in COMMANDS.items())),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="the search-space file (YAML), or one of the commands below")
+    _add_address(parser)
+    add("--detach", action="store_true", help="do not wait for the search: say how to follow it")
+    add("--resume", action="store_true", help="go on with the latest unfinished run of this study")
+    add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as of tuner.search")
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="as of tuner.search; files of this machine are sent, those below --shared are the cluster's",
+    )
+    add(
+        "--warm-start",
+        nargs="+",
+        default=None,
+        metavar="RUN",
+        help="learn from earlier studies: run directories of this machine, or names of studies on the cluster",
+    )
+    add("--no-finalists", action="store_true", help="as of tuner.search")
+    add(
+        "--shared",
+        type=PurePosixPath,
+        default=SHARED,
+        metavar="DIR",
+        help=f"a folder of the cluster that all its nodes see, for runs, reports and data (default: {SHARED})",
+    )
+    add("--storage", default=None, metavar="PLACE", help="as of tuner.search: a folder of the cluster, or a bucket")
+    add("--cache", default=None, metavar="DIR", help="where each node keeps prepared data (default: its user's cache)")
+    add("--version", action="version", version=f"tuner {__version__}")
+    return parser
+
+
+def build_command_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of `python -m tuner.submit status` and the other commands."""
+    parser = CommandParser(prog=f"python -m tuner.submit {command}", description=f"{COMMANDS[command].capitalize()}.")
+    add = parser.add_argument
+    is_optional = command == "status"
+    words = "the name that was printed when it was submitted, or its study, whose newest search is meant"
+    add("job", metavar="ID", nargs="?" if is_optional else None, help=words)
+    _add_address(parser)
+    if command == "fetch":
+        add("--to", type=Path, default=Path(), metavar="DIR", help="where runs/ and reports/ are (default: here)")
+        add("--model", action="store_true", dest="with_models", help="the exported models, too")
+    if command == "logs":
+        add("--raw", action="store_true", help="as Ray keeps it: lines of JSON, and whatever else was written")
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address",
+        default=None,
+        metavar="URL",
+        help=f"Ray's dashboard (default: RAY_API_SERVER_ADDRESS, or {_ADDRESS})",
+    )
+
+
+def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
+    """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_command = bool(words) and words[0] in COMMANDS
+    parser = build_command_parser(words[0]) if is_command else build_submit_parser()
+    values: dict[str, Any] = vars(parser.parse_args(words[1:] if is_command else words))
+    given = values.pop("address")
+    address = given or os.environ.get("RAY_API_SERVER_ADDRESS") or _ADDRESS
+    common: dict[str, Any] = {"address": address, "address_words": ("--address", given) if given else ()}
+    if is_command:
+        return SubmitOptions(command=words[0], **common, **values)
+    warm_start, no_finalists = values.pop("warm_start"), values.pop("no_finalists")
+    if values["resume"] and values["fresh"]:
+        parser.error("--resume and --fresh cannot be used together")
+    if values["resume"] and warm_start is not None:
+        parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
+    if not values["shared"].is_absolute():
+        parser.error(f"--shared must be an absolute path on the cluster; got {str(values['shared'])[:200]!r}")
+    for option in ("cache", "storage"):
+        place = values[option]
+        if place is not None and not place.startswith(("/", "~")) and "://" not in place:
+            parser.error(f"--{option} must be an absolute path on the cluster; got {place[:200]!r}")
+    overrides = [*values.pop("overrides"), *(["finalists.count=0"] if no_finalists else [])]
+    overrides += [f"search.warm_start={json.dumps(warm_start)}"] if warm_start is not None else []
+    data = tuple(values.pop("data"))
+    return SubmitOptions(command="submit", **common, **values, overrides=tuple(overrides), data=data)

@@ -1,0 +1,239 @@
+"""The progress of a search as lines of JSON, for a console on another machine, and that console, which replays them.
+
+A search that a cluster runs as a job prints them (`ProgressStream`); they lie in the log of the job, can be read again
+from the beginning at any time, and are the same to whoever reads them (`Replay`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tuner.common.background import beside
+from tuner.common.errors import RunError
+from tuner.reports.console import Limits, SearchConsole, Watched
+from tuner.runs.events import Event
+from tuner.runs.record import Record, event_of, read_events
+from tuner.runs.state import RunState
+
+ALIVE_S = 30.0
+"""A line at least this often: a reader can tell silence from a connection that is dead."""
+BUILDING_S = 5.0
+RAW_LINES = 40
+"""Of what else stands in a log, as many are kept to be shown if the job fails."""
+_KIND = "tuner"
+
+
+class ProgressStream(SearchConsole):
+    """A console that writes what happens as JSON, a line each."""
+
+    stop_hint = "it goes on when nobody watches"
+    quit_hint = ""
+
+    def __init__(
+        self, write: Callable[[str], None], resume_command: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(Console(file=io.StringIO()), clock)
+        self._write, self._resume_command = write, resume_command
+        self._lock = threading.Lock()
+        self._building_sent: dict[int, float] = {}
+
+    def send(self, kind: str, **values: Any) -> None:
+        """One line."""
+        with self._lock:  # what is measured and what lives are said from threads
+            self._write(json.dumps({_KIND: kind, **values}) + "\n")
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.send("say", text=text)
+
+    def building(self, trial: int, done: int, total: int) -> None:
+        """Activations are being computed: so many images of so many."""
+        if self._clock() - self._building_sent.get(trial, -math.inf) >= BUILDING_S or done >= total:
+            self._building_sent[trial] = self._clock()
+            self.send("building", trial=trial, done=done, total=total)
+
+    def resume_command(self, run: Path) -> str:
+        """What the user who sent the search types to go on with it."""
+        return self._resume_command
+
+    def recording(self, record: Record) -> None:
+        """Send what the record holds already, and from now on all that is appended."""
+        self.send("recording", run=str(record.path.parent.resolve()))
+        for event in read_events(record.path):
+            self._event(event)
+        record.listen(self._event)
+
+    def _event(self, event: Event) -> None:
+        self.send("event", event=event.model_dump(mode="json"))
+
+    @contextmanager
+    def preparing(self, what: str) -> Iterator[None]:
+        """Say what is being prepared."""
+        self.send("preparing", what=what)
+        try:
+            yield
+        finally:
+            self.send("prepared", what=what)
+
+    @contextmanager
+    def watching(self, record: Watched, limits: Limits) -> Iterator[None]:
+        """Say that the search is to be shown from here to the end of the block; its events are sent in any case."""
+        self.send("watching", limits=asdict(limits))
+        try:
+            yield
+        finally:
+            self.send("watched")
+
+    @contextmanager
+    def beating(self, every_s: float = ALIVE_S) -> Iterator[None]:
+        """Give a sign of life from time to time, until the end of the block."""
+
+        def beat(ended: threading.Event) -> None:
+            while not ended.wait(every_s):
+                self.send("alive")
+
+        with beside(beat):
+            yield
+
+
+@dataclass
+class RemoteRecord:
+    """The record of a search elsewhere, as far as its events have arrived."""
+
+    clock: Callable[[], float] = time.time
+    state: RunState = field(default_factory=RunState)
+    _listeners: list[Callable[[Event], None]] = field(default_factory=list)
+    _last: Event | None = None
+
+    def elapsed_s(self) -> float:
+        """Seconds that the study has run, by the clock of this machine since the last event."""
+        last = self._last
+        return 0.0 if last is None else last.elapsed_s + max(0.0, self.clock() - last.time)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event that arrives from now on."""
+        self._listeners.append(listener)
+
+    def take_in(self, event: Event) -> None:
+        """An event has arrived; raises RunError when it does not follow from those before."""
+        self._last = event
+        try:
+            is_new = self.state.apply(event)
+        except KeyError as error:
+            raise RunError(f"trial {error} has events but never started") from None
+        for listener in self._listeners if is_new else []:
+            listener(event)
+
+
+class Replay:
+    """Shows on a console here what the log of a job says, piece by piece as it arrives."""
+
+    def __init__(self, console: SearchConsole, clock: Callable[[], float] = time.time) -> None:
+        self.console, self.mirror = console, RemoteRecord(clock)
+        self.taken = 0
+        """Characters of the log that have been taken in."""
+        self.run: Path | None = None
+        """The run directory, on the cluster."""
+        self.limits: Limits | None = None
+        """What the search may spend, once it has begun."""
+        self.status: int | None = None
+        """The exit status that the search gave itself."""
+        self.errors: list[str] = []
+        """Lines of a deliberate error."""
+        self.raw: deque[str] = deque(maxlen=RAW_LINES)
+        """The last lines that were not ours."""
+        self._partial = ""
+        self._open: dict[str, AbstractContextManager[None]] = {}
+
+    def feed(self, text: str) -> None:
+        """Take in the next piece of the log.
+
+        Raises:
+            RunError: another version of tuner wrote it.
+        """
+        self.taken += len(text)
+        *lines, self._partial = (self._partial + text).split("\n")
+        for line in lines:
+            self._line(line)
+
+    def feed_from_start(self, log: str) -> None:
+        """Take in what is new in a log that was read from its beginning."""
+        self.feed(log[self.taken :])
+
+    def close(self) -> None:
+        """End what is still being shown."""
+        for name in [*self._open]:
+            self._end(name)
+
+    def _line(self, line: str) -> None:
+        values = _values(line)
+        if values is None:
+            self.raw.append(line)
+            return
+        match values:
+            case {"tuner": "say", "text": str(text)}:
+                self.console.say(text)
+            case {"tuner": "event", "event": event}:
+                self.mirror.take_in(event_of(event))
+            case {"tuner": "recording", "run": str(run)}:
+                self.run = Path(run)
+            case {"tuner": "preparing", "what": str(what)}:
+                self._begin("preparing", self.console.preparing(what))
+            case {"tuner": "prepared"}:
+                self._end("preparing")
+            case {"tuner": "watching", "limits": dict(limits)}:
+                self.limits = _limits(limits)
+                self._begin("watching", self.console.watching(self.mirror, self.limits))
+            case {"tuner": "watched"}:
+                self._end("watching")
+            case {"tuner": "building", "trial": int(trial), "done": int(done), "total": int(total)}:
+                self.console.building(trial, done, total)
+            case {"tuner": "error", "lines": list(lines)}:
+                self.errors = [str(one) for one in lines]
+            case {"tuner": "ended", "status": int(status)}:
+                self.status = status
+            case _:  # a sign of life, or of a newer tuner: nothing to show
+                pass
+
+    def _begin(self, name: str, block: AbstractContextManager[None]) -> None:
+        self._end(name)
+        block.__enter__()
+        self._open[name] = block
+
+    def _end(self, name: str) -> None:
+        block = self._open.pop(name, None)
+        if block is not None:
+            block.__exit__(None, None, None)
+
+
+def _values(line: str) -> dict[str, Any] | None:
+    """What a line of ours says; None for any other line."""
+    if not line.startswith(f'{{"{_KIND}": '):
+        return None
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _limits(values: dict[str, Any]) -> Limits:
+    try:
+        budget = values["time_budget_s"]
+        return Limits(int(values["trials"]), None if budget is None else float(budget), int(values["max_concurrent"]))
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            "another version of tuner runs on the cluster: what it says of a search is not known here"
+        ) from None

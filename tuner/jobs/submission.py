@@ -1,0 +1,147 @@
+"""What the options of `python -m tuner.submit` set in motion."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import secrets
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.common.errors import DataError, InputError, LostError
+from tuner.common.locations import is_remote, parse_place
+from tuner.datasets.staging import staged_sources
+from tuner.jobs.client import Jobs
+from tuner.jobs.commands import (
+    fetch_search,
+    follow_job,
+    follow_search,
+    say_log,
+    say_status,
+    say_what_now,
+    stop_search,
+    typed,
+)
+from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
+from tuner.jobs.upload import LocalData, Package, local_data, local_runs, write_package
+from tuner.reports.console import SearchConsole
+from tuner.runs.directory import RunDirectory
+from tuner.session.checks import check_names
+from tuner.session.options import split_assignments
+from tuner.spec.spec import Spec, load_spec, require
+
+
+def run_submit(options: SubmitOptions) -> int:
+    """Do what a command line of `python -m tuner.submit` asks for; returns the exit status."""
+    console = SearchConsole()
+    return _COMMANDS[options.command](options, console)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A checked search, and what of it lies on this machine."""
+
+    spec: Spec
+    data: LocalData | None
+    earlier: Mapping[str, RunDirectory]
+    """Earlier runs that it is to learn from, by the names they are given in the file."""
+
+
+def _submit(options: SubmitOptions, console: SearchConsole) -> int:
+    search = read_search(options)
+    jobs = Jobs(options.address)
+    name = f"{search.spec.study}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
+        target = Path(folder) / "package.zip"
+        names = [] if options.resume else search.spec.search.warm_start
+        package = write_package(target, options.search_file, search.data, names, search.earlier, options.shared)
+        metadata = {"study": search.spec.study, "file": str(options.file), "shared": str(options.shared)}
+        metadata["resume"] = resume_command(options)
+        try:
+            jobs.submit(name, job_of(options, package), metadata, target)
+        except LostError as error:
+            raise LostError(f"{error}; whether {name} began is not known: {typed(options, 'status')} says") from None
+    sent = "" if search.data is None else f", with {search.data.path} as {package.data_folder}"
+    console.say(f"submitted: {name}{sent}")
+    if options.detach:
+        say_what_now(options, name, console)
+        return 0
+    return follow_job(jobs, name, options, console)
+
+
+def read_search(options: SubmitOptions) -> Search:
+    """A search as its file and the options say.
+
+    Raises:
+        SpecError: the file is wrong; the same messages as those of `python -m tuner.search`.
+        InputError: the run of an earlier study is not where it should be.
+    """
+    _refuse_misspelt_command(options.search_file)
+    if options.storage is not None and is_remote(options.storage):
+        parse_place(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
+    named = split_assignments(options.data, "--data")
+    reading = load_spec(options.search_file, options.overrides)
+    staged = staged_sources(os.environ, named)
+    problems = check_names(reading, staged)
+    data = None
+    if reading.spec is not None and not problems:
+        try:
+            data = local_data(reading.spec.data.source, staged, list(named), options.shared)
+        except DataError as error:
+            problems = [reading.problem(("data", "source"), str(error))]
+    spec = require(reading, problems)
+    return Search(spec, data, {} if options.resume else local_runs(spec.search.warm_start))
+
+
+def _refuse_misspelt_command(file: Path) -> None:
+    nearest = difflib.get_close_matches(str(file), COMMANDS, n=1)
+    if nearest and not file.exists():
+        raise InputError(f"{file}: no such search-space file; did you mean the command {nearest[0]!r}?")
+
+
+def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
+    """What the job is to do: the arguments of a search on the cluster, and where data that come with it are put."""
+    overrides = list(options.overrides)
+    if package.data_source is not None:
+        overrides.append(f"data.source={json.dumps(package.data_source)}")
+    if package.warm_start:
+        overrides.append(f"search.warm_start={json.dumps(package.warm_start)}")
+    words = [options.search_file.name, "--address", "auto"]
+    words += ["--runs", str(options.shared / "runs"), "--reports", str(options.shared / "reports")]
+    words += ["--cache", options.cache] if options.cache else []
+    words += ["--storage", options.storage] if options.storage else []
+    words += [f"--set={override}" for override in overrides]
+    words += [f"--data={assignment}" for assignment in options.data]
+    words += ["--resume"] if options.resume else ["--fresh"] if options.fresh else []
+    job: dict[str, object] = {"search": words, "resume_command": resume_command(options)}
+    return job if package.data_folder is None else {**job, "data": str(package.data_folder)}
+
+
+def resume_command(options: SubmitOptions) -> str:
+    """What a user types to go on with a search that was stopped."""
+    more = [] if options.shared == SHARED else ["--shared", str(options.shared)]
+    more += ["--cache", options.cache] if options.cache else []
+    settings = [
+        word
+        for override in options.overrides
+        for word in ("--set", override)
+        if not override.startswith("search.warm_start=")  # the run has kept what it took over
+    ]
+    settings += [word for assignment in options.data for word in ("--data", assignment)]
+    words = ["python", "-m", "tuner.submit", str(options.file), "--resume", *settings, *more, *options.address_words]
+    return shlex.join(words)
+
+
+_COMMANDS: dict[str, Callable[[SubmitOptions, SearchConsole], int]] = {
+    "submit": _submit,
+    "follow": follow_search,
+    "status": say_status,
+    "logs": say_log,
+    "stop": stop_search,
+    "fetch": fetch_search,
+}

@@ -1,0 +1,177 @@
+"""What is sent with a search: its file, its data if they lie here, the records that it is to learn from; no more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tuner.common.errors import DataError, InputError
+from tuner.common.files import shown, user_path
+from tuner.common.registry import unknown_name
+from tuner.datasets.file_sources import existing
+from tuner.datasets.images import SUFFIXES
+from tuner.datasets.sources import NAMED
+from tuner.datasets.staging import FILE_KINDS, resolve
+from tuner.runs.directory import RunDirectory
+
+MAX_MB = 95
+"""Of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
+_NEEDED = (*SUFFIXES, ".parquet", ".npz")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class LocalData:
+    """Data of a search that lie on this machine."""
+
+    kind: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """What was packed, and where it is to be put."""
+
+    data_folder: PurePosixPath | None
+    """Where the data are to be on the cluster; None when none are sent."""
+    data_source: str | None
+    """The source of the data, then."""
+    warm_start: tuple[str, ...]
+    """What the search is to learn from, by names that hold on the cluster."""
+
+
+def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], shared: PurePosixPath) -> LocalData | None:
+    """The data of a search if they lie here; None when the cluster has them, or downloads them.
+
+    A name that every tuner knows is the cluster's, unless `named` (`--data`) says otherwise. So is a path below the
+    folder that the cluster's nodes share, and an absolute one where nothing is here.
+
+    Raises:
+        DataError: it is a relative path, and nothing is there.
+    """
+    is_own_name = source in NAMED and source not in named
+    kind, _, reference = (source if is_own_name else resolve(source, staged)).partition(":")
+    if kind not in FILE_KINDS or not reference:
+        return None
+    path = user_path(reference)
+    is_clusters = PurePosixPath(path).is_relative_to(shared) or (path.is_absolute() and not path.exists())
+    return None if is_clusters else LocalData(kind, existing(reference, kind))
+
+
+def local_runs(names: Sequence[str]) -> dict[str, RunDirectory]:
+    """Of the earlier studies that a search is to learn from, those whose run directories lie here.
+
+    Raises:
+        InputError: one is written as a path of this machine, and no run is there.
+    """
+    found: dict[str, RunDirectory] = {}
+    for name in names:
+        run = RunDirectory(user_path(name))
+        if run.record.is_file():
+            found[name] = run
+        elif "/" in name and not run.path.is_absolute():
+            raise InputError(f"search.warm_start: {unknown_name('run of this machine', name, _runs_beside(run.path))}")
+    return found
+
+
+def _runs_beside(path: Path) -> list[str]:
+    return [str(record.parent) for record in path.parent.glob("*/record.jsonl")]
+
+
+def write_package(
+    target: Path,
+    file: Path,
+    data: LocalData | None,
+    warm_start: Sequence[str],
+    runs: Mapping[str, RunDirectory],
+    shared: PurePosixPath,
+) -> Package:
+    """Write the zip file that is sent: the search-space file, the data, and those of `warm_start` that are in `runs`.
+
+    The same files make the same bytes, so that Ray does not ask for them twice.
+
+    Raises:
+        InputError: it is larger than what Ray takes, or a file cannot be read.
+    """
+    names: list[str] = []
+    folder = source = None
+    try:
+        with zipfile.ZipFile(target, "w") as archive:
+            _add(archive, file.name, file)
+            for index, name in enumerate(warm_start):
+                run = runs.get(name)
+                names.append(name if run is None else f"earlier/{index}/{run.name}")
+                if run is not None:
+                    _add(archive, f"{names[-1]}/{run.record.name}", run.record)
+            if data is not None:
+                name = _name_of(data.path, _add_data(archive, data, shared))
+                folder = shared / "data" / name
+                inner = folder / data.path.name if data.path.is_file() else folder
+                source = f"{data.kind}:{inner}"
+    except OSError as error:
+        raise InputError(f"{shown(Path(error.filename or file))}: cannot be read: {error.strerror}") from None
+    if target.stat().st_size > MAX_MB * 2**20:
+        raise InputError(_too_large(file, target.stat().st_size, shared))
+    return Package(folder, source, tuple(names))
+
+
+def _add_data(archive: zipfile.ZipFile, data: LocalData, shared: PurePosixPath) -> str:
+    """Pack the data; returns a digest of their names and contents."""
+    digest = hashlib.sha256()
+    files = list(_files(data))
+    size = sum(path.stat().st_size for _, path in files if path.is_file())
+    if size > MAX_MB * 2**20:
+        raise InputError(_too_large(data.path, size, shared))
+    for name, path in files:
+        content = _add(archive, f"data/{name}", path)
+        digest.update(json.dumps([name, hashlib.sha256(content).hexdigest()]).encode())
+    return digest.hexdigest()
+
+
+def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
+    """The files and folders of a source, by their names below it; nothing hidden, nothing of another kind."""
+    if data.path.is_file():
+        yield data.path.name, data.path
+        return
+    seen: set[Path] = set()
+    for where, folders, names in os.walk(data.path, followlinks=True):
+        real = Path(where).resolve()
+        if real in seen:
+            raise DataError(f"{shown(Path(where))}: a folder of a data set must not be a link to one that holds it")
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        place = Path(where).relative_to(data.path)
+        yield from ((f"{(place / name).as_posix()}/", Path(where, name)) for name in folders)
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in _NEEDED:
+                yield (place / name).as_posix(), Path(where, name)
+
+
+def _add(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    """Put a file (or a folder, by its name alone) into the package; returns its content."""
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.external_attr = (0o755 if name.endswith("/") else 0o644) << 16
+    content = b"" if name.endswith("/") else path.read_bytes()
+    is_compressed = Path(name).suffix.lower() in _NEEDED
+    archive.writestr(entry, content, zipfile.ZIP_STORED if is_compressed else zipfile.ZIP_DEFLATED)
+    return content
+
+
+def _name_of(path: Path, digest: str) -> str:
+    """A folder's name that says what is in it, exactly."""
+    word = re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-") or "data"
+    return f"{word[:40]}-{digest[:16]}"
+
+
+def _too_large(path: Path, size: int, shared: PurePosixPath) -> str:
+    place = shared / "data" / path.resolve().name
+    return (
+        f"what is sent with a search must be at most {MAX_MB} MB; {shown(path)} has {size / 2**20:,.0f} MB: copy it to "
+        f"{place} on the cluster, and write that path into the file"
+    )

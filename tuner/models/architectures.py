@@ -1,0 +1,273 @@
+"""Every architecture by name: its parameters, their ranges and defaults. Light: Keras is loaded when one is built.
+
+A new backbone of Keras Applications is one line at the bottom; its blocks are found from its graph (`blocks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tuner.common.errors import InputError
+from tuner.common.registry import Registry
+
+Scalar = bool | int | float | str | None
+PixelScaling = Literal["tf", "caffe", "torch"]
+"""What ImageNet weights saw, in the words of Keras: -1..1; BGR minus the mean; mean and deviation of each channel."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One hyperparameter: of which kind, in which range (`low` and `high` included, None: no bound), its default."""
+
+    kind: Literal["int", "float", "choice", "bool", "text"]
+    low: float | None = None
+    high: float | None = None
+    values: tuple[Scalar, ...] = ()
+    default: Scalar = None
+    description: str = ""
+
+    @property
+    def rule(self) -> str:
+        """What a value must be.
+
+        >>> Parameter("float", low=0, high=0.9).rule
+        'must be a number between 0 and 0.9'
+        """
+        if self.kind == "choice":
+            return f"must be one of {', '.join(str(value) for value in self.values)}"
+        noun = {"int": "a whole number", "float": "a number", "bool": "true or false", "text": "text"}[self.kind]
+        return f"must be {noun}{self._bounds}"
+
+    @property
+    def _bounds(self) -> str:
+        low, high = (f"{bound:.15g}" if bound is not None else None for bound in (self.low, self.high))
+        if low is not None and high is not None:
+            return f" between {low} and {high}"
+        return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
+
+    def misfit(self, value: Any) -> str | None:
+        """What is wrong with `value`, or None.
+
+        >>> Parameter("float", low=0, high=0.9).misfit(1.2)
+        'must be between 0 and 0.9; got 1.2'
+        """
+        if self._has_kind(value):
+            if self.kind not in ("int", "float") or self._in_range(value):
+                return None
+            return f"must be{self._bounds.replace(' of at', ' at')}; got {value!r}"
+        return f"{self.rule}; got {_shown(value)}"
+
+    def range_misfit(self, low: Any, high: Any) -> str | None:
+        """What is wrong with searching from `low` to `high`, both included, or None."""
+        if self.kind not in ("int", "float"):
+            return f"{self.rule}, not a range; got {_shown(low)} to {_shown(high)}"
+        return self.misfit(low) or self.misfit(high)
+
+    def _has_kind(self, value: Any) -> bool:
+        if self.kind == "bool":
+            return isinstance(value, bool)
+        if self.kind == "text":
+            return isinstance(value, str)
+        if self.kind == "choice":  # 1 and 1.0 are one choice, 1 and true are not
+            return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.values)
+        number = int if self.kind == "int" else (int, float)
+        return isinstance(value, number) and not isinstance(value, bool)
+
+    def _in_range(self, value: float) -> bool:
+        above = self.low is None or value >= self.low  # False for NaN
+        below = self.high is None or value <= self.high
+        return above and below and abs(value) != float("inf")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build one kind of network.
+
+    `build(values, inputs, seed)`, with `values` from `values_of`, returns for a backbone the `keras.Model` without its
+    top for images of the shape `inputs`, `(h, w, 3)`; for a network from scratch the features `[N, F]`, from which the
+    class is told, of the symbolic images `inputs`, `[N, h, w, c]`.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Parameter]
+    minimum_px: int
+    """The smallest height and width that `build` takes (with the default parameters)."""
+    build: Callable[[Mapping[str, Any], Any, int], Any]
+    application: str | None = None
+    """The name of a backbone in keras.applications."""
+    pixel_scaling: PixelScaling | None = None
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether this is a network of Keras Applications under a head, rather than one from scratch."""
+        return self.application is not None
+
+    def values_of(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter of this architecture with its value in `configuration`, or its default.
+
+        Raises:
+            InputError: a value is not one that its parameter takes.
+        """
+        values = {name: configuration.get(name, parameter.default) for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            if problem := parameter.misfit(values[name]):
+                raise InputError(f"{name} {problem}")
+        return values
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("architecture")
+
+
+def _dropout(default: float, where: str) -> Parameter:
+    return Parameter("float", low=0.0, high=0.9, default=default, description=f"share of values dropped {where}")
+
+
+def _pooling(default: str, *values: str) -> Parameter:
+    return Parameter("choice", values=values, default=default, description="how a feature map becomes a vector")
+
+
+_BATCH_NORMALIZATION = Parameter("bool", default=False, description="normalise by batch before each ReLU")
+_DENSE_UNITS = Parameter("int", low=1, high=16_384, default=512, description="units of the first hidden dense layer")
+_DENSE_GROWTH = Parameter("float", low=0.1, high=4.0, default=1.0, description="units times this at each next layer")
+
+
+def _build_dense(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
+    from tuner.models.from_scratch import dense_features
+
+    return dense_features(values, inputs, seed)
+
+
+ARCHITECTURES.add(
+    "dense",
+    Architecture(
+        name="dense",
+        description="hidden dense layers on the pixels",
+        parameters={
+            "hidden_layers": Parameter("int", low=0, high=20, default=3, description="hidden dense layers (ReLU)"),
+            "dense_units": _DENSE_UNITS,
+            "dense_growth": _DENSE_GROWTH,
+            "dropout": _dropout(0.0, "after each hidden layer"),
+            "batch_normalization": _BATCH_NORMALIZATION,
+        },
+        minimum_px=1,
+        build=_build_dense,
+    ),
+)
+
+
+def _build_cnn(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
+    from tuner.models.from_scratch import cnn_features
+
+    return cnn_features(values, inputs, seed)
+
+
+ARCHITECTURES.add(
+    "cnn",
+    Architecture(
+        name="cnn",
+        description="blocks of convolutions and max pooling, then dense layers",
+        parameters={
+            "blocks": Parameter("int", low=1, high=8, default=2, description="blocks, each ending in 2x2 max pooling"),
+            "convolutions_per_block": Parameter("int", low=1, high=6, default=2, description="convolutions (ReLU)"),
+            "filters": Parameter("int", low=1, high=2048, default=32, description="filters in the first block"),
+            "filters_growth": Parameter("float", low=0.5, high=4.0, default=2.0, description="times this per block"),
+            "max_filters": Parameter("int", low=1, high=4096, default=512, description="filters where growth ends"),
+            "kernel_px": Parameter("int", low=1, high=15, default=3, description="kernel of the first block"),
+            "kernel_growth_px": Parameter(
+                "int", low=0, high=4, default=0, description="kernel grows by this per block"
+            ),
+            "padding": Parameter(
+                "choice",
+                values=("same", "valid", "last_valid"),
+                default="same",
+                description="last_valid: only the last convolution of each block is unpadded",
+            ),
+            "block_dropout": _dropout(0.0, "after each block"),
+            "pooling": _pooling("flatten", "flatten", "average", "max"),
+            "dense_layers": Parameter("int", low=0, high=10, default=1, description="hidden dense layers (ReLU)"),
+            "dense_units": _DENSE_UNITS,
+            "dense_growth": _DENSE_GROWTH,
+            "dropout": _dropout(0.5, "before the softmax"),
+            "batch_normalization": _BATCH_NORMALIZATION,
+        },
+        minimum_px=4,
+        build=_build_cnn,
+    ),
+)
+
+
+def _build_inception(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
+    from tuner.models.from_scratch import inception_features
+
+    return inception_features(values, inputs, seed)
+
+
+ARCHITECTURES.add(
+    "inception",
+    Architecture(
+        name="inception",
+        description="a 7x7 stem of stride 2 and GoogLeNet's inception modules",
+        parameters={
+            "stem_filters": Parameter("int", low=1, high=512, default=64, description="filters of the 7x7 stem"),
+            "stem_pooling": Parameter("bool", default=True, description="3x3 max pooling of stride 2 after the stem"),
+            "modules": Parameter("int", low=1, high=9, default=2, description="modules, with GoogLeNet's filters"),
+            "width": Parameter("float", low=0.1, high=4.0, default=1.0, description="times GoogLeNet's filters"),
+            "reduction": Parameter("bool", default=False, description="1x1 convolutions before 3x3 and 5x5"),
+            "pooling": _pooling("average", "average", "max", "flatten"),
+            "dropout": _dropout(0.0, "before the softmax"),
+            "batch_normalization": _BATCH_NORMALIZATION,
+        },
+        minimum_px=4,
+        build=_build_inception,
+    ),
+)
+
+_HEAD = {
+    "weights": Parameter(
+        "choice", values=("imagenet", "none"), default="imagenet", description="none: random weights from the seed"
+    ),
+    "unfreeze_depth": Parameter(
+        "int", low=0, default=0, description="blocks trained after the head phase, from the output; 0: head only"
+    ),
+    "pooling": _pooling("average", "average", "max", "flatten"),
+    "head_batch_normalization": Parameter("bool", default=False, description="normalise by batch after pooling"),
+    "head_layers": Parameter("int", low=1, high=10, default=1, description="hidden dense layers, if head_units"),
+    "head_units": Parameter("int", low=0, high=16_384, default=0, description="units of each; 0: no hidden layers"),
+    "dropout": _dropout(0.0, "before the softmax"),
+}
+
+
+def _add_backbone(
+    name: str, application: str, pixel_scaling: PixelScaling, minimum_px: int = 32, alphas: tuple[float, ...] = ()
+) -> None:
+    """Register a network of Keras Applications; `alphas` are the widths for which there are ImageNet weights."""
+
+    def build(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
+        from tuner.models.backbones import build_backbone
+
+        return build_backbone(application, values, inputs, seed)
+
+    width = {"alpha": Parameter("choice", values=alphas, default=1.0, description="width")} if alphas else {}
+    description = f"{application} of Keras Applications under a head"
+    ARCHITECTURES.add(
+        name, Architecture(name, description, {**width, **_HEAD}, minimum_px, build, application, pixel_scaling)
+    )
+
+
+_add_backbone("mobilenet_v2", "MobileNetV2", "tf", alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4))
+_add_backbone("mobilenet_v3_small", "MobileNetV3Small", "tf", alphas=(0.75, 1.0))
+_add_backbone("mobilenet_v3_large", "MobileNetV3Large", "tf", alphas=(0.75, 1.0))
+_add_backbone("vgg16", "VGG16", "caffe")
+_add_backbone("resnet50_v2", "ResNet50V2", "tf")
+_add_backbone("inception_v3", "InceptionV3", "tf", minimum_px=75)
+_add_backbone("densenet121", "DenseNet121", "torch")
+_add_backbone("efficientnet_v2_b0", "EfficientNetV2B0", "torch")
+_add_backbone("convnext_tiny", "ConvNeXtTiny", "torch")

@@ -1,0 +1,131 @@
+"""The network of one trial: raw images in, preprocessing inside, probabilities out; and what of it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from tuner.common.errors import InputError
+from tuner.common.seeds import derive_seed
+from tuner.models.architectures import ARCHITECTURES, Architecture
+from tuner.models.backbones import adapt_pixels, infer, seed_layers
+from tuner.models.blocks import Block, blocks
+from tuner.models.from_scratch import drop, hidden_layers, pool_features
+from tuner.models.parameters import general
+from tuner.models.preprocessing import Preprocess, parse_preprocess
+
+
+@dataclass(frozen=True)
+class TrialModel:
+    """A built network; `model` maps raw images `[N, H, W, C]` in 0..255 to probabilities `[N, K] float32`."""
+
+    model: keras.Model
+    backbone: keras.Model | None
+    """The network of Keras Applications inside `model`, None for a network from scratch."""
+    blocks: tuple[Block, ...]
+    """The blocks of the backbone, from the output downwards; empty without one."""
+    pixels: Any = None
+    """The symbolic tensor that the backbone reads, None without one."""
+    maps: Any = None
+    """What the backbone gives, `[N, h, w, c]`."""
+    pooled: Any = None
+    """What its head reads, `[N, F]`."""
+
+
+def build_model(
+    configuration: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    seed: int,
+    backbone: keras.Model | None = None,
+) -> TrialModel:
+    """The untrained network of a configuration for raw images `[H, W, C]`, all of it trainable.
+
+    `backbone` is one that was built for the same values, to stand under this head too; None: a new one.
+
+    Everything random comes from `seed` by name: the same arguments give the same initial weights in every process. A
+    backbone is always in inference mode, so that a frozen BatchNormalization stays frozen; its scale and offset can be
+    trained, its statistics cannot. The model saves and loads without tuner.
+
+    Raises:
+        InputError: a value outside its range, or images too small for the architecture.
+        WeightsError: the pretrained weights cannot be fetched.
+    """
+    if "architecture" not in configuration:
+        raise InputError(f"architecture must be given, as one of {', '.join(ARCHITECTURES)}")
+    architecture = ARCHITECTURES[configuration["architecture"]]
+    if num_classes < 2:
+        raise InputError(f"num_classes must be at least 2; got {num_classes}")
+    values = architecture.values_of(configuration)
+    preprocess = parse_preprocess(str(general(configuration, "preprocess")))
+    _check_images(architecture, preprocess, image_shape)
+    # float32, and not uint8: augmented images have values between the whole ones, which Keras would cut off.
+    images = keras.Input(image_shape, dtype="float32", name="images")
+    inputs = preprocess.apply(images)
+    pixels = maps = pooled = None
+    if architecture.is_backbone:
+        backbone = backbone or architecture.build(values, (*inputs.shape[1:3], 3), seed)
+        pixels = adapt_pixels(inputs, preprocess.value_range, architecture.pixel_scaling)
+        maps = infer(backbone, pixels)
+        pooled = pool_features(maps, values["pooling"])
+        features = head_features(pooled, values, seed)
+    else:
+        features = architecture.build(values, inputs, derive_seed(seed, "dropout"))
+    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(features)
+    model = keras.Model(images, outputs, name=architecture.name)
+    # The backbone's own weights are pretrained, or seeded where it was built.
+    seed_layers([layer for layer in model.layers if layer is not backbone], derive_seed(seed, "weights"))
+    return TrialModel(model, backbone, () if backbone is None else blocks(backbone), pixels, maps, pooled)
+
+
+def _check_images(architecture: Architecture, preprocess: Preprocess, image_shape: tuple[int, int, int]) -> None:
+    height, width, channels = preprocess.output_shape(image_shape)
+    if min(height, width) < architecture.minimum_px:
+        raise InputError(
+            f"preprocess must give {architecture.name} images of at least {architecture.minimum_px} px; "
+            f"got {height}x{width} from {preprocess.text!r}, add resize({architecture.minimum_px})"
+        )
+    if architecture.is_backbone and channels not in (1, 3):
+        raise InputError(f"preprocess must give {architecture.name} images of 1 or 3 channels; got {channels}")
+
+
+def head_features(pooled: Any, values: Mapping[str, Any], seed: int) -> Any:
+    """What stands between a backbone's pooled maps `[N, F]` and the softmax: normalisation, hidden layers, dropout."""
+    x = pooled
+    if values["head_batch_normalization"]:
+        x = layers.BatchNormalization(name="head_normalization")(x)
+    units = [values["head_units"]] * values["head_layers"] if values["head_units"] else []
+    return drop(hidden_layers(x, units, prefix="head"), values["dropout"], derive_seed(seed, "dropout"))
+
+
+def freeze(trial_model: TrialModel, unfreeze_depth: int) -> None:
+    """Make exactly the top `unfreeze_depth` blocks and the head trainable (0: the head only).
+
+    A model from scratch has no blocks and is always trained whole. Compile after this: that is when Keras reads it.
+
+    Raises:
+        InputError: there are not so many blocks.
+    """
+    known = trial_model.blocks
+    if not 0 <= unfreeze_depth <= len(known):
+        name = trial_model.model.name
+        has = f"{name} has {len(known)} blocks" if known else f"{name} is trained from scratch and has none to unfreeze"
+        raise InputError(f"unfreeze_depth must be between 0 and {len(known)} ({has}); got {unfreeze_depth}")
+    trial_model.model.trainable = True
+    if trial_model.backbone is None:
+        return
+    trained = {name for block in known[:unfreeze_depth] for name in block.operations}
+    trial_model.backbone.trainable = unfreeze_depth > 0
+    for layer in trial_model.backbone.layers:
+        layer.trainable = layer.name in trained
+
+
+def parameter_counts(model: keras.Model) -> tuple[int, int]:
+    """(all parameters, those trained), as `model.summary()` counts them."""
+    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)
+    return int(model.count_params()), trainable

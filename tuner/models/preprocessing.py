@@ -1,0 +1,254 @@
+"""Preprocessing variants: deterministic operations on images, part of the model's graph.
+
+Written with keras.ops and built-in layers only, so that a saved model holds its preprocessing and loads without tuner.
+Each is a pure function of one image and the text: what a trial trained with is what the saved model applies, whatever
+stands beside an image in its batch. Light: Keras is loaded when something is applied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.common.errors import PipelineError
+from tuner.common.registry import Registry
+from tuner.models.operations import NONE, Argument, Call, Operation, Value, describe_operations, parse_pipeline
+
+Shape = tuple[int, int, int]
+"""Height, width, channels."""
+Range = tuple[float, float]
+"""What black and white are."""
+MAX_PX = 2048
+
+
+def _same_shape(_values: Mapping[str, Value], shape: Shape) -> Shape:
+    return shape
+
+
+def _same_range(_values: Mapping[str, Value], value_range: Range | None) -> Range | None:
+    return value_range
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an operation does to images, to their shape and to their value range.
+
+    `apply(values, images, value_range, raw_images)` takes and returns `[N, H, W, C] float32`; the range is that of its
+    input, None for standardised images, which have none; the raw images are those that the first operation got.
+    """
+
+    apply: Callable[[Mapping[str, Any], Any, Any, Any], Any]
+    shape: Callable[[Mapping[str, Any], Shape], Shape] = _same_shape
+    range: Callable[[Mapping[str, Any], Range | None], Range | None] = _same_range
+    needs_range: bool = False
+    needs_size: bool = False
+
+
+PREPROCESSING: Registry[Operation[Effect]] = Registry("preprocessing")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """A parsed preprocessing text."""
+
+    calls: tuple[Call[Effect], ...]
+    value_range: Range | None
+    """What black and white are in what comes out; None after standardise."""
+
+    @property
+    def text(self) -> str:
+        """The text in its one canonical form: equal texts mean equal preprocessing."""
+        return "|".join(call.text for call in self.calls) or NONE
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of what comes out for raw images of `shape`, height, width and channels.
+
+        A symbolic image may have None for height and width; what needs to know them must then come after resize.
+
+        Raises:
+            PipelineError: an operation cannot be applied to images of that shape.
+        """
+        for call in self.calls:
+            if call.operation.effect.needs_size and not all(shape):
+                raise PipelineError(f"{call.name} must come after resize, because the size of the images is not known")
+            shape = call.operation.effect.shape(call.values, shape)
+        return shape
+
+    def apply(self, images: Any) -> Any:
+        """Preprocessed images `[N, h, w, c] float32` for raw ones `[N, H, W, C]` in 0..255, arrays or symbolic."""
+        import keras
+
+        self.output_shape(tuple(images.shape[1:]))
+        x = raw_images = keras.ops.cast(images, "float32")
+        value_range: Range | None = RAW_RANGE
+        for call in self.calls:
+            effect = call.operation.effect
+            x = effect.apply(call.values, x, value_range, raw_images)
+            value_range = effect.range(call.values, value_range)
+        return x
+
+
+RAW_RANGE: Range = (0.0, 255.0)
+
+
+def parse_preprocess(text: str) -> Preprocess:
+    """The preprocessing written as `text`, for example `grayscale|resize(64)|scale(-1,1)`.
+
+    Raises:
+        PipelineError: with the operation, the argument, the rule and the value.
+    """
+    calls = parse_pipeline(text, PREPROCESSING)
+    value_range: Range | None = RAW_RANGE
+    for call in calls:
+        if call.operation.effect.needs_range and value_range is None:
+            raise PipelineError(f"{call.name} must come before standardise, after which there is no range of values")
+        value_range = call.operation.effect.range(call.values, value_range)
+    return Preprocess(calls, value_range)
+
+
+def describe_preprocessing() -> list[tuple[str, str]]:
+    """(signature, one line) of every operation."""
+    return describe_operations(PREPROCESSING)
+
+
+def _add(name: str, effect: Effect, description: str, *arguments: Argument) -> None:
+    PREPROCESSING.add(name, Operation(arguments, effect, description))
+
+
+# --- values ---
+
+
+def _scale(values: Mapping[str, Any], images: Any, value_range: Range, _raw: Any) -> Any:
+    (low, high), new_low, new_high = value_range, values["low"], values["high"]
+    factor = (new_high - new_low) / (high - low)
+    return images * factor + (new_low - low * factor)
+
+
+def _scale_range(values: Mapping[str, Any], _range: Range | None) -> Range:
+    if not values["low"] < values["high"]:
+        raise PipelineError(f"scale: low must be below high; got {values['low']:g} and {values['high']:g}")
+    return float(values["low"]), float(values["high"])
+
+
+def _standardise(_values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
+    """As tf.image.per_image_standardization: bounded below, so that a blank image is not divided by 0."""
+    from keras import ops
+
+    size = float(images.shape[1] * images.shape[2] * images.shape[3])
+    centred = images - ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    deviation = ops.sqrt(ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True))
+    return centred / ops.maximum(deviation, size**-0.5)
+
+
+def _invert(_values: Mapping[str, Any], images: Any, value_range: Range, _raw: Any) -> Any:
+    return (value_range[0] + value_range[1]) - images
+
+
+_add("scale", Effect(_scale, range=_scale_range, needs_range=True), "black becomes low, white becomes high",
+     Argument("low", float, -1e30, 1e30), Argument("high", float, -1e30, 1e30))  # fmt: skip
+_add("standardise", Effect(_standardise, range=lambda _values, _range: None, needs_size=True),
+     "each image to mean 0 and deviation 1")  # fmt: skip
+_add("invert", Effect(_invert, needs_range=True), "black becomes white")
+
+
+# --- geometry ---
+
+
+def _resize(values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
+    from keras import ops
+
+    height, width, _ = _resize_shape(values, tuple(images.shape[1:]))
+    # Antialiasing changes nothing else, and is slow; images of unknown size (None) may be larger.
+    shrinks = height < (images.shape[1] or math.inf) or width < (images.shape[2] or math.inf)
+    return ops.image.resize(
+        images, (height, width), interpolation=values["method"], antialias=shrinks, data_format="channels_last"
+    )
+
+
+def _resize_shape(values: Mapping[str, Any], shape: Shape) -> Shape:
+    return values["px"], values["width_px"] or values["px"], shape[2]
+
+
+def _crop(values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
+    from keras import layers
+
+    height, width, _ = _crop_shape(values, tuple(images.shape[1:]))
+    return layers.CenterCrop(height, width, data_format="channels_last", dtype="float32")(images)
+
+
+def _crop_shape(values: Mapping[str, Any], shape: Shape) -> Shape:
+    height, width, channels = _resize_shape(values, shape)
+    if height > shape[0] or width > shape[1]:
+        raise PipelineError(f"crop: px must be at most the image's {shape[0]}x{shape[1]}; got {height}x{width}")
+    return height, width, channels
+
+
+_PX = (Argument("px", int, 1, MAX_PX), Argument("width_px", int, 0, MAX_PX, default=0))
+_METHOD = Argument("method", str, words=("bilinear", "bicubic", "nearest", "lanczos3", "lanczos5"), default="bilinear")
+_add(
+    "resize",
+    Effect(_resize, shape=_resize_shape),
+    "to px by px (or by width_px); antialiased when it shrinks",
+    *_PX,
+    _METHOD,
+)
+_add("crop", Effect(_crop, shape=_crop_shape, needs_size=True), "the middle px by px (or by width_px)", *_PX)
+
+
+# --- channels ---
+
+
+def _grayscale(_values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
+    from keras import ops
+
+    return images if images.shape[-1] == 1 else ops.image.rgb_to_grayscale(images, data_format="channels_last")
+
+
+def _grayscale_shape(_values: Mapping[str, Any], shape: Shape) -> Shape:
+    if shape[2] not in (1, 3):
+        raise PipelineError(f"grayscale must have images of 1 or 3 channels; got {shape[2]}")
+    return (*shape[:2], 1)
+
+
+def _rgb(_values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
+    from keras import ops
+
+    return images if images.shape[-1] == 3 else ops.concatenate([images] * 3, axis=-1)
+
+
+def _rgb_shape(_values: Mapping[str, Any], shape: Shape) -> Shape:
+    if shape[2] not in (1, 3):
+        raise PipelineError(f"rgb must have images of 1 or 3 channels; got {shape[2]}")
+    return (*shape[:2], 3)
+
+
+_add("grayscale", Effect(_grayscale, shape=_grayscale_shape), "one channel, by ITU-R 601 luma weights")
+_add("rgb", Effect(_rgb, shape=_rgb_shape), "three channels, grey repeated")
+
+
+# --- noise and smoothing ---
+
+
+def _smooth(values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
+    from keras import ops
+
+    size = values["size_px"]
+    return ops.average_pool(images, size, strides=1, padding="same", data_format="channels_last")
+
+
+def _noise(values: Mapping[str, Any], images: Any, value_range: Range, raw_images: Any) -> Any:
+    from keras import ops
+
+    from tuner.models.pixel_noise import normal_noise
+
+    low, high = value_range
+    noise = normal_noise(raw_images, images, values["seed"])
+    return ops.clip(images + noise * (values["stddev"] * (high - low)), low, high)
+
+
+_add("smooth", Effect(_smooth), "mean over size_px by size_px neighbours", Argument("size_px", int, 2, 31))
+_add("noise", Effect(_noise, needs_range=True),
+     "Gaussian noise of stddev times the value range, clipped to it; always the same for the same image",
+     Argument("stddev", float, 0.0, 10.0), Argument("seed", int, 0, 2**31 - 1, default=0))  # fmt: skip

@@ -1,0 +1,293 @@
+"""The console of a search: a live picture on a terminal, plain lines elsewhere, both drawn from the record's state."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tuner.common.errors import printable
+from tuner.runs.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
+from tuner.runs.pareto import comparable_values, metrics_of, other_values, pareto_front
+from tuner.runs.record import Record
+from tuner.runs.state import RunState, TrialState
+
+HEARTBEAT_S = 30.0
+"""Plain lines: at least one this often while trials run."""
+ROWS = 12
+"""Running trials shown at the same time; more would not fit a terminal."""
+_HIDDEN = ("architecture", "preprocess")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search may spend: shown as what is left."""
+
+    trials: int
+    time_budget_s: float | None
+    max_concurrent: int
+
+
+class Watched(Protocol):
+    """What is shown: a record that is written here, or the copy of one that is written elsewhere."""
+
+    state: RunState
+
+    def elapsed_s(self) -> float:
+        """Seconds that the study has run."""
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event from now on."""
+
+
+def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | None:
+    """Estimated seconds until the search ends: the trials to come at the pace so far, at most the rest of the budget.
+
+    None while nothing has ended and there is no budget.
+    """
+    by_budget = None if limits.time_budget_s is None else max(0.0, limits.time_budget_s - elapsed_s)
+    ended = [trial for trial in state.trials.values() if trial.status != "running"]
+    if not ended:
+        return by_budget
+    per_trial_s = elapsed_s / len(ended)
+    by_trials = max(0.0, (limits.trials - len(ended)) * per_trial_s)
+    return by_trials if by_budget is None else min(by_trials, by_budget)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration for people.
+
+    >>> format_seconds(4000), format_seconds(75), format_seconds(8.2), format_seconds(None)
+    ('1 h 06 min', '1 min 15 s', '8 s', '?')
+    """
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def describe_trial(trial: TrialState) -> str:
+    """The configuration of a trial in a few words."""
+    values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
+    return str(trial.configuration.get("architecture", "")) + (f" ({', '.join(values)})" if values else "")
+
+
+def _short(value: object) -> str:
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _best_words(state: RunState) -> str:
+    best = state.best_trial()
+    if best is None or state.study is None:
+        return "best so far: none yet"
+    words = f"best so far: {state.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}"
+    return f"{words}{_front_words(state)}"
+
+
+def _front_words(state: RunState) -> str:
+    """How many trials are on the Pareto front; nothing with one metric."""
+    metrics = metrics_of(state)
+    if len(metrics) < 2:
+        return ""
+    number = len(pareto_front(comparable_values(state), metrics))
+    return f"; {number} trial{'' if number == 1 else 's'} on the Pareto front"
+
+
+def _left_words(seconds: float | None) -> str:
+    return "time left not known yet" if seconds is None else f"about {format_seconds(seconds)} left"
+
+
+_COUNTED: tuple[Status, ...] = ("running", "paused", "completed", "stopped", "failed")
+
+
+def _counts(state: RunState, limits: Limits) -> str:
+    numbers = {status: len(state.with_status(status)) for status in _COUNTED}
+    words = ", ".join(f"{number} {status}" for status, number in numbers.items() if number or status != "paused")
+    return f"{words} of {limits.trials} trials"
+
+
+def describe_search(state: RunState, limits: Limits, elapsed_s: float | None) -> str:
+    """Where a search stands, in a line; `elapsed_s` is None when it has ended."""
+    left = "" if elapsed_s is None else f"; {_left_words(time_left_s(state, limits, elapsed_s))}"
+    return f"{_counts(state, limits)}; {_best_words(state)}{left}"
+
+
+class SearchConsole:
+    """Says what is being prepared, then shows the search while it runs."""
+
+    stop_hint = "Ctrl-C once stops and keeps everything"
+    quit_hint = "; Ctrl-C again quits at once"
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(soft_wrap=True, highlight=False)
+        self._clock = clock
+        self._building: dict[int, str] = {}
+        self._built_said = -math.inf
+
+    def building(self, trial: int, done: int, total: int) -> None:
+        """Activations of frozen layers are being computed for a trial: so many images of so many."""
+        self._building[trial] = f"computing activations, {done:,} of {total:,} images"
+        if not self.console.is_terminal and self._clock() - self._built_said >= HEARTBEAT_S:
+            self._built_said = self._clock()
+            self.say(f"trial {trial}: {self._building[trial]}")
+
+    def resume_command(self, run: Path) -> str:
+        """What a user types to go on with an interrupted run."""
+        return f"python -m tuner.search --resume {run}"
+
+    def recording(self, record: Record) -> None:
+        """The record of the search is open: of interest to a console that is elsewhere."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(Text(printable(text)))
+
+    @contextmanager
+    def preparing(self, what: str) -> Iterator[None]:
+        """Say what is being prepared, and how long it took if that was noticeable."""
+        started = self._clock()
+        if self.console.is_terminal:
+            with self.console.status(f"{what} ..."):
+                yield
+        else:
+            self.say(f"{what} ...")
+            yield
+        took_s = self._clock() - started
+        if took_s >= 1 and self.console.is_terminal:
+            self.say(f"{what}: {format_seconds(took_s)}")
+
+    @contextmanager
+    def watching(self, record: Watched, limits: Limits) -> Iterator[None]:
+        """Show the search from here to the end of the block."""
+        if self.console.is_terminal:
+            with Live(
+                console=self.console,
+                get_renderable=lambda: draw_search(record.state, limits, record.elapsed_s(), self._building),
+                refresh_per_second=2,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,  # it goes to the log file (`log`)
+            ):
+                record.listen(self._said_live)
+                yield
+            return
+        lines = _Lines(self, record, limits, self._clock)
+        record.listen(lines)
+        yield
+
+    def _said_live(self, event: Event) -> None:
+        if isinstance(event, EpochReported):
+            self._building.pop(event.trial, None)
+        elif isinstance(event, Notice):
+            self.say(event.text)
+
+
+class _Lines:
+    """Plain lines: one for each trial that paused or ended, and a sign of life in between."""
+
+    def __init__(self, console: SearchConsole, record: Watched, limits: Limits, clock: Callable[[], float]) -> None:
+        self._console, self._record, self._limits, self._clock = console, record, limits, clock
+        self._said = clock()
+        self._paused: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        state = self._record.state
+        if isinstance(event, TrialPaused):
+            self._paused.add(event.trial)
+            self._say(describe_end(state, event))
+        elif isinstance(event, TrialResumed):
+            self._paused.discard(event.trial)
+        elif isinstance(event, TrialEnded) and event.trial not in self._paused:  # of those it has been said
+            self._say(describe_end(state, event))
+        elif isinstance(event, Notice):
+            self._say(event.text)
+        elif isinstance(event, EpochReported) and self._clock() - self._said >= HEARTBEAT_S:
+            self._say(describe_search(state, self._limits, event.elapsed_s))
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._said = self._clock()
+            self._console.say(text)
+
+
+def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
+    """One line on a trial that ended, or waits at a rung."""
+    trial, best = state.trials[event.trial], state.best_trial()
+    metric = state.study.metric if state.study else "metric"
+    value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
+    others = other_values(trial, metrics_of(state)[1:]) if trial.best is not None else {}
+    value += "".join(
+        f", {name} {f'{shown:,.0f}' if shown >= 1000 else f'{shown:.3g}'}" for name, shown in others.items()
+    )
+    star = ", the best so far" if best is not None and best.number == event.trial else ""
+    fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({_words(event.reason)})"
+    return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"
+
+
+def _words(reason: str) -> str:
+    """A reason of ours (`max_epochs`) in words; a message as it is."""
+    return reason.replace("_", " ") if reason.isidentifier() else reason
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch" if number == 1 else f"{number} epochs"
+
+
+def draw_search(
+    state: RunState, limits: Limits, elapsed_s: float, building: Mapping[int, str] | None = None
+) -> RenderableType:
+    """The live picture: running trials with their epochs, the best so far, the counts, the time left."""
+    head = Text(
+        f"{format_seconds(elapsed_s)} elapsed, {_left_words(time_left_s(state, limits, elapsed_s))}; "
+        f"{_counts(state, limits)}"
+    )
+    title = state.study.study if state.study else "search"
+    return Panel(
+        Group(head, Text(_best_words(state), style="bold green"), _running_table(state, building or {})),
+        title=Text(title),
+    )
+
+
+def _running_table(state: RunState, building: Mapping[int, str]) -> Table:
+    table = Table(box=None, expand=True, pad_edge=False)
+    for name in ("trial", "epoch", "", "phase", "last", "best", "configuration"):
+        table.add_column(name, no_wrap=True, ratio=3 if name == "configuration" else None, overflow="ellipsis")
+    running = state.with_status("running")
+    if not running and not state.trials:
+        table.caption = "starting workers"
+    max_epochs = state.study.max_epochs if state.study else 1
+    for trial in running[-ROWS:]:
+        table.add_row(*_row(state, trial, max_epochs, building))
+    if len(running) > ROWS:
+        table.caption = f"and {len(running) - ROWS} more"
+    return table
+
+
+def _row(state: RunState, trial: TrialState, max_epochs: int, building: Mapping[int, str]) -> list[RenderableType]:
+    last = trial.epochs[-1] if trial.epochs else None
+    value = "" if last is None or state.study is None else f"{getattr(last, state.study.metric):.4f}"
+    epoch = last.epoch if last else 0
+    return [
+        str(trial.number),
+        f"{epoch}/{max_epochs}",
+        ProgressBar(total=max_epochs, completed=epoch, width=20),
+        last.phase.replace("_", " ") if last else "starting",
+        value,
+        "" if trial.best is None else f"{trial.best:.4f}",
+        Text(building.get(trial.number) or describe_trial(trial)),
+    ]

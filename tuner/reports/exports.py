@@ -1,0 +1,238 @@
+"""A run in the files of others: CSV, LaTeX, an Optuna study, TensorBoard, SavedModel, LiteRT."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from argparse import Namespace
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.common.errors import InputError, RunError, first_line
+from tuner.common.files import check_file, check_folder, replacing, user_path
+from tuner.reports.formatting import describe_configuration, format_duration, format_value, safe_cell
+from tuner.reports.results import Results, TrialResult
+from tuner.runs.directory import RunDirectory
+from tuner.runs.state import RunState
+
+if TYPE_CHECKING:
+    from tuner.spec.spec import Spec
+
+LATEX_ROWS = 20
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "\n": " ", "\t": " ", "\r": " ",
+}  # fmt: skip
+
+
+def check_targets(options: Namespace) -> None:
+    """See that every place which the options name can be written to; raises InputError, and nothing is written then."""
+    for name in ("csv", "latex", "litert"):
+        if path := getattr(options, name):
+            check_file(user_path(path), f"--{name}")
+    for name in ("tensorboard", "saved_model"):
+        if path := getattr(options, name):
+            check_folder(user_path(path), f"--{name.replace('_', '-')}")
+
+
+def save_csv(results: Results, path: Path) -> Path:
+    """All trials with all columns of trials.parquet, those with a rank first; no cell is a formula."""
+    from tuner.reports.tables import trials_table
+
+    table = trials_table(results)
+    rows = sorted(table.to_pylist(), key=lambda row: (row["rank"] is None, row["rank"] or 0, row["trial"]))
+    with replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([safe_cell(name) for name in table.column_names])
+        for row in rows:
+            cells = ["" if value is None else value for value in row.values()]
+            writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    return path
+
+
+def save_latex(results: Results, path: Path) -> Path:
+    """The best trials as a table for a paper, with the rules of the package booktabs."""
+    names = results.differing_within
+    metric = latex_text(results.metric.replace("_", " "))
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{rrrllrr}",
+        r"\toprule",
+        rf"rank & trial & {metric} & architecture & configuration & epochs & time \\",
+        r"\midrule",
+        *(_latex_row(results, trial, names) for trial in results.ranked[:LATEX_ROWS]),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    with replacing(path) as aside:
+        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _latex_row(results: Results, trial: TrialResult, names: Sequence[str]) -> str:
+    cells = [
+        str(trial.rank),
+        f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
+        format_value(results.metric, trial.best),
+        trial.architecture,
+        describe_configuration(trial.configuration, names),
+        str(len(trial.epochs)),
+        format_duration(trial.seconds),
+    ]
+    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
+
+
+def latex_text(text: str) -> str:
+    r"""`text` as LaTeX prints it.
+
+    >>> print(latex_text("mobilenet_v2 & 50%"))
+    mobilenet\_v2 \& 50\%
+    """
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
+    """Add the run as a new study to an Optuna storage; returns the name of the study there.
+
+    Completed trials are COMPLETE, stopped ones PRUNED, failed ones FAIL, all with the values of their epochs, so that
+    `optuna-dashboard` shows them; what still runs is left out.
+
+    Raises:
+        InputError: the storage cannot be opened, or has a study of this name.
+        RunError: the specification of the run is missing.
+    """
+    import optuna
+    from optuna.study import StudyDirection
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from tuner.spec.spec import load_spec, require
+
+    if state.study is None or not run.specification.is_file():
+        raise RunError(f"{run.path}: must hold the specification of its search; there is no {run.specification.name}")
+    spec = require(load_spec(run.specification))
+    direction = StudyDirection.MAXIMIZE if spec.mode == "max" else StudyDirection.MINIMIZE
+    try:
+        made = optuna.create_study(storage=url, study_name=run.name, direction=direction)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise InputError(f"--optuna must name a storage without a study {run.name!r}; {url} has one") from None
+    except (ImportError, ValueError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        rule = "--optuna must be an address such as sqlite:///study.db"
+        raise InputError(f"{rule}; {url}: {first_line(error)}") from None
+    made.set_metric_names([spec.metric])
+    made.add_trials(_optuna_trials(spec, state, state.study.time))
+    return run.name
+
+
+def _optuna_trials(spec: Spec, state: RunState, begun: float) -> list[Any]:
+    """The ended trials as Optuna keeps them, with the times at which they ran."""
+    from optuna.samplers import RandomSampler
+    from optuna.trial import TrialState as OptunaState
+
+    from tuner.algorithms.study import SearchStudy
+    from tuner.algorithms.tpe import FAILED
+    from tuner.spec.space import misfits
+
+    study = SearchStudy(spec.space, RandomSampler(seed=0), spec.mode)
+    study.rebuild(state)
+    ended = [trial for trial in study.optuna_study.get_trials(deepcopy=True) if trial.state.is_finished()]
+    numbers = [
+        number
+        for number, trial in sorted(state.trials.items())
+        if trial.status not in ("running", "paused") and not misfits(spec.space, trial.configuration)
+    ]
+    for number, trial in zip(numbers, ended, strict=True):
+        recorded = state.trials[number]
+        if trial.user_attrs.get(FAILED):
+            trial.state, trial.value = OptunaState.FAIL, None
+        trial.user_attrs = {"trial": number, "reason": recorded.reason, "origin": recorded.origin}
+        end_s = recorded.ended.elapsed_s if recorded.ended is not None else recorded.started_s
+        start = datetime.fromtimestamp(begun)
+        trial.datetime_start = start + timedelta(seconds=recorded.started_s)
+        trial.datetime_complete = start + timedelta(seconds=end_s)
+    return ended
+
+
+def save_tensorboard(results: Results, directory: Path) -> Path:
+    """Each trial as a run of TensorBoard: its curves, and its hyperparameters for the HParams tab.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+    try:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError:
+        raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard") from None
+    begun = results.study.time if results.study is not None else 0.0
+    for trial in results.trials:
+        writer = EventFileWriter(str(directory / f"trial-{trial.number:05d}"))
+        values = {name: _plain(value) for name, value in trial.configuration.items()}
+        _add(writer, hparams_pb(values, trial_id=f"trial-{trial.number:05d}"), 0, begun + trial.started_s)
+        for epoch in trial.epochs:
+            summary = Summary()
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+                summary.value.add(tag=name, simple_value=getattr(epoch, name))
+            summary.value.add(tag=f"best_{results.metric}", simple_value=epoch.best_so_far)
+            _add(writer, summary, epoch.epoch, begun + epoch.elapsed_s)
+        writer.close()
+    return directory
+
+
+def _add(writer: Any, summary: Any, step: int, time_s: float) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    writer.add_event(Event(wall_time=time_s, step=step, summary=summary))
+
+
+def _plain(value: Any) -> Any:
+    return "none" if value is None else value
+
+
+def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
+    """The best model in another form: `tf_saved_model` (a folder) or `litert` (a file).
+
+    Raises:
+        RunError: the run has exported no model, or it cannot be loaded or converted.
+    """
+    from tuner.predict import load_model
+
+    if not run.best_model.is_file():
+        raise RunError(f"{run.path}: has no {run.best_model.name} yet; it is written when the search has ended")
+    path = user_path(path).absolute()
+    _refuse_other_files(path, form)
+    model = load_model(run.best_model)
+    aside = path.with_name(f".partial.{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        model.export(str(aside), format=form, verbose=False)
+        if path.is_dir():
+            shutil.rmtree(path)  # an earlier export of ours, or empty
+        aside.replace(path)
+    # ImportError: a converter is not installed. The others (NotImplementedError is a RuntimeError): what Keras, and the
+    # converters it calls, raise for layers that a format cannot express.
+    except (ImportError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(f"{run.best_model}: cannot be written as {form}: {first_line(error)}") from None
+    finally:
+        _remove(aside)
+    return path
+
+
+def _refuse_other_files(path: Path, form: str) -> None:
+    """Only an earlier export is replaced, never anything else of the user's."""
+    if form == "tf_saved_model" and path.exists():
+        is_ours = path.is_dir() and (not any(path.iterdir()) or (path / "saved_model.pb").is_file())
+        if not is_ours:
+            raise InputError(
+                f"--saved-model must be a new folder or that of an earlier export; {path} holds other files"
+            )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""The Pareto front drawn from its data (`figure_data_pareto`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from tuner.common.metrics import METRICS
+from tuner.reports.figures.drawing_cost import number_words
+from tuner.reports.figures.figure_data_pareto import Pareto, ParetoPanel, ParetoPoint
+from tuner.reports.figures.style import (
+    BLACK,
+    FAINT,
+    GREEN,
+    GREY,
+    MARKS,
+    build_figure,
+    build_handle,
+    set_legend,
+    set_log_axis,
+    set_metric_axis,
+    set_title,
+)
+from tuner.reports.formatting import capital, metric_words
+
+MOST_LABELS = 15
+"""Trials of the front that are named; more names would cover each other."""
+
+
+def draw_pareto(data: Pareto) -> Figure:
+    """The first metric against each other one: the front as a staircase, what it dominates faint behind it."""
+    figure, panels = build_figure(max(7.5, 5.25 * len(data.panels)), 4.8, len(data.panels), share_y=True)
+    for axes, panel in zip(panels, data.panels, strict=True):
+        _draw_panel(axes, panel, data.on_front <= MOST_LABELS)
+        _set_axis(axes, panel)
+    points = data.panels[0].points
+    set_metric_axis(panels[0], "y", data.metric, [point.value for point in points])
+    found = {point.status for point in points if point.is_on_front}
+    handles = [Line2D([], [], color=BLACK, linewidth=1.6, label="best at that cost or below")]
+    handles += [build_handle(*MARKS[status], f"on the front, {status}") for status in MARKS if status in found]
+    if any(not point.is_on_front for point in points):
+        handles.append(build_handle("o", FAINT, FAINT, "dominated", 5))
+    if any(point.is_baseline for point in points):
+        handles.append(build_handle("o", "none", BLACK, "baseline", 11))
+    if any(point.is_winner for point in points):
+        handles.append(build_handle("s", "none", GREEN, "winner", 11))
+    set_legend(figure, handles, below=True)
+    others = " and ".join(metric_words(panel.metric) for panel in data.panels)
+    set_title(figure, f"{capital(metric_words(data.metric))} against {others}: the Pareto front")
+    return figure
+
+
+def _draw_panel(axes: Any, panel: ParetoPanel, has_labels: bool) -> None:
+    behind = [point for point in panel.points if not point.is_on_front]
+    axes.plot(*_places(behind), "o", mfc=FAINT, mec=FAINT, ms=4, linestyle="none", zorder=2)
+    costs = [point.other for point in panel.points]
+    end = max(costs) if METRICS[panel.metric] == "min" else min(costs)
+    stairs = [*panel.stairs, (end, panel.stairs[-1][1])]
+    axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color=BLACK, linewidth=1.6, zorder=3)
+    for status, (marker, face, edge) in MARKS.items():
+        on_front = [point for point in panel.points if point.is_on_front and point.status == status]
+        axes.plot(*_places(on_front), marker, mfc=face, mec=edge, ms=7, mew=1.5, linestyle="none", zorder=4)
+    for point in panel.points:
+        if point.is_baseline:
+            axes.plot(point.other, point.value, "o", mfc="none", mec=BLACK, ms=12, mew=1.4, zorder=5)
+        if point.is_winner:
+            axes.plot(point.other, point.value, "s", mfc="none", mec=GREEN, ms=12, mew=1.6, zorder=5)
+        if point.is_on_front and has_labels:
+            axes.annotate(
+                str(point.trial), (point.other, point.value), xytext=(-6, 6), textcoords="offset points",
+                ha="right", fontsize=8, color=GREY, zorder=6,
+            )  # fmt: skip
+
+
+def _places(points: Sequence[ParetoPoint]) -> tuple[list[float], list[float]]:
+    return [point.other for point in points], [point.value for point in points]
+
+
+def _set_axis(axes: Any, panel: ParetoPanel) -> None:
+    """Units below a panel; a log axis where costs differ by more than ten times."""
+    costs = [point.other for point in panel.points]
+    if panel.metric in ("val_accuracy", "val_loss"):
+        set_metric_axis(axes, "x", panel.metric, costs)
+        return
+    if min(costs) > 0 and max(costs) > 10 * min(costs):
+        set_log_axis(axes)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(costs) < 1000 * min(costs) else (1.0,)))
+    unit = {"seconds_per_image": " (ms per image)", "model_mb": " (MB)"}.get(panel.metric, "")
+    axes.set_xlabel(f"{metric_words(panel.metric)}{unit}")
+    factor = 1000.0 if panel.metric == "seconds_per_image" else 1.0
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: number_words(factor * value)))

@@ -1,0 +1,150 @@
+"""How much each hyperparameter matters. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tuner.reports.figures.figure_data_space import as_number
+from tuner.reports.results import Results, TrialResult
+from tuner.runs.events import Scalar
+
+SAMPLED = 600
+"""Trials from which importance is estimated: more change nothing and take long."""
+LEAST_TRIALS = 8
+LEAST_COMPARED = 0.4
+"""Share of the trials that must have reached the epoch at which they are compared."""
+FOLDS = 5
+TREES = 30
+PERMUTATIONS = 8
+
+
+class Importance(NamedTuple):
+    """How much of the differences between trials a hyperparameter explains."""
+
+    name: str
+    share: float
+    """Of the variance of the metric, lost when the values of this hyperparameter are shuffled (below 0: none)."""
+    low: float
+    high: float
+    """The 10th and 90th percentile over shuffles."""
+    trials: int
+    """That have it: what it is worth is told from these alone."""
+
+
+class Importances(NamedTuple):
+    """All hyperparameters, the most important first."""
+
+    metric: str
+    epoch: int
+    """At which trials are compared; those that were stopped before are left out."""
+    trials: int
+    left_out: int
+    explained: float
+    """Share of the variance that the model explains on trials that it has not seen (R2)."""
+    items: tuple[Importance, ...]
+
+
+def importances(results: Results) -> Importances | None:
+    """How much each hyperparameter matters; None when there are too few trials to tell.
+
+    Trials are compared at one epoch, so that those which were stopped early count for what they showed until there and
+    not as if they had been trained to their end. A random forest is fitted to the values there (Breiman 2001), and each
+    hyperparameter is shuffled among the trials that have it, on trials that the trees have not seen.
+    """
+    names = results.differing
+    epoch = _compared_epoch(results)
+    if epoch is None or not names:
+        return None
+    rows = [(trial, value) for trial in results.trials if (value := _best_until(trial, results, epoch)) is not None]
+    usable = len(rows)
+    generator = np.random.default_rng(0)
+    if usable > SAMPLED:
+        rows = [rows[index] for index in sorted(generator.choice(usable, SAMPLED, replace=False))]
+    values = np.array([value for _, value in rows])
+    if len(rows) < LEAST_TRIALS or float(np.ptp(values)) == 0:
+        return None
+    table = np.column_stack([_codes([trial.configuration.get(name) for trial, _ in rows]) for name in names])
+    held = [np.array([name in trial.configuration for trial, _ in rows]) for name in names]
+    explained, items = _permutation_importance(names, table, values, held, generator)
+    return Importances(results.metric, epoch, usable, len(results.trials) - usable, explained, items)
+
+
+def _permutation_importance(
+    names: Sequence[str],
+    table: np.ndarray,
+    values: np.ndarray,
+    held: Sequence[np.ndarray],
+    generator: np.random.Generator,
+) -> tuple[float, tuple[Importance, ...]]:
+    """R2 on unseen trials and the importance of each column, by folds."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import KFold
+
+    total = float(np.sum((values - values.mean()) ** 2))
+    error = 0.0
+    losses = np.zeros((len(names), PERMUTATIONS))
+    for seen, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(table):
+        forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=0, n_jobs=1)
+        forest.fit(table[seen], values[seen])
+        shuffled = [
+            _shuffled(table[unseen], column, held[column][unseen], generator)
+            for column in range(len(names))
+            for _ in range(PERMUTATIONS)
+        ]
+        predicted = forest.predict(np.concatenate([table[unseen], *shuffled])).reshape(-1, len(unseen))
+        errors = np.sum((values[unseen] - predicted) ** 2, axis=1)
+        error += float(errors[0])
+        losses += (errors[1:] - errors[0]).reshape(len(names), PERMUTATIONS)
+    # Shuffling loses twice the variance that goes with a column: it is replaced by an independent one.
+    shares = losses / (2 * total)
+    items = []
+    for name, row, have in zip(names, shares, held, strict=True):
+        low, high = np.percentile(row, [10, 90])
+        items.append(Importance(name, float(row.mean()), float(low), float(high), int(have.sum())))
+    return 1 - error / total, tuple(sorted(items, key=lambda item: -item.share))
+
+
+def _shuffled(table: np.ndarray, column: int, held: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The table with one column shuffled among the trials that have it."""
+    changed, having = table.copy(), np.flatnonzero(held)
+    changed[having, column] = changed[generator.permutation(having), column]
+    return changed
+
+
+def _compared_epoch(results: Results) -> int | None:
+    """The latest epoch that a good share of the trials have reached, or ended before by themselves."""
+    lengths = sorted((trial.epochs[-1].epoch for trial in results.trials if trial.epochs), reverse=True)
+    needed = max(LEAST_TRIALS, math.ceil(LEAST_COMPARED * len(lengths)))
+    return lengths[needed - 1] if len(lengths) >= needed else None
+
+
+def _best_until(trial: TrialResult, results: Results, epoch: int) -> float | None:
+    """The best value up to an epoch; None for trials that were cut off before, and for those without a value."""
+    if not trial.epochs or (trial.epochs[-1].epoch < epoch and trial.status != "completed"):
+        return None
+    found = [float(getattr(one, results.metric)) for one in trial.epochs if one.epoch <= epoch]
+    finite = [value for value in found if math.isfinite(value)]
+    if not finite:
+        return None
+    return max(finite) if results.maximise else min(finite)
+
+
+def _codes(values: Sequence[Scalar]) -> np.ndarray:
+    """A column for the forest: numbers as they are (on a log scale where they span two decades), words as codes.
+
+    What a trial does not have stands apart from all values, below them.
+    """
+    present = [value for value in values if value is not None]
+    numbers = [number for value in present if (number := as_number(value)) is not None]
+    if numbers and len(numbers) == len(present):
+        is_log = min(numbers) > 0 and max(numbers) >= 100 * min(numbers)
+        scaled = np.log(numbers) if is_log else np.array(numbers)
+        column = np.full(len(values), scaled.min() - 1.0)
+        column[[value is not None for value in values]] = scaled
+        return column
+    known = {word: index for index, word in enumerate(sorted({str(value) for value in values if value is not None}))}
+    return np.array([-1.0 if value is None else float(known[str(value)]) for value in values])

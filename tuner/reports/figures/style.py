@@ -1,0 +1,129 @@
+"""How every figure looks: colours, marks, axes, legends. Matplotlib's own objects: no pyplot, no global figure.
+
+Colours are those of Okabe and Ito (2008), told apart by all common kinds of colour vision; marks differ in shape as
+well. Legends are outside the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from tuner.reports.formatting import is_share, metric_words
+from tuner.reports.results import ResultStatus
+
+BLUE, VERMILLION, GREEN, ORANGE, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#222222"
+GREY, FAINT = "#707070", "#C4C4C4"
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
+    "text.color": BLACK,
+    "axes.labelcolor": BLACK,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "tuner",  # the same data give the same file
+    "svg.fonttype": "path",
+}
+"""Put around drawing and saving; everything else is matplotlib's default, whatever the user's own settings are."""
+
+MARKS: dict[ResultStatus, tuple[str, str, str]] = {
+    "completed": ("o", BLUE, BLUE),
+    "stopped": ("v", "white", ORANGE),
+    "failed": ("x", VERMILLION, VERMILLION),
+    "running": ("D", "white", GREEN),
+    "paused": ("d", "white", GREY),
+    "unfinished": ("s", "white", PURPLE),
+}
+"""Marker, face and edge of a trial's result by status."""
+
+
+def build_figure(
+    width_in: float, height_in: float, panels: int = 1, *, share_y: bool = False
+) -> tuple[Figure, list[Any]]:
+    """An empty figure with panels side by side."""
+    figure = Figure(figsize=(width_in, height_in), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    axes = figure.subplots(1, panels, squeeze=False, sharey=share_y)
+    return figure, list(axes[0])
+
+
+def set_title(figure: Figure, text: str) -> None:
+    """What is seen, above everything, from the left edge."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=13, fontweight="bold")
+
+
+def set_legend(figure: Figure, handles: Sequence[Any], *, below: bool = False) -> None:
+    """A legend to the right of the panels, or below them in one row."""
+    if below:
+        figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
+    else:
+        figure.legend(handles=handles, loc="outside right upper", borderaxespad=1.2)
+
+
+def build_handle(marker: str, face: str, edge: str, label: str, size: float = 6.5) -> Line2D:
+    """A legend entry for a mark."""
+    return Line2D([], [], marker=marker, mfc=face, mec=edge, ms=size, mew=1.4, linestyle="none", label=label)
+
+
+def set_epoch_axis(panel: Any) -> None:
+    """Whole epochs below a panel."""
+    panel.set_xlabel("epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+
+
+def set_metric_axis(
+    panel: Any, which: Literal["x", "y"], metric: str, values: Sequence[float], *, log_from: float = 4
+) -> None:
+    """Label and scale of an axis with values of `metric`: shares in percent.
+
+    Losses are drawn by factors where the largest is more than `log_from` times the smallest: the early ones, which are
+    of no interest, would press the late ones together.
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    axis = getattr(panel, f"{which}axis")
+    axis.set_label_text(f"{metric_words(metric)} (%)" if is_share(metric) else metric_words(metric))
+    if is_share(metric):
+        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{100 * value:g}"))
+    elif finite and min(finite) > 0 and max(finite) > log_from * min(finite):
+        getattr(panel, f"set_{which}scale")("log")
+        few_decades = max(finite) < 30 * min(finite)
+        axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if few_decades else (1.0,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def set_log_axis(panel: Any) -> None:
+    """The x axis by factors, with plain numbers on it: `text.parse_math` is off."""
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit in which a time axis up to `seconds` is read best, and its seconds.
+
+    >>> time_unit(90), time_unit(1800), time_unit(90000)
+    (('s', 1.0), ('min', 60.0), ('h', 3600.0))
+    """
+    if seconds < 180:
+        return "s", 1.0
+    return ("min", 60.0) if seconds < 3 * 3600 else ("h", 3600.0)

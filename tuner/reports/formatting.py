@@ -1,0 +1,119 @@
+"""Values, gains, durations and configurations in words, the same in tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tuner.reports.console import format_seconds
+from tuner.runs.events import Scalar
+
+
+def is_share(metric: str) -> bool:
+    """Whether values of the metric are shares, shown as percentages."""
+    return metric.endswith("accuracy")
+
+
+def metric_words(metric: str) -> str:
+    """A metric's name for people.
+
+    >>> metric_words("val_accuracy"), metric_words("model_mb")
+    ('validation accuracy', 'model size')
+    """
+    if metric in ("seconds_per_image", "model_mb"):
+        return {"seconds_per_image": "inference time", "model_mb": "model size"}[metric]
+    return metric.replace("val_", "validation ").replace("_", " ")
+
+
+def capital(text: str) -> str:
+    """`text` at the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def format_value(metric: str, value: float | None) -> str:
+    """A value of the metric for people.
+
+    >>> format_value("val_accuracy", 0.62349), format_value("val_loss", 1.23456), format_value("val_loss", None)
+    ('62.35%', '1.2346', '-')
+    >>> format_value("parameters", 539000), format_value("seconds_per_image", 0.00123), format_value("model_mb", 2.06)
+    ('539,000', '1.23 ms', '2.06 MB')
+    """
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
+    if metric == "parameters":
+        return f"{value:,.0f}"
+    if metric in ("seconds_per_image", "model_mb"):
+        return f"{1000 * value:.3g} ms" if metric == "seconds_per_image" else f"{value:.3g} MB"
+    return f"{value:.2%}" if is_share(metric) else f"{value:.4f}"
+
+
+def format_gain(metric: str, gain: float | None) -> str:
+    """How much better than the baseline: in percentage points, or in units of a loss; positive is better.
+
+    >>> format_gain("val_accuracy", 0.0312), format_gain("val_loss", -0.5), format_gain("val_loss", None)
+    ('+3.12', '-0.5000', '-')
+    """
+    if gain is None:
+        return "-"
+    shown = f"{100 * gain:+.2f}" if is_share(metric) else f"{gain:+.4f}"
+    return shown.replace("-0.00", "+0.00") if float(shown) == 0 else shown
+
+
+def format_duration(seconds: float) -> str:
+    """A duration with tenths of a second where they matter.
+
+    >>> format_duration(1.25), format_duration(75)
+    ('1.2 s', '1 min 15 s')
+    """
+    return f"{seconds:.1f} s" if seconds < 9.95 else format_seconds(seconds)
+
+
+def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[str]) -> str:
+    """The values of some hyperparameters in one line, plain text.
+
+    >>> describe_configuration({"learning_rate": 0.00123456, "units": 64}, ["learning_rate", "units", "alpha"])
+    'learning_rate 0.00123, units 64'
+    """
+    return ", ".join(f"{name} {_short(configuration[name])}" for name in names if name in configuration)
+
+
+def shortened(text: str, length: int) -> str:
+    """`text` on one line, in at most so many characters.
+
+    >>> shortened("resize(64)|scale(-1,1)", 18), shortened("cat", 18)
+    ('resize(64)|scal...', 'cat')
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
+
+
+_FORMULA = tuple("=+-@＝＋－＠\t\r\n")
+"""What makes a cell a formula when it comes first; the wide signs in spreadsheets of East Asia."""
+
+
+def safe_cell(text: str) -> str:
+    """`text` for a cell of a CSV file: a spreadsheet would take it for a formula otherwise (OWASP, CSV injection).
+
+    >>> safe_cell("=cmd()"), safe_cell("cat")
+    ("'=cmd()", 'cat')
+    """
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+def _short(value: Scalar) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def without_folders(source: str) -> str:
+    """The source of a data set without the way to it on this machine: reports are shown to others.
+
+    >>> without_folders("folder:/home/me/flowers"), without_folders("tfds:kmnist")
+    ('folder:flowers', 'tfds:kmnist')
+    """
+    kind, colon, reference = source.partition(":")
+    return f"{kind}{colon}{Path(reference).name}" if Path(reference).is_absolute() else source

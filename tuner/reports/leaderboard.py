@@ -1,0 +1,234 @@
+"""The leaderboard as Markdown: what won and by how much, how it was found, every trial, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import yaml
+
+from tuner.common.intervals import wilson_interval
+from tuner.reports.formatting import format_value, is_share
+from tuner.reports.leaderboard_facts import run_facts
+from tuner.reports.leaderboard_finalists import comparisons, finalists_section, interval_words
+from tuner.reports.leaderboard_front import front_section
+from tuner.reports.leaderboard_trials import legend, reason_words, status_words, trial_sections
+from tuner.reports.markdown import escaped, fenced
+from tuner.reports.results import Results, TrialResult
+
+_POPULATIONS = {"pbt", "pb2"}
+
+
+class FigureLink(NamedTuple):
+    """A picture of the report: its path relative to the page, and what it shows in words."""
+
+    path: str
+    alt: str
+
+
+class PageTexts(NamedTuple):
+    """The texts of a page in Markdown: the answer, and what belongs to each of its parts."""
+
+    verdict: str
+    parts: Mapping[str, Sequence[str]]
+
+
+def page_texts(
+    results: Results, *, retrain_command: str | None = None, predict_command: str | None = None
+) -> PageTexts:
+    """The texts of the HTML page; the trials themselves are its table."""
+    failures = [section for section in trial_sections(results) if section[0] != "## Trials"]
+    parts = {
+        "won": [finalists_section(results), front_section(results)],
+        "trust": [_trust(results)[1:]],
+        "use": [_winner(results, retrain_command), _use(predict_command)],
+        "leaderboard": [legend(results)],
+        "failures": [*failures, _notices(results)],
+        "environment": [run_facts(results)],
+    }
+    joined = {part: [_lower("\n".join(section)) for section in sections if section] for part, sections in parts.items()}
+    return PageTexts(_verdict(results), joined)
+
+
+def _lower(text: str) -> str:
+    """A section with its heading one level lower, to stand inside a part."""
+    return f"#{text}" if text.startswith("## ") else text
+
+
+def _use(predict_command: str | None) -> list[str]:
+    """How to predict with the exported model."""
+    if predict_command is None:
+        return []
+    program = (
+        "import keras\n"
+        'model = keras.models.load_model("best.keras")  # its preprocessing is inside; tuner is not needed\n'
+        "probabilities = model.predict(images)  # raw images [N, H, W, C] of any size, values 0 to 255"
+    )
+    return [
+        "## Predict with it", "", *fenced(predict_command, "sh"), "",
+        "or in Python; the class of each probability is in `labels.json` beside it:", "", *fenced(program, "python"),
+    ]  # fmt: skip
+
+
+def leaderboard_markdown(
+    results: Results, *, retrain_command: str | None = None, figures: Sequence[FigureLink] = ()
+) -> str:
+    """The page. `retrain_command` trains the winner again; `figures` are shown with their descriptions."""
+    sections = [
+        [f"# Leaderboard: {escaped(results.name)}" if results.name else "# Leaderboard"],
+        [_verdict(results)],
+        run_facts(results),
+        _winner(results, retrain_command),
+        finalists_section(results),
+        front_section(results),
+        _trust(results),
+        *trial_sections(results),
+        _notices(results),
+        _figures(figures),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _verdict(results: Results) -> str:
+    """The answer, in one paragraph."""
+    winner = results.winner
+    if results.study is None:
+        return "The record is empty: no search has begun."
+    if winner is None:
+        return f"**No trial has a result{': all have failed' if results.failed and not results.waiting else ' yet'}.**"
+    if results.finalists and results.finalists[0].test_accuracy is not None:
+        return _tested_verdict(results)
+    value = format_value(results.metric, winner.best)
+    name = f" ({escaped(winner.architecture)})" if winner.architecture else ""
+    verb = "is ahead" if _is_open(results) else "won"
+    words = f"**Trial {winner.number}{name} {verb} with {escaped(results.metric)} {value}**"
+    return f"{words}, {_comparison(results, winner)}"
+
+
+def _tested_verdict(results: Results) -> str:
+    """The answer when the finalists have been judged on the test split."""
+    first = results.finalists[0]
+    trial = next(one for one in results.trials if one.number == first.trial)
+    name = f" ({escaped(trial.architecture)})" if trial.architecture else ""
+    interval = first.test_accuracy
+    if interval is None:
+        return ""
+    value = f"test accuracy {format_value('accuracy', interval.mean)}"
+    seeds = f"{first.trained} seed{'s' if first.trained > 1 else ''}"
+    words = (
+        f"**Trial {first.trial}{name} won with {value}** (95% interval {interval_words('accuracy', interval)}, {seeds})"
+    )
+    return " ".join([f"{words}.", *(line.removeprefix("- ") for line in comparisons(results))])
+
+
+def _is_open(results: Results) -> bool:
+    """Whether the ranking can still change by going on."""
+    return any(trial.status in ("running", "unfinished") for trial in results.trials) or results.session_ended is None
+
+
+def _comparison(results: Results, winner: TrialResult) -> str:
+    baseline, gain = results.baseline, results.gain(winner)
+    so_far = " so far" if _is_open(results) else ""
+    if baseline is None:
+        return "the best of the search; it had no baseline to compare with."
+    if baseline.status == "failed":
+        return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_words(baseline)}."
+    if gain is None:
+        return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
+    if winner.is_baseline:
+        others = len(results.ranked) > 1
+        return f"and it is the baseline{': the search found nothing better' if others else ''}{so_far}."
+    unit = "percentage points" if is_share(results.metric) else f"of {escaped(results.metric)}"
+    by = f"{100 * gain:.2f}" if is_share(results.metric) else f"{gain:.4f}"
+    value = format_value(results.metric, baseline.best)
+    return f"{by} {unit} better than the baseline's {value} (trial {baseline.number}).{_unequal(results, baseline)}"
+
+
+def _unequal(results: Results, baseline: TrialResult) -> str:
+    """A warning when the baseline was not trained to its end: then the gain is not all the search's merit."""
+    if baseline.status == "completed":
+        return ""
+    length = f"{len(baseline.epochs)} of at most {results.study.max_epochs if results.study else 0} epochs"
+    word = "was stopped" if baseline.status == "stopped" else f"is {baseline.status}"
+    return f" The baseline {word} after {length}, so part of the difference may be its shorter training."
+
+
+def _winner(results: Results, retrain_command: str | None) -> list[str]:
+    winner = results.chosen
+    if winner is None:
+        return []
+    configuration = yaml.safe_dump(dict(winner.configuration), sort_keys=False, allow_unicode=True, width=120)
+    lines = ["## The best configuration", "", *_reached(winner), "", *fenced(configuration, "yaml")]
+    if results.sessions and results.sessions[-1].scheduler in _POPULATIONS:
+        lines += [
+            "",
+            "The members of a population change their configuration while they train: this is the latest one.",
+        ]
+    if retrain_command is not None:
+        lines += ["", "Train it again, with the same seed:", "", *fenced(retrain_command, "sh")]
+    return lines
+
+
+def _reached(winner: TrialResult) -> list[str]:
+    """When the winner was best, and all four values there."""
+    at = winner.best_epoch
+    if at is None:
+        return [f"Trial {winner.number}:"]
+    size = "" if winner.parameters is None else f"; {winner.parameters:,} parameters"
+    return [
+        f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
+        f"validation accuracy {format_value('val_accuracy', at.val_accuracy)}, "
+        f"validation loss {format_value('val_loss', at.val_loss)}; in training "
+        f"{format_value('accuracy', at.accuracy)} and {format_value('loss', at.loss)}{size}."
+    ]
+
+
+def _trust(results: Results) -> list[str]:
+    """What these numbers are, and are not."""
+    number = len(results.ranked)
+    if not number:
+        return []
+    sentences = [
+        "The values of trials are validation values of one training each, with one seed each; "
+        "the search itself reads no test image."
+    ]
+    if number > 1:
+        selected = f"{'highest' if results.maximise else 'lowest'} of {number:,}"
+        sentences.append(
+            f"The winner was picked as the {selected} such values, so its value is optimistic: "
+            "expect somewhat less on new images."
+        )
+    sentences += _resolution(results)
+    if "stopped" in results.counts:
+        sentences.append("Stopped trials were ended early; longer training might have changed their place.")
+    return ["## How far to trust this", "", *sentences]
+
+
+def _resolution(results: Results) -> list[str]:
+    """What the number of validation images can tell apart; for accuracy only."""
+    winner, images = results.winner, results.study.data.get("validation_images") if results.study else None
+    if winner is None or winner.best is None or results.metric != "val_accuracy":
+        return []
+    if not isinstance(images, int) or images < 1 or not 0 <= winner.best <= 1:
+        return []
+    low, high = wilson_interval(winner.best, images)
+    near = [trial for trial in results.ranked[1:] if trial.best is not None and trial.best >= low]
+    lie = {0: "no other trial lies", 1: "1 other trial lies"}.get(len(near), f"{len(near):,} other trials lie")
+    among = ", the baseline among them: its gain may be chance" if any(trial.is_baseline for trial in near) else ""
+    return [
+        f"{images:,} validation images alone leave the winner's value uncertain between {low:.1%} and {high:.1%} "
+        f"(95% interval, Wilson); {lie} in that range{among}."
+    ]
+
+
+def _notices(results: Results) -> list[str]:
+    """What the search said on the way, such as a cache that could not be used."""
+    lines = [f"- {escaped(text)}" for text in results.notices]
+    return ["## Said on the way", "", *lines] if lines else []
+
+
+def _figures(figures: Sequence[FigureLink]) -> list[str]:
+    if not figures:
+        return []
+    pictures = [line for figure in figures for line in (f"![{escaped(figure.alt)}]({figure.path})", "")]
+    return ["## Figures", "", *pictures[:-1]]

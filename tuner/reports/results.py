@@ -1,0 +1,307 @@
+"""What a run showed: each trial as one result, the ranking, the best so far. Pure: values in, values out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from tuner.common.errors import RunError
+from tuner.common.intervals import Interval
+from tuner.common.metrics import METRICS
+from tuner.common.registry import unknown_name
+from tuner.runs.events import (
+    Epoch,
+    Phase,
+    Scalar,
+    SessionEnded,
+    SessionStarted,
+    StudyCreated,
+    TrialEnded,
+    TrialMeasured,
+)
+from tuner.runs.finalists import Finalist, gain_on_test, summarise_finalists
+from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
+from tuner.runs.predictions import Predictions, Variant
+from tuner.runs.state import FinalistState, RunState, TrialState
+
+ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
+STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
+"""`unfinished`: the session has ended and left the trial to be resumed."""
+VALUES = ("loss", "accuracy", "val_loss", "val_accuracy")
+"""What every epoch measures; the study's metric is one of them."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial as far as it is known."""
+
+    number: int
+    origin: str
+    status: ResultStatus
+    reason: str
+    configuration: Mapping[str, Scalar]
+    """The latest one: a population changes the configurations of its members."""
+    epochs: tuple[Epoch, ...]
+    best: float | None
+    """Best value of the metric; None before the first epoch."""
+    best_epoch: Epoch | None
+    """The epoch with the best value (the first of equals). A member of a population can have inherited `best`."""
+    started_s: float
+    resumed: int
+    ended: TrialEnded | None
+    rank: int | None = None
+    """Place in the ranking, from 1; None for failed trials and for those without an epoch."""
+    measured: TrialMeasured | None = None
+    """What its network is; None before the first epoch."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """What it reached in each of the study's metrics, as far as it is known."""
+    is_on_front: bool | None = None
+    """Whether no other trial dominates it; None with one metric."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Parameters of the model, as far as they are known."""
+        known = self.measured if self.measured is not None else self.ended
+        return None if known is None else known.parameters
+
+    @property
+    def architecture(self) -> str:
+        """The architecture's name; empty when the configuration names none."""
+        return str(self.configuration.get("architecture", ""))
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the configuration that the search is measured against."""
+        return self.origin == "baseline"
+
+    @property
+    def last_epoch(self) -> Epoch | None:
+        """The newest epoch."""
+        return self.epochs[-1] if self.epochs else None
+
+    @property
+    def seconds(self) -> float:
+        """Training and validation of all epochs; without building the model."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def last_s(self) -> float:
+        """Elapsed seconds of the study when this trial was last heard of."""
+        if self.ended is not None:
+            return self.ended.elapsed_s
+        return self.epochs[-1].elapsed_s if self.epochs else self.started_s
+
+    def epochs_in(self, phase: Phase) -> int:
+        """Epochs trained in one phase."""
+        return sum(epoch.phase == phase for epoch in self.epochs)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run at one moment: all trials by number, and the ranking."""
+
+    study: StudyCreated | None
+    """None when the record is empty."""
+    sessions: tuple[SessionStarted, ...]
+    session_ended: SessionEnded | None
+    notices: tuple[str, ...]
+    elapsed_s: float
+    trials: tuple[TrialResult, ...]
+    finalists: tuple[Finalist, ...] = ()
+    """The best mean on the validation split first."""
+    trainings: tuple[FinalistState, ...] = ()
+    """Of all finalists, by trial and seed."""
+    gains: Mapping[int, Interval] = field(default_factory=dict)
+    """By how much the first finalist is more accurate on the test images than each of the others."""
+    predictions: Predictions | None = None
+    """Of the exported model, for the test images."""
+    variants: tuple[Variant, ...] = ()
+    """What preprocessing and augmentation make of a few images."""
+    finalists_from_s: float | None = None
+    """Elapsed seconds when the search was over and the finalists began."""
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study if self.study else ""
+
+    @property
+    def metric(self) -> str:
+        """What is optimised."""
+        return self.study.metric if self.study else "val_accuracy"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is optimised, the metric first."""
+        return self.study.all_metrics if self.study else (self.metric,)
+
+    @cached_property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The trials that no other dominates, the best by the first metric first; empty with one metric."""
+        return tuple(trial for trial in self.ranked if trial.is_on_front)
+
+    @property
+    def maximise(self) -> bool:
+        """Whether larger values of the metric are better."""
+        return self.study is None or self.study.mode == "max"
+
+    @cached_property
+    def ranked(self) -> tuple[TrialResult, ...]:
+        """Trials with a rank, the best first."""
+        return tuple(sorted((trial for trial in self.trials if trial.rank), key=lambda trial: trial.rank or 0))
+
+    @property
+    def winner(self) -> TrialResult | None:
+        """The best trial; None before the first epoch, and when all have failed."""
+        return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def chosen(self) -> TrialResult | None:
+        """The trial that is exported: the first finalist's, without finalists the winner."""
+        if not self.finalists:
+            return self.winner
+        return next((trial for trial in self.trials if trial.number == self.finalists[0].trial), None)
+
+    @cached_property
+    def baseline(self) -> TrialResult | None:
+        """The trial of the baseline's configuration, in whatever state."""
+        return next((trial for trial in self.trials if trial.is_baseline), None)
+
+    @cached_property
+    def failed(self) -> tuple[TrialResult, ...]:
+        """Failed trials, by number."""
+        return tuple(trial for trial in self.trials if trial.status == "failed")
+
+    @cached_property
+    def waiting(self) -> tuple[TrialResult, ...]:
+        """Trials that have not failed and have no value yet, by number."""
+        return tuple(trial for trial in self.trials if trial.rank is None and trial.status != "failed")
+
+    @cached_property
+    def counts(self) -> dict[ResultStatus, int]:
+        """Number of trials of each status that occurs."""
+        found = Counter(trial.status for trial in self.trials)
+        return {status: found[status] for status in STATUSES if found[status]}
+
+    @cached_property
+    def total_epochs(self) -> int:
+        """Epochs trained by all trials together."""
+        return sum(len(trial.epochs) for trial in self.trials)
+
+    @cached_property
+    def differing(self) -> tuple[str, ...]:
+        """Hyperparameters that tell trials apart, in the order in which they appear.
+
+        These are the ones with several values, and those that only some trials of one architecture have; what one
+        architecture alone has, with one value, says no more than the architecture does.
+        """
+        values: dict[str, set[tuple[type, Scalar]]] = {}
+        holders: Counter[tuple[str, str]] = Counter()
+        sizes = Counter(trial.architecture for trial in self.trials)
+        for trial in self.trials:
+            for name, value in trial.configuration.items():
+                values.setdefault(name, set()).add((type(value), value))  # 1, 1.0 and true are different settings
+                holders[name, trial.architecture] += 1
+        partly = {name for (name, architecture), number in holders.items() if number < sizes[architecture]}
+        return tuple(name for name, found in values.items() if len(found) > 1 or name in partly)
+
+    @property
+    def differing_within(self) -> list[str]:
+        """The same without the architecture, which has a column of its own."""
+        return [name for name in self.differing if name != "architecture"]
+
+    def gain(self, trial: TrialResult) -> float | None:
+        """By how much `trial` is better than the baseline, in units of the metric; None when there is no telling."""
+        baseline = self.baseline
+        if baseline is None or baseline.rank is None or trial.rank is None:
+            return None
+        difference = (trial.best or 0.0) - (baseline.best or 0.0)
+        return difference if self.maximise else -difference
+
+
+def build_results(
+    state: RunState, predictions: Predictions | None = None, variants: tuple[Variant, ...] = ()
+) -> Results:
+    """The results of a run as its record tells them now.
+
+    Raises:
+        RunError: the study's metric is none that epochs measure.
+    """
+    for index, name in enumerate(state.study.all_metrics if state.study is not None else ()):
+        known = METRICS if index else VALUES
+        if name not in known:
+            raise RunError(unknown_name("metric", name, known))
+    metric, maximise = state.study.metric if state.study else "val_accuracy", state.maximise
+    has_ended = state.session_ended is not None
+    finalists = summarise_finalists(state)
+    plain = [_result(state.trials[number], metric, maximise, has_ended) for number in sorted(state.trials)]
+    return Results(
+        study=state.study,
+        sessions=tuple(state.sessions),
+        session_ended=state.session_ended,
+        notices=tuple(state.notices),
+        elapsed_s=state.elapsed_s,
+        trials=_with_ranks(_with_values(state, plain), maximise),
+        finalists=finalists,
+        trainings=tuple(state.finalists[key] for key in sorted(state.finalists)),
+        gains=_gains(state, finalists),
+        predictions=predictions,
+        variants=variants,
+        finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
+    )
+
+
+def _gains(state: RunState, finalists: tuple[Finalist, ...]) -> dict[int, Interval]:
+    """Of the first finalist over the others, as far as they were tested."""
+    found = {other.trial: gain_on_test(state, finalists[0].trial, other.trial) for other in finalists[1:]}
+    return {trial: gain for trial, gain in found.items() if gain is not None}
+
+
+def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> TrialResult:
+    best = trial.best
+    return TrialResult(
+        number=trial.number,
+        origin=trial.origin,
+        status="unfinished" if trial.status == "running" and has_ended else trial.status,
+        reason=trial.reason,
+        configuration=dict(trial.configuration),
+        epochs=tuple(trial.epochs),
+        best=best if best is not None and math.isfinite(best) else None,
+        best_epoch=_best_epoch(trial.epochs, metric, maximise),
+        started_s=trial.started_s,
+        resumed=trial.resumed,
+        ended=trial.ended,
+        measured=trial.measured,
+    )
+
+
+def _with_values(state: RunState, trials: list[TrialResult]) -> list[TrialResult]:
+    """The trials with their values in all metrics where there are several, and whether they are on the front."""
+    metrics = metrics_of(state)
+    if len(metrics) < 2:
+        return trials
+    on_front, own = set(pareto_front(comparable_values(state), metrics)), state.trials
+    return [
+        replace(one, values=measured_values(own[one.number], metrics), is_on_front=one.number in on_front)
+        for one in trials
+    ]
+
+
+def _best_epoch(epochs: Iterable[Epoch], metric: str, maximise: bool) -> Epoch | None:
+    measured = [(getattr(epoch, metric), epoch) for epoch in epochs]
+    finite = [pair for pair in measured if math.isfinite(pair[0])]
+    choose = max if maximise else min  # both take the first of equals
+    return choose(finite, key=lambda pair: pair[0])[1] if finite else None
+
+
+def _with_ranks(trials: list[TrialResult], maximise: bool) -> tuple[TrialResult, ...]:
+    """Best value first, the earlier of equals first; a failed trial has no model, so it has no rank."""
+    sign = -1.0 if maximise else 1.0
+    scored = [trial for trial in trials if trial.best is not None and trial.status != "failed"]
+    order = sorted(scored, key=lambda trial: (sign * (trial.best or 0.0), trial.number))
+    ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
+    return tuple(replace(trial, rank=ranks.get(trial.number)) for trial in trials)

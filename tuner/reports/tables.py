@@ -1,0 +1,300 @@
+"""The Parquet tables of a run: one row per trial, one row per trial and epoch. docs/tables.md is written from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tuner.common.files import replacing
+from tuner.reports.results import STATUSES, Results, TrialResult
+from tuner.runs.events import Scalar
+
+TABLES_VERSION = 1
+"""Raised when a column changes its name, type or meaning; a new column does not raise it."""
+Type = Literal["string", "int64", "double", "bool"]
+_TYPES: dict[Type, Any] = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
+_METADATA = {
+    "tuner.schema_version": "version of these tables",
+    "tuner.study": "the study's name",
+    "tuner.metric": "what is optimised; of several metrics the first, which `best` is about",
+    "tuner.metrics": "all that is optimised, separated by commas",
+    "tuner.mode": "`max` or `min`: whether larger or smaller values of the metric are better",
+}
+
+
+class Column(NamedTuple):
+    """A column: its name and type, what it means, and its value for a row's object (None: the field of its name)."""
+
+    name: str
+    type: Type
+    description: str
+    value: Callable[[Any], Any] | None = None
+
+
+def _optional(path: str) -> Callable[[Any], Any]:
+    """`a.b` of an object; None where `a` is None."""
+    first, last = attrgetter(path.split(".")[0]), attrgetter(path.split(".")[1])
+
+    def value(row: Any) -> Any:
+        found = first(row)
+        return None if found is None else last(found)
+
+    return value
+
+
+def _epochs_in(phase: Any) -> Callable[[TrialResult], int]:
+    return lambda trial: trial.epochs_in(phase)
+
+
+_MEANINGS = {
+    "loss": "training loss",
+    "accuracy": "training accuracy (0 to 1)",
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy (0 to 1)",
+}
+
+TRIAL_COLUMNS: tuple[Column, ...] = (
+    Column("trial", "int64", "number of the trial, from 0; unique in a study", attrgetter("number")),
+    Column(
+        "origin", "string", "who proposed it: `baseline`, `portfolio` (earlier studies), `sampler`, `grid`, `queued`"
+    ),
+    Column("status", "string", f"one of {', '.join(f'`{status}`' for status in STATUSES)}"),
+    Column("reason", "string", "why it ended; null while it has not", lambda trial: trial.reason or None),
+    Column("rank", "int64", "1 is the best; null for failed trials and before the first epoch"),
+    Column("best", "double", "best value of the study's metric"),
+    Column("best_epoch", "int64", "epoch with the best value, the first of equals", _optional("best_epoch.epoch")),
+    *(
+        Column(f"best_epoch_{name}", "double", f"{meaning} at `best_epoch`", _optional(f"best_epoch.{name}"))
+        for name, meaning in _MEANINGS.items()
+    ),
+    *(
+        Column(f"last_{name}", "double", f"{meaning} at the last epoch", _optional(f"last_epoch.{name}"))
+        for name, meaning in _MEANINGS.items()
+    ),
+    Column("epochs", "int64", "epochs trained", lambda trial: len(trial.epochs)),
+    Column("head_epochs", "int64", "of these, with the backbone frozen", _epochs_in("head")),
+    Column("fine_tune_epochs", "int64", "of these, with blocks of the backbone unfrozen", _epochs_in("fine_tune")),
+    Column("scratch_epochs", "int64", "of these, of a network without a backbone", _epochs_in("scratch")),
+    Column("seconds", "double", "training and validation of all epochs, in seconds"),
+    Column("setup_s", "double", "building the model and opening the data, in seconds", _optional("ended.setup_s")),
+    Column("node", "string", "the machine that trained it last", _optional("ended.node")),
+    Column("started_s", "double", "seconds that the study had run when the trial began"),
+    Column("ended_s", "double", "seconds that the study had run when it ended", _optional("ended.elapsed_s")),
+    Column("parameters", "int64", "parameters of the model"),
+    Column("model_mb", "double", "size of its weights as stored, in 2**20 bytes", _optional("measured.model_mb")),
+    Column(
+        "seconds_per_image", "double", "inference; null unless it is a metric", _optional("measured.seconds_per_image")
+    ),
+    Column("is_on_front", "bool", "whether no other trial beats it in all metrics; null with one metric"),
+    Column("trainable_parameters", "int64", "trained in the last phase", _optional("ended.trainable_parameters")),
+    Column(
+        "batch_size_used",
+        "int64",
+        "images per step; less than `batch_size` when memory ran out once",
+        _optional("ended.batch_size_used"),
+    ),
+    Column(
+        "cut",
+        "string",
+        "where the last phase read cached activations; null: it was trained from the images",
+        _optional("ended.cut"),
+    ),
+    Column("resumed", "int64", "how often it went on from a checkpoint"),
+)
+"""After the study's name, before the hyperparameters."""
+
+EPOCH_COLUMNS: tuple[Column, ...] = (
+    Column("epoch", "int64", "counted from 1 over both phases"),
+    Column("phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (no backbone)"),
+    Column("seconds", "double", "training and validation of this epoch, in seconds"),
+    Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
+    *(Column(name, "double", f"{meaning} of this epoch") for name, meaning in _MEANINGS.items()),
+    Column("best_so_far", "double", "best value of the study's metric up to here"),
+    Column("learning_rate", "double", "learning rate of this epoch"),
+)
+"""After the study's name and the trial's number."""
+
+FINALIST_COLUMNS: tuple[Column, ...] = (
+    Column("trial", "int64", "number of the trial that is trained again", attrgetter("trained.trial")),
+    Column(
+        "seed_number",
+        "int64",
+        "number of the seed, from 0; the same for all finalists",
+        attrgetter("trained.seed_number"),
+    ),
+    Column("status", "string", "`completed` or `failed`", attrgetter("trained.status")),
+    Column("reason", "string", "why it ended", attrgetter("trained.reason")),
+    Column("epochs", "int64", "epochs trained", attrgetter("trained.epochs")),
+    Column("best", "double", "best value of the study's metric", attrgetter("trained.best")),
+    Column("seconds", "double", "training and validation of all epochs, in seconds", attrgetter("trained.seconds")),
+    Column("test_images", "int64", "images of the test split; null until it is read", _optional("tested.images")),
+    Column("test_accuracy", "double", "accuracy on them (0 to 1)", _optional("tested.test_accuracy")),
+    Column("test_loss", "double", "cross-entropy on them", _optional("tested.test_loss")),
+)
+"""After the study's name."""
+
+_STUDY = Column("study", "string", "name of the study")
+_TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
+
+
+def trials_table(results: Results) -> Any:
+    """One row per trial by number, as a `pyarrow.Table`; hyperparameters are the last columns."""
+    columns = [_array(column, results.trials) for column in TRIAL_COLUMNS]
+    study = _constant(_STUDY, results.name, len(results.trials))
+    return _table(results, [study, *columns, *_hyperparameters(results.trials)])
+
+
+def epochs_table(results: Results) -> Any:
+    """One row per trial and epoch, by trial, then epoch, as a `pyarrow.Table`."""
+    epochs = [epoch for trial in results.trials for epoch in trial.epochs]
+    study = _constant(_STUDY, results.name, len(epochs))
+    return _table(results, [study, *(_array(column, epochs) for column in (_TRIAL, *EPOCH_COLUMNS))])
+
+
+def finalists_table(results: Results) -> Any:
+    """One row per training of a finalist, by trial, then seed, as a `pyarrow.Table`."""
+    study = _constant(_STUDY, results.name, len(results.trainings))
+    return _table(results, [study, *(_array(column, results.trainings) for column in FINALIST_COLUMNS)])
+
+
+def save_table(table: Any, path: Path) -> Path:
+    """Write a table as Parquet, aside and then renamed; returns its path."""
+    with replacing(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+    return path
+
+
+def _constant(column: Column, value: str, length: int) -> tuple[Any, Any]:
+    return _field(column.name, column.type, column.description), pa.repeat(pa.scalar(value, pa.string()), length)
+
+
+def _array(column: Column, rows: Sequence[Any]) -> tuple[Any, Any]:
+    value = column.value or attrgetter(column.name)
+    values: Any = [value(row) for row in rows]
+    if column.type == "double" and None not in values:
+        values = np.array(values)  # pyarrow takes ten times as long over a list
+    return _field(column.name, column.type, column.description), pa.array(values, type=_TYPES[column.type])
+
+
+def _field(name: str, kind: Type, description: str) -> Any:
+    return pa.field(name, _TYPES[kind], metadata={"description": description})
+
+
+def _table(results: Results, columns: Sequence[tuple[Any, Any]]) -> Any:
+    values = (
+        str(TABLES_VERSION),
+        results.name,
+        results.metric,
+        ",".join(results.metrics),
+        "max" if results.maximise else "min",
+    )
+    schema = pa.schema([field for field, _ in columns], metadata=dict(zip(_METADATA, values, strict=True)))
+    return pa.Table.from_arrays([array for _, array in columns], schema=schema)
+
+
+def _hyperparameters(trials: Sequence[TrialResult]) -> list[tuple[Any, Any]]:
+    names = list(dict.fromkeys(name for trial in trials for name in trial.configuration))
+    columns = []
+    for name, unique in column_names(names).items():
+        values = [trial.configuration.get(name) for trial in trials]
+        kind = column_type(values)
+        field = _field(unique, kind, f"hyperparameter {name!r}; null where a trial has none of this name")
+        columns.append((field, pa.array([_converted(value, kind) for value in values], type=_TYPES[kind])))
+    return columns
+
+
+def column_names(hyperparameters: Iterable[str]) -> Mapping[str, str]:
+    """The column of each hyperparameter: its name, with `_hyperparameter` added where that is taken.
+
+    Names that differ in case only count as taken: to SQL they are one.
+
+    >>> column_names(["dropout", "epochs"])
+    {'dropout': 'dropout', 'epochs': 'epochs_hyperparameter'}
+    """
+    taken = {"study", *(column.name for column in TRIAL_COLUMNS)}
+    columns = {}
+    for name in hyperparameters:
+        unique = name
+        while unique.lower() in taken:
+            unique += "_hyperparameter"
+        taken.add(unique.lower())
+        columns[name] = unique
+    return columns
+
+
+def column_type(values: Iterable[Scalar]) -> Type:
+    """The type that holds all of `values`: a mixture of whole and other numbers is double, any other mixture text.
+
+    >>> column_type([1, None, 2.5]), column_type([True, None]), column_type([64, "auto"]), column_type([None])
+    ('double', 'bool', 'string', 'string')
+    """
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
+    if kinds == {bool}:
+        return "bool"
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present if isinstance(value, int)):
+        return "int64"
+    if kinds == {float} or (kinds == {int, float} and all(_exact(value) for value in present)):
+        return "double"
+    return "string"
+
+
+def _exact(value: Any) -> bool:
+    """Whether a double holds the number; a larger integer would silently become another one."""
+    return isinstance(value, float) or abs(value) <= 2**53
+
+
+def _converted(value: Scalar, kind: Type) -> Any:
+    if value is None or kind != "string" or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)  # as YAML writes them
+
+
+def describe_schema() -> str:
+    """The tables in Markdown, for people: docs/tables.md."""
+    return "\n".join(
+        [
+            "# The tables of a run",
+            "",
+            "Written from `tuner/reports/tables.py` by `describe_schema()`; a test says when this page is out of date.",
+            "",
+            "`reports/STUDY/trials.parquet` and the files beside it are read by pandas, pyarrow, DuckDB and everything",
+            "else that reads Parquet. Each column's description is also in the files, in the metadata of its field.",
+            "With pandas, `read_parquet(path, dtype_backend=\"pyarrow\")` keeps whole numbers whole where some are",
+            "missing.",
+            "",
+            "## `trials.parquet`: one row per trial",
+            "",
+            *_describe((_STUDY, *TRIAL_COLUMNS)),
+            "| one per hyperparameter | int64, double, bool or string | its value, under its own name "
+            "(`architecture`, `learning_rate`, ...); null where a trial has none of this name. Whole and other numbers "
+            "together are double, any other mixture is text. A name that is one of the columns above gets the suffix "
+            "`_hyperparameter`. |",
+            "",
+            "## `epochs.parquet`: one row per trial and epoch",
+            "",
+            *_describe((_STUDY, _TRIAL, *EPOCH_COLUMNS)),
+            "",
+            "## `finalists.parquet`: one row per training of a finalist",
+            "",
+            *_describe((_STUDY, *FINALIST_COLUMNS)),
+            "",
+            "## Metadata of all files",
+            "",
+            "| key | value |",
+            "|---|---|",
+            *(f"| `{key}` | {meaning} |" for key, meaning in _METADATA.items()),
+            "",
+        ]
+    )  # fmt: skip
+
+
+def _describe(columns: Iterable[Column]) -> list[str]:
+    rows = [f"| `{column.name}` | {column.type} | {column.description} |" for column in columns]
+    return ["| column | type | meaning |", "|---|---|---|", *rows]

@@ -1,0 +1,80 @@
+"""Checkpoints that nothing will ask for again are removed: while a search runs, and at the end of each session.
+
+A trial that is over is not trained again, and the finalists are trained from the beginning: of all of them, only the
+best is still asked for, because it is exported where there are no finalists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections import deque
+from typing import Any
+
+from tuner.common.locations import folders_in, remove_folder
+from tuner.runs.directory import RunDirectory
+from tuner.runs.state import RunState
+
+CHECKPOINTS_KEPT = 2
+"""Per trial that is open: the newest, and the one before, because a pause or a lost worker may still refer to it."""
+_TRIAL = re.compile(r"trial-([0-9]+)-")
+
+
+def needed(state: RunState) -> set[int]:
+    """The trials whose checkpoints may be asked for: those that are open, the best, and the best of what is over.
+
+    The best may be one that still runs, and fail.
+    """
+    sign = 1.0 if state.maximise else -1.0
+    is_over = ("completed", "stopped")
+    over = [trial for trial in state.trials.values() if trial.best is not None and trial.status in is_over]
+    best = max(over, key=lambda trial: (sign * (trial.best or 0.0), -trial.number), default=None)
+    asked_for = {trial.number for trial in (best, state.best_trial()) if trial is not None}
+    return asked_for | {trial.number for trial in state.trials.values() if trial.ended is None}
+
+
+class Removal:
+    """Removes single checkpoints while a search runs, as soon as a search that goes on will not ask for them.
+
+    That is at once; with a storage, when its copy of the record is as new as the moment when the checkpoint was given
+    up: whoever goes on from an older copy asks for what that one names.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._waiting: deque[tuple[int, Any]] = deque()
+
+    def remove(self, checkpoint: Any) -> None:
+        """Give up a checkpoint of Ray's, which the record no longer names."""
+        self._waiting.append((self._run.record.stat().st_size, checkpoint))
+        copied = self._copied_bytes()
+        while self._waiting and self._waiting[0][0] <= copied:
+            _, given_up = self._waiting.popleft()
+            with contextlib.suppress(OSError):  # a storage that does not answer; at the end, all of them are removed
+                given_up.filesystem.delete_dir(given_up.path)
+
+    def _copied_bytes(self) -> float:
+        if self._run.storage is None:
+            return math.inf
+        try:
+            return int(self._run.copied_bytes.read_text())
+        except (OSError, ValueError):
+            return 0
+
+
+def remove_unneeded(run: RunDirectory, state: RunState) -> None:
+    """Remove the checkpoints of trials that are over, of all sessions; not while Ray's Tuner runs.
+
+    Raises:
+        OSError: they cannot be removed.
+    """
+    asked_for = needed(state)
+    for session in folders_in(run.ray):
+        for folder in folders_in(session):
+            match = _TRIAL.match(folder.name)
+            if match is None or int(match[1]) in asked_for or int(match[1]) not in state.trials:
+                continue
+            for checkpoint in folders_in(folder):
+                if checkpoint.name.startswith("checkpoint_"):
+                    remove_folder(checkpoint)

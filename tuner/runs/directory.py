@@ -1,0 +1,246 @@
+"""A run directory: the one place that knows every file name in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import uuid
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tuner.common.errors import RunError, RunInUseError, first_line
+from tuner.common.files import write_text
+from tuner.common.locations import Place, exists, files_in, remove, touch
+from tuner.runs.events import StudyCreated
+from tuner.runs.record import read_events, read_state
+from tuner.runs.state import RunState
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """`runs/STUDY`, with everything that a search leaves behind."""
+
+    path: Path
+    storage: Place | None = None
+    """Where checkpoints lie that do not lie here; every worker reads and writes them."""
+
+    @property
+    def checkpoints(self) -> Place:
+        """What checkpoints lie in: the run directory, or its folder in the storage."""
+        return Place(str(self.path.resolve())) if self.storage is None else self.storage.child(self.name)
+
+    @property
+    def record(self) -> Path:
+        """The record of results, from which the rest can be derived."""
+        return self.path / "record.jsonl"
+
+    @property
+    def copied_bytes(self) -> Path:
+        """How many bytes of the record its copy in the storage has, as a number."""
+        return self.path / "copied_bytes.txt"
+
+    @property
+    def specification(self) -> Path:
+        """The search-space file as resolved; can be searched again."""
+        return self.path / "specification.yaml"
+
+    @property
+    def warm_start(self) -> Path:
+        """What was taken over from earlier studies, so that a resumed session knows the same."""
+        return self.path / "warm_start.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was kept off the console."""
+        return self.path / "search.log"
+
+    @property
+    def ray(self) -> Place:
+        """Ray's own folder: one experiment per session, with the trials' checkpoints."""
+        return self.checkpoints.child("ray")
+
+    @property
+    def last_words(self) -> Path | None:
+        """Where processes that die in a trial leave why, for the driver; None: in a bucket they cannot."""
+        return None if self.checkpoints.is_remote else Path(self.checkpoints.address, "last_words")
+
+    @property
+    def best_model(self) -> Path:
+        """The best trial's model; takes raw images."""
+        return self.path / "best.keras"
+
+    @property
+    def labels(self) -> Path:
+        """The class names in the order of the model's outputs, as a JSON list."""
+        return self.path / "labels.json"
+
+    def finalist(self, trial: int, seed_number: int) -> Place:
+        """The checkpoint of one training of a finalist."""
+        return self.checkpoints.child("finalists", f"trial-{trial:05d}-seed-{seed_number}")
+
+    def front_model(self, trial: int) -> Path:
+        """The model of a finalist on the Pareto front that is not the best; takes raw images."""
+        return self.path / f"front-{trial:05d}.keras"
+
+    @property
+    def about_best(self) -> Path:
+        """The configuration of the best model, its labels, and the command that trains it again."""
+        return self.path / "best.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What the exported model says of the test images."""
+        return self.path / "predictions.npz"
+
+    @property
+    def variants(self) -> Path:
+        """What preprocessing and augmentation make of a few images."""
+        return self.path / "variants.npz"
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is the study's, possibly with a number."""
+        return self.path.resolve().name  # of `.` and `..` too: reports go to a folder of this name
+
+    @contextmanager
+    def locked(self, *, is_new: bool = False) -> Iterator[None]:
+        """Keep other searches out of this run until the end of the block; the system lets go of it if the driver dies.
+
+        A storage has no locks: a new run is claimed there for good, by a file that this folder knows the name of. If it
+        never begins, it can be begun again from here; from elsewhere, others take the next name, or remove the file.
+
+        Raises:
+            RunInUseError: another search is in it, or, if this one `is_new`, has begun there since the name was chosen.
+            RunError: it cannot be a run.
+        """
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_other_kinds()
+            lock.acquire()
+        except Timeout:
+            raise RunInUseError(f"{self.path}: another search is running in it") from None
+        except OSError as error:
+            raise RunError(f"{self.path}: the run directory cannot be used: {error.strerror or error}") from None
+        try:
+            if is_new and _has_record(self) and _study_of(self) is not None:
+                raise RunInUseError(f"{self.path}: another search has just begun in it; begin this one again")
+            if is_new and self.storage is not None:
+                self._claim()
+            yield
+        finally:
+            lock.release()
+
+    def _claim(self) -> None:
+        """See that no other driver has begun a run of this name in the storage, however shortly before.
+
+        Each leaves its file first and looks for others then: of two at once both may give way, but never none.
+        """
+        own, claims = self.path / ".claim", self.checkpoints.child("claims")
+        try:
+            if not own.is_file():
+                write_text(own, uuid.uuid4().hex)
+            claim = claims.child(own.read_text())
+            touch(claim)
+            if files_in(claims) == [claim.name]:
+                return
+            remove(claim)
+            own.unlink()
+        except OSError as error:
+            raise RunError(f"{self.checkpoints.address}: cannot be claimed: {first_line(error)}") from None
+        raise RunInUseError(
+            f"{self.checkpoints.address}: another search is being prepared for it, from elsewhere; add --fresh to take "
+            f"another name, or remove {claims.address} if none is"
+        )
+
+    def _refuse_other_kinds(self) -> None:
+        """A folder where a search writes a file, or the other way round, would end it when it gets there."""
+        for path in (self.path / "lock", self.record, self.specification, self.log, self.best_model, self.labels):
+            if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+                raise RunError(f"{path}: must be a file that can be read and written, or not there")
+        for path in (self.path / "ray", self.path / "finalists"):
+            if os.path.lexists(path) and not path.is_dir():
+                raise RunError(f"{path}: must be a folder, or not there")
+
+
+def is_finished(state: RunState) -> bool:
+    """Whether the run's last session came to its end, by its trials or by its budget."""
+    return state.session_ended is not None and state.session_ended.reason in {"finished", "time_budget"}
+
+
+def _has_record(run: RunDirectory) -> bool:
+    try:
+        return run.record.is_file()
+    except OSError as error:
+        raise RunError(f"{run.path}: cannot be looked into: {error.strerror}") from None
+
+
+def new_run(runs_dir: Path, study: str, storage: Place | None = None) -> RunDirectory:
+    """The run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
+
+    Raises:
+        RunError: the latest run of the study is unfinished, so that going on with it is probably what is wanted; or the
+            storage has one of this name, from another machine.
+    """
+    for number in itertools.count(1):
+        run = RunDirectory(runs_dir / (study if number == 1 else f"{study}-{number}"), storage)
+        state = read_state(run.record) if _has_record(run) else RunState()
+        if state.study is None:  # nothing there, or killed before its first event was written
+            if _is_stored(run):
+                raise RunError(
+                    f"{run.checkpoints.address} holds a run of this name, which is not here; go on with it by "
+                    f"--resume {run.checkpoints.address}, or add --fresh to begin another beside it"
+                )
+            return run
+        if not is_finished(state):
+            raise RunError(
+                f"{run.path} holds an unfinished search of this study; add --resume to go on with it, "
+                "--fresh to begin another beside it"
+            )
+    raise AssertionError  # itertools.count never ends
+
+
+def fresh_run(runs_dir: Path, study: str, storage: Place | None = None, in_use: Container[str] = ()) -> RunDirectory:
+    """The first run directory of the study's name that is not taken, whatever state the others are in.
+
+    Another driver may choose the same until one of them has it `locked`; the other then passes it over by `in_use`. A
+    run that was locked and never begun is chosen again by the next search, with a `storage` by one in the same folder.
+    """
+    names = itertools.chain([study], (f"{study}-{number}" for number in itertools.count(2)))
+    runs = (RunDirectory(runs_dir / name, storage) for name in names if name not in in_use)
+    return next(run for run in runs if not _has_record(run) and not _is_stored(run))
+
+
+def _is_stored(run: RunDirectory) -> bool:
+    try:
+        return run.storage is not None and exists(run.checkpoints.child(run.record.name))
+    except OSError as error:
+        raise RunError(f"{run.checkpoints.address}: cannot be looked into: {first_line(error)}") from None
+
+
+def latest_run(runs_dir: Path, study: str) -> RunDirectory:
+    """The newest run of a study; raises RunError when there is none."""
+    paths = [path for path in runs_dir.glob(f"{study}*") if re.fullmatch(r"(-[0-9]+)?", path.name[len(study) :])]
+    runs = [run for run in map(RunDirectory, paths) if _has_record(run) and _study_of(run) == study]
+    if not runs:
+        raise RunError(f"{runs_dir / study}: there is no search to resume; leave out --resume to begin one")
+    return max(runs, key=lambda run: run.record.stat().st_mtime)
+
+
+def _study_of(run: RunDirectory) -> str | None:
+    """The study that a run searched: `digits-2` may be the second run of `digits`, or the first of `digits-2`."""
+    first = next(read_events(run.record), None)
+    return first.study if isinstance(first, StudyCreated) else None
+
+
+def open_run(path: Path) -> RunDirectory:
+    """The run at `path`; raises RunError when that is not a run directory."""
+    run = RunDirectory(path)
+    if not _has_record(run):
+        raise RunError(f"{path}: not a run directory: it holds no record.jsonl")
+    return run

@@ -1,0 +1,188 @@
+"""Finalists: the best trials, trained again with several seeds, and judged on the test split when all are trained.
+
+The value that made a trial the best of many is partly luck. Trained again it is not: so the winner is the finalist with
+the best mean on the validation split, and the test split, which nothing has read before, says how good it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import numpy as np
+
+from tuner.common.intervals import Interval, half_width, mean_interval
+from tuner.common.seeds import derive_seed
+from tuner.runs.events import Configuration
+from tuner.runs.pareto import front_finalists, metrics_of
+from tuner.runs.state import RunState
+
+
+class Training(NamedTuple):
+    """One training of a finalist."""
+
+    trial: int
+    seed_number: int
+    configuration: Configuration
+
+
+class Finalist(NamedTuple):
+    """What the trainings of one finalist showed."""
+
+    trial: int
+    trained: int
+    failed: int
+    validation: Interval
+    """Of the study's metric, over seeds."""
+    deviation: float | None
+    """Of the metric from seed to seed; None with fewer than two."""
+    test_accuracy: Interval | None
+    """For new seeds and new images; None before the test split was read."""
+    test_deviation: float | None
+    """Of the test accuracy from seed to seed."""
+    test_loss: float | None
+
+
+def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
+    """The best `count` trials, and the baseline behind them if it is not one of them: the gain is over it.
+
+    With several metrics the best by the first, then those of the Pareto front, as `pareto.front_finalists` chooses
+    them; where the front has fewer, the best of the others.
+    """
+    sign = -1.0 if state.maximise else 1.0
+    scored = [
+        (sign * trial.best, trial.number)
+        for trial in state.trials.values()
+        if trial.best is not None and math.isfinite(trial.best) and trial.status != "failed"
+    ]
+    ranked = [number for _, number in sorted(scored)]
+    of_front = front_finalists(state, count) if len(metrics_of(state)) > 1 else ()
+    best = list(dict.fromkeys([*ranked[:1], *of_front, *ranked]))[:count]
+    known = {number for _, number in scored}
+    baseline = [
+        trial.number
+        for trial in state.trials.values()
+        if trial.origin == "baseline" and trial.number in known and trial.number not in best
+    ]
+    return tuple(best + baseline) if best else ()
+
+
+def trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[Training]:
+    """What is still to be trained, seed by seed: so that all finalists have as many whenever it is interrupted."""
+    return [
+        Training(trial, number, dict(state.trials[trial].configuration))
+        for number in range(seeds)
+        for trial in trials
+        if (trial, number) not in state.finalists
+    ]
+
+
+def finalist_seed(study_seed: int, seed_number: int) -> int:
+    """The seed of a training, the same for all finalists, and another than any trial's."""
+    return derive_seed(study_seed, "finalist", seed_number)
+
+
+def pack_bits(correct: np.ndarray) -> str:
+    """`[N] bool` as text for the record.
+
+    >>> unpack_bits(pack_bits(np.array([True, False, True])), 3).tolist()
+    [True, False, True]
+    """
+    return base64.b64encode(np.packbits(correct).tobytes()).decode("ascii")
+
+
+def unpack_bits(text: str, number: int) -> np.ndarray:
+    """`[N] bool` of what `pack_bits` made."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=number).astype(bool)
+
+
+def summarise_finalists(state: RunState) -> tuple[Finalist, ...]:
+    """All finalists with a value, the best mean on the validation split first."""
+    started = state.finalists_started
+    if started is None:
+        return ()
+    found = [_summarise(state, trial) for trial in started.trials]
+    sign = -1.0 if state.maximise else 1.0
+    return tuple(
+        sorted((one for one in found if one is not None), key=lambda one: (sign * one.validation.mean, one.trial))
+    )
+
+
+def _summarise(state: RunState, trial: int) -> Finalist | None:
+    own = [finalist for (number, _), finalist in sorted(state.finalists.items()) if number == trial]
+    done = [one.trained.best for one in own if one.trained.status == "completed"]
+    values = [value for value in done if value is not None and math.isfinite(value)]
+    if not values:
+        return None
+    tested = [one.tested for one in own if one.tested is not None]
+    accuracies = [test.test_accuracy for test in tested]
+    return Finalist(
+        trial=trial,
+        trained=len(values),
+        failed=len(own) - len(values),
+        validation=_clipped(mean_interval(values), state.study.metric if state.study else ""),
+        deviation=stdev(values) if len(values) > 1 else None,
+        test_accuracy=_test_interval(accuracies, tested[0].images) if tested else None,
+        test_deviation=stdev(accuracies) if len(accuracies) > 1 else None,
+        test_loss=fmean(test.test_loss for test in tested) if tested else None,
+    )
+
+
+def _clipped(interval: Interval, metric: str) -> Interval:
+    """A share lies between 0 and 1, and so does what is known of it."""
+    if not metric.endswith("accuracy") or interval.low is None or interval.high is None:
+        return interval
+    return Interval(interval.mean, max(0.0, interval.low), min(1.0, interval.high))
+
+
+def best_training(state: RunState, trial: int) -> int | None:
+    """The seed with which a finalist did best on the validation split (the first of equals): what is exported."""
+    sign = -1.0 if state.maximise else 1.0
+    done = [
+        (sign * one.trained.best, number)
+        for (own, number), one in state.finalists.items()
+        if own == trial and one.trained.status == "completed" and one.trained.best is not None
+    ]
+    return min(done)[1] if done else None
+
+
+def _test_interval(accuracies: Sequence[float], images: int) -> Interval:
+    """Of an accuracy for new seeds and new images: both vary, and the images are the same for all seeds."""
+    mean = fmean(accuracies)
+    seeds = (stdev(accuracies) ** 2 / len(accuracies), len(accuracies) - 1) if len(accuracies) > 1 else (0.0, 0)
+    # Two right and two wrong ones more (Agresti and Coull 1998): no images were wrong is not that none will be.
+    share = (mean * images + 2) / (images + 4)
+    half = half_width([seeds], share * (1 - share) / (images + 4))
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def gain_on_test(state: RunState, trial: int, other: int) -> Interval | None:
+    """By how much a finalist is more accurate than another on the test images, for new seeds and new images.
+
+    The images are the same for both, so what makes an image hard for both cancels out. None before the test.
+    """
+    ours, theirs = _correct(state, trial), _correct(state, other)
+    if ours is None or theirs is None:
+        return None
+    of_seeds = [
+        (float(np.var(table.mean(axis=1), ddof=1)) / len(table), len(table) - 1)
+        for table in (ours, theirs)
+        if len(table) > 1
+    ]
+    by_image = ours.mean(axis=0) - theirs.mean(axis=0)
+    mean = float(by_image.mean())
+    half = half_width(of_seeds, float(np.var(by_image)) / len(by_image))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _correct(state: RunState, trial: int) -> np.ndarray | None:
+    """`[seeds, images] float64`: where the finalist was right; None before it was tested."""
+    tested = [
+        one.tested for (own, _), one in sorted(state.finalists.items()) if own == trial and one.tested is not None
+    ]
+    if not tested:
+        return None
+    return np.stack([unpack_bits(test.correct, test.images) for test in tested]).astype(np.float64)

@@ -1,0 +1,123 @@
+"""A copy of a run in its storage, kept up to date while it is searched: a lost driver takes nothing with it."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuner.common.background import beside
+from tuner.common.errors import RunError, TunerError, first_line
+from tuner.common.files import write_text
+from tuner.common.locations import Place, download, exists, files_in, is_remote, parse_place, upload
+from tuner.runs.directory import RunDirectory, open_run
+
+EVERY_S = 20.0
+SHARE = 0.05
+"""Of the time that a copy takes of the time between two: the record of a long search is large."""
+REPORT = "report"
+"""The folder of the report, in the copy."""
+_NOT_COPIED = ("lock", "copied_bytes.txt")
+
+
+class Mirror:
+    """What of a run directory and its report is in the storage, and in which state."""
+
+    def __init__(self, run: RunDirectory, report: Path) -> None:
+        self._run = run
+        self._folders = {run.path: run.checkpoints, report: run.checkpoints.child(REPORT)}
+        self._copied: dict[Path, tuple[int, int]] = {}
+
+    def copy_changed(self) -> None:
+        """Copy what has changed since it was last copied; raises OSError when the storage cannot be written."""
+        for folder, place in self._folders.items():
+            for file in sorted(folder.rglob("*") if place.name == REPORT else folder.glob("*")):
+                if not file.is_file() or file.name in _NOT_COPIED or file.name.startswith((".", "partial.")):
+                    continue
+                status = file.stat()
+                state = (status.st_size, status.st_mtime_ns)
+                if self._copied.get(file) != state:
+                    upload(file, place.child(*file.relative_to(folder).parts))
+                    self._copied[file] = state
+                    if file == self._run.record:
+                        write_text(self._run.copied_bytes, str(status.st_size))
+
+
+@contextmanager
+def mirrored(run: RunDirectory, report: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Copy a run and its report to its storage from time to time and at the end of the block; nothing without one.
+
+    What cannot be copied is said once, and tried again.
+
+    Raises:
+        TunerError: at the end, the storage cannot be written; the run directory holds everything.
+    """
+    if run.storage is None:
+        yield
+        return
+    mirror = Mirror(run, report)
+    try:
+        with beside(lambda ended: _copy_until(ended, mirror, run.checkpoints, say)):
+            yield
+    finally:
+        try:
+            mirror.copy_changed()
+        except OSError as error:
+            raise TunerError(
+                f"--storage {run.checkpoints.address} could not be written: {first_line(error)}; all is in {run.path}"
+            ) from None
+
+
+def _copy_until(ended: threading.Event, mirror: Mirror, place: Place, say: Callable[[str], None]) -> None:
+    wait_s, problem = EVERY_S, ""
+    while not ended.wait(wait_s):
+        started = time.monotonic()
+        try:
+            mirror.copy_changed()
+            problem = ""
+        except OSError as error:
+            if not problem:
+                say(f"--storage {place.address} cannot be written, and is tried again: {first_line(error)}")
+            problem = first_line(error)
+        wait_s = max(EVERY_S, (time.monotonic() - started) / SHARE)
+
+
+def bring(place: Place, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
+    """Copy a run from its storage to `folder`, but for some files, the checkpoints and the report, which stay there.
+
+    Raises:
+        RunError: it holds no run, cannot be read, or `folder` has one already.
+    """
+    run = RunDirectory(folder, place.parent)
+    if run.record.exists():
+        raise RunError(f"{folder} is there already: go on with that, or move it away and fetch {place.address} again")
+    try:
+        if not exists(place.child(run.record.name)):
+            raise RunError(f"{place.address}: not a run directory: it holds no {run.record.name}")
+        names = [name for name in files_in(place) if name != run.record.name and name not in but_for]
+        for name in [*names, run.record.name]:  # a folder with a record is a whole one
+            download(place.child(name), folder / name)
+    except OSError as error:
+        raise RunError(f"{place.address}: cannot be read: {first_line(error)}") from None
+    return RunDirectory(open_run(folder).path, place.parent)
+
+
+@contextmanager
+def opened(text: str) -> Iterator[RunDirectory]:
+    """A run directory by its path, or what a report needs of a run by its address, for the time of the block.
+
+    The model and the specification stay in the storage, and with them the commands that would name a copy of them.
+
+    Raises:
+        RunError: it is no run, or cannot be read.
+    """
+    if not is_remote(text):
+        yield open_run(Path(text))
+        return
+    place = parse_place(text, "RUN")
+    with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
+        run = RunDirectory(Path(folder) / place.name)
+        yield bring(place, run.path, (run.best_model.name, run.specification.name, run.log.name))

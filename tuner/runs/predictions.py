@@ -1,0 +1,52 @@
+"""Arrays that a run keeps for its report: predictions for the test images, pictures of variants. Light: numpy only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tuner.common.arrays import DAMAGED_ARCHIVE
+
+
+class Predictions(NamedTuple):
+    """What a model said of the test images, as much as a report shows."""
+
+    of: np.ndarray
+    """`[2] int64`: the trial and the number of the seed of the finalist that predicts."""
+    labels: np.ndarray
+    """`[N] int64`."""
+    classes: np.ndarray
+    """`[N, T] int64`: the most probable classes, the first of them first; T is at most 5."""
+    probabilities: np.ndarray
+    """`[N, T] float32` of them."""
+    rows: np.ndarray
+    """`[S] int64`: the images that are kept."""
+    images: np.ndarray
+    """`[S, H, W, C] uint8`."""
+
+
+def load_predictions(path: Path) -> Predictions | None:
+    """What `save_predictions` kept; None when there is nothing, or nothing that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Predictions(*(stored[name] for name in Predictions._fields))
+    except DAMAGED_ARCHIVE:
+        return None
+
+
+class Variant(NamedTuple):
+    """One variant: its text, and the images after it `[E, H, W, 1 or 3] uint8`."""
+
+    text: str
+    images: np.ndarray
+
+
+def load_variants(path: Path) -> tuple[Variant, ...]:
+    """What `save_variants` kept; empty when there is nothing, or nothing that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return tuple(Variant(str(text), stored[f"images_{index}"]) for index, text in enumerate(stored["texts"]))
+    except DAMAGED_ARCHIVE:
+        return ()

@@ -1,0 +1,224 @@
+"""The record of a run: one appended file of JSON lines, from which everything else is derived.
+
+The Parquet tables, the sampler's study, the report and the live console all come from `RunState`, and `RunState` comes
+from the events below and nothing else, whether they were read from the file or have just been written to it.
+
+Every event is handed to the operating system before the search goes on, so `kill -9` of any process loses nothing;
+at the end of a trial it is also forced to the disk. A torn last line (power cut) is dropped on reading and cut off
+before the next write; a torn line anywhere else is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tuner.common.errors import RunError, TunerError
+from tuner.common.files import disk_full_error, is_disk_full, write_text
+from tuner.runs.events import (
+    SCHEMA_VERSION,
+    Event,
+    FinalistTested,
+    FinalistTrained,
+    SessionEnded,
+    StudyCreated,
+    TrialEnded,
+    TrialStarted,
+)
+from tuner.runs.state import RunState
+
+BEATS = "elapsed_s.txt"
+BEAT_EVERY_S = 10.0
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+class Record:
+    """An open record: appends events to its file, keeps the state, tells listeners (the console, the sampler).
+
+    `clock` is an argument so that tests need not sleep.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.state = RunState()
+        self._clock = clock
+        self._listeners: list[Callable[[Event], None]] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _cut_torn_line(path)
+            self.state = read_state(path)
+        self._beats = path.with_name(BEATS)
+        self._elapsed_before_s = max(self.state.elapsed_s, _read_beat(self._beats))
+        self._opened = self._last_beat = clock()
+        self._file = path.open("ab", buffering=0)
+        self.broken: TunerError | None = None
+        """Why nothing can be written any more, once that is so."""
+
+    def append(self, event: Event) -> bool:
+        """Write `event` with its times, update the state, tell the listeners; False if it said nothing new.
+
+        Raises:
+            TunerError: it could not be written whole (DiskFullError: for want of room), or an earlier one could not.
+                The file ends with the last whole event.
+        """
+        if self.broken is not None:
+            raise self.broken
+        now = self._clock()
+        stamped = event.model_copy(update={"time": now, "elapsed_s": self.elapsed_s(now)})
+        if not self.state.apply(stamped):
+            return False
+        is_forced = isinstance(stamped, StudyCreated | TrialEnded | SessionEnded | FinalistTrained | FinalistTested)
+        self._write(stamped.model_dump_json().encode() + b"\n", is_forced=is_forced)
+        for listener in self._listeners:
+            listener(stamped)
+        return True
+
+    def _write(self, line: bytes, *, is_forced: bool) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:  # a disk that becomes full takes a part of it first
+                line = line[self._file.write(line) :]
+            if is_forced:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            full = is_disk_full(error)
+            self.broken = disk_full_error(self.path) if full else TunerError(f"{self.path}: cannot be written: {error}")
+            raise self.broken from error
+
+    def elapsed_s(self, now: float | None = None) -> float:
+        """Seconds that the study has run over all sessions, this one included."""
+        return self._elapsed_before_s + max(0.0, (self._clock() if now is None else now) - self._opened)
+
+    def beat(self) -> None:
+        """Keep beside the record how long the study has run, once in a while.
+
+        After a kill, the time since the last event was spent, too, and an epoch can be long.
+        """
+        now = self._clock()
+        if now - self._last_beat >= BEAT_EVERY_S:
+            self._last_beat = now
+            with contextlib.suppress(OSError):  # a full disk is told of by the next event
+                write_text(self._beats, f"{self.elapsed_s(now):.1f}\n")
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event appended from now on."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Force everything to the disk and close the file."""
+        if not self._file.closed:
+            with contextlib.suppress(OSError):  # the last event is there; a full disk has been told of
+                os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def _read_beat(path: Path) -> float:
+    """What `beat` has written last; 0 when there is nothing that can be read."""
+    try:
+        seconds = float(path.read_text())
+    except (OSError, ValueError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a record; a last line without its end is left out.
+
+    Raises:
+        RunError: there is no such file, a line cannot be read, or another version of tuner wrote it.
+    """
+    try:
+        if not path.is_file():
+            raise RunError(f"{path}: no record there; a run directory holds one file record.jsonl")
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                event = _read_event(path, number, line)
+                if number == 1 and not isinstance(event, StudyCreated):
+                    raise RunError(f"{path}:1: must begin with a study; got {line[:80]!r}")
+                yield event
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _read_event(path: Path, number: int, line: bytes) -> Event:
+    try:
+        event = _EVENT.validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(
+            f"{path}:{number}: not an event of record version {SCHEMA_VERSION}: {first['msg']}; got {line[:80]!r}"
+        ) from None
+    if isinstance(event, StudyCreated) and event.schema_version != SCHEMA_VERSION:
+        raise RunError(
+            f"{path}:{number}: record version must be {SCHEMA_VERSION}; got {event.schema_version}, "
+            "which another version of tuner wrote"
+        )
+    return event
+
+
+def event_of(values: object) -> Event:
+    """The event that plain values say; raises RunError when they say none of this version of the record."""
+    try:
+        return _EVENT.validate_python(values)
+    except ValidationError as error:
+        raise RunError(f"not an event of record version {SCHEMA_VERSION}: {error.errors()[0]['msg']}") from None
+
+
+def read_state(path: Path) -> RunState:
+    """The state of the run whose record is at `path`; raises RunError as `read_events` does."""
+    return replay(read_events(path), str(path))
+
+
+def replay(events: Iterable[Event], name: str = "record") -> RunState:
+    """The state after `events`; raises RunError when an event names a trial that never started."""
+    state = RunState()
+    for event in events:
+        if wrong := _misplaced(state, event):
+            raise RunError(f"{name}: {wrong}")
+        try:
+            state.apply(event)
+        except KeyError as error:
+            raise RunError(f"{name}: trial {error} has events but never started") from None
+    return state
+
+
+def _misplaced(state: RunState, event: Event) -> str | None:
+    """Why an event cannot be the next one after a state: two searches have written to one file, or lines are lost."""
+    if isinstance(event, StudyCreated) and state.study is not None:
+        return "must be of one study; it begins another one"
+    if isinstance(event, TrialStarted) and event.trial in state.trials:
+        return f"trial {event.trial} must start once; it starts again"
+    if isinstance(event, FinalistTested):
+        others = {one.tested.images for one in state.finalists.values() if one.tested is not None}
+        if others - {event.images}:
+            return f"finalists must be tested on the same images; got {event.images} and {others.pop()} images"
+    return None
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("rb+") as file:
+        content_end = file.seek(0, os.SEEK_END)
+        position = content_end
+        while position > 0:
+            step = min(4096, position)
+            file.seek(position - step)
+            newline = file.read(step).rfind(b"\n")
+            if newline >= 0:
+                keep = position - step + newline + 1
+                break
+            position -= step
+        else:
+            keep = 0
+        if keep < content_end:
+            file.truncate(keep)

@@ -1,0 +1,173 @@
+"""What is known of a run after a sequence of events, whether they were just written or are read again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from tuner.runs.events import (
+    CheckpointSaved,
+    Configuration,
+    ConfigurationChanged,
+    Epoch,
+    EpochReported,
+    Event,
+    FinalistsStarted,
+    FinalistTested,
+    FinalistTrained,
+    Notice,
+    SessionEnded,
+    SessionStarted,
+    Status,
+    StudyCreated,
+    TrialEnded,
+    TrialMeasured,
+    TrialPaused,
+    TrialResumed,
+    TrialStarted,
+)
+
+
+@dataclass
+class TrialState:
+    """All that is known of one trial."""
+
+    number: int
+    configuration: Configuration
+    origin: str
+    started_s: float
+    """Elapsed seconds of the study when it first got a slot."""
+    status: Status = "running"
+    reason: str = ""
+    epochs: list[Epoch] = field(default_factory=list)
+    measured: TrialMeasured | None = None
+    ended: TrialEnded | None = None
+    paused: TrialPaused | None = None
+    """The last time that it had to wait at a rung."""
+    checkpoint: CheckpointSaved | None = None
+    resumed: int = 0
+    """How often it went on from a checkpoint after it was lost or interrupted; promotions do not count."""
+
+    @property
+    def best(self) -> float | None:
+        """Best value of the metric so far; None before the first epoch."""
+        return self.epochs[-1].best_so_far if self.epochs else None
+
+
+@dataclass
+class FinalistState:
+    """One training of a finalist."""
+
+    trained: FinalistTrained
+    tested: FinalistTested | None = None
+
+
+@dataclass
+class RunState:
+    """The state of a study after a sequence of events."""
+
+    study: StudyCreated | None = None
+    sessions: list[SessionStarted] = field(default_factory=list)
+    session_ended: SessionEnded | None = None
+    """How the latest session ended; None while it runs, or after a kill."""
+    trials: dict[int, TrialState] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    finalists_started: FinalistsStarted | None = None
+    finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
+    """By trial and number of the seed."""
+    elapsed_s: float = 0.0
+    _latest_notices: dict[str, str] = field(default_factory=dict)
+    """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
+
+    def apply(self, event: Event) -> bool:
+        """Take in one event; False if it says nothing new (an epoch trained again after a restart, a size).
+
+        A notice says nothing new if it is the last of its kind: what was otherwise meanwhile is so again, and is new.
+        """
+        self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
+        match event:
+            case EpochReported():  # first: nearly all events are
+                return _apply_to_trial(self.trials[event.trial], event)
+            case StudyCreated():
+                self.study = event
+            case Notice():
+                kind = _notice_kind(event.text)
+                if self._latest_notices.get(kind) == event.text:
+                    return False
+                self._latest_notices[kind] = event.text
+                self.notices.append(event.text)
+            case SessionStarted():
+                self.sessions.append(event)
+                self.session_ended = None
+            case SessionEnded():
+                self.session_ended = event
+            case FinalistsStarted():
+                self.finalists_started = event
+            case FinalistTrained():
+                self.finalists[event.trial, event.seed_number] = FinalistState(event)
+            case FinalistTested():
+                self.finalists[event.trial, event.seed_number].tested = event
+            case TrialStarted():
+                self.trials[event.trial] = TrialState(
+                    event.trial, dict(event.configuration), event.origin, event.elapsed_s
+                )
+            case _:
+                return _apply_to_trial(self.trials[event.trial], event)
+        return True
+
+    @property
+    def maximise(self) -> bool:
+        """Whether larger values of the metric are better."""
+        return self.study is None or self.study.mode == "max"
+
+    def best_trial(self) -> TrialState | None:
+        """The trial with the best value so far (the earliest of equals); None before any epoch."""
+        sign = 1.0 if self.maximise else -1.0
+        scored = [trial for trial in self.trials.values() if trial.best is not None and trial.status != "failed"]
+        return max(scored, key=lambda trial: (sign * (trial.best or 0.0), -trial.number), default=None)
+
+    def with_status(self, status: Status) -> list[TrialState]:
+        """Trials of one status, by number."""
+        return [trial for trial in self.trials.values() if trial.status == status]
+
+
+def _notice_kind(text: str) -> str:
+    """What a notice is about: how it begins, without the figures.
+
+    >>> _notice_kind("4 at a time now, 8 before: 2 nodes with CPUs")
+    ' at a time now,  before'
+    """
+    return re.sub("[0-9]+", "", text.partition(":")[0])
+
+
+def _apply_to_trial(
+    trial: TrialState,
+    event: TrialMeasured
+    | TrialPaused
+    | TrialResumed
+    | ConfigurationChanged
+    | EpochReported
+    | CheckpointSaved
+    | TrialEnded,
+) -> bool:
+    match event:
+        case TrialMeasured():
+            if trial.measured is not None:
+                return False
+            trial.measured = event
+        case TrialPaused():
+            trial.status, trial.paused = "paused", event
+        case TrialResumed():
+            trial.resumed += trial.status != "paused"  # a promotion is no loss
+            trial.status = "running"
+        case ConfigurationChanged():
+            trial.configuration = dict(event.configuration)
+        case EpochReported():
+            if trial.epochs and event.epoch <= trial.epochs[-1].epoch:
+                return False
+            trial.epochs.append(event.compact())
+        case CheckpointSaved():
+            trial.checkpoint = event
+        case TrialEnded():
+            trial.status, trial.reason, trial.ended = event.status, event.reason, event
+    return True

@@ -1,0 +1,217 @@
+"""Whether the names and values in a search-space file exist and go together, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from tuner.algorithms.samplers import SAMPLERS
+from tuner.algorithms.schedulers import SCHEDULERS, mutable_dimensions, numeric
+from tuner.common.errors import InputError, Problem
+from tuner.common.registry import unknown_name
+from tuner.datasets.loading import check_place, check_source
+from tuner.models.architectures import ARCHITECTURES, Parameter
+from tuner.models.augmentation import parse_augment
+from tuner.models.parameters import GENERAL
+from tuner.models.preprocessing import parse_preprocess
+from tuner.session.defaults import SCHEDULER
+from tuner.session.plan import has_unfreezing
+from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
+from tuner.spec.space_parser import Finding, Path
+from tuner.spec.spec import SpecReading
+
+
+def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
+    """Everything in a file that names something unknown, or that does not go together; empty when all is well.
+
+    `staged` are the copies of data sets by name: these names are known too.
+    """
+    findings = [*_check_data(reading, staged), *_check_architectures(reading), *_check_search(reading)]
+    written = [(_as_written(reading, path), message) for path, message in findings]
+    problems = [reading.problem(path, message) for path, message in dict.fromkeys(written)]
+    return [problem for problem in problems if not reading.document.is_echo(problem.field)]
+
+
+def check_files(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with where the data of a file should be, without looking at them."""
+    try:
+        if reading.data is not None:
+            check_place(reading.data.source, staged)
+    except InputError as error:
+        return [reading.problem(("data", "source"), str(error))]
+    return []
+
+
+def _as_written(reading: SpecReading, path: Path) -> Path:
+    """The path of a value that is written without `choice`, as a constant."""
+    if path[-2:-1] != ("choice",):
+        return path
+    value = reading.document.values
+    for part in path[:-2]:
+        value = value[part]
+    return path if isinstance(value, dict) else path[:-2]
+
+
+def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Finding]:
+    if reading.data is None:
+        return
+    try:
+        check_source(reading.data.source, staged)
+    except InputError as error:
+        yield ("data", "source"), str(error)
+
+
+def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
+    """Names of architectures and of their parameters, and whether their values are ones that they take."""
+    space = reading.space
+    chosen = space.get("architecture")
+    if chosen is None:
+        if space and "architecture" not in reading.document.values["space"]:  # one that cannot be read is reported
+            yield ("space",), f"must have an architecture (known: {', '.join(sorted(ARCHITECTURES))})"
+        return
+    if isinstance(chosen, Integer | Real):
+        yield ("space", "architecture"), f"must be a choice of names; got {chosen.describe()}"
+        return
+    for index, name in enumerate(chosen.values):
+        if name not in ARCHITECTURES:
+            place = ("choose", str(name)) if isinstance(chosen, Choose) else ("choice", index)
+            yield ("space", "architecture", *place), unknown_name("architecture", str(name), ARCHITECTURES)
+    known = [str(name) for name in chosen.values if name in ARCHITECTURES]
+    # With an unknown name, nobody can say whose parameters are meant: then those of all architectures are taken.
+    yield from _check_level(space, known if len(known) == len(chosen.values) else list(ARCHITECTURES), ("space",))
+    if isinstance(chosen, Choose):
+        for name in known:
+            yield from _check_level(chosen.branches[name], [name], ("space", "architecture", "choose", name))
+
+
+def _check_level(space: Space, architectures: Sequence[str], path: Path) -> Iterator[Finding]:
+    """The parameters of one level: each must be general, or one of the architectures' that may see it."""
+    for name, dimension in space.items():
+        if name == "architecture" and path == ("space",):
+            continue
+        owners = [GENERAL] if name in GENERAL else [ARCHITECTURES[other].parameters for other in architectures]
+        parameters = [owner[name] for owner in owners if name in owner]
+        if not parameters:
+            known = {*GENERAL, *(known for owner in owners for known in owner)}
+            yield (*path, name), unknown_name("hyperparameter", name, known)
+        for parameter in parameters:
+            yield from _check_values(name, dimension, parameter, (*path, name))
+
+
+def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: Path) -> Iterator[Finding]:
+    match dimension:
+        case Integer(low, high, _, _) | Real(low, high, _):
+            if misfit := parameter.range_misfit(low, high):
+                yield path, misfit
+            elif isinstance(dimension, Real) and parameter.kind == "int":
+                yield path, f"must be a range of whole numbers; got {dimension.describe()}"
+        case Choose():
+            yield path, "must not branch: only the architecture has parameters of its own"
+        case Choice(values):
+            for index, value in enumerate(values):
+                if misfit := parameter.misfit(value) or _text_misfit(name, value):
+                    yield (*path, "choice", index), misfit
+
+
+_TEXTS: dict[str, Callable[[str], object]] = {"preprocess": parse_preprocess, "augment": parse_augment}
+
+
+def _text_misfit(name: str, value: object) -> str | None:
+    """What is wrong with a preprocessing or augmentation text."""
+    if name not in _TEXTS or not isinstance(value, str):
+        return None
+    try:
+        _TEXTS[name](value)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _check_search(reading: SpecReading) -> Iterator[Finding]:
+    """Sampler, scheduler and phases: whether they exist, and whether they go together."""
+    search = reading.search
+    if search is None:
+        return
+    if search.sampler != "auto" and search.sampler not in SAMPLERS:
+        yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
+    elif (
+        search.improvement_per_second is True
+        and search.sampler != "auto"
+        and not SAMPLERS[search.sampler].weighs_seconds
+    ):
+        heeding = [name for name in SAMPLERS if SAMPLERS[name].weighs_seconds]
+        yield (
+            ("search", "improvement_per_second"),
+            f"must be false with {search.sampler}: only {', '.join(heeding)} weighs seconds",
+        )
+    elif search.sampler == "grid" and count(reading.space) == math.inf:
+        ranges = list(_continuous(reading.space))
+        yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
+    yield from _check_metrics(reading)
+    if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:
+        yield ("search", "scheduler"), unknown_name("scheduler", search.scheduler, [*SCHEDULERS, "auto"])
+    else:
+        yield from _check_scheduler(reading, SCHEDULER if search.scheduler == "auto" else search.scheduler)
+
+
+def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
+    """Whether the sampler looks at all metrics, where there are several."""
+    search = reading.search
+    if search is None or len(reading.metrics) < 2:
+        return
+    able = sorted(name for name in SAMPLERS if not SAMPLERS[name].knows_one_metric)
+    if search.sampler in SAMPLERS and search.sampler not in able:
+        words = f"must be auto, {', '.join(able[:-1])} or {able[-1]} with several metrics"
+        yield ("search", "sampler"), f"{words}; got {search.sampler}, which knows one"
+    scheduler = SCHEDULER if search.scheduler == "auto" else search.scheduler
+    needed = SCHEDULERS[scheduler].sampler if scheduler in SCHEDULERS else None
+    if needed is not None and needed not in able:
+        words = f"must not be {scheduler} with several metrics: its sampler, {needed}, knows one"
+        yield ("search", "scheduler"), words
+
+
+def _continuous(space: Space) -> Iterator[str]:
+    for name, dimension in space.items():
+        if isinstance(dimension, Real):
+            yield name
+        elif isinstance(dimension, Choose):
+            for inner in dimension.branches.values():
+                yield from _continuous(inner)
+
+
+def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
+    search, entry = reading.search, SCHEDULERS[name]
+    if search is None:
+        return
+    if entry.is_population and search.sampler not in ("auto", "random"):
+        yield (
+            ("search", "sampler"),
+            f"must be auto or random with {name}, which copies and perturbs; got {search.sampler}",
+        )
+    if entry.is_population and reading.space:
+        mutable = mutable_dimensions(reading.space)
+        usable = numeric(mutable) if name == "pb2" else mutable
+        if not usable:
+            kind = "range of numbers" if name == "pb2" else "choice or range"
+            yield (
+                ("search", "scheduler"),
+                f"must not be {name}: the space has no {kind} that can change in running trials, such as learning_rate",
+            )
+    if entry.sampler and not entry.is_population and search.sampler not in ("auto", entry.sampler):
+        yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}; got {search.sampler}"
+    yield from _check_grace(reading, entry.halves)
+
+
+def _check_grace(reading: SpecReading, halves: bool) -> Iterator[Finding]:
+    search, training = reading.search, reading.training
+    if search is None or training is None or search.grace_epochs == "auto":
+        return
+    grace = int(search.grace_epochs)
+    if grace > training.max_epochs:
+        yield ("search", "grace_epochs"), f"must be at most max_epochs, {training.max_epochs}; got {grace}"
+    if halves and has_unfreezing(reading.space) and grace <= training.head_epochs:
+        yield (
+            ("search", "grace_epochs"),
+            f"must be longer than the head phase, {training.head_epochs} epochs: before it ends, shallow and deep "
+            f"unfreezing cannot be compared; got {grace}",
+        )

@@ -1,0 +1,195 @@
+"""What the options of `python -m tuner.search` set in motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.common.errors import InputError, RunError, RunInUseError
+from tuner.common.files import check_folder, remove_leftovers
+from tuner.common.locations import Place, check_place, is_remote, parse_place
+from tuner.reports.console import SearchConsole
+from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
+from tuner.runs.events import StudyCreated
+from tuner.runs.mirror import bring, mirrored
+from tuner.runs.record import read_state
+from tuner.runs.state import RunState
+from tuner.session.checks import check_files, check_names
+from tuner.session.options import SearchOptions
+from tuner.session.plan import build_plan, print_plan
+from tuner.session.preparation import cache_folder, prepared_data, staged_data
+from tuner.session.resume import MAY_CHANGE, begun, refuse_other_data, refuse_other_search
+from tuner.spec.spec import Spec, load_spec, require
+
+if TYPE_CHECKING:
+    from tuner.algorithms.warm_start import EarlierStudy
+    from tuner.cluster.ray_session import Capacity
+
+
+def run_search(options: SearchOptions, console: SearchConsole | None = None) -> int:
+    """Do what a command line of `python -m tuner.search` asks for; returns the exit status."""
+    console = console or SearchConsole()
+    if options.retrain is not None:
+        from tuner.session.inline import retrain
+
+        return retrain(*options.retrain, options, console)
+    if options.file is None:
+        return _resume(None, options, console)
+    spec = _read(options.file, options, options.overrides)
+    if options.plan:
+        print_plan(spec, build_plan(spec), console.console)
+        _tell_disk_use(spec, options, console)
+        if spec.search.warm_start:
+            _earlier(spec, options, console)
+        return 0
+    if options.inline:
+        from tuner.session.inline import train_inline
+
+        return train_inline(spec, options, console)
+    if options.resume is not None:
+        return _resume(spec, options, console)
+    check_folder(options.runs_dir, "--runs")
+    storage = _usable(options.storage) if options.storage is not None else None
+    if not options.fresh:
+        run = new_run(options.runs_dir, spec.study, storage)
+        return _search(spec, run, options, console, earlier=_earlier(spec, options, console))
+    earlier, in_use = _earlier(spec, options, console), set[str]()
+    while True:
+        run = fresh_run(options.runs_dir, spec.study, storage, in_use)
+        try:
+            return _search(spec, run, options, console, earlier=earlier)
+        except RunInUseError:  # before anything was written: another search had the same thought
+            in_use.add(run.name)
+
+
+def _tell_disk_use(spec: Spec, options: SearchOptions, console: SearchConsole) -> None:
+    """What the search will take on the disk, beside what its disk has."""
+    from tuner.session.disk_use import disk_use_words
+
+    with console.preparing("building a few of the networks, to see how large their checkpoints are"):
+        lines = disk_use_words(spec, prepared_data(spec, options), options.runs_dir, cache_folder(options))
+    for line in lines:
+        console.say(line)
+
+
+def _earlier(spec: Spec, options: SearchOptions, console: SearchConsole) -> list[EarlierStudy]:
+    """The studies that a search is to learn from; says how much of each has a place in its space."""
+    if not spec.search.warm_start:
+        return []
+    from tuner.algorithms.warm_start import describe, read_earlier
+
+    studies = read_earlier(spec.search.warm_start, options.runs_dir, spec.metric, spec.mode)
+    console.say(describe(studies, spec.space, spec.baseline, spec.mode))
+    return studies
+
+
+def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
+    """The checked specification of a file; raises SpecError with all its problems."""
+    reading = load_spec(path, overrides)
+    staged = staged_data(options)
+    problems = check_names(reading, staged)
+    if not (problems or reading.problems or options.plan):  # a plan can be made before the data are there
+        problems = check_files(reading, staged)
+    return require(reading, problems)
+
+
+def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
+    """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
+    if options.resume and is_remote(options.resume):
+        place = parse_place(options.resume, "--resume")
+        run = bring(place, options.runs_dir / place.name)
+    elif options.resume:
+        run = open_run(Path(options.resume))
+    elif spec is not None:
+        run = latest_run(options.runs_dir, spec.study)
+    else:
+        raise RunError("--resume must name a run when no search-space file is given")
+    state = read_state(run.record)  # a damaged record is told before Ray starts
+    study = begun(state, run)
+    run = replace(run, storage=_storage(run, state, options))
+    budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
+    recorded = _read(run.specification, options, options.overrides if spec is None else budget)
+    refuse_other_search(study, spec or recorded, run)
+    return _search(spec or recorded, run, options, console, goes_on=study)
+
+
+def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Place | None:
+    """Where the checkpoints of a run that goes on lie: where they were, or where they have been moved to.
+
+    Raises:
+        InputError: they lie in the run directory, so that no storage can have them.
+    """
+    before = state.sessions[-1].storage if state.sessions else None
+    known = run.storage.address if run.storage is not None else before
+    if options.storage is None:
+        return _usable(known) if known is not None else None
+    if before is None and any(trial.checkpoint for trial in state.trials.values()):
+        raise InputError(f"--storage must be left out: the checkpoints of {run.path} are in the run directory itself")
+    return _usable(options.storage)
+
+
+def _usable(text: str) -> Place:
+    """A storage that files can be written to and read from."""
+    place = parse_place(text, "--storage")
+    check_place(place, "--storage")
+    return place
+
+
+EXIT_STATUSES = {"interrupted": 130, "given_up": 1}
+"""Of a search, by how it ended; 0 for every other end."""
+
+
+def _ray(options: SearchOptions, run: RunDirectory) -> AbstractContextManager[Capacity]:
+    """The Ray that trains: of this machine alone, or a cluster's."""
+    from tuner.cluster.connection import cluster_ray
+    from tuner.cluster.ray_session import local_ray
+
+    if options.address is None:
+        return local_ray(run.name, options.dashboard)
+    return cluster_ray(options.address, run.checkpoints, options.insecure)
+
+
+def _search(
+    spec: Spec,
+    run: RunDirectory,
+    options: SearchOptions,
+    console: SearchConsole,
+    *,
+    earlier: Sequence[EarlierStudy] = (),
+    goes_on: StudyCreated | None = None,
+) -> int:
+    """Prepare, search, conclude; the exit status. `earlier`: for a new run; `goes_on`: what a resumed one began with.
+
+    Raises:
+        RunError: the data are not those that the run began with.
+        InputError: where something is to be written, nothing can be; nothing was then.
+    """
+    check_folder(run.path, "the run directory")
+    check_folder(options.reports_dir / run.name, "--reports")
+    cache_folder(options)
+    from tuner.algorithms.warm_start import save_earlier
+    from tuner.cluster.log import logging_to
+    from tuner.reports.live_report import reporting
+    from tuner.session.finish import conclude
+    from tuner.session.preparation import prepare
+    from tuner.session.session import run_session
+
+    report = options.reports_dir / run.name
+    with run.locked(is_new=goes_on is None), logging_to(run.log), mirrored(run, report, console.say):
+        for folder in (run.path, report):
+            remove_leftovers(folder)
+        with _ray(options, run) as capacity:
+            if capacity.dashboard is not None:
+                console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
+            prepared = prepare(spec, options, console)
+            if goes_on is not None:
+                refuse_other_data(goes_on, prepared.dataset, run)
+            if earlier:
+                save_earlier(earlier, run.warm_start)
+            with reporting(run.path, report):
+                reason, state = run_session(spec, prepared, run, capacity, console, resumed=goes_on is not None)
+        conclude(spec, prepared, run, state, reason, options.reports_dir, console)
+    return EXIT_STATUSES.get(reason, 0)

@@ -1,0 +1,155 @@
+"""Training finalists on Ray, and judging them on the test split: what `finalists` chooses and sums up happens here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+
+from tuner.common.files import DISK_FULL, disk_full_error
+from tuner.execution.finalist_actor import Lost, Pool, Step
+from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.models.backend import all_cpus
+from tuner.reports.console import SearchConsole
+from tuner.runs.directory import RunDirectory
+from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
+from tuner.runs.finalists import (
+    Training,
+    best_training,
+    finalist_trials,
+    pack_bits,
+    summarise_finalists,
+    trainings,
+)
+from tuner.runs.predictions import load_predictions
+from tuner.runs.record import Record
+from tuner.session.model_export import load_finalist
+from tuner.spec.schema import FinalistsSection
+from tuner.training.evaluation import cross_entropy, predict_probabilities, save_predictions
+
+
+def run_finalists(
+    section: FinalistsSection,
+    context: WorkerContext,
+    pool: Pool,
+    run: RunDirectory,
+    record: Record,
+    console: SearchConsole,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Train the best trials again with every seed, then read the test split; nothing in the record is done again."""
+    chosen = finalist_trials(record.state, section.count)
+    before = record.state.finalists_started
+    if chosen and (before is None or (tuple(before.trials), before.seeds) != (chosen, section.seeds)):
+        record.append(FinalistsStarted(trials=list(chosen), seeds=section.seeds))
+    missing = trainings(record.state, chosen, section.seeds)
+    if missing:
+        names = ", ".join(str(trial) for trial in chosen)
+        console.say(
+            f"finalists: trials {names} are trained again, each with {section.seeds} seeds; then the test split"
+        )
+        with closing(pool):
+            _train(missing, pool, run, record, console, should_stop)
+    if chosen and not should_stop():
+        with console.preparing("judging the finalists on the test split"):
+            _judge(context, run, record)
+
+
+def _train(
+    wanted: Sequence[Training],
+    pool: Pool,
+    run: RunDirectory,
+    record: Record,
+    console: SearchConsole,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Train each to its own end, as many at a time as trials were; what was trained is in the record."""
+    waiting = deque(wanted)
+    spent: dict[tuple[int, int], float] = {}
+    done = 0
+    while (waiting or pool.is_busy) and not should_stop():
+        while waiting and pool.has_room:
+            training = waiting.popleft()
+            pool.begin(training, run.finalist(training.trial, training.seed_number))
+        record.beat()
+        for training, step in pool.finished():
+            key = (training.trial, training.seed_number)
+            if isinstance(step, Lost):
+                if step.reason.startswith(DISK_FULL):
+                    raise disk_full_error(run.path, step.reason)
+                if not step.is_final:
+                    waiting.append(training)
+                    continue
+                step = Step(0, None, 0.0, None, (), ("failed", step.reason))
+            for text in step.notices:
+                console.say(text)
+            spent[key] = max(spent.get(key, 0.0), step.seconds)  # of a lost worker nothing new is known
+            if step.ended is not None:
+                done += 1
+                event = _trained(training, step, spent[key])
+                record.append(event)
+                console.say(_words(event, done, len(wanted), record))
+
+
+def _trained(training: Training, step: Step, seconds: float) -> FinalistTrained:
+    status, reason = step.ended or ("failed", "")
+    return FinalistTrained(
+        trial=training.trial,
+        seed_number=training.seed_number,
+        status="completed" if status == "completed" else "failed",
+        reason=reason,
+        epochs=step.epoch,
+        best=step.best,
+        seconds=seconds,
+    )
+
+
+def _words(event: FinalistTrained, done: int, total: int, record: Record) -> str:
+    metric = record.state.study.metric if record.state.study else "metric"
+    value = "no result" if event.best is None else f"{metric} {event.best:.4f} after {event.epochs} epochs"
+    reason = f" ({event.reason})" if event.status == "failed" else ""
+    return f"finalist {done} of {total}: trial {event.trial}, seed {event.seed_number}: {event.status}{reason}, {value}"
+
+
+def _judge(context: WorkerContext, run: RunDirectory, record: Record) -> None:
+    """Read the test split, for all trained finalists that have not been judged; keep what the best one says of it.
+
+    This is the one place that reads it, and it does so when nothing is left to be chosen: which finalist has won, and
+    which of its trainings is exported, follows from the validation split alone.
+    """
+    untested = [
+        (key, finalist.trained)
+        for key, finalist in sorted(record.state.finalists.items())
+        if finalist.tested is None and finalist.trained.status == "completed"
+    ]
+    ranked = summarise_finalists(record.state)
+    if not ranked:
+        return
+    winner = (ranked[0].trial, best_training(record.state, ranked[0].trial) or 0)
+    kept = load_predictions(run.predictions)
+    if not untested and kept is not None and tuple(kept.of) == winner:
+        return
+    process = WorkerProcess(replace(context, cpus=all_cpus()))  # nothing is trained now
+    test = process.open_data().load_test()
+    of_winner = None
+    for key, trained in untested:
+        trial = load_finalist(process, run, record.state, *key)
+        probabilities = predict_probabilities(trial.model, test)
+        correct = np.argmax(probabilities, axis=1) == test.labels
+        record.append(
+            FinalistTested(
+                trial=trained.trial,
+                seed_number=trained.seed_number,
+                images=len(test),
+                test_accuracy=float(correct.mean()),
+                test_loss=cross_entropy(probabilities, test.labels),
+                correct=pack_bits(correct),
+            )
+        )
+        of_winner = probabilities if key == winner else of_winner
+    if of_winner is None:  # it was judged in an earlier session, when another one was ahead
+        of_winner = predict_probabilities(load_finalist(process, run, record.state, *winner).model, test)
+    save_predictions(run.predictions, winner, of_winner, test)

@@ -1,0 +1,239 @@
+"""Arguments of `python -m tuner.search`, and how every command ends. Light: nothing heavy is loaded for --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tuner import __version__
+from tuner.common.errors import InputError, TunerError, printable
+from tuner.common.files import is_disk_full
+
+_EPILOG = """\
+examples:
+  python -m tuner.search search_spaces/digits.yaml                    search, then write reports/digits
+  python -m tuner.search search_spaces/cifar100.yaml --plan           what it would do, without training
+  python -m tuner.search search_spaces/cifar100.yaml --inline         train its baseline here, without Ray
+  python -m tuner.search search_spaces/digits.yaml --resume           go on with the latest unfinished run
+  python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
+  python -m tuner.search search_spaces/cifar100.yaml --warm-start cifar10 runs/fashion_mnist
+  python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
+  python -m tuner.search search_spaces/cifar100.yaml --address auto --storage s3://bucket/tuner    train on a cluster
+
+exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrupted
+"""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the command line of a search says."""
+
+    file: Path | None
+    overrides: tuple[str, ...]
+    data: tuple[str, ...]
+    plan: bool
+    inline: bool
+    resume: str | None
+    """The run to resume, or its address in a storage; an empty text stands for the latest of the study."""
+    retrain: tuple[Path, int] | None
+    fresh: bool
+    runs_dir: Path
+    reports_dir: Path
+    cache_dir: Path | None
+    address: str | None
+    """The Ray cluster that trains; None: this machine alone."""
+    storage: str | None
+    """Where checkpoints are kept; None: in the run directory, or where an earlier session kept them."""
+    insecure: bool
+    """Whether the cluster may answer without a token."""
+    dashboard: bool
+    """Whether the Ray of this machine shows its dashboard."""
+
+
+_LONGEST = 1000
+"""Characters of what is said of a wrong command line."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """As argparse's own, but for what it says of a wrong command line: a terminal obeys nothing in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, after the usage, and exit with status 2."""
+        super().error(printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."))
+
+
+def build_search_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m tuner.search`."""
+    parser = CommandParser(
+        prog="python -m tuner.search",
+        description="Find the best image classifier for a data set, as a search-space file describes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("file", nargs="?", type=Path, metavar="FILE", help="the search-space file (YAML)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a setting of the file, the value in YAML: --set search.trials=8 (repeatable)",
+    )
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="take data set NAME from SOURCE, for example cifar100=parquet:/data/cifar100 (repeatable); "
+        "the variable TUNER_DATA names a folder of such copies",
+    )
+    add(
+        "--plan",
+        action="store_true",
+        help="print space, rungs, epochs, disk use and warnings; train nothing",
+    )
+    add("--inline", action="store_true", help="train one trial (the baseline, or a first suggestion) here, without Ray")
+    add(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on with an unfinished run (without RUN: the latest of this study), or with its copy in a storage",
+    )
+    add("--retrain", nargs=2, metavar=("RUN", "TRIAL"), help="train a trial of a run again here, with its seed")
+    add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
+    add(
+        "--warm-start",
+        nargs="+",
+        default=None,
+        metavar="RUN",
+        help="learn from earlier studies, also on other data: run directories, or names of studies under --runs",
+    )
+    add("--no-finalists", action="store_true", help="do not train the best trials again; leave the test split unread")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
+    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where reports go (default: reports)")
+    add(
+        "--cache",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="where prepared data are kept (default: the user's cache)",
+    )
+    add(
+        "--address",
+        default=None,
+        metavar="HOST:PORT",
+        help="train on the Ray cluster at HOST:PORT, or on that of this machine (auto), with --storage, or --runs in a "
+        "folder that all its nodes see (cluster/README.md)",
+    )
+    add(
+        "--storage",
+        default=None,
+        metavar="PLACE",
+        help="keep checkpoints, and a copy of the run and its report, in a folder that all nodes see or in a bucket: "
+        "s3://BUCKET/FOLDER, gs://..., abfss://...",
+    )
+    add(
+        "--insecure",
+        action="store_true",
+        help="with --address: use a cluster that answers without a token; whoever reaches it can run programs on it",
+    )
+    add(
+        "--dashboard",
+        action="store_true",
+        help="show Ray's dashboard of the search on this machine and export its metrics (cluster/monitoring)",
+    )
+    add("--version", action="version", version=f"tuner {__version__}")
+    return parser
+
+
+def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
+    """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
+    parser = build_search_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:
+        parser.error("FILE must be given, for example search_spaces/digits.yaml")
+    modes = [
+        name for name in ("plan", "inline", "resume", "retrain", "fresh") if getattr(parsed, name) not in (None, False)
+    ]
+    if len(modes) > 1:
+        parser.error(f"--{modes[0]} and --{modes[1]} cannot be used together")
+    if parsed.address is not None and (set(modes) & {"plan", "inline", "retrain"}):
+        parser.error(f"--address and --{modes[0]} cannot be used together: --{modes[0]} runs here")
+    if parsed.storage is not None and (set(modes) & {"plan", "inline", "retrain"}):
+        parser.error(f"--storage and --{modes[0]} cannot be used together: --{modes[0]} keeps no checkpoints")
+    if parsed.insecure and parsed.address is None:
+        parser.error("--insecure belongs to --address: a Ray of this machine alone always has a token")
+    if parsed.dashboard and (set(modes) & {"plan", "inline", "retrain"}):
+        parser.error(f"--dashboard and --{modes[0]} cannot be used together: --{modes[0]} runs without Ray")
+    if parsed.dashboard and parsed.address is not None:
+        parser.error("--dashboard and --address cannot be used together: a cluster has its own, shown on its head")
+    retrain = None
+    if parsed.retrain is not None:
+        if not re.fullmatch("[0-9]{1,9}", parsed.retrain[1]):
+            parser.error(f"--retrain RUN TRIAL: TRIAL must be a number; got {parsed.retrain[1][:60]!r}")
+        retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
+    if parsed.warm_start is not None and parsed.file is None:
+        parser.error("--warm-start needs FILE, the search that is to begin")
+    if parsed.warm_start is not None and parsed.resume is not None:
+        parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
+    overrides = [*parsed.overrides]
+    overrides += ["finalists.count=0"] if parsed.no_finalists else []
+    overrides += [f"search.warm_start={json.dumps(parsed.warm_start)}"] if parsed.warm_start is not None else []
+    return SearchOptions(
+        file=parsed.file,
+        overrides=tuple(overrides),
+        data=tuple(parsed.data),
+        plan=parsed.plan,
+        inline=parsed.inline,
+        resume=parsed.resume,
+        retrain=retrain,
+        fresh=parsed.fresh,
+        runs_dir=parsed.runs,
+        reports_dir=parsed.reports,
+        cache_dir=parsed.cache,
+        address=parsed.address,
+        storage=parsed.storage,
+        insecure=parsed.insecure,
+        dashboard=parsed.dashboard,
+    )
+
+
+def failure(error: TunerError | OSError) -> tuple[list[str], int]:
+    """What is said of an error that ends a command, line by line, and the exit status; others are raised again."""
+    if isinstance(error, TunerError):
+        return error.lines(), error.exit_status
+    if is_disk_full(error):
+        return [f"the disk is full: {printable(str(error))}"], TunerError.exit_status
+    raise error
+
+
+def run_command(action: Callable[[], int]) -> int:
+    """The exit status of `action`: its own, or that of a deliberate error, whose message goes to standard error."""
+    try:
+        return action()
+    except (TunerError, OSError) as error:
+        lines, status = failure(error)
+        print(*lines, sep="\n", file=sys.stderr)
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def split_assignments(texts: Sequence[str], option: str) -> dict[str, str]:
+    """`["a=b"]` as `{"a": "b"}`; raises InputError for one without a name or a value."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise InputError(f"{option} must be NAME=VALUE; got {text!r}")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,285 @@
+"""How many trials run at once, and with how many CPUs and which share of a GPU each: what is left to `auto`.
+
+More trials at once use the cores better as long as they do not wait for each other's memory; how many is a fact of the
+machine and of the networks, so it is measured, for a search that is long enough to pay for it, and remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from tuner.cluster.ray_session import Capacity, concurrent_trials
+from tuner.common.environment import describe_environment
+from tuner.common.files import write_text
+from tuner.common.seeds import derive_seed
+from tuner.execution.memory_limit import trial_memory_mb
+from tuner.models.architectures import ARCHITECTURES
+from tuner.models.parameters import general
+from tuner.models.preprocessing import parse_preprocess
+from tuner.session.plan import planned_trials
+from tuner.session.preparation import Prepared
+from tuner.spec.space import Configuration, sample
+from tuner.spec.spec import Spec
+
+LONG_SEARCH_S = 600.0
+LONG_SEARCH_IMAGES = 5_000_000
+"""A measurement takes half a minute: from this time budget, or this many images of all planned epochs, it is made."""
+NEGLIGIBLE_GAIN = 0.05
+"""Fewer trials at once are better guided; so more must gain more than this."""
+MOST_CPUS_PER_TRIAL = 8
+"""No network of a search on CPUs has gained from more threads than that."""
+MOST_TRIALS_PER_GPU = 8
+WORKER_MB = 1000.0
+"""What a worker takes if it has not been measured (benchmarks/LOG.md)."""
+SPARE_MEMORY_MB = 1024.0
+GPU_CONTEXT_BYTES = 600 * 2**20
+"""What a process takes of a GPU before its first tensor."""
+SAMPLES = 9
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What each trial gets, how many run at once, and why."""
+
+    trials: int
+    cpus_per_trial: float
+    gpus_per_trial: float
+    reason: str = ""
+    """What was measured or what bounds it; empty where there was nothing to choose."""
+
+    def describe(self) -> str:
+        """How trials share the machine, in a few words.
+
+        >>> Packing(2, 1, 0.25).describe(), Packing(1, 2, 0).describe()
+        ('2 at a time with 1 CPU and 0.25 GPU each', '1 at a time with 2 CPUs')
+        """
+        gpus = f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
+        each = " each" if self.trials > 1 else ""
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.trials} at a time with {cpu_words(self.cpus_per_trial)}{gpus}{each}{why}"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one way to pack."""
+
+    trials: int
+    cpus_per_trial: float
+    images_per_s: float
+    """Of all trials together."""
+    worker_memory_mb: float
+    """Of the largest worker, without what workers share."""
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """What one trial took of a GPU."""
+
+    peak_bytes: int
+    total_bytes: int
+
+
+Measure = Callable[[Configuration, int, float], Speed | None]
+"""Trains a configuration in so many processes with so many CPUs each; None: it failed, which has been said."""
+MeasureGpu = Callable[[Configuration], GpuMemory | None]
+
+
+def candidates(capacity: Capacity, cpus_per_trial: float | str, wanted: int | str) -> list[tuple[int, float]]:
+    """Ways to share CPUs: trials at once and CPUs of each, most trials first; one where nothing is left to choose.
+
+    >>> eight = Capacity(8, 0)
+    >>> candidates(eight, "auto", "auto"), candidates(eight, 1.0, "auto"), candidates(eight, "auto", 3)
+    ([(8, 1.0), (4, 2.0), (2, 4.0), (1, 8.0)], [(8, 1.0), (4, 1.0)], [(3, 2.0)])
+    """
+    cpus = capacity.cpus
+    if wanted != "auto":
+        largest = max((node.cpus for node in capacity.nodes), default=cpus)
+        share = min(max(1.0, float(cpus // int(wanted))), max(1.0, largest))
+        return [(int(wanted), share if cpus_per_trial == "auto" else float(cpus_per_trial))]
+    if cpus_per_trial != "auto":
+        fit = capacity.slots(float(cpus_per_trial), 0.0)
+        return [(trials, float(cpus_per_trial)) for trials in dict.fromkeys((fit, fit // 2)) if trials]
+    powers = [
+        2**power for power in range(MOST_CPUS_PER_TRIAL.bit_length()) if 2**power <= min(cpus, MOST_CPUS_PER_TRIAL)
+    ]
+    ways = [(capacity.slots(power, 0.0), float(power)) for power in powers]
+    return [way for way in ways if way[0]] or [(1, 1.0)]
+
+
+def fastest(speeds: Sequence[Speed]) -> Speed:
+    """The fewest trials at once that train nearly as many images a second as the best.
+
+    >>> fastest([Speed(4, 1, 100.0, 500), Speed(2, 2, 97.0, 500), Speed(1, 4, 60.0, 500)]).trials
+    2
+    """
+    enough = max(speed.images_per_s for speed in speeds) * (1 - NEGLIGIBLE_GAIN)
+    return min((speed for speed in speeds if speed.images_per_s >= enough), key=lambda speed: speed.trials)
+
+
+def within_memory(trials: int, worker_memory_mb: float, available_mb: float) -> int:
+    """How many of the trials the memory of a machine can hold, at least one.
+
+    >>> within_memory(8, 1000, 5024), within_memory(8, 1000, 500), within_memory(2, 1000, 99_000)
+    (4, 1, 2)
+    """
+    return max(1, min(trials, int((available_mb - SPARE_MEMORY_MB) // worker_memory_mb)))
+
+
+def trials_per_gpu(memory: GpuMemory, cpus_per_gpu: float) -> int:
+    """How many trials like the measured one a GPU can hold, each with a CPU to feed it, at least one.
+
+    >>> trials_per_gpu(GpuMemory(3 * 2**30, 16 * 2**30), 16), trials_per_gpu(GpuMemory(3 * 2**30, 16 * 2**30), 2)
+    (4, 2)
+    """
+    fit = int(0.9 * memory.total_bytes // (memory.peak_bytes + GPU_CONTEXT_BYTES))
+    return max(1, min(fit, MOST_TRIALS_PER_GPU, int(cpus_per_gpu)))
+
+
+def is_long(spec: Spec, train_images: int) -> bool:
+    """Whether a search is long enough for a measurement to pay."""
+    if spec.search.time_budget is not None and spec.search.time_budget < LONG_SEARCH_S:
+        return False
+    planned = planned_trials(spec) * spec.training.max_epochs * train_images
+    return planned >= LONG_SEARCH_IMAGES
+
+
+def typical_configurations(spec: Spec) -> tuple[Configuration, Configuration]:
+    """Of a few random configurations the middle one and the last, by what their training costs and holds."""
+    generator = np.random.default_rng(derive_seed(spec.search.seed, "packing"))
+    drawn = sorted((sample(spec.space, generator) for _ in range(SAMPLES)), key=_weight)
+    return drawn[len(drawn) // 2], drawn[-1]
+
+
+def _weight(configuration: Configuration) -> tuple[float, float]:
+    """An order of configurations: by trained blocks, then by the pixels of a batch."""
+    height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape((32, 32, 3))
+    is_whole = not ARCHITECTURES[str(configuration["architecture"])].is_backbone
+    depth = math.inf if is_whole else float(str(configuration.get("unfreeze_depth") or 0))
+    return depth, height * width * float(str(general(configuration, "batch_size")))
+
+
+def choose_packing(
+    spec: Spec, prepared: Prepared, capacity: Capacity, measure: Measure, measure_gpu: MeasureGpu
+) -> Packing:
+    """What `max_concurrent`, `cpus_per_trial` and `gpus_per_trial` come to; what is not `auto` is as it was given.
+
+    Raises:
+        InputError: not even one trial fits.
+    """
+    resources, wanted = spec.resources, spec.search.max_concurrent
+    memory = Remembered(prepared.cache_dir, spec, prepared, capacity)
+    long_enough = is_long(spec, len(prepared.dataset.train))
+    middle, largest = typical_configurations(spec)
+    if capacity.gpus and resources.gpus_per_trial != 0:
+        return _pack_gpus(spec, capacity, memory.gpu(lambda: measure_gpu(largest) if long_enough else None))
+    gpus = 0.0 if resources.gpus_per_trial == "auto" else float(resources.gpus_per_trial)
+    if gpus:
+        concurrent_trials(wanted, capacity, 1.0, gpus)  # raises: there is no GPU
+    ways = candidates(capacity, resources.cpus_per_trial, wanted)
+    trials, cpus = ways[0]
+    if len(ways) > 1:
+        speeds = memory.speeds(lambda: [measure(middle, *way) for way in ways] if long_enough else [])
+        if speeds:
+            return _pack_measured(speeds, _available_mb(capacity))
+    fit = concurrent_trials(trials, capacity, cpus, 0.0)
+    if wanted != "auto":
+        return Packing(fit, cpus, gpus, "")
+    held = within_memory(fit, WORKER_MB, _available_mb(capacity))
+    return Packing(held, cpus, gpus, "as many as memory holds" if held < fit else "")
+
+
+def _pack_measured(speeds: Sequence[Speed], available_mb: float) -> Packing:
+    best = fastest(speeds)
+    held = within_memory(best.trials, best.worker_memory_mb, available_mb)
+    told = ", ".join(
+        f"{speed.trials} with {cpu_words(speed.cpus_per_trial)} {speed.images_per_s:,.0f} images/s" for speed in speeds
+    )
+    bound = f"; bounded by memory, {best.worker_memory_mb:,.0f} MB each" if held < best.trials else ""
+    return Packing(held, best.cpus_per_trial, 0.0, f"measured: {told}{bound}")
+
+
+def cpu_words(number: float) -> str:
+    """So many CPUs in words."""
+    return f"{number:g} CPU" + ("" if number == 1 else "s")
+
+
+def _pack_gpus(spec: Spec, capacity: Capacity, memory: GpuMemory | None) -> Packing:
+    """Trials on GPUs: as many on each as its memory holds."""
+    gpus, reason = spec.resources.gpus_per_trial, ""
+    if gpus == "auto":
+        share = 1 if memory is None else trials_per_gpu(memory, capacity.cpus / capacity.gpus)
+        gpus = math.floor(10_000 / share) / 10_000  # as fine as Ray counts
+        if memory is not None:
+            gib = f"{memory.peak_bytes / 2**30:.1f} of {memory.total_bytes / 2**30:.1f} GiB"
+            reason = f"measured: a large trial takes {gib} of a GPU"
+    cpus = spec.resources.cpus_per_trial
+    if cpus == "auto":
+        at_once = max(1, math.floor(capacity.gpus / float(gpus) + 1e-9))
+        at_once = at_once if spec.search.max_concurrent == "auto" else min(at_once, int(spec.search.max_concurrent))
+        cpus = max(1.0, float(capacity.cpus // at_once))
+    trials = concurrent_trials(spec.search.max_concurrent, capacity, float(cpus), float(gpus))
+    return Packing(trials, float(cpus), float(gpus), reason)
+
+
+def trial_memory(spec: Spec, capacity: Capacity, trials: int) -> float | None:
+    """The most host memory that a trial may take, in MB; on a cluster `auto` leaves that to Ray's memory monitors."""
+    available = None if capacity.is_cluster else _available_mb(capacity)
+    return trial_memory_mb(spec.resources.memory_gb_per_trial, available, trials)
+
+
+def _available_mb(capacity: Capacity) -> float:
+    """The memory that is free for trials now, in MB; of a cluster, what its nodes have in all."""
+    if capacity.nodes:  # the driver's own machine may run no trial
+        return sum(node.memory_mb for node in capacity.nodes)
+    return float(psutil.virtual_memory().available / 2**20)
+
+
+class Remembered:
+    """What was measured for the same space, data, versions and machine, in the cache; measured now where it is not."""
+
+    def __init__(self, cache_dir: Path, spec: Spec, prepared: Prepared, capacity: Capacity) -> None:
+        self._path = cache_dir / "packing.json"
+        environment = describe_environment()
+        resolved = spec.resolved()
+        facts = {
+            "machine": [platform.node(), environment["system"], environment["memory_gb"], capacity.cpus, capacity.gpus],
+            "packages": environment["packages"],
+            "image_shape": list(prepared.dataset.image_shape),
+            "search": [resolved["space"], resolved["activations"], resolved["resources"], spec.search.seed],
+        }
+        self._key = json.dumps(facts, sort_keys=True, default=str)
+        self._known: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
+
+    def speeds(self, measure: Callable[[], Sequence[Speed | None]]) -> list[Speed]:
+        """The speeds of all ways that could be measured."""
+        with contextlib.suppress(TypeError, KeyError):
+            return [Speed(**speed) for speed in self._known[self._key]["speeds"]]
+        found = [speed for speed in measure() if speed is not None]
+        self._keep({"speeds": [asdict(speed) for speed in found]} if found else None)
+        return found
+
+    def gpu(self, measure: Callable[[], GpuMemory | None]) -> GpuMemory | None:
+        """The memory of a large trial, None if it could not be measured."""
+        with contextlib.suppress(TypeError, KeyError):
+            return GpuMemory(**self._known[self._key]["gpu"])
+        found = measure()
+        self._keep({"gpu": asdict(found)} if found else None)
+        return found
+
+    def _keep(self, found: dict[str, Any] | None) -> None:
+        if found is not None:
+            with contextlib.suppress(OSError):  # next time it is measured again
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(self._path, json.dumps({**self._known, self._key: found}, indent=1))

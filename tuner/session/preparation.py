@@ -1,0 +1,189 @@
+"""What must be there before the first trial: the data, and models that can be built on them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner import __version__
+from tuner.common.errors import DataError, InputError
+from tuner.common.files import check_folder, user_path, write_text
+from tuner.datasets.loading import DataRequest, find_prepared_data, load_dataset
+from tuner.datasets.prepared import default_cache_dir
+from tuner.datasets.staging import absolute_source, resolve, staged_sources
+from tuner.models.architectures import ARCHITECTURES, Architecture
+from tuner.models.backend import configure_backend, release_memory
+from tuner.models.parameters import general
+from tuner.models.preprocessing import parse_preprocess
+from tuner.reports.console import SearchConsole
+from tuner.session.options import SearchOptions, split_assignments
+from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
+from tuner.spec.spec import Spec
+
+if TYPE_CHECKING:
+    from tuner.datasets import prepared
+    from tuner.datasets.loading import Dataset
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a search, and how a worker on any node finds them."""
+
+    request: DataRequest
+    staged: Mapping[str, str]
+    cache_dir: Path
+    dataset: Dataset
+
+
+def staged_data(options: SearchOptions) -> dict[str, str]:
+    """Staged copies of data sets by name, from TUNER_DATA and --data."""
+    return staged_sources(os.environ, split_assignments(options.data, "--data"))
+
+
+def cache_folder(options: SearchOptions) -> Path:
+    """Where prepared data and activations are kept, as an absolute path; raises InputError when nothing can be."""
+    folder = user_path(options.cache_dir or default_cache_dir()).absolute()
+    check_folder(folder, "--cache", is_written=False)  # what is prepared already can be read
+    return folder
+
+
+def prepared_data(spec: Spec, options: SearchOptions) -> prepared.Prepared | None:
+    """The prepared copy of a study's data; None: it has not been made yet, or the data are not there."""
+    with contextlib.suppress(DataError):
+        return find_prepared_data(DataRequest(**spec.data.model_dump()), staged_data(options), cache_folder(options))
+    return None
+
+
+def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepared:
+    """Load the data and see that every architecture of the space can be built on them.
+
+    Raises:
+        InputError: what cannot be, with the reason; nothing has been trained then.
+    """
+    request = DataRequest(**spec.data.model_dump())
+    staged = staged_data(options)
+    # Under its own name, so that it keeps it: a worker must find the same files from another working folder.
+    staged[request.source] = absolute_source(resolve(request.source, staged))
+    cache_dir = cache_folder(options)
+    with console.preparing(f"preparing {request.source}"):
+        dataset = load_dataset(request, staged=staged, seed=spec.search.seed, cache_dir=cache_dir, notify=console.say)
+    console.say(
+        f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
+        f"{'x'.join(str(size) for size in dataset.image_shape)}, {len(dataset.class_names)} classes"
+    )
+    check_sizes(spec.space, dataset.image_shape)
+    backbones = backbone_configurations(spec.space)
+    if backbones:
+        known = BlockCounts(cache_dir)
+        with console.preparing("checking the backbones and their weights"):
+            check_backbones(spec.space, backbones, dataset.image_shape, known)
+    return Prepared(request, staged, cache_dir, dataset)
+
+
+def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a preprocessing variant that makes images too small for an architecture of the space."""
+    texts = [str(text) for text in _values(space.get("preprocess"))] or ["none"]
+    for name in _values(space.get("architecture")):
+        minimum_px = ARCHITECTURES[str(name)].minimum_px
+        for text in texts:
+            height, width, _ = parse_preprocess(text).output_shape(image_shape)
+            if min(height, width) < minimum_px:
+                raise InputError(
+                    f"space.preprocess must give {name} images of at least {minimum_px} px; "
+                    f"{text!r} gives {height}x{width}: add resize({minimum_px}) or larger"
+                )
+
+
+def _values(dimension: Dimension | None) -> tuple[Any, ...]:
+    return tuple(getattr(dimension, "values", ()))
+
+
+def backbone_configurations(space: Space) -> list[Configuration]:
+    """One configuration for each file of weights that the space may need: by architecture, alpha, weights and size."""
+    chosen = space.get("architecture")
+    found: list[Configuration] = []
+    for name in _values(chosen):
+        architecture = ARCHITECTURES[str(name)]
+        if not architecture.is_backbone:
+            continue
+        inner = {**space, **(chosen.branches[str(name)] if isinstance(chosen, Choose) else {})}
+        keys = [key for key in ("preprocess", "alpha", "weights") if key in inner]
+        for values in itertools.product(*(_values(inner[key]) for key in keys)):
+            found.append({"architecture": str(name), **dict(zip(keys, values, strict=True))})
+    return found
+
+
+class BlockCounts:
+    """How many blocks each backbone has: found by building it once, and remembered for later searches.
+
+    What is remembered holds for the weights files as they lay there, so that one that was removed is missed again.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._path = cache_dir / "backbones.json"
+        self._counts: dict[str, int] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._counts = {str(key): int(count) for key, count in json.loads(self._path.read_text()).items()}
+
+    def count(self, architecture: Architecture, values: Mapping[str, Any], height: int, width: int) -> int:
+        """The blocks of a backbone.
+
+        Raises:
+            WeightsError: pretrained weights cannot be fetched.
+        """
+        facts = [architecture.name, values.get("alpha"), values["weights"], height, width, __version__]
+        key = json.dumps([*facts, _weights_files()])
+        if key not in self._counts:
+            from tuner.models.blocks import count_blocks
+
+            configure_backend(os.cpu_count() or 1)
+            number = count_blocks(architecture.build(values, (height, width, 3), 0))
+            release_memory()
+            self._counts[json.dumps([*facts, _weights_files()])] = number  # it may just have been downloaded
+            with contextlib.suppress(OSError):  # next time it takes as long again
+                write_text(self._path, json.dumps(self._counts))
+            return number
+        return self._counts[key]
+
+
+def _weights_files() -> list[tuple[str, int, int]]:
+    """Name, size and time of every weights file that Keras has on this machine."""
+    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.h5"))
+
+
+def check_backbones(
+    space: Space, configurations: list[Configuration], image_shape: tuple[int, int, int], known: BlockCounts
+) -> None:
+    """See of each backbone that its weights are there, and that it has as many blocks as the space may unfreeze.
+
+    Raises:
+        WeightsError: pretrained weights cannot be fetched.
+        InputError: the space unfreezes more blocks than a backbone has.
+    """
+    for configuration in configurations:
+        architecture = ARCHITECTURES[str(configuration["architecture"])]
+        height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape(image_shape)
+        number = known.count(architecture, architecture.values_of(configuration), height, width)
+        deepest = _deepest_unfreezing(space, architecture.name)
+        if deepest > number:
+            raise InputError(
+                f"space.unfreeze_depth must be at most {number}, the number of blocks of "
+                f"{architecture.name}; got {deepest}"
+            )
+
+
+def _deepest_unfreezing(space: Space, architecture: str) -> int:
+    depths = [
+        parameter.dimension
+        for parameter in flatten(space)
+        if parameter.name == "unfreeze_depth"
+        and all(branch == architecture for where, branch in parameter.conditions if where == "architecture")
+    ]
+    return max((int(max(_values(depth) or (getattr(depth, "high", 0),))) for depth in depths), default=0)

@@ -1,0 +1,90 @@
+"""What a run may go on with: the search and the data that it began with, and nothing else.
+
+Old and new trials would not be comparable otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tuner.common.errors import RunError
+from tuner.datasets.loading import Dataset
+from tuner.runs.directory import RunDirectory
+from tuner.runs.events import StudyCreated
+from tuner.runs.state import RunState
+from tuner.spec.spec import Spec
+
+MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "search.hung_after_epochs",
+              "resources.", "finalists.")  # fmt: skip
+"""What may be spent, and on what machine."""
+_KEPT_WITH_RUN = ("search.warm_start",)
+"""What is named now makes no difference any more."""
+_OPEN = ("space.", "baseline.")
+"""Where a setting more is another search; elsewhere it is one that an earlier tuner did not have."""
+_SHOWN, _LONGEST = 5, 80
+
+
+def begun(state: RunState, run: RunDirectory) -> StudyCreated:
+    """What a run began with; raises RunError when it was killed before that was written."""
+    if state.study is None:
+        raise RunError(f"{run.path}: there is no search to resume; leave out --resume to begin one")
+    return state.study
+
+
+def refuse_other_search(study: StudyCreated, wanted: Spec, run: RunDirectory) -> None:
+    """See that what is to be searched is what the record says; raises RunError that names what differs."""
+    before = dict(_leaves(study.specification))
+    now = dict(_leaves(json.loads(json.dumps(wanted.resolved()))))
+    keys = [key for key in {**before, **now} if key in before or key.startswith(_OPEN)]
+    different = [
+        f"{key} (was {_shown(before, key)}; is {_shown(now, key)})"
+        for key in keys
+        if not key.startswith((*MAY_CHANGE, *_KEPT_WITH_RUN)) and before.get(key) != now.get(key)
+    ]
+    if different:
+        more = f", and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
+        raise RunError(
+            f"{run.path} cannot go on: {', '.join(different[:_SHOWN])}{more} must be what it began with; change only "
+            "the budget, or begin another run with --fresh"
+        )
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    text = json.dumps(values[key], ensure_ascii=False) if key in values else "not there"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def refuse_other_data(study: StudyCreated, dataset: Dataset, run: RunDirectory) -> None:
+    """See that the data are those that the record names; raises RunError that says what they were and are."""
+    before, now = study.data, describe_data(dataset)
+    if before.get("fingerprint") == now["fingerprint"]:
+        return
+    keys = [key for key in now if key not in ("name", "source") and key in before and before[key] != now[key]]
+    different = "; ".join(f"{key} was {_shown(before, key)}, is {_shown(now, key)}" for key in keys)
+    raise RunError(
+        f"{run.path} cannot go on: the data in {dataset.source} are not those that it began with: {different}; name "
+        "those with --data, or begin another run with --fresh"
+    )
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """What the record of a run says of its data."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "image_shape": list(dataset.image_shape),
+        "train_images": len(dataset.train),
+        "validation_images": len(dataset.validation),
+    }

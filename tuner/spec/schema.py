@@ -1,0 +1,258 @@
+"""The schema of a search-space file, but for its space: its sections, and what is wrong with one in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from tuner.common.metrics import EPOCH_METRICS, METRICS
+from tuner.common.registry import unknown_name
+from tuner.spec.space_parser import Finding, Path
+
+
+class Section(BaseModel):
+    """A section: unknown settings are refused, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+_PART = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)"
+_TIME = re.compile(f"(?:{_PART}h)?(?:{_PART}m)?(?:{_PART}s)?")
+
+
+def _to_seconds(value: Any) -> Any:
+    """`2h`, `20m`, `90s`, `1h30m` or a number of seconds, as seconds."""
+    if value is None or value == "none":
+        return None
+    seconds = 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and (match := _TIME.fullmatch(value)):
+        seconds = sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True) if part)
+    if seconds <= 0:
+        raise ValueError("must be a time such as 90s, 20m, 2h or 1h30m, or none")
+    return seconds
+
+
+def _to_float(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _to_text(value: Any) -> Any:
+    return "none" if value is None else value
+
+
+Number = Annotated[float, BeforeValidator(_to_float)]
+Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
+Auto = Literal["auto"]
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What a study can be called; its runs have this name, or this name and a number: `STUDY-2`."""
+
+
+def _safe_name(value: str) -> str:
+    if not STUDY_NAME.fullmatch(value):
+        raise ValueError("must be at most 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")
+    return value
+
+
+def _metric(value: str) -> str:
+    if value not in EPOCH_METRICS:
+        raise ValueError(_first_rule() if value in METRICS else unknown_name("metric", value, EPOCH_METRICS))
+    return value
+
+
+def _first_rule() -> str:
+    first, later = " or ".join(EPOCH_METRICS), [name for name in METRICS if name not in EPOCH_METRICS]
+    return f"must be {first}, which every epoch measures; {' and '.join(later)} can follow it in metrics: [...]"
+
+
+class DataSection(Section):
+    """Where the images come from and how they are split."""
+
+    source: str
+    validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
+    image_px: Annotated[int, Field(ge=4, le=2048)] | None = None
+    colour: Literal["auto", "rgb", "grey"] = "auto"
+    broken_images: Literal["fail", "skip"] = "fail"
+    max_train_images: Annotated[int, Field(ge=2)] | None = None
+    max_validation_images: Annotated[int, Field(ge=2)] | None = None
+
+
+class EarlyStoppingSection(Section):
+    """As keras.callbacks.EarlyStopping: the metric must improve by more than `min_delta` within `patience` epochs."""
+
+    patience: Annotated[int, Field(ge=1)] = 5
+    min_delta: Annotated[Number, Field(ge=0)] = 1e-4
+
+
+class TrainingSection(Section):
+    """How a trial trains."""
+
+    max_epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    head_epochs: Annotated[int, Field(ge=1)] = 3
+    early_stopping: EarlyStoppingSection | None = EarlyStoppingSection()
+
+
+class SearchSection(Section):
+    """How configurations are chosen, which trials go on, and when the search ends."""
+
+    sampler: Annotated[str, BeforeValidator(_to_text)] = "auto"
+    scheduler: Annotated[str, BeforeValidator(_to_text)] = "auto"
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    time_budget: Seconds = None
+    max_concurrent: Annotated[int, Field(ge=1)] | Auto = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
+    reduction_factor: Annotated[int, Field(ge=2, le=100)] | Auto = "auto"
+    warm_start: list[str] = []
+    improvement_per_second: bool | Auto = "auto"
+    hung_after_epochs: Annotated[Number, Field(ge=2)] | Literal["never"] = 20.0
+
+
+class ResourcesSection(Section):
+    """What one trial occupies."""
+
+    cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
+    gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] | Auto = "auto"
+    memory_gb_per_trial: Annotated[Number, Field(gt=0)] | Literal["auto", "none"] = "auto"
+
+
+class ActivationsSection(Section):
+    """How activations of frozen layers are kept and read, instead of being computed in every epoch."""
+
+    enabled: bool = True
+    dtype: Literal["float16", "float32"] = "float16"
+    views: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_gb: Annotated[Number, Field(gt=0)] = 50.0
+
+
+class FinalistsSection(Section):
+    """How many of the best trials are trained again, and with how many seeds, before the test split is read."""
+
+    count: Annotated[int, Field(ge=0, le=100)] = 3
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataSection,
+    "training": TrainingSection,
+    "search": SearchSection,
+    "resources": ResourcesSection,
+    "activations": ActivationsSection,
+    "finalists": FinalistsSection,
+}
+TOP_LEVEL = (
+    "study",
+    "data",
+    "metric",
+    "metrics",
+    "space",
+    "baseline",
+    "training",
+    "search",
+    "resources",
+    "activations",
+    "finalists",
+)
+
+
+class Names(Section):
+    """What stands at the top level by itself."""
+
+    study: Annotated[str, AfterValidator(_safe_name)]
+    metric: Annotated[str, AfterValidator(_metric)] = "val_accuracy"
+    metrics: list[str] | None = None
+
+
+def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:
+    """What is wrong with the names in a list of metrics."""
+    if not metrics:
+        yield ("metrics",), "must name at least one metric, the one that the scheduler compares first; got []"
+    for index, name in enumerate(metrics):
+        if name not in METRICS:
+            yield ("metrics", index), unknown_name("metric", name, METRICS)
+        elif name in metrics[:index]:
+            yield ("metrics", index), f"must be named once; got {name!r} again"
+        elif index == 0 and name not in EPOCH_METRICS:
+            yield ("metrics", index), f"{_first_rule()}; got {name!r}"
+
+
+def read_section(model: type[Section], values: Any, path: Path) -> tuple[Any, list[Finding]]:
+    """The section written as `values` (None when something is wrong with it), and everything that is."""
+    if not isinstance(values, dict):
+        return None, [(path, f"must map {', '.join(model.model_fields)} to values; got {shown(values)}")]
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        return None, [((*path, *location), message) for location, message in _translate(model, error)]
+
+
+def _translate(model: type[Section], error: ValidationError) -> Iterator[Finding]:
+    """Pydantic's errors in our words, the value last; the members of a union are one problem."""
+    rules: dict[Path, tuple[list[str], str]] = {}
+    for detail in error.errors():
+        location = _location(detail)
+        rule, shows_value = _rule(model, location, detail)
+        got = f"; got {shown(detail['input'])}" if shows_value else ""
+        rules.setdefault(location, ([], got))[0].append(rule)
+    for location, (found, got) in rules.items():
+        yield location, " or ".join(dict.fromkeys(found)).replace(" or must be ", " or ") + got
+
+
+def _location(detail: Any) -> tuple[str | int, ...]:
+    """Where the value stands; the last part of an unknown setting is the user's own word, whatever it looks like."""
+    *around, last = detail["loc"]
+    kept = [part for part in around if isinstance(part, int) or not _is_union_tag(part)]
+    if detail["type"] == "extra_forbidden" or isinstance(last, int) or not _is_union_tag(last):
+        kept.append(last)
+    return tuple(kept)
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a file, shortened."""
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    return f"{value[:60]!r}" if isinstance(value, str) else str(value)[:60]
+
+
+def _rule(model: type[Section], location: tuple[str | int, ...], detail: Any) -> tuple[str, bool]:
+    """What must hold, and whether the value helps to see it."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return unknown_name("setting", str(location[-1]), _fields_at(model, location[:-1])), False
+    if kind == "missing":
+        return "must be given", False
+    if kind == "value_error":
+        rule = str(context["error"])
+        return rule, not rule.startswith("unknown")
+    return _RULES[kind].format(**context) if kind in _RULES else f"must be right: {detail['msg']}", True
+
+
+def _is_union_tag(part: str) -> bool:
+    """Pydantic puts the tried member of a union into the location: `constrained-int`, `literal['auto']`."""
+    return bool(re.search(r"[\[\](-]", part)) or part in {"int", "float", "str", "none"}
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    if location == ("early_stopping",):
+        return list(EarlyStoppingSection.model_fields)
+    return list(model.model_fields)
+
+
+_RULES = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "list_type": "must be a list, written [one, two]",
+    "model_type": "must map names to values",
+    "model_attributes_type": "must map names to values",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+}

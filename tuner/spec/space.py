@@ -1,0 +1,269 @@
+"""What a search may choose: dimensions, and spaces that are conditional by nesting.
+
+A space maps names to dimensions. A `Choose` dimension has branches, each a space of its own whose parameters exist only
+in trials of that branch. A configuration is flat: only one branch is active, so plain names suffice. Samplers see
+*qualified* names (`architecture.cnn.filters`), so that parameters of different branches are never confused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.common.registry import unknown_name
+
+Scalar = bool | int | float | str | None
+Configuration = dict[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`."""
+
+    values: tuple[Scalar, ...]
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether `value` is one of them; 1, 1.0 and true are different values."""
+        return any(same_value(value, candidate) for candidate in self.values)
+
+    def describe(self) -> str:
+        """As in the search-space file."""
+        return f"choice of {_listed(self.values)}"
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number from `low` to `high`, both included, in steps or on a log scale."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether `value` is a whole number of the range, on its steps."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def describe(self) -> str:
+        """As in the search-space file."""
+        return f"{'log ' if self.log else ''}int {self.low} to {self.high}" + (
+            f" step {self.step}" if self.step > 1 else ""
+        )
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from `low` to `high`, both included, possibly on a log scale."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether `value` is a number of the range."""
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def describe(self) -> str:
+        """As in the search-space file."""
+        return f"{'log ' if self.log else ''}float {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Choose:
+    """One of several branches, each with parameters of its own."""
+
+    branches: Mapping[str, Space]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of the branches."""
+        return tuple(self.branches)
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether `value` names a branch."""
+        return value in self.branches
+
+    def describe(self) -> str:
+        """As in the search-space file."""
+        return f"choose one of {_listed(self.values)}"
+
+
+def _listed(values: Sequence[Scalar], most: int = 12) -> str:
+    """Values as they are written in the file; of many, the first ones and their number."""
+    words = [_written(value) for value in values[:most]]
+    return ", ".join(words) + (f", ... ({len(values)} in all)" if len(values) > most else "")
+
+
+def _written(value: Scalar) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+Dimension = Choice | Integer | Real | Choose
+Space = Mapping[str, Dimension]
+
+
+def same_value(left: Scalar, right: Scalar) -> bool:
+    """Whether two values are equal and of one type."""
+    return type(left) is type(right) and left == right
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of a flattened space: where it stands and when it exists."""
+
+    qualified: str
+    name: str
+    dimension: Dimension
+    conditions: tuple[tuple[str, str], ...] = ()
+    """(qualified name of a Choose, branch) pairs that must hold."""
+
+
+def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], ...] = ()) -> Iterator[Parameter]:
+    """All parameters of a space, a Choose before what stands in its branches."""
+    for name, dimension in space.items():
+        qualified = prefix + name
+        yield Parameter(qualified, name, dimension, conditions)
+        if isinstance(dimension, Choose):
+            for branch, inner in dimension.branches.items():
+                yield from flatten(inner, f"{qualified}.{branch}.", (*conditions, (qualified, branch)))
+
+
+def has_branches(space: Space) -> bool:
+    """Whether a search chooses among branches, each with parameters of its own."""
+    return any(isinstance(one.dimension, Choose) and len(one.dimension.branches) > 1 for one in flatten(space))
+
+
+Draw = Callable[[str, str, Dimension], Scalar]
+"""(qualified name, name, dimension) -> value."""
+
+
+def configure(space: Space, draw: Draw, prefix: str = "") -> Configuration:
+    """The configuration that `draw` chooses, asked only for parameters that exist.
+
+    This is define-by-run for any source of values: a random generator, an Optuna trial, an earlier configuration.
+    """
+    configuration: Configuration = {}
+    for name, dimension in space.items():
+        value = draw(prefix + name, name, dimension)
+        configuration[name] = value
+        if isinstance(dimension, Choose):
+            configuration |= configure(dimension.branches[str(value)], draw, f"{prefix}{name}.{value}.")
+    return configuration
+
+
+def sample(space: Space, generator: np.random.Generator) -> Configuration:
+    """A configuration drawn uniformly (log-uniformly where the dimension says so), branch by branch."""
+    return configure(space, lambda _qualified, _name, dimension: _draw(dimension, generator))
+
+
+def _draw(dimension: Dimension, generator: np.random.Generator) -> Scalar:
+    match dimension:
+        case Integer(low, high, step, log):
+            if log:
+                drawn = math.exp(generator.uniform(math.log(low), math.log(high + 1)))
+                return min(high, max(low, int(drawn)))
+            return low + step * int(generator.integers((high - low) // step + 1))
+        case Real(low, high, log):
+            if log:
+                return min(high, max(low, math.exp(generator.uniform(math.log(low), math.log(high)))))
+            return float(generator.uniform(low, high))
+        case _:
+            return dimension.values[int(generator.integers(len(dimension.values)))]
+
+
+def count(space: Space) -> int | float:
+    """The number of different configurations; infinite when a float is among them.
+
+    >>> count({"a": Choice((1, 2)), "b": Choose({"x": {"c": Integer(0, 4)}, "y": {}})})
+    12
+    """
+    total = 1  # a product of whole numbers may be too large for a float
+    for dimension in space.values():
+        size = _size(dimension)
+        if isinstance(size, float):
+            return math.inf
+        total *= size
+    return total
+
+
+def _size(dimension: Dimension) -> int | float:
+    match dimension:
+        case Choice(values):
+            return len(values)
+        case Integer(low, high, step, _):
+            return (high - low) // step + 1
+        case Real(low, high, _):
+            return 1 if low == high else math.inf
+        case Choose(branches):
+            sizes = [count(inner) for inner in branches.values()]
+            return math.inf if math.inf in sizes else sum(sizes)
+
+
+def enumerate_configurations(space: Space) -> Iterator[Configuration]:
+    """Every configuration of a finite space, the last name varying fastest, like an odometer.
+
+    Raises:
+        ValueError: a float range is not a single point (`count` says whether a space is finite).
+    """
+    names = list(space)
+    if not names:
+        yield {}
+        return
+    name, rest = names[0], {other: space[other] for other in names[1:]}
+    for value, inner in _points(space[name]):
+        for below in enumerate_configurations(inner):
+            for others in enumerate_configurations(rest):
+                yield {name: value, **below, **others}
+
+
+def _points(dimension: Dimension) -> Iterator[tuple[Scalar, Space]]:
+    match dimension:
+        case Choose(branches):
+            yield from branches.items()
+        case Integer(low, high, step, _):
+            yield from ((value, {}) for value in range(low, high + 1, step))
+        case Real(low, high, _):
+            if low != high:
+                raise ValueError(f"a float range cannot be enumerated; got {low} to {high}")
+            yield low, {}
+        case Choice(values):
+            yield from ((value, {}) for value in values)
+
+
+def misfits(space: Space, configuration: Mapping[str, Scalar]) -> list[tuple[str, str]]:
+    """(name, message) for each way in which `configuration` is not a point of the space; empty when it is one."""
+    found: list[tuple[str, str]] = []
+    active: set[str] = set()
+
+    def check(level: Space) -> None:
+        for name, dimension in level.items():
+            active.add(name)
+            if name not in configuration:
+                found.append((name, f"must be given: {dimension.describe()}"))
+            elif not dimension.contains(configuration[name]):
+                found.append((name, f"must be in the space: {dimension.describe()}; got {configuration[name]!r}"))
+            elif isinstance(dimension, Choose):
+                check(dimension.branches[str(configuration[name])])
+
+    check(space)
+    strangers = [name for name in configuration if name not in active]
+    return found + (_strangers(space, strangers) if strangers else [])
+
+
+def _strangers(space: Space, names: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, message) for names that a configuration must not have: they belong to other branches, or to none."""
+    conditions: dict[str, list[tuple[str, str]]] = {}
+    for parameter in flatten(space):
+        conditions.setdefault(parameter.name, []).extend(parameter.conditions[-1:])
+    found: list[tuple[str, str]] = []
+    for name in names:
+        owners = ", ".join(f"{where.rpartition('.')[2]} {branch}" for where, branch in conditions.get(name, ()))
+        unknown = unknown_name("hyperparameter", name, conditions)
+        found.append((name, f"must be left out here: it belongs to {owners}" if owners else unknown))
+    return found

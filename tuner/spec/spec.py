@@ -1,0 +1,230 @@
+"""The search-space file: loading it with every problem at once, each with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner.common.errors import InputError, Problem, SpecError
+from tuner.common.metrics import METRICS
+from tuner.common.registry import unknown_name
+from tuner.spec.schema import (
+    SECTIONS,
+    TOP_LEVEL,
+    ActivationsSection,
+    DataSection,
+    FinalistsSection,
+    Names,
+    ResourcesSection,
+    SearchSection,
+    TrainingSection,
+    metrics_findings,
+    read_section,
+    shown,
+)
+from tuner.spec.space import Configuration, Dimension, flatten, misfits
+from tuner.spec.space_parser import Finding, parse_space
+from tuner.spec.yaml_document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A search-space file, checked: what it says is of the right shape (whether names are known is `checks`' part)."""
+
+    study: str
+    data: DataSection
+    metrics: tuple[str, ...]
+    """All that is optimised; the scheduler compares the first, and the first makes the winner."""
+    space: Mapping[str, Dimension]
+    baseline: Configuration | None
+    training: TrainingSection
+    search: SearchSection
+    resources: ResourcesSection
+    activations: ActivationsSection
+    finalists: FinalistsSection
+    raw: Mapping[str, Any]
+    """The file's values with overrides, as they were written."""
+
+    @property
+    def metric(self) -> Literal["val_accuracy", "val_loss"]:
+        """The first of the metrics, which every epoch measures."""
+        return "val_accuracy" if self.metrics[0] == "val_accuracy" else "val_loss"
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether the metric is to be maximised or minimised."""
+        return METRICS[self.metric]
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain values with every default written out; a search-space file again when dumped as YAML."""
+        sections = {
+            "data": self.data.model_dump(),
+            **({"metric": self.metric} if len(self.metrics) == 1 else {"metrics": list(self.metrics)}),
+            "space": self.raw["space"],
+            "training": self.training.model_dump(),
+            "search": self.search.model_dump(),
+            "resources": self.resources.model_dump(),
+            "activations": self.activations.model_dump(),
+            "finalists": self.finalists.model_dump(),
+        }
+        baseline = {} if self.baseline is None else {"baseline": dict(self.baseline)}
+        return {"study": self.study, **sections, **baseline}
+
+
+@dataclass(frozen=True)
+class SpecReading:
+    """A search-space file as far as it could be read: the problems, and the spec when there are none.
+
+    The parts that are right by themselves are there in any case, so that the names in them can be checked at the same
+    time: a user sees all problems at once.
+    """
+
+    file: str
+    document: Document
+    problems: tuple[Problem, ...]
+    spec: Spec | None
+    space: Mapping[str, Dimension] = field(default_factory=dict)
+    data: DataSection | None = None
+    training: TrainingSection | None = None
+    search: SearchSection | None = None
+    metrics: tuple[str, ...] = ()
+
+    def problem(self, path: Sequence[str | int], message: str) -> Problem:
+        """A problem at `path`, with its line."""
+        return Problem(dotted(tuple(path)), message, self.document.line(tuple(path)))
+
+
+def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
+    """The reading of the file at `path`, after `overrides` (each `key=value`, the value in YAML).
+
+    Raises:
+        InputError: the file cannot be opened as text.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise InputError(f"{path}: cannot be read as text: it is a folder, a pipe or a device")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)  # what is larger is refused by read_document, and not read
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such search-space file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
+    return read_spec(text, str(path), overrides)
+
+
+def read_spec(text: str, file: str = "search space", overrides: Sequence[str] = ()) -> SpecReading:
+    """The reading of a search-space text; what is wrong is in its `problems`, nothing is raised."""
+    document = read_document(text)
+    problems: list[Problem] = []
+    values = document.values
+    if not document.problems and not isinstance(values, dict):
+        problems.append(Problem("", f"must map {', '.join(TOP_LEVEL)} to their settings; got {shown(values)}", 1))
+    if not isinstance(values, dict):
+        return SpecReading(file, document, (*document.problems, *problems), None)
+    for override in overrides:
+        problems += _override(values, document, override)
+    return _validate(file, document, values, problems)
+
+
+def _override(values: dict[str, Any], document: Document, override: str) -> list[Problem]:
+    """Set one `a.b.c=value`; the value is YAML, so `--set search.trials=8` is a number."""
+    key, equals, text = override.partition("=")
+    field = f"--set {override[:100]}"
+    if not equals or not key.strip():
+        return [Problem(field, "must be written key=value, for example search.trials=8")]
+    field = f"--set {key.strip()[:100]}"
+    *parents, last = key.strip().split(".")
+    inner = read_document(text)
+    if inner.problems:
+        return [Problem(field, inner.problems[0].message)]
+    target: Any = values
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            return [Problem(field, f"must name a setting; {parent!r} has none below it")]
+    target[last] = inner.values
+    path = (*parents, last)
+    document.overridden.add(path)
+    return []
+
+
+def _validate(file: str, document: Document, values: dict[str, Any], problems: list[Problem]) -> SpecReading:
+    reading = SpecReading(file, document, (), None)
+    for key in values:
+        if key not in TOP_LEVEL:
+            problems.append(reading.problem((key,), unknown_name("section", key, TOP_LEVEL)))
+    findings: list[Finding] = []
+    names, found = read_section(Names, {key: values[key] for key in Names.model_fields if key in values}, ())
+    metrics, wrong_metrics = _metrics(values, names)
+    findings += [*found, *wrong_metrics]
+    sections: dict[str, Any] = {}
+    for key, model in SECTIONS.items():
+        sections[key], found = read_section(model, values.get(key, {} if key != "data" else None), (key,))
+        findings += found
+    space, found = parse_space(values.get("space"))
+    baseline, wrong = _baseline(values, space, found)
+    problems += [reading.problem(path, message) for path, message in (*findings, *found, *wrong)]
+    problems = [*document.problems, *(problem for problem in problems if not document.is_echo(problem.field))]
+    spec = None
+    if not problems and names is not None:
+        spec = Spec(study=names.study, metrics=metrics, space=space, baseline=baseline, raw=values, **sections)
+    parts = {key: sections[key] for key in ("data", "training", "search")}
+    return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics)
+
+
+def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str, ...], list[Finding]]:
+    """The metrics, whether they are written as one or as a list, and what is wrong with the list."""
+    if names is None or "metrics" not in values:
+        return () if names is None else (names.metric,), []
+    if names.metrics is None:
+        return (), [(("metrics",), "must be a list such as [val_accuracy, parameters]; got nothing")]
+    found = list(metrics_findings(names.metrics))
+    if "metric" in values:
+        found.append((("metrics",), "must not be given beside metric: the first of metrics takes its place"))
+    return tuple(names.metrics), found
+
+
+def _baseline(
+    values: Mapping[str, Any], space: Mapping[str, Dimension], findings: Sequence[Finding]
+) -> tuple[Configuration | None, list[Finding]]:
+    """The baseline, and in which ways it is not a point of the space; `findings` are those of the space."""
+    baseline = values.get("baseline")
+    if baseline is None:
+        return None, []
+    plain = isinstance(baseline, dict) and all(
+        value is None or isinstance(value, str | int | float | bool) for value in baseline.values()
+    )
+    if not plain:
+        return None, [(("baseline",), f"must map names to plain values; got {shown(baseline)}")]
+    doubtful = _doubtful_names(values.get("space"), space, findings)
+    wrong = misfits(space, baseline) if space else []
+    return dict(baseline), [(("baseline", name), message) for name, message in wrong if name not in doubtful]
+
+
+def _doubtful_names(raw: Any, space: Mapping[str, Dimension], findings: Sequence[Finding]) -> set[str]:
+    """Names that a space with findings may hold, but not in a form that a baseline could be compared with."""
+    if not findings:
+        return set()
+    named = {str(part) for path, _ in findings for part in path}
+    return named | (_keys(raw) - {parameter.name for parameter in flatten(space)})
+
+
+def _keys(raw: Any) -> set[str]:
+    if not isinstance(raw, dict):
+        return set()
+    return set(raw).union(*(_keys(value) for value in raw.values()))
+
+
+def require(reading: SpecReading, more: Sequence[Problem] = ()) -> Spec:
+    """The spec of a reading without problems; raises SpecError with all of them otherwise."""
+    problems = (*reading.problems, *more)
+    if problems or reading.spec is None:
+        raise SpecError(reading.file, problems)
+    return reading.spec
+
+
+def dump_spec(resolved: Mapping[str, Any]) -> str:
+    """A resolved specification as the text of a search-space file."""
+    return dump_document(resolved)

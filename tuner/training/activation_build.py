@@ -1,0 +1,191 @@
+"""Computing cached activations chunk by chunk; all processes of a machine that wait for the same ones help.
+
+A chunk is claimed by a lock that the system gives back when its process dies, computed, written, and marked with its
+checksum. A killed build therefore loses the chunks in hand and nothing else: whoever comes next goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tuner.common.files import write_text
+from tuner.training.activation_store import (
+    ARRAY,
+    CHUNK_IMAGES,
+    Key,
+    Store,
+    checksum,
+    chunk_checksums,
+    is_in_use,
+    remove,
+    write_meta,
+)
+
+Compute = Callable[[int, int], Sequence[np.ndarray]]
+"""Rows `start` to `stop` of every array that is built."""
+WAITING_S = 0.1
+READY, DONE, CLAIMS = "ready", "done", "claims"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build has come, in images."""
+
+    done: int
+    total: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything is there."""
+        return self.done >= self.total
+
+
+class Build:
+    """One pass over the images of a split that fills one entry or several; `work` does a part of it.
+
+    Raises OSError from `work` when the disk cannot hold it; what was computed so far stays for a later try.
+    """
+
+    def __init__(self, store: Store, keys: Sequence[Key], compute: Compute) -> None:
+        self._store, self._keys, self._compute = store, list(keys), compute
+        self._images, self._chunks = keys[0].shape[0], keys[0].chunks
+        name = hashlib.sha256("/".join(key.digest for key in keys).encode()).hexdigest()[:20]
+        self._folder = store.root / f"build-{name}"
+        self._is_finished = False
+
+    def work(self, seconds: float) -> Progress:
+        """Compute chunks for about `seconds` (at least one, if one is left), or wait for those of others."""
+        deadline = time.monotonic() + seconds
+        while not self._is_there():
+            self._begin()
+            left = self._left()
+            if not left:
+                self._finish()
+            elif not any(self._try(chunk) for chunk in left):
+                time.sleep(WAITING_S)  # others have claimed all that is left
+            if time.monotonic() >= deadline:
+                break
+        if self._is_there():
+            return Progress(self._images, self._images)
+        return Progress(min(self._images - 1, (self._chunks - len(self._left())) * CHUNK_IMAGES), self._images)
+
+    def _is_there(self) -> bool:
+        """Whether all entries are in their place; then nothing is left of the build."""
+        if not self._is_finished and all(self._store.has(key) for key in self._keys):
+            self._is_finished = True
+            self.give_up()
+        return self._is_finished
+
+    def give_up(self) -> None:
+        """Remove what is left of the build, unless another process is at it."""
+        self._store.release(self._folder)
+        if self._folder.exists() and not is_in_use(self._folder):
+            remove(self._folder)
+
+    def _begin(self) -> None:
+        """Make the folder of the build, or join those who have."""
+        self._store.hold(self._folder)
+        if (self._folder / READY).exists():
+            return
+        with FileLock(self._folder / "begin.lock"):
+            if not (self._folder / READY).exists():
+                for index, key in enumerate(self._keys):
+                    _allocate(self._folder / f"{index}.npy", key)
+                for name in (DONE, CLAIMS):
+                    (self._folder / name).mkdir(exist_ok=True)
+                write_text(self._folder / READY, "")
+
+    def _left(self) -> list[int]:
+        """Chunks that nobody has finished yet."""
+        there = {path.name for path in (self._folder / DONE).glob("*")}
+        return [chunk for chunk in range(self._chunks) if str(chunk) not in there]
+
+    def _try(self, chunk: int) -> bool:
+        """Compute a chunk unless it is done or another process is at it; whether it was computed here."""
+        done = self._folder / DONE / str(chunk)
+        try:
+            with FileLock(self._folder / CLAIMS / f"{chunk}.lock", timeout=0):
+                if done.exists():
+                    return False
+                start = chunk * CHUNK_IMAGES
+                arrays = self._compute(start, min(start + CHUNK_IMAGES, self._images))
+                for index, (key, rows) in enumerate(zip(self._keys, arrays, strict=True)):
+                    _write_rows(self._folder / f"{index}.npy", key, start, rows)
+                write_text(done, " ".join(str(checksum(rows)) for rows in arrays))
+                return True
+        except Timeout:
+            return False
+
+    def _finish(self) -> None:
+        """Check every chunk against what was computed, then move the arrays to where they are looked for."""
+        with FileLock(self._folder / "finish.lock"):
+            if self._is_there():
+                return
+            marks = [(self._folder / DONE / str(chunk)).read_text().split() for chunk in range(self._chunks)]
+            for index, key in enumerate(self._keys):
+                written = [int(mark[index]) for mark in marks]
+                path = self._folder / f"{index}.npy"
+                if path.exists() and not self._store.has(key):
+                    if wrong := _wrong_chunks(path, written):  # lost by a power cut: computed again
+                        for chunk in wrong:
+                            (self._folder / DONE / str(chunk)).unlink()
+                        return
+                    self._move(path, key, written)
+
+    def _move(self, path: Path, key: Key, checksums: list[int]) -> None:
+        _force_to_disk(path)
+        aside = self._store.root / f".{key.digest}.{os.getpid()}.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        path.replace(aside / ARRAY)
+        write_meta(aside, key, checksums)
+        remove(self._store.folder(key))  # what was there was not whole
+        aside.replace(self._store.folder(key))
+
+
+def _wrong_chunks(path: Path, written: list[int]) -> list[int]:
+    found = chunk_checksums(np.load(path, mmap_mode="r", allow_pickle=False))
+    return [chunk for chunk, (now, then) in enumerate(zip(found, written, strict=True)) if now != then]
+
+
+def _header(key: Key) -> bytes:
+    header = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(np.dtype(key.dtype))
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": description, "fortran_order": False, "shape": tuple(key.shape)}
+    )
+    return header.getvalue()
+
+
+def _allocate(path: Path, key: Key) -> None:
+    """An array file of full size: a disk that is too small says so before anything is computed."""
+    header = _header(key)
+    with path.open("wb") as file:
+        file.write(header)
+        size = len(header) + key.size_bytes
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+
+
+def _write_rows(path: Path, key: Key, start: int, rows: np.ndarray) -> None:
+    """Rows of an array file, written, not mapped: on a full disk a mapped page kills the process (SIGBUS)."""
+    with path.open("rb+") as file:
+        file.seek(len(_header(key)) + start * key.size_bytes // key.shape[0])
+        file.write(np.ascontiguousarray(rows, dtype=key.dtype).data.cast("B"))
+
+
+def _force_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())  # before the rename that makes it valid, or a power cut leaves zeros of full size

@@ -1,0 +1,279 @@
+"""Cached activations on disk: content-addressed entries, bounded in size, the least recently used removed first.
+
+An entry is a folder named by what its values follow from. It holds one plain array, the checksums of its chunks, and
+the locks of the processes that use it, which the system gives back when they die. Light: no Keras here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tuner.common.arrays import is_whole
+from tuner.common.files import free_bytes, write_text
+
+VERSION = 1
+"""Of the form of an entry: it is part of every key."""
+CHUNK_IMAGES = 256
+"""Images that are computed, written and checked together."""
+VERIFIED_FOR_S = 3600.0
+"""An entry whose file has not been touched since is not read through again within this time."""
+ARRAY, META, USED, VERIFIED, USERS = "activations.npy", "meta.json", "used", "verified.json", "users"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the values of an entry follow from (`identity`, JSON), and the array that they make."""
+
+    identity: Mapping[str, Any]
+    shape: tuple[int, ...]
+    """`[N, ...]`: images first."""
+    dtype: str
+
+    @property
+    def digest(self) -> str:
+        """The name of the entry's folder."""
+        text = json.dumps([VERSION, dict(self.identity), self.shape, self.dtype], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the array."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the array has."""
+        return -(-self.shape[0] // CHUNK_IMAGES)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What lies in one folder of the cache, for people: `status` is `whole`, `unfinished`, `refused` or `damaged`."""
+
+    folder: Path
+    status: str
+    size_bytes: int
+    used: float
+    """Unix time of the last use."""
+    in_use: bool
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CacheUse:
+    """What a process has read of the cache in a while."""
+
+    hits: int
+    """Entries that were there when they were needed."""
+    misses: int
+    """Entries that had to be computed first, here or by others at the same time."""
+    size_bytes: int | None
+    """Of all entries of the machine; None: not looked at, since nothing was computed here."""
+
+
+class Store:
+    """The activations of one machine, as one process sees them; what it has opened stays there until `release`."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self.root = cache_dir / "activations"
+        self._held: dict[Path, FileLock] = {}
+
+    def folder(self, key: Key) -> Path:
+        """Where the entry of `key` is, or would be."""
+        return self.root / key.digest
+
+    def open(self, key: Key) -> np.ndarray | None:
+        """The array of an entry, memory-mapped and read-only, held from now on; None if it is not there.
+
+        Raises:
+            DamagedEntryError: it was there, and was not what was written; it has been removed.
+        """
+        folder = self.folder(key)
+        if not (folder / ARRAY).exists():
+            return None
+        self.hold(folder)
+        if not (folder / META).is_file():  # removed between the two
+            self.release(folder)
+            return None
+        problem = damage(folder, key)
+        if problem is not None:
+            self.release(folder)
+            remove(folder)
+            raise DamagedEntryError(f"{folder}: {problem}; it was removed and will be computed again")
+        _touch(folder / USED)
+        mapped: np.ndarray = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def has(self, key: Key) -> bool:
+        """Whether there is an entry of the right size (its values are checked when it is opened)."""
+        folder = self.folder(key)
+        return (folder / META).is_file() and is_whole(folder / ARRAY, key.shape, np.dtype(key.dtype))
+
+    def refusal(self, key: Key) -> str | None:
+        """Why values of this kind cannot be stored, if that was found out before."""
+        meta = _read_json(self.folder(key) / META)
+        return str(meta["refused"]) if "refused" in meta else None
+
+    def refuse(self, key: Key, reason: str) -> None:
+        """Remember that values of this kind cannot be stored."""
+        write_text(self.folder(key) / META, json.dumps({"identity": dict(key.identity), "refused": reason}))
+
+    def hold(self, folder: Path) -> None:
+        """Keep others from removing what is in `folder` for as long as this process lives."""
+        if folder not in self._held:
+            (folder / USERS).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / USERS / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock")
+            lock.acquire()
+            self._held[folder] = lock
+
+    def release(self, folder: Path | None = None) -> None:
+        """Let `folder` go (None: all that is held)."""
+        for held in [folder] if folder is not None else list(self._held):
+            lock = self._held.pop(held, None)
+            if lock is not None:
+                lock.release()
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """What the disk has left."""
+        return free_bytes(self.root)
+
+    def size_bytes(self) -> int:
+        """What all entries take on the disk, whole or not."""
+        return sum(_size_bytes(folder) for folder in self.root.glob("*") if folder.is_dir())
+
+    def make_room(self, size_bytes: int, max_bytes: int) -> bool:
+        """Remove what was used least recently until `size_bytes` more fit into `max_bytes` and onto the disk.
+
+        What any process uses is never removed. False if that leaves too little room; then nothing more was removed
+        than had to be tried.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / "removal.lock"):
+            entries = sorted(list_entries(self.root), key=lambda entry: entry.used)
+            total = sum(entry.size_bytes for entry in entries)
+            pinned = sum(entry.size_bytes for entry in entries if entry.in_use)
+            removable = total - pinned
+            if pinned + size_bytes > max_bytes or size_bytes > self.free_bytes() + removable:
+                return False
+            for entry in entries:
+                if total + size_bytes <= max_bytes and size_bytes <= self.free_bytes():
+                    break
+                if not entry.in_use:
+                    remove(entry.folder)
+                    total -= entry.size_bytes
+            return True
+
+
+class DamagedEntryError(Exception):
+    """An entry was not what had been written; the caller computes it again."""
+
+
+def damage(folder: Path, key: Key | None = None) -> str | None:
+    """What is wrong with an entry, or None; its values are read through unless that was done within the hour."""
+    meta = _read_json(folder / META)
+    try:
+        shape, dtype, checksums = tuple(meta["shape"]), np.dtype(meta["dtype"]), list(meta["checksums"])
+    except (KeyError, TypeError):
+        return "its description cannot be read"
+    if key is not None and (shape, dtype) != (key.shape, np.dtype(key.dtype)):
+        return "it is of another shape"
+    if not is_whole(folder / ARRAY, shape, dtype):
+        return "it is cut short"
+    stat = (folder / ARRAY).stat()
+    seen = {"size": stat.st_size, "modified": stat.st_mtime_ns}
+    before = _read_json(folder / VERIFIED)
+    if before.get("file") == seen and time.time() - before.get("time", 0) < VERIFIED_FOR_S:
+        return None
+    if chunk_checksums(np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)) != checksums:
+        return "its values are not those that were written"
+    write_text(folder / VERIFIED, json.dumps({"file": seen, "time": time.time()}))
+    return None
+
+
+def chunk_checksums(array: np.ndarray) -> list[int]:
+    """CRC-32 of each chunk of an array `[N, ...]`."""
+    return [checksum(array[start : start + CHUNK_IMAGES]) for start in range(0, len(array), CHUNK_IMAGES)]
+
+
+def checksum(rows: np.ndarray) -> int:
+    """CRC-32 of the values: against accidents, not against an attacker, who could write the checksum too."""
+    return zlib.crc32(np.ascontiguousarray(rows).data.cast("B"))
+
+
+def write_meta(folder: Path, key: Key, checksums: list[int]) -> None:
+    """Write the description of an entry: what it is, and the checksums of its chunks."""
+    meta = {
+        "identity": dict(key.identity), "shape": key.shape, "dtype": key.dtype, "checksums": checksums
+    }  # fmt: skip
+    write_text(folder / META, json.dumps(meta))
+
+
+def list_entries(root: Path) -> Iterator[Entry]:
+    """Everything that takes room under `root`, whole or not."""
+    for folder in sorted(root.glob("*")):
+        if not folder.is_dir():
+            continue
+        meta = _read_json(folder / META)
+        identity = meta.get("identity", {})
+        status = "refused" if "refused" in meta else "whole" if "checksums" in meta else "unfinished"
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
+            size = _size_bytes(folder)
+            used = (folder / USED if (folder / USED).exists() else folder).stat().st_mtime
+            yield Entry(folder, status, size, used, is_in_use(folder), identity)
+
+
+def _size_bytes(folder: Path) -> int:
+    size = 0
+    with contextlib.suppress(FileNotFoundError):  # the folder is removed meanwhile by another process
+        for path in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # or a file in it
+                size += path.stat().st_blocks * 512 if path.is_file() else 0
+    return size
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a living process holds `folder`; what dead ones have left is cleared away."""
+    for path in folder.glob(f"{USERS}/*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+        except Timeout:
+            return True
+    return False
+
+
+def remove(folder: Path) -> None:
+    """Remove an entry: renamed first, so that nobody finds half of it."""
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.removed")
+    with contextlib.suppress(FileNotFoundError):
+        folder.replace(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a cache on a disk that only others may write to
+        path.touch()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty when it is not there or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

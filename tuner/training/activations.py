@@ -1,0 +1,293 @@
+"""Cached activations of the frozen part of a trial: which are worth keeping, what is missing, and where it is read.
+
+One pass over the images fills the places of all unfreeze depths that the search may ask for, since they lie on the way;
+what is asked for later is computed from the nearest place below that is there. Whatever goes wrong with the cache costs
+time and is said, and the trial goes on from the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from tuner.common.seeds import derive_seed
+from tuner.datasets.loading import Dataset, Split
+from tuner.models.augmentation import Augment
+from tuner.models.backend import has_gpu
+from tuner.models.network import TrialModel
+from tuner.models.parameters import general
+from tuner.models.preprocessing import parse_preprocess
+from tuner.training.activation_build import Build, Progress
+from tuner.training.activation_store import CHUNK_IMAGES, CacheUse, DamagedEntryError, Key, Store
+from tuner.training.cut_points import Place, PrecisionError, below, check_precision, place_below
+from tuner.training.settings import ActivationSettings
+
+MULTIPLICATIONS_PER_BYTE_CPU = 8.0
+"""Below this, computing is quicker than reading (benchmarks/LOG.md): 9 G multiplications and 1.2 GB a second."""
+MULTIPLICATIONS_PER_BYTE_GPU = 3000.0
+"""By arithmetic, not measured: 4 T multiplications against the same 1.2 GB a second that a host can feed."""
+LEAST_GAIN = 0.1
+"""Share of an epoch that must be saved, a trained layer costing three times a frozen one."""
+BATCH_PIXELS = 2**21
+"""Of one batch on the way: more does not fit into the processor's caches (144 px: 64 images 720/s, 256: 620/s)."""
+TRAIN, VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True)
+class FrozenPart:
+    """What is frozen in one trial, and everything that its activations follow from."""
+
+    trial_model: TrialModel
+    configuration: Mapping[str, Any]
+    weights: str
+    """SHA-256 of the weights of the backbone as the trial finds them."""
+    places: tuple[Place, ...]
+    augment: Augment | None = None
+
+
+class Activations:
+    """The activations that the trials of one process read, for one data set."""
+
+    def __init__(self, data: Dataset, settings: ActivationSettings, notify: Callable[[str], None]) -> None:
+        self._data, self._settings, self._notify = data, settings, notify
+        self._store = Store(settings.cache_dir)
+        self._rows = {name: _rows_digest(self._split(name)) for name in (TRAIN, VALIDATION)}
+        self._builds: dict[str, Build] = {}
+        self._said: set[str] = set()
+        self._lost: set[str] = set()
+        """Architectures and variants for which the cache has failed in this process."""
+        self._awaited: set[str] = set()
+        """Digests of entries that were missing and have not been opened since."""
+        self._hits = self._misses = 0
+        self._size_known = False
+
+    def place(self, part: FrozenPart, unfreeze_depth: int) -> Place | None:
+        """Where a phase that trains `unfreeze_depth` blocks is cut; None: it is trained from the images."""
+        place = place_below(part.trial_model, part.places, unfreeze_depth)
+        if place is None or self._lost_id(part) in self._lost:
+            return None
+        if part.augment is not None and (self._settings.views is None or part.augment.mixes_labels):
+            return None
+        whole = part.places[-1].multiplications
+        return place if is_worth_keeping(place, whole, int(np.prod(self._data.image_shape)), has_gpu()) else None
+
+    def lose(self, part: FrozenPart, reason: str) -> None:
+        """From now on, train what shares the frozen part of `part` from the images, and say why."""
+        self._lost.add(self._lost_id(part))
+        self._say(f"cached activations are not used: {reason}; training from the images, which takes longer")
+
+    def work(self, part: FrozenPart, depths: Iterable[int], frozen_below: int, epoch: int, seconds: float) -> Progress:
+        """Do some of what is missing for `epoch` of phases that train so many blocks.
+
+        `frozen_below` is the depth below which the weights are still those of `part`.
+
+        Raises:
+            OSError: the disk cannot hold it.
+        """
+        own = {self.place(part, depth) for depth in depths} - {None}
+        if not own:
+            return Progress(0, 0)
+        for split in (TRAIN, VALIDATION):
+            view = self._view(part, split, epoch)
+            progress = self._work_on(
+                part, split, [place for place in part.places if place in own], frozen_below, view, seconds
+            )
+            if not progress.is_finished:
+                return progress
+        return Progress(0, 0)
+
+    def splits(self, part: FrozenPart, place: Place, epoch: int) -> tuple[Split, Split] | None:
+        """Training and validation activations at a place for an epoch; None: an entry was lost, work must be done."""
+        found = []
+        for name in (TRAIN, VALIDATION):
+            key = self._key(part, name, place, self._view(part, name, epoch))
+            try:
+                array = self._store.open(key)
+            except DamagedEntryError as error:
+                self._say(str(error))
+                return None
+            if array is None:
+                return None
+            self._count(key)
+            found.append(Split(array, np.arange(len(array), dtype=np.int64), self._split(name).labels))
+        return found[0], found[1]
+
+    def release(self) -> None:
+        """Let go of all entries: others may remove them."""
+        self._store.release()
+
+    def taken_use(self) -> CacheUse | None:
+        """What was read since this was last asked; None: nothing."""
+        if not self._hits and not self._misses:
+            return None
+        is_first, self._size_known = not self._size_known, True
+        size = self._store.size_bytes() if self._misses or is_first else None  # it changes when something is computed
+        use = CacheUse(self._hits, self._misses, size)
+        self._hits = self._misses = 0
+        return use
+
+    def _count(self, key: Key) -> None:
+        if key.digest in self._awaited:
+            self._awaited.discard(key.digest)
+            self._misses += 1
+        else:
+            self._hits += 1
+
+    def _work_on(
+        self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None, seconds: float
+    ) -> Progress:
+        missing = [place for place in own if not self._store.has(self._key(part, split, place, view))]
+        if not missing:
+            return Progress(0, 0)
+        self._awaited.update(self._key(part, split, place, view).digest for place in missing)
+        targets = self._targets(part, split, missing, frozen_below, view)
+        keys = [self._key(part, split, place, view) for place in targets]
+        name = "/".join(key.digest for key in keys)
+        try:
+            if name not in self._builds:
+                self._builds[name] = self._begin(part, split, targets, keys, view)
+            progress = self._builds[name].work(seconds)
+        except PrecisionError as error:
+            for key in keys:
+                self._store.refuse(key, str(error))
+            self._builds.pop(name).give_up()
+            self._say(f"{error}: they are kept as float32")
+            return Progress(0, keys[0].shape[0])
+        except DamagedEntryError as error:  # of the place from which they were to be computed
+            self._say(str(error))
+            return Progress(0, keys[0].shape[0])
+        if progress.is_finished:
+            del self._builds[name]
+        return progress
+
+    def _begin(
+        self, part: FrozenPart, split: str, targets: Sequence[Place], keys: Sequence[Key], view: int | None
+    ) -> Build:
+        size = sum(key.size_bytes for key in keys)
+        if not self._store.make_room(size, self._settings.max_bytes):
+            bound = self._settings.max_bytes
+            free = self._store.free_bytes()
+            raise OSError(
+                f"{size / 2**30:.2f} GiB do not fit beside what is in use: activations.max_gb is {bound / 2**30:g}, "
+                f"and the disk of {self._settings.cache_dir} has {free / 2**30:.2f} GiB left"
+            )
+        source = self._source(part, split, targets[0], view)
+        return Build(self._store, keys, self._compute(part, split, source, targets, view))
+
+    def _targets(
+        self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None
+    ) -> list[Place]:
+        """What one pass fills: what is missing, and what other trials of the search may ask for if there is room."""
+        depths = self._settings.depths.get(str(part.configuration["architecture"]), ())
+        others = {self.place(part, depth) for depth in depths if depth >= frozen_below}
+        known = part.places
+        wanted = [place for place in known if place in own or place in others]
+        wanted = [place for place in wanted if not self._store.has(self._key(part, split, place, view))]
+        size = sum(self._key(part, split, place, view).size_bytes for place in wanted)
+        room = min(self._settings.max_bytes, self._store.free_bytes())
+        return wanted if size <= room / 4 else [place for place in wanted if place in own]
+
+    def _source(self, part: FrozenPart, split: str, target: Place, view: int | None) -> Place | None:
+        """The nearest place below `target` whose activations are there."""
+        known = part.places
+        under = known[: known.index(target)]
+        there = [place for place in under if self._store.has(self._key(part, split, place, view))]
+        return there[-1] if there else None
+
+    def _compute(
+        self, part: FrozenPart, split: str, source: Place | None, targets: Sequence[Place], view: int | None
+    ) -> Callable[[int, int], list[np.ndarray]]:
+        """The function that computes rows of all targets."""
+        key = self._key(part, split, targets[0], view)
+        network = below(part.trial_model, source, targets, key.dtype)
+        array = None if source is None else self._store.open(self._key(part, split, source, view))
+        pixels = part.trial_model.pixels.shape
+        batch = CHUNK_IMAGES
+        while batch > 1 and batch * pixels[1] * pixels[2] > BATCH_PIXELS:
+            batch //= 2
+
+        def compute(start: int, stop: int) -> list[np.ndarray]:
+            rows = array[start:stop] if array is not None else self._images(part, split, start, stop, view)
+            *outputs, check = run_in_batches(network, rows, batch)
+            if key.dtype == "float16":
+                check_precision(check)
+            return outputs
+
+        return compute
+
+    def _images(self, part: FrozenPart, split: str, start: int, stop: int, view: int | None) -> np.ndarray:
+        """Raw images, or the augmented variant number `view` of them."""
+        images, labels = self._split(split).batch(np.arange(start, stop))
+        if view is None or part.augment is None:
+            return images
+        one_hot = np.eye(len(self._data.class_names), dtype=np.float32)[labels]
+        return part.augment.apply(images, one_hot, derive_seed(0, "view", view, start))[0]
+
+    def _view(self, part: FrozenPart, split: str, epoch: int) -> int | None:
+        if part.augment is None or split != TRAIN or self._settings.views is None:
+            return None
+        return (epoch - 1) % self._settings.views
+
+    def _key(self, part: FrozenPart, split: str, place: Place, view: int | None) -> Key:
+        """The key of an entry: float32 where float16 was found to be too coarse."""
+        identity = {
+            "data": self._data.fingerprint,
+            "name": self._data.name,
+            "split": split,
+            "rows": self._rows[split],
+            "image_shape": list(self._data.image_shape),
+            "preprocess": parse_preprocess(str(general(part.configuration, "preprocess"))).text,
+            "augment": None if view is None or part.augment is None else part.augment.text,
+            "view": view,
+            "architecture": str(part.configuration["architecture"]),
+            "weights": part.weights,
+            "place": place.name,
+            "precision": keras.config.dtype_policy().name,
+            "keras": f"{keras.__version__} {keras.backend.backend()}",
+        }
+        key = Key(identity, (len(self._split(split)), *place.shape), self._settings.dtype)
+        if key.dtype == "float16" and self._store.refusal(key) is not None:
+            return replace(key, dtype="float32")
+        return key
+
+    def _split(self, name: str) -> Split:
+        return self._data.train if name == TRAIN else self._data.validation
+
+    def _lost_id(self, part: FrozenPart) -> str:
+        return f"{part.weights}/{general(part.configuration, 'preprocess')}/{part.augment is not None}"
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._notify(text)
+
+
+def is_worth_keeping(place: Place, whole: int, image_bytes: int, on_gpu: bool) -> bool:
+    """Whether reading activations at a place is quicker than computing them, by enough to fill a disk with them.
+
+    `whole` are the multiplications of the whole backbone. Reading costs bytes, over those of the image itself;
+    computing costs multiplications. Above the place, an epoch costs a forward and a backward pass of twice as much.
+    """
+    per_byte = MULTIPLICATIONS_PER_BYTE_GPU if on_gpu else MULTIPLICATIONS_PER_BYTE_CPU
+    more_bytes = max(0, 2 * place.values - image_bytes)
+    gain = place.multiplications / max(1, place.multiplications + 3 * (whole - place.multiplications))
+    return place.multiplications >= per_byte * more_bytes and gain >= LEAST_GAIN
+
+
+def run_in_batches(network: keras.Model, rows: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Every output of `network` for `rows`; the last batch is filled up, so that all are computed in the same way."""
+    parts = []
+    for start in range(0, len(rows), batch):
+        taken = rows[start : start + batch]
+        filled = np.concatenate([taken, np.repeat(taken[-1:], batch - len(taken), axis=0)])
+        parts.append([np.asarray(output)[: len(taken)] for output in network.predict_on_batch(filled)])
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _rows_digest(split: Split) -> str:
+    return hashlib.sha256(np.ascontiguousarray(split.rows).data.cast("B")).hexdigest()[:24]

@@ -1,0 +1,263 @@
+"""What lies in a cache: prepared data sets and cached activations, whole or not.
+
+Only folders that have a name which the cache gives, and nothing in them but its files, are looked at. So whoever names
+a wrong folder loses nothing, and links are never followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tuner.common.arrays import is_whole
+from tuner.common.errors import InputError
+from tuner.common.files import format_size
+from tuner.datasets.prepared import VERSION
+from tuner.training import activation_store
+from tuner.training.activation_store import ARRAY, META, USED, VERIFIED, Key
+
+DATASETS, ACTIVATIONS = "datasets", "activations"
+"""The kinds of items, and the folders that they lie in."""
+MOVING_S = 60.0
+"""An entry is moved to its place within milliseconds; one that has been on the way for longer was left by a crash."""
+NAMES = {DATASETS: r"[0-9a-f]{24}(\.partial)?", ACTIVATIONS: r"[0-9a-f]{24}(\.\d+\.partial)?|build-[0-9a-f]{20}"}
+FILES = (
+    r"meta\.json|(train|validation|test)_(images|labels)\.npy|activations\.npy|used|verified\.json|users|\d+\.npy|"
+    r"ready|done|claims|(begin|finish)\.lock"
+)
+CLASSES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Item:
+    """One folder of the cache."""
+
+    kind: str
+    folder: Path
+    status: str
+    """`whole`, `unfinished`, `refused`, `damaged` or `outdated` (made by another version of tuner)."""
+    reason: str
+    """Why it is not whole, where there is more to say than the status."""
+    images: int | None
+    size_bytes: int
+    used: float
+    """Unix time of the last use. Of a data set: when it was made, or when activations of it were used last."""
+    in_use: bool
+    details: Mapping[str, Any]
+    """What its values follow from; of a data set also its name, if there are activations of it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the data set, `-` if it is not known."""
+        return str(self.details.get("name", "-"))
+
+    def describe(self) -> str:
+        """What it is, and why it is not whole, in a few words."""
+        words = ["prepared images" if self.kind == DATASETS else "activations"]
+        if self.details:
+            words = _dataset_words(self.details) if self.kind == DATASETS else _activation_words(self.details)
+        what = ", ".join(word for word in words if word)
+        return f"{what}: {self.reason}" if self.reason else what
+
+
+def list_items(cache: Path) -> list[Item]:
+    """Everything that the cache holds, used last first; empty if there is no such folder.
+
+    Raises:
+        InputError: what should be a folder of the cache is a link or a file.
+    """
+    activations = [_activation_item(folder) for folder in _own_folders(cache, ACTIVATIONS)]
+    datasets = [_dataset_item(folder, activations) for folder in _own_folders(cache, DATASETS)]
+    items = [item for item in (*activations, *datasets) if item is not None]
+    return sorted(items, key=lambda item: (-item.used, str(item.folder)))
+
+
+def build_lock(folder: Path) -> FileLock:
+    """The lock of whoever makes this data set; taken at once or not at all."""
+    return FileLock(folder.parent / f"{folder.name.lstrip('.')[:24]}.lock", timeout=0)
+
+
+def damage(item: Item) -> str | None:
+    """What is wrong with the values of a whole item, all of them read; None if nothing is, or if it is gone."""
+    if item.kind == ACTIVATIONS:
+        (item.folder / VERIFIED).unlink(missing_ok=True)  # read through even if that was done within the hour
+        problem = activation_store.damage(item.folder)
+    else:
+        problem = _dataset_damage(item.folder)
+    return problem if (item.folder / META).exists() else None
+
+
+# --- looking at folders ---
+
+
+def _own_folders(cache: Path, kind: str) -> Iterator[Path]:
+    """Folders that the cache has made itself, also those that were being removed (`activation_store.remove`)."""
+    root = cache / kind
+    if root.is_symlink() or (root.exists() and not root.is_dir()):
+        raise InputError(f"{root} must be a folder; got a link or a file")
+    for folder in sorted(root.glob("*")):
+        is_named = re.fullmatch(rf"\.*({NAMES[kind]})(\.[0-9a-f]{{8}}\.removed)*", folder.name)
+        if is_named and not folder.is_symlink() and folder.is_dir() and all(map(_is_own, folder.glob("*"))):
+            yield folder
+
+
+def _is_own(path: Path) -> bool:
+    is_named = re.fullmatch(rf"({FILES})|\.({FILES})\.\d+\.partial|\.nfs[0-9a-f]+", path.name)
+    return bool(is_named) and not path.is_symlink()
+
+
+def _activation_item(folder: Path) -> Item | None:
+    meta = _read_object(folder / META)
+    status, reason = _activation_status(folder, meta)
+    identity, shape = meta.get("identity"), meta.get("shape")
+    details = dict(identity) if isinstance(identity, dict) else {}
+    details |= {"dtype": meta["dtype"]} if "dtype" in meta else {}
+    with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
+        used = (folder / USED if (folder / USED).exists() else folder).stat().st_mtime
+        is_moving = folder.name.endswith(".partial") and time.time() - used < MOVING_S
+        in_use = is_moving or activation_store.is_in_use(folder)
+        images = shape[0] if status == "whole" and shape else None
+        return Item(ACTIVATIONS, folder, status, reason, images, _size_bytes(folder), used, in_use, details)
+    return None
+
+
+def _activation_status(folder: Path, meta: Mapping[str, Any]) -> tuple[str, str]:
+    if folder.name.startswith(".") or not (folder / META).exists():
+        return "unfinished", ""
+    if "refused" in meta:
+        return "refused", str(meta["refused"])
+    try:
+        key = Key(meta["identity"], tuple(meta["shape"]), meta["dtype"])
+        if not is_whole(folder / ARRAY, key.shape, np.dtype(key.dtype)):
+            return "damaged", "it is cut short"
+        return ("whole", "") if key.digest == folder.name else ("outdated", "made by another version of tuner")
+    except (KeyError, TypeError, ValueError):
+        return "damaged", "its description cannot be read"
+
+
+def _dataset_item(folder: Path, activations: Sequence[Item | None]) -> Item | None:
+    """A prepared data set. A copy does not tell its name; activations made from it do."""
+    details = _dataset_details(_read_object(folder / META))
+    status, reason = _dataset_status(folder, details)
+    own = [item for item in activations if item and details and item.details.get("data") == details["fingerprint"]]
+    details |= {"name": own[0].name} if own else {}
+    with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
+        used = max([folder.stat().st_mtime, *(item.used for item in own)])
+        in_use = _is_being_made(folder) or any(item.in_use for item in own)
+        images = sum(details["counts"].values()) if status == "whole" else None
+        return Item(DATASETS, folder, status, reason, images, _size_bytes(folder), used, in_use, details)
+    return None
+
+
+def _dataset_details(meta: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {
+            "fingerprint": str(meta["fingerprint"]),
+            "version": int(meta["version"]),
+            "class_names": [str(name) for name in meta["class_names"]],
+            "image_shape": [int(size) for size in meta["image_shape"]],
+            "counts": {str(split): int(count) for split, count in meta["counts"].items()},
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _dataset_status(folder: Path, details: Mapping[str, Any]) -> tuple[str, str]:
+    if folder.suffix:  # on its way here or away
+        return "unfinished", ""
+    if not details:
+        return "damaged", "its description cannot be read"
+    if details["version"] != VERSION:
+        return "outdated", "made by another version of tuner"
+    for split, count in details["counts"].items():
+        images = is_whole(folder / f"{split}_images.npy", (count, *details["image_shape"]), np.uint8)
+        if not images or not is_whole(folder / f"{split}_labels.npy", (count,), np.int64):
+            return "damaged", f"{split} is cut short"
+    return "whole", ""
+
+
+def _is_being_made(folder: Path) -> bool:
+    lock = build_lock(folder)
+    try:
+        if Path(lock.lock_file).exists():
+            with lock:
+                return False
+    except Timeout:
+        return True
+    return False
+
+
+def _dataset_damage(folder: Path) -> str | None:
+    """Whether the values are those of which the description holds the fingerprint (`prepared._write_meta`)."""
+    meta = _read_object(folder / META)
+    try:
+        hashes = {
+            split: [_values_sha256(folder / f"{split}_{what}.npy") for what in ("images", "labels")]
+            for split in meta["counts"]
+        }
+        content = json.dumps([meta["class_names"], meta["image_shape"], hashes], sort_keys=True)
+        is_right = hashlib.sha256(content.encode()).hexdigest() == meta["fingerprint"]
+    except (KeyError, FileNotFoundError):
+        return "its description cannot be read"
+    return None if is_right else "its values are not those that were written"
+
+
+def _values_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size_bytes(folder: Path) -> int:
+    """Bytes on the disk: an unfinished array may hold less than its length."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# --- in words ---
+
+
+def total_words(items: Sequence[Item]) -> str:
+    """How many items of which kind, and their size together."""
+    datasets = sum(item.kind == DATASETS for item in items)
+    entries = len(items) - datasets
+    words = [f"{datasets} prepared data set{'' if datasets == 1 else 's'}"] if datasets else []
+    words += [f"{entries} {'entry' if entries == 1 else 'entries'} of activations"] if entries else []
+    size = format_size(sum(item.size_bytes for item in items))
+    return f"{' and '.join(words)}, {size}" if words else "nothing"
+
+
+def _dataset_words(details: Mapping[str, Any]) -> list[str]:
+    names = list(details.get("class_names", ()))
+    shown = ", ".join(map(str, names[:CLASSES_SHOWN])) + (", ..." if len(names) > CLASSES_SHOWN else "")
+    splits = "/".join(details.get("counts", {}))
+    return ["images " + "x".join(map(str, details.get("image_shape", ()))), f"{len(names)} classes ({shown})", splits]
+
+
+def _activation_words(details: Mapping[str, Any]) -> list[str]:
+    view = details.get("view")
+    return [
+        f"{details.get('architecture', '?')} at {details.get('place', '?')}",
+        str(details.get("preprocess", "")),
+        str(details.get("split", "")),
+        "" if view is None else f"view {view} of {details.get('augment')}",
+        str(details.get("dtype", "")),
+    ]

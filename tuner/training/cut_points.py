@@ -1,0 +1,190 @@
+"""The frozen part of a network: the places where it can be cut, and the networks below and above a cut.
+
+The activations at a place are a pure function of the images. In float16 they are rounded at every place on the way, not
+only where they are kept: so they are the same numbers whether they were computed from the images or from the
+activations of a place below, and a trial does not depend on what happened to be in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tuner.common.errors import TunerError
+from tuner.models.backbones import infer
+from tuner.models.network import TrialModel
+
+FLOAT16_MAX = 65504.0
+FLOAT16_NORMAL = 2.0**-14
+"""The smallest value that float16 rounds to 11 bits; below it, the error is half of 2**-24 whatever the value."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where activations can be kept: a tensor through which everything goes."""
+
+    name: str
+    """The operation of the backbone, or `pooled average`, `pooled max`."""
+    shape: tuple[int, ...]
+    """Of the activations of one image."""
+    multiplications: int
+    """Of one image, from the pixels up to here."""
+
+    @property
+    def values(self) -> int:
+        """How many numbers one image has here."""
+        return int(np.prod(self.shape))
+
+
+class PrecisionError(TunerError):
+    """Activations that float16 cannot hold to its usual precision."""
+
+
+def places(trial_model: TrialModel) -> tuple[Place, ...]:
+    """The places of a network on a backbone, from the one nearest the pixels to the one that the head reads.
+
+    Before each block, except where nothing lies below it; the output of the backbone; and the pooled vector, unless
+    pooling is flattening, which only names the same values otherwise.
+    """
+    if trial_model.backbone is None:
+        return ()
+    backbone = trial_model.backbone
+    names = [block.cut_before_operation for block in reversed(trial_model.blocks)]
+    names = [name for name in names if name != _operation_of(backbone.inputs[0]).name]
+    counted = _multiplications(backbone)
+    found = [Place(name, _shape(_tensor_at(backbone, name)), counted[name]) for name in names]
+    output = _operation_of(backbone.outputs[0]).name
+    found.append(Place(output, _shape(backbone.outputs[0]), counted[output]))
+    pooling = _operation_of(trial_model.pooled)
+    if not isinstance(pooling, keras.layers.Flatten):
+        kind = "average" if isinstance(pooling, keras.layers.GlobalAveragePooling2D) else "max"
+        found.append(Place(f"pooled {kind}", _shape(trial_model.pooled), counted[output]))
+    return tuple(found)
+
+
+def place_below(trial_model: TrialModel, known: Sequence[Place], unfreeze_depth: int) -> Place | None:
+    """The last of the places `known` that stays frozen while so many blocks are trained; None: none does."""
+    if not known or unfreeze_depth == 0:
+        return known[-1] if known else None
+    name = trial_model.blocks[unfreeze_depth - 1].cut_before_operation
+    return next((place for place in known if place.name == name), None)
+
+
+def above(trial_model: TrialModel, place: Place | None, replace: Callable[[Any], Any]) -> keras.Model:
+    """The network from the activations at a place (None: from raw images) to the probabilities.
+
+    It shares all layers, but for those of the head that `replace` gives another for.
+    """
+    outputs = trial_model.model.outputs[0]
+    if place is None:
+        return _with(keras.Model(trial_model.model.inputs[0], outputs, name="whole"), replace)
+    if place.name.startswith("pooled "):
+        return _with(keras.Model(trial_model.pooled, outputs, name="head"), replace)
+    head = _with(keras.Model(trial_model.maps, outputs, name="head"), replace)
+    backbone = _backbone(trial_model)
+    if place.name == _operation_of(backbone.outputs[0]).name:
+        return head
+    inputs = keras.Input(place.shape, name="activations")
+    suffix = keras.Model(_tensor_at(backbone, place.name), backbone.outputs[0], name=f"{backbone.name}_suffix")
+    return keras.Model(inputs, head(infer(suffix, inputs)), name=f"{trial_model.model.name}_above")
+
+
+def _with(model: keras.Model, replace: Callable[[Any], Any]) -> keras.Model:
+    return keras.models.clone_model(model, clone_function=replace)
+
+
+def below(trial_model: TrialModel, source: Place | None, targets: Sequence[Place], dtype: str) -> keras.Model:
+    """The network from `source` (None: raw images) to the activations at each of `targets`, in order, and a check.
+
+    The check is `[N, P, 2]`: the largest value and the mean square of each image at each place on the way, before
+    rounding.
+    """
+    known = places(trial_model)
+    backbone = _backbone(trial_model)
+    if source is None:
+        inputs = trial_model.model.inputs[0]
+        x, at, left = trial_model.pixels, backbone.inputs[0], known
+    else:
+        inputs = x = keras.Input(source.shape, name="activations")
+        at = _tensor_at(backbone, source.name)
+        left = known[known.index(source) + 1 :]
+    outputs, checks = [], []
+    wanted = {target.name for target in targets}
+    for place in left[: known.index(targets[-1]) + 1 - len(known) + len(left)]:
+        if place.name.startswith("pooled "):
+            x = _operation_of(trial_model.pooled)(x)
+        else:
+            after = _tensor_at(backbone, place.name)
+            x = infer(keras.Model(at, after), x)
+            at = after
+        flat = keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, place.values))
+        largest, square = keras.ops.max(keras.ops.abs(flat), axis=1), keras.ops.mean(flat * flat, axis=1)
+        checks.append(keras.ops.stack([largest, square], axis=1))
+        kept = keras.ops.cast(x, dtype)
+        x = keras.ops.cast(kept, "float32")
+        if place.name in wanted:
+            outputs.append(kept)
+    model = keras.Model(inputs, [*outputs, keras.ops.stack(checks, axis=1)], name=f"{trial_model.model.name}_below")
+    model.compile(jit_compile=False)  # compiling for one pass costs more than it gains
+    return model
+
+
+def check_precision(check: np.ndarray) -> None:
+    """See that float16 rounds to its 11 bits everywhere; `check` is what `below` gives.
+
+    Raises:
+        PrecisionError: a value is too large for float16, or all are so small that it rounds them more coarsely.
+    """
+    largest, mean_square = check[..., 0], check[..., 1]
+    if not np.isfinite(largest).all() or largest.max() > FLOAT16_MAX:
+        raise PrecisionError(f"float16 holds values up to {FLOAT16_MAX:,.0f}; activations reach {largest.max():,.0f}")
+    root = np.sqrt(mean_square.mean(axis=0))
+    small = root[(root > 0) & (root < FLOAT16_NORMAL)]
+    if len(small):
+        raise PrecisionError(
+            f"float16 rounds values below {FLOAT16_NORMAL:.1e} coarsely; activations are {small[0]:.1e}"
+        )
+
+
+def _backbone(trial_model: TrialModel) -> keras.Model:
+    if trial_model.backbone is None:
+        raise TunerError(f"{trial_model.model.name} has no backbone, and so no frozen part")
+    return trial_model.backbone
+
+
+def _operation_of(tensor: Any) -> Any:
+    return tensor._keras_history.operation
+
+
+def _tensor_at(backbone: keras.Model, name: str) -> Any:
+    operation = next(operation for operation in backbone.operations if operation.name == name)
+    return operation._inbound_nodes[0].output_tensors[0]
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in tensor.shape[1:])
+
+
+def _multiplications(backbone: keras.Model) -> dict[str, int]:
+    """Multiplications of one image up to and including each operation, in the order of the graph."""
+    total, found = 0, {}
+    for operation in backbone.operations:
+        total += _own_multiplications(operation)
+        found[operation.name] = total
+    return found
+
+
+def _own_multiplications(operation: Any) -> int:
+    """Of a convolution or dense layer: each value of the kernel, once per position of the output."""
+    if isinstance(operation, keras.Model):
+        return sum(_own_multiplications(layer) for layer in operation.layers)
+    kernels = [variable for variable in getattr(operation, "weights", ()) if "kernel" in variable.name]
+    if not kernels:
+        return 0
+    output = operation._inbound_nodes[0].output_tensors[0].shape
+    positions = int(np.prod(output[1:-1], dtype=np.int64))
+    return positions * sum(int(np.prod(kernel.shape)) for kernel in kernels)

@@ -1,0 +1,300 @@
+"""One configuration trained once: two phases, early stopping, checkpoints. Knows Keras, and nothing of Ray.
+
+A trial is advanced one epoch at a time by whoever drives it: `run_trial` in this process, a Ray actor in a search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tuner.common.errors import RunError, TunerError
+from tuner.common.seeds import derive_seed
+from tuner.datasets.loading import Dataset, Split
+from tuner.models.augmentation import parse_augment
+from tuner.models.network import freeze, parameter_counts
+from tuner.models.parameters import general
+from tuner.training.activation_build import Progress
+from tuner.training.activations import Activations, FrozenPart
+from tuner.training.batches import Batches
+from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tuner.training.compiled_models import Workbench
+from tuner.training.cut_points import Place, places
+from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
+from tuner.training.phases import Ended, EpochResult, Phase, phase_of
+from tuner.training.settings import TrialSettings
+
+VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
+
+
+class Trial:
+    """A configuration in training: `advance` trains one epoch, until `ended` says how the trial ended by itself.
+
+    With `activations`, frozen layers are run once and read from then on; without, they are run in every epoch. A
+    `workbench` lends what earlier trials of this process have compiled; only one trial at a time may use it. `on_batch`
+    is told of every batch, with the number of the epoch.
+    """
+
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        data: Dataset,
+        settings: TrialSettings,
+        activations: Activations | None = None,
+        workbench: Workbench | None = None,
+        on_batch: Callable[[int], None] = lambda _epoch: None,
+    ) -> None:
+        started = time.perf_counter()
+        self.configuration, self.data, self.settings = dict(configuration), data, settings
+        self.epoch, self.seconds = 0, 0.0  # of all its epochs, those of earlier processes too
+        self.ended: Ended | None = None
+        self.best: float | None = None
+        self.batch_size_used = int(general(configuration, "batch_size"))
+        self._epochs_waited = 0
+        self._reference: float | None = None  # what the next improvement is measured against
+        self._best_weights: list[np.ndarray] = []
+        augment = parse_augment(str(general(configuration, "augment")))
+        self._augment = None if augment.is_identity else augment
+        self._activations, self._on_batch = activations, on_batch
+        self._build(workbench or Workbench())
+        self.setup_s = time.perf_counter() - started
+
+    def _build(self, workbench: Workbench) -> None:
+        seed = derive_seed(self.settings.seed, "model")
+        shape, num_classes = self.data.image_shape, len(self.data.class_names)
+        self._structure = workbench.take(self.configuration, shape, num_classes, seed)
+        self._built = self._structure.trial_model
+        self.model, backbone = self._built.model, self._structure.backbone
+        self._unfreeze_depth = int(self.configuration.get("unfreeze_depth") or 0) if backbone is not None else 0
+        freeze(self._built, self._unfreeze_depth)
+        self.parameters, self.trainable_parameters = parameter_counts(self.model)
+        # What stays frozen in the last phase never changes: it comes back from the weights file or the seed.
+        frozen = set() if backbone is None else {id(variable) for variable in backbone.model.non_trainable_variables}
+        self._changing = [variable for variable in self.model.variables if id(variable) not in frozen]
+        self._part: FrozenPart | None = None
+        if backbone is not None and self._activations is not None:
+            known = places(self._built)
+            self._part = FrozenPart(self._built, self.configuration, backbone.weights, known, self._augment)
+        self._enter_phase(self._phase_of(1))
+
+    def _phase_of(self, epoch: int) -> Phase:
+        return phase_of(epoch, self._built.backbone is not None, self._unfreeze_depth, self.settings.head_epochs)
+
+    def _enter_phase(self, phase: Phase) -> None:
+        """Freeze what this phase leaves alone and start a new optimizer for what it trains."""
+        self.phase: Phase = phase
+        self._epochs_waited = 0
+        self._start_trainer()
+
+    def _start_trainer(self) -> None:
+        depth = self._depth_of(self.phase)
+        self._place = self._cut(depth)
+        self._trainer = self._structure.trainer(self.configuration, depth, self._place, self._learning_rate())
+
+    def _depth_of(self, phase: Phase) -> int:
+        return self._unfreeze_depth if phase == "fine_tune" else 0
+
+    def _cut(self, unfreeze_depth: int) -> Place | None:
+        """Where activations are read while so many blocks are trained; None: training starts from the images."""
+        if self._activations is None or self._part is None:
+            return None
+        return self._activations.place(self._part, unfreeze_depth)
+
+    def _learning_rate(self) -> float:
+        factor = general(self.configuration, "fine_tune_learning_rate_factor") if self.phase == "fine_tune" else 1.0
+        return float(general(self.configuration, "learning_rate")) * float(factor)
+
+    def work_on_activations(self, seconds: float) -> Progress:
+        """Do some of what the cache lacks for the next epoch, for about so long; `advance` would do all of it."""
+        if self._activations is None or self._part is None:
+            return Progress(0, 0)
+        phase = self._phase_of(self.epoch + 1)
+        depths = {self._depth_of(phase), self._unfreeze_depth}
+        # Blocks that have been trained no longer give what the key says.
+        frozen_below = self._depth_of(self.phase)
+        try:
+            return self._activations.work(self._part, depths, frozen_below, self.epoch + 1, seconds)
+        except OSError as error:
+            self._activations.lose(self._part, str(error))
+            return Progress(0, 0)
+
+    def _splits(self) -> tuple[Split, Split]:
+        """What the next epoch reads; the trainer goes over to raw images when the cache has been lost."""
+        while self._activations is not None and self._part is not None and self._place is not None:
+            while not self.work_on_activations(60.0).is_finished:
+                continue
+            if self._cut(self._depth_of(self.phase)) is None:
+                optimizer_state = [keras.ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
+                self._start_trainer()
+                _assign(self.optimizer.variables, optimizer_state)
+                break
+            found = self._activations.splits(self._part, self._place, self.epoch + 1)
+            if found is not None:
+                return found
+        return self.data.train, self.data.validation
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the current phase."""
+        return self._trainer.network.optimizer
+
+    @property
+    def cut(self) -> str | None:
+        """Where the current phase reads cached activations; None: it trains from the images."""
+        return self._place.name if self._place else None
+
+    def advance(self) -> EpochResult | None:
+        """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
+        if self.ended is not None:
+            raise TunerError(f"the trial has ended ({self.ended.reason}); it cannot be advanced")
+        if self._phase_of(self.epoch + 1) != self.phase:
+            self._enter_phase(self._phase_of(self.epoch + 1))
+        fitted, failure = attempt(self._fit_epoch)
+        if fitted is None:
+            if failure is not None and failure.startswith(OUT_OF_MEMORY) and self._halve_batch():
+                return self.advance()
+            self.ended = Ended("failed", str(failure))
+            return None
+        history, seconds = fitted
+        self.epoch += 1
+        failure = loss_failure(history, self.epoch, len(self.data.class_names))
+        if failure is not None:
+            self.ended = Ended("failed", failure)
+            return None
+        return self._conclude(history, seconds)
+
+    def _fit_epoch(self) -> tuple[dict[str, float], float]:
+        """What the epoch showed, and the seconds that training and validation took."""
+        train, validation = self._splits()
+        started = time.perf_counter()
+        epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
+        augment_seed, told = derive_seed(seed, "augment", epoch), partial(self._on_batch, epoch)
+        order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
+        augment = self._augment if self._place is None else None  # cached activations are those of augmented images
+        fitted = self._trainer.network.fit(
+            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told),
+            validation_data=Batches(
+                validation, num_classes, VALIDATION_BATCH_SIZE, np.arange(len(validation)), None, seed, told
+            ),
+            shuffle=False,
+            verbose=0,
+        )
+        history = {name: float(values[-1]) for name, values in fitted.history.items()}
+        return history, time.perf_counter() - started
+
+    def _halve_batch(self) -> bool:
+        """Go on with half the batch size, once; False if that has been tried or there is nothing to halve."""
+        if self.batch_size_used < int(general(self.configuration, "batch_size")) or self.batch_size_used < 2:
+            return False
+        self.batch_size_used //= 2
+        self._enter_phase(self.phase)
+        return True
+
+    def _conclude(self, history: Mapping[str, float], seconds: float) -> EpochResult:
+        value, sign = history[self.settings.metric], 1.0 if self.settings.mode == "max" else -1.0
+        if self.best is None or sign * value > sign * self.best:
+            self.best = value
+            self._best_weights = [keras.ops.convert_to_numpy(variable) for variable in self._changing]
+        if self._reference is None or sign * (value - self._reference) > self.settings.min_delta:
+            self._reference, self._epochs_waited = value, 0
+        else:
+            self._epochs_waited += 1
+        self.ended, self.seconds = self._end(), self.seconds + seconds
+        return EpochResult(
+            epoch=self.epoch,
+            phase=self.phase,
+            seconds=seconds,
+            best_so_far=self.best,
+            learning_rate=self._learning_rate(),
+            **{name: history[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")},
+        )
+
+    def _end(self) -> Ended | None:
+        """Whether the trial has come to its own end: `patience` counts in its last phase only."""
+        if self.epoch >= self.settings.max_epochs:
+            return Ended("completed", "max_epochs")
+        last_phase = self.phase == self._phase_of(self.settings.max_epochs)
+        if last_phase and self.settings.patience is not None and self._epochs_waited >= self.settings.patience:
+            return Ended("completed", "early_stopping")
+        return None
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch, as Keras' `restore_best_weights` does."""
+        _assign(self._changing, self._best_weights)
+
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint from which `load` goes on as if there had been no stop."""
+        counters = {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "best": self.best,
+            "reference": self._reference,
+            "epochs_waited": self._epochs_waited,
+            "batch_size_used": self.batch_size_used,
+            "ended": None if self.ended is None else [self.ended.status, self.ended.reason],
+        }
+        arrays = {
+            "weights": [keras.ops.convert_to_numpy(variable) for variable in self._changing],
+            "optimizer": [keras.ops.convert_to_numpy(variable) for variable in self.optimizer.variables],
+            "best_weights": self._best_weights,
+        }
+        save_checkpoint(directory, Checkpoint(counters, arrays))
+
+    def load(self, directory: Path) -> None:
+        """Go on from a checkpoint; raises RunError when it is damaged or of another model."""
+        checkpoint = load_checkpoint(directory)
+        counters, arrays = checkpoint.counters, checkpoint.arrays
+        self.epoch, self.batch_size_used = int(counters["epoch"]), int(counters["batch_size_used"])
+        self.seconds = float(counters.get("seconds", 0.0))  # checkpoints of an earlier tuner lack it
+        self._enter_phase(self._phase_of(max(1, self.epoch)))
+        _assign(self._changing, arrays["weights"])
+        if arrays["optimizer"]:
+            _assign(self.optimizer.variables, arrays["optimizer"])
+        # Population based training may go on with another rate than the one that was saved.
+        self.optimizer.learning_rate = self._learning_rate()
+        self.best, self._reference = counters["best"], counters["reference"]
+        self._epochs_waited = int(counters["epochs_waited"])
+        self._best_weights = list(arrays["best_weights"])
+        self.ended = Ended(*counters["ended"]) if counters["ended"] else self._end()
+
+
+def _assign(variables: list[Any], arrays: Any) -> None:
+    shapes, stored = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
+    if shapes != stored:
+        raise RunError(f"the checkpoint is of another model: {len(stored)} arrays where the model has {len(shapes)}")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def run_trial(
+    configuration: Mapping[str, Any],
+    data: Dataset,
+    *,
+    settings: TrialSettings,
+    report: Callable[[EpochResult], None],
+    resume_from: Path | None = None,
+    checkpoint_directory: Path | None = None,
+    activations: Activations | None = None,
+) -> Trial:
+    """The trial of `configuration`, trained to its own end with its best weights restored.
+
+    `report` is called once per epoch, after the checkpoint of that epoch was written (if there is a directory for it).
+    """
+    trial = Trial(configuration, data, settings, activations)
+    if resume_from is not None:
+        trial.load(resume_from)
+    while trial.ended is None:
+        result = trial.advance()
+        if checkpoint_directory is not None and result is not None:
+            trial.save(checkpoint_directory)
+        if result is not None:
+            report(result)
+    if trial.best is not None:
+        trial.restore_best()
+    return trial
