@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import TunerError, printable
-from tuner.session.options import CommandParser, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner import __version__
-from tuner.session.options import CommandParser, run_command
+from tuner.common.command_line import CommandParser, run_command
 
 _EPILOG = """\
 examples:
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from tuner.models.export import save_model_as
     from tuner.reports import exports
     from tuner.reports.results import build_results
     from tuner.runs.directory import open_run
@@ -72,9 +73,9 @@ def _export(options: argparse.Namespace) -> int:
     if options.tensorboard:
         written.append(exports.save_tensorboard(results, options.tensorboard))
     if options.saved_model:
-        written.append(exports.save_model_as(run, options.saved_model, "tf_saved_model"))
+        written.append(save_model_as(run.exported_model(), options.saved_model, "tf_saved_model"))
     if options.litert:
-        written.append(exports.save_model_as(run, options.litert, "litert"))
+        written.append(save_model_as(run.exported_model(), options.litert, "litert"))
     for one in written:
         print(one)
     return 0

@@ -10,7 +10,6 @@ import csv
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner import __version__
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import DataError, InputError, RunError, WeightsError, first_line, printable
 from tuner.common.files import shown
-from tuner.session.options import CommandParser, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,11 +120,11 @@ def load_run_classifier(path: Path) -> Classifier:
     Raises:
         RunError: there is no such run, or it has exported no model.
     """
+    from tuner.models.export import load_model
     from tuner.runs.directory import open_run
 
     run = open_run(path)
-    if not run.best_model.is_file() or not run.about_best.is_file():
-        raise RunError(f"{run.path}: has no {run.best_model.name} yet; it is written when the search has ended")
+    exported = run.exported_model()
     try:
         about = json.loads(run.about_best.read_text(encoding="utf-8"))
         labels, (height, width, channels) = [str(label) for label in about["labels"]], map(int, about["image_shape"])
@@ -134,21 +133,8 @@ def load_run_classifier(path: Path) -> Classifier:
     if not labels or min(height, width) < 1 or channels not in (1, 3):
         shape = [height, width, channels]
         raise RunError(f"{run.about_best}: cannot be read: it must have labels and the shape of an image; got {shape}")
-    model = load_model(run.best_model)
+    model = load_model(exported)
     return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(images))
-
-
-def load_model(path: Path) -> Any:
-    """The Keras model in a file; raises RunError when it cannot be loaded."""
-    from tuner.models.backend import all_cpus, configure_backend
-
-    configure_backend(all_cpus())
-    import keras
-
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from None
 
 
 def load_imagenet_classifier(name: str) -> Classifier:

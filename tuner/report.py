@@ -8,26 +8,22 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import check_folder, shown
 from tuner.reports.live_report import end_with_stdin
-from tuner.session.options import CommandParser, run_command
 
 if TYPE_CHECKING:
     from tuner.reports.figures.registry import Format
-    from tuner.runs.directory import RunDirectory
     from tuner.runs.state import RunState
 
-_FORMATS: tuple[Format, ...] = ("png", "svg")  # figures.FORMATS, without loading it; a test compares them
+_FORMATS: tuple[Format, ...] = ("png", "svg")  # figures.registry.FORMATS, without loading it; a test compares them
 _EPILOG = """\
 examples:
   python -m tuner.report runs/cifar100                          write reports/cifar100
@@ -40,126 +36,6 @@ examples:
 The run may still be running: the report tells what is known now.
 exit status: 0 done, 1 failed, 2 wrong input (nothing was written)
 """
-
-
-@dataclass(frozen=True)
-class ReportPaths:
-    """The files of a report."""
-
-    page: Path
-    leaderboard: Path
-    trials: Path
-    epochs: Path
-    finalists: Path
-    figures: tuple[Path, ...]
-
-
-def write_report(
-    state: RunState,
-    directory: Path,
-    retrain_command: str | None = None,
-    formats: Sequence[Format] = _FORMATS,
-    run: RunDirectory | None = None,
-) -> ReportPaths:
-    """Write the report of a run as it is known now; files of an earlier report there are replaced one by one.
-
-    `retrain_command` is shown as what trains the best trial again; `formats` are those of the figures; `run` is where
-    the exported model and its predictions are, if they are to be shown.
-
-    Raises:
-        InputError: `directory` cannot be made.
-        RunError: the study's metric is none that epochs measure.
-        TunerError: a file cannot be written.
-    """
-    from tuner.reports.results import build_results
-    from tuner.runs.predictions import load_predictions, load_variants
-
-    results = build_results(
-        state,
-        load_predictions(run.predictions) if run is not None else None,
-        load_variants(run.variants) if run is not None else (),
-    )
-    _make_directory(directory)
-    from tuner.common.files import write_text
-    from tuner.reports.figures.registry import (
-        save_figures,  # matplotlib, which may have to look for fonts: not for what is refused
-    )
-    from tuner.reports.leaderboard import FigureLink, leaderboard_markdown, page_texts
-    from tuner.reports.page import render_page
-    from tuner.reports.tables import epochs_table, finalists_table, save_table, trials_table
-
-    has_model = run is not None and run.best_model.is_file() and results.winner is not None
-    predict_command = _predict_command(run) if run is not None and has_model else None
-    with _writing_to(directory):
-        trials = save_table(trials_table(results), directory / "trials.parquet")
-        epochs = save_table(epochs_table(results), directory / "epochs.parquet")
-        finalists = save_table(finalists_table(results), directory / "finalists.parquet")
-        figures = save_figures(results, directory / "figures", formats)
-        links = [FigureLink(figure.paths[0].relative_to(directory).as_posix(), figure.alt) for figure in figures]
-        text = leaderboard_markdown(results, retrain_command=retrain_command, figures=links)
-        leaderboard = write_text(directory / "leaderboard.md", text)
-        texts = page_texts(results, retrain_command=retrain_command, predict_command=predict_command)
-        page = write_text(directory / "index.html", render_page(results, texts, figures))  # last: it names the others
-    return ReportPaths(
-        page, leaderboard, trials, epochs, finalists, tuple(path for figure in figures for path in figure.paths)
-    )
-
-
-def _predict_command(run: RunDirectory) -> str:
-    """The shell command that predicts with the best model."""
-    return f"{shlex.join(['python', '-m', 'tuner.predict', _as_typed(run.path)])} IMAGE..."
-
-
-def _as_typed(path: Path) -> str:
-    """A path as the user would type it."""
-    relative = os.path.relpath(path)
-    return shown(path if relative.startswith("..") else Path(relative))
-
-
-def _make_directory(directory: Path) -> None:
-    check_folder(directory, "the place of the report")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{directory}: the folder of the report cannot be made: {error.strerror}") from None
-
-
-@contextmanager
-def _writing_to(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise InputError(
-            f"{error.filename2 or error.filename}: the report cannot be written: {error.strerror}"
-        ) from None
-    except OSError as error:
-        raise TunerError(f"{directory}: the report cannot be written: {error.strerror or error}") from None
-
-
-def retrain_command(run_path: Path, state: RunState) -> str | None:
-    """The shell command that trains the best trial again, with its seed and the data the search was given.
-
-    None when there is no best trial, or when the run directory no longer holds the specification.
-    """
-    from tuner.runs.finalists import summarise_finalists
-
-    finalists = summarise_finalists(state)
-    best = state.trials[finalists[0].trial] if finalists else state.best_trial()
-    if best is None or state.study is None or not (run_path / "specification.yaml").is_file():
-        return None
-    words = ["--retrain", _as_typed(run_path), str(best.number), *_data_options(state.study.command)]
-    return shlex.join(["python", "-m", "tuner.search", *words])
-
-
-def _data_options(command: Sequence[str]) -> list[str]:
-    """The options of a search's command line that say where its data are."""
-    found: list[str] = []
-    for word, following in zip(command, [*command[1:], ""], strict=True):
-        if word in ("--data", "--cache") and following:
-            found += [word, following]
-        elif word.startswith(("--data=", "--cache=")):
-            found.append(word)
-    return found
 
 
 def build_report_parser() -> argparse.ArgumentParser:
@@ -234,16 +110,17 @@ def _read(text: str) -> tuple[str, RunState]:
 
 
 def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) -> int:
+    from tuner.common.files import write_text
     from tuner.reports.comparison import compare_runs
     from tuner.reports.results import build_results
+    from tuner.reports.writer import make_directory, writing_to
 
     runs = [_read(text) for text in texts]
     comparison = compare_runs([(name, build_results(state)) for name, state in runs])
-    _make_directory(output)
-    from tuner.common.files import write_text
+    make_directory(output)
     from tuner.reports.comparison_page import render_comparison  # matplotlib
 
-    with _writing_to(output):
+    with writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
     _print_path(page)
     return 0
@@ -254,6 +131,7 @@ def _report_all(runs_dir: Path, output: Path) -> int:
     from tuner.common.files import write_text
     from tuner.reports.comparison_page import render_overview
     from tuner.reports.results import build_results
+    from tuner.reports.writer import make_directory, writing_to
 
     if not runs_dir.is_dir():
         raise InputError(f"--runs must be a folder of runs; {runs_dir} is none")
@@ -267,8 +145,8 @@ def _report_all(runs_dir: Path, output: Path) -> int:
             continue
         report = Path(path.name) / "index.html"
         found.append((shown(Path(path.name)), results, report.as_posix() if (output / report).is_file() else None))
-    _make_directory(output)
-    with _writing_to(output):
+    make_directory(output)
+    with writing_to(output):
         _print_path(write_text(output / "index.html", render_overview(found)))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
@@ -276,6 +154,7 @@ def _report_all(runs_dir: Path, output: Path) -> int:
 
 
 def _report(text: str, output: Path | None, formats: tuple[Format, ...]) -> int:
+    from tuner.reports.writer import retrain_command, write_report
     from tuner.runs.mirror import opened
     from tuner.runs.record import read_state
 

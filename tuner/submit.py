@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tuner.common.command_line import run_command
 from tuner.jobs.options import parse_submit_options
-from tuner.session.options import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

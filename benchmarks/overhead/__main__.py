@@ -25,9 +25,9 @@ import platformdirs
 
 from benchmarks.overhead.account import account, render
 from benchmarks.overhead.memory import Sample, render_memory, sample_workers
+from tuner.common.command_line import run_command
 from tuner.common.errors import InputError, RunError
 from tuner.runs.record import read_events
-from tuner.session.options import run_command
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_EVERY_S = 1.0

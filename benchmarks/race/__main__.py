@@ -12,8 +12,8 @@ from pathlib import Path
 
 import platformdirs
 
+from tuner.common.command_line import run_command
 from tuner.common.errors import InputError
-from tuner.session.options import run_command
 
 EPILOG = """\
 needs TUNER_DATA (a folder with cifar100/train.parquet), KERAS_HOME (a folder with models/ and MobileNetV2's weights),

@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.make_data import picture
 from tests.support.make_record import study_created, write_record
+from tuner.models.export import any_size
 from tuner.predict import main
 from tuner.runs.directory import RunDirectory
 from tuner.runs.predictions import load_predictions
-from tuner.session.model_export import any_size
 from tuner.training.evaluation import choose_shown, cross_entropy, predict_probabilities, save_predictions
 
 LABELS = ["dark", "middling", "=bright", "white", "none", "other"]

@@ -22,8 +22,9 @@ from tests.support.make_record import (
     write_record,
 )
 from tuner.common.errors import InputError, TunerError
-from tuner.report import _FORMATS, main, retrain_command, write_report
+from tuner.report import _FORMATS, main
 from tuner.reports.figures.registry import FIGURES, FORMATS
+from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.events import SessionEnded
 from tuner.runs.state import RunState
 

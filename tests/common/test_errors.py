@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tuner.common import errors
+from tuner.common.command_line import run_command
 from tuner.common.errors import InputError, Problem, SpecError, TunerError, first_line, last_line, printable
-from tuner.session.options import run_command
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TunerError)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import needs
 from tests.support.make_record import make_state
-from tuner.report import write_report
+from tuner.reports.writer import write_report
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip

@@ -11,9 +11,10 @@ import pytest
 from tests.support import ROOT
 from tests.support.wrong_files import RIGHT
 from tuner import __version__
+from tuner.common.command_line import split_assignments
 from tuner.common.errors import InputError
 from tuner.search import main
-from tuner.session.options import parse_search_options, split_assignments
+from tuner.session.options import parse_search_options
 
 HEAVY = ("ray", "tensorflow", "keras", "optuna", "pandas", "matplotlib", "pyarrow", "sklearn", "numpy")
 

@@ -23,11 +23,11 @@ from tests.support.make_record import (
 )
 from tuner import cache, report
 from tuner.predict import Prediction, print_predictions
-from tuner.report import write_report
 from tuner.reports.console import SearchConsole
 from tuner.reports.exports import latex_text, save_csv
 from tuner.reports.formatting import safe_cell
 from tuner.reports.results import build_results
+from tuner.reports.writer import write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.predictions import Predictions, Variant
 from tuner.training.variants import save_variants

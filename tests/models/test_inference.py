@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+from tuner.models.export import any_size
 from tuner.models.inference import BATCH_SIZE, FEWEST_PASSES, seconds_per_image, stored_mb
 from tuner.models.network import build_model
-from tuner.session.model_export import any_size
 
 
 def network(units: int = 512):

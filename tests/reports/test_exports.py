@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.make_record import epoch, make_events, study_created, trial_ended, trial_started, write_record
 from tuner.export import main
+from tuner.models.export import any_size
 from tuner.runs.directory import RunDirectory
-from tuner.session.model_export import any_size
 from tuner.spec.spec import dump_spec, read_spec, require
 
 SPACE = """

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
-from tuner.report import write_report
 from tuner.reports.leaderboard import page_texts
 from tuner.reports.page import leaderboard_rows, render_page
 from tuner.reports.results import build_results
+from tuner.reports.writer import write_report
 from tuner.runs.state import RunState
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;"

@@ -9,11 +9,10 @@ import pytest
 import yaml
 
 from tuner.cluster.ray_session import Capacity, NodeCapacity
+from tuner.cluster.slots import Packing
 from tuner.common.errors import InputError
+from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.session.packing import (
-    GpuMemory,
-    Packing,
-    Speed,
     candidates,
     choose_packing,
     fastest,
@@ -207,7 +206,7 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     load_dataset(request, staged={}, seed=0, cache_dir=tmp_path, notify=print)
     context = WorkerContext(request, {}, tmp_path, settings, kept, 1.0)
     console = SearchConsole()
-    probing = Probing(context, Capacity(2, 0), console)
+    probing = Probing(context, Capacity(2, 0), console.say, console.preparing)
     backbone = {"preprocess": "resize(32)|scale(-1,1)", "architecture": "mobilenet_v2", "alpha": 0.35}
     speed = probing.speed({**backbone, "weights": "none", "unfreeze_depth": 1, "batch_size": 16}, 2, 1.0)
     assert speed is not None and (speed.trials, speed.cpus_per_trial) == (2, 1.0)

@@ -1,4 +1,4 @@
-"""How many trials of a search may run now: as many as at its start, or as a cluster that changes has room for."""
+"""What each trial gets of the machines, and how many may run now: as a cluster that changes has room for."""
 
 from __future__ import annotations
 
@@ -57,6 +57,33 @@ class Heard:
         for name in found:
             del self._last[name]
         return found
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What each trial gets, how many run at once, and why."""
+
+    trials: int
+    cpus_per_trial: float
+    gpus_per_trial: float
+    reason: str = ""
+    """What was measured or what bounds it; empty where there was nothing to choose."""
+
+    def describe(self) -> str:
+        """How trials share the machine, in a few words.
+
+        >>> Packing(2, 1, 0.25).describe(), Packing(1, 2, 0).describe()
+        ('2 at a time with 1 CPU and 0.25 GPU each', '1 at a time with 2 CPUs')
+        """
+        gpus = f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
+        each = " each" if self.trials > 1 else ""
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.trials} at a time with {cpu_words(self.cpus_per_trial)}{gpus}{each}{why}"
+
+
+def cpu_words(number: float) -> str:
+    """So many CPUs in words."""
+    return f"{number:g} CPU" + ("" if number == 1 else "s")
 
 
 class ClusterSlots:

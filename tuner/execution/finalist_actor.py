@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from tuner.cluster.slots import Slots
+from tuner.cluster.slots import Packing, Slots
 from tuner.common.errors import RunError
 from tuner.common.locations import Place, exists, fetched, filled
 from tuner.execution.exit_reason import LastWords, take_last_words
@@ -20,7 +20,6 @@ from tuner.execution.memory_limit import watch_memory
 from tuner.execution.trial_actor import WORK_S
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
 from tuner.runs.finalists import Training, finalist_seed
-from tuner.session.packing import Packing
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.failures import attempt
 

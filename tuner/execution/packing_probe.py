@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +15,11 @@ import ray
 from ray.exceptions import RayError
 
 from tuner.cluster.ray_session import Capacity
+from tuner.cluster.slots import cpu_words
 from tuner.datasets.loading import Dataset, Split
 from tuner.execution.worker_process import WorkerContext, WorkerProcess
 from tuner.models.backend import gpu_memory
 from tuner.models.parameters import general
-from tuner.reports.console import SearchConsole
-from tuner.session.packing import GpuMemory, Speed, cpu_words
 from tuner.spec.space import Configuration
 from tuner.training.settings import TrialSettings
 
@@ -31,6 +32,26 @@ EPOCH_S = 1.0
 """How long the epochs that are timed take, about."""
 MEASURED_S = 4.0
 GIVE_UP_S = 90.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one way to pack."""
+
+    trials: int
+    cpus_per_trial: float
+    images_per_s: float
+    """Of all trials together."""
+    worker_memory_mb: float
+    """Of the largest worker, without what workers share."""
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """What one trial took of a GPU."""
+
+    peak_bytes: int
+    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -111,11 +132,13 @@ class Probing:
 
     context: WorkerContext
     capacity: Capacity
-    console: SearchConsole
+    say: Callable[[str], None]
+    preparing: Callable[[str], AbstractContextManager[None]]
+    """Shows a line while a block of code runs."""
 
     def speed(self, configuration: Configuration, trials: int, cpus: float) -> Speed | None:
         """How fast so many trials with so many CPUs each train side by side; None: it failed, which has been said."""
-        with self.console.preparing(f"measuring how fast trials train, {trials} at a time with {cpu_words(cpus)} each"):
+        with self.preparing(f"measuring how fast trials train, {trials} at a time with {cpu_words(cpus)} each"):
             found = self._train(configuration, trials, cpus, 0.0)
         if found is None:
             return None
@@ -124,7 +147,7 @@ class Probing:
     def gpu_memory(self, configuration: Configuration) -> GpuMemory | None:
         """What a trial alone takes of a GPU; None where that cannot be told."""
         cpus = max(1.0, self.capacity.cpus // max(1.0, self.capacity.gpus))
-        with self.console.preparing("measuring how much of a GPU a large trial takes"):
+        with self.preparing("measuring how much of a GPU a large trial takes"):
             found = self._train(configuration, 1, cpus, 1.0)
         return found[0].gpu if found else None
 
@@ -136,7 +159,7 @@ class Probing:
             found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)
             ray.get([probe.close.remote() for probe in probes], timeout=GIVE_UP_S)
         except RayError as error:
-            self.console.say(f"{trials} trials at a time could not be measured: {_last_line(error)}")
+            self.say(f"{trials} trials at a time could not be measured: {_last_line(error)}")
             return None
         finally:
             for probe in probes:

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
 from tuner.common.termination import terminating_as_interrupt
 from tuner.jobs.archive import pack, write_lines
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
 from tuner.jobs.progress_stream import ProgressStream
 from tuner.runs.directory import RunDirectory
-from tuner.session.options import failure, parse_search_options
+from tuner.session.options import parse_search_options
 
 _LOG_KEPT_S = 600.0
 

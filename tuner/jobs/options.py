@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tuner import __version__
-from tuner.session.options import CommandParser
+from tuner.common.command_line import CommandParser
 
 COMMANDS = {
     "status": "the searches of the cluster, or how one of them stands",

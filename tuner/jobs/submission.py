@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_place
 from tuner.datasets.staging import staged_sources
@@ -32,7 +33,6 @@ from tuner.jobs.upload import LocalData, Package, local_data, local_runs, write_
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.session.checks import check_names
-from tuner.session.options import split_assignments
 from tuner.spec.spec import Spec, load_spec, require
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -190,49 +189,3 @@ def _add(writer: Any, summary: Any, step: int, time_s: float) -> None:
 
 def _plain(value: Any) -> Any:
     return "none" if value is None else value
-
-
-def save_model_as(run: RunDirectory, path: Path, form: str) -> Path:
-    """The best model in another form: `tf_saved_model` (a folder) or `litert` (a file).
-
-    Raises:
-        RunError: the run has exported no model, or it cannot be loaded or converted.
-    """
-    from tuner.predict import load_model
-
-    if not run.best_model.is_file():
-        raise RunError(f"{run.path}: has no {run.best_model.name} yet; it is written when the search has ended")
-    path = user_path(path).absolute()
-    _refuse_other_files(path, form)
-    model = load_model(run.best_model)
-    aside = path.with_name(f".partial.{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        model.export(str(aside), format=form, verbose=False)
-        if path.is_dir():
-            shutil.rmtree(path)  # an earlier export of ours, or empty
-        aside.replace(path)
-    # ImportError: a converter is not installed. The others (NotImplementedError is a RuntimeError): what Keras, and the
-    # converters it calls, raise for layers that a format cannot express.
-    except (ImportError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(f"{run.best_model}: cannot be written as {form}: {first_line(error)}") from None
-    finally:
-        _remove(aside)
-    return path
-
-
-def _refuse_other_files(path: Path, form: str) -> None:
-    """Only an earlier export is replaced, never anything else of the user's."""
-    if form == "tf_saved_model" and path.exists():
-        is_ours = path.is_dir() and (not any(path.iterdir()) or (path / "saved_model.pb").is_file())
-        if not is_ours:
-            raise InputError(
-                f"--saved-model must be a new folder or that of an earlier export; {path} holds other files"
-            )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -92,6 +92,12 @@ class RunDirectory:
         """The configuration of the best model, its labels, and the command that trains it again."""
         return self.path / "best.json"
 
+    def exported_model(self) -> Path:
+        """Return the path of the exported best model; raises RunError when there is none yet."""
+        if not self.best_model.is_file() or not self.about_best.is_file():
+            raise RunError(f"{self.path}: has no {self.best_model.name} yet; it is written when the search has ended")
+        return self.best_model
+
     @property
     def predictions(self) -> Path:
         """What the exported model says of the test images."""

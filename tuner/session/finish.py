@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from tuner.common.errors import TunerError
-from tuner.report import retrain_command, write_report
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
+from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import summarise_finalists
 from tuner.runs.state import RunState

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.common.errors import RunError, first_line
 from tuner.common.files import write_text
 from tuner.common.locations import Place, fetched
 from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.models.export import any_size
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, finalist_seed, summarise_finalists
 from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
@@ -110,13 +111,3 @@ def reading(place: Place) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise RunError(f"{place.address}: the checkpoint cannot be read: {first_line(error)}") from None
-
-
-def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
-    """A model that takes images of any size: they are resized to that of the data set, which leaves its own alone."""
-    import keras
-
-    height, width, channels = image_shape
-    images = keras.Input((None, None, channels), dtype="float32", name="images")
-    resized = keras.layers.Resizing(height, width, interpolation="bilinear", dtype="float32", name="to_size")(images)
-    return keras.Model(images, model(resized), name=model.name)

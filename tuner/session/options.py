@@ -1,19 +1,16 @@
-"""Arguments of `python -m tuner.search`, and how every command ends. Light: nothing heavy is loaded for --help."""
+"""Arguments of `python -m tuner.search`. Light: nothing heavy is loaded for --help."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from tuner import __version__
-from tuner.common.errors import InputError, TunerError, printable
-from tuner.common.files import is_disk_full
+from tuner.common.command_line import CommandParser
 
 _EPILOG = """\
 examples:
@@ -54,18 +51,6 @@ class SearchOptions:
     """Whether the cluster may answer without a token."""
     dashboard: bool
     """Whether the Ray of this machine shows its dashboard."""
-
-
-_LONGEST = 1000
-"""Characters of what is said of a wrong command line."""
-
-
-class CommandParser(argparse.ArgumentParser):
-    """As argparse's own, but for what it says of a wrong command line: a terminal obeys nothing in it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, after the usage, and exit with status 2."""
-        super().error(printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."))
 
 
 def build_search_parser() -> argparse.ArgumentParser:
@@ -204,36 +189,3 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         insecure=parsed.insecure,
         dashboard=parsed.dashboard,
     )
-
-
-def failure(error: TunerError | OSError) -> tuple[list[str], int]:
-    """What is said of an error that ends a command, line by line, and the exit status; others are raised again."""
-    if isinstance(error, TunerError):
-        return error.lines(), error.exit_status
-    if is_disk_full(error):
-        return [f"the disk is full: {printable(str(error))}"], TunerError.exit_status
-    raise error
-
-
-def run_command(action: Callable[[], int]) -> int:
-    """The exit status of `action`: its own, or that of a deliberate error, whose message goes to standard error."""
-    try:
-        return action()
-    except (TunerError, OSError) as error:
-        lines, status = failure(error)
-        print(*lines, sep="\n", file=sys.stderr)
-        return status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-
-
-def split_assignments(texts: Sequence[str], option: str) -> dict[str, str]:
-    """`["a=b"]` as `{"a": "b"}`; raises InputError for one without a name or a value."""
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if not name or not value:
-            raise InputError(f"{option} must be NAME=VALUE; got {text!r}")
-        pairs[name] = value
-    return pairs

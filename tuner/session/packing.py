@@ -11,7 +11,7 @@ import json
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ import numpy as np
 import psutil
 
 from tuner.cluster.ray_session import Capacity, concurrent_trials
+from tuner.cluster.slots import Packing, cpu_words
 from tuner.common.environment import describe_environment
 from tuner.common.files import write_text
 from tuner.common.seeds import derive_seed
 from tuner.execution.memory_limit import trial_memory_mb
+from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
@@ -45,48 +47,6 @@ SPARE_MEMORY_MB = 1024.0
 GPU_CONTEXT_BYTES = 600 * 2**20
 """What a process takes of a GPU before its first tensor."""
 SAMPLES = 9
-
-
-@dataclass(frozen=True)
-class Packing:
-    """What each trial gets, how many run at once, and why."""
-
-    trials: int
-    cpus_per_trial: float
-    gpus_per_trial: float
-    reason: str = ""
-    """What was measured or what bounds it; empty where there was nothing to choose."""
-
-    def describe(self) -> str:
-        """How trials share the machine, in a few words.
-
-        >>> Packing(2, 1, 0.25).describe(), Packing(1, 2, 0).describe()
-        ('2 at a time with 1 CPU and 0.25 GPU each', '1 at a time with 2 CPUs')
-        """
-        gpus = f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
-        each = " each" if self.trials > 1 else ""
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{self.trials} at a time with {cpu_words(self.cpus_per_trial)}{gpus}{each}{why}"
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What was measured of one way to pack."""
-
-    trials: int
-    cpus_per_trial: float
-    images_per_s: float
-    """Of all trials together."""
-    worker_memory_mb: float
-    """Of the largest worker, without what workers share."""
-
-
-@dataclass(frozen=True)
-class GpuMemory:
-    """What one trial took of a GPU."""
-
-    peak_bytes: int
-    total_bytes: int
 
 
 Measure = Callable[[Configuration, int, float], Speed | None]
@@ -206,11 +166,6 @@ def _pack_measured(speeds: Sequence[Speed], available_mb: float) -> Packing:
     )
     bound = f"; bounded by memory, {best.worker_memory_mb:,.0f} MB each" if held < best.trials else ""
     return Packing(held, best.cpus_per_trial, 0.0, f"measured: {told}{bound}")
-
-
-def cpu_words(number: float) -> str:
-    """So many CPUs in words."""
-    return f"{number:g} CPU" + ("" if number == 1 else "s")
 
 
 def _pack_gpus(spec: Spec, capacity: Capacity, memory: GpuMemory | None) -> Packing:

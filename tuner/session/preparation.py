@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import __version__
+from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
 from tuner.datasets.loading import DataRequest, find_prepared_data, load_dataset
@@ -22,7 +23,7 @@ from tuner.models.backend import configure_backend, release_memory
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
 from tuner.reports.console import SearchConsole
-from tuner.session.options import SearchOptions, split_assignments
+from tuner.session.options import SearchOptions
 from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
 from tuner.spec.spec import Spec
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tuner.algorithms.warm_start import load_earlier, warm_start
 from tuner.cluster.ray_session import Capacity, wait_for_workers
-from tuner.cluster.slots import Cluster, ClusterSlots, Slots
+from tuner.cluster.slots import Cluster, ClusterSlots, Packing, Slots
 from tuner.common.environment import describe_environment
 from tuner.common.errors import DiskFullError, TunerError, first_line
 from tuner.common.files import disk_full_error, is_disk_full, write_text
@@ -25,7 +25,7 @@ from tuner.runs.state import RunState
 from tuner.session.build import build_study, guard, hang_watch, resolved_names, scheduler_context, worker_context
 from tuner.session.continuing import continuation, interrupted_trials, unrecorded_pauses
 from tuner.session.disk_use import CheckpointWatch, checkpoints_at_once
-from tuner.session.packing import Packing, choose_packing, trial_memory
+from tuner.session.packing import choose_packing, trial_memory
 from tuner.session.plan import planned_trials
 from tuner.session.preparation import Prepared
 from tuner.session.resume import describe_data
@@ -104,7 +104,7 @@ def _pack(spec: Spec, prepared: Prepared, capacity: Capacity, console: SearchCon
     """How trials share the machine; measured in processes like theirs where that pays."""
     from tuner.execution.packing_probe import Probing
 
-    probing = Probing(worker_context(spec, prepared, 1.0), capacity, console)
+    probing = Probing(worker_context(spec, prepared, 1.0), capacity, console.say, console.preparing)
     return choose_packing(spec, prepared, capacity, probing.speed, probing.gpu_memory)
 
 

@@ -246,7 +246,7 @@ def test_figures_need_neither_pyplot_nor_ray_nor_tensorflow():
 import sys, pathlib, tempfile
 from tests.support import ROOT
 from tests.support.make_record import make_state
-from tuner.report import write_report
+from tuner.reports.writer import write_report
 write_report(make_state(4), pathlib.Path(tempfile.mkdtemp()))
 print(sorted({"ray", "tensorflow", "keras", "matplotlib.pyplot"} & set(sys.modules)))
 """

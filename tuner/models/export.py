@@ -1,0 +1,76 @@
+"""A trained network as a file: the model that takes images of any size, loaded again, and in the formats of others."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from tuner.common.errors import InputError, RunError, first_line
+from tuner.common.files import user_path
+
+
+def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
+    """A model that takes images of any size: they are resized to that of the data set, which leaves its own alone."""
+    import keras
+
+    height, width, channels = image_shape
+    images = keras.Input((None, None, channels), dtype="float32", name="images")
+    resized = keras.layers.Resizing(height, width, interpolation="bilinear", dtype="float32", name="to_size")(images)
+    return keras.Model(images, model(resized), name=model.name)
+
+
+def load_model(path: Path) -> Any:
+    """The Keras model in a file; raises RunError when it cannot be loaded."""
+    from tuner.models.backend import all_cpus, configure_backend
+
+    configure_backend(all_cpus())
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from None
+
+
+def save_model_as(exported: Path, path: Path, form: str) -> Path:
+    """Write an exported model in another form, `tf_saved_model` (a folder) or `litert` (a file); return its path.
+
+    Raises:
+        RunError: the model cannot be loaded or converted.
+    """
+    path = user_path(path).absolute()
+    _refuse_other_files(path, form)
+    model = load_model(exported)
+    aside = path.with_name(f".partial.{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        model.export(str(aside), format=form, verbose=False)
+        if path.is_dir():
+            shutil.rmtree(path)  # an earlier export of ours, or empty
+        aside.replace(path)
+    # ImportError: a converter is not installed. The others (NotImplementedError is a RuntimeError): what Keras, and the
+    # converters it calls, raise for layers that a format cannot express.
+    except (ImportError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(f"{exported}: cannot be written as {form}: {first_line(error)}") from None
+    finally:
+        _remove(aside)
+    return path
+
+
+def _refuse_other_files(path: Path, form: str) -> None:
+    """Only an earlier export is replaced, never anything else of the user's."""
+    if form == "tf_saved_model" and path.exists():
+        is_ours = path.is_dir() and (not any(path.iterdir()) or (path / "saved_model.pb").is_file())
+        if not is_ours:
+            raise InputError(
+                f"--saved-model must be a new folder or that of an earlier export; {path} holds other files"
+            )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
