@@ -118,7 +118,7 @@ def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) ->
     runs = [_read(text) for text in texts]
     comparison = compare_runs([(name, build_results(state)) for name, state in runs])
     make_directory(output)
-    from tuner.reports.comparison_page import render_comparison  # matplotlib
+    from tuner.reports.comparison import render_comparison  # matplotlib
 
     with writing_to(output):
         page = write_text(output / "index.html", render_comparison(comparison, output, formats))
@@ -129,7 +129,7 @@ def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) ->
 def _report_all(runs_dir: Path, output: Path) -> int:
     """Runs that cannot be read are named, and the others reported."""
     from tuner.common.files import write_text
-    from tuner.reports.comparison_page import render_overview
+    from tuner.reports.comparison import render_overview
     from tuner.reports.results import build_results
     from tuner.reports.writer import make_directory, writing_to
 

@@ -17,7 +17,7 @@ from tuner.execution.trial_actor import TrialActor
 from tuner.execution.worker_process import Guard, WorkerContext
 from tuner.training.activation_build import Progress
 from tuner.training.checkpoint import FILE_NAME
-from tuner.training.phases import Ended, EpochResult
+from tuner.training.settings import Ended, EpochResult
 
 
 @dataclass(frozen=True)

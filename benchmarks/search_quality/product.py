@@ -7,8 +7,7 @@ from typing import Any
 
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from tuner.algorithms.halving import Halving
-from tuner.algorithms.rungs import rung_epochs
+from tuner.algorithms.halving import Halving, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished

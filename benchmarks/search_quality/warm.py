@@ -15,7 +15,7 @@ from benchmarks.search_quality.problems import Problem, Table, lcbench
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
 from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
-from tuner.algorithms.rungs import default_reduction_factor
+from tuner.algorithms.halving import default_reduction_factor
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import Queued
 from tuner.algorithms.tpe import ENDED_BY_ITSELF

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.algorithms.rungs import Rung, default_grace_epochs, expected_rungs, rung_epochs
+from tuner.algorithms.halving import Rung, default_grace_epochs, expected_rungs, rung_epochs
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_weights_that_cannot_be_fetched_name_what_to_do(photos, capsys, monkeypa
     def unreachable(_application: str) -> None:
         raise OSError("URL fetch failure on https://example.invalid")
 
-    monkeypatch.setattr(tuner.backbones, "imagenet_classifier", unreachable)
+    monkeypatch.setattr(tuner.models.backbones, "imagenet_classifier", unreachable)
     assert main(["--imagenet", "mobilenet_v2", str(photos)]) == 2
     assert "put both files into the folder models/ of KERAS_HOME" in capsys.readouterr().err
 

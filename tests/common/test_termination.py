@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from tuner.common.termination import keeping_termination, terminating_as_interrupt
+from tuner.common.process import keeping_termination, terminating_as_interrupt
 
 WAITING = """
 import signal, sys, time
-from tuner.common.termination import keeping_termination, terminating_as_interrupt
+from tuner.common.process import keeping_termination, terminating_as_interrupt
 {before}
 try:
     with terminating_as_interrupt():

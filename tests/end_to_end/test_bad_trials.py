@@ -48,8 +48,8 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("local_ray_session", "faulty")
 def test_every_kind_of_bad_trial_is_recorded_with_its_reason_and_the_rest_goes_on(tmp_path, cache_dir, monkeypatch):
-    monkeypatch.setattr("tuner.execution.hanging.FLOOR_S", 8.0)
-    monkeypatch.setattr("tuner.execution.hanging.FIRST_FLOOR_S", 40.0)
+    monkeypatch.setattr("tuner.execution.lost_workers.FLOOR_S", 8.0)
+    monkeypatch.setattr("tuner.execution.lost_workers.FIRST_FLOOR_S", 40.0)
     file = write_space(tmp_path, HANG, GOOD, CRASH_ONCE, NAN, EXPLODE, CRASH, EAT, ALSO_GOOD, SLOW)
     limits = ("--set", "search.hung_after_epochs=2", "--set", "resources.memory_gb_per_trial=1.5")
     assert run_search(tmp_path, file, cache_dir, *limits) == 0
@@ -85,8 +85,8 @@ def test_finalists_that_hang_crash_or_eat_memory_are_recorded_and_the_others_are
     tmp_path, cache_dir, monkeypatch
 ):
     monkeypatch.setattr("tuner.execution.finalist_actor.FinalistActor", FaultyFinalist)
-    monkeypatch.setattr("tuner.execution.hanging.FLOOR_S", 8.0)
-    monkeypatch.setattr("tuner.execution.hanging.FIRST_FLOOR_S", 40.0)
+    monkeypatch.setattr("tuner.execution.lost_workers.FLOOR_S", 8.0)
+    monkeypatch.setattr("tuner.execution.lost_workers.FIRST_FLOOR_S", 40.0)
     file = write_space(tmp_path, HANG, CRASH, EAT, GOOD)
     limits = ("search.hung_after_epochs=2", "resources.memory_gb_per_trial=1.5", "training.max_epochs=2",
               "finalists.count=4", "finalists.seeds=1")  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuner.execution.hanging import FIRST_FLOOR_S, FLOOR_S, LONGEST_STEP_S, HangWatch
+from tuner.execution.lost_workers import FIRST_FLOOR_S, FLOOR_S, LONGEST_STEP_S, HangWatch
 
 
 class Search:

@@ -15,8 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from tuner.algorithms.asha import PromotingScheduler
 from tuner.algorithms.halving import Halving
 from tuner.execution.exit_reason import LastWords, take_last_words
-from tuner.execution.hanging import HangWatch
-from tuner.execution.lost_workers import LostWorkers, describe_loss, limit_attempts, treat_all_losses_alike
+from tuner.execution.lost_workers import HangWatch, LostWorkers, describe_loss, limit_attempts, treat_all_losses_alike
 
 RAY_ON_A_DEAD_PROCESS = """The actor died unexpectedly before finishing this task.
 \tclass_name: TrialActor

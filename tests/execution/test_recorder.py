@@ -12,8 +12,7 @@ from ray.tune.trainable.metadata import _TrainingRunMetadata
 from tests.support.make_record import study_created
 from tuner.algorithms.schedulers import METRIC, TIME
 from tuner.common.locations import Place
-from tuner.execution.hanging import HangWatch
-from tuner.execution.lost_workers import LostWorkers
+from tuner.execution.lost_workers import HangWatch, LostWorkers
 from tuner.execution.recorder import Recorder
 from tuner.execution.searcher import trial_config
 from tuner.runs.checkpoint_retention import Removal

@@ -26,4 +26,4 @@ def test_the_examples_hold(name):
 
 def test_the_pure_modules_have_examples():
     names = {name.rsplit(".", 1)[1] for name in WITH_EXAMPLES}
-    assert {"yaml_document", "console", "registry", "rungs", "schedulers", "seeds", "space"} <= names
+    assert {"yaml_document", "console", "registry", "halving", "schedulers", "seeds", "space"} <= names

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import RunError
-from tuner.reports.results import build_results
-from tuner.reports.trajectory import outcomes, trajectory
+from tuner.reports.results import build_results, outcomes, trajectory
 from tuner.runs.events import SessionEnded
 from tuner.runs.state import RunState
 

@@ -213,7 +213,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_
         Path(aside).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tuner.tables.pq.write_table", torn)
+    monkeypatch.setattr("tuner.reports.tables.pq.write_table", torn)
     with pytest.raises(OSError, match="No space left"):
         save_table(trials_of({"a": 2}), path)
     assert path.read_bytes() == before

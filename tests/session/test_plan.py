@@ -10,9 +10,17 @@ import pytest
 from rich.console import Console
 
 from tests.support.wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
-from tuner.algorithms.rungs import Rung
-from tuner.session.defaults import chosen_sampler, weighs_seconds
-from tuner.session.plan import build_plan, grace_epochs, has_unfreezing, planned_trials, print_plan, reduction_factor
+from tuner.algorithms.halving import Rung
+from tuner.session.plan import (
+    build_plan,
+    chosen_sampler,
+    grace_epochs,
+    has_unfreezing,
+    planned_trials,
+    print_plan,
+    reduction_factor,
+    weighs_seconds,
+)
 from tuner.spec.space import Choice, Choose, Integer, Real
 from tuner.spec.spec import Spec, read_spec, require
 

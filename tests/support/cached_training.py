@@ -9,8 +9,7 @@ from typing import Any
 from tuner.datasets.loading import Dataset
 from tuner.training.activation_store import Entry, list_entries
 from tuner.training.activations import Activations
-from tuner.training.phases import EpochResult
-from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.settings import ActivationSettings, EpochResult, TrialSettings
 from tuner.training.trial import run_trial
 
 SETTINGS = TrialSettings(

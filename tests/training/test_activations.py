@@ -15,7 +15,7 @@ from tuner.training import activations as module
 from tuner.training.activation_store import ARRAY
 from tuner.training.activations import Activations, is_worth_keeping
 from tuner.training.cut_points import Place, PrecisionError, check_precision
-from tuner.training.phases import EpochResult
+from tuner.training.settings import EpochResult
 from tuner.training.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping")

@@ -15,8 +15,7 @@ import pytest
 from tuner.common.errors import RunError, TunerError
 from tuner.training.batches import Batches
 from tuner.training.failures import attempt, describe_failure
-from tuner.training.phases import EpochResult, phase_of
-from tuner.training.settings import TrialSettings
+from tuner.training.settings import EpochResult, TrialSettings, phase_of
 from tuner.training.trial import Trial, run_trial
 
 SETTINGS = TrialSettings(

@@ -16,9 +16,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms.cost_model import CostModel
 from tuner.algorithms.encoding import Encoding
-from tuner.algorithms.gaussian_process import GaussianProcess, log_expected_improvement
+from tuner.algorithms.gaussian_process import CostModel, GaussianProcess, log_expected_improvement
 from tuner.algorithms.observations import Observations, most_telling, observe, shown_by
 from tuner.algorithms.scalarisation import scalarised
 from tuner.algorithms.tpe import EPOCH_SECONDS

@@ -15,7 +15,7 @@ from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_o
 from tuner.cluster.token_probe import ENDED_WITHIN_S, Probe, ended_probe, start_probe
 from tuner.common.errors import InputError, first_line
 from tuner.common.locations import Place
-from tuner.common.termination import keeping_termination
+from tuner.common.process import keeping_termination
 
 REACHED_WITHIN_S = 3.0
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.common.standard_error import standard_error_to
+from tuner.common.process import standard_error_to
 
 _CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
 

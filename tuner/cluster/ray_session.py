@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.common.errors import InputError
-from tuner.common.termination import keeping_termination
+from tuner.common.process import keeping_termination
 
 WORKERS_READY_S = 60.0
 

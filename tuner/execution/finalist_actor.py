@@ -14,8 +14,7 @@ from tuner.cluster.slots import Packing, Slots
 from tuner.common.errors import RunError
 from tuner.common.locations import Place, exists, fetched, filled
 from tuner.execution.exit_reason import LastWords, take_last_words
-from tuner.execution.hanging import HangWatch, no_epoch_for
-from tuner.execution.lost_workers import attempts_left, describe_loss
+from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
 from tuner.execution.memory_limit import watch_memory
 from tuner.execution.trial_actor import WORK_S
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess

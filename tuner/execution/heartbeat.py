@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuner.cluster import key_value_store
-from tuner.common.background import beside
+from tuner.common.process import beside
 
 GIVE_EVERY_S = 10.0
 GIVEN_AT_MOST_S = 600.0

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from ray.tune import Callback
 from ray.util import metrics
 
-from tuner.common.background import beside
+from tuner.common.process import beside
 from tuner.runs.events import (
     EpochReported,
     Event,

@@ -19,7 +19,7 @@ from typing import Any
 
 from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
-from tuner.common.termination import terminating_as_interrupt
+from tuner.common.process import terminating_as_interrupt
 from tuner.jobs.archive import pack, write_lines
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
 from tuner.jobs.progress_stream import ProgressStream

@@ -20,8 +20,8 @@ from typing import Any
 
 from rich.console import Console
 
-from tuner.common.background import beside
 from tuner.common.errors import RunError
+from tuner.common.process import beside
 from tuner.reports.console import Limits, SearchConsole, Watched
 from tuner.runs.events import Event
 from tuner.runs.record import Record, event_of, read_events

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tuner.common.standard_error import standard_error_to
+from tuner.common.process import standard_error_to
 
 
 def all_cpus() -> float:

@@ -3,12 +3,219 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tuner.common.errors import InputError
-from tuner.reports.results import Results, TrialResult
-from tuner.reports.trajectory import TrajectoryPoint, trajectory
+from tuner.common.files import replacing
+from tuner.reports.figures.registry import FORMATS, PNG_DPI, DrawnFigure, Format
+from tuner.reports.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    STYLE,
+    VERMILLION,
+    build_figure,
+    set_legend,
+    set_metric_axis,
+    set_title,
+    time_unit,
+)
+from tuner.reports.formatting import (
+    capital,
+    describe_configuration,
+    escaped,
+    format_duration,
+    format_value,
+    metric_words,
+    table,
+)
+from tuner.reports.leaderboard_sections import interval_words
+from tuner.reports.page import Column, Page, PagePart, as_html, page_figure, render, sortable
+from tuner.reports.results import Results, TrajectoryPoint, TrialResult, trajectory
+
+LOOKS: list[tuple[str, Any]] = [
+    (color, line) for line in ("-", "--", ":") for color in (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, BLACK)
+]
+_NUMBERS = frozenset({"best", "at equal time", "trials", "epochs", "time", "test accuracy"})
+
+
+def render_comparison(comparison: Comparison, directory: Path, formats: Sequence[Format] = FORMATS) -> str:
+    """The page of a comparison; its figure is written into `directory`/figures."""
+    drawn = _save(draw_comparison(comparison), directory / "figures", formats, comparison_alt(comparison))
+    columns, rows = comparison_rows(comparison)
+    summary = PagePart("won", "At equal time", [as_html(_summary(comparison))], [page_figure(drawn)], is_first=True)
+    leaderboard = PagePart("leaderboard", "Joint leaderboard", [], [], is_first=False)
+    return render(
+        Page(
+            title=" and ".join(entrant.name for entrant in comparison.entrants[:3])
+            + (f" and {len(comparison.entrants) - 3} more" if len(comparison.entrants) > 3 else ""),
+            kind="Comparison of searches",
+            verdict=_verdict(comparison),
+            parts=[summary, leaderboard],
+            columns=columns,
+            rows=rows,
+            elapsed_s=max(entrant.results.elapsed_s for entrant in comparison.entrants),
+            files=(),
+        )
+    )
+
+
+def _verdict(comparison: Comparison) -> str:
+    """Which run was ahead after the time that all of them had."""
+    order = order_at_equal_time(comparison)
+    (first, value), (second, next_value) = order[0], order[1]
+    time = format_duration(comparison.equal_s)
+    if value is None:
+        return f"After {time}, the time of the shortest run, **none has a result**."
+    rest = f"{escaped(second.name)} had {format_value(comparison.metric, next_value)}"
+    words = f"After {time}, the time of the shortest run, **{escaped(first.name)} is ahead with "
+    words += f"{escaped(comparison.metric)} {format_value(comparison.metric, value)}**; {rest}."
+    if not comparison.same_data:
+        words += " **The runs are on different data**, so their values say nothing about which search is better."
+    return words + " One run each says little: differences between seeds can be as large."
+
+
+def _summary(comparison: Comparison) -> str:
+    header = ["run", "at equal time", "best", "test accuracy", "95% interval", "trials", "epochs", "time", "best trial"]
+    rows = [_summary_row(comparison, entrant, value) for entrant, value in order_at_equal_time(comparison)]
+    return "\n".join(table(header, rows, _NUMBERS))
+
+
+def _summary_row(comparison: Comparison, entrant: Entrant, value: float | None) -> list[str]:
+    results = entrant.results
+    winner = results.chosen
+    return [
+        escaped(entrant.name),
+        format_value(comparison.metric, value),
+        *_result_cells(results),
+        format_duration(entrant.search_s),
+        "-" if winner is None else f"{winner.number} ({escaped(winner.architecture)})",
+    ]
+
+
+def _result_cells(results: Results) -> list[str]:
+    """The best value, the test accuracy with its interval, the numbers of trials and epochs."""
+    tested = results.finalists[0].test_accuracy if results.finalists else None
+    return [
+        format_value(results.metric, results.winner.best if results.winner else None),
+        format_value("accuracy", tested.mean if tested else None),
+        interval_words("accuracy", tested) if tested else "-",
+        f"{len(results.trials):,}",
+        f"{results.total_epochs:,}",
+    ]
+
+
+def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[list[Any]]]:
+    """Columns and rows of the joint leaderboard."""
+    columns = [
+        Column("rank", is_number=True), Column("study", is_number=False), Column("trial", is_number=True),
+        Column(comparison.metric, is_number=True), Column("architecture", is_number=False),
+        Column("configuration", is_number=False), Column("epochs", is_number=True), Column("time", is_number=True),
+        Column("status", is_number=False),
+    ]  # fmt: skip
+    rows = []
+    for rank, (name, trial) in enumerate(joint_ranking(comparison), start=1):
+        names = [key for key in trial.configuration if key != "architecture"]
+        configuration = describe_configuration(trial.configuration, names)
+        pairs: list[tuple[str, float | None]] = [
+            (str(rank), rank), (name, 0), (str(trial.number), trial.number),
+            (format_value(comparison.metric, trial.best), trial.best), (trial.architecture, 0), (configuration, 0),
+            (str(len(trial.epochs)), len(trial.epochs)), (format_duration(trial.seconds), trial.seconds),
+            (trial.status, 0),
+        ]  # fmt: skip
+        rows.append(sortable(columns, pairs))
+    return columns, rows
+
+
+def draw_comparison(comparison: Comparison) -> Figure:
+    """Best so far of each run against time and against epochs."""
+    with matplotlib.style.context(["default", STYLE]):
+        figure, (by_time, by_epochs) = build_figure(10.5, 4.8, 2, share_y=True)
+        unit, unit_s = time_unit(max(entrant.search_s for entrant in comparison.entrants))
+        handles, values = [], []
+        for index, entrant in enumerate(comparison.entrants):
+            color, line = LOOKS[index % len(LOOKS)]
+            handles.append(Line2D([], [], color=color, linestyle=line, linewidth=2, label=entrant.name))
+            bests = [point.best for point in entrant.points]
+            values += bests
+            if not bests:
+                continue
+            for panel, places, end in (
+                (by_time, [point.elapsed_s / unit_s for point in entrant.points], entrant.search_s / unit_s),
+                (by_epochs, [float(point.epochs) for point in entrant.points], float(entrant.results.total_epochs)),
+            ):
+                panel.step([*places, max(end, places[-1])], [*bests, bests[-1]], where="post", color=color,
+                           linestyle=line, linewidth=2)  # fmt: skip
+        by_time.axvline(comparison.equal_s / unit_s, color=GREY, linewidth=1, linestyle=":")
+        set_metric_axis(by_time, "y", comparison.metric, values)
+        by_time.set_xlabel(f"time ({unit})")
+        by_epochs.set_xlabel("epochs trained, all trials together")
+        set_legend(figure, handles, below=True)
+        set_title(figure, f"{capital(metric_words(comparison.metric))}: best so far of each run")
+    return figure
+
+
+def comparison_alt(comparison: Comparison) -> str:
+    """The figure in words."""
+    told = "; ".join(
+        f"{entrant.name} {format_value(comparison.metric, value)}" for entrant, value in order_at_equal_time(comparison)
+    )
+    return (
+        f"Best {metric_words(comparison.metric)} so far of {len(comparison.entrants)} runs against time and against "
+        f"epochs. After {format_duration(comparison.equal_s)}, the time of the shortest: {told}."
+    )
+
+
+def _save(figure: Figure, directory: Path, formats: Sequence[Format], alt: str) -> DrawnFigure:
+    paths = tuple(directory / f"comparison.{suffix}" for suffix in formats)
+    with matplotlib.style.context(["default", STYLE]):
+        for path in paths:
+            with replacing(path) as aside:
+                figure.savefig(aside, format=path.suffix[1:], dpi=PNG_DPI)
+    return DrawnFigure("comparison", paths, alt)
+
+
+def render_overview(runs: Sequence[tuple[str, Results, str | None]]) -> str:
+    """The page of all studies: name, results and the path of the report, if there is one."""
+    header = ["run", "state", "metric", "best", "test accuracy", "95% interval", "trials", "epochs", "time", "data"]
+    lines = table(header, [_overview_row(*run) for run in runs], _NUMBERS)
+    text = "\n".join(lines) if runs else "There is no run yet."
+    return render(
+        Page(
+            title="All studies",
+            kind="Overview",
+            verdict=f"{len(runs)} run{'' if len(runs) == 1 else 's'}.",
+            parts=[PagePart("won", "Studies", [as_html(text)], [], is_first=True)],
+            columns=[],
+            rows=[],
+            elapsed_s=sum(results.elapsed_s for _, results, _ in runs),
+            files=(),
+        )
+    )
+
+
+def _overview_row(name: str, results: Results, report: str | None) -> list[str]:
+    ended = results.session_ended
+    shown = escaped(name)
+    return [
+        f"[{shown}]({quote(os.fsencode(report))})" if report is not None else shown,
+        "running or killed" if ended is None else ended.reason.replace("_", " "),
+        escaped(results.metric),
+        *_result_cells(results),
+        format_duration(results.elapsed_s),
+        escaped(results.study.data.get("name", "") if results.study else ""),
+    ]
 
 
 class Entrant(NamedTuple):

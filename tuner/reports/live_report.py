@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.common.background import beside
+from tuner.common.process import beside
 
 EVERY_S = 60.0
 SHARE = 0.02

@@ -25,7 +25,7 @@ from tuner.common.errors import TunerError
 from tuner.reports.figures.registry import FIGURES, PNG_DPI, DrawnFigure
 from tuner.reports.formatting import describe_configuration, format_duration, format_gain, format_value
 from tuner.reports.leaderboard import PageTexts
-from tuner.reports.leaderboard_trials import cost_cells, cost_columns
+from tuner.reports.leaderboard_sections import cost_cells, cost_columns
 from tuner.reports.results import Results, TrialResult
 
 FOLDER = Path(__file__).parent / "page"

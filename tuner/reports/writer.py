@@ -91,6 +91,7 @@ def _as_typed(path: Path) -> str:
 
 
 def make_directory(directory: Path) -> None:
+    """Make the folder of a report; raises InputError when it cannot be made."""
     check_folder(directory, "the place of the report")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -100,6 +101,7 @@ def make_directory(directory: Path) -> None:
 
 @contextmanager
 def writing_to(directory: Path) -> Iterator[None]:
+    """Raise InputError or TunerError, with the path, for what the system says while the block writes a report."""
     try:
         yield
     except (IsADirectoryError, NotADirectoryError, PermissionError) as error:

@@ -94,7 +94,7 @@ class RunDirectory:
 
     def exported_model(self) -> Path:
         """Return the path of the exported best model; raises RunError when there is none yet."""
-        if not self.best_model.is_file() or not self.about_best.is_file():
+        if not self.best_model.is_file():
             raise RunError(f"{self.path}: has no {self.best_model.name} yet; it is written when the search has ended")
         return self.best_model
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.common.background import beside
 from tuner.common.errors import RunError, TunerError, first_line
 from tuner.common.files import write_text
 from tuner.common.locations import Place, download, exists, files_in, is_remote, parse_place, upload
+from tuner.common.process import beside
 from tuner.runs.directory import RunDirectory, open_run
 
 EVERY_S = 20.0

@@ -14,8 +14,7 @@ from tuner.models.architectures import ARCHITECTURES, Parameter
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL
 from tuner.models.preprocessing import parse_preprocess
-from tuner.session.defaults import SCHEDULER
-from tuner.session.plan import has_unfreezing
+from tuner.session.plan import SCHEDULER, has_unfreezing
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.spec.space_parser import Finding, Path
 from tuner.spec.spec import SpecReading

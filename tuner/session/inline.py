@@ -62,7 +62,7 @@ def _train(
 ) -> int:
     configure_backend(cpus)
     from tuner.training.activations import Activations
-    from tuner.training.phases import EpochResult
+    from tuner.training.settings import EpochResult
     from tuner.training.trial import run_trial
 
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")

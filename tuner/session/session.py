@@ -22,8 +22,17 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
-from tuner.session.build import build_study, guard, hang_watch, resolved_names, scheduler_context, worker_context
-from tuner.session.continuing import continuation, interrupted_trials, unrecorded_pauses
+from tuner.session.build import (
+    build_study,
+    continuation,
+    guard,
+    hang_watch,
+    interrupted_trials,
+    resolved_names,
+    scheduler_context,
+    unrecorded_pauses,
+    worker_context,
+)
 from tuner.session.disk_use import CheckpointWatch, checkpoints_at_once
 from tuner.session.packing import choose_packing, trial_memory
 from tuner.session.plan import planned_trials

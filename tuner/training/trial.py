@@ -27,8 +27,7 @@ from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from tuner.training.compiled_models import Workbench
 from tuner.training.cut_points import Place, places
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
-from tuner.training.phases import Ended, EpochResult, Phase, phase_of
-from tuner.training.settings import TrialSettings
+from tuner.training.settings import Ended, EpochResult, Phase, TrialSettings, phase_of
 
 VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
 

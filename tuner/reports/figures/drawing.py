@@ -31,8 +31,7 @@ from tuner.reports.figures.style import (
     time_unit,
 )
 from tuner.reports.formatting import capital, format_value, metric_words
-from tuner.reports.results import ResultStatus
-from tuner.reports.trajectory import Outcome
+from tuner.reports.results import Outcome, ResultStatus
 
 DASHED = (0, (4, 2))
 MANY = 300

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from tuner.common.intervals import median_interval
 from tuner.reports.formatting import format_value, shortened
-from tuner.reports.results import Results, ResultStatus, TrialResult
-from tuner.reports.trajectory import Outcome, TrajectoryPoint, outcomes, trajectory
+from tuner.reports.results import Outcome, Results, ResultStatus, TrajectoryPoint, TrialResult, outcomes, trajectory
 from tuner.runs.events import Epoch
 
 HIGHLIGHTED = 10

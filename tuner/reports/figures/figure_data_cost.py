@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tuner.algorithms.rungs import default_grace_epochs, default_reduction_factor, rung_epochs
+from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
 from tuner.reports.figures.figure_data import OUTCOMES, spread
 from tuner.reports.results import Results, ResultStatus, TrialResult
 from tuner.spec.space import has_branches

@@ -1,12 +1,45 @@
-"""SIGTERM, taken as Ctrl-C: what a service manager, a cluster's job API or `kill` send to end a search gracefully."""
+"""This process: work beside a block of code, standard error turned to a file, and SIGTERM taken as Ctrl-C."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import IO
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `work` until the end of the block, which waits for it; it must return soon after the event is set.
+
+    The thread does not keep a process alive that ends without leaving the block.
+    """
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def standard_error_to(file: IO[bytes]) -> Iterator[None]:
+    """Send all that this process writes to standard error to an open file, Python's and native code's alike."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:

@@ -1,0 +1,372 @@
+"""The sections of a leaderboard in Markdown: its trials, its finalists, and the Pareto front of several metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tuner.common.intervals import Interval
+from tuner.common.metrics import METRICS
+from tuner.reports.formatting import (
+    capital,
+    describe_configuration,
+    escaped,
+    format_duration,
+    format_gain,
+    format_value,
+    is_share,
+    metric_words,
+    table,
+)
+from tuner.reports.results import Results, TrialResult
+from tuner.runs.finalists import Finalist
+
+ROWS = 100
+"""Trials shown; more would bury the page, and trials.parquet holds them all."""
+FRONT_WORDS = {True: "yes", False: "no"}
+_TRIAL_NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
+
+
+def trial_sections(results: Results) -> list[list[str]]:
+    """The sections, each as its lines; those with nothing to say are left out."""
+    names = results.differing_within
+    sections = [_ranking(results, names), _waiting(results), _failures(results, names)]
+    return [section for section in sections if section]
+
+
+def reason_words(trial: TrialResult) -> str:
+    """Why a trial ended, as Markdown."""
+    is_word = trial.reason.isidentifier()  # max_epochs, early_stopping: ours; anything else is an error's message
+    return escaped(trial.reason.replace("_", " ") if is_word else trial.reason) or "no reason recorded"
+
+
+def _ranking(results: Results, names: Sequence[str]) -> list[str]:
+    if not results.ranked:
+        return []
+    shown = list(results.ranked[:ROWS])
+    baseline = results.baseline
+    if baseline is not None and baseline.rank is not None and baseline.rank > ROWS:
+        shown.append(baseline)
+    gain_title = "gain" if baseline is not None else None
+    header = ["rank", "trial", escaped(results.metric), gain_title, "architecture", "configuration", "epochs", "time"]
+    header += [*cost_columns(results), "status"]
+    rows = [_trial_row(results, trial, names) for trial in shown]
+    lines = table(
+        [name for name in header if name], rows, _TRIAL_NUMBERS | {escaped(results.metric), *cost_columns(results)}
+    )
+    return ["## Trials", "", *_legend(results, names), "", *lines]
+
+
+def legend(results: Results) -> list[str]:
+    """What the columns mean and which settings all trials share; empty without a ranked trial."""
+    return _legend(results, results.differing_within) if results.ranked else []
+
+
+def _legend(results: Results, names: Sequence[str]) -> list[str]:
+    unit = "percentage points" if is_share(results.metric) else f"units of {escaped(results.metric)}"
+    sentences = []
+    if results.baseline is not None:
+        sentences.append(f"Gain: over the baseline, in {unit}; positive is better.")
+    sentences.append("Time: training and validation of the trial's epochs.")
+    if len(results.ranked) > ROWS:
+        sentences.append(f"The best {ROWS} of {len(results.ranked):,} trials; all are in trials.parquet.")
+    return [" ".join(sentences), *_shared(results, names)]
+
+
+def _shared(results: Results, names: Sequence[str]) -> list[str]:
+    """What the table leaves out: settings that all trials share, then those that an architecture's trials share."""
+    first = results.trials[0].configuration
+    hidden = {*names, "architecture"}
+    common = [name for name in first if all(name in trial.configuration for trial in results.trials)]
+    shown = describe_configuration(first, [name for name in common if name not in hidden])
+    lines = [f"In all trials: {escaped(shown)}."] if shown else []
+    firsts: dict[str, TrialResult] = {}
+    for trial in results.trials:
+        firsts.setdefault(trial.architecture, trial)
+    for architecture, trial in firsts.items():
+        own = [name for name in trial.configuration if name not in hidden and name not in common]
+        if own:
+            settings = escaped(describe_configuration(trial.configuration, own))
+            lines.append(f"In all trials of {escaped(architecture)}: {settings}.")
+    return lines
+
+
+def _trial_row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str]:
+    mark = " (baseline)" if trial.is_baseline else ""
+    return [
+        str(trial.rank),
+        f"{trial.number}{mark}",
+        format_value(results.metric, trial.best),
+        *([] if results.baseline is None else [format_gain(results.metric, results.gain(trial))]),
+        escaped(trial.architecture),
+        escaped(describe_configuration(trial.configuration, names)),
+        str(len(trial.epochs)),
+        format_duration(trial.seconds),
+        *(shown for shown, _ in cost_cells(results, trial)),
+        status_words(trial),
+    ]
+
+
+def cost_columns(results: Results) -> list[str]:
+    """Titles of what a trial's network costs: its parameters, the other metrics, and whether it is on the front."""
+    others = [metric for metric in results.metrics[1:] if metric != "parameters"]
+    return ["parameters", *others, *(["front"] if len(results.metrics) > 1 else [])]
+
+
+def cost_cells(results: Results, trial: TrialResult) -> list[tuple[str, float | None]]:
+    """The cells of these columns, each with the value of its number."""
+    cells: list[tuple[str, float | None]] = [(format_value("parameters", trial.parameters), trial.parameters)]
+    for name in cost_columns(results)[1:]:
+        value = trial.values.get(name)
+        is_front = name == "front"
+        cells.append((FRONT_WORDS[bool(trial.is_on_front)], 0) if is_front else (format_value(name, value), value))
+    return cells
+
+
+def status_words(trial: TrialResult) -> str:
+    """A trial's status with its reason, as Markdown."""
+    return f"{trial.status}, {reason_words(trial)}" if trial.reason else trial.status
+
+
+def _waiting(results: Results) -> list[str]:
+    if not results.waiting:
+        return []
+    numbers = ", ".join(f"{trial.number} ({trial.status})" for trial in results.waiting[:ROWS])
+    more = f" and {len(results.waiting) - ROWS:,} more" if len(results.waiting) > ROWS else ""
+    return ["## Without a result", "", f"These trials have not reported an epoch: {numbers}{more}."]
+
+
+def _failures(results: Results, names: Sequence[str]) -> list[str]:
+    if not results.failed:
+        return []
+    rows = [
+        [
+            f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
+            reason_words(trial),
+            str(len(trial.epochs)),
+            escaped(trial.architecture),
+            escaped(describe_configuration(trial.configuration, names)),
+        ]
+        for trial in results.failed[:ROWS]
+    ]
+    lines = table(["trial", "reason", "epochs", "architecture", "configuration"], rows, _TRIAL_NUMBERS)
+    return ["## Failed trials", "", *_failure_kinds(results), *lines]
+
+
+def _failure_kinds(results: Results) -> list[str]:
+    """How often each kind of failure occurred, when there are more than are shown."""
+    if len(results.failed) <= ROWS:
+        return []
+    kinds = Counter(trial.reason.partition(":")[0] for trial in results.failed)
+    rows = [[escaped(kind), f"{number:,}"] for kind, number in kinds.most_common(10)]
+    more = f"The first {ROWS} of {len(results.failed):,}, after the most frequent kinds; all are in trials.parquet."
+    return [more, "", *table(["kind", "trials"], rows, _TRIAL_NUMBERS), ""]
+
+
+_FINALIST_NUMBERS = frozenset({"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed"})
+
+
+def finalists_section(results: Results) -> list[str]:
+    """The section, as its lines; empty when no finalist was trained."""
+    if not results.finalists:
+        return []
+    metric = f"{escaped(results.metric)}, mean"
+    header = [
+        "rank",
+        "trial",
+        metric,
+        "95% interval",
+        "seed to seed",
+        "test accuracy",
+        "95% interval ",
+        "test loss",
+        *(escaped(name) for name in results.metrics[1:]),
+        "seeds",
+    ]
+    rows = [_finalist_row(results, rank, finalist) for rank, finalist in enumerate(results.finalists, start=1)]
+    sentences = [
+        "The best trials were trained again with new seeds; they are ranked by the mean on the validation split.",
+        "Their first values, by which they were chosen, are not in it.",
+        *_front_words(results),
+        *_tested_words(results),
+    ]
+    lines = table(header, rows, _FINALIST_NUMBERS | {metric, *(escaped(name) for name in results.metrics[1:])})
+    return ["## Finalists", "", " ".join(sentences), "", *lines, "", *comparisons(results)]
+
+
+def _front_words(results: Results) -> list[str]:
+    """How they were chosen where there are several metrics."""
+    if len(results.metrics) < 2:
+        return []
+    return [
+        f"Chosen were the best trial by {metric_words(results.metric)} and, from the Pareto front, those that add most "
+        f"hypervolume; the winner is the best by {metric_words(results.metric)} all the same."
+    ]
+
+
+def _tested_words(results: Results) -> list[str]:
+    if all(finalist.test_accuracy is None for finalist in results.finalists):
+        return ["The test split has not been read yet."]
+    varying = "new seeds and new images" if max(one.trained for one in results.finalists) > 1 else "new images"
+    return [
+        f"The test split was read once, when all were trained. Its interval is for {varying}, "
+        "that of the validation split for new seeds (Student's t)."
+    ]
+
+
+def _finalist_row(results: Results, rank: int, finalist: Finalist) -> list[str]:
+    trial = next(one for one in results.trials if one.number == finalist.trial)
+    failed = f", {finalist.failed} failed" if finalist.failed else ""
+    return [
+        str(rank),
+        f"{finalist.trial}{' (baseline)' if trial.is_baseline else ''}",
+        format_value(results.metric, finalist.validation.mean),
+        interval_words(results.metric, finalist.validation),
+        "-" if finalist.deviation is None else _deviation(results.metric, finalist.deviation),
+        "-" if finalist.test_accuracy is None else format_value("accuracy", finalist.test_accuracy.mean),
+        "-" if finalist.test_accuracy is None else interval_words("accuracy", finalist.test_accuracy),
+        format_value("loss", finalist.test_loss),
+        *(format_value(name, trial.values.get(name)) for name in results.metrics[1:]),
+        f"{finalist.trained}{failed}",
+    ]
+
+
+def interval_words(metric: str, interval: Interval) -> str:
+    """The bounds of an interval in words.
+
+    >>> interval_words("accuracy", Interval(0.5, 0.45, 0.55)), interval_words("loss", Interval(0.5, None, None))
+    ('45.0 to 55.0%', 'not known: one seed')
+    """
+    if interval.low is None or interval.high is None:
+        return "not known: one seed"
+    if is_share(metric):
+        return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}%"
+    return f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def _deviation(metric: str, deviation: float) -> str:
+    return f"{100 * deviation:.2f} points" if is_share(metric) else f"{deviation:.4f}"
+
+
+def comparisons(results: Results) -> list[str]:
+    """What can be said of the first finalist against the second and against the baseline, on the test images."""
+    if not results.finalists or not results.gains:
+        return []
+    baseline = results.baseline.number if results.baseline is not None else None
+    first, second = results.finalists[0], results.finalists[1].trial if len(results.finalists) > 1 else None
+    found = []
+    if second is not None and second in results.gains and second != baseline:
+        found.append(f"- {_against(first.trial, f'trial {second}', results.gains[second])}")
+    if baseline in results.gains and baseline is not None:
+        found.append(f"- {_against(first.trial, 'the baseline', results.gains[baseline])}{_noise_words(results)}")
+    return found
+
+
+def _against(first: int, other: str, gain: Interval) -> str:
+    low, high = gain.low or 0.0, gain.high or 0.0
+    words = f"{100 * gain.mean:+.2f} points of test accuracy, 95% interval {100 * low:+.2f} to {100 * high:+.2f}"
+    if low > 0:
+        return f"Trial {first} is better than {other}: {words}."
+    if high < 0:
+        return f"Trial {first} is worse than {other} on the test images, though not on the validation images: {words}."
+    return f"Trial {first} and {other} cannot be told apart: {words}."
+
+
+def _noise_words(results: Results) -> str:
+    """The gain over the baseline in units of what the seed alone does."""
+    baseline = results.baseline
+    gain = results.gains.get(baseline.number) if baseline is not None else None
+    noise = results.finalists[0].test_deviation
+    if gain is None or not noise:
+        return ""
+    return f" That is {abs(gain.mean) / noise:.1f} times the standard deviation from seed to seed."
+
+
+def front_section(results: Results) -> list[str]:
+    """The section, as its lines; empty with one metric, and before a trial is known in all of them."""
+    if not results.front:
+        return []
+    shown = results.front[:ROWS]
+    header = ["trial", *(escaped(metric) for metric in results.metrics)]
+    lines = table(
+        [*header, "architecture", "configuration", "epochs", "status"],
+        [_front_row(results, trial) for trial in shown],
+        frozenset({*header, "epochs"}),
+    )
+    more = [f"The first {ROWS} of {len(results.front):,}; all are in trials.parquet.", ""]
+    return [
+        "## Pareto front", "", " ".join([*_meaning(results), *_winner_words(results)]), "",
+        *(more if len(results.front) > ROWS else []), *lines, *_baseline(results),
+    ]  # fmt: skip
+
+
+def _front_row(results: Results, trial: TrialResult) -> list[str]:
+    return [
+        f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
+        *(format_value(metric, trial.values[metric]) for metric in results.metrics),
+        escaped(trial.architecture),
+        escaped(describe_configuration(trial.configuration, results.differing_within)),
+        str(len(trial.epochs)),
+        status_words(trial),
+    ]
+
+
+def _meaning(results: Results) -> list[str]:
+    """What the front is, and what its values are worth."""
+    number, known = len(results.front), sum(len(trial.values) == len(results.metrics) for trial in results.ranked)
+    names = [metric_words(metric) for metric in results.metrics]
+    metrics = f"{', '.join(names[:-1])} and {names[-1]}"
+    found = [
+        f"{number} of {known} trials {'is' if number == 1 else 'are'} on the front of {metrics}: "
+        "no other trial is as good in all of them and better in one.",
+        "Values are those of one training each, so neighbours on the front may change places.",
+    ]
+    if any(trial.status in ("stopped", "paused") for trial in results.front):
+        found.append(
+            f"The scheduler compares {names[0]} only: a trial that was stopped shows what it had reached until then."
+        )
+    return found
+
+
+def _winner_words(results: Results) -> list[str]:
+    chosen = results.chosen
+    first = metric_words(results.metric)
+    by = f"the best by {first}{', over several seeds' if results.finalists else ''}"
+    if chosen is None:
+        return []
+    words = [f"The winner, whose model is exported as best.keras, is {by}: trial {chosen.number}."]
+    others = [one.trial for one in results.finalists[1:] if one.trial in {trial.number for trial in results.front}]
+    if others:
+        names = ", ".join(f"front-{trial:05d}.keras" for trial in others)
+        words.append(f"The other finalists on the front are beside it: {names}.")
+    return words
+
+
+def _baseline(results: Results) -> list[str]:
+    """What the front offers to those who have the baseline: as good in the first metric, and cheaper."""
+    baseline = results.baseline
+    if baseline is None or len(baseline.values) < len(results.metrics):
+        return []
+    first, lines = results.metric, []
+    sign = 1.0 if METRICS[first] == "max" else -1.0
+    able = [trial for trial in results.front if sign * (trial.values[first] - baseline.values[first]) >= 0]
+    for metric in results.metrics[1:] if able else ():
+        turn = 1.0 if METRICS[metric] == "min" else -1.0
+        best = min(able, key=lambda trial: turn * trial.values[metric])
+        before, now = baseline.values[metric], best.values[metric]
+        if best is baseline or turn * (now - before) >= 0:
+            lines.append(
+                f"- {capital(metric_words(metric))}: no trial is as good as the baseline in {metric_words(first)} "
+                f"with less than its {format_value(metric, before)}."
+                if METRICS[metric] == "min"
+                else f"- {capital(metric_words(metric))}: no trial as good in {metric_words(first)} beats the baseline."
+            )
+            continue
+        times = f", {now / before:.2g} times as much" if before > 0 and METRICS[metric] == "min" else ""
+        lines.append(
+            f"- {capital(metric_words(metric))}: trial {best.number} is no worse than the baseline in "
+            f"{metric_words(first)} ({format_value(first, best.values[first])} against "
+            f"{format_value(first, baseline.values[first])}) with {format_value(metric, now)} instead of "
+            f"{format_value(metric, before)}{times}."
+        )
+    return ["", *lines] if lines else []
