@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from tuner.algorithms.halving import Halving, rung_epochs
+from tuner.algorithms.halving import METRIC, TIME, Halving, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
-from tuner.algorithms.schedulers import METRIC, SCHEDULERS, TIME, SchedulerContext
+from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished
 from tuner.execution.searcher import Promotions, StudySearcher
 from tuner.spec.space import Configuration

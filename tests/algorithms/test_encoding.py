@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tuner.algorithms.encoding import Encoding
+from tuner.algorithms._encoding import Encoding
 
 SPACE = {
     "rate": FloatDistribution(1e-4, 1e-1, log=True),

@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.stats import norm
 
-from tuner.algorithms import gaussian_process
-from tuner.algorithms.gaussian_process import GaussianProcess, Hyperparameters, fit, log_expected_improvement, prior
+from tuner.algorithms import _gaussian_process as gaussian_process
+from tuner.algorithms._gaussian_process import GaussianProcess, Hyperparameters, fit, log_expected_improvement, prior
 
 
 def data(size: int = 40):

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from tuner.algorithms.gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
+from tuner.algorithms._gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
 from tuner.algorithms.samplers import SAMPLERS, IndependentRandomSampler, SamplerContext
 from tuner.algorithms.study import SearchStudy
 from tuner.algorithms.tpe import FAILED, PAUSED

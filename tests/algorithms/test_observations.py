@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.algorithms.observations import Observations, Shown, levels_of, most_telling, observe, shown_by
+from tuner.algorithms._observations import Observations, Shown, levels_of, most_telling, observe, shown_by
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED, PAUSED
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.make_record import epoch as reported
 from tests.support.make_record import study_created, trial_ended, trial_started
+from tuner.algorithms._scalarisation import OTHER_METRICS, reached, with_measured
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
-from tuner.algorithms.scalarisation import OTHER_METRICS, reached, with_measured
 from tuner.algorithms.study import SearchStudy
 from tuner.common.metrics import front, hypervolume
 from tuner.execution.searcher import StudySearcher

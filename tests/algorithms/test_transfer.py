@@ -8,10 +8,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.algorithms.encoding import Encoding
-from tuner.algorithms.gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
-from tuner.algorithms.observations import Observations
-from tuner.algorithms.transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, portfolio
+from tuner.algorithms._encoding import Encoding
+from tuner.algorithms._gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
+from tuner.algorithms._observations import Observations
+from tuner.algorithms._transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, portfolio
 
 LOWEST = np.zeros(1, int)
 AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}

@@ -13,7 +13,7 @@ from benchmarks.scale.account import Report, efficiency_at, summarise
 from benchmarks.scale.report import Results, load, render
 from benchmarks.scale.sleeper import SleepingActor, SleepingContext, draw
 from benchmarks.scale.suggestions import simulate_search
-from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.algorithms.halving import METRIC, TIME
 from tuner.datasets.loading import DataRequest
 from tuner.execution.worker_process import Guard, WorkerContext
 from tuner.training.settings import TrialSettings

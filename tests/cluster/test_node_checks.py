@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tests.support.needs import without_roots_rights
-from tuner.cluster import node_checks
-from tuner.cluster.node_checks import Sight, check_nodes, code_digest, look_from_nodes
+from tuner.cluster import _node_checks as node_checks
+from tuner.cluster._node_checks import Sight, check_nodes, code_digest, look_from_nodes
 from tuner.common.errors import InputError
 from tuner.common.locations import Place
 
@@ -56,7 +56,7 @@ def test_a_folder_without_the_right_to_write_is_seen_as_such(tmp_path) -> None:
     (tmp_path / "mark").touch()
     tmp_path.chmod(0o500)
     look = (
-        "import sys; from tuner.cluster import node_checks; from tuner.common import locations; "
+        "import sys; from tuner.cluster import _node_checks as node_checks; from tuner.common import locations; "
         "print(node_checks._look(locations.Place(sys.argv[1]), 'node').unusable)"
     )
     command = [*without_roots_rights(), sys.executable, "-c", look, str(tmp_path / "mark")]

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.make_prepared import load, make_folder, picture
 from tuner.common.errors import DataError
-from tuner.datasets.decoding import Form
+from tuner.datasets._decoding import Form
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.datasets.prepared import Prepared, prepare
 from tuner.datasets.sources import Listed, Listing
@@ -76,7 +76,7 @@ def test_the_images_are_mapped_and_cannot_be_written_to(cache_dir) -> None:
 def test_a_build_that_is_killed_leaves_nothing_in_use_and_the_next_one_succeeds(tmp_path) -> None:
     root = make_folder(tmp_path / "pets", {"a": 300, "b": 300})
     script = (
-        "import sys, time\nfrom pathlib import Path\nimport tuner.datasets.decoding as decoding\n"
+        "import sys, time\nfrom pathlib import Path\nimport tuner.datasets._decoding as decoding\n"
         "from tuner.datasets.loading import *\n"
         "whole = decoding.decode_image\n"
         "def slow(*a, **k):\n    print('decoding', flush=True); time.sleep(0.05); return whole(*a, **k)\n"

@@ -10,10 +10,10 @@ import pytest
 from ray.tune.trainable.metadata import _TrainingRunMetadata
 
 from tests.support.make_record import study_created
-from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.algorithms.halving import METRIC, TIME
 from tuner.common.locations import Place
+from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import HangWatch, LostWorkers
-from tuner.execution.recorder import Recorder
 from tuner.execution.searcher import trial_config
 from tuner.runs.checkpoint_retention import Removal
 from tuner.runs.directory import RunDirectory

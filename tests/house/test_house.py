@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tests.support import ROOT
@@ -65,7 +67,7 @@ def test_every_suppression_says_why() -> None:
 
 def test_no_trial_reads_the_test_split() -> None:
     readers = [path.name for path in (ROOT / "tuner").rglob("*.py") if "load_test(" in path.read_text()]
-    assert sorted(readers) == ["finalists.py", "loading.py"], "only finalists are judged on the test split"
+    assert sorted(readers) == ["_finalists.py", "loading.py"], "only finalists are judged on the test split"
 
 
 def test_the_map_in_architecture_md_has_every_room() -> None:
@@ -73,3 +75,29 @@ def test_the_map_in_architecture_md_has_every_room() -> None:
     rooms = [path.parent.name for path in (ROOT / "tuner").glob("*/__init__.py")]
     missing = [room for room in rooms if f"`{room}`" not in map_of_rooms]
     assert not missing
+
+
+def test_no_room_looks_into_the_private_modules_of_another() -> None:
+    found = []
+    for path in (ROOT / "tuner").rglob("*.py"):
+        room = path.relative_to(ROOT / "tuner").parts[0]
+        for line in path.read_text().splitlines():
+            for other, module in re.findall(r"\btuner\.(\w+)(?:\.| import )(_[a-z]\w*)", line):
+                if other != room:
+                    found.append(f"{path.relative_to(ROOT)}: tuner.{other}.{module}")
+    assert not found
+
+
+def test_a_room_says_what_it_owns_and_loads_nothing() -> None:
+    for path in (ROOT / "tuner").glob("*/**/__init__.py"):
+        (only,) = ast.parse(path.read_text()).body
+        assert isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant), path
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    imports = grimp.build_graph("tuner", cache_dir=None)
+    graph = {module: imports.find_modules_directly_imported_by(module) for module in imports.modules}
+    while leaves := [module for module, imported in graph.items() if not imported & graph.keys()]:
+        for module in leaves:
+            del graph[module]
+    assert not graph

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tuner.common.errors import LostError, TunerError
-from tuner.jobs import archive
-from tuner.jobs.archive import first_line_of, pack, read_lines, unpack, write_lines
+from tuner.jobs import _archive as archive
+from tuner.jobs._archive import first_line_of, pack, read_lines, unpack, write_lines
 
 
 def make_archive(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:

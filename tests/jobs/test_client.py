@@ -16,8 +16,8 @@ import pytest
 from tests.support.make_cluster import free_ports
 from tuner.common.errors import InputError, LostError, RunError
 from tuner.jobs import client, options
+from tuner.jobs._commands import fetch_search, refuse_foreign_name
 from tuner.jobs.client import Job, Jobs
-from tuner.jobs.commands import fetch_search, refuse_foreign_name
 from tuner.jobs.options import parse_submit_options
 from tuner.reports.console import SearchConsole
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.end_to_end.test_cli import HEAVY, python
 from tests.support.wrong_files import RIGHT
+from tuner.jobs._upload import Package
 from tuner.jobs.options import COMMANDS, parse_submit_options
 from tuner.jobs.submission import job_of, read_search, resume_command
-from tuner.jobs.upload import Package
 from tuner.session.options import parse_search_options
 from tuner.submit import main
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.make_data import ARRAYS, make_folder
 from tuner.common.errors import DataError, InputError
-from tuner.jobs import upload
+from tuner.jobs import _upload as upload
+from tuner.jobs._upload import LocalData, local_data, local_runs, write_package
 from tuner.jobs.entrypoint import fetched_files, place_data
-from tuner.jobs.upload import LocalData, local_data, local_runs, write_package
 from tuner.runs.directory import RunDirectory
 
 SHARED = PurePosixPath("/shared/tuner")

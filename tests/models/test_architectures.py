@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.common.errors import InputError, UnknownNameError
-from tuner.models.architectures import ARCHITECTURES, Parameter
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.network import TrialModel, build_model, freeze
+from tuner.models.parameters import Parameter
 
 NAMES = list(ARCHITECTURES)
 BACKBONES = [name for name in NAMES if ARCHITECTURES[name].is_backbone]
@@ -173,7 +174,7 @@ def test_the_smallest_images_are_enough(name: str) -> None:
 
 
 def test_importing_the_registry_does_not_import_keras() -> None:
-    code = "import sys, tuner.architectures; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, tuner.models.architectures; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

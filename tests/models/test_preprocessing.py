@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
+from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
-from tuner.models.operations import Operation
 from tuner.models.preprocessing import PREPROCESSING, describe_preprocessing, parse_preprocess
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3)).astype(np.uint8)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.make_record import DATA, epoch, make_state, small_state, trial_ended, trial_started
+from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, wilson_interval
+from tuner.reports._leaderboard_sections import ROWS
 from tuner.reports.formatting import escaped, fenced, format_gain, format_value, table
-from tuner.reports.leaderboard import FigureLink, leaderboard_markdown, wilson_interval
-from tuner.reports.leaderboard_sections import ROWS
 from tuner.reports.results import build_results
 from tuner.runs.events import Notice, SessionEnded, SessionStarted
 from tuner.runs.state import RunState

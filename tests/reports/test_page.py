@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
-from tuner.reports.leaderboard import page_texts
-from tuner.reports.page import leaderboard_rows, render_page
+from tuner.reports._leaderboard import page_texts
+from tuner.reports._page import leaderboard_rows, render_page
 from tuner.reports.results import build_results
 from tuner.reports.writer import write_report
 from tuner.runs.state import RunState

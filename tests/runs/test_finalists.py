@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, small_state, trial_ended, trial_started
 from tuner.common.intervals import mean_interval
-from tuner.reports.leaderboard import leaderboard_markdown
+from tuner.reports._leaderboard import leaderboard_markdown
 from tuner.reports.results import build_results
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
 from tuner.runs.finalists import (

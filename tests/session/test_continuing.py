@@ -12,7 +12,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import CheckpointSaved, Event, TrialPaused, TrialResumed
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
-from tuner.session.build import continuation, interrupted_trials, restored_halving, unrecorded_pauses
+from tuner.session._build import continuation, interrupted_trials, restored_halving, unrecorded_pauses
 from tuner.spec.spec import read_spec, require
 
 SPEC = require(

@@ -13,7 +13,7 @@ from tests.support.make_record import small_state, trial_ended, trial_started
 from tuner.common.files import free_bytes
 from tuner.runs.events import CheckpointSaved
 from tuner.search import main
-from tuner.session.disk_use import CheckpointWatch, checkpoint_bytes, checkpoints_at_once
+from tuner.session._disk_use import CheckpointWatch, checkpoint_bytes, checkpoints_at_once
 from tuner.spec.spec import Spec, read_spec, require
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.settings import TrialSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.make_record import epoch, trial_ended, trial_started
 from tuner.runs.events import TrialResumed
-from tuner.session.stopping import FirstTrials
+from tuner.session._stopping import FirstTrials
 
 OUT = "out of memory: its process took {} MB, the limit of a trial is 1,024 MB"
 

@@ -12,7 +12,7 @@ from tuner.cluster.ray_session import Capacity, NodeCapacity
 from tuner.cluster.slots import Packing
 from tuner.common.errors import InputError
 from tuner.execution.packing_probe import GpuMemory, Speed
-from tuner.session.packing import (
+from tuner.session._packing import (
     candidates,
     choose_packing,
     fastest,

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.support.wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
 from tuner.algorithms.halving import Rung
-from tuner.session.plan import (
+from tuner.session._plan import (
     build_plan,
     chosen_sampler,
     grace_epochs,

@@ -18,7 +18,7 @@ from tuner.datasets.loading import DataRequest, Dataset, load_dataset
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import SessionStarted
 from tuner.search import main
-from tuner.session.resume import describe_data, refuse_other_data, refuse_other_search
+from tuner.session._resume import describe_data, refuse_other_data, refuse_other_search
 from tuner.spec.spec import dump_spec, read_spec, require
 
 SPACE = """

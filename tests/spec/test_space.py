@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.make_space import Written, spaces
+from tuner.spec._yaml_document import dump_document, read_document
 from tuner.spec.space import (
     Choice,
     Choose,
@@ -26,7 +27,6 @@ from tuner.spec.space import (
     sample,
 )
 from tuner.spec.space_parser import parse_space
-from tuner.spec.yaml_document import dump_document, read_document
 
 MIXED = {
     "learning_rate": Real(1e-4, 1e-1, log=True),

@@ -14,9 +14,9 @@ from tests.support.make_space import Written, spaces
 from tests.support.wrong_files import RIGHT, wrong
 from tuner.common.errors import InputError, Problem, SpecError
 from tuner.session.checks import check_names
+from tuner.spec._yaml_document import dump_document
 from tuner.spec.space import Choose, sample
 from tuner.spec.spec import Spec, dump_spec, load_spec, read_spec, require
-from tuner.spec.yaml_document import dump_document
 
 FILES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 

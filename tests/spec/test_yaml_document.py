@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.common.errors import Problem
-from tuner.spec.yaml_document import MAX_CHARACTERS, MAX_VALUES, Document, dotted, dump_document, read_document
+from tuner.spec._yaml_document import MAX_CHARACTERS, MAX_VALUES, Document, dotted, dump_document, read_document
 
 PLAIN_TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=8)
 SCALARS = PLAIN_TEXT | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()

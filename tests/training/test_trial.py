@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import RunError, TunerError
-from tuner.training.batches import Batches
+from tuner.training._batches import Batches
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import EpochResult, TrialSettings, phase_of
 from tuner.training.trial import Trial, run_trial

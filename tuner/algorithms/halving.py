@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 
 from tuner.runs.events import Status
 
+METRIC = "best_so_far"
+TIME = "epoch"
+"""What schedulers compare and when, by the names under which Ray is told."""
+
 
 def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tuple[int, ...]:
     """The epochs at which trials are compared, below `max_epochs`.

@@ -11,8 +11,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms.gp_sampler import GaussianProcessSampler
-from tuner.algorithms.nsga2 import EvolutionSampler
+from tuner.algorithms._gp_sampler import GaussianProcessSampler
+from tuner.algorithms._nsga2 import EvolutionSampler
 from tuner.algorithms.tpe import EqualEpochTPESampler
 from tuner.common.registry import Registry
 from tuner.common.seeds import derive_seed

@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuner.algorithms.halving import Halving
+from tuner.algorithms.halving import METRIC, TIME, Halving
 from tuner.common.registry import Registry
 from tuner.spec.space import Choice, Dimension, Integer, Real
 
-METRIC = "best_so_far"
-TIME = "epoch"
 MUTABLE = (
     "learning_rate",
     "fine_tune_learning_rate_factor",
@@ -62,7 +60,7 @@ def _none(_context: SchedulerContext) -> Any:
 
 
 def _asha(context: SchedulerContext) -> Any:
-    from tuner.algorithms.asha import PromotingScheduler
+    from tuner.algorithms._asha import PromotingScheduler
 
     if context.halving is None:
         raise ValueError("halving must be given to a scheduler that pauses; got None")

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.algorithms.scalarisation import OTHER_METRICS, with_measured
+from tuner.algorithms._scalarisation import OTHER_METRICS, with_measured
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.runs.pareto import other_values
 from tuner.runs.state import RunState, TrialState

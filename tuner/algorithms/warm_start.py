@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuner.algorithms.encoding import Encoding
+from tuner.algorithms._encoding import Encoding
+from tuner.algorithms._transfer import PORTFOLIO, portfolio
 from tuner.algorithms.study import place
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
-from tuner.algorithms.transfer import PORTFOLIO, portfolio
 from tuner.common.errors import RunError
 from tuner.common.files import write_text
 from tuner.common.registry import unknown_name

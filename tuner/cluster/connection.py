@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tuner.cluster.node_checks import check_nodes, look_from_nodes
+from tuner.cluster._node_checks import check_nodes, look_from_nodes
 from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_off_console, set_worker_environment
 from tuner.cluster.token_probe import ENDED_WITHIN_S, Probe, ended_probe, start_probe
 from tuner.common.errors import InputError, first_line

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.cluster import key_value_store
+from tuner.cluster._node_checks import check_nodes, look_from_nodes
 from tuner.cluster.connection import cluster_capacity
-from tuner.cluster.node_checks import check_nodes, look_from_nodes
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import InputError
 from tuner.common.locations import Place

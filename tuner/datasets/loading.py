@@ -16,11 +16,13 @@ import numpy as np
 from tuner.common.errors import DataError
 from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
-from tuner.datasets import file_sources, library_sources, parquet_source
-from tuner.datasets.decoding import Form, Notify
+from tuner.datasets import _library_sources as library_sources
+from tuner.datasets import _parquet_source as parquet_source
+from tuner.datasets import file_sources
+from tuner.datasets._decoding import Form, Notify
+from tuner.datasets._splits import split_stratified, subset_stratified
 from tuner.datasets.prepared import Prepared, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import Listing, find_source
-from tuner.datasets.splits import split_stratified, subset_stratified
 from tuner.datasets.staging import FILE_KINDS, resolve, staged_sources
 
 __all__ = [

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from tuner.common.arrays import is_whole
 from tuner.common.errors import DataError
-from tuner.datasets.decoding import Form, Notify, Shape, Written, common_shape, write_split
+from tuner.datasets._decoding import Form, Notify, Shape, Written, common_shape, write_split
 from tuner.datasets.sources import Listing
 
 VERSION = 2

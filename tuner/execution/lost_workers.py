@@ -17,7 +17,7 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback
 
-from tuner.algorithms.schedulers import TIME
+from tuner.algorithms.halving import TIME
 from tuner.common.files import DISK_FULL, is_disk_full
 from tuner.execution.exit_reason import take_last_words
 from tuner.training.failures import CRASHED, HUNG, OUT_OF_MEMORY, WORKER_LOST, kind_of

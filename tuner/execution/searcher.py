@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
-from tuner.algorithms.halving import Halving
-from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.algorithms.halving import METRIC, TIME, Halving
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.slots import Slots
 

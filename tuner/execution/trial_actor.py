@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from tuner.algorithms.schedulers import METRIC, MUTABLE, TIME
+from tuner.algorithms.halving import METRIC, TIME
+from tuner.algorithms.schedulers import MUTABLE
 from tuner.common.errors import RunError
 from tuner.common.files import remove_empty
 from tuner.common.locations import Place, fetched

@@ -19,9 +19,9 @@ from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.ray_session import trial_resources
 from tuner.cluster.slots import Slots
+from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import LOST_WORKERS_PER_TRIAL, HangWatch, LostWorkers, treat_all_losses_alike
 from tuner.execution.metrics_export import Monitor
-from tuner.execution.recorder import Recorder
 from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
 from tuner.execution.trial_actor import TrialActor
 from tuner.execution.worker_process import Guard, WorkerContext

@@ -17,8 +17,7 @@ from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_place
 from tuner.datasets.staging import staged_sources
-from tuner.jobs.client import Jobs
-from tuner.jobs.commands import (
+from tuner.jobs._commands import (
     fetch_search,
     follow_job,
     follow_search,
@@ -28,8 +27,9 @@ from tuner.jobs.commands import (
     stop_search,
     typed,
 )
+from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
+from tuner.jobs.client import Jobs
 from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
-from tuner.jobs.upload import LocalData, Package, local_data, local_runs, write_package
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.session.checks import check_names

@@ -7,83 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tuner.common.errors import InputError
 from tuner.common.registry import Registry
-
-Scalar = bool | int | float | str | None
-PixelScaling = Literal["tf", "caffe", "torch"]
-"""What ImageNet weights saw, in the words of Keras: -1..1; BGR minus the mean; mean and deviation of each channel."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One hyperparameter: of which kind, in which range (`low` and `high` included, None: no bound), its default."""
-
-    kind: Literal["int", "float", "choice", "bool", "text"]
-    low: float | None = None
-    high: float | None = None
-    values: tuple[Scalar, ...] = ()
-    default: Scalar = None
-    description: str = ""
-
-    @property
-    def rule(self) -> str:
-        """What a value must be.
-
-        >>> Parameter("float", low=0, high=0.9).rule
-        'must be a number between 0 and 0.9'
-        """
-        if self.kind == "choice":
-            return f"must be one of {', '.join(str(value) for value in self.values)}"
-        noun = {"int": "a whole number", "float": "a number", "bool": "true or false", "text": "text"}[self.kind]
-        return f"must be {noun}{self._bounds}"
-
-    @property
-    def _bounds(self) -> str:
-        low, high = (f"{bound:.15g}" if bound is not None else None for bound in (self.low, self.high))
-        if low is not None and high is not None:
-            return f" between {low} and {high}"
-        return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
-
-    def misfit(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None.
-
-        >>> Parameter("float", low=0, high=0.9).misfit(1.2)
-        'must be between 0 and 0.9; got 1.2'
-        """
-        if self._has_kind(value):
-            if self.kind not in ("int", "float") or self._in_range(value):
-                return None
-            return f"must be{self._bounds.replace(' of at', ' at')}; got {value!r}"
-        return f"{self.rule}; got {_shown(value)}"
-
-    def range_misfit(self, low: Any, high: Any) -> str | None:
-        """What is wrong with searching from `low` to `high`, both included, or None."""
-        if self.kind not in ("int", "float"):
-            return f"{self.rule}, not a range; got {_shown(low)} to {_shown(high)}"
-        return self.misfit(low) or self.misfit(high)
-
-    def _has_kind(self, value: Any) -> bool:
-        if self.kind == "bool":
-            return isinstance(value, bool)
-        if self.kind == "text":
-            return isinstance(value, str)
-        if self.kind == "choice":  # 1 and 1.0 are one choice, 1 and true are not
-            return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.values)
-        number = int if self.kind == "int" else (int, float)
-        return isinstance(value, number) and not isinstance(value, bool)
-
-    def _in_range(self, value: float) -> bool:
-        above = self.low is None or value >= self.low  # False for NaN
-        below = self.high is None or value <= self.high
-        return above and below and abs(value) != float("inf")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+from tuner.models.parameters import Parameter, PixelScaling
 
 
 @dataclass(frozen=True)
@@ -140,7 +68,7 @@ _DENSE_GROWTH = Parameter("float", low=0.1, high=4.0, default=1.0, description="
 
 
 def _build_dense(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    from tuner.models.from_scratch import dense_features
+    from tuner.models._from_scratch import dense_features
 
     return dense_features(values, inputs, seed)
 
@@ -164,7 +92,7 @@ ARCHITECTURES.add(
 
 
 def _build_cnn(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    from tuner.models.from_scratch import cnn_features
+    from tuner.models._from_scratch import cnn_features
 
     return cnn_features(values, inputs, seed)
 
@@ -205,7 +133,7 @@ ARCHITECTURES.add(
 
 
 def _build_inception(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    from tuner.models.from_scratch import inception_features
+    from tuner.models._from_scratch import inception_features
 
     return inception_features(values, inputs, seed)
 

@@ -18,8 +18,8 @@ from keras import layers
 
 from tuner.common.errors import WeightsError, is_failed_download
 from tuner.common.seeds import derive_seed
-from tuner.models.architectures import PixelScaling
 from tuner.models.blocks import is_automatic_name
+from tuner.models.parameters import PixelScaling
 
 # Mean and deviation of each channel in units of the whole value range, as in keras.applications.imagenet_utils. `caffe`
 # is BGR: the channels are reversed first.

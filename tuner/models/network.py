@@ -12,10 +12,10 @@ from keras import layers
 
 from tuner.common.errors import InputError
 from tuner.common.seeds import derive_seed
+from tuner.models._from_scratch import drop, hidden_layers, pool_features
 from tuner.models.architectures import ARCHITECTURES, Architecture
 from tuner.models.backbones import adapt_pixels, infer, seed_layers
 from tuner.models.blocks import Block, blocks
-from tuner.models.from_scratch import drop, hidden_layers, pool_features
 from tuner.models.parameters import general
 from tuner.models.preprocessing import Preprocess, parse_preprocess
 

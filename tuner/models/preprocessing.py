@@ -16,7 +16,7 @@ import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
-from tuner.models.operations import NONE, Argument, Call, Operation, Value, describe_operations, parse_pipeline
+from tuner.models._operations import NONE, Argument, Call, Operation, Value, describe_operations, parse_pipeline
 
 # Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.
 _LOW_BITS = np.array([2**31 - 1])

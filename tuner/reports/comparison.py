@@ -15,6 +15,8 @@ from matplotlib.lines import Line2D
 
 from tuner.common.errors import InputError
 from tuner.common.files import replacing
+from tuner.reports._leaderboard_sections import interval_words
+from tuner.reports._page import Column, Page, PagePart, as_html, page_figure, render, sortable
 from tuner.reports.figures.registry import FORMATS, PNG_DPI, DrawnFigure, Format
 from tuner.reports.figures.style import (
     BLACK,
@@ -40,8 +42,6 @@ from tuner.reports.formatting import (
     metric_words,
     table,
 )
-from tuner.reports.leaderboard_sections import interval_words
-from tuner.reports.page import Column, Page, PagePart, as_html, page_figure, render, sortable
 from tuner.reports.results import Results, TrajectoryPoint, TrialResult, trajectory
 
 LOOKS: list[tuple[str, Any]] = [

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from tuner.common.errors import InputError, TunerError
 from tuner.common.files import check_folder, shown, write_text
-from tuner.reports.leaderboard import FigureLink, leaderboard_markdown, page_texts
-from tuner.reports.page import render_page
+from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
+from tuner.reports._page import render_page
+from tuner.reports._tables import epochs_table, finalists_table, save_table, trials_table
 from tuner.reports.results import build_results
-from tuner.reports.tables import epochs_table, finalists_table, save_table, trials_table
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import summarise_finalists
 from tuner.runs.predictions import load_predictions, load_variants

@@ -10,11 +10,11 @@ from tuner.algorithms.schedulers import SCHEDULERS, mutable_dimensions, numeric
 from tuner.common.errors import InputError, Problem
 from tuner.common.registry import unknown_name
 from tuner.datasets.loading import check_place, check_source
-from tuner.models.architectures import ARCHITECTURES, Parameter
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
-from tuner.models.parameters import GENERAL
+from tuner.models.parameters import GENERAL, Parameter
 from tuner.models.preprocessing import parse_preprocess
-from tuner.session.plan import SCHEDULER, has_unfreezing
+from tuner.session._plan import SCHEDULER, has_unfreezing
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.spec.space_parser import Finding, Path
 from tuner.spec.spec import SpecReading

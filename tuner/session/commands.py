@@ -17,11 +17,11 @@ from tuner.runs.events import StudyCreated
 from tuner.runs.mirror import bring, mirrored
 from tuner.runs.record import read_state
 from tuner.runs.state import RunState
+from tuner.session._plan import build_plan, print_plan
+from tuner.session._resume import MAY_CHANGE, begun, refuse_other_data, refuse_other_search
 from tuner.session.checks import check_files, check_names
 from tuner.session.options import SearchOptions
-from tuner.session.plan import build_plan, print_plan
 from tuner.session.preparation import cache_folder, prepared_data, staged_data
-from tuner.session.resume import MAY_CHANGE, begun, refuse_other_data, refuse_other_search
 from tuner.spec.spec import Spec, load_spec, require
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run_search(options: SearchOptions, console: SearchConsole | None = None) -> 
     """Do what a command line of `python -m tuner.search` asks for; returns the exit status."""
     console = console or SearchConsole()
     if options.retrain is not None:
-        from tuner.session.inline import retrain
+        from tuner.session._inline import retrain
 
         return retrain(*options.retrain, options, console)
     if options.file is None:
@@ -46,7 +46,7 @@ def run_search(options: SearchOptions, console: SearchConsole | None = None) -> 
             _earlier(spec, options, console)
         return 0
     if options.inline:
-        from tuner.session.inline import train_inline
+        from tuner.session._inline import train_inline
 
         return train_inline(spec, options, console)
     if options.resume is not None:
@@ -67,7 +67,7 @@ def run_search(options: SearchOptions, console: SearchConsole | None = None) -> 
 
 def _tell_disk_use(spec: Spec, options: SearchOptions, console: SearchConsole) -> None:
     """What the search will take on the disk, beside what its disk has."""
-    from tuner.session.disk_use import disk_use_words
+    from tuner.session._disk_use import disk_use_words
 
     with console.preparing("building a few of the networks, to see how large their checkpoints are"):
         lines = disk_use_words(spec, prepared_data(spec, options), options.runs_dir, cache_folder(options))
@@ -173,7 +173,7 @@ def _search(
     from tuner.algorithms.warm_start import save_earlier
     from tuner.cluster.log import logging_to
     from tuner.reports.live_report import reporting
-    from tuner.session.finish import conclude
+    from tuner.session._finish import conclude
     from tuner.session.preparation import prepare
     from tuner.session.session import run_session
 

@@ -22,7 +22,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
-from tuner.session.build import (
+from tuner.session._build import (
     build_study,
     continuation,
     guard,
@@ -33,12 +33,12 @@ from tuner.session.build import (
     unrecorded_pauses,
     worker_context,
 )
-from tuner.session.disk_use import CheckpointWatch, checkpoints_at_once
-from tuner.session.packing import choose_packing, trial_memory
-from tuner.session.plan import planned_trials
+from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
+from tuner.session._packing import choose_packing, trial_memory
+from tuner.session._plan import planned_trials
+from tuner.session._resume import describe_data
+from tuner.session._stopping import Reason, Stopping, interruptible
 from tuner.session.preparation import Prepared
-from tuner.session.resume import describe_data
-from tuner.session.stopping import Reason, Stopping, interruptible
 from tuner.spec.spec import Spec, dump_spec
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _run(
         record.append(_created(spec, prepared))
     from tuner.execution.finalist_actor import Pool
     from tuner.execution.metrics_export import monitoring
-    from tuner.session.finalists import run_finalists
+    from tuner.session._finalists import run_finalists
 
     packing = _pack(spec, prepared, capacity, console)
     with interruptible(console) as interrupted, monitoring(record, planned_trials(spec)) as monitor:

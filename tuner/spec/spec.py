@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tuner.common.errors import InputError, Problem, SpecError
 from tuner.common.metrics import METRICS
 from tuner.common.registry import unknown_name
+from tuner.spec._yaml_document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
 from tuner.spec.schema import (
     SECTIONS,
     TOP_LEVEL,
@@ -26,7 +27,6 @@ from tuner.spec.schema import (
 )
 from tuner.spec.space import Configuration, Dimension, flatten, misfits
 from tuner.spec.space_parser import Finding, parse_space
-from tuner.spec.yaml_document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
 
 
 @dataclass(frozen=True)

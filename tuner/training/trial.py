@@ -20,9 +20,9 @@ from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import parse_augment
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
+from tuner.training._batches import Batches
 from tuner.training.activation_build import Progress
 from tuner.training.activations import Activations, FrozenPart
-from tuner.training.batches import Batches
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.training.compiled_models import Workbench
 from tuner.training.cut_points import Place, places

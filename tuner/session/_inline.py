@@ -16,7 +16,7 @@ from tuner.models.backend import configure_backend
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import open_run
 from tuner.runs.record import read_state
-from tuner.session.build import activation_settings, trial_settings
+from tuner.session._build import activation_settings, trial_settings
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, prepare
 from tuner.spec.space import sample

@@ -16,12 +16,12 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms.encoding import Encoding
-from tuner.algorithms.gaussian_process import CostModel, GaussianProcess, log_expected_improvement
-from tuner.algorithms.observations import Observations, most_telling, observe, shown_by
-from tuner.algorithms.scalarisation import scalarised
+from tuner.algorithms._encoding import Encoding
+from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
+from tuner.algorithms._observations import Observations, most_telling, observe, shown_by
+from tuner.algorithms._scalarisation import scalarised
+from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 from tuner.algorithms.tpe import EPOCH_SECONDS
-from tuner.algorithms.transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 from tuner.common.seeds import derive_seed
 
 RANDOM_TRIALS = 8

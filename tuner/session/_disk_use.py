@@ -23,7 +23,7 @@ from tuner.models.backend import configure_backend, release_memory
 from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT
 from tuner.runs.events import CheckpointSaved, Event, TrialEnded
 from tuner.runs.state import RunState
-from tuner.session.plan import build_plan, chosen_scheduler
+from tuner.session._plan import build_plan, chosen_scheduler
 from tuner.session.preparation import backbone_configurations
 from tuner.spec.space import Configuration, sample
 from tuner.spec.spec import Spec

@@ -21,8 +21,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.algorithms.observations import shown_by
-from tuner.algorithms.scalarisation import directions_of, reached
+from tuner.algorithms._observations import shown_by
+from tuner.algorithms._scalarisation import directions_of, reached
 from tuner.common.seeds import derive_seed
 
 POPULATION = 16

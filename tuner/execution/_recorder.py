@@ -9,8 +9,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from tuner.algorithms.halving import Halving
-from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.algorithms.halving import METRIC, TIME, Halving
 from tuner.common.files import DISK_FULL, remove_empty
 from tuner.common.locations import Place
 from tuner.execution.lost_workers import LostWorkers, limit_attempts

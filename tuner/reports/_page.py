@@ -22,10 +22,10 @@ from PIL import Image
 
 from tuner import __version__
 from tuner.common.errors import TunerError
+from tuner.reports._leaderboard import PageTexts
+from tuner.reports._leaderboard_sections import cost_cells, cost_columns
 from tuner.reports.figures.registry import FIGURES, PNG_DPI, DrawnFigure
 from tuner.reports.formatting import describe_configuration, format_duration, format_gain, format_value
-from tuner.reports.leaderboard import PageTexts
-from tuner.reports.leaderboard_sections import cost_cells, cost_columns
 from tuner.reports.results import Results, TrialResult
 
 FOLDER = Path(__file__).parent / "page"

@@ -28,7 +28,7 @@ from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
-from tuner.session.plan import planned_trials
+from tuner.session._plan import planned_trials
 from tuner.session.preparation import Prepared
 from tuner.spec.space import Configuration, sample
 from tuner.spec.spec import Spec

@@ -15,9 +15,9 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.optimize import nnls
 
-from tuner.algorithms.encoding import Encoding
-from tuner.algorithms.gaussian_process import GaussianProcess, Hyperparameters, fit
-from tuner.algorithms.observations import Observations, most_telling, observe, shown_by
+from tuner.algorithms._encoding import Encoding
+from tuner.algorithms._gaussian_process import GaussianProcess, Hyperparameters, fit
+from tuner.algorithms._observations import Observations, most_telling, observe, shown_by
 
 MODELLED = 80
 """Observations of an earlier study that its model rests on."""

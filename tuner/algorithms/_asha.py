@@ -6,8 +6,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from tuner.algorithms.halving import Halving
-from tuner.algorithms.schedulers import METRIC, TIME
+from tuner.algorithms.halving import METRIC, TIME, Halving
 
 
 class PromotingScheduler(FIFOScheduler):

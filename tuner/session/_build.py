@@ -17,7 +17,7 @@ from tuner.execution.worker_process import Guard, WorkerContext
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import TrialPaused
 from tuner.runs.state import RunState, TrialState
-from tuner.session.plan import (
+from tuner.session._plan import (
     chosen_sampler,
     chosen_scheduler,
     grace_epochs,

@@ -26,7 +26,7 @@ from tuner.runs.finalists import (
 )
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
-from tuner.session.model_export import load_finalist
+from tuner.session._model_export import load_finalist
 from tuner.spec.schema import FinalistsSection
 from tuner.training.evaluation import cross_entropy, predict_probabilities, save_predictions
 

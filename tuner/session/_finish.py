@@ -11,9 +11,9 @@ from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import summarise_finalists
 from tuner.runs.state import RunState
-from tuner.session.build import worker_context
+from tuner.session._build import worker_context
+from tuner.session._stopping import Reason
 from tuner.session.preparation import Prepared
-from tuner.session.stopping import Reason
 from tuner.spec.spec import Spec
 
 _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted",
@@ -67,7 +67,7 @@ def _say_finalists(state: RunState, console: SearchConsole) -> None:
 
 
 def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole) -> None:
-    from tuner.session.model_export import export_best, export_front
+    from tuner.session._model_export import export_best, export_front
     from tuner.training.variants import build_variants, save_variants
 
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tuner.common.errors import DataError, first_line, is_failed_download
-from tuner.datasets import class_names
+from tuner.datasets import _class_names as class_names
 from tuner.datasets.images import EncodedImage
 from tuner.datasets.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source
 

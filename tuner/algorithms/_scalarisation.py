@@ -14,7 +14,7 @@ import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms.observations import Observations, normal_scores, shown_by
+from tuner.algorithms._observations import Observations, normal_scores, shown_by
 from tuner.common.metrics import EPOCH_METRICS, METRICS, chebyshev
 
 OTHER_METRICS = "other_metrics"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tuner.common.errors import LostError
+from tuner.jobs._progress_stream import Replay
 from tuner.jobs.client import Job
-from tuner.jobs.progress_stream import Replay
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tuner.common.intervals import wilson_interval
-from tuner.reports.formatting import escaped, fenced, format_duration, format_value, is_share, without_folders
-from tuner.reports.leaderboard_sections import (
+from tuner.reports._leaderboard_sections import (
     comparisons,
     finalists_section,
     front_section,
@@ -20,6 +19,7 @@ from tuner.reports.leaderboard_sections import (
     status_words,
     trial_sections,
 )
+from tuner.reports.formatting import escaped, fenced, format_duration, format_value, is_share, without_folders
 from tuner.reports.results import Results, TrialResult
 
 
