@@ -15,7 +15,7 @@ from tuner.cluster.connection import check_reachable, check_token, cluster_capac
 from tuner.cluster.ray_session import Capacity, NodeCapacity, keep_token_private
 from tuner.cluster.token_probe import Answer, Probe
 from tuner.common.errors import InputError
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:ray"])
@@ -124,7 +124,7 @@ def test_a_cluster_of_another_ray_is_refused_in_one_line(tmp_path, monkeypatch) 
         pytest.raises(
             InputError, match=r"auto must run the Ray and Python of here; Version .* Ray: 2\.1\.0 "
         ) as refusal,
-        connection.cluster_ray("auto", Place(str(tmp_path))),
+        connection.cluster_ray("auto", Location(str(tmp_path))),
     ):
         pass
     assert len(str(refusal.value).splitlines()) == 1

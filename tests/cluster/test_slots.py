@@ -8,7 +8,7 @@ from tuner.cluster import slots
 from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
 from tuner.cluster.slots import Cluster, ClusterSlots, Heard, share
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 
 
 class FakeCluster(Cluster):
@@ -107,7 +107,7 @@ def test_what_is_wrong_with_a_node_that_joined_is_said(clock) -> None:
 
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_real_cluster_holds_the_signs_of_its_searches(tmp_path) -> None:
-    cluster = Cluster(Place(str(tmp_path)))
+    cluster = Cluster(Location(str(tmp_path)))
     search = ClusterSlots(1.0, 0.0, 1.0, cluster, print, int)
     assert search() == int(cluster.capacity().cpus)
     assert len(cluster.signs()) == 1

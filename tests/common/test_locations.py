@@ -10,29 +10,29 @@ from tuner.common.errors import InputError
 from tuner.common.locations import (
     SCHEMES,
     SETTINGS,
-    Place,
-    check_place,
+    Location,
+    check_location,
     download,
     exists,
     fetched,
     files_in,
     filled,
     is_remote,
-    parse_place,
+    parse_location,
     touch,
     upload,
 )
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path) -> Place:
+def place(request, tmp_path) -> Location:
     if request.param == "folder":
-        return parse_place(str(tmp_path / "storage"), "--storage")
-    return parse_place(f"{request.getfixturevalue('bucket')}/tuner", "--storage")
+        return parse_location(str(tmp_path / "storage"), "--storage")
+    return parse_location(f"{request.getfixturevalue('bucket')}/tuner", "--storage")
 
 
 def test_what_is_put_into_a_place_is_found_there_and_read_again(place, tmp_path) -> None:
-    check_place(place, "--storage")
+    check_location(place, "--storage")
     assert files_in(place) == []
     with filled(place.child("trial")) as folder:
         (folder / "checkpoint.npz").write_bytes(b"weights")
@@ -57,16 +57,18 @@ def test_what_was_not_finished_is_not_put_into_a_place(place) -> None:
 
 
 def test_places_within_keep_what_the_address_asks_for() -> None:
-    place = Place("s3://images/tuner?region=eu-west-1")
+    place = Location("s3://images/tuner?region=eu-west-1")
     assert place.child("digits", "ray").address == "s3://images/tuner/digits/ray?region=eu-west-1"
     assert place.child("digits").parent == place and place.child("digits").name == "digits"
-    assert Place("s3://images").child("digits").address == "s3://images/digits"
-    assert Place("/shared").child("digits").address == "/shared/digits" and Place("/shared/digits").name == "digits"
+    assert Location("s3://images").child("digits").address == "s3://images/digits"
+    assert (
+        Location("/shared").child("digits").address == "/shared/digits" and Location("/shared/digits").name == "digits"
+    )
 
 
 def test_a_folder_becomes_absolute_since_workers_run_elsewhere(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert parse_place("shared", "--storage") == Place(str(tmp_path / "shared"))
+    assert parse_location("shared", "--storage") == Location(str(tmp_path / "shared"))
 
 
 @pytest.mark.parametrize(
@@ -88,13 +90,13 @@ def test_a_folder_becomes_absolute_since_workers_run_elsewhere(tmp_path, monkeyp
 )
 def test_addresses_that_cannot_be_used_are_refused_and_secrets_not_repeated(text, message) -> None:
     with pytest.raises(InputError, match=f"--storage:? {message}") as refusal:
-        parse_place(text, "--storage")
+        parse_location(text, "--storage")
     assert "hidden" not in str(refusal.value)
 
 
 def test_a_bucket_that_is_open_to_everyone_is_no_secret() -> None:
     address = "gs://anonymous@images/tuner?endpoint_override=127.0.0.1:1"
-    assert parse_place(address, "--storage") == Place(address)
+    assert parse_location(address, "--storage") == Location(address)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -102,7 +104,7 @@ def test_every_setting_that_is_let_through_is_one_that_pyarrow_knows(scheme) -> 
     store = "box@account.dfs.core.windows.net" if scheme.startswith("abfs") else "images"
     for name in SETTINGS[scheme]:
         region = "region=x&" if scheme == "s3" and name != "region" else ""  # or Amazon would be asked for it
-        place = parse_place(f"{scheme}://{store}/x?{region}{name}=wrong", "RUN")
+        place = parse_location(f"{scheme}://{store}/x?{region}{name}=wrong", "RUN")
         try:
             place.open()
         except (OSError, ValueError) as error:
@@ -111,33 +113,33 @@ def test_every_setting_that_is_let_through_is_one_that_pyarrow_knows(scheme) -> 
 
 def test_what_pyarrow_cannot_read_of_an_address_is_an_error_of_the_storage() -> None:
     with pytest.raises(OSError, match="Unexpected query parameter in S3 URI: 'foo'"):
-        exists(Place("s3://images/x?foo=1"))
+        exists(Location("s3://images/x?foo=1"))
 
 
 def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--storage must be a folder that can be written to; .*file is a file"):
-        parse_place(str(tmp_path / "file"), "--storage")
+        parse_location(str(tmp_path / "file"), "--storage")
 
 
 def test_a_bucket_that_is_not_there_is_told_with_where_credentials_come_from(bucket) -> None:
     with pytest.raises(InputError, match=r"--storage s3://other/x cannot be used: .*NO_SUCH_BUCKET.*; credentials"):
-        check_place(Place("s3://other/x"), "--storage")
+        check_location(Location("s3://other/x"), "--storage")
 
 
 def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch) -> None:
     monkeypatch.setattr("tuner.common.locations.probe", lambda _place, _name: __import__("time").sleep(120))
     with pytest.raises(InputError, match=r"gs://images cannot be used: no answer in 0\.1 s; .*service account"):
-        check_place(Place("gs://images"), "--storage", within_s=0.1)
+        check_location(Location("gs://images"), "--storage", within_s=0.1)
 
 
 def test_a_store_whose_check_ends_otherwise_does_not_count_as_usable(monkeypatch) -> None:
     monkeypatch.setattr("tuner.common.locations.probe", lambda _place, _name: {}["no such key"])
     with pytest.raises(KeyError, match="no such key"):
-        check_place(Place("gs://images"), "--storage")
+        check_location(Location("gs://images"), "--storage")
 
 
 def test_only_addresses_are_remote(tmp_path) -> None:
     assert is_remote("s3://images") and not is_remote("runs/digits") and not is_remote(str(tmp_path))
-    touch(Place(str(tmp_path / "a" / "b")))
+    touch(Location(str(tmp_path / "a" / "b")))
     assert Path(tmp_path / "a" / "b").read_bytes() == b""

@@ -11,7 +11,7 @@ from ray.tune.trainable.metadata import _TrainingRunMetadata
 
 from tests.support.make_record import study_created
 from tuner.algorithms.halving import METRIC, TIME
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import HangWatch, LostWorkers
 from tuner.execution.searcher import trial_config
@@ -33,7 +33,7 @@ def record(tmp_path) -> Record:
 @pytest.fixture
 def recorder(record, tmp_path) -> Recorder:
     lost = LostWorkers(tmp_path / "last_words", HangWatch(None, 0))
-    return Recorder(record, Place(str(tmp_path)), Removal(RunDirectory(tmp_path)), print, lost, print)
+    return Recorder(record, Location(str(tmp_path)), Removal(RunDirectory(tmp_path)), print, lost, print)
 
 
 def ray_trial(folder: Path, name: str = "a") -> SimpleNamespace:

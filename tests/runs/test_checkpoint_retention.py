@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 from tuner.runs.checkpoint_retention import Removal, needed, remove_unneeded
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import TrialPaused
@@ -51,9 +51,9 @@ def test_the_checkpoints_of_trials_that_are_over_are_removed_in_all_sessions(tmp
 
 
 def test_a_bucket_is_tidied_as_a_folder_is(bucket, tmp_path) -> None:
-    from tuner.common.locations import Place, exists, touch
+    from tuner.common.locations import Location, exists, touch
 
-    run = RunDirectory(tmp_path / "small", Place(f"{bucket}/tuner"))
+    run = RunDirectory(tmp_path / "small", Location(f"{bucket}/tuner"))
     state = write_run(run).state
     files = [
         run.ray.child("session-1", f"trial-{number:05d}-ab12", "checkpoint_000000", "checkpoint.npz")
@@ -88,7 +88,7 @@ def test_without_a_storage_a_checkpoint_is_removed_at_once_and_a_failure_is_no_e
 
 
 def test_a_checkpoint_stays_as_long_as_the_copy_of_the_record_may_name_it(tmp_path) -> None:
-    run = RunDirectory(tmp_path / "here", Place(str(tmp_path / "storage")))
+    run = RunDirectory(tmp_path / "here", Location(str(tmp_path / "storage")))
     record, removed = write_run(run), list[str]()
     removal, mirror = Removal(run), Mirror(run, tmp_path / "report")
     removal.remove(Checkpoint("a", removed))

@@ -16,7 +16,7 @@ from tests.support.make_search import write_file
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import RunError, RunInUseError
 from tuner.common.files import write_text
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 from tuner.runs.directory import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run
 from tuner.runs.events import SessionEnded, SessionStarted
 from tuner.runs.record import Record
@@ -183,10 +183,10 @@ def test_every_file_of_a_run_lies_in_it():
     run = RunDirectory(Path("runs") / "digits")
     paths = [run.record, run.specification, run.log, run.best_model, run.labels]
     assert len(set(paths)) == len(paths) and all(path.parent == run.path for path in paths)
-    assert run.ray == Place(str(run.path.resolve() / "ray"))
-    stored = RunDirectory(run.path, Place("s3://images/tuner"))
-    assert stored.record == run.record and stored.ray == Place("s3://images/tuner/digits/ray")
-    assert stored.finalist(3, 1).parent == Place("s3://images/tuner/digits/finalists")
+    assert run.ray == Location(str(run.path.resolve() / "ray"))
+    stored = RunDirectory(run.path, Location("s3://images/tuner"))
+    assert stored.record == run.record and stored.ray == Location("s3://images/tuner/digits/ray")
+    assert stored.finalist(3, 1).parent == Location("s3://images/tuner/digits/finalists")
 
 
 def test_a_run_is_finished_when_its_last_session_is(tmp_path):

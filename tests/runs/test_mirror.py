@@ -15,7 +15,7 @@ from tests.support.make_record import epoch, study_created, trial_ended, trial_s
 from tests.support.make_search import check_record, write_file
 from tuner import report
 from tuner.common.errors import RunError, RunInUseError, TunerError
-from tuner.common.locations import Place, exists, files_in
+from tuner.common.locations import Location, exists, files_in
 from tuner.runs import mirror
 from tuner.runs.directory import RunDirectory, fresh_run, new_run
 from tuner.runs.mirror import bring, mirrored
@@ -32,7 +32,7 @@ def write_run(run: RunDirectory, name: str = "small") -> Record:
 
 def test_a_run_is_copied_while_it_is_searched_and_at_its_end(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(mirror, "EVERY_S", 0.05)
-    run = RunDirectory(tmp_path / "runs" / "small", Place(str(tmp_path / "storage")))
+    run = RunDirectory(tmp_path / "runs" / "small", Location(str(tmp_path / "storage")))
     stored = tmp_path / "storage" / "small"
     record = write_run(run)
     (run.path / "lock").touch()
@@ -53,7 +53,7 @@ def test_a_run_is_copied_while_it_is_searched_and_at_its_end(tmp_path, monkeypat
 
 def test_a_storage_that_is_lost_is_said_once_and_again_at_the_end(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(mirror, "EVERY_S", 0.02)
-    run = RunDirectory(tmp_path / "runs" / "small", Place(str(tmp_path / "storage")))
+    run = RunDirectory(tmp_path / "runs" / "small", Location(str(tmp_path / "storage")))
     write_run(run).close()
     (tmp_path / "storage").write_text("a file where a folder should be")
     said: list[str] = []
@@ -69,20 +69,20 @@ def test_a_storage_that_is_lost_is_said_once_and_again_at_the_end(tmp_path, monk
 
 
 def test_a_run_is_brought_back_without_its_checkpoints_and_never_over_another(tmp_path) -> None:
-    place = Place(str(tmp_path / "storage" / "small"))
+    place = Location(str(tmp_path / "storage" / "small"))
     write_run(RunDirectory(tmp_path / "storage" / "small")).close()
     (tmp_path / "storage" / "small" / "ray").mkdir()
     run = bring(place, tmp_path / "runs" / "small")
-    assert run.storage == Place(str(tmp_path / "storage")) and run.checkpoints == place
+    assert run.storage == Location(str(tmp_path / "storage")) and run.checkpoints == place
     assert [path.name for path in run.path.iterdir()] == ["record.jsonl"]
     with pytest.raises(RunError, match="small is there already: go on with that, or move it away"):
         bring(place, tmp_path / "runs" / "small")
     with pytest.raises(RunError, match="other: not a run directory: it holds no record"):
-        bring(Place(str(tmp_path / "storage" / "other")), tmp_path / "runs" / "other")
+        bring(Location(str(tmp_path / "storage" / "other")), tmp_path / "runs" / "other")
 
 
 def test_a_new_run_never_overwrites_the_copy_of_another_machines(tmp_path) -> None:
-    storage = Place(str(tmp_path / "storage"))
+    storage = Location(str(tmp_path / "storage"))
     write_run(RunDirectory(tmp_path / "storage" / "small")).close()
     with pytest.raises(
         RunError, match=r"holds a run of this name, which is not here; go on with it by --resume .*small"
@@ -95,7 +95,7 @@ def test_a_new_run_never_overwrites_the_copy_of_another_machines(tmp_path) -> No
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_of_two_machines_with_one_storage_one_gets_a_name_before_there_is_a_record(kind, tmp_path, request) -> None:
     store = str(tmp_path / "storage") if kind == "folder" else f"{request.getfixturevalue('bucket')}/claimed"
-    first, second = (fresh_run(tmp_path / name, "small", Place(store)) for name in ("first", "second"))
+    first, second = (fresh_run(tmp_path / name, "small", Location(store)) for name in ("first", "second"))
     assert first.name == second.name == "small"
     for _ in range(2):  # the search of the first never began, and is begun again
         with first.locked(is_new=True):
@@ -103,14 +103,14 @@ def test_of_two_machines_with_one_storage_one_gets_a_name_before_there_is_a_reco
         refused = pytest.raises(RunInUseError, match="is being prepared for it, from elsewhere; add --fresh to take")
         with refused, second.locked(is_new=True):
             pass
-    with fresh_run(tmp_path / "second", "small", Place(store), {"small"}).locked(is_new=True):
-        assert len(files_in(Place(store).child("small-2", "claims"))) == 1
+    with fresh_run(tmp_path / "second", "small", Location(store), {"small"}).locked(is_new=True):
+        assert len(files_in(Location(store).child("small-2", "claims"))) == 1
     with second.locked():  # one that goes on with it, brought here
-        assert files_in(Place(store).child("small")) == []
+        assert files_in(Location(store).child("small")) == []
 
 
 def test_two_machines_that_take_a_name_at_the_same_time_never_both_get_it(tmp_path) -> None:
-    storage, together = Place(str(tmp_path / "storage")), threading.Barrier(2)
+    storage, together = Location(str(tmp_path / "storage")), threading.Barrier(2)
 
     def take(machine: str, name: str) -> bool:
         together.wait()
@@ -135,7 +135,7 @@ def test_a_search_on_a_bucket_goes_on_after_its_machine_is_lost(
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 130, output
-    stored = Place(f"{bucket}/tuner/small")
+    stored = Location(f"{bucket}/tuner/small")
     assert exists(stored.child("record.jsonl"))
     assert not (first / "runs" / "small" / "ray").exists(), "checkpoints are in the bucket alone"
     shutil.rmtree(first)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.common.locations import Place, exists
+from tuner.common.locations import Location, exists
 from tuner.execution import finalist_actor, heartbeat, trial_actor
 from tuner.runs.finalists import Training
 from tuner.training.checkpoint import FILE_NAME
@@ -69,7 +69,7 @@ class FaultyActor(trial_actor.TrialActor):
 class FaultyFinalist(finalist_actor.FinalistActor):
     """Trains as its parent does, but for the fault of its finalist, which comes after the first epoch."""
 
-    def begin(self, training: Training, place: Place) -> None:
+    def begin(self, training: Training, place: Location) -> None:
         finalist_actor.CHECKPOINT_EVERY_S = 0.0
         heartbeat.GIVE_EVERY_S = 1.0
         self._fault = int(str(training.configuration["dense_units"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.common.errors import InputError, first_line, last_line
-from tuner.common.locations import Place, exists, probe, remedy, remove, touch
+from tuner.common.locations import Location, exists, probe, remedy, remove, touch
 
 ANSWERED_WITHIN_S = 120.0
 """What a node may take to start a process that looks at its storage."""
@@ -30,7 +30,7 @@ class Sight:
     code: str = ""
 
 
-def check_nodes(sights: Sequence[Sight], storage: Place) -> None:
+def check_nodes(sights: Sequence[Sight], storage: Location) -> None:
     """Refuse nodes on which a trial would fail, all of them at once.
 
     Raises:
@@ -41,7 +41,7 @@ def check_nodes(sights: Sequence[Sight], storage: Place) -> None:
         raise InputError("the cluster cannot run this search:\n" + "\n".join(problems))
 
 
-def _problem(sight: Sight, storage: Place) -> str | None:
+def _problem(sight: Sight, storage: Location) -> str | None:
     if sight.problem:
         return f"could not be asked: {sight.problem}"
     if sight.unusable:
@@ -56,7 +56,7 @@ def _problem(sight: Sight, storage: Place) -> str | None:
     return None
 
 
-def look_from_nodes(nodes: Sequence[dict[str, Any]], storage: Place) -> list[Sight]:
+def look_from_nodes(nodes: Sequence[dict[str, Any]], storage: Location) -> list[Sight]:
     """What each of Ray's nodes sees of a storage that the driver can use; a folder is made if it is not there.
 
     Raises:
@@ -88,7 +88,7 @@ def look_from_nodes(nodes: Sequence[dict[str, Any]], storage: Place) -> list[Sig
         remove(mark)
 
 
-def _look(mark: Place, node: str) -> Sight:
+def _look(mark: Location, node: str) -> Sight:
     """Runs on a node: whether the driver's file is there, and whether one can be written beside it."""
     try:
         if not exists(mark):

@@ -14,14 +14,14 @@ from tuner.cluster._node_checks import check_nodes, look_from_nodes
 from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_off_console, set_worker_environment
 from tuner.cluster.token_probe import ENDED_WITHIN_S, Probe, ended_probe, start_probe
 from tuner.common.errors import InputError, first_line
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 from tuner.common.process import keeping_termination
 
 REACHED_WITHIN_S = 3.0
 
 
 @contextmanager
-def cluster_ray(address: str, storage: Place, insecure: bool = False) -> Iterator[Capacity]:
+def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iterator[Capacity]:
     """The Ray cluster at `HOST:PORT`, or that of this machine (`auto`); left running at the end.
 
     Raises:

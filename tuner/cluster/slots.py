@@ -15,7 +15,7 @@ from tuner.cluster._node_checks import check_nodes, look_from_nodes
 from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import InputError
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 
 LOOK_EVERY_S = 5.0
 GONE_AFTER_S = 30.0
@@ -143,7 +143,7 @@ class ClusterSlots:
 class Cluster:
     """The Ray cluster that this process is connected to, as `ClusterSlots` sees it."""
 
-    def __init__(self, storage: Place) -> None:
+    def __init__(self, storage: Location) -> None:
         self._storage = storage
         self._known = {node["NodeID"] for node in _nodes()}  # asked when the session began
         self._problems: list[str] = []

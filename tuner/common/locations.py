@@ -54,7 +54,7 @@ def is_remote(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A folder by its path, or by its address in an object store."""
 
     address: str
@@ -70,23 +70,23 @@ class Place:
         return PurePosixPath(urlsplit(self.address).path if self.is_remote else self.address).name
 
     @property
-    def parent(self) -> Place:
+    def parent(self) -> Location:
         """The folder that this one is in."""
         if not self.is_remote:
-            return Place(str(Path(self.address).parent))
+            return Location(str(Path(self.address).parent))
         parts = urlsplit(self.address)
-        return Place(urlunsplit(parts._replace(path=str(PurePosixPath(parts.path).parent))))
+        return Location(urlunsplit(parts._replace(path=str(PurePosixPath(parts.path).parent))))
 
-    def child(self, *names: str) -> Place:
+    def child(self, *names: str) -> Location:
         """A folder or file within.
 
-        >>> Place("s3://bucket/tuner?region=eu-west-1").child("digits", "ray").address
+        >>> Location("s3://bucket/tuner?region=eu-west-1").child("digits", "ray").address
         's3://bucket/tuner/digits/ray?region=eu-west-1'
         """
         if not self.is_remote:
-            return Place(str(Path(self.address, *names)))
+            return Location(str(Path(self.address, *names)))
         parts = urlsplit(self.address)
-        return Place(urlunsplit(parts._replace(path=str(PurePosixPath("/", parts.path.strip("/"), *names)))))
+        return Location(urlunsplit(parts._replace(path=str(PurePosixPath("/", parts.path.strip("/"), *names)))))
 
     def open(self) -> tuple[FileSystem, str]:
         """The file system and the path in it; raises OSError when the address cannot be one."""
@@ -99,7 +99,7 @@ class Place:
         return file_system, path
 
 
-def parse_place(text: str, option: str) -> Place:
+def parse_location(text: str, option: str) -> Location:
     """The place that a user has named; a folder becomes absolute, since workers run in folders of their own.
 
     Raises:
@@ -109,7 +109,7 @@ def parse_place(text: str, option: str) -> Place:
     if not is_remote(text):
         path = Path(text).expanduser().absolute()
         check_folder(path, option)
-        return Place(str(path))
+        return Location(str(path))
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES:
         raise InputError(f"{option}: {unknown_name('kind of storage', parts.scheme, SCHEMES)}")
@@ -120,7 +120,7 @@ def parse_place(text: str, option: str) -> Place:
     if parts.password is not None or names_user or in_query:
         shown = urlunsplit(parts._replace(netloc=f"...@{parts.hostname}", query=""))
         raise InputError(
-            f"{option} must not hold a secret, for it is kept in records; got {shown}; {remedy(Place(text))}"
+            f"{option} must not hold a secret, for it is kept in records; got {shown}; {remedy(Location(text))}"
         )
     for name in settings:  # a list of what is a secret would never be whole
         if name not in SETTINGS[parts.scheme]:
@@ -129,10 +129,10 @@ def parse_place(text: str, option: str) -> Place:
             )
     if not parts.netloc:
         raise InputError(f"{option} must name a bucket, as in {parts.scheme}://BUCKET/FOLDER; got {printable(text)}")
-    return Place(text.rstrip("/"))
+    return Location(text.rstrip("/"))
 
 
-def check_place(place: Place, option: str, within_s: float = 20.0) -> None:
+def check_location(place: Location, option: str, within_s: float = 20.0) -> None:
     """See that files can be written, read again and removed here, in time: some stores are asked for minutes.
 
     Raises:
@@ -157,7 +157,7 @@ def check_place(place: Place, option: str, within_s: float = 20.0) -> None:
         raise error
 
 
-def probe(place: Place, name: str) -> None:
+def probe(place: Location, name: str) -> None:
     """Write a file, read it again and remove it; raises OSError, whatever the store is."""
     file = place.child(name)
     touch(file)
@@ -170,7 +170,7 @@ def probe(place: Place, name: str) -> None:
         remove(file)
 
 
-def touch(file: Place) -> None:
+def touch(file: Location) -> None:
     """Make an empty file, and its folder; raises OSError."""
     if not file.is_remote:
         Path(file.address).parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def touch(file: Place) -> None:
             pass
 
 
-def remove(file: Place) -> None:
+def remove(file: Location) -> None:
     """Remove a file; raises OSError."""
     with _plain_errors():
         file_system, path = file.open()
@@ -198,7 +198,7 @@ def _plain_errors() -> Iterator[None]:
         raise OSError(str(error)) from None
 
 
-def remedy(place: Place) -> str:
+def remedy(place: Location) -> str:
     """What to do about a place that cannot be used: where its credentials come from."""
     scheme = urlsplit(place.address).scheme if place.is_remote else ""
     for start, remedy in _REMEDIES.items():
@@ -207,7 +207,7 @@ def remedy(place: Place) -> str:
     return "it must be a folder that the user who runs Ray may write to"
 
 
-def exists(place: Place) -> bool:
+def exists(place: Location) -> bool:
     """Whether there is a file here."""
     from pyarrow.fs import FileType
 
@@ -216,7 +216,7 @@ def exists(place: Place) -> bool:
 
 
 @contextmanager
-def fetched(place: Place) -> Iterator[Path]:
+def fetched(place: Location) -> Iterator[Path]:
     """A folder on this machine with the files of `place`: itself, or a copy for the time of the block.
 
     Raises:
@@ -234,7 +234,7 @@ def fetched(place: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def filled(place: Place) -> Iterator[Path]:
+def filled(place: Location) -> Iterator[Path]:
     """A folder on this machine to write files into, which are in `place` at the end of the block.
 
     Raises:
@@ -250,7 +250,7 @@ def filled(place: Place) -> Iterator[Path]:
             upload(file, place.child(file.name))
 
 
-def upload(file: Path, place: Place) -> None:
+def upload(file: Path, place: Location) -> None:
     """Copy a file; who reads it sees the one before or the new one, whole. Raises OSError."""
     file_system, path = place.open()
     if place.is_remote:  # an object is there when it is whole
@@ -262,7 +262,7 @@ def upload(file: Path, place: Place) -> None:
         file_system.copy_file(os.fspath(file), os.fspath(aside))
 
 
-def files_in(place: Place) -> list[str]:
+def files_in(place: Location) -> list[str]:
     """The names of the files in a folder, without what lies in folders within. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
@@ -271,7 +271,7 @@ def files_in(place: Place) -> list[str]:
     return sorted(info.base_name for info in found if info.type == FileType.File)
 
 
-def folders_in(place: Place) -> list[Place]:
+def folders_in(place: Location) -> list[Location]:
     """The folders in a folder, by name; none where there is no such folder. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
@@ -280,13 +280,13 @@ def folders_in(place: Place) -> list[Place]:
     return [place.child(name) for name in sorted(one.base_name for one in found if one.type == FileType.Directory)]
 
 
-def remove_folder(place: Place) -> None:
+def remove_folder(place: Location) -> None:
     """Remove a folder with all that is in it. Raises OSError."""
     file_system, path = place.open()
     file_system.delete_dir(path)
 
 
-def download(place: Place, file: Path) -> None:
+def download(place: Location, file: Path) -> None:
     """Copy a file from `place`, aside and then renamed. Raises OSError."""
     file_system, path = place.open()
     with replacing(file) as aside, file_system.open_input_stream(path) as stream, aside.open("wb") as copy:

@@ -29,8 +29,8 @@ __all__ = [
     "DataRequest",
     "Dataset",
     "Split",
-    "check_place",
     "check_source",
+    "check_source_exists",
     "find_prepared_data",
     "load_dataset",
     "staged_sources",
@@ -119,7 +119,7 @@ def check_source(source: str, staged: Mapping[str, str]) -> None:
     find_source(resolve(source, staged))
 
 
-def check_place(source: str, staged: Mapping[str, str]) -> None:
+def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
     """See that the folder or file of a source is there, if it has one; raises DataError."""
     kind, _, reference = resolve(source, staged).partition(":")
     if kind in FILE_KINDS:

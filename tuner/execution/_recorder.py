@@ -11,7 +11,7 @@ from ray.tune import Callback
 
 from tuner.algorithms.halving import METRIC, TIME, Halving
 from tuner.common.files import DISK_FULL, remove_empty
-from tuner.common.locations import Place
+from tuner.common.locations import Location
 from tuner.execution.lost_workers import LostWorkers, limit_attempts
 from tuner.execution.trial_actor import merged_configuration
 from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, Removal, needed
@@ -38,7 +38,7 @@ class Recorder(Callback):
     def __init__(
         self,
         record: Record,
-        checkpoints: Place,
+        checkpoints: Location,
         removal: Removal | None,
         on_building: Callable[[int, int, int], None],
         lost_workers: LostWorkers,

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from tuner.cluster.slots import Packing, Slots
 from tuner.common.errors import RunError
-from tuner.common.locations import Place, exists, fetched, filled
+from tuner.common.locations import Location, exists, fetched, filled
 from tuner.execution.exit_reason import LastWords, take_last_words
 from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
 from tuner.execution.memory_limit import watch_memory
@@ -63,14 +63,14 @@ class FinalistActor:
             watch_memory(guard.memory_mb, self._last_words.say)
         self._trial: Trial | None = None
         self._failure = ""
-        self._place = Place("")
+        self._place = Location("")
         self._saved = time.monotonic()
 
     def is_up(self) -> bool:
         """True, as soon as the process answers."""
         return True
 
-    def begin(self, training: Training, place: Place) -> None:
+    def begin(self, training: Training, place: Location) -> None:
         """Take on a training, from its checkpoint if there is one that can be read."""
         self._last_words.begin(_name(training))
         self._process.pulse.begin(_name(training))
@@ -135,7 +135,7 @@ class Pool:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Training]] = {}
         self._hang_watch = hang_watch
-        self._waiting: dict[Any, tuple[Any, Training, Place]] = {}
+        self._waiting: dict[Any, tuple[Any, Training, Location]] = {}
         """What waits for a process, which may wait for other searches or for a node: that is no hanging. Only one that
         has answered is given its training: with it, it can hang before any answer leaves it."""
         self._hung: dict[str, str] = {}
@@ -151,7 +151,7 @@ class Pool:
         """Whether something is being trained."""
         return bool(self._busy or self._waiting)
 
-    def begin(self, training: Training, place: Place) -> None:
+    def begin(self, training: Training, place: Location) -> None:
         """Give a training to an idle actor, or to a new one."""
         actor = self._idle.pop() if self._idle else self._make.remote(self._context, self._guard)
         self._waiting[actor.is_up.remote()] = (actor, training, place)

@@ -17,7 +17,7 @@ from tuner.algorithms.halving import METRIC, TIME
 from tuner.algorithms.schedulers import MUTABLE
 from tuner.common.errors import RunError
 from tuner.common.files import remove_empty
-from tuner.common.locations import Place, fetched
+from tuner.common.locations import Location, fetched
 from tuner.common.seeds import trial_seed
 from tuner.execution.exit_reason import LastWords
 from tuner.execution.memory_limit import own_memory_mb, watch_memory
@@ -67,7 +67,7 @@ class TrialActor(tune.Trainable):
         attempt(self._process.open_data)  # here it may take as long as it likes; what fails is told by the first trial
         self._trial: Trial | None = None
         self._failure: str | None = None
-        self._resume_from: Place | None = None
+        self._resume_from: Location | None = None
         self._measured: dict[str, float] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -90,14 +90,14 @@ class TrialActor(tune.Trainable):
         self._last_words.begin(self.trial_id)
         self._process.pulse.begin(self.trial_id)
         self._checkpointed = time.monotonic()
-        self._resume_from = Place(self.config["resume_from"]) if self.config.get("resume_from") else None
+        self._resume_from = Location(self.config["resume_from"]) if self.config.get("resume_from") else None
         self._trial, self._failure = attempt(self._build)
 
     def _build(self) -> Trial:
         seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
         return self._process.begin(merged_configuration(self.config), seed)
 
-    def _go_on(self, place: Place) -> None:
+    def _go_on(self, place: Location) -> None:
         """Go on from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
 
         Epochs that are trained again are in the record already, and are not taken in twice.
@@ -206,16 +206,16 @@ class TrialActor(tune.Trainable):
         self._drop_trial()
         self._begin()
         if self._trial is not None:
-            self._go_on(Place(checkpoint_dir))
+            self._go_on(Location(checkpoint_dir))
 
     def cleanup(self) -> None:
         """Let the last trial go, and what it read."""
         self._drop_trial()
 
 
-def _earlier(place: Place) -> list[Place]:
+def _earlier(place: Location) -> list[Location]:
     """Checkpoints of the same trial that can be tried next; in a bucket, an object is there when it is whole."""
-    return [] if place.is_remote else [Place(str(path)) for path in earlier_checkpoints(Path(place.address))]
+    return [] if place.is_remote else [Location(str(path)) for path in earlier_checkpoints(Path(place.address))]
 
 
 def _in_words(epoch: Mapping[str, Any], status: str | None, reason: str | None) -> str:

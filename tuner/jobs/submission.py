@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, LostError
-from tuner.common.locations import is_remote, parse_place
+from tuner.common.locations import is_remote, parse_location
 from tuner.datasets.staging import staged_sources
 from tuner.jobs._commands import (
     fetch_search,
@@ -83,7 +83,7 @@ def read_search(options: SubmitOptions) -> Search:
     """
     _refuse_misspelt_command(options.search_file)
     if options.storage is not None and is_remote(options.storage):
-        parse_place(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
+        parse_location(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
     named = split_assignments(options.data, "--data")
     reading = load_spec(options.search_file, options.overrides)
     staged = staged_sources(os.environ, named)

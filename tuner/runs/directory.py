@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from tuner.common.errors import RunError, RunInUseError, first_line
 from tuner.common.files import write_text
-from tuner.common.locations import Place, exists, files_in, remove, touch
+from tuner.common.locations import Location, exists, files_in, remove, touch
 from tuner.runs.events import StudyCreated
 from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
@@ -26,13 +26,13 @@ class RunDirectory:
     """`runs/STUDY`, with everything that a search leaves behind."""
 
     path: Path
-    storage: Place | None = None
+    storage: Location | None = None
     """Where checkpoints lie that do not lie here; every worker reads and writes them."""
 
     @property
-    def checkpoints(self) -> Place:
+    def checkpoints(self) -> Location:
         """What checkpoints lie in: the run directory, or its folder in the storage."""
-        return Place(str(self.path.resolve())) if self.storage is None else self.storage.child(self.name)
+        return Location(str(self.path.resolve())) if self.storage is None else self.storage.child(self.name)
 
     @property
     def record(self) -> Path:
@@ -60,7 +60,7 @@ class RunDirectory:
         return self.path / "search.log"
 
     @property
-    def ray(self) -> Place:
+    def ray(self) -> Location:
         """Ray's own folder: one experiment per session, with the trials' checkpoints."""
         return self.checkpoints.child("ray")
 
@@ -79,7 +79,7 @@ class RunDirectory:
         """The class names in the order of the model's outputs, as a JSON list."""
         return self.path / "labels.json"
 
-    def finalist(self, trial: int, seed_number: int) -> Place:
+    def finalist(self, trial: int, seed_number: int) -> Location:
         """The checkpoint of one training of a finalist."""
         return self.checkpoints.child("finalists", f"trial-{trial:05d}-seed-{seed_number}")
 
@@ -186,7 +186,7 @@ def _has_record(run: RunDirectory) -> bool:
         raise RunError(f"{run.path}: cannot be looked into: {error.strerror}") from None
 
 
-def new_run(runs_dir: Path, study: str, storage: Place | None = None) -> RunDirectory:
+def new_run(runs_dir: Path, study: str, storage: Location | None = None) -> RunDirectory:
     """The run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
 
     Raises:
@@ -211,7 +211,7 @@ def new_run(runs_dir: Path, study: str, storage: Place | None = None) -> RunDire
     raise AssertionError  # itertools.count never ends
 
 
-def fresh_run(runs_dir: Path, study: str, storage: Place | None = None, in_use: Container[str] = ()) -> RunDirectory:
+def fresh_run(runs_dir: Path, study: str, storage: Location | None = None, in_use: Container[str] = ()) -> RunDirectory:
     """The first run directory of the study's name that is not taken, whatever state the others are in.
 
     Another driver may choose the same until one of them has it `locked`; the other then passes it over by `in_use`. A

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuner.common.errors import RunError, TunerError, first_line
 from tuner.common.files import write_text
-from tuner.common.locations import Place, download, exists, files_in, is_remote, parse_place, upload
+from tuner.common.locations import Location, download, exists, files_in, is_remote, parse_location, upload
 from tuner.common.process import beside
 from tuner.runs.directory import RunDirectory, open_run
 
@@ -71,7 +71,7 @@ def mirrored(run: RunDirectory, report: Path, say: Callable[[str], None]) -> Ite
             ) from None
 
 
-def _copy_until(ended: threading.Event, mirror: Mirror, place: Place, say: Callable[[str], None]) -> None:
+def _copy_until(ended: threading.Event, mirror: Mirror, place: Location, say: Callable[[str], None]) -> None:
     wait_s, problem = EVERY_S, ""
     while not ended.wait(wait_s):
         started = time.monotonic()
@@ -85,7 +85,7 @@ def _copy_until(ended: threading.Event, mirror: Mirror, place: Place, say: Calla
         wait_s = max(EVERY_S, (time.monotonic() - started) / SHARE)
 
 
-def bring(place: Place, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
+def bring(place: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
     """Copy a run from its storage to `folder`, but for some files, the checkpoints and the report, which stay there.
 
     Raises:
@@ -117,7 +117,7 @@ def opened(text: str) -> Iterator[RunDirectory]:
     if not is_remote(text):
         yield open_run(Path(text))
         return
-    place = parse_place(text, "RUN")
+    place = parse_location(text, "RUN")
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         run = RunDirectory(Path(folder) / place.name)
         yield bring(place, run.path, (run.best_model.name, run.specification.name, run.log.name))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuner.common.errors import RunError, first_line
 from tuner.common.files import write_text
-from tuner.common.locations import Place, fetched
+from tuner.common.locations import Location, fetched
 from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext, WorkerProcess
 from tuner.models.export import any_size
@@ -104,7 +104,7 @@ def _best_trial(process: WorkerProcess, run: RunDirectory, state: RunState) -> t
 
 
 @contextmanager
-def reading(place: Place) -> Iterator[Path]:
+def reading(place: Location) -> Iterator[Path]:
     """As `storage.fetched`; raises RunError when the storage cannot be read."""
     try:
         with fetched(place) as folder:

@@ -9,7 +9,7 @@ from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS, mutable_dimensions, numeric
 from tuner.common.errors import InputError, Problem
 from tuner.common.registry import unknown_name
-from tuner.datasets.loading import check_place, check_source
+from tuner.datasets.loading import check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL, Parameter
@@ -35,7 +35,7 @@ def check_files(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
     """What is wrong with where the data of a file should be, without looking at them."""
     try:
         if reading.data is not None:
-            check_place(reading.data.source, staged)
+            check_source_exists(reading.data.source, staged)
     except InputError as error:
         return [reading.problem(("data", "source"), str(error))]
     return []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuner.common.errors import InputError, RunError, RunInUseError
 from tuner.common.files import check_folder, remove_leftovers
-from tuner.common.locations import Place, check_place, is_remote, parse_place
+from tuner.common.locations import Location, check_location, is_remote, parse_location
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.events import StudyCreated
@@ -99,7 +99,7 @@ def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
     """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
     if options.resume and is_remote(options.resume):
-        place = parse_place(options.resume, "--resume")
+        place = parse_location(options.resume, "--resume")
         run = bring(place, options.runs_dir / place.name)
     elif options.resume:
         run = open_run(Path(options.resume))
@@ -116,7 +116,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     return _search(spec or recorded, run, options, console, goes_on=study)
 
 
-def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Place | None:
+def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Location | None:
     """Where the checkpoints of a run that goes on lie: where they were, or where they have been moved to.
 
     Raises:
@@ -131,10 +131,10 @@ def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Plac
     return _usable(options.storage)
 
 
-def _usable(text: str) -> Place:
+def _usable(text: str) -> Location:
     """A storage that files can be written to and read from."""
-    place = parse_place(text, "--storage")
-    check_place(place, "--storage")
+    place = parse_location(text, "--storage")
+    check_location(place, "--storage")
     return place
 
 
