@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
@@ -20,7 +20,10 @@ Make = Callable[[Problem, int, int], Policy]
 
 
 class ProductPolicy:
-    """The product's searcher, sampler and scheduler, called in the order in which Ray calls them."""
+    """The product's searcher, sampler and scheduler, called in the order in which Ray calls them.
+
+    One that minimises (`mode`) is told the curves' values with the other sign.
+    """
 
     def __init__(
         self,
@@ -33,22 +36,24 @@ class ProductPolicy:
         factor: int,
         queue: Sequence[Queued] = (),
         other_metrics: Sequence[str] = (),
+        mode: Literal["max", "min"] = "max",
     ) -> None:
         entry = SCHEDULERS[scheduler]
         halving = None
         if entry.pauses:
-            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, maximise=True)
-        context = SchedulerContext("max", problem.max_epochs, grace, factor, {}, halving)
+            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, maximise=mode == "max")
+        context = SchedulerContext(mode, problem.max_epochs, grace, factor, {}, halving)
         self._scheduler = entry.build(context)
         if hasattr(self._scheduler, "set_search_properties"):
             self._scheduler.set_search_properties(None, None)
         self.configurations: dict[int, Configuration] = {}
         promotions = Promotions(halving, self._continuation) if halving else None
-        study = SearchStudy(problem.space, sampler, "max", queue, other_metrics=other_metrics)
+        study = SearchStudy(problem.space, sampler, mode, queue, other_metrics=other_metrics)
         self.study = study
-        self._searcher = StudySearcher(study, "max", MANY, lambda: slots, [], 1e9, promotions)
+        self._searcher = StudySearcher(study, mode, MANY, lambda: slots, [], 1e9, promotions)
         self._trials: dict[int, FakeTrial] = {}
         self._made = 0
+        self._sign = 1 if mode == "max" else -1
 
     def _continuation(self, number: int) -> Unfinished:
         return Unfinished(number, self.configurations[number], None)
@@ -71,7 +76,7 @@ class ProductPolicy:
         trial = self._trials[number]
         result = {
             TIME: epoch,
-            METRIC: best,
+            METRIC: self._sign * best,
             "seconds": seconds,
             "has_epoch": True,
             "generation": 0,
