@@ -77,6 +77,20 @@ def test_what_is_no_time_is_refused(written):
     assert len(found) == 1 and found[0].startswith("f:15: search.time_budget must be ")
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("data.image_px", "data.max_train_images", "data.max_validation_images"),
+        *("training.early_stopping", "activations.views"),
+    ],
+)
+def test_none_says_of_a_setting_what_leaving_it_empty_says(setting):
+    section, _, name = setting.partition(".")
+    for written in ("none", "null"):
+        assert getattr(getattr(read(RIGHT, f"{setting}={written}"), section), name) is None
+    assert problems(RIGHT, f"{setting}=nothing") != []
+
+
 def test_none_may_be_written_for_a_scheduler_and_a_sampler_left_empty():
     assert read(wrong({15: "search: {scheduler: null}"})).search.scheduler == "none"
 

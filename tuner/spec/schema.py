@@ -45,7 +45,13 @@ def _to_text(value: Any) -> Any:
     return "none" if value is None else value
 
 
+def _to_nothing(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 Number = Annotated[float, BeforeValidator(_to_float)]
+OrNone = BeforeValidator(_to_nothing)
+"""Of a setting that may be left empty: `none` says the same."""
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
 Auto = Literal["auto"]
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -74,11 +80,11 @@ class DataSection(Section):
 
     source: str
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
-    image_px: Annotated[int, Field(ge=4, le=2048)] | None = None
+    image_px: Annotated[Annotated[int, Field(ge=4, le=2048)] | None, OrNone] = None
     colour: Literal["auto", "rgb", "grey"] = "auto"
     broken_images: Literal["fail", "skip"] = "fail"
-    max_train_images: Annotated[int, Field(ge=2)] | None = None
-    max_validation_images: Annotated[int, Field(ge=2)] | None = None
+    max_train_images: Annotated[Annotated[int, Field(ge=2)] | None, OrNone] = None
+    max_validation_images: Annotated[Annotated[int, Field(ge=2)] | None, OrNone] = None
 
 
 class EarlyStoppingSection(Section):
@@ -93,7 +99,7 @@ class TrainingSection(Section):
 
     max_epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     head_epochs: Annotated[int, Field(ge=1)] = 3
-    early_stopping: EarlyStoppingSection | None = EarlyStoppingSection()
+    early_stopping: Annotated[EarlyStoppingSection | None, OrNone] = EarlyStoppingSection()
 
 
 class SearchSection(Section):
@@ -125,7 +131,7 @@ class ActivationsSection(Section):
 
     enabled: bool = True
     dtype: Literal["float16", "float32"] = "float16"
-    views: Annotated[int, Field(ge=1, le=1000)] | None = None
+    views: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, OrNone] = None
     max_gb: Annotated[Number, Field(gt=0)] = 50.0
 
 

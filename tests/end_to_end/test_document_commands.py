@@ -1,0 +1,244 @@
+"""The commands of README.md and docs/, run as they stand there, in a folder with small data and small searches.
+
+`search_spaces/` has the files of the same names, cut down to some trials of some epochs; data are made up. All commands
+look at one search of the digits, which is stopped and resumed as the pages say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import ROOT
+from tests.support.documents import FOR_USERS, Block, blocks, shell_commands
+from tests.support.make_data import make_folder, picture, write_parquet
+
+MOVED = "python -m tuner.search --resume copy/of/flowers --data folder:data/flowers=/mnt/flowers"
+EXPORT = "python -m tuner.export runs/digits --csv trials.csv --latex trials.tex --optuna sqlite:///studies.db"
+DIGITS = "python -m tuner.search search_spaces/digits.yaml"
+CIFAR = "python -m tuner.search search_spaces/cifar100.yaml"
+IN_THE_FIXTURE = {
+    DIGITS: ("runs/digits/record.jsonl",),
+    f"{DIGITS} --resume": ("runs/digits/best.keras", "reports/digits/index.html"),
+}
+RUN: dict[str, tuple[str, ...]] = {
+    **IN_THE_FIXTURE,
+    f"{CIFAR} --plan": ("mobilenet_v2", "baseline"),
+    f"{CIFAR} --inline": ("val_accuracy",),
+    f"{DIGITS} --plan --set search.trials=8 --set search.time_budget=20m": ("8 trials",),
+    f"{CIFAR} --data cifar100=parquet:/data/cifar100": ("reports/cifar100/index.html", "runs/cifar100/best.keras"),
+    f"TUNER_DATA=/data {CIFAR}": ("reports/cifar100-2/index.html",),
+    "python -m tuner.search --resume runs/digits --set search.time_budget=1h": ("runs/digits/best.keras",),
+    MOVED: ("copy/of/flowers/best.keras",),
+    f"{DIGITS} --fresh": ("runs/digits-2/best.keras",),
+    f"{DIGITS} --no-finalists": ("runs/digits-3/best.keras",),
+    f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("earlier",),
+    "python -m tuner.search --retrain runs/digits 2": ("trial 2",),
+    "python -m tuner.report runs/digits": ("reports/digits/trials.parquet", "reports/digits/figures/best_so_far.svg"),
+    "python -m tuner.report runs/first runs/second": ("reports/comparison/index.html",),
+    "python -m tuner.report --all": ("reports/index.html",),
+    "duckdb -c": ("digits",),
+    "python -c": ("test_accuracy",),
+    "python -m tuner.predict runs/digits picture.png photos/": ("picture.png", "%"),
+    "python -m tuner.predict runs/digits photos/ --format csv --top 1": ("image,place,label,probability",),
+    f"{EXPORT} --tensorboard tb": ("trials.csv", "trials.tex", "studies.db", "tb"),
+    "python -m tuner.export runs/digits --saved-model best --litert best.tflite": ("best", "best.tflite"),
+    "python -m tuner.cache": ("digits",),
+    "python -m tuner.cache verify": ("damaged: nothing",),
+    "python -m tuner.cache clear --unused-days 30": ("removed in all",),
+    "python -m tuner.cache clear": ("removed in all",),
+}  # fmt: skip
+"""The commands in the order in which they are run, and what each leaves: files, or words of what it prints."""
+NOT_RUN = {
+    r"make (?:search|check)$": "what CI runs; the search is run below without make",
+    r"python3 -m venv|\.venv/bin/python -m pip": "they need a package index; a test compares them with the Makefile",
+    r"\.venv/bin/python -m tuner\.search search_spaces/digits\.yaml$": "run below, in this environment",
+    r"python -m tuner\.predict --imagenet": "needs labels from the internet; tests/commands/test_predict.py",
+    r".* --dashboard": "tests/end_to_end/test_monitoring_run.py",
+    r".* --address auto --storage ": "needs a cluster; tests/end_to_end/test_elastic.py, test_mirror.py",
+    r"python -m tuner\.(?:search --resume|report) s3://": "needs a bucket; tests/runs/test_mirror.py",
+    r"python -m tuner\.submit ": "needs a cluster; tests/end_to_end/test_submit.py",
+    r"ray dashboard ": "needs a cluster; tests/end_to_end/test_lab.py",
+    r"data/flowers/": "no command, but how a folder looks",
+}
+"""Patterns of commands that are parsed only, and why; tests/house/test_documents.py parses them all."""
+
+SMALL = {
+    "digits": (
+        *("search.trials=3", "search.max_concurrent=1", "training.max_epochs=2", "finalists.count=1"),
+        *("finalists.seeds=1", "data.max_train_images=240", "data.max_validation_images=80"),
+    ),
+    "cifar100": (
+        *("search.trials=1", "training.max_epochs=2", "finalists.count=1", "finalists.seeds=1"),
+        "baseline={preprocess: 'resize(64)|scale(-1,1)', augment: none, batch_size: 32, learning_rate: 0.001, "
+        "dropout: 0.2, architecture: cnn, blocks: 2, filters: 32, dense_units: 128}",
+    ),
+    "flowers": (
+        *("search.trials=1", "training.max_epochs=2", "training.head_epochs=1", "finalists.count=1"),
+        *("finalists.seeds=1", "space.preprocess=scale(-1,1)", "baseline.preprocess=scale(-1,1)"),
+        *("data.image_px=32", "baseline.weights=none", "space.architecture.choose.mobilenet_v2.weights=none"),
+    ),
+}
+"""What makes the files small; ImageNet's weights are not at hand everywhere."""
+MORE_ARGUMENTS = {
+    f"{CIFAR} --inline": ("--data", "cifar100=parquet:data/cifar100"),
+    f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("--plan",),
+    MOVED: (
+        "--set",
+        "search.trials=2",
+    ),
+}
+COPIES = {
+    "python -m tuner.report runs/first runs/second": ("runs/first", "runs/second"),
+    f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("runs/cifar10", "runs/fashion_mnist-2"),
+}
+"""Copies of the run of the digits that a command expects."""
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("ray")]
+
+
+def run_key(text: str) -> str | None:
+    """The key of RUN that stands for a command; long ones are known by how they begin."""
+    return text if text in RUN else next((key for key in ("duckdb -c", "python -c") if text.startswith(key)), None)
+
+
+def why_not_run(text: str) -> str | None:
+    """The pattern in NOT_RUN that a command fits."""
+    return next((pattern for pattern in NOT_RUN if re.match(pattern, text)), None)
+
+
+def words_of(key: str) -> tuple[str, ...]:
+    """The words of the command on the pages that `key` stands for."""
+    shown = [command for document in FOR_USERS for command in shell_commands(document)]
+    return next(command.words for command in shown if run_key(command.text) == key)
+
+
+def start(folder: Path, words: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a command of the pages in `folder`, whose data and mnt stand for /data and /mnt."""
+    here = [re.sub(r"(?<=[=:])/(data|mnt)\b", rf"{folder}/\1", word) for word in words]
+    environment = {**os.environ, "TUNER_CACHE": str(folder / "cache"), "TUNER_DATA": ""}
+    while "=" in here[0]:
+        environment.update([here.pop(0).split("=", 1)])
+    if here[0] == "duckdb":
+        here[:2] = ["python", "-c", "import duckdb, sys; print(duckdb.sql(sys.argv[1]))"]
+    assert here[0] == "python"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, *here[1:]], cwd=folder, env=environment, text=True, **pipes)
+
+
+def run(folder: Path, words: Sequence[str]) -> str:
+    """Run a command of the pages to its end; returns what it prints."""
+    process = start(folder, words)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def make_small(folder: Path, name: str, path: Path) -> None:
+    """Write a search-space file as it is when it has been cut down."""
+    from tuner.spec.spec import dump_spec, load_spec, require
+
+    target = folder / ("." if name == "flowers" else "search_spaces") / f"{name}.yaml"
+    target.write_text(dump_spec(require(load_spec(path, SMALL[name])).resolved()))
+
+
+def interrupt_after_the_first_epoch(process: subprocess.Popen[str], record: Path) -> str:
+    """Stop a search as Ctrl-C does; returns what it printed."""
+    deadline = time.monotonic() + 300
+    while '"epoch"' not in (record.read_text() if record.exists() else "") and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 130, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands expect, and a search of the digits that was stopped and went on."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "search_spaces").mkdir()
+    for name in ("digits", "cifar100"):
+        make_small(folder, name, ROOT / "search_spaces" / f"{name}.yaml")
+    example = next(block.text for block in blocks(ROOT / "README.md") if block.language == "yaml")
+    (folder / "flowers_in_full.yaml").write_text(example)
+    make_small(folder, "flowers", folder / "flowers_in_full.yaml")
+    make_folder(folder / "data" / "flowers", {"daisy": 40, "tulip": 40})
+    (folder / "data" / "cifar100").mkdir()
+    write_parquet(folder / "data" / "cifar100" / "train.parquet", 60)
+    make_folder(folder, {"photos": 3})
+    picture(200).save(folder / "picture.png")
+    said = interrupt_after_the_first_epoch(start(folder, words_of(DIGITS)), folder / "runs" / "digits" / "record.jsonl")
+    assert "--resume" in said
+    run(folder, words_of(f"{DIGITS} --resume"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def moved_flowers(workplace: Path) -> None:
+    """A finished search of the flowers, whose run and data are elsewhere now."""
+    run(workplace, ["python", "-m", "tuner.search", "flowers.yaml"])
+    (workplace / "copy" / "of").mkdir(parents=True)
+    shutil.move(workplace / "runs" / "flowers", workplace / "copy" / "of" / "flowers")
+    (workplace / "mnt").mkdir()
+    shutil.move(workplace / "data" / "flowers", workplace / "mnt" / "flowers")
+
+
+@pytest.mark.parametrize("key", RUN)
+def test_a_command_of_the_pages_does_what_they_say(key: str, workplace: Path, request: pytest.FixtureRequest) -> None:
+    if "flowers" in key:
+        request.getfixturevalue("moved_flowers")
+    for name in COPIES.get(key, ()):
+        shutil.copytree(workplace / "runs" / "digits", workplace / name)
+    output = "" if key in IN_THE_FIXTURE else run(workplace, [*words_of(key), *MORE_ARGUMENTS.get(key, ())])
+    for expected in RUN[key]:
+        assert (workplace / expected).exists() or expected in output, f"{expected}\n{output}"
+
+
+def test_an_archive_of_images_stands_for_a_data_set(workplace: Path) -> None:
+    generator = np.random.default_rng(0)
+    arrays = {"x_train": generator.integers(0, 256, (60, 16, 16, 3), np.uint8), "y_train": np.arange(60) % 3}
+    np.savez(workplace / "data" / "pictures.npz", **arrays)
+    words = [*CIFAR.split(), "--inline", "--data", "cifar100=npz:/data/pictures.npz"]
+    assert "3 classes" in run(workplace, words)
+
+
+# --- Python ---
+
+
+def python_blocks(name: str) -> list[Block]:
+    return [block for block in blocks(ROOT / "docs" / name) if block.language == "python"]
+
+
+def test_a_model_is_loaded_and_asked_without_tuner(workplace: Path) -> None:
+    (block,) = python_blocks("predict_and_export.md")
+    before = "import numpy as np\nimages = np.zeros((2, 30, 20, 1))\n"
+    after = "import sys\nprint(probabilities.shape, len(labels), 'tuner' in sys.modules)"
+    assert "(2, 10) 10 False" in run(workplace, ["python", "-c", before + block.text + after])
+
+
+def test_the_code_that_is_to_be_added_works_where_it_is_to_be_added(workplace: Path) -> None:
+    backbone, architecture, augmentation = (block.text for block in python_blocks("own_code.md"))
+    script = f"""
+import keras, numpy as np
+from tuner.models import architectures, augmentation
+for text in {[backbone, architecture]!r}:
+    exec(text, vars(architectures))
+exec({augmentation!r}, vars(augmentation))
+assert architectures.ARCHITECTURES["resnet101_v2"].is_backbone
+added = architectures.ARCHITECTURES["two_views"]
+print(added.build(added.values_of({{}}), keras.Input((12, 12, 3)), 0).shape)
+images, _ = augmentation.parse_augment("flip|darken(0.3)").apply(np.full((5, 8, 8, 3), 200.0), np.eye(5), seed=0)
+print(images.dtype, 140 <= images.min() <= images.max() <= 200)
+"""
+    assert "(None, 32)\nfloat32 True" in run(workplace, ["python", "-c", script])
