@@ -25,41 +25,41 @@ from tuner.common.locations import (
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path) -> Location:
+def location(request, tmp_path) -> Location:
     if request.param == "folder":
         return parse_location(str(tmp_path / "storage"), "--storage")
     return parse_location(f"{request.getfixturevalue('bucket')}/tuner", "--storage")
 
 
-def test_what_is_put_into_a_place_is_found_there_and_read_again(place, tmp_path) -> None:
-    check_location(place, "--storage")
-    assert files_in(place) == []
-    with filled(place.child("trial")) as folder:
+def test_what_is_put_into_a_place_is_found_there_and_read_again(location, tmp_path) -> None:
+    check_location(location, "--storage")
+    assert files_in(location) == []
+    with filled(location.child("trial")) as folder:
         (folder / "checkpoint.npz").write_bytes(b"weights")
-    assert exists(place.child("trial", "checkpoint.npz")) and not exists(place.child("trial", "other"))
-    with fetched(place.child("trial")) as folder:
+    assert exists(location.child("trial", "checkpoint.npz")) and not exists(location.child("trial", "other"))
+    with fetched(location.child("trial")) as folder:
         assert (folder / "checkpoint.npz").read_bytes() == b"weights"
     (tmp_path / "record").write_bytes(b"first")
-    upload(tmp_path / "record", place.child("record"))
+    upload(tmp_path / "record", location.child("record"))
     (tmp_path / "record").write_bytes(b"second")
-    upload(tmp_path / "record", place.child("record"))
-    download(place.child("record"), tmp_path / "copies" / "copy")
+    upload(tmp_path / "record", location.child("record"))
+    download(location.child("record"), tmp_path / "copies" / "copy")
     assert (tmp_path / "copies" / "copy").read_bytes() == b"second"
-    assert files_in(place) == ["record"]
+    assert files_in(location) == ["record"]
 
 
-def test_what_was_not_finished_is_not_put_into_a_place(place) -> None:
-    with pytest.raises(ValueError, match="half"), filled(place.child("trial")) as folder:
-        if place.is_remote:  # in a folder, the checkpoint itself is written aside and renamed
+def test_what_was_not_finished_is_not_put_into_a_place(location) -> None:
+    with pytest.raises(ValueError, match="half"), filled(location.child("trial")) as folder:
+        if location.is_remote:  # in a folder, the checkpoint itself is written aside and renamed
             (folder / "checkpoint.npz").write_bytes(b"wei")
         raise ValueError("half")
-    assert files_in(place.child("trial")) == []
+    assert files_in(location.child("trial")) == []
 
 
 def test_places_within_keep_what_the_address_asks_for() -> None:
-    place = Location("s3://images/tuner?region=eu-west-1")
-    assert place.child("digits", "ray").address == "s3://images/tuner/digits/ray?region=eu-west-1"
-    assert place.child("digits").parent == place and place.child("digits").name == "digits"
+    location = Location("s3://images/tuner?region=eu-west-1")
+    assert location.child("digits", "ray").address == "s3://images/tuner/digits/ray?region=eu-west-1"
+    assert location.child("digits").parent == location and location.child("digits").name == "digits"
     assert Location("s3://images").child("digits").address == "s3://images/digits"
     assert (
         Location("/shared").child("digits").address == "/shared/digits" and Location("/shared/digits").name == "digits"
@@ -104,9 +104,9 @@ def test_every_setting_that_is_let_through_is_one_that_pyarrow_knows(scheme) -> 
     store = "box@account.dfs.core.windows.net" if scheme.startswith("abfs") else "images"
     for name in SETTINGS[scheme]:
         region = "region=x&" if scheme == "s3" and name != "region" else ""  # or Amazon would be asked for it
-        place = parse_location(f"{scheme}://{store}/x?{region}{name}=wrong", "RUN")
+        location = parse_location(f"{scheme}://{store}/x?{region}{name}=wrong", "RUN")
         try:
-            place.open()
+            location.open()
         except (OSError, ValueError) as error:
             assert "Unexpected query parameter" not in str(error)
 
@@ -128,13 +128,13 @@ def test_a_bucket_that_is_not_there_is_told_with_where_credentials_come_from(buc
 
 
 def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch) -> None:
-    monkeypatch.setattr("tuner.common.locations.probe", lambda _place, _name: __import__("time").sleep(120))
+    monkeypatch.setattr("tuner.common.locations.probe", lambda _location, _name: __import__("time").sleep(120))
     with pytest.raises(InputError, match=r"gs://images cannot be used: no answer in 0\.1 s; .*service account"):
         check_location(Location("gs://images"), "--storage", within_s=0.1)
 
 
 def test_a_store_whose_check_ends_otherwise_does_not_count_as_usable(monkeypatch) -> None:
-    monkeypatch.setattr("tuner.common.locations.probe", lambda _place, _name: {}["no such key"])
+    monkeypatch.setattr("tuner.common.locations.probe", lambda _location, _name: {}["no such key"])
     with pytest.raises(KeyError, match="no such key"):
         check_location(Location("gs://images"), "--storage")
 

@@ -69,14 +69,14 @@ def test_a_storage_that_is_lost_is_said_once_and_again_at_the_end(tmp_path, monk
 
 
 def test_a_run_is_brought_back_without_its_checkpoints_and_never_over_another(tmp_path) -> None:
-    place = Location(str(tmp_path / "storage" / "small"))
+    location = Location(str(tmp_path / "storage" / "small"))
     write_run(RunDirectory(tmp_path / "storage" / "small")).close()
     (tmp_path / "storage" / "small" / "ray").mkdir()
-    run = bring(place, tmp_path / "runs" / "small")
-    assert run.storage == Location(str(tmp_path / "storage")) and run.checkpoints == place
+    run = bring(location, tmp_path / "runs" / "small")
+    assert run.storage == Location(str(tmp_path / "storage")) and run.checkpoints == location
     assert [path.name for path in run.path.iterdir()] == ["record.jsonl"]
     with pytest.raises(RunError, match="small is there already: go on with that, or move it away"):
-        bring(place, tmp_path / "runs" / "small")
+        bring(location, tmp_path / "runs" / "small")
     with pytest.raises(RunError, match="other: not a run directory: it holds no record"):
         bring(Location(str(tmp_path / "storage" / "other")), tmp_path / "runs" / "other")
 

@@ -69,13 +69,13 @@ class FaultyActor(trial_actor.TrialActor):
 class FaultyFinalist(finalist_actor.FinalistActor):
     """Trains as its parent does, but for the fault of its finalist, which comes after the first epoch."""
 
-    def begin(self, training: Training, place: Location) -> None:
+    def begin(self, training: Training, location: Location) -> None:
         finalist_actor.CHECKPOINT_EVERY_S = 0.0
         heartbeat.GIVE_EVERY_S = 1.0
         self._fault = int(str(training.configuration["dense_units"]))
-        if self._fault == HANG and exists(place.child(FILE_NAME)):  # a second attempt: it does not even begin
+        if self._fault == HANG and exists(location.child(FILE_NAME)):  # a second attempt: it does not even begin
             os.kill(os.getpid(), signal.SIGSTOP)
-        super().begin(training, place)
+        super().begin(training, location)
 
     def step(self) -> finalist_actor.Step:
         if self._trial is not None and self._trial.epoch >= 1:

@@ -100,7 +100,7 @@ class Location:
 
 
 def parse_location(text: str, option: str) -> Location:
-    """The place that a user has named; a folder becomes absolute, since workers run in folders of their own.
+    """The location that a user has named; a folder becomes absolute, since workers run in folders of their own.
 
     Raises:
         InputError: it is no folder that can be written to, of an unknown kind of store, or holds a secret or a setting
@@ -132,7 +132,7 @@ def parse_location(text: str, option: str) -> Location:
     return Location(text.rstrip("/"))
 
 
-def check_location(place: Location, option: str, within_s: float = 20.0) -> None:
+def check_location(location: Location, option: str, within_s: float = 20.0) -> None:
     """See that files can be written, read again and removed here, in time: some stores are asked for minutes.
 
     Raises:
@@ -142,7 +142,7 @@ def check_location(place: Location, option: str, within_s: float = 20.0) -> None
 
     def try_it() -> None:
         try:
-            probe(place, f".probe-{uuid.uuid4().hex}")
+            probe(location, f".probe-{uuid.uuid4().hex}")
             outcome.append(None)
         except Exception as error:  # noqa: BLE001  told or raised below: in this thread, it would be lost
             outcome.append(error)
@@ -152,14 +152,16 @@ def check_location(place: Location, option: str, within_s: float = 20.0) -> None
     thread.join(within_s)
     error = outcome[0] if outcome else OSError(f"no answer in {within_s:g} s")
     if isinstance(error, OSError):
-        raise InputError(f"{option} {place.address} cannot be used: {first_line(error)}; {remedy(place)}") from None
+        raise InputError(
+            f"{option} {location.address} cannot be used: {first_line(error)}; {remedy(location)}"
+        ) from None
     if error is not None:
         raise error
 
 
-def probe(place: Location, name: str) -> None:
+def probe(location: Location, name: str) -> None:
     """Write a file, read it again and remove it; raises OSError, whatever the store is."""
-    file = place.child(name)
+    file = location.child(name)
     touch(file)
     try:
         with _plain_errors():
@@ -198,97 +200,97 @@ def _plain_errors() -> Iterator[None]:
         raise OSError(str(error)) from None
 
 
-def remedy(place: Location) -> str:
-    """What to do about a place that cannot be used: where its credentials come from."""
-    scheme = urlsplit(place.address).scheme if place.is_remote else ""
+def remedy(location: Location) -> str:
+    """What to do about a location that cannot be used: where its credentials come from."""
+    scheme = urlsplit(location.address).scheme if location.is_remote else ""
     for start, remedy in _REMEDIES.items():
         if scheme.startswith((start, "gcs" if start == "gs" else start)):
             return remedy
     return "it must be a folder that the user who runs Ray may write to"
 
 
-def exists(place: Location) -> bool:
+def exists(location: Location) -> bool:
     """Whether there is a file here."""
     from pyarrow.fs import FileType
 
-    file_system, path = place.open()
+    file_system, path = location.open()
     return bool(file_system.get_file_info(path).type == FileType.File)
 
 
 @contextmanager
-def fetched(place: Location) -> Iterator[Path]:
-    """A folder on this machine with the files of `place`: itself, or a copy for the time of the block.
+def fetched(location: Location) -> Iterator[Path]:
+    """A folder on this machine with the files of `location`: itself, or a copy for the time of the block.
 
     Raises:
         OSError: they cannot be read.
     """
-    if not place.is_remote:
-        yield Path(place.address)
+    if not location.is_remote:
+        yield Path(location.address)
         return
     from pyarrow.fs import copy_files
 
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
-        file_system, path = place.open()
+        file_system, path = location.open()
         copy_files(path, folder, source_filesystem=file_system)
         yield Path(folder)
 
 
 @contextmanager
-def filled(place: Location) -> Iterator[Path]:
-    """A folder on this machine to write files into, which are in `place` at the end of the block.
+def filled(location: Location) -> Iterator[Path]:
+    """A folder on this machine to write files into, which are in `location` at the end of the block.
 
     Raises:
         OSError: they cannot be written.
     """
-    if not place.is_remote:
-        Path(place.address).mkdir(parents=True, exist_ok=True)
-        yield Path(place.address)
+    if not location.is_remote:
+        Path(location.address).mkdir(parents=True, exist_ok=True)
+        yield Path(location.address)
         return
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         yield Path(folder)
         for file in Path(folder).iterdir():
-            upload(file, place.child(file.name))
+            upload(file, location.child(file.name))
 
 
-def upload(file: Path, place: Location) -> None:
+def upload(file: Path, location: Location) -> None:
     """Copy a file; who reads it sees the one before or the new one, whole. Raises OSError."""
-    file_system, path = place.open()
-    if place.is_remote:  # an object is there when it is whole
+    file_system, path = location.open()
+    if location.is_remote:  # an object is there when it is whole
         with file.open("rb") as source, file_system.open_output_stream(path) as stream:
             while block := source.read(2**23):
                 stream.write(block)
         return
-    with replacing(Path(place.address)) as aside:
+    with replacing(Path(location.address)) as aside:
         file_system.copy_file(os.fspath(file), os.fspath(aside))
 
 
-def files_in(place: Location) -> list[str]:
+def files_in(location: Location) -> list[str]:
     """The names of the files in a folder, without what lies in folders within. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
-    file_system, path = place.open()
+    file_system, path = location.open()
     found = file_system.get_file_info(FileSelector(path, allow_not_found=True))
     return sorted(info.base_name for info in found if info.type == FileType.File)
 
 
-def folders_in(place: Location) -> list[Location]:
+def folders_in(location: Location) -> list[Location]:
     """The folders in a folder, by name; none where there is no such folder. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
-    file_system, path = place.open()
+    file_system, path = location.open()
     found = file_system.get_file_info(FileSelector(path, allow_not_found=True))
-    return [place.child(name) for name in sorted(one.base_name for one in found if one.type == FileType.Directory)]
+    return [location.child(name) for name in sorted(one.base_name for one in found if one.type == FileType.Directory)]
 
 
-def remove_folder(place: Location) -> None:
+def remove_folder(location: Location) -> None:
     """Remove a folder with all that is in it. Raises OSError."""
-    file_system, path = place.open()
+    file_system, path = location.open()
     file_system.delete_dir(path)
 
 
-def download(place: Location, file: Path) -> None:
-    """Copy a file from `place`, aside and then renamed. Raises OSError."""
-    file_system, path = place.open()
+def download(location: Location, file: Path) -> None:
+    """Copy a file from `location`, aside and then renamed. Raises OSError."""
+    file_system, path = location.open()
     with replacing(file) as aside, file_system.open_input_stream(path) as stream, aside.open("wb") as copy:
         while block := stream.read(2**23):
             copy.write(block)

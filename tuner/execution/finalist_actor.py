@@ -63,26 +63,26 @@ class FinalistActor:
             watch_memory(guard.memory_mb, self._last_words.say)
         self._trial: Trial | None = None
         self._failure = ""
-        self._place = Location("")
+        self._location = Location("")
         self._saved = time.monotonic()
 
     def is_up(self) -> bool:
         """True, as soon as the process answers."""
         return True
 
-    def begin(self, training: Training, place: Location) -> None:
+    def begin(self, training: Training, location: Location) -> None:
         """Take on a training, from its checkpoint if there is one that can be read."""
         self._last_words.begin(_name(training))
         self._process.pulse.begin(_name(training))
-        self._place, self._trial = place, None
+        self._location, self._trial = location, None
         self._process.release()
 
         def build() -> Trial:
             seed = finalist_seed(self._process.context.settings.seed, training.seed_number)
             trial = self._process.begin(training.configuration, seed)
-            if exists(place.child(FILE_NAME)):
+            if exists(location.child(FILE_NAME)):
                 try:
-                    with fetched(place) as folder:
+                    with fetched(location) as folder:
                         trial.load(folder)
                 except (RunError, OSError) as error:
                     self._process.notices.append(f"a finalist, trial {training.trial}, begins anew: {error}")
@@ -103,7 +103,7 @@ class FinalistActor:
             return Step(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
         result = trial.advance() if trial.ended is None and failure is None else None
         if trial.ended is not None or time.monotonic() - self._saved >= CHECKPOINT_EVERY_S:
-            with self._process.pulse.during(trial.epoch + 1), filled(self._place) as folder:
+            with self._process.pulse.during(trial.epoch + 1), filled(self._location) as folder:
                 trial.save(folder)
             self._saved = time.monotonic()
         ended = (trial.ended.status, trial.ended.reason) if trial.ended else None
@@ -151,10 +151,10 @@ class Pool:
         """Whether something is being trained."""
         return bool(self._busy or self._waiting)
 
-    def begin(self, training: Training, place: Location) -> None:
+    def begin(self, training: Training, location: Location) -> None:
         """Give a training to an idle actor, or to a new one."""
         actor = self._idle.pop() if self._idle else self._make.remote(self._context, self._guard)
-        self._waiting[actor.is_up.remote()] = (actor, training, place)
+        self._waiting[actor.is_up.remote()] = (actor, training, location)
 
     def _go_on(self, actor: Any, training: Training) -> None:
         self._busy[actor.step.remote()] = (actor, training)
@@ -169,14 +169,14 @@ class Pool:
 
     def _give(self, reference: Any) -> tuple[Training, Lost] | None:
         """Have a process begin that has answered."""
-        actor, training, place = self._waiting.pop(reference)
+        actor, training, location = self._waiting.pop(reference)
         try:
             ray.get(reference)
         except RayError as error:
             ray.kill(actor)
             return training, self._loss(training, error)
         self._hang_watch.begin(_name(training))
-        actor.begin.remote(training, place)
+        actor.begin.remote(training, location)
         self._go_on(actor, training)
         return None
 

@@ -97,13 +97,13 @@ class TrialActor(tune.Trainable):
         seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
         return self._process.begin(merged_configuration(self.config), seed)
 
-    def _go_on(self, place: Location) -> None:
+    def _go_on(self, location: Location) -> None:
         """Go on from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
 
         Epochs that are trained again are in the record already, and are not taken in twice.
         """
         self._resume_from, problem = None, ""
-        for candidate in (place, *_earlier(place)):
+        for candidate in (location, *_earlier(location)):
             if self._trial is None:
                 return
             try:
@@ -213,9 +213,9 @@ class TrialActor(tune.Trainable):
         self._drop_trial()
 
 
-def _earlier(place: Location) -> list[Location]:
+def _earlier(location: Location) -> list[Location]:
     """Checkpoints of the same trial that can be tried next; in a bucket, an object is there when it is whole."""
-    return [] if place.is_remote else [Location(str(path)) for path in earlier_checkpoints(Path(place.address))]
+    return [] if location.is_remote else [Location(str(path)) for path in earlier_checkpoints(Path(location.address))]
 
 
 def _in_words(epoch: Mapping[str, Any], status: str | None, reason: str | None) -> str:

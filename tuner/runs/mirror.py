@@ -33,14 +33,14 @@ class Mirror:
 
     def copy_changed(self) -> None:
         """Copy what has changed since it was last copied; raises OSError when the storage cannot be written."""
-        for folder, place in self._folders.items():
-            for file in sorted(folder.rglob("*") if place.name == REPORT else folder.glob("*")):
+        for folder, location in self._folders.items():
+            for file in sorted(folder.rglob("*") if location.name == REPORT else folder.glob("*")):
                 if not file.is_file() or file.name in _NOT_COPIED or file.name.startswith((".", "partial.")):
                     continue
                 status = file.stat()
                 state = (status.st_size, status.st_mtime_ns)
                 if self._copied.get(file) != state:
-                    upload(file, place.child(*file.relative_to(folder).parts))
+                    upload(file, location.child(*file.relative_to(folder).parts))
                     self._copied[file] = state
                     if file == self._run.record:
                         write_text(self._run.copied_bytes, str(status.st_size))
@@ -71,7 +71,7 @@ def mirrored(run: RunDirectory, report: Path, say: Callable[[str], None]) -> Ite
             ) from None
 
 
-def _copy_until(ended: threading.Event, mirror: Mirror, place: Location, say: Callable[[str], None]) -> None:
+def _copy_until(ended: threading.Event, mirror: Mirror, location: Location, say: Callable[[str], None]) -> None:
     wait_s, problem = EVERY_S, ""
     while not ended.wait(wait_s):
         started = time.monotonic()
@@ -80,29 +80,31 @@ def _copy_until(ended: threading.Event, mirror: Mirror, place: Location, say: Ca
             problem = ""
         except OSError as error:
             if not problem:
-                say(f"--storage {place.address} cannot be written, and is tried again: {first_line(error)}")
+                say(f"--storage {location.address} cannot be written, and is tried again: {first_line(error)}")
             problem = first_line(error)
         wait_s = max(EVERY_S, (time.monotonic() - started) / SHARE)
 
 
-def bring(place: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
+def bring(location: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
     """Copy a run from its storage to `folder`, but for some files, the checkpoints and the report, which stay there.
 
     Raises:
         RunError: it holds no run, cannot be read, or `folder` has one already.
     """
-    run = RunDirectory(folder, place.parent)
+    run = RunDirectory(folder, location.parent)
     if run.record.exists():
-        raise RunError(f"{folder} is there already: go on with that, or move it away and fetch {place.address} again")
+        raise RunError(
+            f"{folder} is there already: go on with that, or move it away and fetch {location.address} again"
+        )
     try:
-        if not exists(place.child(run.record.name)):
-            raise RunError(f"{place.address}: not a run directory: it holds no {run.record.name}")
-        names = [name for name in files_in(place) if name != run.record.name and name not in but_for]
+        if not exists(location.child(run.record.name)):
+            raise RunError(f"{location.address}: not a run directory: it holds no {run.record.name}")
+        names = [name for name in files_in(location) if name != run.record.name and name not in but_for]
         for name in [*names, run.record.name]:  # a folder with a record is a whole one
-            download(place.child(name), folder / name)
+            download(location.child(name), folder / name)
     except OSError as error:
-        raise RunError(f"{place.address}: cannot be read: {first_line(error)}") from None
-    return RunDirectory(open_run(folder).path, place.parent)
+        raise RunError(f"{location.address}: cannot be read: {first_line(error)}") from None
+    return RunDirectory(open_run(folder).path, location.parent)
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def opened(text: str) -> Iterator[RunDirectory]:
     if not is_remote(text):
         yield open_run(Path(text))
         return
-    place = parse_location(text, "RUN")
+    location = parse_location(text, "RUN")
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
-        run = RunDirectory(Path(folder) / place.name)
-        yield bring(place, run.path, (run.best_model.name, run.specification.name, run.log.name))
+        run = RunDirectory(Path(folder) / location.name)
+        yield bring(location, run.path, (run.best_model.name, run.specification.name, run.log.name))

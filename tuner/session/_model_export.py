@@ -104,10 +104,10 @@ def _best_trial(process: WorkerProcess, run: RunDirectory, state: RunState) -> t
 
 
 @contextmanager
-def reading(place: Location) -> Iterator[Path]:
+def reading(location: Location) -> Iterator[Path]:
     """As `storage.fetched`; raises RunError when the storage cannot be read."""
     try:
-        with fetched(place) as folder:
+        with fetched(location) as folder:
             yield folder
     except OSError as error:
-        raise RunError(f"{place.address}: the checkpoint cannot be read: {first_line(error)}") from None
+        raise RunError(f"{location.address}: the checkpoint cannot be read: {first_line(error)}") from None

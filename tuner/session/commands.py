@@ -99,8 +99,8 @@ def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
     """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
     if options.resume and is_remote(options.resume):
-        place = parse_location(options.resume, "--resume")
-        run = bring(place, options.runs_dir / place.name)
+        location = parse_location(options.resume, "--resume")
+        run = bring(location, options.runs_dir / location.name)
     elif options.resume:
         run = open_run(Path(options.resume))
     elif spec is not None:
@@ -133,9 +133,9 @@ def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Loca
 
 def _usable(text: str) -> Location:
     """A storage that files can be written to and read from."""
-    place = parse_location(text, "--storage")
-    check_location(place, "--storage")
-    return place
+    location = parse_location(text, "--storage")
+    check_location(location, "--storage")
+    return location
 
 
 EXIT_STATUSES = {"interrupted": 130, "given_up": 1}
