@@ -22,8 +22,7 @@ from tuner.reports._leaderboard import leaderboard_markdown, page_texts
 from tuner.reports._page import leaderboard_rows
 from tuner.reports._tables import trials_table
 from tuner.reports.console import _best_words, describe_end
-from tuner.reports.figures.figure_alts import pareto_alt
-from tuner.reports.figures.figure_data_pareto import pareto
+from tuner.reports.figures.pareto import build_pareto, describe_pareto
 from tuner.reports.results import build_results
 from tuner.runs.events import FinalistsStarted, FinalistTrained, TrialMeasured
 from tuner.runs.finalists import finalist_trials
@@ -93,7 +92,7 @@ def test_what_was_measured_again_after_a_restart_changes_nothing():
 
 def test_a_study_of_one_metric_has_no_front():
     results = build_results(make_state(10))
-    assert results.front == () and results.metrics == ("val_accuracy",) and pareto(results) is None
+    assert results.front == () and results.metrics == ("val_accuracy",) and build_pareto(results) is None
     assert {trial.is_on_front for trial in results.trials} == {None}
     assert "Pareto" not in leaderboard_markdown(results)
 
@@ -181,20 +180,20 @@ def test_the_table_of_the_page_shows_every_metric_and_can_be_filtered_by_the_fro
 
 
 def test_the_figure_has_the_trials_the_stairs_and_the_baseline():
-    data = pareto(build_results(SEARCH))
+    data = build_pareto(build_results(SEARCH))
     (panel,) = data.panels
     assert panel.stairs == ((1_000, 0.60), (20_000, 0.82), (40_000, 0.85), (90_000, 0.90))
     assert [point.trial for point in panel.points if point.is_on_front] == [1, 3, 2, 4]
     assert [point.trial for point in panel.points if point.is_baseline] == [0]
     assert [point.trial for point in panel.points if point.is_winner] == [1]
-    assert pareto_alt(data) == (
+    assert describe_pareto(data) == (
         "Validation accuracy against parameters of 6 trials, 4 of them on the Pareto front. Against parameters it goes "
         "from 60.00% with 1,000 to 90.00% with 90,000."
     )
 
 
 def test_the_stairs_of_what_is_maximised_come_down_from_its_best():
-    (panel,) = pareto(build_results(make_state(20, metric="val_loss", others=("val_accuracy",)))).panels
+    (panel,) = build_pareto(build_results(make_state(20, metric="val_loss", others=("val_accuracy",)))).panels
     accuracies = [other for other, _ in panel.stairs]
     assert accuracies == sorted(accuracies, reverse=True)
     assert [value for _, value in panel.stairs] == sorted((value for _, value in panel.stairs), reverse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tuner.reports.figures.figure_data_predictions import variant_pictures
-from tuner.reports.figures.registry import FIGURES, build_figure
+from tuner.reports.figures.predictions import build_variant_pictures
+from tuner.reports.figures.registry import FIGURES, draw_figure
 from tuner.reports.results import build_results
 from tuner.runs.predictions import load_variants
 from tuner.runs.state import RunState
@@ -49,8 +49,8 @@ def test_variants_are_kept_for_the_report_and_drawn(small_digits, tmp_path) -> N
     kept = load_variants(tmp_path / "variants.npz")
     assert [variant.text for variant in kept] == [variant.text for variant in found]
     results = build_results(RunState(), variants=kept)
-    assert build_figure("variants", results) is not None
-    assert "resize(12)|standardise" in FIGURES["variants"].alt(variant_pictures(results))
+    assert draw_figure("variants", results) is not None
+    assert "resize(12)|standardise" in FIGURES["variants"].describe(build_variant_pictures(results))
 
 
 def test_a_damaged_file_shows_no_variants(tmp_path) -> None:

@@ -62,6 +62,15 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things with its noun.
+
+    >>> counted(1, "trial"), counted(1200, "epoch")
+    ('1 trial', '1,200 epochs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_value(metric: str, value: float | None) -> str:
     """A value of the metric for people.
 

@@ -226,6 +226,11 @@ class Results:
         """The trial of the baseline's configuration, in whatever state."""
         return next((trial for trial in self.trials if trial.is_baseline), None)
 
+    @property
+    def baseline_value(self) -> float | None:
+        """The baseline's best value, if it has one that counts."""
+        return self.baseline.best if self.baseline is not None and self.baseline.rank is not None else None
+
     @cached_property
     def failed(self) -> tuple[TrialResult, ...]:
         """Failed trials, by number."""

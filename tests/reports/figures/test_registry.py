@@ -12,27 +12,13 @@ from xml.parsers.expat import ParserCreate
 import matplotlib as mpl
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support import ROOT
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import UnknownNameError
-from tuner.reports.figures.drawing import spread_apart
-from tuner.reports.figures.figure_data import (
-    FAINT,
-    GROUPS,
-    HIGHLIGHTED,
-    best_so_far,
-    by_architecture,
-    by_preprocessing,
-    learning_curves,
-    winner_curves,
-)
-from tuner.reports.figures.registry import FIGURES, build_figure, save_figures
-from tuner.reports.figures.style import MARKS, time_unit
-from tuner.reports.results import STATUSES, build_results
+from tuner.reports.figures.registry import FIGURES, draw_figure, save_figures
+from tuner.reports.results import build_results
 from tuner.runs.events import SessionEnded
 from tuner.runs.state import RunState
 
@@ -78,8 +64,8 @@ SMALL_PANELS = {"slices", "parallel_coordinates"}
 @pytest.mark.parametrize("state", STATES)
 def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(name, state):
     results = build_results(STATES[state])
-    data = FIGURES[name].data(results)
-    figure = build_figure(name, results)
+    data = FIGURES[name].build(results)
+    figure = draw_figure(name, results)
     if data is None:
         assert figure is None and (state in WITHOUT or name in OPTIONAL)
         return
@@ -88,7 +74,7 @@ def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(nam
         warnings.simplefilter("error")  # a layout that does not fit is a warning of matplotlib's
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(io.BytesIO(), format="png", dpi=30)
-    words = FIGURES[name].alt(data)
+    words = FIGURES[name].describe(data)
     assert words.endswith(".") and len(words) > 60 and " nan" not in words
     assert figure.get_suptitle() and "\n" not in figure.get_suptitle()
     if name in SMALL_PANELS:
@@ -98,94 +84,6 @@ def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(nam
         for axis in (panel.xaxis, panel.yaxis):
             low, high = sorted(axis.get_view_interval())
             assert any(low <= place <= high for place in axis.get_majorticklocs()), "an axis without a number on it"
-
-
-def test_curves_are_the_best_trials_and_the_baseline_with_their_unfreezing():
-    results = build_results(make_state(60, seed=1))
-    data = learning_curves(results)
-    assert [curve.rank for curve in data.best[:HIGHLIGHTED]] == list(range(1, HIGHLIGHTED + 1))
-    assert any(curve.is_baseline for curve in data.best)
-    assert not any(curve.is_baseline for curve in data.rest)
-    assert len(data.best) + len(data.rest) == len(results.ranked)
-    for curve in data.best:
-        trial = next(trial for trial in results.trials if trial.number == curve.trial)
-        assert curve.values == tuple(epoch.val_accuracy for epoch in trial.epochs)
-        fine = [epoch.epoch for epoch in trial.epochs if epoch.phase == "fine_tune"]
-        assert curve.unfrozen_at == (fine[0] if fine else None)
-    assert {4, None} == {curve.unfrozen_at for curve in data.best}
-
-
-def test_a_long_search_is_drawn_by_a_sample_of_its_trials():
-    results = build_results(make_state(500, max_epochs=4, stop_early=False))
-    data = learning_curves(results)
-    assert len(data.rest) == FAINT
-    assert data.rest_total == len(results.ranked) - len(data.best)
-    ranks = [curve.rank for curve in data.rest]
-    assert ranks == sorted(ranks) and ranks[-1] > 0.98 * len(results.ranked)
-
-
-def test_the_winner_is_shown_with_both_phases_and_its_best_epoch():
-    state = small_state(
-        trial_started(0, {"architecture": "vgg16"}),
-        epoch(0, 1, 0.2, phase="head", loss=3.0),
-        epoch(0, 2, 0.5, phase="fine_tune", loss=2.0),
-        epoch(0, 3, 0.4, 0.5, phase="fine_tune", loss=1.0),
-    )
-    data = winner_curves(build_results(state))
-    assert (data.label, data.best_epoch, data.unfrozen_at, data.epochs) == ("trial 0 (vgg16)", 2, 2, (1, 2, 3))
-    assert (data.val_accuracy, data.loss) == ((0.2, 0.5, 0.4), (3.0, 2.0, 1.0))
-    assert "Blocks of the backbone are unfrozen from epoch 2 on." in FIGURES["winner"].alt(data)
-
-
-def test_the_best_so_far_ends_at_the_winner_and_shows_every_trial():
-    results = build_results(make_state(30))
-    data = best_so_far(results)
-    assert data.points[-1].best == results.winner.best
-    assert {outcome.trial for outcome in data.outcomes} == {trial.number for trial in results.trials}
-    assert data.baseline == results.baseline.best
-    assert (data.elapsed_s, data.epochs) == (results.elapsed_s, results.total_epochs)
-    assert max(outcome.epochs for outcome in data.outcomes) <= data.epochs
-
-
-def test_groups_have_the_best_first_the_median_and_the_failed():
-    made = [("cnn", 0.3), ("cnn", 0.5), ("dense", 0.6), ("cnn", 0.4), ("vgg16", None), ("cnn", None)]
-    events = []
-    for number, (architecture, value) in enumerate(made):
-        events.append(trial_started(number, {"architecture": architecture}))
-        events += [trial_ended(number, "failed", "x")] if value is None else [epoch(number, 1, value)]
-    data = by_architecture(build_results(small_state(*events)))
-    assert [(group.label, group.best, group.median, group.trials, group.failed) for group in data.groups] == [
-        ("dense", 0.6, 0.6, 1, 0), ("cnn", 0.5, 0.4, 3, 1), ("vgg16", None, None, 0, 1),
-    ]  # fmt: skip
-    assert "vgg16: no result, 1 failed" in FIGURES["by_architecture"].alt(data)
-    assert build_figure("by_architecture", build_results(small_state(*events))) is not None
-
-
-def test_preprocessing_is_compared_only_where_it_varies():
-    same = small_state(
-        *(e for n in range(3) for e in (trial_started(n, {"preprocess": "resize(64)"}), epoch(n, 1, 0.1)))
-    )
-    assert by_preprocessing(build_results(same)) is None
-    data = by_preprocessing(build_results(make_state(30)))
-    assert len(data.groups) == 3
-    assert FIGURES["by_preprocessing"].alt(data).startswith("Best validation accuracy of each trial by preprocessing.")
-
-
-def test_settings_without_room_are_counted():
-    state = small_state(
-        *(e for n in range(30) for e in (trial_started(n, {"preprocess": f"resize({n})"}), epoch(n, 1, n / 50)))
-    )
-    data = by_preprocessing(build_results(state))
-    assert (len(data.groups), data.left_out) == (GROUPS, 30 - GROUPS)
-    assert data.groups[0].label == "resize(29)"
-    assert "6 more are not shown" in FIGURES["by_preprocessing"].alt(data)
-
-
-def test_every_status_has_a_mark_of_its_own_shape_and_colour():
-    assert set(MARKS) == set(STATUSES)
-    assert (
-        len({marker for marker, _, _ in MARKS.values()}) == len({edge for _, _, edge in MARKS.values()}) == len(MARKS)
-    )
 
 
 def elements(path: Path) -> list[str]:
@@ -200,7 +98,7 @@ def elements(path: Path) -> list[str]:
 def test_files_are_pictures_and_the_same_for_the_same_data(tmp_path):
     results = build_results(make_state(12))
     first, again = (save_figures(results, tmp_path / name) for name in ("first", "again"))
-    assert [figure.name for figure in first] == [name for name in FIGURES if FIGURES[name].data(results) is not None]
+    assert [figure.name for figure in first] == [name for name in FIGURES if FIGURES[name].build(results) is not None]
     for one, other in zip(first, again, strict=True):
         assert [path.suffix for path in one.paths] == [".png", ".svg"]
         assert [path.read_bytes() for path in one.paths] == [path.read_bytes() for path in other.paths]
@@ -233,12 +131,12 @@ def test_a_dollar_sign_is_no_formula():
     state = small_state(
         trial_started(0, {"architecture": r"$\notacommand{$"}), epoch(0, 1, 0.1), SessionEnded(reason="error")
     )
-    build_figure("by_architecture", build_results(state)).savefig(io.BytesIO(), format="svg")
+    draw_figure("by_architecture", build_results(state)).savefig(io.BytesIO(), format="svg")
 
 
 def test_an_unknown_figure_is_refused_with_the_nearest_name():
     with pytest.raises(UnknownNameError, match="unknown figure 'winer'; did you mean 'winner'"):
-        build_figure("winer", build_results(RunState()))
+        draw_figure("winer", build_results(RunState()))
 
 
 def test_figures_need_neither_pyplot_nor_ray_nor_tensorflow():
@@ -255,15 +153,3 @@ print(sorted({"ray", "tensorflow", "keras", "matplotlib.pyplot"} & set(sys.modul
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert result.stdout.strip() == "[]"
-
-
-@given(st.lists(st.floats(0, 1), max_size=12).map(sorted), st.floats(0.001, 0.2))
-def test_spread_places_keep_their_order_their_middle_and_their_distance(places, distance):
-    moved = spread_apart(places, distance)
-    assert np.all(np.diff(moved) >= distance - 1e-9)
-    if places:
-        assert np.mean(moved) == pytest.approx(np.mean(places))
-
-
-def test_time_is_told_in_the_unit_that_reads_best():
-    assert [time_unit(seconds)[0] for seconds in (0, 179, 180, 10_799, 10_800)] == ["s", "s", "min", "min", "h"]

@@ -1,13 +1,14 @@
-"""The figures of a report: one entry each in `FIGURES`, and the files they become.
+"""The figures of a report by name, and the files they become.
 
-A new figure is one entry: what is in it (a function of the results, None when there is nothing to show), how it is
-drawn, and what it shows in words.
+A new figure is one file beside this one and one entry here. The file holds all that changes together: the figure's
+data (rows of raw values, None for what is missing, nothing of a drawing), the function that builds them from the
+results (None when there is nothing to show), the one that draws them, and the one that says in words what is seen.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,46 +18,8 @@ from matplotlib.figure import Figure
 
 from tuner.common.files import replacing
 from tuner.common.registry import Registry
-from tuner.reports.figures.drawing import draw_best_so_far, draw_groups, draw_learning_curves, draw_winner
-from tuner.reports.figures.drawing_cost import draw_cost, draw_flow
-from tuner.reports.figures.drawing_pareto import draw_pareto
-from tuner.reports.figures.drawing_predictions import draw_class_accuracy, draw_confusion, draw_examples, draw_variants
-from tuner.reports.figures.drawing_space import draw_importances, draw_parallel, draw_slices
-from tuner.reports.figures.figure_alts import (
-    best_so_far_alt,
-    class_accuracy_alt,
-    confusion_alt,
-    cost_alt,
-    examples_alt,
-    flow_alt,
-    groups_alt,
-    importances_alt,
-    learning_curves_alt,
-    parallel_alt,
-    pareto_alt,
-    slices_alt,
-    variants_alt,
-    winner_curves_alt,
-)
-from tuner.reports.figures.figure_data import (
-    best_so_far,
-    by_architecture,
-    by_preprocessing,
-    learning_curves,
-    winner_curves,
-)
-from tuner.reports.figures.figure_data_cost import cost, rung_flow
-from tuner.reports.figures.figure_data_importance import importances
-from tuner.reports.figures.figure_data_pareto import pareto
-from tuner.reports.figures.figure_data_predictions import (
-    class_accuracy,
-    confident_mistakes,
-    confusion,
-    some_predictions,
-    variant_pictures,
-)
-from tuner.reports.figures.figure_data_space import parallel, slices
-from tuner.reports.figures.style import STYLE
+from tuner.reports.figures import cost, curves, groups, importance, pareto, predictions, progress, space
+from tuner.reports.figures.style import STYLE, FigureKind
 from tuner.reports.results import Results
 
 Format = Literal["png", "svg"]
@@ -65,40 +28,24 @@ PNG_DPI = 144
 _NO_DATES = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
-Part = Literal["won", "trust", "mattered", "cost", "use"]
-"""The question of a report that a figure helps to answer."""
-
-
-@dataclass(frozen=True)
-class FigureKind:
-    """A figure in three functions (data of results, drawing of data, words for data), and where it belongs."""
-
-    data: Callable[[Results], Any]
-    draw: Callable[[Any], Figure]
-    alt: Callable[[Any], str]
-    part: Part
-    has_photos: bool = False
-    """Whether it shows images of the data set, whose colours must stay as they are in a dark page."""
-
-
 FIGURES: Registry[FigureKind] = Registry("figure")
 _KINDS = {
-    "winner": FigureKind(winner_curves, draw_winner, winner_curves_alt, "won"),
-    "learning_curves": FigureKind(learning_curves, draw_learning_curves, learning_curves_alt, "won"),
-    "pareto": FigureKind(pareto, draw_pareto, pareto_alt, "won"),
-    "confusion": FigureKind(confusion, draw_confusion, confusion_alt, "trust"),
-    "class_accuracy": FigureKind(class_accuracy, draw_class_accuracy, class_accuracy_alt, "trust"),
-    "confident_mistakes": FigureKind(confident_mistakes, draw_examples, examples_alt, "trust", has_photos=True),
-    "predictions": FigureKind(some_predictions, draw_examples, examples_alt, "trust", has_photos=True),
-    "importance": FigureKind(importances, draw_importances, importances_alt, "mattered"),
-    "by_architecture": FigureKind(by_architecture, draw_groups, groups_alt, "mattered"),
-    "by_preprocessing": FigureKind(by_preprocessing, draw_groups, groups_alt, "mattered"),
-    "variants": FigureKind(variant_pictures, draw_variants, variants_alt, "mattered", has_photos=True),
-    "parallel_coordinates": FigureKind(parallel, draw_parallel, parallel_alt, "mattered"),
-    "slices": FigureKind(slices, draw_slices, slices_alt, "mattered"),
-    "best_so_far": FigureKind(best_so_far, draw_best_so_far, best_so_far_alt, "cost"),
-    "cost": FigureKind(cost, draw_cost, cost_alt, "cost"),
-    "rungs": FigureKind(rung_flow, draw_flow, flow_alt, "cost"),
+    "winner": curves.WINNER,
+    "learning_curves": curves.LEARNING_CURVES,
+    "pareto": pareto.PARETO,
+    "confusion": predictions.CONFUSION,
+    "class_accuracy": predictions.CLASS_ACCURACY,
+    "confident_mistakes": predictions.CONFIDENT_MISTAKES,
+    "predictions": predictions.PREDICTIONS,
+    "importance": importance.IMPORTANCE,
+    "by_architecture": groups.BY_ARCHITECTURE,
+    "by_preprocessing": groups.BY_PREPROCESSING,
+    "variants": predictions.VARIANTS,
+    "parallel_coordinates": space.PARALLEL_COORDINATES,
+    "slices": space.SLICES,
+    "best_so_far": progress.BEST_SO_FAR,
+    "cost": cost.COST,
+    "rungs": cost.RUNGS,
 }
 for _name, _kind in _KINDS.items():
     FIGURES.add(_name, _kind)
@@ -113,10 +60,10 @@ class DrawnFigure:
     alt: str
 
 
-def build_figure(name: str, results: Results) -> Figure | None:
-    """The figure `name` of these results; None when there is nothing to show."""
+def draw_figure(name: str, results: Results) -> Figure | None:
+    """Return the figure `name` of these results; None when there is nothing to show."""
     kind = FIGURES[name]
-    data = kind.data(results)
+    data = kind.build(results)
     if data is None:
         return None
     with matplotlib.style.context(["default", STYLE]):
@@ -130,12 +77,12 @@ def save_figures(results: Results, directory: Path, formats: Sequence[Format] = 
     """
     drawn = []
     for name in FIGURES:
-        data = FIGURES[name].data(results)
+        data = FIGURES[name].build(results)
         wanted = formats if data is not None else ()
         paths = tuple(directory / f"{name}.{suffix}" for suffix in wanted)
         if data is not None:
             _save(FIGURES[name], data, paths)
-            drawn.append(DrawnFigure(name, paths, FIGURES[name].alt(data)))
+            drawn.append(DrawnFigure(name, paths, FIGURES[name].describe(data)))
         for suffix in set(FORMATS) - set(wanted):
             (directory / f"{name}.{suffix}").unlink(missing_ok=True)
     return tuple(drawn)

@@ -1,25 +1,45 @@
-"""How every figure looks: colours, marks, axes, legends. Matplotlib's own objects: no pyplot, no global figure.
+"""Everything that figures share: their form, their colours, marks, axes and legends, and how many trials they show.
 
-Colours are those of Okabe and Ito (2008), told apart by all common kinds of colour vision; marks differ in shape as
-well. Legends are outside the data.
+Matplotlib's own objects are used: no pyplot, no global figure. Colours are those of Okabe and Ito (2008), told apart by
+all common kinds of colour vision; marks differ in shape as well. Legends are outside the data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tuner.reports.formatting import is_share, metric_words
-from tuner.reports.results import ResultStatus
+from tuner.reports.results import Results, ResultStatus
+
+Item = TypeVar("Item")
+Part = Literal["won", "trust", "mattered", "cost", "use"]
+"""The question of a report that a figure helps to answer."""
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure as three functions (data of results, drawing of data, words for data), and where it belongs."""
+
+    build: Callable[[Results], Any]
+    draw: Callable[[Any], Figure]
+    describe: Callable[[Any], str]
+    part: Part
+    has_photos: bool = False
+    """Whether it shows images of the data set, whose colours must stay as they are in a dark page."""
+
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#222222"
 GREY, FAINT = "#707070", "#C4C4C4"
+DASHED = (0, (4, 2))
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
     "font.size": 10,
@@ -56,23 +76,39 @@ MARKS: dict[ResultStatus, tuple[str, str, str]] = {
 }
 """Marker, face and edge of a trial's result by status."""
 
+MOST_TRIALS = 500
+"""Trials in a figure: evenly taken over the ranking where there are more."""
+CROWD = 300
+"""From here on, marks are drawn as pixels in vector files, and see-through."""
+
+
+def sample_evenly(items: Sequence[Item], number: int) -> list[Item]:
+    """Return at most `number` of the items, evenly over their order, the first among them.
+
+    >>> sample_evenly("abcdef", 3), sample_evenly("ab", 3)
+    (['a', 'c', 'e'], ['a', 'b'])
+    """
+    if len(items) <= number:
+        return list(items)
+    return [items[index * len(items) // number] for index in range(number)]
+
 
 def build_figure(
     width_in: float, height_in: float, panels: int = 1, *, share_y: bool = False
 ) -> tuple[Figure, list[Any]]:
-    """An empty figure with panels side by side."""
+    """Return an empty figure with panels side by side."""
     figure = Figure(figsize=(width_in, height_in), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     axes = figure.subplots(1, panels, squeeze=False, sharey=share_y)
     return figure, list(axes[0])
 
 
 def set_title(figure: Figure, text: str) -> None:
-    """What is seen, above everything, from the left edge."""
+    """Write what is seen above everything, from the left edge."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=13, fontweight="bold")
 
 
 def set_legend(figure: Figure, handles: Sequence[Any], *, below: bool = False) -> None:
-    """A legend to the right of the panels, or below them in one row."""
+    """Add a legend to the right of the panels, or below them in one row."""
     if below:
         figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
     else:
@@ -80,20 +116,62 @@ def set_legend(figure: Figure, handles: Sequence[Any], *, below: bool = False) -
 
 
 def build_handle(marker: str, face: str, edge: str, label: str, size: float = 6.5) -> Line2D:
-    """A legend entry for a mark."""
+    """Return a legend entry for a mark."""
     return Line2D([], [], marker=marker, mfc=face, mec=edge, ms=size, mew=1.4, linestyle="none", label=label)
 
 
+def build_status_handles(statuses: Collection[ResultStatus]) -> list[Line2D]:
+    """Return a legend entry for each status that occurs."""
+    return [build_handle(*MARKS[status], status) for status in MARKS if status in statuses]
+
+
+def build_baseline_handle() -> Line2D:
+    """Return the legend entry for the line of the baseline's value."""
+    return Line2D([], [], color=GREY, linewidth=1.2, linestyle=DASHED, label="baseline")
+
+
+def crowd_style(number: int) -> dict[str, Any]:
+    """Return how marks are drawn where they are many."""
+    return {"alpha": 0.5, "rasterized": True} if number > CROWD else {}
+
+
+def draw_marks(
+    panel: Any,
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    statuses: Sequence[ResultStatus],
+    *,
+    size: float = 5.5,
+    edge_width: float = 1.4,
+    zorder: int = 4,
+) -> None:
+    """Draw a mark for each trial by its status."""
+    for status, (marker, face, edge) in MARKS.items():
+        chosen = [index for index, found in enumerate(statuses) if found == status]
+        panel.plot(
+            [x[index] for index in chosen], [y[index] for index in chosen], marker, mfc=face, mec=edge, ms=size,
+            mew=edge_width, zorder=zorder, **crowd_style(len(statuses)),
+        )  # fmt: skip
+
+
 def set_epoch_axis(panel: Any) -> None:
-    """Whole epochs below a panel."""
+    """Count whole epochs below a panel."""
     panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+
+
+def set_row_axis(panel: Any, labels: Sequence[str]) -> None:
+    """Name the rows 0, 1, ... of a panel, the first on top."""
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.grid(visible=False, axis="y")
+    panel.tick_params(axis="y", length=0)
 
 
 def set_metric_axis(
     panel: Any, which: Literal["x", "y"], metric: str, values: Sequence[float], *, log_from: float = 4
 ) -> None:
-    """Label and scale of an axis with values of `metric`: shares in percent.
+    """Label and scale an axis with values of `metric`: shares in percent.
 
     Losses are drawn by factors where the largest is more than `log_from` times the smallest: the early ones, which are
     of no interest, would press the late ones together.
@@ -112,14 +190,14 @@ def set_metric_axis(
 
 
 def set_log_axis(panel: Any) -> None:
-    """The x axis by factors, with plain numbers on it: `text.parse_math` is off."""
+    """Scale the x axis by factors, with plain numbers on it: `text.parse_math` is off."""
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """The unit in which a time axis up to `seconds` is read best, and its seconds.
+    """Return the unit in which a time axis up to `seconds` is read best, and its seconds.
 
     >>> time_unit(90), time_unit(1800), time_unit(90000)
     (('s', 1.0), ('min', 60.0), ('h', 3600.0))

@@ -1,38 +1,100 @@
-"""The Pareto front drawn from its data (`figure_data_pareto`)."""
+"""The first metric against each of the others, and the Pareto front."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from tuner.common.metrics import METRICS
-from tuner.reports.figures.drawing_cost import number_words
-from tuner.reports.figures.figure_data_pareto import Pareto, ParetoPanel, ParetoPoint
+from tuner.reports.figures.cost import find_cheapest_front, number_words
 from tuner.reports.figures.style import (
     BLACK,
     FAINT,
     GREEN,
     GREY,
     MARKS,
+    MOST_TRIALS,
+    FigureKind,
     build_figure,
     build_handle,
+    draw_marks,
+    sample_evenly,
     set_legend,
     set_log_axis,
     set_metric_axis,
     set_title,
 )
-from tuner.reports.formatting import capital, metric_words
+from tuner.reports.formatting import capital, counted, format_value, metric_words
+from tuner.reports.results import Results, ResultStatus
 
 MOST_LABELS = 15
 """Trials of the front that are named; more names would cover each other."""
 
 
+class ParetoPoint(NamedTuple):
+    """One trial."""
+
+    trial: int
+    status: ResultStatus
+    value: float
+    """Of the first metric."""
+    other: float
+    """Of the panel's metric."""
+    is_on_front: bool
+    """Of all metrics together."""
+    is_baseline: bool
+    is_winner: bool
+
+
+class ParetoPanel(NamedTuple):
+    """The first metric against another."""
+
+    metric: str
+    points: tuple[ParetoPoint, ...]
+    """Best by the first metric first."""
+    stairs: tuple[tuple[float, float], ...]
+    """(other, value) of the trials that none beats in these two, from the cheapest to the best in the first metric."""
+
+
+class Pareto(NamedTuple):
+    """All trials in all metrics."""
+
+    metric: str
+    panels: tuple[ParetoPanel, ...]
+    on_front: int
+    trials: int
+
+
+def build_pareto(results: Results) -> Pareto | None:
+    """Return what trials reached in all metrics; None with one metric, and before anything is known in all of them."""
+    known = [trial for trial in results.ranked if len(trial.values) == len(results.metrics)]
+    if not results.front:
+        return None
+    kept = {trial.number for trial in sample_evenly(known, MOST_TRIALS)} | {trial.number for trial in results.front}
+    winner = results.chosen.number if results.chosen is not None else None
+    sign = 1.0 if results.maximise else -1.0
+    panels = []
+    for metric in results.metrics[1:]:
+        points = {
+            trial.number: ParetoPoint(
+                trial.number, trial.status, trial.values[results.metric], trial.values[metric],
+                bool(trial.is_on_front), trial.is_baseline, trial.number == winner,
+            )
+            for trial in known
+        }  # fmt: skip
+        turn = 1.0 if METRICS[metric] == "min" else -1.0
+        best = find_cheapest_front([(turn * point.other, sign * point.value, point.trial) for point in points.values()])
+        shown = tuple(point for number, point in points.items() if number in kept)
+        panels.append(ParetoPanel(metric, shown, tuple((points[one].other, points[one].value) for one in best)))
+    return Pareto(results.metric, tuple(panels), len(results.front), len(known))
+
+
 def draw_pareto(data: Pareto) -> Figure:
-    """The first metric against each other one: the front as a staircase, what it dominates faint behind it."""
+    """Draw the first metric against each other one: the front as a staircase, what it dominates faint behind it."""
     figure, panels = build_figure(max(7.5, 5.25 * len(data.panels)), 4.8, len(data.panels), share_y=True)
     for axes, panel in zip(panels, data.panels, strict=True):
         _draw_panel(axes, panel, data.on_front <= MOST_LABELS)
@@ -61,9 +123,8 @@ def _draw_panel(axes: Any, panel: ParetoPanel, has_labels: bool) -> None:
     end = max(costs) if METRICS[panel.metric] == "min" else min(costs)
     stairs = [*panel.stairs, (end, panel.stairs[-1][1])]
     axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color=BLACK, linewidth=1.6, zorder=3)
-    for status, (marker, face, edge) in MARKS.items():
-        on_front = [point for point in panel.points if point.is_on_front and point.status == status]
-        axes.plot(*_places(on_front), marker, mfc=face, mec=edge, ms=7, mew=1.5, linestyle="none", zorder=4)
+    front = [point for point in panel.points if point.is_on_front]
+    draw_marks(axes, *_places(front), [point.status for point in front], size=7, edge_width=1.5)
     for point in panel.points:
         if point.is_baseline:
             axes.plot(point.other, point.value, "o", mfc="none", mec=BLACK, ms=12, mew=1.4, zorder=5)
@@ -81,7 +142,7 @@ def _places(points: Sequence[ParetoPoint]) -> tuple[list[float], list[float]]:
 
 
 def _set_axis(axes: Any, panel: ParetoPanel) -> None:
-    """Units below a panel; a log axis where costs differ by more than ten times."""
+    """Write units below a panel; scale by factors where costs differ by more than ten times."""
     costs = [point.other for point in panel.points]
     if panel.metric in ("val_accuracy", "val_loss"):
         set_metric_axis(axes, "x", panel.metric, costs)
@@ -93,3 +154,20 @@ def _set_axis(axes: Any, panel: ParetoPanel) -> None:
     axes.set_xlabel(f"{metric_words(panel.metric)}{unit}")
     factor = 1000.0 if panel.metric == "seconds_per_image" else 1.0
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: number_words(factor * value)))
+
+
+def describe_pareto(data: Pareto) -> str:
+    """Say in words where the Pareto front goes."""
+    panel = data.panels[0]
+    others = " and ".join(metric_words(one.metric) for one in data.panels)
+    (cheap, low), (dear, high) = panel.stairs[0], panel.stairs[-1]
+    ends = f"{format_value(data.metric, low)} with {format_value(panel.metric, cheap)}"
+    if len(panel.stairs) > 1:
+        ends += f" to {format_value(data.metric, high)} with {format_value(panel.metric, dear)}"
+    return (
+        f"{capital(metric_words(data.metric))} against {others} of {counted(data.trials, 'trial')}, {data.on_front} "
+        f"of them on the Pareto front. Against {metric_words(panel.metric)} it goes from {ends}."
+    )
+
+
+PARETO = FigureKind(build_pareto, draw_pareto, describe_pareto, part="won")

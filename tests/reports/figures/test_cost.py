@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
-from tuner.reports.figures.figure_data_cost import cost, rung_flow
+from tuner.reports.figures.cost import build_cost, build_rungs
 from tuner.reports.results import build_results
 from tuner.runs.events import SessionStarted
 from tuner.runs.record import replay
@@ -29,26 +29,26 @@ def test_a_trial_is_on_the_front_when_no_cheaper_one_is_as_good() -> None:
         *trial(2, [0.1, 0.1, 0.4], parameters=50),
         *trial(3, [0.1, 0.1, 0.1, 0.6], parameters=900),
     )
-    data = cost(build_results(state))
+    data = build_cost(build_results(state))
     assert data is not None
     assert data.front_seconds == (0, 1, 3)
     assert data.front_parameters == (2, 3)
-    assert {point.trial: point.seconds for point in data.points} == {0: 2.0, 1: 4.0, 2: 6.0, 3: 8.0}
+    assert {row.trial: row.seconds for row in data.trials} == {0: 2.0, 1: 4.0, 2: 6.0, 3: 8.0}
 
 
 def test_of_a_loss_the_smaller_one_is_better() -> None:
     events = [trial_started(0), epoch(0, 1, 0.2, best=0.9, val_loss=0.9), trial_started(1)]
     events += [epoch(1, 1, 0.2, best=0.5, val_loss=0.5, seconds=9.0)]
-    data = cost(build_results(small_state(*events, metric="val_loss")))
+    data = build_cost(build_results(small_state(*events, metric="val_loss")))
     assert data is not None and data.front_seconds == (0, 1)
     assert data.front_parameters == ()  # they have not ended, so their parameters are not known
 
 
 def test_many_trials_are_thinned_out_but_for_the_front() -> None:
     results = build_results(make_state(3000, slots=64))
-    data = cost(results)
-    assert data is not None and len(data.points) <= 2100
-    assert set(data.front_seconds) <= {point.trial for point in data.points}
+    data = build_cost(results)
+    assert data is not None and len(data.trials) <= 2100
+    assert set(data.front_seconds) <= {row.trial for row in data.trials}
 
 
 def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
@@ -64,7 +64,7 @@ def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
             trial_started(5),
         ]
     )
-    flow = rung_flow(build_results(state))
+    flow = build_rungs(build_results(state))
     assert flow is not None and (flow.trials, flow.without_epoch) == (6, 1)
     rows = [
         (rung.epoch, rung.entered, rung.went_on, rung.stopped, rung.ended, rung.failed, rung.open)
@@ -78,13 +78,13 @@ def test_rungs_that_were_left_to_auto_are_those_of_the_search(space, epochs) -> 
     specification = {"search": {"grace_epochs": 1}, "training": {"head_epochs": 0}, "space": space}
     created = study_created(max_epochs=8, specification=specification)
     session = SessionStarted(resumed=False, max_concurrent=1, sampler="gp", scheduler="asha")
-    flow = rung_flow(build_results(replay([created, session, *trial(0, [0.1] * 8)])))
+    flow = build_rungs(build_results(replay([created, session, *trial(0, [0.1] * 8)])))
     assert flow is not None and [rung.epoch for rung in flow.rungs] == epochs
 
 
 def test_what_enters_a_rung_goes_on_or_ends_there_in_every_search() -> None:
     for options in ({}, {"end": None}, {"end": "interrupted", "max_epochs": 7}):
-        flow = rung_flow(build_results(make_state(60, **options)))
+        flow = build_rungs(build_results(make_state(60, **options)))
         assert flow is not None
         for rung, following in zip(flow.rungs, [*flow.rungs[1:], None], strict=True):
             assert rung.entered == rung.went_on + rung.stopped + rung.ended + rung.failed + rung.open

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.support.make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
-from tuner.reports.figures.figure_data_importance import importances
-from tuner.reports.figures.figure_data_space import parallel, slices
+from tuner.reports.figures.importance import build_importances
+from tuner.reports.figures.registry import draw_figure
+from tuner.reports.figures.space import build_parallel, build_slices
 from tuner.reports.results import build_results
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
@@ -31,7 +32,7 @@ def searched(values, number: int = 120, seed: int = 0) -> RunState:
 
 
 def shares(state: RunState) -> dict[str, float]:
-    found = importances(build_results(state))
+    found = build_importances(build_results(state))
     assert found is not None
     return {item.name: item.share for item in found.items}
 
@@ -45,7 +46,7 @@ def test_what_the_values_follow_from_is_important_and_the_rest_is_not() -> None:
 def test_a_parameter_of_one_branch_is_judged_by_the_trials_that_have_it() -> None:
     """Alone it decides in `b`, and `b` is no better than `a` on average: only the branch can show it."""
     state = searched(lambda one, _: 0.5 + 0.05 * (one.get("blocks", 3) - 3))
-    found = importances(build_results(state))
+    found = build_importances(build_results(state))
     assert found is not None
     first = found.items[0]
     assert first.name == "blocks" and first.share > 0.5
@@ -53,7 +54,7 @@ def test_a_parameter_of_one_branch_is_judged_by_the_trials_that_have_it() -> Non
 
 
 def test_noise_has_no_importance() -> None:
-    found = importances(build_results(searched(lambda _, generator: float(generator.uniform(0.3, 0.6)))))
+    found = build_importances(build_results(searched(lambda _, generator: float(generator.uniform(0.3, 0.6)))))
     assert found is not None
     assert all(item.share < 0.35 for item in found.items) and found.explained < 0.2
 
@@ -68,32 +69,35 @@ def test_a_trial_that_was_stopped_counts_for_what_it_showed_until_then() -> None
         length = 9 if trial < 12 else 1
         events += [epoch(trial, one, 0.5 - dropout / 4 + 0.04 * (one - 1), best=0.9) for one in range(1, length + 1)]
         events.append(trial_ended(trial, "completed" if length == 9 else "stopped", "scheduler"))
-    found = importances(build_results(replay(events)))
+    found = build_importances(build_results(replay(events)))
     assert found is not None and (found.epoch, found.trials, found.left_out) == (1, 60, 0)
     assert found.items[0].name == "dropout" and found.items[0].share > 0.8
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_with_a_few_trials_nothing_is_said(number) -> None:
-    assert importances(build_results(make_state(number))) is None
+    assert build_importances(build_results(make_state(number))) is None
 
 
 def test_equal_values_have_no_importance() -> None:
-    assert importances(build_results(searched(lambda *_: 0.5))) is None
+    assert build_importances(build_results(searched(lambda *_: 0.5))) is None
 
 
 def test_importance_is_the_same_each_time() -> None:
     results = build_results(make_state(40))
-    assert importances(results) == importances(results)
+    assert build_importances(results) == build_importances(results)
 
 
 def test_a_slice_holds_the_trials_that_have_the_parameter() -> None:
-    data = slices(build_results(searched(lambda *_: 0.5)))
+    data = build_slices(build_results(searched(lambda *_: 0.5)))
     assert data is not None
-    by_name = {item.name: item for item in data.items}
+    by_name = {one.name: index for index, one in enumerate(data.hyperparameters)}
     assert set(by_name) == {"learning_rate", "dropout", "blocks"}
-    assert by_name["learning_rate"].is_log and not by_name["dropout"].is_log
-    assert 0 < len(by_name["blocks"].points) < len(by_name["dropout"].points) == 120
+    is_log = {name: data.hyperparameters[index].is_log for name, index in by_name.items()}
+    assert is_log["learning_rate"] and not is_log["dropout"]
+    with_blocks = [trial for trial in data.trials if trial.settings[by_name["blocks"]] is not None]
+    with_dropout = [trial for trial in data.trials if trial.settings[by_name["dropout"]] is not None]
+    assert 0 < len(with_blocks) < len(with_dropout) == 120
 
 
 def test_words_stand_in_a_slice_as_categories() -> None:
@@ -104,24 +108,32 @@ def test_words_stand_in_a_slice_as_categories() -> None:
             for event in (trial_started(trial, {"architecture": "cnn", "preprocess": word}), epoch(trial, 1, 0.2))
         )
     )
-    data = slices(build_results(state))
+    data = build_slices(build_results(state))
     assert data is not None
-    (only,) = data.items
-    assert only.categories == ("colour", "grey") and sorted(point.place for point in only.points) == [0.0, 1.0, 1.0]
+    (only,) = data.hyperparameters
+    assert only.choices == ("colour", "grey")
+    assert sorted(trial.settings for trial in data.trials) == [("colour",), ("grey",), ("grey",)]
 
 
-def test_lines_stand_between_0_and_1_and_skip_what_a_trial_does_not_have() -> None:
-    data = parallel(build_results(searched(lambda _, generator: float(generator.random()))))
-    assert data is not None and [axis.name for axis in data.axes] == [
-        "architecture",
-        "learning_rate",
-        "dropout",
-        "blocks",
-    ]
-    places = [place for line in data.lines for place in line.places if place is not None]
+def test_lines_keep_raw_values_stand_between_0_and_1_and_skip_what_a_trial_does_not_have() -> None:
+    state = searched(lambda _, generator: float(generator.random()))
+    results = build_results(state)
+    data = build_parallel(results)
+    assert data is not None
+    assert [one.name for one in data.hyperparameters] == ["architecture", "learning_rate", "dropout", "blocks"]
+    for row in data.trials:
+        configuration = state.trials[row.trial].configuration
+        assert row.settings == tuple(configuration.get(one.name) for one in data.hyperparameters)
+    assert any(row.settings[3] is None for row in data.trials)
+    assert data.trials[0].value == max(row.value for row in data.trials)
+    figure = draw_figure("parallel_coordinates", results)
+    assert figure is not None
+    (lines,) = figure.axes[0].collections
+    segments = lines.get_segments()
+    places = [place for segment in segments for index, place in segment if index < 4]
     assert min(places) == 0.0 and max(places) == 1.0
-    assert any(line.places[3] is None for line in data.lines)
-    assert data.lines[-1].value == max(line.value for line in data.lines)  # the best is drawn on top
+    assert {len(segment) for segment in segments} == {4, 5}
+    assert segments[-1][-1][1] == 1.0  # the best is drawn on top
 
 
 def test_even_values_stand_on_an_even_axis_however_many_small_ones_differ_in_their_digits() -> None:
@@ -132,5 +144,5 @@ def test_even_values_stand_on_an_even_axis_however_many_small_ones_differ_in_the
         for trial, rate in enumerate(rates)
         for event in (trial_started(trial, {"architecture": "cnn", "dropout": float(rate)}), epoch(trial, 1, 0.2))
     ]
-    data = slices(build_results(small_state(*events)))
-    assert data is not None and [item.is_log for item in data.items] == [False]
+    data = build_slices(build_results(small_state(*events)))
+    assert data is not None and [one.is_log for one in data.hyperparameters] == [False]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tests.support.make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
-from tuner.reports.figures.figure_data_predictions import (
-    class_accuracy,
-    confident_mistakes,
-    confusion,
-    some_predictions,
+from tuner.reports.figures.predictions import (
+    build_class_accuracy,
+    build_confusion,
+    choose_predictions,
+    find_confident_mistakes,
 )
-from tuner.reports.figures.registry import FIGURES, build_figure
+from tuner.reports.figures.registry import FIGURES, draw_figure
 from tuner.reports.results import Results, build_results
 from tuner.runs.predictions import Predictions
 from tuner.runs.record import replay
@@ -40,7 +40,7 @@ def predicted(labels, classes, names=NAMES, shown: int | None = None) -> Results
 
 
 def test_a_row_of_the_matrix_holds_the_shares_of_a_true_class() -> None:
-    data = confusion(predicted([0, 0, 0, 0, 1, 1, 2, 3], [0, 0, 1, 1, 1, 1, 2, 0]))
+    data = build_confusion(predicted([0, 0, 0, 0, 1, 1, 2, 3], [0, 0, 1, 1, 1, 1, 2, 0]))
     assert data is not None and (data.images, data.accuracy) == (8, 0.625)
     place = {name: data.class_names.index(name) for name in NAMES}
     assert data.matrix[place["cat"], place["dog"]] == 0.5
@@ -55,7 +55,7 @@ def test_classes_that_are_taken_for_each_other_stand_side_by_side() -> None:
     labels = np.repeat(np.arange(12), 40)
     partner = (labels + 6) % 12  # 0 and 6, 1 and 7, ...
     classes = np.where(generator.random(len(labels)) < 0.3, partner, labels)
-    data = confusion(predicted(labels, classes, names))
+    data = build_confusion(predicted(labels, classes, names))
     assert data is not None
     for number in range(6):
         first, second = (data.class_names.index(f"class {one}") for one in (number, number + 6))
@@ -63,39 +63,42 @@ def test_classes_that_are_taken_for_each_other_stand_side_by_side() -> None:
 
 
 def test_classes_are_sorted_from_the_worst_with_wider_intervals_for_fewer_images() -> None:
-    data = class_accuracy(predicted([0] * 10 + [1] * 2, [0] * 5 + [1] * 5 + [1, 0]))
-    assert data is not None and data.class_names == ("cat", "dog") and data.accuracy == (0.5, 0.5)
-    assert data.high[1] - data.low[1] > data.high[0] - data.low[0]
-    assert data.images == (10, 2)  # classes without a test image are left out
+    data = build_class_accuracy(predicted([0] * 10 + [1] * 2, [0] * 5 + [1] * 5 + [1, 0]))
+    assert data is not None
+    cat, dog = data.classes  # classes without a test image are left out
+    assert (cat.name, cat.accuracy, cat.images, dog.name, dog.accuracy, dog.images) == ("cat", 0.5, 10, "dog", 0.5, 2)
+    assert dog.high - dog.low > cat.high - cat.low
 
 
 def test_the_surest_mistakes_come_first() -> None:
-    data = confident_mistakes(predicted([0, 0, 1, 1], [1, 0, 0, 1]))
+    data = find_confident_mistakes(predicted([0, 0, 1, 1], [1, 0, 0, 1]))
     assert data is not None
     assert [(item.true, item.labels[0][0]) for item in data.items] == [("cat", "dog"), ("dog", "cat")]
     assert data.items[0].labels[0][1] > data.items[1].labels[0][1]
 
 
 def test_right_and_wrong_answers_are_shown_in_their_proportion() -> None:
-    data = some_predictions(predicted([0] * 40, [0] * 30 + [1] * 10))
+    data = choose_predictions(predicted([0] * 40, [0] * 30 + [1] * 10))
     assert data is not None and len(data.items) == 16
     assert sum(item.is_right for item in data.items) == 12
 
 
 def test_without_mistakes_there_are_none_to_show() -> None:
-    assert confident_mistakes(predicted([0, 1], [0, 1])) is None
+    assert find_confident_mistakes(predicted([0, 1], [0, 1])) is None
 
 
 def test_before_the_test_split_is_read_there_is_nothing_to_show() -> None:
     results = build_results(make_state(5))
-    assert [data(results) for data in (confusion, class_accuracy, confident_mistakes, some_predictions)] == [None] * 4
+    assert [
+        data(results) for data in (build_confusion, build_class_accuracy, find_confident_mistakes, choose_predictions)
+    ] == [None] * 4
 
 
 def test_predictions_of_another_data_set_are_left_out() -> None:
     results = predicted([0, 7], [0, 7], names=[f"class {number}" for number in range(8)])
     assert results.study is not None
     other = small_state(trial_started(0), epoch(0, 1, 0.5), data={"class_names": ["a", "b"]})
-    assert confusion(build_results(other, results.predictions)) is None
+    assert build_confusion(build_results(other, results.predictions)) is None
 
 
 def test_every_figure_of_predictions_is_drawn_and_described() -> None:
@@ -106,6 +109,6 @@ def test_every_figure_of_predictions_is_drawn_and_described() -> None:
         classes = np.where(generator.random(600) < 0.7, labels, generator.integers(0, number, 600))
         results = predicted(labels, classes, names, shown=60)
         for name in ("confusion", "class_accuracy", "confident_mistakes", "predictions"):
-            assert build_figure(name, results) is not None
+            assert draw_figure(name, results) is not None
             kind = FIGURES[name]
-            assert len(kind.alt(kind.data(results))) > 40
+            assert len(kind.describe(kind.build(results))) > 40
