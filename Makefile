@@ -1,9 +1,10 @@
 # Two commands for a fresh machine (Python 3.11 and make): `make search` and `make check`. The rest is for development.
 PYTHON ?= python3
 BIN := .venv/bin
+TWO_AT_A_TIME := --numprocesses 2 --dist loadgroup
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: help search check lint node format lock clean
+.PHONY: help search check quick lint node format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -25,7 +26,10 @@ search: $(BIN)/tuner.installed  ## make the environment and search the embedded 
 	$(BIN)/python -m tuner.search search_spaces/digits.yaml
 
 check: $(BIN)/tuner.installed  ## make the environment and pass all tests, lint, types and import contracts
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME)
+
+quick: $(BIN)/tuner.installed  ## the same, without the tests that take long: a few minutes
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not full"
 
 lint: $(BIN)/tuner.installed  ## lint, types, import contracts only
 	$(BIN)/python -m pytest tests/house/test_house.py

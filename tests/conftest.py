@@ -28,11 +28,26 @@ STARTS_RAY = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests that start Ray to one of pytest-xdist's processes: two of them would share the cores twice."""
+    """Say which tests pytest-xdist gives to one process, and put those of one backbone side by side.
+
+    All that start Ray: two of them would share the cores twice. All of one backbone, whatever they test of it: it is
+    built once (`tests.support.backbones`), and given back before the next one, since nine of them take 8 GB.
+    """
+    from tests.support.backbones import BACKBONES
+
     for item in items:
         name = item.path.stem.removeprefix("test_")
+        backbone = _backbone_of(item, BACKBONES)
         if name in STARTS_RAY or "local_ray_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("ray"))
+        elif backbone is not None:
+            item.add_marker(pytest.mark.xdist_group(backbone))
+    items.sort(key=lambda item: BACKBONES.index(found) + 1 if (found := _backbone_of(item, BACKBONES)) else 0)
+
+
+def _backbone_of(item: pytest.Item, backbones: list[str]) -> str | None:
+    name = item.callspec.params.get("name") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    return name if isinstance(name, str) and name in backbones else None
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ SEEDS = 1 + KILLS // 10
 SECONDS = 300.0 + 60.0 * KILLS
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_search_that_is_killed_and_resumed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
     whole = Search(tmp_path / "whole", TRIALS, SEEDS, SEED, SECONDS)
     whole.go([])

@@ -27,7 +27,7 @@ from tuner.runs.events import CheckpointSaved, EpochReported, TrialEnded, TrialR
 from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 IN_FULL = pytest.mark.usefixtures("in_full")
 HOSTS = ("h0", "h1", "h2")

@@ -111,7 +111,7 @@ def scraped(discovery: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_search_exports_every_metric_with_its_labels_and_opens_no_port_to_others(search, discovery) -> None:
     process, folder = search
     record = folder / "runs" / "watched" / "record.jsonl"
@@ -144,7 +144,7 @@ def test_a_search_exports_every_metric_with_its_labels_and_opens_no_port_to_othe
     assert {series["status"] for series in found["ray_tuner_trials"]} >= {"running", "failed", "paused"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_prometheus_finds_the_search_and_answers_every_query_of_the_dashboard(search, discovery, tmp_path) -> None:
     process, folder = search
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())

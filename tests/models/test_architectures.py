@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.backbones import BACKBONES, four_depths
 from tuner.common.errors import InputError, UnknownNameError
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.network import TrialModel, build_model, freeze
 from tuner.models.parameters import Parameter
 
 NAMES = list(ARCHITECTURES)
-BACKBONES = [name for name in NAMES if ARCHITECTURES[name].is_backbone]
 NUM_CLASSES = 3
 
 
@@ -36,7 +36,7 @@ def size_px(name: str) -> int:
     return max(8, ARCHITECTURES[name].minimum_px)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def built(name: str, channels: int = 3) -> TrialModel:
     return build_model(configuration(name), (size_px(name), size_px(name), channels), NUM_CLASSES, seed=1)
 
@@ -106,12 +106,6 @@ def test_a_saved_model_predicts_as_before(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(predict(loaded, images), predict(built(name).model, images), rtol=1e-5, atol=1e-6)
 
 
-def depths(name: str) -> list[int]:
-    """None, one, some and all of the blocks."""
-    count = len(built(name).blocks)
-    return sorted({0, min(1, count), count // 2, count})
-
-
 @pytest.mark.parametrize("name", BACKBONES)
 def test_each_depth_frees_one_more_block_and_no_head_is_ever_frozen(name: str) -> None:
     trial_model, backbone = built(name), built(name).backbone
@@ -131,14 +125,13 @@ def test_each_depth_frees_one_more_block_and_no_head_is_ever_frozen(name: str) -
     assert all(variable.trainable == (id(variable) in before) for variable in backbone.weights)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_step_moves_exactly_what_is_unfrozen_and_no_statistics_of_the_backbone(name: str) -> None:
     trial_model = built(name)
     model, targets = trial_model.model, np.eye(NUM_CLASSES, dtype=np.float32)[[0, 1, 2, 0]]
     images = raw_images(name, count=4)
     start = model.get_weights()
-    for depth in depths(name):
+    for depth in four_depths(len(trial_model.blocks)):
         freeze(trial_model, depth)
         # A tiny epsilon makes every step of Adam visible, however small the gradient; 1e-3 keeps the network alive.
         model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-30), "categorical_crossentropy", run_eagerly=True)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.backbones import BACKBONES, backbone
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.blocks import (
     Step,
@@ -23,8 +24,6 @@ from tuner.models.blocks import (
     is_automatic_name,
     split_at,
 )
-
-BACKBONES = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
 
 # Counted from the graphs of keras.applications as they come, their own preprocessing included (FACTS of the project).
 CUTS = {
@@ -53,14 +52,7 @@ BLOCKS = {
 }
 
 
-@functools.cache
-def backbone(name: str) -> Any:
-    architecture = ARCHITECTURES[name]
-    shape = (architecture.minimum_px, architecture.minimum_px, 3)
-    return architecture.build(architecture.values_of({"weights": "none"}), shape, 0)
-
-
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def as_keras_builds_it(name: str) -> Any:
     size = ARCHITECTURES[name].minimum_px
     constructor = getattr(keras.applications, str(ARCHITECTURES[name].application))

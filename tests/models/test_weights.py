@@ -24,7 +24,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=quiet)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_saved_model_loads_and_predicts_where_tuner_is_not_installed(tmp_path: Path) -> None:
     built = build_model({**VGG16_FEATURES, "preprocess": "resize(32)|scale(0,1)"}, (20, 24, 1), 2, seed=0)
     images = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 1), dtype=np.uint8)
@@ -56,7 +56,7 @@ for name in ARCHITECTURES:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_weights_that_cannot_be_fetched_are_told_by_file_and_folder(tmp_path: Path) -> None:
     nowhere = "http://127.0.0.1:9"  # the discard port: no download, also on a machine with internet
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
@@ -69,7 +69,7 @@ def test_weights_that_cannot_be_fetched_are_told_by_file_and_folder(tmp_path: Pa
     assert "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5" in refused[0]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_damaged_weights_are_told_with_their_folder(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.backbones import BACKBONES, depths_of
 from tests.support.cached_training import SETTINGS, epochs_of, kept
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.network import build_model
 from tuner.training.cut_points import PrecisionError, above, below, check_precision, place_below, places
 
-BACKBONES = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
 pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping")
 
 
@@ -25,7 +25,7 @@ def configuration_of(name: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_depth_of_every_backbone_gives_from_the_cache_what_it_gives_from_the_images(name: str, few_digits):
+def test_a_backbone_gives_at_every_depth_from_the_cache_what_it_gives_from_the_images(name: str, few_digits):
     network = build_model(configuration_of(name), few_digits.image_shape, 10, 0)
     images = few_digits.train.batch(np.arange(3))[0]
     whole = keras.ops.convert_to_numpy(network.model(images, training=False))
@@ -36,7 +36,7 @@ def test_every_depth_of_every_backbone_gives_from_the_cache_what_it_gives_from_t
     except PrecisionError:  # random weights may give what float16 cannot hold; the product keeps float32 then
         *outputs, check = below(network, None, known, "float32").predict_on_batch(images)
     by_name = dict(zip([place.name for place in known], outputs, strict=True))
-    for depth in range(len(network.blocks)):
+    for depth in depths_of(name, len(network.blocks) - 1):
         place = place_below(network, known, depth)
         if place is not None:
             rest = above(network, place, lambda layer: layer)

@@ -1,0 +1,30 @@
+"""Backbones with random weights, each built once for all tests of it that run one after the other."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tuner.models.architectures import ARCHITECTURES
+
+BACKBONES = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
+EVERY_DEPTH = ("mobilenet_v2", "vgg16", "convnext_tiny")
+"""A residual one, a plain one and one like a transformer: each of their depths is tested, of the others four."""
+
+
+def four_depths(count: int) -> list[int]:
+    """Unfreeze depths: none, one, half and all of `count` blocks."""
+    return sorted({0, min(1, count), count // 2, count})
+
+
+def depths_of(name: str, count: int) -> list[int]:
+    """Unfreeze depths to test: all from none to `count` blocks, or four of them."""
+    return list(range(count + 1)) if name in EVERY_DEPTH else four_depths(count)
+
+
+@functools.lru_cache(maxsize=2)
+def backbone(name: str) -> Any:
+    """The backbone for the smallest images that it takes."""
+    architecture = ARCHITECTURES[name]
+    shape = (architecture.minimum_px, architecture.minimum_px, 3)
+    return architecture.build(architecture.values_of({"weights": "none"}), shape, 0)
