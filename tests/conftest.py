@@ -27,6 +27,10 @@ STARTS_RAY = (
 """Modules of tests that start Ray in processes of their own, for some of their tests at least."""
 
 
+QUICK_BACKBONES = ("mobilenet_v2", "vgg16")
+"""Of these, tests that begin with building a backbone are in the quick tier too."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist gives to one process, and put those of one backbone side by side.
 
@@ -42,7 +46,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("ray"))
         elif backbone is not None:
             item.add_marker(pytest.mark.xdist_group(backbone))
+            if backbone not in QUICK_BACKBONES:
+                item.add_marker(pytest.mark.full)
     items.sort(key=lambda item: BACKBONES.index(found) + 1 if (found := _backbone_of(item, BACKBONES)) else 0)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Write how long each part of each test took into the file that TUNER_TEST_DURATIONS names."""
+    file = os.environ.get("TUNER_TEST_DURATIONS")
+    if file and "PYTEST_XDIST_WORKER" not in os.environ:
+        with Path(file).open("a") as durations:
+            durations.write(f"{report.duration:.2f}\t{report.when}\t{report.outcome}\t{report.nodeid}\n")
 
 
 def _backbone_of(item: pytest.Item, backbones: list[str]) -> str | None:

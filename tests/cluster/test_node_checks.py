@@ -37,6 +37,7 @@ def test_every_node_on_which_a_trial_would_fail_is_named() -> None:
     ]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_node_that_sees_the_folder_and_has_this_code_is_fine_and_nothing_is_left_in_the_folder(tmp_path) -> None:
     import ray

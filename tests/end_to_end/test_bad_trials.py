@@ -80,6 +80,7 @@ def test_every_kind_of_bad_trial_is_recorded_with_its_reason_and_the_rest_goes_o
     assert not any(run.last_words.iterdir())
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_finalists_that_hang_crash_or_eat_memory_are_recorded_and_the_others_are_judged(
     tmp_path, cache_dir, monkeypatch
@@ -102,6 +103,7 @@ def test_finalists_that_hang_crash_or_eat_memory_are_recorded_and_the_others_are
     assert all(found[fault].trained.status == "failed" and found[fault].tested is None for fault in reasons)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session", "faulty")
 def test_a_full_disk_ends_the_search_in_one_line_and_with_room_it_goes_on(tmp_path, cache_dir, capsys, monkeypatch):
     file = write_space(tmp_path, FULL, GOOD)
@@ -124,6 +126,7 @@ def test_a_full_disk_ends_the_search_in_one_line_and_with_room_it_goes_on(tmp_pa
     assert any(f"trial {number} begins anew: " in text and "cannot be read" in text for text in state.notices)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session", "faulty")
 def test_first_trials_that_fail_alike_end_the_search_with_that_reason(tmp_path, cache_dir, capsys):
     file = write_space(tmp_path, NAN, batch_size="{choice: [30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41]}")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.test_search_resumed import start_search, wait_for_epochs
 from tests.support.make_cluster import end_node, head
 from tests.support.make_search import check_record, write_file
@@ -22,6 +24,7 @@ def wait_for(record: Path, holds: Callable[[RunState], bool], timeout_s: float =
 
 # Trials take longer than a worker takes to load its libraries: Ray gives the next one to the first worker that is free,
 # and then no longer wants the one that is being started.
+@pytest.mark.full
 def test_a_search_uses_a_node_that_joins_and_survives_losing_it(tmp_path, cache_dir, monkeypatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     file = write_file(tmp_path, trials=2)

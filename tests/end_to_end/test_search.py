@@ -50,6 +50,7 @@ def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
     assert (tmp_path / "runs" / "small" / "best.keras").exists()
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_search_for_small_and_accurate_models_records_and_reports_their_front(tmp_path, cache_dir):
     file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=12)
@@ -103,6 +104,7 @@ def test_the_best_trials_are_trained_again_and_then_the_test_split_is_read(tmp_p
     assert again.count("finalist_trained") == number and again.count("finalist_tested") == number
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_failed_trials_are_results_and_the_search_goes_on(tmp_path, cache_dir):
     file = write_file(tmp_path, sampler="tpe", trials=5)
@@ -118,6 +120,7 @@ def test_failed_trials_are_results_and_the_search_goes_on(tmp_path, cache_dir):
     assert "not a number" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_workers_find_data_that_are_named_relative_to_where_the_search_began(tmp_path, monkeypatch):
     for split, number in (("train", 12), ("test", 4)):
@@ -134,6 +137,7 @@ def test_workers_find_data_that_are_named_relative_to_where_the_search_began(tmp
     assert Path("kept/datasets").is_dir()
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_workers_that_have_grown_are_replaced_without_a_hang(tmp_path, cache_dir, monkeypatch):
     monkeypatch.setattr("tuner.execution.tune_run.WORKER_GROWTH_MB", 0.5)
@@ -142,6 +146,7 @@ def test_workers_that_have_grown_are_replaced_without_a_hang(tmp_path, cache_dir
     assert len(check_record(tmp_path / "runs" / "small" / "record.jsonl").with_status("completed")) == 6
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_the_exported_model_and_a_trial_trained_again_give_the_recorded_numbers(tmp_path, cache_dir, capsys):
     file = write_file(tmp_path, sampler="tpe", trials=3)

@@ -20,6 +20,7 @@ from tuner.runs.record import Record, read_state
 from tuner.runs.state import RunState
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_time_budget_ends_a_search_gracefully_and_a_larger_one_goes_on(tmp_path, cache_dir, monkeypatch):
     def one_second_per_epoch(record: Record, now: float | None = None) -> float:
@@ -56,6 +57,7 @@ def wait_for_epochs(record: Path, number: int, timeout_s: float = 240) -> None:
     raise AssertionError(f"{record}: not {number} epochs after {timeout_s} s")
 
 
+@pytest.mark.full
 def test_ctrl_c_stops_a_search_gracefully_and_says_how_to_go_on(tmp_path, cache_dir):
     file = write_file(tmp_path, trials=30)
     record = tmp_path / "runs" / "small" / "record.jsonl"
@@ -106,6 +108,7 @@ def test_a_search_that_exists_is_not_overwritten_and_an_edited_one_not_resumed(t
     assert "there is no search to resume" in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_search_begins_with_what_earlier_ones_found_and_goes_on_without_them(tmp_path, cache_dir, capsys):
     earlier = tmp_path / "runs" / "earlier"

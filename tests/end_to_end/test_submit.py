@@ -83,6 +83,7 @@ def where(cluster: Head, cache_dir: Path) -> tuple[str, ...]:
     return "--shared", str(cluster.place / "shared"), "--cache", str(cache_dir)
 
 
+@pytest.mark.full
 def test_a_search_is_followed_over_a_broken_wire_with_nothing_lost_and_nothing_twice(interrupted) -> None:
     shown = interrupted.said["follow"]
     ended = re.findall(r"^trial ([0-9]+) (?:completed|stopped|failed)", shown, re.MULTILINE)
@@ -91,6 +92,7 @@ def test_a_search_is_followed_over_a_broken_wire_with_nothing_lost_and_nothing_t
     assert shown.startswith("preparing digits ...\n240 training and 80 validation images")
 
 
+@pytest.mark.full
 def test_a_running_search_says_where_it_stands_and_is_fetched(interrupted) -> None:
     follow = f"show it: python -m tuner.submit follow {interrupted.name} --address http://127.0.0.1:"
     assert follow in interrupted.said["submit"]
@@ -100,6 +102,7 @@ def test_a_running_search_says_where_it_stands_and_is_fetched(interrupted) -> No
     assert interrupted.fetched.study is not None and interrupted.fetched.session_ended is None
 
 
+@pytest.mark.full
 def test_a_stopped_search_is_recorded_as_interrupted(interrupted) -> None:
     assert interrupted.state.session_ended is not None
     assert interrupted.state.session_ended.reason == "interrupted"
@@ -107,6 +110,7 @@ def test_a_stopped_search_is_recorded_as_interrupted(interrupted) -> None:
     assert "all that was reported is kept; go on with: python -m tuner.submit small.yaml --resume --shared " in said
 
 
+@pytest.mark.full
 def test_a_stopped_search_goes_on_to_its_end_and_its_report_and_model_are_fetched(
     interrupted, cluster, cache_dir
 ) -> None:

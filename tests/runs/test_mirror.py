@@ -125,6 +125,7 @@ def test_two_machines_that_take_a_name_at_the_same_time_never_both_get_it(tmp_pa
             assert sum(pool.map(take, ("first", "second"), [f"small-{number}"] * 2)) < 2
 
 
+@pytest.mark.full
 def test_a_search_on_a_bucket_goes_on_after_its_machine_is_lost(
     bucket, tmp_path, cache_dir, capsys, monkeypatch
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_search_is_long_by_its_budget_or_its_planned_epochs(settings, images, 
     assert is_long(spec_of(**settings), images) is long
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(

@@ -24,6 +24,7 @@ def configuration_of(name: str, **changes: Any) -> dict[str, Any]:
     return {"architecture": name, "weights": "none", "preprocess": f"resize({px})|scale(-1,1)", **changes}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_gives_at_every_depth_from_the_cache_what_it_gives_from_the_images(name: str, few_digits):
     network = build_model(configuration_of(name), few_digits.image_shape, 10, 0)
@@ -44,6 +45,7 @@ def test_a_backbone_gives_at_every_depth_from_the_cache_what_it_gives_from_the_i
             np.testing.assert_allclose(found, whole, rtol=0.02, atol=2e-3, err_msg=f"{name}, unfreeze_depth {depth}")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", BACKBONES)
 def test_training_every_backbone_from_the_cache_agrees_with_training_it_from_the_images(
     name: str, few_digits, tmp_path: Path
