@@ -1,4 +1,4 @@
-"""What every other room may use: the error tree, registries, seeds, metrics, intervals, files and places, processes.
+"""Helpers for every other room: the error tree, registries, seeds, metrics, intervals, files, locations, processes.
 
 It imports no other room, and never a library that searches or trains.
 """

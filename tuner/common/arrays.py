@@ -21,11 +21,11 @@ DAMAGED_ARCHIVE = (
     RuntimeError,  # flipped bits say that a member is encrypted, or packed as zipfile does not know
     *(MemoryError, OverflowError),  # flipped bits make a shape too large
 )
-"""What numpy and zipfile raise when they read a damaged .npz file (tests/training/test_checkpoint.py damages some)."""
+"""Exceptions of numpy and zipfile when they read a damaged .npz file (tests/training/test_checkpoint.py damages some)."""
 
 
 class ArrayWriter:
-    """Writes an array row by row to a new .npy file, as context manager; numpy maps it into memory afterwards.
+    """Context manager that writes an array to a new .npy file row by row; numpy can memory-map the file afterwards.
 
     Rows are written, not mapped: on a full disk a write raises OSError, where a mapped page kills the process (SIGBUS).
     """
@@ -77,7 +77,7 @@ class ArrayWriter:
 
 
 def is_whole(path: Path, shape: tuple[int, ...], dtype: Any) -> bool:
-    """Whether a .npy file has this shape, type and length; only its header is read."""
+    """Return whether a .npy file has this shape, type and length; only its header is read."""
     try:
         with path.open("rb") as file:
             if np.lib.format.read_magic(file) != (1, 0):

@@ -1,4 +1,4 @@
-"""How every command reads its arguments and how it ends. Light: nothing heavy is loaded for --help."""
+"""Parsing of arguments and exit statuses for every command. Light: nothing heavy is loaded for --help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST = 1000
 
 
 class CommandParser(argparse.ArgumentParser):
-    """As argparse's own, but for what it says of a wrong command line: a terminal obeys nothing in it."""
+    """An argparse parser whose error messages are short and free of control characters."""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, after the usage, and exit with status 2."""
@@ -23,7 +23,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def failure(error: TunerError | OSError) -> tuple[list[str], int]:
-    """What is said of an error that ends a command, line by line, and the exit status; others are raised again."""
+    """Return the message lines and the exit status for an error that ends a command; raise any other error again."""
     if isinstance(error, TunerError):
         return error.lines(), error.exit_status
     if is_disk_full(error):
@@ -32,7 +32,7 @@ def failure(error: TunerError | OSError) -> tuple[list[str], int]:
 
 
 def run_command(action: Callable[[], int]) -> int:
-    """The exit status of `action`: its own, or that of a deliberate error, whose message goes to standard error."""
+    """Run `action` and return its exit status; a deliberate error goes to standard error and gives its own status."""
     try:
         return action()
     except (TunerError, OSError) as error:
@@ -45,7 +45,7 @@ def run_command(action: Callable[[], int]) -> int:
 
 
 def split_assignments(texts: Sequence[str], option: str) -> dict[str, str]:
-    """`["a=b"]` as `{"a": "b"}`; raises InputError for one without a name or a value."""
+    """Return `["a=b"]` as `{"a": "b"}`; raises InputError for one without a name or a value."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, _, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""What a search ran on: versions, machine, commit. Part of the record and of every report."""
+"""Description of the environment of a search: versions, machine, commit. Part of the record and of every report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("tuner", "ray", "tensorflow", "keras", "optuna", "numpy", "pandas", 
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions of what matters, processor, memory, Python, and the commit of the working folder if it is in git."""
+    """Return the versions that matter, processor, memory, Python, and the commit of the code if it is in git."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -34,7 +34,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the code that runs; None outside a checkout or without git."""
+    """Return the commit of the code that runs; None outside a checkout or without git."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         # S603 asks whether words of others can get into a command: these are fixed, but for where this package lies.

@@ -25,20 +25,20 @@ class TunerError(Exception):
     exit_status = 1
 
     def lines(self) -> list[str]:
-        """The message as it is printed: a line for each thing that is wrong, nothing in it that a terminal obeys."""
+        """Return the message as it is printed: a line for each problem, control characters written out."""
         return [printable(str(self))]
 
 
 class LostError(TunerError):
-    """The connection to a cluster broke, or it is busy with itself: trying again may help."""
+    """A broken connection to a cluster, or one too busy to answer: trying again may help."""
 
 
 class DiskFullError(TunerError):
-    """There is no room left where something is to be written; what was written before is whole."""
+    """No space is left where something is to be written; everything written before is whole."""
 
 
 class InputError(TunerError):
-    """The user's input is wrong."""
+    """A mistake in the user's input."""
 
     exit_status = 2
 
@@ -68,22 +68,22 @@ class RunInUseError(RunError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's message, or the name of its class when it has none."""
+    """Return the first line of a library's message, or the name of its class when it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of a library's message, where one with a traceback in it says what it is about."""
+    """Return the last line of a library's message: where the message holds a traceback, this line names the cause."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
 
 
 def is_failed_download(error: Exception) -> bool:
-    """Whether Keras says so that a file cannot be fetched: its get_file raises Exception itself (keras 3.15)."""
+    """Return whether this is Keras's error for a failed download: its get_file raises a bare Exception (keras 3.15)."""
     return type(error) is Exception or isinstance(error, OSError)
 
 
 def printable(text: str) -> str:
-    r"""`text` on one line, with everything written out that is no character to be seen: names can hold terminal codes.
+    r"""Return `text` on one line with control characters escaped: a file name can hold codes that a terminal obeys.
 
     >>> print(printable("red\x1b[31m cat\n"))
     red\x1b[31m cat\n
@@ -100,7 +100,7 @@ class Problem:
     line: int | None = None
 
     def describe(self, file: str) -> str:
-        """`FILE:LINE: FIELD MESSAGE`, as compilers print it."""
+        """Return `FILE:LINE: FIELD MESSAGE`, as compilers print it."""
         place = f"{file}:{self.line}" if self.line is not None else file
         between = " " if self.message.startswith("must") else ": "
         return f"{place}: {self.field}{between}{self.message}" if self.field else f"{place}: {self.message}"
@@ -115,5 +115,5 @@ class SpecError(InputError):
         super().__init__("\n".join(problem.describe(file) for problem in self.problems))
 
     def lines(self) -> list[str]:
-        """One line for each problem."""
+        """Return one line for each problem."""
         return [printable(problem.describe(self.file)) for problem in self.problems]

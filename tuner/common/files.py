@@ -1,4 +1,4 @@
-"""Where files may be written; they are written aside, then renamed: a reader sees the old or the new, never half.
+"""Checks of paths before writing, and writing aside then renaming: a reader sees the old or the new file, never half.
 
 A command sees before it begins whether it can write to the places it is given, and what room their disks have.
 """
@@ -25,12 +25,12 @@ _NO_ROOM_WORDS = re.compile(rf"\[errno ({'|'.join(map(str, _NO_ROOM))})\]|no spa
 
 
 def shown(path: Path) -> str:
-    """A path as text that can be printed, whatever bytes are in it."""
+    """Return a path as text that can be printed, whatever bytes are in it."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def user_path(text: str | Path) -> Path:
-    """The path that a user has written, `~` and `~name` being homes; raises InputError when there is no such user."""
+    """Return the path that a user has written, `~` and `~name` expanded; raises InputError for an unknown user."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -38,10 +38,10 @@ def user_path(text: str | Path) -> Path:
 
 
 def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
-    """See that `path` is a folder that can be written to (read, if not `is_written`) or become one; nothing is made.
+    """Check that `path` is, or can become, a folder to write to (to read, if not `is_written`); nothing is made.
 
     Raises:
-        InputError: it cannot; `what` is what the message calls it.
+        InputError: it cannot; the message calls it `what`.
     """
     rule = f"{what} must be a folder that can be {'written to' if is_written else 'read'}"
     try:
@@ -61,7 +61,7 @@ def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """A path if it is there, or the nearest place above it that is."""
+    """Return the path if it exists, or its nearest parent that does."""
     for place in (path, *path.parents):
         try:
             place.lstat()
@@ -72,12 +72,12 @@ def _nearest(path: Path) -> Path:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the disk of a folder has left, which may not be there yet; raises OSError when it cannot be asked."""
+    """Return the free bytes on the disk of a folder, which need not exist; raises OSError when it cannot be asked."""
     return shutil.disk_usage(_nearest(Path(os.path.realpath(folder)))).free  # a link may lead to another disk
 
 
 def format_size(size_bytes: float) -> str:
-    """A size for people.
+    """Return a size in bytes as text for people, in KiB, MiB or GiB.
 
     >>> format_size(0), format_size(2000), format_size(3 * 2**20), format_size(5 * 2**30)
     ('0.0 KiB', '2.0 KiB', '3.0 MiB', '5.0 GiB')
@@ -87,14 +87,14 @@ def format_size(size_bytes: float) -> str:
 
 
 def check_file(path: Path, what: str) -> None:
-    """See that `path` is a file or nothing, in a folder that can be written to; raises InputError as `check_folder`."""
+    """Check that `path` is a file or free, in a folder to write to; raises InputError as `check_folder` does."""
     if os.path.lexists(path) and not path.is_file():
         raise InputError(f"{what} must be a file; {path} is {'a folder' if path.is_dir() else 'a pipe or a device'}")
     check_folder(path.parent, f"the folder of {what}")
 
 
 def is_disk_full(problem: BaseException | str) -> bool:
-    """Whether an error, or what a library says of one, is about a disk or a quota that is used up.
+    """Return whether an error, or a library's message, is about a full disk or a used-up quota.
 
     >>> is_disk_full(OSError(28, "No space left on device")), is_disk_full("OSError: [Errno 13] Permission denied")
     (True, False)
@@ -105,7 +105,7 @@ def is_disk_full(problem: BaseException | str) -> bool:
 
 
 def disk_full_error(path: Path, loss: str = "") -> DiskFullError:
-    """What a user is told when a run cannot be written any more; `loss`: why a trial was lost for that.
+    """Return the error for a run that cannot be written any more; `loss` is the reason why a trial was lost.
 
     >>> print(disk_full_error(Path("runs/a"), "disk full: [Errno 28] No space left on device: '/tmp/x', on 10.0.0.2"))
     runs/a: the disk is full ([Errno 28] No space left on device: '/tmp/x', on 10.0.0.2); make room, then go on with \
@@ -119,7 +119,7 @@ def disk_full_error(path: Path, loss: str = "") -> DiskFullError:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; renamed to `path` at the end of the block, removed if the block raises.
+    """Yield a path beside `path` to write to; it is renamed to `path` at the end of the block, removed on an error.
 
     Missing folders are made. Two processes that write the same file do not disturb each other: the last one wins.
     """
@@ -140,13 +140,13 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove from `folder`, at every depth, what processes that were killed had begun to write aside."""
+    """Remove from `folder`, at every depth, the unfinished files of processes that were killed."""
     for aside in folder.rglob(".*.partial"):
         if (process := _WRITER.search(aside.name)) is not None and not psutil.pid_exists(int(process[1])):
             aside.unlink(missing_ok=True)
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder in which nothing was written; one that holds something stays."""
+    """Remove a folder if it is empty; a folder with something in it stays."""
     with suppress(OSError):
         folder.rmdir()

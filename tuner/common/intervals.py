@@ -1,4 +1,4 @@
-"""How uncertain a number is: 95% intervals of means and shares. Pure."""
+"""95% intervals of means, shares and medians. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean with its 95% interval; without one (`low` and `high` None) where nothing says how far it varies."""
+    """A mean with its 95% interval; `low` and `high` are None where one value alone shows no spread."""
 
     mean: float
     low: float | None
@@ -19,7 +19,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean and its 95% interval over seeds (Student's t).
+    """Return the mean and its 95% interval over seeds (Student's t).
 
     >>> [round(value, 3) for value in mean_interval([0.5, 0.52, 0.54])]
     [0.52, 0.47, 0.57]
@@ -34,9 +34,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def half_width(of_seeds: Sequence[tuple[float, int]], of_images: float) -> float:
-    """Half of a 95% interval from variances of means with their degrees of freedom (Welch and Satterthwaite, 1946/47).
+    """Return half of a 95% interval from variances of means and their degrees of freedom (Welch-Satterthwaite).
 
-    That of the images rests on thousands of them, so it counts as known.
+    The variance of the images rests on thousands of them, so it counts as known.
     """
     from scipy import stats
 
@@ -47,7 +47,7 @@ def half_width(of_seeds: Sequence[tuple[float, int]], of_images: float) -> float
 
 
 def wilson_interval(share: float, number: int) -> tuple[float, float]:
-    """The 95% interval of a share that was observed in `number` draws (Wilson 1927, score interval).
+    """Return the 95% interval of a share that was observed in `number` draws (Wilson 1927, score interval).
 
     >>> [round(bound, 4) for bound in wilson_interval(0.5, 100)]
     [0.4038, 0.5962]
@@ -59,7 +59,7 @@ def wilson_interval(share: float, number: int) -> tuple[float, float]:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95% interval of a median, from the ranks of the values (Thompson 1936); None for fewer than six.
+    """Return the 95% interval of a median, from the ranks of the values (Thompson 1936); None for fewer than six.
 
     It assumes nothing about how the values are distributed.
 

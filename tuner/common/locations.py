@@ -1,4 +1,4 @@
-"""Places that several machines read and write: a folder that all of them see, or a bucket of an object store.
+"""Locations that several machines read and write: a folder that all of them see, or a bucket of an object store.
 
 Spoken to through pyarrow's file systems, as by Ray Tune. Credentials are those of the machine (its role, its files,
 its environment), never a part of an address: an address stands in records and reports.
@@ -38,7 +38,7 @@ SETTINGS = {
     "abfs": (*_ABFS, "background_writes"),
     "abfss": (*_ABFS, "background_writes"),
 }
-"""What may follow the `?` of an address: of what pyarrow's FileSystem.from_uri knows, all that is no secret."""
+"""Settings that may follow the `?` of an address: those of pyarrow's FileSystem.from_uri that are no secret."""
 _SECRET = ("access_key", "secret_key", "session_token", "token", "password", "sas", "client_secret", "sig")
 _REMEDIES = {
     "s3": "credentials come from the role of the machine, ~/.aws or AWS_ACCESS_KEY_ID, another server from "
@@ -49,7 +49,7 @@ _REMEDIES = {
 
 
 def is_remote(text: str) -> bool:
-    """Whether a text is meant as an address of an object store rather than as a folder."""
+    """Return whether a text is meant as an address of an object store rather than as a folder."""
     return "://" in text
 
 
@@ -78,7 +78,7 @@ class Location:
         return Location(urlunsplit(parts._replace(path=str(PurePosixPath(parts.path).parent))))
 
     def child(self, *names: str) -> Location:
-        """A folder or file within.
+        """Return the folder or file of these names within.
 
         >>> Location("s3://bucket/tuner?region=eu-west-1").child("digits", "ray").address
         's3://bucket/tuner/digits/ray?region=eu-west-1'
@@ -89,7 +89,7 @@ class Location:
         return Location(urlunsplit(parts._replace(path=str(PurePosixPath("/", parts.path.strip("/"), *names)))))
 
     def open(self) -> tuple[FileSystem, str]:
-        """The file system and the path in it; raises OSError when the address cannot be one."""
+        """Return pyarrow's file system and the path in it; raises OSError when the address cannot be one."""
         from pyarrow.fs import FileSystem, LocalFileSystem
 
         if not self.is_remote:
@@ -100,7 +100,7 @@ class Location:
 
 
 def parse_location(text: str, option: str) -> Location:
-    """The location that a user has named; a folder becomes absolute, since workers run in folders of their own.
+    """Return the location that a user has named; a folder becomes absolute: workers run in folders of their own.
 
     Raises:
         InputError: it is no folder that can be written to, of an unknown kind of store, or holds a secret or a setting
@@ -133,7 +133,7 @@ def parse_location(text: str, option: str) -> Location:
 
 
 def check_location(location: Location, option: str, within_s: float = 20.0) -> None:
-    """See that files can be written, read again and removed here, in time: some stores are asked for minutes.
+    """Check that files can be written, read and removed here, in time: some stores retry for minutes.
 
     Raises:
         InputError: they cannot; the message says why and where credentials come from.
@@ -173,7 +173,7 @@ def probe(location: Location, name: str) -> None:
 
 
 def touch(file: Location) -> None:
-    """Make an empty file, and its folder; raises OSError."""
+    """Create an empty file, and its folder; raises OSError."""
     if not file.is_remote:
         Path(file.address).parent.mkdir(parents=True, exist_ok=True)
     with _plain_errors():
@@ -191,7 +191,7 @@ def remove(file: Location) -> None:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """What pyarrow says of an address or a name that no store would take, as OSError."""
+    """Raise OSError in place of pyarrow's own exceptions, as for a name that no store would take."""
     from pyarrow.lib import ArrowException
 
     try:
@@ -201,7 +201,7 @@ def _plain_errors() -> Iterator[None]:
 
 
 def remedy(location: Location) -> str:
-    """What to do about a location that cannot be used: where its credentials come from."""
+    """Return advice on a location that cannot be used: where its credentials come from."""
     scheme = urlsplit(location.address).scheme if location.is_remote else ""
     for start, remedy in _REMEDIES.items():
         if scheme.startswith((start, "gcs" if start == "gs" else start)):
@@ -210,7 +210,7 @@ def remedy(location: Location) -> str:
 
 
 def exists(location: Location) -> bool:
-    """Whether there is a file here."""
+    """Return whether there is a file here."""
     from pyarrow.fs import FileType
 
     file_system, path = location.open()
@@ -219,7 +219,7 @@ def exists(location: Location) -> bool:
 
 @contextmanager
 def fetched(location: Location) -> Iterator[Path]:
-    """A folder on this machine with the files of `location`: itself, or a copy for the time of the block.
+    """Yield a local folder with the files of `location`: the folder itself, or a copy for the time of the block.
 
     Raises:
         OSError: they cannot be read.
@@ -237,7 +237,7 @@ def fetched(location: Location) -> Iterator[Path]:
 
 @contextmanager
 def filled(location: Location) -> Iterator[Path]:
-    """A folder on this machine to write files into, which are in `location` at the end of the block.
+    """Yield a local folder to write files into; at the end of the block they are in `location`.
 
     Raises:
         OSError: they cannot be written.
@@ -253,7 +253,7 @@ def filled(location: Location) -> Iterator[Path]:
 
 
 def upload(file: Path, location: Location) -> None:
-    """Copy a file; who reads it sees the one before or the new one, whole. Raises OSError."""
+    """Copy a file; a reader sees the old or the new one, never half. Raises OSError."""
     file_system, path = location.open()
     if location.is_remote:  # an object is there when it is whole
         with file.open("rb") as source, file_system.open_output_stream(path) as stream:
@@ -265,7 +265,7 @@ def upload(file: Path, location: Location) -> None:
 
 
 def files_in(location: Location) -> list[str]:
-    """The names of the files in a folder, without what lies in folders within. Raises OSError."""
+    """Return the names of the files in a folder, without those in its subfolders. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
     file_system, path = location.open()
@@ -274,7 +274,7 @@ def files_in(location: Location) -> list[str]:
 
 
 def folders_in(location: Location) -> list[Location]:
-    """The folders in a folder, by name; none where there is no such folder. Raises OSError."""
+    """Return the folders in a folder, by name; none where there is no such folder. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
     file_system, path = location.open()
@@ -283,7 +283,7 @@ def folders_in(location: Location) -> list[Location]:
 
 
 def remove_folder(location: Location) -> None:
-    """Remove a folder with all that is in it. Raises OSError."""
+    """Remove a folder with everything in it. Raises OSError."""
     file_system, path = location.open()
     file_system.delete_dir(path)
 

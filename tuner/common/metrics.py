@@ -1,4 +1,4 @@
-"""Several metrics at once: which there are, domination, Pareto fronts, hypervolume, scalarisation. Pure.
+"""Several metrics at once: their names and directions, domination, Pareto fronts, hypervolume, scalarisation. Pure.
 
 Points are arrays `[n, metrics] float` in which larger is better throughout (`oriented`).
 """
@@ -26,14 +26,14 @@ AUGMENTATION = 0.05
 
 
 def oriented(points: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    """Float [n, metrics]: values of metrics, those to be minimised with the other sign."""
+    """Return the points, float [n, metrics], with the sign of metrics to be minimised turned: larger is better."""
     signs = np.array([1.0 if METRICS[metric] == "max" else -1.0 for metric in metrics])
     turned: np.ndarray = points.reshape(-1, len(metrics)) * signs
     return turned
 
 
 def dominates(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a point is at least as good as another in everything, and better in something.
+    """Return whether one point is at least as good as another in every metric, and better in one.
 
     >>> dominates(np.array([2, 1]), np.array([1, 1])), dominates(np.array([2, 1]), np.array([1, 2]))
     (True, False)
@@ -42,7 +42,7 @@ def dominates(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def front(points: np.ndarray) -> np.ndarray:
-    """Int [f]: the places of the points that no other dominates, the best in the first metric first.
+    """Return the indices, int [f], of the points that no other dominates, the best in the first metric first.
 
     Equal points are all on the front, or none of them is.
 
@@ -59,7 +59,7 @@ def front(points: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
-    """The volume that the points dominate above `reference`, float [metrics]; 0 without a point above it.
+    """Return the volume that the points dominate above `reference`, float [metrics]; 0 without a point above it.
 
     Each point adds what it dominates and those after it do not (While, Bradstreet & Barone 2012, WFG).
 
@@ -71,7 +71,7 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _volume(points: np.ndarray) -> float:
-    """Of points none of which dominates another, above 0."""
+    """Return the volume between 0 and points above 0 of which none dominates another."""
     if points.shape[1] == 1:
         return float(points.max())
     if points.shape[1] == 2:  # the first column descends
@@ -85,7 +85,7 @@ def _volume(points: np.ndarray) -> float:
 
 
 def shares_beaten(points: np.ndarray) -> np.ndarray:
-    """Float [n, metrics]: for each metric, of how many points this one is no worse, as a share of all.
+    """Return for each metric the share of all points to which a point is at least equal, float [n, metrics].
 
     Neither units nor outliers matter to it.
 
@@ -97,7 +97,7 @@ def shares_beaten(points: np.ndarray) -> np.ndarray:
 
 
 def most_volume(points: np.ndarray, first: int, number: int) -> list[int]:
-    """Places of at most `number` points, `first` and then, one after the other, what adds most hypervolume above 0.
+    """Return at most `number` indices: `first`, then greedily the point that adds most hypervolume above 0.
 
     Fewer when no other adds any.
     """
@@ -113,7 +113,7 @@ def most_volume(points: np.ndarray, first: int, number: int) -> list[int]:
 
 
 def chebyshev(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Float [n]: the augmented Chebyshev scalarisation (Knowles 2006, ParEGO, equation 2); larger is better.
+    """Return the augmented Chebyshev scalarisation (Knowles 2006, ParEGO, equation 2), float [n]; larger is better.
 
     The distance to the ideal point, by the metric in which it weighs most: for each point of the front there are
     weights, float [metrics], under which it is the best one, also where the front is not convex.

@@ -1,4 +1,4 @@
-"""This process: work beside a block of code, standard error turned to a file, and SIGTERM taken as Ctrl-C."""
+"""Control of this process: work in a thread beside a block, standard error sent to a file, SIGTERM taken as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
 
 @contextmanager
 def standard_error_to(file: IO[bytes]) -> Iterator[None]:
-    """Send all that this process writes to standard error to an open file, Python's and native code's alike."""
+    """Send standard error of this process to an open file within the block, Python's and native code's alike."""
     sys.stderr.flush()
     kept = os.dup(2)
     os.dup2(file.fileno(), 2)
@@ -43,7 +43,7 @@ def standard_error_to(file: IO[bytes]) -> Iterator[None]:
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
-    """Call what Ctrl-C would; SIGINT itself may be blocked, as it is in the jobs of Ray, or ignored, as after nohup."""
+    """Call the handler of Ctrl-C directly: SIGINT may be blocked, as in Ray's jobs, or ignored, as after nohup."""
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(signal.SIGINT, frame)
@@ -53,7 +53,7 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def terminating_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM do in this block what Ctrl-C does at that moment; nothing in a thread that is not the first."""
+    """Make SIGTERM act like Ctrl-C within the block; has no effect in a thread other than the main one."""
     if threading.current_thread() is not threading.main_thread():  # the only one that may ask for signals
         yield
         return
@@ -66,7 +66,7 @@ def terminating_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def keeping_termination() -> Iterator[None]:
-    """Undo what the block asks of SIGTERM: `ray.init` has it end the process."""
+    """Restore the handler of SIGTERM after the block: `ray.init` sets one that ends the process."""
     previous = signal.getsignal(signal.SIGTERM)
     try:
         yield

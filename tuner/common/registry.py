@@ -1,4 +1,4 @@
-"""Name -> value, with one helpful message for an unknown name."""
+"""Registry of values by name, with one helpful message for an unknown name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_NAMES = 100
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
-    """The message for an unknown name: the nearest known one, then all of them.
+    """Return the message for an unknown name: the nearest known one, then all of them.
 
     >>> unknown_name("sampler", "tpf", ["random", "tpe"])
     "unknown sampler 'tpf'; did you mean 'tpe'? (known: random, tpe)"
@@ -42,7 +42,7 @@ class Registry(Generic[Value]):
         return value
 
     def __getitem__(self, name: str) -> Value:
-        """The value of `name`; raises UnknownNameError with the nearest name."""
+        """Return the value of `name`; raises UnknownNameError with the nearest name."""
         try:
             return self._values[name]
         except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Every random number comes from the study's seed, by name: no global generator, no dependence on order."""
+"""Seeds for every random number, derived from the study's seed by name: no global generator, no dependence on order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed below 2**31 for the use called `names`, independent (SHA-256) of every other use.
+    """Return a seed below 2**31 for the use called `names`, independent (SHA-256) of every other use.
 
     >>> derive_seed(0, "trial", 3) == derive_seed(0, "trial", 3) != derive_seed(0, "trial", 4)
     True
@@ -16,5 +16,5 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of a trial of a study, so that it can be trained again by itself."""
+    """Return the seed of a trial of a study, so that it can be trained again by itself."""
     return derive_seed(study_seed, "trial", number)

@@ -1,4 +1,4 @@
-"""A YAML text as plain values, with the line of every one of them.
+"""Reading of a YAML text as plain values, with the line of each of them.
 
 Safe by construction: only plain scalars, lists and mappings are built (no tags, no objects), and size, depth and the
 number of values (after aliases are followed) are bounded, so that a "YAML bomb" is refused instead of expanded.
@@ -45,14 +45,14 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain scalars as the core schema says, and only so."""
+    """A loader that reads plain scalars by the core schema of YAML 1.2 alone."""
 
 
 _Loader.yaml_implicit_resolvers = {}  # begun anew: those of the base are of YAML 1.1
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that either YAML would read as something else."""
+    """A dumper that quotes every text that YAML 1.1 or 1.2 would read as something else."""
 
 
 for _tag, _form, _first in _CORE:
@@ -61,13 +61,13 @@ for _tag, _form, _first in _CORE:
 
 
 def dump_document(values: Mapping[str, Any]) -> str:
-    """Plain values as a YAML text that reads back as the same values."""
+    """Return plain values as a YAML text that reads back as the same values."""
     return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 @dataclass
 class Document:
-    """The values of a YAML text, the line (from 1) of each path, and what was wrong with the text."""
+    """The values of a YAML text, the line (from 1) of each path, and the problems of the text."""
 
     values: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
@@ -80,14 +80,14 @@ class Document:
     """The lists that hold them: what is said of the whole list may be due to them, too."""
 
     def is_echo(self, field: str) -> bool:
-        """Whether a problem of `field` may only be due to what stands in for an unusable value."""
+        """Return whether a problem of `field` may be due only to the stand-in for an unusable value."""
         if field in self.around_unusable:
             return True
         ends = [match.start() for match in re.finditer(r"[.\[]|$", field)]
         return bool(self.unusable) and any(field[:end] in self.unusable for end in ends)
 
     def line(self, path: Path) -> int | None:
-        """The line of `path`, or of the nearest thing around it that has one; None for what an override brought in."""
+        """Return the line of `path`, or of the nearest path around it; None for values from an override."""
         if any(path[: len(override)] == override for override in self.overridden):
             return None
         if path not in self.lines and any(override[: len(path)] == path for override in self.overridden):
@@ -97,7 +97,7 @@ class Document:
 
 
 def dotted(path: Path) -> str:
-    """`("space", "dropout", 0)` as `space.dropout[0]`.
+    """Return `("space", "dropout", 0)` as `space.dropout[0]`.
 
     >>> dotted(("space", "dropout", 0))
     'space.dropout[0]'
@@ -115,7 +115,7 @@ class _Refused(Exception):
 
 
 def read_document(text: str) -> Document:
-    """The document of `text`; what cannot be read is in its `problems`, never raised."""
+    """Return the document of `text`; problems with the text are listed in its `problems`, never raised."""
     document = Document()
     try:
         _check_bounds(text)
@@ -137,7 +137,7 @@ def read_document(text: str) -> Document:
 
 
 def _check_bounds(text: str) -> None:
-    """Refuse what would exhaust the parser: it recurses once per level."""
+    """Refuse a text that would exhaust the parser, which recurses once per level."""
     if len(text) > MAX_CHARACTERS:
         raise _Refused(f"must be at most {MAX_CHARACTERS:,} characters; got {len(text):,}", None)
     depth = nodes = 0
@@ -158,7 +158,7 @@ _TOO_MANY = f"must hold at most {MAX_VALUES:,} values, {MAX_DEPTH} levels deep, 
 
 
 class _Builder:
-    """Builds plain values from YAML nodes; counts them, because aliases can repeat a node without end."""
+    """Builder of plain values from YAML nodes; it counts them, because aliases can repeat a node without end."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -218,7 +218,7 @@ class _Builder:
 
 
 def _wrong_key(node: yaml.Node) -> str | None:
-    """What is wrong with the key of a mapping, or None."""
+    """Return the problem with the key of a mapping, or None."""
     if not isinstance(node, yaml.ScalarNode):
         return "must have plain names as keys; got a list or a mapping"
     if node.value == "<<" and node.style is None:
@@ -229,5 +229,5 @@ def _wrong_key(node: yaml.Node) -> str | None:
 
 
 def _has_control_characters(text: str) -> bool:
-    """Whether some character would not survive a file, a terminal or a file name (lone surrogates are among them)."""
+    """Return whether the text has characters that no file or terminal takes (lone surrogates among them)."""
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in text if character not in "\n\t")

@@ -1,4 +1,4 @@
-"""The schema of a search-space file, but for its space: its sections, and what is wrong with one in our words."""
+"""The schema of all sections of a search-space file but `space`, and our messages for what is wrong in one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuner.spec.space_parser import Finding, Path
 
 
 class Section(BaseModel):
-    """A section: unknown settings are refused, nothing is converted."""
+    """Base of the sections: unknown settings are refused, nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -24,7 +24,7 @@ _TIME = re.compile(f"(?:{_PART}h)?(?:{_PART}m)?(?:{_PART}s)?")
 
 
 def _to_seconds(value: Any) -> Any:
-    """`2h`, `20m`, `90s`, `1h30m` or a number of seconds, as seconds."""
+    """Return `2h`, `20m`, `90s`, `1h30m` or a number of seconds as seconds."""
     if value is None or value == "none":
         return None
     seconds = 0.0
@@ -51,11 +51,11 @@ def _to_nothing(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_to_float)]
 OrNone = BeforeValidator(_to_nothing)
-"""Of a setting that may be left empty: `none` says the same."""
+"""Validator of a setting that may be left empty: `none` says the same."""
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
 Auto = Literal["auto"]
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""What a study can be called; its runs have this name, or this name and a number: `STUDY-2`."""
+"""Names that a study can have; its runs have this name, or this name and a number: `STUDY-2`."""
 
 
 def _safe_name(value: str) -> str:
@@ -76,7 +76,7 @@ def _first_rule() -> str:
 
 
 class DataSection(Section):
-    """Where the images come from and how they are split."""
+    """The source of the images and how they are split."""
 
     source: str
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
@@ -88,14 +88,14 @@ class DataSection(Section):
 
 
 class EarlyStoppingSection(Section):
-    """As keras.callbacks.EarlyStopping: the metric must improve by more than `min_delta` within `patience` epochs."""
+    """Early stopping as in Keras: the metric must improve by more than `min_delta` within `patience` epochs."""
 
     patience: Annotated[int, Field(ge=1)] = 5
     min_delta: Annotated[Number, Field(ge=0)] = 1e-4
 
 
 class TrainingSection(Section):
-    """How a trial trains."""
+    """The length of a trial's training, and its early stopping."""
 
     max_epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     head_epochs: Annotated[int, Field(ge=1)] = 3
@@ -103,7 +103,7 @@ class TrainingSection(Section):
 
 
 class SearchSection(Section):
-    """How configurations are chosen, which trials go on, and when the search ends."""
+    """The choice of configurations, of the trials that go on, and of the end of the search."""
 
     sampler: Annotated[str, BeforeValidator(_to_text)] = "auto"
     scheduler: Annotated[str, BeforeValidator(_to_text)] = "auto"
@@ -119,7 +119,7 @@ class SearchSection(Section):
 
 
 class ResourcesSection(Section):
-    """What one trial occupies."""
+    """The resources that one trial occupies."""
 
     cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
     gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] | Auto = "auto"
@@ -127,7 +127,7 @@ class ResourcesSection(Section):
 
 
 class ActivationsSection(Section):
-    """How activations of frozen layers are kept and read, instead of being computed in every epoch."""
+    """The cache of activations of frozen layers, which are read instead of being computed in every epoch."""
 
     enabled: bool = True
     dtype: Literal["float16", "float32"] = "float16"
@@ -136,7 +136,7 @@ class ActivationsSection(Section):
 
 
 class FinalistsSection(Section):
-    """How many of the best trials are trained again, and with how many seeds, before the test split is read."""
+    """The number of best trials that are trained again before the test split is read, and of their seeds."""
 
     count: Annotated[int, Field(ge=0, le=100)] = 3
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
@@ -166,7 +166,7 @@ TOP_LEVEL = (
 
 
 class Names(Section):
-    """What stands at the top level by itself."""
+    """The settings at the top level that are no sections."""
 
     study: Annotated[str, AfterValidator(_safe_name)]
     metric: Annotated[str, AfterValidator(_metric)] = "val_accuracy"
@@ -174,7 +174,7 @@ class Names(Section):
 
 
 def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:
-    """What is wrong with the names in a list of metrics."""
+    """Yield the problems with the names in a list of metrics."""
     if not metrics:
         yield ("metrics",), "must name at least one metric, the one that the scheduler compares first; got []"
     for index, name in enumerate(metrics):
@@ -187,7 +187,7 @@ def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:
 
 
 def read_section(model: type[Section], values: Any, path: Path) -> tuple[Any, list[Finding]]:
-    """The section written as `values` (None when something is wrong with it), and everything that is."""
+    """Return the section written as `values` (None when something is wrong with it), and all its problems."""
     if not isinstance(values, dict):
         return None, [(path, f"must map {', '.join(model.model_fields)} to values; got {shown(values)}")]
     try:
@@ -197,7 +197,7 @@ def read_section(model: type[Section], values: Any, path: Path) -> tuple[Any, li
 
 
 def _translate(model: type[Section], error: ValidationError) -> Iterator[Finding]:
-    """Pydantic's errors in our words, the value last; the members of a union are one problem."""
+    """Yield pydantic's errors in our words, the value last; the members of a union are one problem."""
     rules: dict[Path, tuple[list[str], str]] = {}
     for detail in error.errors():
         location = _location(detail)
@@ -209,7 +209,7 @@ def _translate(model: type[Section], error: ValidationError) -> Iterator[Finding
 
 
 def _location(detail: Any) -> tuple[str | int, ...]:
-    """Where the value stands; the last part of an unknown setting is the user's own word, whatever it looks like."""
+    """Return the path of the value; the last part of an unknown setting is the user's own word, so it always stays."""
     *around, last = detail["loc"]
     kept = [part for part in around if isinstance(part, int) or not _is_union_tag(part)]
     if detail["type"] == "extra_forbidden" or isinstance(last, int) or not _is_union_tag(last):
@@ -218,14 +218,14 @@ def _location(detail: Any) -> tuple[str | int, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in a file, shortened."""
+    """Return a value as it stands in a file, shortened."""
     if value is None or isinstance(value, bool):
         return "nothing" if value is None else str(value).lower()
     return f"{value[:60]!r}" if isinstance(value, str) else str(value)[:60]
 
 
 def _rule(model: type[Section], location: tuple[str | int, ...], detail: Any) -> tuple[str, bool]:
-    """What must hold, and whether the value helps to see it."""
+    """Return the rule that is broken, and whether the message should show the value."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_name("setting", str(location[-1]), _fields_at(model, location[:-1])), False
@@ -238,7 +238,7 @@ def _rule(model: type[Section], location: tuple[str | int, ...], detail: Any) ->
 
 
 def _is_union_tag(part: str) -> bool:
-    """Pydantic puts the tried member of a union into the location: `constrained-int`, `literal['auto']`."""
+    """Return whether pydantic put this part into the path for a member of a union, as in `literal['auto']`."""
     return bool(re.search(r"[\[\](-]", part)) or part in {"int", "float", "str", "none"}
 
 

@@ -1,4 +1,4 @@
-"""What a search may choose: dimensions, and spaces that are conditional by nesting.
+"""The space that a search chooses from: dimensions, and spaces that are conditional by nesting.
 
 A space maps names to dimensions. A `Choose` dimension has branches, each a space of its own whose parameters exist only
 in trials of that branch. A configuration is flat: only one branch is active, so plain names suffice. Samplers see
@@ -26,11 +26,11 @@ class Choice:
     values: tuple[Scalar, ...]
 
     def contains(self, value: Scalar) -> bool:
-        """Whether `value` is one of them; 1, 1.0 and true are different values."""
+        """Return whether `value` is one of them; 1, 1.0 and true are different values."""
         return any(same_value(value, candidate) for candidate in self.values)
 
     def describe(self) -> str:
-        """As in the search-space file."""
+        """Return the dimension in the words of the search-space file."""
         return f"choice of {_listed(self.values)}"
 
 
@@ -44,13 +44,13 @@ class Integer:
     log: bool = False
 
     def contains(self, value: Scalar) -> bool:
-        """Whether `value` is a whole number of the range, on its steps."""
+        """Return whether `value` is a whole number of the range, on its steps."""
         if isinstance(value, bool) or not isinstance(value, int):
             return False
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def describe(self) -> str:
-        """As in the search-space file."""
+        """Return the dimension in the words of the search-space file."""
         return f"{'log ' if self.log else ''}int {self.low} to {self.high}" + (
             f" step {self.step}" if self.step > 1 else ""
         )
@@ -65,11 +65,11 @@ class Real:
     log: bool = False
 
     def contains(self, value: Scalar) -> bool:
-        """Whether `value` is a number of the range."""
+        """Return whether `value` is a number of the range."""
         return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def describe(self) -> str:
-        """As in the search-space file."""
+        """Return the dimension in the words of the search-space file."""
         return f"{'log ' if self.log else ''}float {self.low:g} to {self.high:g}"
 
 
@@ -85,16 +85,16 @@ class Choose:
         return tuple(self.branches)
 
     def contains(self, value: Scalar) -> bool:
-        """Whether `value` names a branch."""
+        """Return whether `value` names a branch."""
         return value in self.branches
 
     def describe(self) -> str:
-        """As in the search-space file."""
+        """Return the dimension in the words of the search-space file."""
         return f"choose one of {_listed(self.values)}"
 
 
 def _listed(values: Sequence[Scalar], most: int = 12) -> str:
-    """Values as they are written in the file; of many, the first ones and their number."""
+    """Return values as they are written in the file; of many, the first ones and their number."""
     words = [_written(value) for value in values[:most]]
     return ", ".join(words) + (f", ... ({len(values)} in all)" if len(values) > most else "")
 
@@ -109,7 +109,7 @@ Space = Mapping[str, Dimension]
 
 
 def same_value(left: Scalar, right: Scalar) -> bool:
-    """Whether two values are equal and of one type."""
+    """Return whether two values are equal and of one type."""
     return type(left) is type(right) and left == right
 
 
@@ -125,7 +125,7 @@ class Parameter:
 
 
 def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], ...] = ()) -> Iterator[Parameter]:
-    """All parameters of a space, a Choose before what stands in its branches."""
+    """Yield all parameters of a space, a Choose before the parameters of its branches."""
     for name, dimension in space.items():
         qualified = prefix + name
         yield Parameter(qualified, name, dimension, conditions)
@@ -135,7 +135,7 @@ def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], .
 
 
 def has_branches(space: Space) -> bool:
-    """Whether a search chooses among branches, each with parameters of its own."""
+    """Return whether a search chooses among branches, each with parameters of its own."""
     return any(isinstance(one.dimension, Choose) and len(one.dimension.branches) > 1 for one in flatten(space))
 
 
@@ -144,7 +144,7 @@ Draw = Callable[[str, str, Dimension], Scalar]
 
 
 def configure(space: Space, draw: Draw, prefix: str = "") -> Configuration:
-    """The configuration that `draw` chooses, asked only for parameters that exist.
+    """Return the configuration that `draw` chooses; it is asked only for parameters that exist.
 
     This is define-by-run for any source of values: a random generator, an Optuna trial, an earlier configuration.
     """
@@ -158,7 +158,7 @@ def configure(space: Space, draw: Draw, prefix: str = "") -> Configuration:
 
 
 def sample(space: Space, generator: np.random.Generator) -> Configuration:
-    """A configuration drawn uniformly (log-uniformly where the dimension says so), branch by branch."""
+    """Return a configuration drawn uniformly (log-uniformly where the dimension says so), branch by branch."""
     return configure(space, lambda _qualified, _name, dimension: _draw(dimension, generator))
 
 
@@ -178,7 +178,7 @@ def _draw(dimension: Dimension, generator: np.random.Generator) -> Scalar:
 
 
 def count(space: Space) -> int | float:
-    """The number of different configurations; infinite when a float is among them.
+    """Return the number of different configurations; infinite when a float is among them.
 
     >>> count({"a": Choice((1, 2)), "b": Choose({"x": {"c": Integer(0, 4)}, "y": {}})})
     12
@@ -206,7 +206,7 @@ def _size(dimension: Dimension) -> int | float:
 
 
 def enumerate_configurations(space: Space) -> Iterator[Configuration]:
-    """Every configuration of a finite space, the last name varying fastest, like an odometer.
+    """Yield every configuration of a finite space, the last name varying fastest, like an odometer.
 
     Raises:
         ValueError: a float range is not a single point (`count` says whether a space is finite).
@@ -237,7 +237,7 @@ def _points(dimension: Dimension) -> Iterator[tuple[Scalar, Space]]:
 
 
 def misfits(space: Space, configuration: Mapping[str, Scalar]) -> list[tuple[str, str]]:
-    """(name, message) for each way in which `configuration` is not a point of the space; empty when it is one."""
+    """Return (name, message) for each way in which `configuration` is not a point of the space; empty if it is one."""
     found: list[tuple[str, str]] = []
     active: set[str] = set()
 
@@ -257,7 +257,7 @@ def misfits(space: Space, configuration: Mapping[str, Scalar]) -> list[tuple[str
 
 
 def _strangers(space: Space, names: Iterable[str]) -> list[tuple[str, str]]:
-    """(name, message) for names that a configuration must not have: they belong to other branches, or to none."""
+    """Return (name, message) for names that a configuration must not have: those of other branches, or of none."""
     conditions: dict[str, list[tuple[str, str]]] = {}
     for parameter in flatten(space):
         conditions.setdefault(parameter.name, []).extend(parameter.conditions[-1:])

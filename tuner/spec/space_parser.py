@@ -1,4 +1,4 @@
-"""The `space` section of a search-space file, read into dimensions, with everything that is wrong with it."""
+"""The parser of the `space` section of a search-space file: dimensions, and every problem with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTED = ", ".join(_KINDS)
 def parse_space(
     raw: Any, path: Path = ("space",), outer: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Dimension], list[Finding]]:
-    """The space written as `raw` and everything wrong with it, each with its path; nothing is raised."""
+    """Return the space written as `raw` and all its problems, each with its path; nothing is raised."""
     if not isinstance(raw, dict) or (not raw and path == ("space",)):
         return {}, [(path, f"must map names to what may be chosen; got {_shown(raw)}")]
     space: dict[str, Dimension] = {}
@@ -41,7 +41,7 @@ def parse_space(
 
 
 def _clashes(space: Space, path: Path) -> Iterator[Finding]:
-    """Names in branches of two neighbours, which may be active together: in a flat configuration they would be one."""
+    """Yield names that stand in branches of two neighbours: both may be active, and would be one parameter."""
     owners: dict[str, str] = {}
     for name, dimension in space.items():
         if isinstance(dimension, Choose):

@@ -31,7 +31,7 @@ from tuner.spec.space_parser import Finding, parse_space
 
 @dataclass(frozen=True)
 class Spec:
-    """A search-space file, checked: what it says is of the right shape (whether names are known is `checks`' part)."""
+    """A search-space file whose form is right; whether the names in it are known is the part of `checks`."""
 
     study: str
     data: DataSection
@@ -58,7 +58,7 @@ class Spec:
         return METRICS[self.metric]
 
     def resolved(self) -> dict[str, Any]:
-        """Plain values with every default written out; a search-space file again when dumped as YAML."""
+        """Return plain values with every default written out; dumped as YAML, a search-space file again."""
         sections = {
             "data": self.data.model_dump(),
             **({"metric": self.metric} if len(self.metrics) == 1 else {"metrics": list(self.metrics)}),
@@ -75,7 +75,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class SpecReading:
-    """A search-space file as far as it could be read: the problems, and the spec when there are none.
+    """A search-space file as far as it could be read: its problems, and the spec when there are none.
 
     The parts that are right by themselves are there in any case, so that the names in them can be checked at the same
     time: a user sees all problems at once.
@@ -92,12 +92,12 @@ class SpecReading:
     metrics: tuple[str, ...] = ()
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
-        """A problem at `path`, with its line."""
+        """Return a problem at `path`, with its line."""
         return Problem(dotted(tuple(path)), message, self.document.line(tuple(path)))
 
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
-    """The reading of the file at `path`, after `overrides` (each `key=value`, the value in YAML).
+    """Return the reading of the file at `path`, after `overrides` (each `key=value`, the value in YAML).
 
     Raises:
         InputError: the file cannot be opened as text.
@@ -115,7 +115,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
 
 
 def read_spec(text: str, file: str = "search space", overrides: Sequence[str] = ()) -> SpecReading:
-    """The reading of a search-space text; what is wrong is in its `problems`, nothing is raised."""
+    """Return the reading of a search-space text; problems are listed in its `problems`, nothing is raised."""
     document = read_document(text)
     problems: list[Problem] = []
     values = document.values
@@ -175,7 +175,7 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
 
 
 def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str, ...], list[Finding]]:
-    """The metrics, whether they are written as one or as a list, and what is wrong with the list."""
+    """Return the metrics, whether written as one or as a list, and the problems with the list."""
     if names is None or "metrics" not in values:
         return () if names is None else (names.metric,), []
     if names.metrics is None:
@@ -189,7 +189,7 @@ def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str,
 def _baseline(
     values: Mapping[str, Any], space: Mapping[str, Dimension], findings: Sequence[Finding]
 ) -> tuple[Configuration | None, list[Finding]]:
-    """The baseline, and in which ways it is not a point of the space; `findings` are those of the space."""
+    """Return the baseline, and each way in which it is not a point of the space; `findings` are those of the space."""
     baseline = values.get("baseline")
     if baseline is None:
         return None, []
@@ -204,7 +204,7 @@ def _baseline(
 
 
 def _doubtful_names(raw: Any, space: Mapping[str, Dimension], findings: Sequence[Finding]) -> set[str]:
-    """Names that a space with findings may hold, but not in a form that a baseline could be compared with."""
+    """Return names that a space with findings may hold, but not in a form to compare a baseline with."""
     if not findings:
         return set()
     named = {str(part) for path, _ in findings for part in path}
@@ -218,7 +218,7 @@ def _keys(raw: Any) -> set[str]:
 
 
 def require(reading: SpecReading, more: Sequence[Problem] = ()) -> Spec:
-    """The spec of a reading without problems; raises SpecError with all of them otherwise."""
+    """Return the spec of a reading without problems; raises SpecError with all of them otherwise."""
     problems = (*reading.problems, *more)
     if problems or reading.spec is None:
         raise SpecError(reading.file, problems)
@@ -226,5 +226,5 @@ def require(reading: SpecReading, more: Sequence[Problem] = ()) -> Spec:
 
 
 def dump_spec(resolved: Mapping[str, Any]) -> str:
-    """A resolved specification as the text of a search-space file."""
+    """Return a resolved specification as the text of a search-space file."""
     return dump_document(resolved)
