@@ -21,7 +21,7 @@ DAMAGED_ARCHIVE = (
     RuntimeError,  # flipped bits say that a member is encrypted, or packed as zipfile does not know
     *(MemoryError, OverflowError),  # flipped bits make a shape too large
 )
-"""Exceptions of numpy and zipfile when they read a damaged .npz file (tests/training/test_checkpoint.py damages some)."""
+"""Exceptions of numpy and zipfile when they read a damaged .npz file (see tests/training/test_checkpoint.py)."""
 
 
 class ArrayWriter:
