@@ -35,7 +35,7 @@ RUN: dict[str, tuple[str, ...]] = {
     **IN_THE_FIXTURE,
     f"{CIFAR} --plan": ("mobilenet_v2", "baseline"),
     f"{CIFAR} --inline": ("val_accuracy",),
-    f"{DIGITS} --plan --set search.trials=8 --set search.time_budget=20m": ("8 trials",),
+    f"{DIGITS} --plan --set search.trials=8 --set search.time_budget=20m": ("8, time budget 20 min",),
     f"{CIFAR} --data cifar100=parquet:/data/cifar100": ("reports/cifar100/index.html", "runs/cifar100/best.keras"),
     f"TUNER_DATA=/data {CIFAR}": ("reports/cifar100-2/index.html",),
     "python -m tuner.search --resume runs/digits --set search.time_budget=1h": ("runs/digits/best.keras",),
@@ -53,7 +53,7 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -m tuner.predict runs/digits photos/ --format csv --top 1": ("image,place,label,probability",),
     f"{EXPORT} --tensorboard tb": ("trials.csv", "trials.tex", "studies.db", "tb"),
     "python -m tuner.export runs/digits --saved-model best --litert best.tflite": ("best", "best.tflite"),
-    "python -m tuner.cache": ("digits",),
+    "python -m tuner.cache": ("prepared data set",),
     "python -m tuner.cache verify": ("damaged: nothing",),
     "python -m tuner.cache clear --unused-days 30": ("removed in all",),
     "python -m tuner.cache clear": ("removed in all",),
@@ -82,6 +82,7 @@ SMALL = {
         *("search.trials=1", "training.max_epochs=2", "finalists.count=1", "finalists.seeds=1"),
         "baseline={preprocess: 'resize(64)|scale(-1,1)', augment: none, batch_size: 32, learning_rate: 0.001, "
         "dropout: 0.2, architecture: cnn, blocks: 2, filters: 32, dense_units: 128}",
+        *(f"space.architecture.choose.mobilenet_{name}.weights=none" for name in ("v2", "v3_small", "v3_large")),
     ),
     "flowers": (
         *("search.trials=1", "training.max_epochs=2", "training.head_epochs=1", "finalists.count=1"),
