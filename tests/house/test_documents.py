@@ -42,6 +42,7 @@ from tuner.models.parameters import GENERAL
 from tuner.models.preprocessing import PREPROCESSING
 from tuner.predict import build_predict_parser
 from tuner.report import build_report_parser
+from tuner.reports.figures.registry import FIGURES
 from tuner.session.checks import check_names
 from tuner.session.options import parse_search_options
 from tuner.spec._yaml_document import dump_document, read_document
@@ -249,6 +250,11 @@ def test_the_tables_of_names_are_the_registries(heading: str, registry: Iterable
 def test_the_table_of_sources_is_their_registry() -> None:
     named = {code for row in table(ROOT / "docs" / "own_images.md", "source") for code in codes_of(row[0])}
     assert named == {*NAMED, *(f"{name}:NAME" if name == "tfds" else f"{name}:PATH" for name in PREFIXED)}
+
+
+def test_the_table_of_figures_is_their_registry() -> None:
+    named = [code for row in table(ROOT / "docs" / "report.md", "figure") for code in codes_of(row[0])]
+    assert named == list(FIGURES)
 
 
 def test_the_shown_hyperparameters_are_those_of_the_architectures() -> None:
