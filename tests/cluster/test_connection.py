@@ -13,7 +13,7 @@ from tests.support.make_cluster import head
 from tuner.cluster import connection
 from tuner.cluster.connection import check_reachable, check_token, cluster_capacity
 from tuner.cluster.ray_session import Capacity, NodeCapacity, keep_token_private
-from tuner.cluster.token_probe import Answer, Probe
+from tuner.cluster.token_probe import Answer, TokenAnswer
 from tuner.common.errors import InputError
 from tuner.common.locations import Location
 
@@ -82,8 +82,8 @@ class Probes:
     def start(self, _address: str, mode: str) -> Answer:
         return self.answers[mode].pop(0)
 
-    def ended(self, answer: Answer, _deadline: float) -> Probe:
-        return Probe(answer, "no answer in 4 s")
+    def ended(self, answer: Answer, _deadline: float) -> TokenAnswer:
+        return TokenAnswer(answer, "no answer in 4 s")
 
 
 def ask(probes: Probes, monkeypatch: pytest.MonkeyPatch, mode: str = "token", *, insecure: bool = False) -> None:

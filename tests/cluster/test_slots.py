@@ -7,7 +7,7 @@ import pytest
 from tuner.cluster import slots
 from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
-from tuner.cluster.slots import Cluster, ClusterSlots, Heard, share
+from tuner.cluster.slots import ActiveSearches, Cluster, ClusterSlots, share
 from tuner.common.locations import Location
 
 
@@ -85,11 +85,11 @@ def test_two_searches_share_a_cluster_and_the_one_that_stays_gets_it_all(clock) 
 
 
 def test_a_search_whose_driver_was_lost_is_forgotten_by_our_own_clock() -> None:
-    heard = Heard()
-    assert heard.alive([("a", "1"), ("b", "9e9")], now=0.0) == ["a", "b"]
-    assert heard.alive([("a", "2"), ("b", "9e9")], now=20.0) == ["a", "b"]
-    assert heard.alive([("a", "3"), ("b", "9e9")], now=slots.GONE_AFTER_S) == ["a"]
-    assert heard.gone(now=slots.GONE_AFTER_S) == ["b"] and heard.gone(now=slots.GONE_AFTER_S) == []
+    active = ActiveSearches()
+    assert active.alive([("a", "1"), ("b", "9e9")], now=0.0) == ["a", "b"]
+    assert active.alive([("a", "2"), ("b", "9e9")], now=20.0) == ["a", "b"]
+    assert active.alive([("a", "3"), ("b", "9e9")], now=slots.GONE_AFTER_S) == ["a"]
+    assert active.gone(now=slots.GONE_AFTER_S) == ["b"] and active.gone(now=slots.GONE_AFTER_S) == []
 
 
 def test_no_slot_is_given_twice_or_to_nobody() -> None:

@@ -20,7 +20,7 @@ from tests.support.make_prepared import load, make_folder, picture
 from tuner.common.errors import DataError
 from tuner.datasets._decoding import Form
 from tuner.datasets.loading import DataRequest, load_dataset
-from tuner.datasets.prepared import Prepared, prepare
+from tuner.datasets.prepared import PreparedCopy, prepare
 from tuner.datasets.sources import Listed, Listing
 
 FORM = Form(image_px=None, colour="auto", broken_images="fail")
@@ -37,7 +37,7 @@ def listing(numbers: dict[str, int] | None = None) -> Listing:
     )
 
 
-def prepared(cache: Path, whole: Listing | None = None) -> Prepared:
+def prepared(cache: Path, whole: Listing | None = None) -> PreparedCopy:
     return prepare("mine", FORM, lambda: whole or listing(), cache, lambda _text: None)
 
 
@@ -157,7 +157,7 @@ def test_the_fingerprint_is_of_the_content_not_of_where_it_came_from(tmp_path) -
 
 def test_a_second_process_waits_for_the_first_and_uses_its_copy(tmp_path) -> None:
     started, waiting = threading.Event(), threading.Event()
-    made: list[Prepared] = []
+    made: list[PreparedCopy] = []
 
     def slowly() -> Listing:
         started.set()

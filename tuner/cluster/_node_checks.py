@@ -1,4 +1,4 @@
-"""What the nodes of a cluster see of the storage and the code of the driver."""
+"""Checks that every node of a cluster sees the storage of the driver and runs the same code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tuner.common.errors import InputError, first_line, last_line
 from tuner.common.locations import Location, exists, probe, remedy, remove, touch
 
 ANSWERED_WITHIN_S = 120.0
-"""What a node may take to start a process that looks at its storage."""
+"""Time for a node to start a process that looks at its storage."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a node sees of the driver's storage and code."""
+class NodeReport:
+    """The result of looking, on one node, at the driver's storage and at tuner's code."""
 
     node: str
     problem: str = ""
@@ -30,34 +30,34 @@ class Sight:
     code: str = ""
 
 
-def check_nodes(sights: Sequence[Sight], storage: Location) -> None:
+def check_nodes(reports: Sequence[NodeReport], storage: Location) -> None:
     """Refuse nodes on which a trial would fail, all of them at once.
 
     Raises:
         InputError: a node cannot read or write the storage, sees another folder, or has another tuner.
     """
-    problems = [f"{sight.node}: {problem}" for sight in sights if (problem := _problem(sight, storage))]
+    problems = [f"{report.node}: {problem}" for report in reports if (problem := _problem(report, storage))]
     if problems:
         raise InputError("the cluster cannot run this search:\n" + "\n".join(problems))
 
 
-def _problem(sight: Sight, storage: Location) -> str | None:
-    if sight.problem:
-        return f"could not be asked: {sight.problem}"
-    if sight.unusable:
-        return f"{storage.address} cannot be used there: {sight.unusable}; {remedy(storage)}"
-    if not sight.sees_file:
+def _problem(report: NodeReport, storage: Location) -> str | None:
+    if report.problem:
+        return f"could not be asked: {report.problem}"
+    if report.unusable:
+        return f"{storage.address} cannot be used there: {report.unusable}; {remedy(storage)}"
+    if not report.sees_file:
         return (
             f"--storage (or else --runs) must be a folder that every node sees; {storage.address} is another one "
             "there, or none"
         )
-    if sight.code != code_digest():
+    if report.code != code_digest():
         return "tuner must be the same version as here; install this one on every node"
     return None
 
 
-def look_from_nodes(nodes: Sequence[dict[str, Any]], storage: Location) -> list[Sight]:
-    """What each of Ray's nodes sees of a storage that the driver can use; a folder is made if it is not there.
+def inspect_nodes(nodes: Sequence[dict[str, Any]], storage: Location) -> list[NodeReport]:
+    """Return what each node finds of a storage that the driver can use; a missing folder is made.
 
     Raises:
         InputError: the driver itself cannot use it.
@@ -75,32 +75,32 @@ def look_from_nodes(nodes: Sequence[dict[str, Any]], storage: Location) -> list[
         asked = []
         for node in nodes:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            task = ray.remote(_look).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            task = ray.remote(_inspect).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
             asked.append((node["NodeManagerAddress"], task.remote(mark, node["NodeManagerAddress"])))
-        sights = []
+        reports = []
         for name, answer in asked:
             try:
-                sights.append(ray.get(answer, timeout=ANSWERED_WITHIN_S))
+                reports.append(ray.get(answer, timeout=ANSWERED_WITHIN_S))
             except RayError as error:
-                sights.append(Sight(name, last_line(error)))
-        return sights
+                reports.append(NodeReport(name, last_line(error)))
+        return reports
     finally:
         remove(mark)
 
 
-def _look(mark: Location, node: str) -> Sight:
-    """Runs on a node: whether the driver's file is there, and whether one can be written beside it."""
+def _inspect(mark: Location, node: str) -> NodeReport:
+    """Report, on a node, whether the driver's file is there and another one can be written beside it."""
     try:
         if not exists(mark):
-            return Sight(node)
+            return NodeReport(node)
         probe(mark.parent, f"{mark.name}-{platform.node()}")
     except OSError as error:
-        return Sight(node, unusable=first_line(error))
-    return Sight(node, sees_file=True, code=code_digest())
+        return NodeReport(node, unusable=first_line(error))
+    return NodeReport(node, sees_file=True, code=code_digest())
 
 
 def code_digest() -> str:
-    """A digest of tuner's own source: the same on all nodes, or trials are not comparable."""
+    """Return a digest of tuner's own source: it must be the same on all nodes, or trials are not comparable."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster that is already there: its address, its token, and whether it asks for one."""
+"""Connection to a Ray cluster that is already there: its address, its token, and whether it asks for one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tuner.cluster._node_checks import check_nodes, look_from_nodes
+from tuner.cluster._node_checks import check_nodes, inspect_nodes
 from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_off_console, set_worker_environment
-from tuner.cluster.token_probe import ENDED_WITHIN_S, Probe, ended_probe, start_probe
+from tuner.cluster.token_probe import ENDED_WITHIN_S, TokenAnswer, ended_probe, start_probe
 from tuner.common.errors import InputError, first_line
 from tuner.common.locations import Location
 from tuner.common.process import keeping_termination
@@ -22,7 +22,7 @@ REACHED_WITHIN_S = 3.0
 
 @contextmanager
 def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iterator[Capacity]:
-    """The Ray cluster at `HOST:PORT`, or that of this machine (`auto`); left running at the end.
+    """Connect to the Ray cluster at `HOST:PORT`, or on this machine (`auto`); it is left running at the end.
 
     Raises:
         InputError: it cannot be reached, does not accept the token, asks for none (if not `insecure`), runs another
@@ -57,14 +57,14 @@ def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iter
     keep_off_console()
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        check_nodes(look_from_nodes(nodes, storage), storage)
+        check_nodes(inspect_nodes(nodes, storage), storage)
         yield cluster_capacity([node["Resources"] for node in nodes])
     finally:
         ray.shutdown()
 
 
 def check_token(address: str, insecure: bool = False) -> None:
-    """See within seconds that a cluster accepts this machine's token, and that it refuses those without one.
+    """Check within seconds that a cluster accepts this machine's token, and refuses those without one.
 
     Ray itself takes 21 s for a wrong token, and does not tell a cluster that accepts everyone.
 
@@ -97,8 +97,8 @@ def check_token(address: str, insecure: bool = False) -> None:
         )
 
 
-def _probes(address: str, *modes: str) -> dict[str, Probe]:
-    """What the cluster says to each of these values of RAY_AUTH_MODE, asked at the same time."""
+def _probes(address: str, *modes: str) -> dict[str, TokenAnswer]:
+    """Return the cluster's answer for each of these values of RAY_AUTH_MODE, all asked at the same time."""
     asked = {mode: start_probe(address, mode) for mode in dict.fromkeys(modes)}
     deadline = time.monotonic() + ENDED_WITHIN_S
     return {mode: ended_probe(process, deadline) for mode, process in asked.items()}
@@ -122,7 +122,7 @@ def check_reachable(address: str) -> None:
 
 
 def cluster_capacity(resources: Sequence[dict[str, Any]]) -> Capacity:
-    """What the nodes of a cluster have to give to trials; a node without CPUs, as the head should be, gives nothing.
+    """Return the CPUs, GPUs and memory of a cluster's nodes; one without CPUs, as a head should be, gives nothing.
 
     >>> cluster_capacity([{"CPU": 4.0, "GPU": 1.0, "memory": 2.0**30}, {"memory": 2.0**30}]).nodes
     (NodeCapacity(cpus=4.0, gpus=1.0, memory_mb=1024.0),)

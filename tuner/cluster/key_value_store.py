@@ -9,14 +9,14 @@ _NAMESPACE = b"tuner"
 
 
 def put(key: str, text: str) -> None:
-    """Keep `text` under `key`, in place of what was there."""
+    """Set the text of `key`."""
     from ray.experimental.internal_kv import _internal_kv_put
 
     _internal_kv_put(key.encode(), text.encode(), namespace=_NAMESPACE)
 
 
 def get(key: str) -> str | None:
-    """What is kept under `key`."""
+    """Return the text of `key`; None where there is none."""
     from ray.experimental.internal_kv import _internal_kv_get
 
     found = _internal_kv_get(key.encode(), namespace=_NAMESPACE)
@@ -24,14 +24,14 @@ def get(key: str) -> str | None:
 
 
 def delete(key: str) -> None:
-    """Keep nothing under `key` any more."""
+    """Remove `key` and its text."""
     from ray.experimental.internal_kv import _internal_kv_del
 
     _internal_kv_del(key.encode(), namespace=_NAMESPACE)
 
 
 def keys(prefix: str) -> list[str]:
-    """The keys that begin so."""
+    """Return the keys that begin with `prefix`."""
     from ray.experimental.internal_kv import _internal_kv_list
 
     return [key.decode() for key in _internal_kv_list(prefix.encode(), namespace=_NAMESPACE)]

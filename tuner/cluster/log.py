@@ -1,4 +1,4 @@
-"""A log file with everything that is kept off the console."""
+"""The log file, which takes everything that is kept off the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Send what libraries log, warn of and write to standard error to the file at `path` (appended).
+    """Send logs, warnings and standard error of libraries to the file at `path` (appended).
 
     The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
     so the file descriptor itself is turned to the file.

@@ -1,4 +1,4 @@
-"""Imported by Ray's worker processes as they begin: what a trial needs is loaded while the driver looks at the data."""
+"""Preloading of a trial's libraries in Ray's worker processes, which import this while the driver looks at the data."""
 
 from __future__ import annotations
 

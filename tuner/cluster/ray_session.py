@@ -1,4 +1,4 @@
-"""A Ray of this machine alone, and what a trial occupies of any Ray."""
+"""Ray on this machine alone, and the resources that a trial occupies on any Ray."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKERS_READY_S = 60.0
 
 @dataclass(frozen=True)
 class NodeCapacity:
-    """What one node of a cluster has to give to trials."""
+    """The resources of one node of a cluster for trials."""
 
     cpus: float
     gpus: float
@@ -33,21 +33,21 @@ class NodeCapacity:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What Ray has to give: CPUs and GPUs of all nodes."""
+    """The resources of a Ray for trials: CPUs and GPUs of all nodes."""
 
     cpus: float
     gpus: float
     ready: Path | None = None
-    """Where worker processes of this Ray say that they have loaded their libraries; None: an older Ray is used."""
+    """Folder with a file of each worker process that has loaded its libraries; None for a Ray that ran before."""
     nodes: tuple[NodeCapacity, ...] = ()
     """Those of a cluster that can run trials; empty for a Ray of this machine alone."""
     is_cluster: bool = False
-    """Whether nodes may come and go: then more trials may be asked for than fit now."""
+    """True where nodes may come and go: then more trials may be asked for than fit now."""
     dashboard: str | None = None
-    """Where the dashboard of a Ray of this machine can be seen, if it was asked for."""
+    """Address of the dashboard of a Ray of this machine, if it was asked for."""
 
     def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
-        """How many trials fit at the same time; a trial is not split across nodes.
+        """Return how many trials fit at the same time; a trial is not split across nodes.
 
         >>> Capacity(8, 1).slots(2, 0.5)
         2
@@ -65,7 +65,7 @@ def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> in
 
 @contextmanager
 def local_ray(name: str = "tuner", with_dashboard: bool = False) -> Iterator[Capacity]:
-    """A Ray of its own on this machine, quiet, with no open port beyond loopback, gone at the end.
+    """Start a Ray of its own on this machine, quiet, with no open port beyond loopback, and stop it at the end.
 
     `name` is what its dashboard calls the search.
 
@@ -104,7 +104,7 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False) -> Iterator[Cap
 
 
 def keep_token_private() -> None:
-    """See that the token with which programs are run on this machine's Ray can be read by this user alone.
+    """Make the token of this machine's Ray, which allows to run programs, readable by this user alone.
 
     Ray makes one for all its clusters, with whatever rights the umask leaves.
     """
@@ -126,7 +126,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def job_config(name: str) -> Any:
-    """What Ray is told of a search as one of its jobs: the name, for its dashboard."""
+    """Return Ray's configuration of a search as a job: its name, for the dashboard."""
     from ray.job_config import JobConfig
 
     return JobConfig(metadata={"job_name": name})
@@ -144,7 +144,7 @@ def _check_dashboard() -> None:
 
 @contextmanager
 def _loopback() -> Iterator[None]:
-    """Have the Ray that starts in this block listen on loopback alone, as it does on macOS and Windows.
+    """Make the Ray that starts in this block listen on loopback alone, as it does on macOS and Windows.
 
     On Linux it would listen on all addresses of the machine, whatever `_node_ip_address` says; its metrics ask for no
     token.
@@ -161,7 +161,7 @@ def _loopback() -> Iterator[None]:
 
 
 def set_worker_environment() -> dict[str, str]:
-    """The environment variables that worker processes need; they are set here too, before Ray is imported."""
+    """Set the environment variables that worker processes need, before Ray is imported, and return them."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -172,7 +172,7 @@ def set_worker_environment() -> dict[str, str]:
 
 
 def keep_off_console() -> None:
-    """Log what Ray prints on its own, such as two screens for each worker that died; the record has it in one line."""
+    """Log what Ray would print, such as two screens for each dead worker; the record has that in one line."""
     from ray._private import worker
 
     def log(data: dict[str, Any], ignore_prefix: bool) -> None:
@@ -183,7 +183,7 @@ def keep_off_console() -> None:
 
 @contextmanager
 def _preloading() -> Iterator[Path]:
-    """Have the worker processes that Ray starts in this block load the libraries of a trial at once.
+    """Make the worker processes that Ray starts in this block load the libraries of a trial at once.
 
     They leave a file each in the folder that is given when they have. Ray takes no notice of workers that still load:
     asked for an actor, it would start more of them, which then load the same at the same time.
@@ -203,7 +203,7 @@ def _preloading() -> Iterator[Path]:
 
 @contextmanager
 def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the processes that are started in this block."""
+    """Set environment variables for the processes that are started in this block."""
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
@@ -217,7 +217,7 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
 
 
 def wait_for_workers(capacity: Capacity, slots: int) -> None:
-    """Wait until as many worker processes have loaded their libraries as trials will run, where that can be told."""
+    """Wait until as many workers have loaded their libraries as trials will run, where that can be told."""
     deadline = time.monotonic() + WORKERS_READY_S
     wanted = min(slots, int(capacity.cpus))
     while capacity.ready is not None and len(list(capacity.ready.iterdir())) < wanted:
@@ -234,7 +234,7 @@ def _capacity() -> Capacity:
 
 
 def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
-    """How many trials run at once: what was asked for, within what fits.
+    """Return how many trials run at once: the number asked for, or as many as fit.
 
     A number that was asked for on a cluster is taken as it is: its autoscaler starts the nodes that are missing.
 
@@ -254,7 +254,7 @@ def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: flo
 
 
 def trial_resources(cpus: float, gpus: float) -> Any:
-    """The resource request of a trial as a function of its config.
+    """Return the resource request of a trial as a function of its config.
 
     Reused workers grow by some megabytes with every model. Ray reuses a worker only for an equal request, and for the
     single bundle of a trial all placement strategies mean the same: so another strategy is the way to ask for a new

@@ -1,4 +1,4 @@
-"""What each trial gets of the machines, and how many may run now: as a cluster that changes has room for."""
+"""The resources of each trial, and the number of trials that may run now on a cluster that grows and shrinks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.cluster import key_value_store
-from tuner.cluster._node_checks import check_nodes, look_from_nodes
+from tuner.cluster._node_checks import check_nodes, inspect_nodes
 from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import InputError
@@ -27,7 +27,7 @@ Slots = Callable[[], int]
 
 
 def share(slots: int, searches: int, position: int) -> int:
-    """The slots of one of several searches: as even as can be, what is left over to the first ones; at least one.
+    """Return the slots of one of several searches: an even share, at least 1; what is left over goes to the first ones.
 
     >>> [share(8, 3, position) for position in range(3)], share(1, 2, 1)
     ([3, 3, 2], 1)
@@ -36,23 +36,23 @@ def share(slots: int, searches: int, position: int) -> int:
 
 
 @dataclass
-class Heard:
-    """The searches on a cluster, by the signs of life that each leaves: a text that it changes every few seconds.
+class ActiveSearches:
+    """The searches on a cluster, known by the sign of life that each leaves: a text that changes every few seconds.
 
-    By our own clock: the drivers may be on machines whose clocks differ.
+    Times are of our own clock: the drivers may be on machines whose clocks differ.
     """
 
     _last: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def alive(self, signs: Iterable[tuple[str, str]], now: float) -> list[str]:
-        """The names, sorted, whose sign is new to us or has changed within `GONE_AFTER_S` seconds."""
+        """Return the names, sorted, whose sign is new to us or has changed within `GONE_AFTER_S` seconds."""
         for name, sign in signs:
             if self._last.get(name, ("", 0.0))[0] != sign:
                 self._last[name] = (sign, now)
         return sorted(name for name, (_, changed) in self._last.items() if now - changed < GONE_AFTER_S)
 
     def gone(self, now: float) -> list[str]:
-        """Those whose sign has not changed for that long; they are forgotten."""
+        """Return the names whose sign has not changed for that long, and forget them."""
         found = [name for name, (_, changed) in self._last.items() if now - changed >= GONE_AFTER_S]
         for name in found:
             del self._last[name]
@@ -61,16 +61,16 @@ class Heard:
 
 @dataclass(frozen=True)
 class Packing:
-    """What each trial gets, how many run at once, and why."""
+    """The number of trials that run at once, the resources of each, and the reason."""
 
     trials: int
     cpus_per_trial: float
     gpus_per_trial: float
     reason: str = ""
-    """What was measured or what bounds it; empty where there was nothing to choose."""
+    """The measurement or the limit behind the number; empty where there was nothing to choose."""
 
     def describe(self) -> str:
-        """How trials share the machine, in a few words.
+        """Return in a few words how trials share the machine.
 
         >>> Packing(2, 1, 0.25).describe(), Packing(1, 2, 0).describe()
         ('2 at a time with 1 CPU and 0.25 GPU each', '1 at a time with 2 CPUs')
@@ -82,12 +82,12 @@ class Packing:
 
 
 def cpu_words(number: float) -> str:
-    """So many CPUs in words."""
+    """Return a number of CPUs in words."""
     return f"{number:g} CPU" + ("" if number == 1 else "s")
 
 
 class ClusterSlots:
-    """The slots of a search on a cluster: follows the nodes that come and go, and leaves other searches their share.
+    """The slots of a search on a cluster: they follow the nodes that come and go, and leave other searches a share.
 
     `per_fit` is how many trials run for each that fits by CPUs and GPUs: memory may allow fewer. Trials that run are
     never taken back: a smaller share is reached as they end or pause. `notify` is told in words of every change,
@@ -106,10 +106,10 @@ class ClusterSlots:
         self._cpus, self._gpus, self._per_fit = cpus_per_trial, gpus_per_trial, per_fit
         self._cluster, self._notify, self._on_change = cluster, notify, on_change
         self._name = f"{time.time():.3f}-{uuid.uuid4().hex}"  # the first that came is the first by name
-        self._heard, self._looked, self._slots = Heard(), -math.inf, 0
+        self._active, self._looked, self._slots = ActiveSearches(), -math.inf, 0
 
     def __call__(self) -> int:
-        """The slots now; looked up again when they are older than `LOOK_EVERY_S`."""
+        """Return the slots now; they are counted again when the last count is older than `LOOK_EVERY_S`."""
         now = time.monotonic()
         if now - self._looked >= LOOK_EVERY_S:
             self._looked = now
@@ -120,8 +120,8 @@ class ClusterSlots:
 
     def _take(self, capacity: Capacity, now: float) -> None:
         self._cluster.sign(self._name, f"{now:.1f}")
-        searches = self._heard.alive(self._cluster.signs(), now)
-        for name in self._heard.gone(now):
+        searches = self._active.alive(self._cluster.signs(), now)
+        for name in self._active.gone(now):
             self._cluster.unsign(name)  # else it counts as alive for every search that comes
         position = searches.index(self._name) if self._name in searches else 0
         fit = math.floor(capacity.slots(self._cpus, self._gpus) * self._per_fit + 1e-9)
@@ -136,7 +136,7 @@ class ClusterSlots:
             self._on_change(slots)
 
     def close(self) -> None:
-        """Leave the slots to others at once."""
+        """Give the slots to the other searches at once."""
         self._cluster.unsign(self._name)
 
 
@@ -149,7 +149,7 @@ class Cluster:
         self._problems: list[str] = []
 
     def capacity(self) -> Capacity:
-        """What the nodes that are alive can give; those that are new are asked whether they can run trials."""
+        """Return the resources of the living nodes; new nodes are asked whether they can run trials."""
         nodes = _nodes()
         new = [node for node in nodes if node["NodeID"] not in self._known]
         self._known |= {node["NodeID"] for node in new}
@@ -159,12 +159,12 @@ class Cluster:
 
     def _ask(self, nodes: Sequence[dict[str, Any]]) -> None:
         try:
-            check_nodes(look_from_nodes(nodes, self._storage), self._storage)
+            check_nodes(inspect_nodes(nodes, self._storage), self._storage)
         except (InputError, OSError) as error:
             self._problems.append(f"a node that has joined will fail its trials: {error}")
 
     def problems(self) -> list[str]:
-        """What was found of new nodes since the last call."""
+        """Return the problems found on new nodes since the last call."""
         found, self._problems = self._problems, []
         return found
 
@@ -173,11 +173,11 @@ class Cluster:
         key_value_store.put(_KEY + name, text)
 
     def unsign(self, name: str) -> None:
-        """Take the sign back."""
+        """Remove the sign of life."""
         key_value_store.delete(_KEY + name)
 
     def signs(self) -> list[tuple[str, str]]:
-        """The signs of all searches, this one's too."""
+        """Return the signs of life of all searches, this one's too."""
         found = [(key.removeprefix(_KEY), key_value_store.get(key)) for key in key_value_store.keys(_KEY)]
         return [(name, sign) for name, sign in found if sign is not None]
 

@@ -1,4 +1,4 @@
-"""Asking a Ray cluster for its nodes, in a process of its own: within one, Ray settles once which token it shows.
+"""Question to a Ray cluster for its nodes, in a process of its own: a process settles once which token it shows.
 
 `python -m tuner.cluster.token_probe HOST:PORT` prints `answered`, `refused` or `silent` and the reason.
 """
@@ -24,15 +24,15 @@ ANSWERS: tuple[Answer, ...] = ("answered", "refused", "silent")
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a cluster said to one who shows a certain token, or none."""
+class TokenAnswer:
+    """The answer of a cluster to a process with a certain token, or none."""
 
     answer: Answer
     reason: str
 
 
 def start_probe(address: str, mode: str) -> subprocess.Popen[str]:
-    """Ask the cluster at `address` as `RAY_AUTH_MODE=mode` would; `ended_probe` has the answer."""
+    """Start a process that asks the cluster at `address` with `RAY_AUTH_MODE=mode`; `ended_probe` has its answer."""
     package = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(  # noqa: S603  our own module, no shell; the caller has checked the address
@@ -45,22 +45,22 @@ def start_probe(address: str, mode: str) -> subprocess.Popen[str]:
     )
 
 
-def ended_probe(process: subprocess.Popen[str], deadline: float) -> Probe:
-    """The answer that a process was sent for; `deadline`: of `time.monotonic`."""
+def ended_probe(process: subprocess.Popen[str], deadline: float) -> TokenAnswer:
+    """Return the answer of such a process; `deadline` is a time of `time.monotonic`."""
     try:
         said, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return Probe("silent", f"no answer in {ENDED_WITHIN_S:g} s")
+        return TokenAnswer("silent", f"no answer in {ENDED_WITHIN_S:g} s")
     answer, _, reason = said.strip().partition(" ")
     for known in ANSWERS:
         if answer == known:
-            return Probe(known, reason)
-    return Probe("silent", f"the process that asks ended with status {process.returncode}")
+            return TokenAnswer(known, reason)
+    return TokenAnswer("silent", f"the process that asks ended with status {process.returncode}")
 
 
-def _ask(address: str) -> Probe:
+def _ask(address: str) -> TokenAnswer:
     from ray._private.services import canonicalize_bootstrap_address
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # native code, of which Ray ships no types
     from ray.exceptions import AuthenticationError, RayError
@@ -71,21 +71,21 @@ def _ask(address: str) -> Probe:
     try:
         found = canonicalize_bootstrap_address(address)
         if found is None:
-            return Probe("silent", "no Ray cluster runs on this machine")
+            return TokenAnswer("silent", "no Ray cluster runs on this machine")
         GcsClient(address=found).get_all_node_info()
     except AuthenticationError as error:
-        return Probe("refused", first_line(error))
+        return TokenAnswer("refused", first_line(error))
     except (RayError, RuntimeError, ValueError, OSError) as error:
-        return Probe("silent", first_line(error))
-    return Probe("answered", "")
+        return TokenAnswer("silent", first_line(error))
+    return TokenAnswer("answered", "")
 
 
 def _give_up() -> None:
-    _say(Probe("silent", f"no answer in {ANSWERED_WITHIN_S:g} s"))
+    _say(TokenAnswer("silent", f"no answer in {ANSWERED_WITHIN_S:g} s"))
     os._exit(1)  # whatever native code waits for
 
 
-def _say(probe: Probe) -> None:
+def _say(probe: TokenAnswer) -> None:
     sys.stdout.write(f"{probe.answer} {probe.reason}\n")
     sys.stdout.flush()
 

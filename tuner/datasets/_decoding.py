@@ -1,4 +1,4 @@
-"""Decoding what a source lists into one array per split: all images of one shape, written as they come."""
+"""Decoding of all listed images into one array per split: all of one shape, written as they come."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Form:
-    """What the images of a copy look like: all of one size, grey or colour; what happens to broken ones."""
+    """The form of the images in a copy: their size, grey or colour, and the treatment of broken ones."""
 
     image_px: int | None
     colour: str
@@ -34,7 +34,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Written:
-    """A split on disk: its labels `[N] int64` there, hashes of images and labels, and the images that are broken."""
+    """A split on disk: its labels `[N] int64`, hashes of images and labels, and the images that are broken."""
 
     labels: np.ndarray
     hashes: tuple[str, str]
@@ -45,7 +45,7 @@ class Written:
 
 
 def common_shape(listing: Listing, form: Form) -> tuple[Shape, tuple[str, ...]]:
-    """Height, width and channels of all images, and a notice if they had to be made equal unasked."""
+    """Return height, width and channels for all images, and a notice if they are made equal unasked."""
     if form.image_px is not None and form.colour != "auto":
         return (form.image_px, form.image_px, 1 if form.colour == "grey" else 3), ()
     headers = {header for listed in listing.splits.values() for header in _headers(listed)}
@@ -67,7 +67,7 @@ def common_shape(listing: Listing, form: Form) -> tuple[Shape, tuple[str, ...]]:
 
 
 def _headers(listed: Listed) -> set[Header]:
-    """The distinct headers of a split; broken files have none, and are found when they are decoded."""
+    """Return the distinct headers of a split, without those of broken files, which are found when they are decoded."""
     if listed.pixels is not None:
         channels = listed.pixels.shape[3] if listed.pixels.ndim == 4 else 1
         return {Header(listed.pixels.shape[1], listed.pixels.shape[2], channels == 1)}
@@ -98,7 +98,7 @@ def _chunks(number: int, size: int) -> Iterator[range]:
 
 
 def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: Notify) -> Written:
-    """Decode a split into `{split}_images.npy` and `{split}_labels.npy`; broken images are left out and told."""
+    """Write a split to `{split}_images.npy` and `{split}_labels.npy`; broken images are left out and reported."""
     number = len(listed.labels)
     good = np.ones(number, dtype=bool)
     problems: list[str] = []
@@ -119,7 +119,7 @@ def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: 
 def _load_chunk(
     listed: Listed, rows: range, shape: Shape, pool: ThreadPoolExecutor
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """The good images of some rows `[N, H, W, C] uint8`, and why the others are broken."""
+    """Return the good images of some rows `[N, H, W, C] uint8`, and for each other row why it is broken."""
     if listed.pixels is not None:
         pixels = listed.pixels[rows.start : rows.stop]
         pixels = pixels if pixels.ndim == 4 else pixels[..., None]

@@ -1,4 +1,4 @@
-"""Sources that come with libraries: scikit-learn's digits, what Keras and TensorFlow Datasets download.
+"""Sources that come with libraries: scikit-learn's digits, and the downloads of Keras and TensorFlow Datasets.
 
 Light: a library is imported when something of it is read.
 """
@@ -34,7 +34,7 @@ def _digits_identity(_reference: str) -> Any:
 
 
 def _read_digits(_reference: str) -> Listing:
-    """1,797 digits of 8x8; 0..16 becomes 0..255."""
+    """Return the 1,797 digits of 8x8 pixels; their values 0..16 become 0..255."""
     from sklearn.datasets import load_digits
 
     loaded = load_digits()
@@ -80,7 +80,7 @@ for _name, _names in (
 
 
 def _read_tensorflow_dataset(reference: str) -> Listing:
-    """A data set of TensorFlow Datasets that has features `image` and `label`.
+    """Return a data set of TensorFlow Datasets that has features `image` and `label`.
 
     Images are taken as they are stored and decoded here like all others: they may have different sizes.
     """
@@ -116,7 +116,7 @@ def _listed(examples: Any, where: str) -> Listed:
 
 
 def _tensorflow_dataset(reference: str) -> tuple[Any, Any]:
-    """The library, and the builder of a data set that is on disk now."""
+    """Return the library, and the builder of a data set after its download."""
     if ".." in reference or reference.startswith(("/", "~")):
         raise DataError(f"tfds:{reference} must name a data set such as tfds:kmnist, not a place on this machine")
     # TensorFlow would take all memory of a GPU, only to read files.

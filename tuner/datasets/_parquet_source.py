@@ -27,7 +27,7 @@ class ParquetImages(Sequence[bytes]):
     """
 
     def __init__(self, files: Sequence[tuple[Path, str, Sequence[int]]]) -> None:
-        """`files`: path, name of the image column, and how many rows each row group has."""
+        """Take for each of `files` its path, the name of its image column, and the rows of each row group."""
         self._groups = [(path, column, group) for path, column, sizes in files for group in range(len(sizes))]
         self._ends = np.cumsum([size for _, _, sizes in files for size in sizes], dtype=np.int64)
         self._lock = Lock()
@@ -49,7 +49,7 @@ class ParquetImages(Sequence[bytes]):
         return values[inside].as_py() or b""
 
     def name(self, row: int) -> str:
-        """What errors call an image: its file and its row there."""
+        """Return the name of an image in error messages: its file and its row there."""
         path = self._groups[self._place(row)[0]][0]
         first = next(group for group, (other, _, _) in enumerate(self._groups) if other == path)
         return f"{shown(path)} row {row - self._start(first)}"
@@ -77,7 +77,7 @@ class ParquetImages(Sequence[bytes]):
 
 
 def _files(reference: str) -> dict[str, list[Path]]:
-    """The files of each split, by how their names begin."""
+    """Return the files of each split, told apart by the beginning of their names."""
     root = existing(reference, "parquet")
     if root.is_file():
         return {"train": [root]}
@@ -108,7 +108,7 @@ def _read(reference: str) -> Listing:
 
 
 def _read_file(path: Path) -> tuple[str, list[int], np.ndarray, tuple[str, ...]]:
-    """Image column, rows of each row group, labels and class names of a file; its images are not read."""
+    """Return image column, rows of each row group, labels and class names of a file; its images are not read."""
     import pyarrow
     from pyarrow import parquet
 
@@ -131,7 +131,7 @@ def _read_file(path: Path) -> tuple[str, list[int], np.ndarray, tuple[str, ...]]
 
 
 def _columns(path: Path, schema: Any) -> tuple[str, str]:
-    """The names of the image and the label column."""
+    """Return the names of the image and the label column."""
     from pyarrow import types
 
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
@@ -147,7 +147,7 @@ def _columns(path: Path, schema: Any) -> tuple[str, str]:
 
 
 def _class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]:
-    """The names that the datasets library writes into the schema, or none."""
+    """Return the names that the datasets library writes into the schema, or none."""
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which images are held out or kept, every class in proportion: labels in, row numbers out."""
+"""Choice of the images to hold out or to keep, every class in proportion: labels in, row numbers out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from tuner.common.errors import DataError
 def split_stratified(
     labels: np.ndarray, fraction: float, seed: int, class_names: tuple[str, ...], source: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held) rows `[N] int64` of `labels` `[N] int64`, ascending: `fraction` of them held, classes in proportion.
+    """Return the rows of `labels` `[N] int64` to keep and to hold out, ascending, the classes in proportion.
+
+    `fraction` of each class is held out.
 
     Raises:
         DataError: a class has too few images to stand on both sides, or the fraction leaves a class out.
@@ -39,7 +41,7 @@ def split_stratified(
 
 
 def subset_stratified(labels: np.ndarray, number: int, seed: int, field: str) -> np.ndarray:
-    """`number` of the rows of `labels` `[N] int64`, ascending: classes in proportion, at least one image of each.
+    """Return `number` rows of `labels` `[N] int64`, ascending: classes in proportion, at least one image of each.
 
     Subsets of one seed lie in each other: a larger one has all rows of a smaller one. Each class is shuffled, its k-th
     image of n stands at k/n, and the first `number` of all are taken.

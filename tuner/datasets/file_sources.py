@@ -1,4 +1,4 @@
-"""Sources that are files: folders of images, and numpy archives. (`parquet_source` has Parquet.)"""
+"""Sources that are files: folders of images, and numpy archives. (`_parquet_source` has Parquet.)"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ImagesByClass = dict[str, list[Path]]
 
 
 def existing(reference: str, kind: str) -> Path:
-    """The path that a source names; raises DataError when nothing is there."""
+    """Return the path that a source names; raises DataError when nothing is there."""
     path = user_path(reference)
     try:
         mode = path.stat().st_mode
@@ -38,7 +38,7 @@ def existing(reference: str, kind: str) -> Path:
 
 
 def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
-    """What changes when one of the files does: names, sizes and times of change."""
+    """Return JSON values that differ when a file has changed: names, sizes and times of change."""
     described: list[list[Any]] = []
     for path in paths:
         try:
@@ -65,7 +65,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Files at any depth, none that is hidden; links to folders are not followed, so that a loop of them ends."""
+    """Return the visible files at any depth; links to folders are not followed, or a loop of them would not end."""
     found = [
         f"{where}/{name}"  # a million times: joining paths takes five times as long
         for where, _, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=False)
@@ -76,7 +76,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """The folder of each split, and what is not used. Without split folders all is for training.
+    """Return the folder of each split, and notices of unused ones; without split folders all is for training.
 
     A folder named after a split is one if it holds folders: `train` can be a class beside `bus` and `tram`.
     """
@@ -98,7 +98,7 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _images_by_class(folder: Path, root: Path) -> tuple[ImagesByClass, Counter[str]]:
-    """The images of each class folder, and how many files of other kinds there are."""
+    """Return the images of each class folder, and the number of files of every other kind."""
     found: ImagesByClass = {}
     others: Counter[str] = Counter()
     for path in _subfolders(folder):
@@ -119,7 +119,7 @@ def _images_by_class(folder: Path, root: Path) -> tuple[ImagesByClass, Counter[s
 
 
 def _find_images(reference: str) -> tuple[Path, dict[str, ImagesByClass], tuple[str, ...]]:
-    """The folder, the images of each split by class, and notices of what is not used."""
+    """Return the folder, the images of each split by class, and notices of unused files."""
     root = existing(reference, "folder")
     if not root.is_dir():
         raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file")
@@ -132,7 +132,7 @@ def _find_images(reference: str) -> tuple[Path, dict[str, ImagesByClass], tuple[
 
 
 def _read_folder(reference: str) -> Listing:
-    """Class subfolders, below `train`, `test`, `validation` if there are such."""
+    """Return the images of class folders, which may lie below `train`, `test` and `validation`."""
     root, found, notices = _find_images(reference)
     names = tuple(found["train"])
     splits: dict[str, Listed] = {}
@@ -167,7 +167,7 @@ PREFIXED.add("folder", Source(_folder_identity, _read_folder))
 
 
 def _read_npz(reference: str) -> Listing:
-    """Arrays x_train, y_train and, if they are there, x_test, y_test, x_validation, y_validation, class_names."""
+    """Return the arrays x_train, y_train and, where present, those of test and validation, and class_names."""
     path = existing(reference, "npz")
     arrays = _npz_arrays(path)
     splits: dict[str, Listed] = {}
@@ -198,7 +198,7 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse_too_large(path: Path, archive: zipfile.ZipFile, known: set[str]) -> None:
-    """A small file can unpack to more than the memory holds."""
+    """Refuse an archive that unpacks to more than fits into memory, which a small file can do."""
     needed = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in known)
     free = psutil.virtual_memory().available
     if needed > free:

@@ -1,4 +1,4 @@
-"""Decoding image files into plain arrays, whatever their format, depth, palette or transparency.
+"""Decoding of image files into plain arrays, whatever their format, depth, palette or transparency.
 
 Light: Pillow is imported when an image is read. Everything here is safe to call from several threads.
 """
@@ -46,7 +46,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself: its size in pixels once it is upright, and whether it has no colours."""
+    """The size of an image in pixels once it is upright, and whether it is grey."""
 
     height: int
     width: int
@@ -54,7 +54,7 @@ class Header:
 
 
 def read_header(encoded: EncodedImage) -> Header:
-    """The header of an image, read without decoding it where its format allows that.
+    """Return the header of an image, without decoding it where its format allows that.
 
     Raises:
         DataError: it cannot be read, with the reason.
@@ -71,7 +71,7 @@ def _upright_size(image: Image) -> tuple[int, int]:
 
 
 def _is_grey(image: Image) -> bool:
-    """Whether the format has no colours, or a palette has none; pixels are not looked at."""
+    """Return whether the format or the palette has no colours; pixels are not looked at."""
     if image.mode == "P":
         colours = np.array(image.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
         return bool((colours == colours[:, :1]).all())
@@ -79,7 +79,7 @@ def _is_grey(image: Image) -> bool:
 
 
 def decode_image(encoded: EncodedImage, px: tuple[int, int] | None, grey: bool) -> np.ndarray:
-    """The image as `[H, W, 1 or 3] uint8`, upright; of a moving picture the first frame.
+    """Return the image as `[H, W, 1 or 3] uint8`, upright; of a moving picture the first frame.
 
     Transparency is laid over white, as a page would show it; 16 bits become 8 in proportion. With `px` (height, width)
     the largest middle part of those proportions is resized with a bilinear filter that widens with the scale, so that
@@ -92,7 +92,7 @@ def decode_image(encoded: EncodedImage, px: tuple[int, int] | None, grey: bool) 
 
 
 def convert_pixels(pixels: np.ndarray, px: tuple[int, int] | None, grey: bool) -> np.ndarray:
-    """An array `[H, W, 1 or 3] uint8` as `decode_image` would give it."""
+    """Return an array `[H, W, 1 or 3] uint8` as `decode_image` would give it."""
     from PIL import Image
 
     return _to_array(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), px, grey)
@@ -115,7 +115,7 @@ def _open(encoded: EncodedImage, read: Callable[[Image], Result]) -> Result:
 
 
 def _refuse_without_content(encoded: EncodedImage) -> None:
-    """A pipe or a device would be waited for without end; what is empty deserves a word of its own."""
+    """Refuse a pipe or a device, which would be waited for without end, and an empty image."""
     if isinstance(encoded, Path):
         if not encoded.is_file():
             raise DataError("cannot be decoded: it is a folder, a pipe or a link to nothing")
@@ -146,7 +146,7 @@ def _to_array(image: Image, px: tuple[int, int] | None, grey: bool) -> np.ndarra
 
 
 def _eight_bits(image: Image) -> Image:
-    """16-bit grey as 8-bit grey, 65535 as 255: Pillow itself cuts values above 255 off."""
+    """Return 16-bit grey as 8-bit grey, 65535 as 255; Pillow itself clips values above 255."""
     from PIL import Image as Pillow
 
     if image.mode != "I;16":

@@ -1,4 +1,4 @@
-"""Data sets: from the name in a search-space file to images, labels and the three splits.
+"""Loading of data sets: from the name in a search-space file to images, labels and the three splits.
 
 Light: what reads a format is imported when it is read.
 """
@@ -21,7 +21,7 @@ from tuner.datasets import _parquet_source as parquet_source
 from tuner.datasets import file_sources
 from tuner.datasets._decoding import Form, Notify
 from tuner.datasets._splits import split_stratified, subset_stratified
-from tuner.datasets.prepared import Prepared, default_cache_dir, find_prepared, prepare
+from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import Listing, find_source
 from tuner.datasets.staging import FILE_KINDS, resolve, staged_sources
 
@@ -46,7 +46,7 @@ CHOICES = {"colour": ("auto", "rgb", "grey"), "broken_images": ("fail", "skip")}
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a search-space file says of its data, with the rules of `schema.DataSection`.
+    """The data settings of a search-space file, with the rules of `schema.DataSection`.
 
     Raises:
         DataError: a value breaks its rule.
@@ -92,7 +92,7 @@ class Split:
         return len(self.rows)
 
     def batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images `[B, H, W, C] uint8` and labels `[B] int64` at `positions` (0 to `len`); only these are read."""
+        """Return images `[B, H, W, C] uint8` and labels `[B] int64` at `positions` (0 to `len`), reading only these."""
         return self.images[self.rows[positions]], self.labels[positions]
 
 
@@ -107,20 +107,20 @@ class Dataset:
     image_shape: tuple[int, int, int]
     train: Split
     validation: Split
-    prepared: Prepared
+    prepared: PreparedCopy
 
     def load_test(self) -> Split:
-        """The test split: for the finalists, once."""
+        """Return the test split, which only the finalists see, once."""
         return _whole(*self.prepared.open("test"))
 
 
 def check_source(source: str, staged: Mapping[str, str]) -> None:
-    """See that a source is known; raises DataError with the nearest name."""
+    """Check that a source is known; raises DataError with the nearest name."""
     find_source(resolve(source, staged))
 
 
 def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
-    """See that the folder or file of a source is there, if it has one; raises DataError."""
+    """Check that the folder or file of a source is there, if it has one; raises DataError."""
     kind, _, reference = resolve(source, staged).partition(":")
     if kind in FILE_KINDS:
         file_sources.existing(reference, kind)
@@ -129,7 +129,7 @@ def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
 def load_dataset(
     request: DataRequest, *, staged: Mapping[str, str], seed: int, cache_dir: Path | None, notify: Notify
 ) -> Dataset:
-    """The data set of a request; the first time on a machine, its prepared copy is made.
+    """Return the data set of a request; the first time on a machine, its prepared copy is made.
 
     A source without a test split gets one (stratified, the same for all studies); one without a validation split gets
     one from the training images (stratified, by the study's `seed`).
@@ -160,8 +160,8 @@ def load_dataset(
     )
 
 
-def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> Prepared | None:
-    """The prepared copy of the data of a request; None: it has not been made on this machine.
+def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> PreparedCopy | None:
+    """Return the prepared copy of the data of a request; None if it has not been made on this machine.
 
     Raises:
         DataError: the source is unknown, or not there.
@@ -170,14 +170,14 @@ def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_di
 
 
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
-    """What a prepared copy is known by: its source, as it is now, and the form of its images."""
+    """Return the key of a prepared copy: its source with the present state of its files, and the form of its images."""
     source, reference = find_source(text)
     form = Form(request.image_px, request.colour, request.broken_images)
     return [text.partition(":")[0], source.identity(reference)], form
 
 
 def _with_test(listing: Listing, source: str) -> Listing:
-    """The listing, checked, with a test split made from the training images if it had none."""
+    """Return the listing, checked, with a test split taken from the training images if it had none."""
     _check_listing(listing, source)
     if "test" in listing.splits:
         return listing
@@ -202,8 +202,8 @@ def _check_listing(listing: Listing, source: str) -> None:
             raise DataError(f"{source}: {split} labels must be 0 to {len(names) - 1}; got {wrong[0]}")
 
 
-def _train_and_validation(prepared: Prepared, fraction: float, seed: int, source: str) -> tuple[Split, Split]:
-    """The source's own validation split, or one taken from its training images."""
+def _train_and_validation(prepared: PreparedCopy, fraction: float, seed: int, source: str) -> tuple[Split, Split]:
+    """Return training and validation split; the second is the source's own or taken from the first."""
     images, labels = prepared.open("train")
     if "validation" in prepared.counts:
         return _whole(images, labels), _whole(*prepared.open("validation"))
@@ -217,7 +217,7 @@ def _whole(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def _at_most(split: Split, number: int | None, seed: int, field: str) -> Split:
-    """At most `number` images of a split, every class in proportion."""
+    """Return at most `number` images of a split, every class in proportion."""
     if number is None or number >= len(split):
         return split
     taken = subset_stratified(split.labels, number, seed, f"data.{field}")

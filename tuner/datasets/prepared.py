@@ -27,12 +27,12 @@ from tuner.datasets._decoding import Form, Notify, Shape, Written, common_shape,
 from tuner.datasets.sources import Listing
 
 VERSION = 2
-"""Of the form of a copy: another version is not read but made again."""
+"""Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCopy:
     """A prepared copy on disk."""
 
     path: Path
@@ -43,24 +43,24 @@ class Prepared:
     counts: Mapping[str, int]
     """Images in each split that there is."""
     notices: tuple[str, ...]
-    """What a user must know of it each time it is used: images skipped, resized, left out."""
+    """Messages to the user each time the copy is used: images skipped, resized, left out."""
 
     def open(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""
+        """Return images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""
         images = np.load(self.path / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(self.path / f"{split}_labels.npy", allow_pickle=False)
         return images, labels
 
 
 def default_cache_dir() -> Path:
-    """Where prepared copies are kept: TUNER_CACHE, or the user's cache folder of this system."""
+    """Return the folder for prepared copies: TUNER_CACHE, or the user's cache folder of this system."""
     from platformdirs import user_cache_dir
 
     return Path(os.environ.get("TUNER_CACHE") or user_cache_dir("tuner", appauthor=False))
 
 
-def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: Path, notify: Notify) -> Prepared:
-    """The prepared copy of what `read` lists, made if it is not there; `identity` is JSON that changes with the data.
+def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: Path, notify: Notify) -> PreparedCopy:
+    """Return the prepared copy of the listing that `read` returns, made if it is missing.
 
     Raises:
         DataError: an image is broken and that is not to be skipped, or the disk cannot hold the copy.
@@ -80,8 +80,8 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
     return prepared
 
 
-def find_prepared(identity: Any, form: Form, cache_dir: Path) -> Prepared | None:
-    """The prepared copy, if it has been made."""
+def find_prepared(identity: Any, form: Form, cache_dir: Path) -> PreparedCopy | None:
+    """Return the prepared copy; None if it has not been made."""
     return _usable(_folder(identity, form, cache_dir))
 
 
@@ -92,7 +92,7 @@ def _folder(identity: Any, form: Form, cache_dir: Path) -> Path:
 
 @contextmanager
 def _locked(folder: Path, notify: Notify) -> Iterator[None]:
-    """The right to build a copy; held by at most one process, and given back by the system when it dies."""
+    """Hold the lock for building a copy, of one process at a time; the system releases it when the process dies."""
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
@@ -105,12 +105,12 @@ def _locked(folder: Path, notify: Notify) -> Iterator[None]:
         lock.release()
 
 
-def _usable(folder: Path) -> Prepared | None:
-    """The copy in `folder`, unless it is not there, cut short, changed in its form or of another version."""
+def _usable(folder: Path) -> PreparedCopy | None:
+    """Return the copy in `folder`; None if it is missing, cut short, of another form or another version."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         height, width, channels = meta["image_shape"]
-        prepared = Prepared(
+        prepared = PreparedCopy(
             folder,
             tuple(meta["class_names"]),
             (height, width, channels),
@@ -128,7 +128,7 @@ def _usable(folder: Path) -> Prepared | None:
     return prepared if whole and meta.get("version") == VERSION else None
 
 
-def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> Prepared:
+def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> PreparedCopy:
     aside = folder.with_suffix(".partial")
     _remove_leftovers(folder.parent, aside)
     listing = _listing(read)
@@ -164,7 +164,7 @@ def _listing(read: Callable[[], Listing]) -> Listing:
 
 
 def _remove_leftovers(parent: Path, own: Path) -> None:
-    """Remove what killed builds of other copies have left; those that still run hold their lock."""
+    """Remove the unfinished copies of builds that were killed; a build that still runs holds its lock."""
     for partial in parent.glob("*.partial"):
         if partial != own:
             try:
@@ -185,7 +185,7 @@ def _refuse_full_disk(parent: Path, listing: Listing, shape: Shape) -> None:
 
 
 def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
-    """A notice of the broken images that are skipped; raises DataError when they must not be."""
+    """Return a notice of the broken images that are skipped; raises DataError when skipping is not allowed."""
     if not problems:
         return ()
     shown = "; ".join(problems[:NAMES_SHOWN])
@@ -197,7 +197,7 @@ def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
 
 
 def _refuse_lost(listing: Listing, written: Mapping[str, Written]) -> None:
-    """Refuse a copy in which skipping has emptied a split, or a class for training."""
+    """Refuse a copy in which skipping has emptied a split, or a class of the training images."""
     for split, there in written.items():
         if not len(there.labels):
             raise DataError(f"{split} must hold at least one image that is not broken; it holds none")

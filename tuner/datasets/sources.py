@@ -1,4 +1,4 @@
-"""Where images come from: one registry entry for each kind. A source lists its images; nothing is decoded yet.
+"""Registry of data sources, one entry for each kind. A source lists its images; nothing is decoded yet.
 
 Here is what all kinds share; `library_sources` has those that come with libraries, `file_sources` and `parquet_source`
 those that are files.
@@ -24,7 +24,7 @@ SPLITS = {
 
 
 class Selection(Sequence[EncodedImage]):
-    """Some elements of a sequence, by their numbers: nothing is read before it is asked for."""
+    """Some elements of a sequence, by their indices: nothing is read before it is asked for."""
 
     def __init__(self, whole: Sequence[EncodedImage], rows: np.ndarray) -> None:
         self._whole = whole
@@ -60,7 +60,7 @@ class Listed:
     name: Callable[[int], str] = _by_number
 
     def take(self, rows: np.ndarray) -> Listed:
-        """Some of the images, with the names they had."""
+        """Return some of the images, with the names they had."""
         pixels = None if self.pixels is None else self.pixels[rows]
         return Listed(
             self.labels[rows], pixels, Selection(self.encoded, rows), lambda place: self.name(int(rows[place]))
@@ -69,7 +69,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a source offers: `train`, possibly `test` and `validation`; `notices` say what of it is left out."""
+    """The splits of a source: `train`, possibly `test` and `validation`; `notices` tell which files are left out."""
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Listed]
@@ -78,7 +78,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Source:
-    """`identity(reference)`, JSON, changes when the data change; `read(reference)` lists them.
+    """A kind of data source: `identity(reference)`, JSON, changes when the data change; `read(reference)` lists them.
 
     Both raise DataError when there is nothing that can be read.
     """
@@ -94,7 +94,7 @@ PREFIXED: Registry[Source] = Registry("data source")
 
 
 def find_source(text: str) -> tuple[Source, str]:
-    """The source written as `text`, and what follows its colon.
+    """Return the source written as `text`, and the text after its colon.
 
     Raises:
         DataError: there is no such source; the message has the nearest.
@@ -112,7 +112,7 @@ def find_source(text: str) -> tuple[Source, str]:
 
 
 def numbered_class_names(splits: Mapping[str, Listed], where: str) -> tuple[str, ...]:
-    """The classes "0", "1", ... of labels that come without names.
+    """Return the classes "0", "1", ... of labels that come without names.
 
     Raises:
         DataError: there are gaps between the labels: they are not classes, or some were lost.

@@ -15,7 +15,7 @@ FILE_KINDS = ("folder", "npz", "parquet")
 
 
 def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Staged copies by name: what lies in the folders of TUNER_DATA; `overrides` (`--data NAME=SOURCE`) win.
+    """Return staged copies by name: those in the folders of TUNER_DATA; `overrides` (`--data NAME=SOURCE`) win.
 
     TUNER_DATA is one folder or several (`os.pathsep` between them, the first wins). In each, a folder NAME with Parquet
     files, one .npz or class folders, and a file NAME.npz, stand for the data set NAME. An override is a source or the
@@ -34,7 +34,7 @@ def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> 
 
 
 def resolve(source: str, staged: Mapping[str, str]) -> str:
-    """The source that stands for `source` where a copy is staged under its name, with or without its `tfds:`."""
+    """Return the source that stands for `source` where a copy is staged under its name, with or without its `tfds:`."""
     for name in (source, source.removeprefix("tfds:")):
         if name in staged:
             return _source_or_path(name, staged[name])
@@ -42,7 +42,7 @@ def resolve(source: str, staged: Mapping[str, str]) -> str:
 
 
 def absolute_source(source: str) -> str:
-    """`source` with an absolute path, if it is one of files: workers do not run in the folder where a search began.
+    """Return `source` with an absolute path, if it has one: workers do not run in the folder of the search.
 
     >>> absolute_source("digits"), absolute_source("folder:/data/pets")
     ('digits', 'folder:/data/pets')
@@ -76,7 +76,7 @@ def _source_or_path(name: str, text: str) -> str:
 
 
 def _source_of(path: Path) -> str | None:
-    """A staged copy as a source, by what lies in it: only names are looked at, and two levels of them."""
+    """Return the source that a staged copy is, by the names of its files, two levels deep; None if it is none."""
     absolute = path.resolve()
     try:
         if path.is_file():

@@ -30,7 +30,7 @@ from tuner.spec.spec import Spec
 from tuner.training.checkpoint import FILE_NAME
 
 if TYPE_CHECKING:
-    from tuner.datasets.prepared import Prepared
+    from tuner.datasets.prepared import PreparedCopy
 
 BYTES_PER_TRAINED_PARAMETER = 16
 """In a checkpoint: its value, its value in the best epoch, and two moments of the optimizer, each in float32."""
@@ -81,7 +81,7 @@ def _without_weights(configuration: Configuration) -> Configuration:
     return {**configuration, "weights": "none"}
 
 
-def disk_use_words(spec: Spec, data: Prepared | None, runs: Path, cache: Path) -> list[str]:
+def disk_use_words(spec: Spec, data: PreparedCopy | None, runs: Path, cache: Path) -> list[str]:
     """What a search will take on the disks of its runs and of its cache, a line each.
 
     The networks depend on the data: before these are prepared, only the number of checkpoints is known.

@@ -54,7 +54,7 @@ def cache_folder(options: SearchOptions) -> Path:
     return folder
 
 
-def prepared_data(spec: Spec, options: SearchOptions) -> prepared.Prepared | None:
+def prepared_data(spec: Spec, options: SearchOptions) -> prepared.PreparedCopy | None:
     """The prepared copy of a study's data; None: it has not been made yet, or the data are not there."""
     with contextlib.suppress(DataError):
         return find_prepared_data(DataRequest(**spec.data.model_dump()), staged_data(options), cache_folder(options))
