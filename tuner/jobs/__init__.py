@@ -1,4 +1,4 @@
-"""A search that is sent to a cluster: packed, submitted, followed, fetched.
+"""Searches that are sent to a cluster: packing, submitting, following and fetching them.
 
 Whoever follows one needs Ray's job client at most, and nothing that trains.
 """

@@ -1,4 +1,4 @@
-"""Files of a search as lines of text, which is all that comes back from a job; read again, nothing in them trusted.
+"""Files of a search as lines of text, the only form in which a job returns anything; nothing in them is trusted.
 
 A compressed archive, cut into lines of base64, with a digest of the whole. What is unpacked are plain files below the
 two folders that are asked for; links, devices and paths that lead elsewhere are refused, not skipped.
@@ -26,7 +26,7 @@ _CHUNK = 48_000  # a multiple of 3: base64 without padding, but for the last
 
 
 def pack(files: Mapping[str, Path]) -> bytes:
-    """A compressed archive of `files`, by the name that each has in it; those that are not there are left out.
+    """Return a compressed archive of `files`, each under its name; missing files are left out.
 
     Raises:
         TunerError: it would be too large to be sent.
@@ -49,7 +49,7 @@ def pack(files: Mapping[str, Path]) -> bytes:
 
 
 def write_lines(data: bytes) -> Iterator[str]:
-    """`data` as lines of text."""
+    """Yield `data` as lines of text."""
     for start in range(0, len(data), _CHUNK):
         chunk = base64.b64encode(data[start : start + _CHUNK]).decode()
         yield json.dumps({"tuner": "chunk", "start": start, "data": chunk}) + "\n"
@@ -57,7 +57,7 @@ def write_lines(data: bytes) -> Iterator[str]:
 
 
 def read_lines(log: str) -> bytes:
-    """What `write_lines` wrote into a log.
+    """Return the data that `write_lines` wrote into a log.
 
     Raises:
         LostError: it is not all there, or damaged.
@@ -81,7 +81,7 @@ def read_lines(log: str) -> bytes:
 
 
 def first_line_of(data: bytes, name: str) -> bytes:
-    """The first line of a file in an archive; empty when it is not there."""
+    """Return the first line of a file in an archive; empty when it is not there."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             content = archive.extractfile(name)
@@ -91,7 +91,7 @@ def first_line_of(data: bytes, name: str) -> bytes:
 
 
 def unpack(data: bytes, folders: Mapping[str, Path]) -> list[Path]:
-    """Write the files of an archive: `run/x/y` to `folders["run"] / "x/y"`; returns their paths.
+    """Write the files of an archive, `run/x/y` to `folders["run"] / "x/y"`, and return their paths.
 
     Each is written aside and renamed. Nothing is written when anything in the archive is wrong.
 
@@ -112,7 +112,7 @@ def unpack(data: bytes, folders: Mapping[str, Path]) -> list[Path]:
 
 
 def _entries(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The entries, which are only listed yet; raises TunerError when they would fill the disk."""
+    """Yield the entries of an archive, still unread; raises TunerError when they would fill the disk."""
     total = 0
     for entry in archive:
         total += entry.size
@@ -122,7 +122,7 @@ def _entries(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def _place(entry: tarfile.TarInfo, folders: Mapping[str, Path]) -> Path:
-    """Where an entry is written; raises TunerError when it is not one of ours."""
+    """Return the path to write an entry to; raises TunerError for an entry that is not one of ours."""
     parts = PurePosixPath(entry.name).parts
     is_plain = entry.isreg() and entry.name.isprintable() and "\\" not in entry.name
     if not is_plain or len(parts) < 2 or parts[0] not in folders or ".." in parts:

@@ -1,4 +1,4 @@
-"""Searches that run on a cluster, from elsewhere: how they stand, what they say, their end, and what they found."""
+"""Commands for searches on a cluster: their status, their log, stopping them, and fetching their results."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _STATUS = {"finished": 0, "stopped": 130, "failed": 1, "waiting": 1, "running": 
 
 
 def typed(options: SubmitOptions, *words: str) -> str:
-    """A command of this program as the user would type it, with the address that was typed."""
+    """Return a command of this program as the user would type it, with the address that was typed."""
     return shlex.join(["python", "-m", "tuner.submit", *words, *options.address_words])
 
 
 def say_what_now(options: SubmitOptions, name: str, console: SearchConsole) -> None:
-    """Say what can be done with a search that is not watched any more."""
+    """Say the commands that are left for a search that is not watched any more."""
     for words, command in (("show it", "follow"), ("stop it", "stop"), ("bring its report here", "fetch")):
         console.say(f"{words}: {typed(options, command, name)}")
 
 
 def follow_search(options: SubmitOptions, console: SearchConsole) -> int:
-    """Show a search from its beginning to its end; returns its exit status."""
+    """Show a search from its beginning to its end, and return its exit status."""
     jobs = Jobs(options.address)
     return follow_job(jobs, jobs.find(options.job or "").name, options, console)
 
 
 def follow_job(jobs: Jobs, name: str, options: SubmitOptions, console: SearchConsole) -> int:
-    """The same for the job of a search that was just submitted; Ctrl-C leaves it running."""
+    """Show the job of a search that was just submitted, and return its exit status; Ctrl-C leaves it running."""
     replay = Replay(console)
     try:
         job = follow(jobs, name, replay)
@@ -62,7 +62,7 @@ def follow_job(jobs: Jobs, name: str, options: SubmitOptions, console: SearchCon
 
 
 def conclude(job: Job, replay: Replay) -> int:
-    """Say why a job failed if it did, on standard error; returns the exit status of its search."""
+    """Say on standard error why a job failed, if it did, and return the exit status of its search."""
     if replay.errors:
         print(*map(printable, replay.errors), sep="\n", file=sys.stderr)
     elif job.state == "failed" and replay.status is None:
@@ -76,7 +76,7 @@ def _silent() -> SearchConsole:
 
 
 def _read(jobs: Jobs, name: str, console: SearchConsole | None = None) -> Replay:
-    """What a job has said so far, shown on `console`."""
+    """Return the replay of a job's log so far, shown on `console`."""
     replay = Replay(console or _silent())
     try:
         replay.feed_from_start(jobs.log(name))
@@ -86,7 +86,7 @@ def _read(jobs: Jobs, name: str, console: SearchConsole | None = None) -> Replay
 
 
 def say_status(options: SubmitOptions, console: SearchConsole) -> int:
-    """Say how all searches stand, or how one does."""
+    """Say the status of all searches, or of one."""
     jobs = Jobs(options.address)
     if options.job is None:
         found = jobs.all()
@@ -117,7 +117,7 @@ def _words(job: Job) -> str:
 
 
 def say_log(options: SubmitOptions, console: SearchConsole) -> int:
-    """Print what a search has said so far."""
+    """Print the log of a search so far."""
     jobs = Jobs(options.address)
     name = jobs.find(options.job or "").name
     if options.raw:
@@ -131,7 +131,7 @@ def say_log(options: SubmitOptions, console: SearchConsole) -> int:
 
 
 def stop_search(options: SubmitOptions, console: SearchConsole) -> int:
-    """Stop a search as Ctrl-C does, and say what is kept; returns when it has ended."""
+    """Stop a search as Ctrl-C does, wait for its end, and say which results are kept."""
     jobs = Jobs(options.address)
     job = jobs.find(options.job or "")
     if job.is_over:
@@ -154,7 +154,7 @@ def stop_search(options: SubmitOptions, console: SearchConsole) -> int:
 
 
 def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
-    """Bring the record of a search and its report here, each file written aside and renamed."""
+    """Fetch the record of a search and its report, each file written aside and renamed."""
     check_folder(options.to, "--to")
     jobs = Jobs(options.address)
     job = jobs.find(options.job or "")
@@ -176,7 +176,7 @@ def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
 
 
 def _bring(jobs: Jobs, name: str, what: dict[str, object]) -> bytes:
-    """The archive that a small job of its own makes on the cluster and prints."""
+    """Return the archive that a small job of its own makes on the cluster and prints."""
     fetching = f"{FETCH_PREFIX}{name}-{secrets.token_hex(4)}"
     jobs.submit(fetching, {"fetch": what}, {"tuner": "fetch"}, None)
     job = wait_until_over(jobs, fetching, FETCHED_WITHIN_S)
@@ -190,7 +190,7 @@ def _bring(jobs: Jobs, name: str, what: dict[str, object]) -> bytes:
 
 
 def refuse_foreign_name(name: str, job: Job) -> None:
-    """Refuse what a job calls its run where no run of its study has that name: folders here are named after it.
+    """Refuse a run name from a job that no run of its study can have: folders here are named after it.
 
     Raises:
         RunError: it is another name, such as `..`.
@@ -202,7 +202,7 @@ def refuse_foreign_name(name: str, job: Job) -> None:
 
 
 def refuse_other_run(record: Path, data: bytes) -> None:
-    """Refuse to write over the run of another search.
+    """Refuse to overwrite the run of another search.
 
     Raises:
         RunError: at `record` is the record of one.

@@ -1,4 +1,4 @@
-"""Following a search that runs elsewhere, whatever becomes of the connection to it."""
+"""Following of a search that runs elsewhere, across lost connections to it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ LONGEST_WAIT_S = 30.0
 
 
 class Source(Protocol):
-    """What is asked of a cluster (`jobs.Jobs`)."""
+    """The part of `client.Jobs` that following a job needs."""
 
     address: str
 
     def look(self, name: str) -> Job:
-        """A job as it is now."""
+        """Return a job as it is now."""
 
     def log(self, name: str) -> str:
-        """All that it has written so far."""
+        """Return everything that it has written so far."""
 
     def tail(self, name: str, skip: int, take: Callable[[str], None]) -> None:
-        """Give `take` what it writes, without the first `skip` characters."""
+        """Pass everything that it writes to `take`, without the first `skip` characters."""
 
 
 def follow(source: Source, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
-    """Show what a job says until it has ended; the job as it is then.
+    """Show the log of a job until it has ended, and return the job as it is then.
 
     When the connection breaks, that is said once, and it is tried again, ever more slowly, without an end: the job does
     not need whoever follows it. What was shown before is not shown again.
@@ -63,7 +63,7 @@ def follow(source: Source, name: str, replay: Replay, sleep: Callable[[float], N
 def wait_until_over(
     source: Source, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
 ) -> Job:
-    """A job when it has ended.
+    """Wait until a job has ended, and return it.
 
     Raises:
         LostError: it has not after `within_s` seconds, or the connection broke in the meantime and did not come back.

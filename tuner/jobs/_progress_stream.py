@@ -1,4 +1,4 @@
-"""The progress of a search as lines of JSON, for a console on another machine, and that console, which replays them.
+"""The progress of a search as lines of JSON, and the replay of these lines on the console of another machine.
 
 A search that a cluster runs as a job prints them (`ProgressStream`); they lie in the log of the job, can be read again
 from the beginning at any time, and are the same to whoever reads them (`Replay`).
@@ -31,12 +31,12 @@ ALIVE_S = 30.0
 """A line at least this often: a reader can tell silence from a connection that is dead."""
 BUILDING_S = 5.0
 RAW_LINES = 40
-"""Of what else stands in a log, as many are kept to be shown if the job fails."""
+"""Number of other last lines of a log that are kept, to be shown if the job fails."""
 _KIND = "tuner"
 
 
 class ProgressStream(SearchConsole):
-    """A console that writes what happens as JSON, a line each."""
+    """A console that writes every message and event as a line of JSON."""
 
     stop_hint = "it goes on when nobody watches"
     quit_hint = ""
@@ -50,26 +50,26 @@ class ProgressStream(SearchConsole):
         self._building_sent: dict[int, float] = {}
 
     def send(self, kind: str, **values: Any) -> None:
-        """One line."""
+        """Write one line of this kind."""
         with self._lock:  # what is measured and what lives are said from threads
             self._write(json.dumps({_KIND: kind, **values}) + "\n")
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Write one line of text for the user."""
         self.send("say", text=text)
 
     def building(self, trial: int, done: int, total: int) -> None:
-        """Activations are being computed: so many images of so many."""
+        """Write how many images have their activations, at most once every few seconds."""
         if self._clock() - self._building_sent.get(trial, -math.inf) >= BUILDING_S or done >= total:
             self._building_sent[trial] = self._clock()
             self.send("building", trial=trial, done=done, total=total)
 
     def resume_command(self, run: Path) -> str:
-        """What the user who sent the search types to go on with it."""
+        """Return the command with which the user who sent the search resumes it."""
         return self._resume_command
 
     def recording(self, record: Record) -> None:
-        """Send what the record holds already, and from now on all that is appended."""
+        """Write all events of the record so far, and from now on each that is appended."""
         self.send("recording", run=str(record.path.parent.resolve()))
         for event in read_events(record.path):
             self._event(event)
@@ -80,7 +80,7 @@ class ProgressStream(SearchConsole):
 
     @contextmanager
     def preparing(self, what: str) -> Iterator[None]:
-        """Say what is being prepared."""
+        """Write what is being prepared, and when that is done."""
         self.send("preparing", what=what)
         try:
             yield
@@ -89,7 +89,7 @@ class ProgressStream(SearchConsole):
 
     @contextmanager
     def watching(self, record: Watched, limits: Limits) -> Iterator[None]:
-        """Say that the search is to be shown from here to the end of the block; its events are sent in any case."""
+        """Write that the search is to be shown until the end of the block; its events are sent in any case."""
         self.send("watching", limits=asdict(limits))
         try:
             yield
@@ -98,7 +98,7 @@ class ProgressStream(SearchConsole):
 
     @contextmanager
     def beating(self, every_s: float = ALIVE_S) -> Iterator[None]:
-        """Give a sign of life from time to time, until the end of the block."""
+        """Write a sign of life from time to time, until the end of the block."""
 
         def beat(ended: threading.Event) -> None:
             while not ended.wait(every_s):
@@ -118,7 +118,7 @@ class RemoteRecord:
     _last: Event | None = None
 
     def elapsed_s(self) -> float:
-        """Seconds that the study has run, by the clock of this machine since the last event."""
+        """Return the seconds that the study has run, by the clock of this machine since the last event."""
         last = self._last
         return 0.0 if last is None else last.elapsed_s + max(0.0, self.clock() - last.time)
 
@@ -127,7 +127,7 @@ class RemoteRecord:
         self._listeners.append(listener)
 
     def take_in(self, event: Event) -> None:
-        """An event has arrived; raises RunError when it does not follow from those before."""
+        """Update the state with an event; raises RunError when it does not follow from those before."""
         self._last = event
         try:
             is_new = self.state.apply(event)
@@ -138,7 +138,7 @@ class RemoteRecord:
 
 
 class Replay:
-    """Shows on a console here what the log of a job says, piece by piece as it arrives."""
+    """A replay of a job's log on a console here, piece by piece as it arrives."""
 
     def __init__(self, console: SearchConsole, clock: Callable[[], float] = time.time) -> None:
         self.console, self.mirror = console, RemoteRecord(clock)
@@ -147,7 +147,7 @@ class Replay:
         self.run: Path | None = None
         """The run directory, on the cluster."""
         self.limits: Limits | None = None
-        """What the search may spend, once it has begun."""
+        """The limits of the search, once it has begun."""
         self.status: int | None = None
         """The exit status that the search gave itself."""
         self.errors: list[str] = []
@@ -158,7 +158,7 @@ class Replay:
         self._open: dict[str, AbstractContextManager[None]] = {}
 
     def feed(self, text: str) -> None:
-        """Take in the next piece of the log.
+        """Show the next piece of the log.
 
         Raises:
             RunError: another version of tuner wrote it.
@@ -169,11 +169,11 @@ class Replay:
             self._line(line)
 
     def feed_from_start(self, log: str) -> None:
-        """Take in what is new in a log that was read from its beginning."""
+        """Show the new part of a log that was read from its beginning."""
         self.feed(log[self.taken :])
 
     def close(self) -> None:
-        """End what is still being shown."""
+        """End everything that is still being shown."""
         for name in [*self._open]:
             self._end(name)
 
@@ -219,7 +219,7 @@ class Replay:
 
 
 def _values(line: str) -> dict[str, Any] | None:
-    """What a line of ours says; None for any other line."""
+    """Return the values of a line that a search wrote with `ProgressStream`; None for any other line."""
     if not line.startswith(f'{{"{_KIND}": '):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What is sent with a search: its file, its data if they lie here, the records that it is to learn from; no more."""
+"""The package that is sent with a search: its file, data that lie here, and the records it learns from; no more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tuner.datasets.staging import FILE_KINDS, resolve
 from tuner.runs.directory import RunDirectory
 
 MAX_MB = 95
-"""Of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
+"""Limit of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
 _NEEDED = (*SUFFIXES, ".parquet", ".npz")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -36,18 +36,18 @@ class LocalData:
 
 @dataclass(frozen=True)
 class Package:
-    """What was packed, and where it is to be put."""
+    """The places on the cluster of what was packed."""
 
     data_folder: PurePosixPath | None
-    """Where the data are to be on the cluster; None when none are sent."""
+    """Folder of the data on the cluster; None when none are sent."""
     data_source: str | None
     """The source of the data, then."""
     warm_start: tuple[str, ...]
-    """What the search is to learn from, by names that hold on the cluster."""
+    """Earlier runs to learn from, by names that hold on the cluster."""
 
 
 def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], shared: PurePosixPath) -> LocalData | None:
-    """The data of a search if they lie here; None when the cluster has them, or downloads them.
+    """Return the data of a search if they lie here; None when the cluster has or downloads them.
 
     A name that every tuner knows is the cluster's, unless `named` (`--data`) says otherwise. So is a path below the
     folder that the cluster's nodes share, and an absolute one where nothing is here.
@@ -65,7 +65,7 @@ def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], sha
 
 
 def local_runs(names: Sequence[str]) -> dict[str, RunDirectory]:
-    """Of the earlier studies that a search is to learn from, those whose run directories lie here.
+    """Return those earlier studies to learn from whose run directories lie here, by their names in the file.
 
     Raises:
         InputError: one is written as a path of this machine, and no run is there.
@@ -92,7 +92,7 @@ def write_package(
     runs: Mapping[str, RunDirectory],
     shared: PurePosixPath,
 ) -> Package:
-    """Write the zip file that is sent: the search-space file, the data, and those of `warm_start` that are in `runs`.
+    """Write the zip file that is sent: the search-space file, the data, and the records of `runs`.
 
     The same files make the same bytes, so that Ray does not ask for them twice.
 
@@ -122,7 +122,7 @@ def write_package(
 
 
 def _add_data(archive: zipfile.ZipFile, data: LocalData, shared: PurePosixPath) -> str:
-    """Pack the data; returns a digest of their names and contents."""
+    """Add the data to the package, and return a digest of their names and contents."""
     digest = hashlib.sha256()
     files = list(_files(data))
     size = sum(path.stat().st_size for _, path in files if path.is_file())
@@ -135,7 +135,7 @@ def _add_data(archive: zipfile.ZipFile, data: LocalData, shared: PurePosixPath) 
 
 
 def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
-    """The files and folders of a source, by their names below it; nothing hidden, nothing of another kind."""
+    """Yield the files and folders of a source, by their names below it; nothing hidden, nothing of another kind."""
     if data.path.is_file():
         yield data.path.name, data.path
         return
@@ -154,7 +154,7 @@ def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    """Put a file (or a folder, by its name alone) into the package; returns its content."""
+    """Add a file (or a folder, by its name alone) to the package, and return its content."""
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.external_attr = (0o755 if name.endswith("/") else 0o644) << 16
     content = b"" if name.endswith("/") else path.read_bytes()
@@ -164,7 +164,7 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
 
 
 def _name_of(path: Path, digest: str) -> str:
-    """A folder's name that says what is in it, exactly."""
+    """Return a folder's name that stands for exactly this content."""
     word = re.sub(r"[^A-Za-z0-9_-]+", "-", path.resolve().stem).strip("-") or "data"
     return f"{word[:40]}-{digest[:16]}"
 

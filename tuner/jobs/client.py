@@ -1,4 +1,4 @@
-"""Ray's job API: searches as jobs of a cluster, spoken to over HTTP with the cluster's token.
+"""Ray's job API: searches as jobs of a cluster, over HTTP with the cluster's token.
 
 The one place that speaks to it. What goes wrong is told apart: what the user can mend (`InputError`), and a connection
 that broke (`LostError`), after which the same may be tried again.
@@ -25,15 +25,15 @@ from tuner.common.registry import unknown_name
 VARIABLE = "TUNER_JOB"
 """The environment variable that tells a job what to do, as JSON."""
 FETCH_PREFIX = "_fetch-"
-"""Of the ids of jobs that bring files back; no study's name begins like this."""
+"""Prefix of the ids of jobs that send files back; no study's name begins like this."""
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-"""Where `ray dashboard FILE` and `kubectl port-forward` bring the dashboard."""
+"""Address of the dashboard after `ray dashboard FILE` or `kubectl port-forward`."""
 REACHED_WITHIN_S = 5.0
 ANSWERED_WITHIN_S = 60.0
 SILENT_S = 100.0
 """A search gives a sign of life every 30 s: after this long without any, the connection is taken for dead."""
 STOP_WITHIN_S = 300
-"""What a search may take to let running epochs go and write its report; then Ray kills it."""
+"""Time for a search to end running epochs and write its report; then Ray kills it."""
 _MARK = "tuner"  # in the metadata of our jobs
 
 State = Literal["waiting", "running", "stopped", "finished", "failed"]
@@ -54,7 +54,7 @@ class Job:
     """The id that it was submitted under."""
     state: State
     metadata: Mapping[str, str]
-    """What was said of it when it was submitted: study, file, shared."""
+    """Facts given when it was submitted: study, file, shared."""
     began_s: float
     """Unix time."""
     ended_s: float | None
@@ -68,7 +68,7 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes from it."""
+        """Whether it has ended, so that nothing more comes from it."""
         return self.state in ("stopped", "finished", "failed")
 
 
@@ -85,7 +85,7 @@ class Jobs:
         self._client = _connect(self.address)
 
     def submit(self, name: str, work: Mapping[str, Any], metadata: Mapping[str, str], package: Path | None) -> None:
-        """Begin a job that does `work` (job_entry) in a folder with what is in `package`, a zip file.
+        """Start a job that does `work` (see `entrypoint`) in a folder with the content of `package`, a zip file.
 
         Raises:
             LostError: the connection broke; whether the job has begun is not known.
@@ -101,14 +101,14 @@ class Jobs:
             )
 
     def all(self) -> list[Job]:
-        """All searches that this cluster remembers, the newest first; without those that only fetch."""
+        """Return all searches that this cluster remembers, the newest first, without jobs that only fetch."""
         with self._translating(""):
             found = [details for details in self._client.list_jobs() if details.submission_id]
         jobs = [_job(details) for details in found if (details.metadata or {}).get(_MARK) == "search"]
         return sorted(jobs, key=lambda job: job.began_s, reverse=True)
 
     def find(self, name: str) -> Job:
-        """The search submitted as `name`, or the newest of the study `name` that was not refused.
+        """Return the search submitted as `name`, or the newest of the study `name` that was not refused.
 
         Raises:
             InputError: there is none; the message has the nearest name.
@@ -124,17 +124,17 @@ class Jobs:
         return next((job for job in of_study if job.exit_status != 2), of_study[0])
 
     def look(self, name: str) -> Job:
-        """The job that was submitted as `name`, of any kind."""
+        """Return the job that was submitted as `name`, of any kind."""
         with self._translating(name):
             return _job(self._client.get_job_info(name))
 
     def log(self, name: str) -> str:
-        """All that a job has written so far."""
+        """Return everything that a job has written so far."""
         with self._translating(name):
             return str(self._client.get_job_logs(name))
 
     def tail(self, name: str, skip: int, take: Callable[[str], None]) -> None:
-        """Give `take` what a job writes, piece by piece, without the first `skip` characters, until it has ended.
+        """Pass a job's output to `take` piece by piece, without the first `skip` characters, until it has ended.
 
         It may return earlier: Ray ends the stream now and then, and one that is silent for long may be dead without a
         sign. Ray sends the log from its beginning each time.
@@ -161,7 +161,7 @@ class Jobs:
             await pieces.aclose()
 
     def stop(self, name: str) -> bool:
-        """Ask a job to end, as Ctrl-C does; False if it had ended already."""
+        """Ask a job to end, as Ctrl-C does, and return False if it had ended already."""
         with self._translating(name):
             return bool(self._client.stop_job(name))
 
@@ -172,7 +172,7 @@ class Jobs:
 
     @contextmanager
     def _translating(self, name: str) -> Iterator[None]:
-        """Turn what Ray's client raises into errors of ours."""
+        """Raise errors of ours in place of those of Ray's client."""
         import aiohttp
         import requests
         from ray.exceptions import AuthenticationError
@@ -210,7 +210,7 @@ def _job(details: Any) -> Job:
 
 
 def _checked(address: str) -> str:
-    """`address` with its scheme, without a path.
+    """Return `address` with its scheme, without a path.
 
     >>> _checked("127.0.0.1:8265"), _checked("https://ray.example.com/")
     ('http://127.0.0.1:8265', 'https://ray.example.com')
@@ -228,7 +228,7 @@ def _checked(address: str) -> str:
 
 
 def _connect(address: str) -> Any:
-    """Ray's own client for jobs; raises InputError as `Jobs` does, within seconds."""
+    """Return Ray's own client for jobs; raises InputError as `Jobs` does, within seconds."""
     parts = urlsplit(address)
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -248,7 +248,7 @@ def _connect(address: str) -> Any:
         logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.ERROR)
 
     class Client(JobSubmissionClient):
-        """Ray's, with an end to waiting."""
+        """Ray's client, with a limit to waiting."""
 
         def _do_request(self, method: str, endpoint: str, **more: Any) -> Any:
             return super()._do_request(method, endpoint, **{"timeout": (REACHED_WITHIN_S, ANSWERED_WITHIN_S), **more})
@@ -274,5 +274,5 @@ def _refused(address: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Of the chains of texts that HTTP libraries write, the end."""
+    """Return the last of the chained messages that HTTP libraries write."""
     return re.sub(r"^.*[>)]: ", "", first_line(error)).strip("()'\" ") or type(error).__name__

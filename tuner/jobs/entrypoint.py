@@ -1,4 +1,4 @@
-"""`python -m tuner.jobs.entrypoint`: what a job of `python -m tuner.submit` does on the cluster.
+"""`python -m tuner.jobs.entrypoint`: the work of a job of `python -m tuner.submit` on the cluster.
 
 What it is to do is in the variable TUNER_JOB, as JSON; what happens is printed, a line of JSON each.
 """
@@ -30,7 +30,7 @@ _LOG_KEPT_S = 600.0
 
 
 def main() -> int:
-    """Do what TUNER_JOB says; returns the exit status."""
+    """Do the work described in TUNER_JOB, and return the exit status."""
     job = json.loads(os.environ[VARIABLE])
     stream = ProgressStream(_write, job.get("resume_command", ""))
     with stream.beating(), terminating_as_interrupt():
@@ -64,7 +64,7 @@ def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
 
 @contextmanager
 def working_aside(sent: Path) -> Iterator[None]:
-    """Work in a copy of the files that were sent with the job, but for its data, which have been put in their place.
+    """Change to a copy of the files that came with the job, without its data, which are elsewhere by now.
 
     In the folder itself the driver may lose the ground under its feet: where several nodes of a cluster run on one
     machine, each unpacks the files anew.
@@ -81,7 +81,7 @@ def working_aside(sent: Path) -> Iterator[None]:
 
 
 def place_data(sent: Path, folder: Path) -> None:
-    """Put data that came with a job where all nodes see them; what is there already is the same, for the name says so.
+    """Copy data that came with a job to where all nodes see them; a folder of this name already has the same data.
 
     Raises:
         InputError: the folder cannot be made.
@@ -110,7 +110,7 @@ def _fetch(run: str, report: str, with_models: bool) -> int:
 
 
 def fetched_files(run_path: Path, report: Path, *, with_models: bool) -> dict[str, Path]:
-    """What of a search is brought back, by its name in the archive: checkpoints stay.
+    """Return the files of a search to send back, by their names in the archive: checkpoints stay.
 
     Raises:
         TunerError: there is no such run any more.
@@ -128,7 +128,7 @@ def fetched_files(run_path: Path, report: Path, *, with_models: bool) -> dict[st
 
 
 def _remove_old_logs() -> None:
-    """Ray keeps the logs of jobs for as long as it runs; those that were fetched once are of no more use."""
+    """Remove old logs of fetching jobs, which Ray keeps for as long as it runs."""
     try:
         own = Path("/proc/self/fd/1").readlink()
         if not re.fullmatch(rf"job-driver-{FETCH_PREFIX}.*\.log", own.name):

@@ -42,7 +42,7 @@ exit status: that of the search: 0 done, 1 failed, 2 wrong input, 130 interrupte
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What a command line says; `command` is "submit" or one of COMMANDS."""
+    """The options of a command line; `command` is "submit" or one of COMMANDS."""
 
     command: str
     address: str
@@ -69,7 +69,7 @@ class SubmitOptions:
 
 
 def build_submit_parser() -> argparse.ArgumentParser:
-    """The parser of `python -m tuner.submit FILE`."""
+    """Return the parser of `python -m tuner.submit FILE`."""
     parser = CommandParser(
         prog="python -m tuner.submit",
         description="Send a search, with its file and its data, to a Ray cluster, and show it as if it ran here.",
@@ -112,7 +112,7 @@ def build_submit_parser() -> argparse.ArgumentParser:
 
 
 def build_command_parser(command: str) -> argparse.ArgumentParser:
-    """The parser of `python -m tuner.submit status` and the other commands."""
+    """Return the parser of `python -m tuner.submit status` and the other commands."""
     parser = CommandParser(prog=f"python -m tuner.submit {command}", description=f"{COMMANDS[command].capitalize()}.")
     add = parser.add_argument
     is_optional = command == "status"
@@ -137,7 +137,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
-    """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
+    """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_command = bool(words) and words[0] in COMMANDS
     parser = build_command_parser(words[0]) if is_command else build_submit_parser()

@@ -1,4 +1,4 @@
-"""What the options of `python -m tuner.submit` set in motion."""
+"""Submission of a search: checked here, packed, and sent to the cluster. `run_submit` runs every submit command."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from tuner.spec.spec import Spec, load_spec, require
 
 
 def run_submit(options: SubmitOptions) -> int:
-    """Do what a command line of `python -m tuner.submit` asks for; returns the exit status."""
+    """Run the command of `python -m tuner.submit` that `options` name, and return the exit status."""
     console = SearchConsole()
     return _COMMANDS[options.command](options, console)
 
 
 @dataclass(frozen=True)
 class Search:
-    """A checked search, and what of it lies on this machine."""
+    """A checked search, with those of its data and earlier runs that lie on this machine."""
 
     spec: Spec
     data: LocalData | None
@@ -75,7 +75,7 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
 
 
 def read_search(options: SubmitOptions) -> Search:
-    """A search as its file and the options say.
+    """Return the search that the file and the options describe.
 
     Raises:
         SpecError: the file is wrong; the same messages as those of `python -m tuner.search`.
@@ -105,7 +105,7 @@ def _refuse_misspelt_command(file: Path) -> None:
 
 
 def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
-    """What the job is to do: the arguments of a search on the cluster, and where data that come with it are put."""
+    """Return the work of the job: the arguments of a search on the cluster, and the folder for data that came along."""
     overrides = list(options.overrides)
     if package.data_source is not None:
         overrides.append(f"data.source={json.dumps(package.data_source)}")
@@ -123,7 +123,7 @@ def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
 
 
 def resume_command(options: SubmitOptions) -> str:
-    """What a user types to go on with a search that was stopped."""
+    """Return the command with which a user resumes a search that was stopped."""
     more = [] if options.shared == SHARED else ["--shared", str(options.shared)]
     more += ["--cache", options.cache] if options.cache else []
     settings = [

@@ -1,4 +1,4 @@
-"""Checkpoints that nothing will ask for again are removed: while a search runs, and at the end of each session.
+"""Removal of checkpoints that nothing will need again, while a search runs and at the end of each session.
 
 A trial that is over is not trained again, and the finalists are trained from the beginning: of all of them, only the
 best is still asked for, because it is exported where there are no finalists.
@@ -22,7 +22,7 @@ _TRIAL = re.compile(r"trial-([0-9]+)-")
 
 
 def needed(state: RunState) -> set[int]:
-    """The trials whose checkpoints may be asked for: those that are open, the best, and the best of what is over.
+    """Return the trials whose checkpoints may be needed: open ones, the best, and the best that is over.
 
     The best may be one that still runs, and fail.
     """
@@ -35,7 +35,7 @@ def needed(state: RunState) -> set[int]:
 
 
 class Removal:
-    """Removes single checkpoints while a search runs, as soon as a search that goes on will not ask for them.
+    """Remover of single checkpoints while a search runs, as soon as no resumed search can need them.
 
     That is at once; with a storage, when its copy of the record is as new as the moment when the checkpoint was given
     up: whoever goes on from an older copy asks for what that one names.
@@ -46,7 +46,7 @@ class Removal:
         self._waiting: deque[tuple[int, Any]] = deque()
 
     def remove(self, checkpoint: Any) -> None:
-        """Give up a checkpoint of Ray's, which the record no longer names."""
+        """Remove a checkpoint of Ray's that the record no longer names, as soon as the storage's copy allows it."""
         self._waiting.append((self._run.record.stat().st_size, checkpoint))
         copied = self._copied_bytes()
         while self._waiting and self._waiting[0][0] <= copied:

@@ -1,4 +1,4 @@
-"""A run directory: the one place that knows every file name in it."""
+"""A run directory: all file names in it, its lock, and the choice of a directory for a new or a resumed search."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tuner.runs.state import RunState
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """`runs/STUDY`, with everything that a search leaves behind."""
+    """The folder `runs/STUDY`, with everything that a search leaves behind."""
 
     path: Path
     storage: Location | None = None
-    """Where checkpoints lie that do not lie here; every worker reads and writes them."""
+    """Location of checkpoints that do not lie here; every worker reads and writes them."""
 
     @property
     def checkpoints(self) -> Location:
-        """What checkpoints lie in: the run directory, or its folder in the storage."""
+        """The location of checkpoints: the run directory, or its folder in the storage."""
         return Location(str(self.path.resolve())) if self.storage is None else self.storage.child(self.name)
 
     @property
@@ -41,7 +41,7 @@ class RunDirectory:
 
     @property
     def copied_bytes(self) -> Path:
-        """How many bytes of the record its copy in the storage has, as a number."""
+        """The file with the length in bytes of the record's copy in the storage."""
         return self.path / "copied_bytes.txt"
 
     @property
@@ -51,7 +51,7 @@ class RunDirectory:
 
     @property
     def warm_start(self) -> Path:
-        """What was taken over from earlier studies, so that a resumed session knows the same."""
+        """The facts taken over from earlier studies, so that a resumed session knows the same."""
         return self.path / "warm_start.json"
 
     @property
@@ -66,7 +66,7 @@ class RunDirectory:
 
     @property
     def last_words(self) -> Path | None:
-        """Where processes that die in a trial leave why, for the driver; None: in a bucket they cannot."""
+        """The folder in which a dying process leaves its reason for the driver; None where it is a bucket."""
         return None if self.checkpoints.is_remote else Path(self.checkpoints.address, "last_words")
 
     @property
@@ -80,11 +80,11 @@ class RunDirectory:
         return self.path / "labels.json"
 
     def finalist(self, trial: int, seed_number: int) -> Location:
-        """The checkpoint of one training of a finalist."""
+        """Return the location of the checkpoint of one training of a finalist."""
         return self.checkpoints.child("finalists", f"trial-{trial:05d}-seed-{seed_number}")
 
     def front_model(self, trial: int) -> Path:
-        """The model of a finalist on the Pareto front that is not the best; takes raw images."""
+        """Return the path of the model of a finalist on the Pareto front that is not the best; takes raw images."""
         return self.path / f"front-{trial:05d}.keras"
 
     @property
@@ -100,12 +100,12 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
-        """What the exported model says of the test images."""
+        """The predictions of the exported model for the test images."""
         return self.path / "predictions.npz"
 
     @property
     def variants(self) -> Path:
-        """What preprocessing and augmentation make of a few images."""
+        """A few images after each variant of preprocessing and augmentation."""
         return self.path / "variants.npz"
 
     @property
@@ -115,7 +115,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self, *, is_new: bool = False) -> Iterator[None]:
-        """Keep other searches out of this run until the end of the block; the system lets go of it if the driver dies.
+        """Hold the lock of this run until the end of the block; the system releases it if the driver dies.
 
         A storage has no locks: a new run is claimed there for good, by a file that this folder knows the name of. If it
         never begins, it can be begun again from here; from elsewhere, others take the next name, or remove the file.
@@ -143,7 +143,7 @@ class RunDirectory:
             lock.release()
 
     def _claim(self) -> None:
-        """See that no other driver has begun a run of this name in the storage, however shortly before.
+        """Claim this run's name in the storage, where another driver may have begun a run of the name just now.
 
         Each leaves its file first and looks for others then: of two at once both may give way, but never none.
         """
@@ -165,7 +165,7 @@ class RunDirectory:
         )
 
     def _refuse_other_kinds(self) -> None:
-        """A folder where a search writes a file, or the other way round, would end it when it gets there."""
+        """Refuse a folder where a search will write a file, and a file where it will make a folder."""
         for path in (self.path / "lock", self.record, self.specification, self.log, self.best_model, self.labels):
             if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
                 raise RunError(f"{path}: must be a file that can be read and written, or not there")
@@ -175,7 +175,7 @@ class RunDirectory:
 
 
 def is_finished(state: RunState) -> bool:
-    """Whether the run's last session came to its end, by its trials or by its budget."""
+    """Return whether the run's last session came to its end, by its trials or by its budget."""
     return state.session_ended is not None and state.session_ended.reason in {"finished", "time_budget"}
 
 
@@ -187,7 +187,7 @@ def _has_record(run: RunDirectory) -> bool:
 
 
 def new_run(runs_dir: Path, study: str, storage: Location | None = None) -> RunDirectory:
-    """The run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
+    """Return the run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
 
     Raises:
         RunError: the latest run of the study is unfinished, so that going on with it is probably what is wanted; or the
@@ -212,7 +212,7 @@ def new_run(runs_dir: Path, study: str, storage: Location | None = None) -> RunD
 
 
 def fresh_run(runs_dir: Path, study: str, storage: Location | None = None, in_use: Container[str] = ()) -> RunDirectory:
-    """The first run directory of the study's name that is not taken, whatever state the others are in.
+    """Return the first run directory of the study's name that is free, whatever state the others are in.
 
     Another driver may choose the same until one of them has it `locked`; the other then passes it over by `in_use`. A
     run that was locked and never begun is chosen again by the next search, with a `storage` by one in the same folder.
@@ -230,7 +230,7 @@ def _is_stored(run: RunDirectory) -> bool:
 
 
 def latest_run(runs_dir: Path, study: str) -> RunDirectory:
-    """The newest run of a study; raises RunError when there is none."""
+    """Return the newest run of a study; raises RunError when there is none."""
     paths = [path for path in runs_dir.glob(f"{study}*") if re.fullmatch(r"(-[0-9]+)?", path.name[len(study) :])]
     runs = [run for run in map(RunDirectory, paths) if _has_record(run) and _study_of(run) == study]
     if not runs:
@@ -239,13 +239,13 @@ def latest_run(runs_dir: Path, study: str) -> RunDirectory:
 
 
 def _study_of(run: RunDirectory) -> str | None:
-    """The study that a run searched: `digits-2` may be the second run of `digits`, or the first of `digits-2`."""
+    """Return the study of a run: `digits-2` may be the second run of `digits`, or the first of `digits-2`."""
     first = next(read_events(run.record), None)
     return first.study if isinstance(first, StudyCreated) else None
 
 
 def open_run(path: Path) -> RunDirectory:
-    """The run at `path`; raises RunError when that is not a run directory."""
+    """Return the run at `path`; raises RunError when that is not a run directory."""
     run = RunDirectory(path)
     if not _has_record(run):
         raise RunError(f"{path}: not a run directory: it holds no record.jsonl")

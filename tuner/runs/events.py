@@ -1,4 +1,4 @@
-"""The events of a run: what the record is made of.
+"""The events of a run, of which the record is made.
 
 Every event says when it happened; a new kind of event, or another field, is another version of the record.
 """
@@ -35,16 +35,16 @@ class _Event(BaseModel):
 
 
 class StudyCreated(_Event):
-    """The first line of every record: what is searched, on what, with what."""
+    """The first event of every record: what is searched, on which data and environment."""
 
     event: Literal["study_created"] = "study_created"
     schema_version: int = SCHEMA_VERSION
     study: str
     metric: str
-    """What the scheduler compares, and what makes a trial the winner."""
+    """The metric that the scheduler compares, and that makes a trial the winner."""
     mode: Mode
     metrics: list[str] = Field(default_factory=list)
-    """All that is optimised, `metric` first; empty: `metric` alone."""
+    """All metrics that are optimised, `metric` first; empty: `metric` alone."""
     seed: Count
     max_epochs: Count
     specification: dict[str, Any]
@@ -57,7 +57,7 @@ class StudyCreated(_Event):
 
     @property
     def all_metrics(self) -> tuple[str, ...]:
-        """All that is optimised, the metric first."""
+        """All metrics that are optimised, `metric` first."""
         return tuple(self.metrics) or (self.metric,)
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class StudyCreated(_Event):
 
 
 class SessionStarted(_Event):
-    """A process began (or went on with) the search."""
+    """A process that began or resumed the search."""
 
     event: Literal["session_started"] = "session_started"
     resumed: bool
@@ -84,7 +84,7 @@ class SessionStarted(_Event):
 
 
 class SessionEnded(_Event):
-    """A process ended the search; `reason` is why (all trials done, budget, interrupted, an error)."""
+    """The end of a session; `reason` is why (all trials done, budget, interrupted, an error)."""
 
     event: Literal["session_ended"] = "session_ended"
     reason: Literal["finished", "time_budget", "interrupted", "error"]
@@ -92,14 +92,14 @@ class SessionEnded(_Event):
 
 
 class Notice(_Event):
-    """Something that a user should know and need not act on: a cache that could not be used, and why."""
+    """A message that a user should read and need not act on: that a cache could not be used, and why."""
 
     event: Literal["notice"] = "notice"
     text: str
 
 
 class TrialStarted(_Event):
-    """A trial was given a slot for the first time."""
+    """The first slot of a trial."""
 
     event: Literal["trial_started"] = "trial_started"
     trial: Count
@@ -108,7 +108,7 @@ class TrialStarted(_Event):
 
 
 class Facts(_Event):
-    """What is known of a trial once its network is built."""
+    """Facts about a trial that are known once its network is built."""
 
     parameters: Size | None = None
     trainable_parameters: Size | None = None
@@ -118,17 +118,17 @@ class Facts(_Event):
     setup_s: Seconds | None = None
     """Building the model and opening the data."""
     cut: str | None = None
-    """Where the last phase read cached activations; None: it was trained from the images."""
+    """The place whose cached activations the last phase read; None: it was trained from the images."""
     node: str | None = None
     """The name of the machine that trained it last."""
 
     def facts(self) -> dict[str, Any]:
-        """The same by name, for another event of the trial."""
+        """Return the facts by name, for another event of the trial."""
         return {name: getattr(self, name) for name in Facts.model_fields if name not in _Event.model_fields}
 
 
 class TrialMeasured(_Event):
-    """What is known of a trial's network after its first epoch; what a resumed trial measures again is not recorded."""
+    """Facts about a trial's network after its first epoch; recorded once, though a resumed trial measures again."""
 
     event: Literal["trial_measured"] = "trial_measured"
     trial: int
@@ -140,7 +140,7 @@ class TrialMeasured(_Event):
 
 
 class TrialPaused(Facts):
-    """A trial waits at a rung, its state in a checkpoint; the scheduler may promote it later."""
+    """The pause of a trial at a rung, its state in a checkpoint; the scheduler may promote it later."""
 
     event: Literal["trial_paused"] = "trial_paused"
     trial: Count
@@ -148,7 +148,7 @@ class TrialPaused(Facts):
 
 
 class TrialResumed(_Event):
-    """A trial, promoted or once lost, goes on from the checkpoint written after epoch `epoch` (0: the beginning)."""
+    """The resumption of a promoted or lost trial from the checkpoint of epoch `epoch` (0: the beginning)."""
 
     event: Literal["trial_resumed"] = "trial_resumed"
     trial: Count
@@ -156,7 +156,7 @@ class TrialResumed(_Event):
 
 
 class ConfigurationChanged(_Event):
-    """Population based training gave a running trial another configuration and another trial's weights."""
+    """Another configuration and other weights for a running trial, by population based training."""
 
     event: Literal["configuration_changed"] = "configuration_changed"
     trial: Count
@@ -216,7 +216,7 @@ class EpochReported(_Event):
 
 
 class CheckpointSaved(_Event):
-    """The state after `epoch` is on disk at `path`, relative to the run directory, here or in the storage."""
+    """A checkpoint after `epoch` at `path`, relative to the run directory, here or in the storage."""
 
     event: Literal["checkpoint_saved"] = "checkpoint_saved"
     trial: Count
@@ -225,7 +225,7 @@ class CheckpointSaved(_Event):
 
 
 class TrialEnded(Facts):
-    """A trial came to its end: by itself (completed), by a scheduler or budget (stopped), or failed."""
+    """The end of a trial: by itself (completed), by a scheduler or budget (stopped), or failed."""
 
     event: Literal["trial_ended"] = "trial_ended"
     trial: Count
@@ -234,7 +234,7 @@ class TrialEnded(Facts):
 
 
 class FinalistsStarted(_Event):
-    """The search itself is over; its best trials are trained again with several seeds."""
+    """The end of the search itself; its best trials are trained again with several seeds."""
 
     event: Literal["finalists_started"] = "finalists_started"
     trials: list[Count]
@@ -243,7 +243,7 @@ class FinalistsStarted(_Event):
 
 
 class FinalistTrained(_Event):
-    """A finalist was trained once more, to its own end, with one of the seeds."""
+    """The end of one more training of a finalist, to its own end, with one of the seeds."""
 
     event: Literal["finalist_trained"] = "finalist_trained"
     trial: Count
@@ -259,7 +259,7 @@ class FinalistTrained(_Event):
 
 
 class FinalistTested(_Event):
-    """A trained finalist was judged on the test split, after all of them were trained."""
+    """The result of a trained finalist on the test split, after all of them were trained."""
 
     event: Literal["finalist_tested"] = "finalist_tested"
     trial: Count

@@ -30,24 +30,24 @@ class Training(NamedTuple):
 
 
 class Finalist(NamedTuple):
-    """What the trainings of one finalist showed."""
+    """The results of the trainings of one finalist."""
 
     trial: int
     trained: int
     failed: int
     validation: Interval
-    """Of the study's metric, over seeds."""
+    """The study's metric, over seeds."""
     deviation: float | None
-    """Of the metric from seed to seed; None with fewer than two."""
+    """Standard deviation of the metric from seed to seed; None with fewer than two."""
     test_accuracy: Interval | None
     """For new seeds and new images; None before the test split was read."""
     test_deviation: float | None
-    """Of the test accuracy from seed to seed."""
+    """Standard deviation of the test accuracy from seed to seed."""
     test_loss: float | None
 
 
 def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
-    """The best `count` trials, and the baseline behind them if it is not one of them: the gain is over it.
+    """Return the best `count` trials, followed by the baseline if it is none of them: the gain is over it.
 
     With several metrics the best by the first, then those of the Pareto front, as `pareto.front_finalists` chooses
     them; where the front has fewer, the best of the others.
@@ -71,7 +71,7 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
 
 
 def trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[Training]:
-    """What is still to be trained, seed by seed: so that all finalists have as many whenever it is interrupted."""
+    """Return the trainings that are left, seed by seed: if interrupted, all finalists have about as many."""
     return [
         Training(trial, number, dict(state.trials[trial].configuration))
         for number in range(seeds)
@@ -81,12 +81,12 @@ def trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[Traini
 
 
 def finalist_seed(study_seed: int, seed_number: int) -> int:
-    """The seed of a training, the same for all finalists, and another than any trial's."""
+    """Return the seed of a training, the same for all finalists, and another than any trial's."""
     return derive_seed(study_seed, "finalist", seed_number)
 
 
 def pack_bits(correct: np.ndarray) -> str:
-    """`[N] bool` as text for the record.
+    """Return `[N] bool` as text for the record.
 
     >>> unpack_bits(pack_bits(np.array([True, False, True])), 3).tolist()
     [True, False, True]
@@ -95,12 +95,12 @@ def pack_bits(correct: np.ndarray) -> str:
 
 
 def unpack_bits(text: str, number: int) -> np.ndarray:
-    """`[N] bool` of what `pack_bits` made."""
+    """Return the `[N] bool` that `pack_bits` was given."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=number).astype(bool)
 
 
 def summarise_finalists(state: RunState) -> tuple[Finalist, ...]:
-    """All finalists with a value, the best mean on the validation split first."""
+    """Return all finalists with a value, the best mean on the validation split first."""
     started = state.finalists_started
     if started is None:
         return ()
@@ -132,14 +132,14 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
 
 
 def _clipped(interval: Interval, metric: str) -> Interval:
-    """A share lies between 0 and 1, and so does what is known of it."""
+    """Return the interval of a share cut to 0 and 1; any other metric's as it is."""
     if not metric.endswith("accuracy") or interval.low is None or interval.high is None:
         return interval
     return Interval(interval.mean, max(0.0, interval.low), min(1.0, interval.high))
 
 
 def best_training(state: RunState, trial: int) -> int | None:
-    """The seed with which a finalist did best on the validation split (the first of equals): what is exported."""
+    """Return the seed number that did best on the validation split (the first of equals), whose model is exported."""
     sign = -1.0 if state.maximise else 1.0
     done = [
         (sign * one.trained.best, number)
@@ -150,7 +150,7 @@ def best_training(state: RunState, trial: int) -> int | None:
 
 
 def _test_interval(accuracies: Sequence[float], images: int) -> Interval:
-    """Of an accuracy for new seeds and new images: both vary, and the images are the same for all seeds."""
+    """Return the interval of an accuracy for new seeds and new images; all seeds were tested on the same images."""
     mean = fmean(accuracies)
     seeds = (stdev(accuracies) ** 2 / len(accuracies), len(accuracies) - 1) if len(accuracies) > 1 else (0.0, 0)
     # Two right and two wrong ones more (Agresti and Coull 1998): no images were wrong is not that none will be.
@@ -160,7 +160,7 @@ def _test_interval(accuracies: Sequence[float], images: int) -> Interval:
 
 
 def gain_on_test(state: RunState, trial: int, other: int) -> Interval | None:
-    """By how much a finalist is more accurate than another on the test images, for new seeds and new images.
+    """Return how much more accurate a finalist is than another on the test images, for new seeds and new images.
 
     The images are the same for both, so what makes an image hard for both cancels out. None before the test.
     """
@@ -179,7 +179,7 @@ def gain_on_test(state: RunState, trial: int, other: int) -> Interval | None:
 
 
 def _correct(state: RunState, trial: int) -> np.ndarray | None:
-    """`[seeds, images] float64`: where the finalist was right; None before it was tested."""
+    """Return `[seeds, images] float64`, 1 where the finalist was right; None before it was tested."""
     tested = [
         one.tested for (own, _), one in sorted(state.finalists.items()) if own == trial and one.tested is not None
     ]

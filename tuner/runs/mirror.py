@@ -17,14 +17,14 @@ from tuner.runs.directory import RunDirectory, open_run
 
 EVERY_S = 20.0
 SHARE = 0.05
-"""Of the time that a copy takes of the time between two: the record of a long search is large."""
+"""Most of the time that may be spent on copying: the record of a long search is large."""
 REPORT = "report"
 """The folder of the report, in the copy."""
 _NOT_COPIED = ("lock", "copied_bytes.txt")
 
 
 class Mirror:
-    """What of a run directory and its report is in the storage, and in which state."""
+    """A copier of a run directory and its report to the storage, which remembers the copied state of each file."""
 
     def __init__(self, run: RunDirectory, report: Path) -> None:
         self._run = run
@@ -32,7 +32,7 @@ class Mirror:
         self._copied: dict[Path, tuple[int, int]] = {}
 
     def copy_changed(self) -> None:
-        """Copy what has changed since it was last copied; raises OSError when the storage cannot be written."""
+        """Copy every file that has changed since its last copy; raises OSError when the storage cannot be written."""
         for folder, location in self._folders.items():
             for file in sorted(folder.rglob("*") if location.name == REPORT else folder.glob("*")):
                 if not file.is_file() or file.name in _NOT_COPIED or file.name.startswith((".", "partial.")):
@@ -48,7 +48,7 @@ class Mirror:
 
 @contextmanager
 def mirrored(run: RunDirectory, report: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Copy a run and its report to its storage from time to time and at the end of the block; nothing without one.
+    """Copy a run and its report to its storage now and then and at the end of the block; do nothing without one.
 
     What cannot be copied is said once, and tried again.
 
@@ -86,7 +86,7 @@ def _copy_until(ended: threading.Event, mirror: Mirror, location: Location, say:
 
 
 def bring(location: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
-    """Copy a run from its storage to `folder`, but for some files, the checkpoints and the report, which stay there.
+    """Copy a run from its storage to `folder`, without some files, the checkpoints and the report, which stay there.
 
     Raises:
         RunError: it holds no run, cannot be read, or `folder` has one already.
@@ -109,7 +109,7 @@ def bring(location: Location, folder: Path, but_for: Container[str] = ()) -> Run
 
 @contextmanager
 def opened(text: str) -> Iterator[RunDirectory]:
-    """A run directory by its path, or what a report needs of a run by its address, for the time of the block.
+    """Open a run by its path, or by its address, of which the files for a report are copied for the time of the block.
 
     The model and the specification stay in the storage, and with them the commands that would name a copy of them.
 

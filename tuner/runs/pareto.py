@@ -1,4 +1,4 @@
-"""The Pareto front of a run: what each trial reached in all metrics, which of them no other beats. Pure."""
+"""The Pareto front of a run: the values of each trial in all metrics, and the trials that no other beats. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tuner.runs.state import RunState, TrialState
 
 
 def metrics_of(state: RunState) -> tuple[str, ...]:
-    """All that the study optimises, the metric that the scheduler compares first."""
+    """Return all metrics that the study optimises, the one that the scheduler compares first."""
     return state.study.all_metrics if state.study is not None else ()
 
 
 def measured_values(trial: TrialState, metrics: tuple[str, ...]) -> dict[str, float]:
-    """What a trial reached in each of a study's `metrics`, as far as it is known: the best value of the first."""
+    """Return a trial's known values of a study's `metrics`; of the first metric, the best one."""
     first = {metrics[0]: trial.best} if metrics and trial.best is not None and math.isfinite(trial.best) else {}
     return {**first, **other_values(trial, metrics[1:])}
 
 
 def other_values(trial: TrialState, others: tuple[str, ...]) -> dict[str, float]:
-    """What a trial reached in the metrics after the first, as far as it is known.
+    """Return a trial's known values of the metrics after the first.
 
     A metric of every epoch has its value from the epoch of the best value: the weights that are kept are those.
     """
@@ -38,7 +38,7 @@ def other_values(trial: TrialState, others: tuple[str, ...]) -> dict[str, float]
 
 
 def comparable_values(state: RunState) -> dict[int, dict[str, float]]:
-    """What trials reached, by number: of those that have not failed and of which everything is known."""
+    """Return the values of trials by number, of those that have not failed and have a value in every metric."""
     metrics = metrics_of(state)
     found = {trial.number: measured_values(trial, metrics) for trial in state.trials.values()}
     return {
@@ -49,13 +49,13 @@ def comparable_values(state: RunState) -> dict[int, dict[str, float]]:
 
 
 def pareto_front(values: Mapping[int, Mapping[str, float]], metrics: tuple[str, ...]) -> tuple[int, ...]:
-    """The trials that no other dominates, the best in the first metric first; `values` as of `comparable_values`."""
+    """Return the trials that no other dominates, the best in the first metric first."""
     numbers = list(values)
     return tuple(numbers[place] for place in front(_points(values, metrics)))
 
 
 def front_finalists(state: RunState, count: int) -> tuple[int, ...]:
-    """At most `count` trials of the front: the best in the first metric, then those that add most hypervolume.
+    """Return at most `count` trials of the front: the best in the first metric, then those adding most volume.
 
     In each metric a trial counts with the share of trials that it is no worse than, so that units do not matter, and
     what is at the end of one metric only because it is worthless in another adds next to nothing.

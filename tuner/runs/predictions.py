@@ -11,7 +11,7 @@ from tuner.common.arrays import DAMAGED_ARCHIVE
 
 
 class Predictions(NamedTuple):
-    """What a model said of the test images, as much as a report shows."""
+    """The predictions of a model for the test images, as much as a report shows."""
 
     of: np.ndarray
     """`[2] int64`: the trial and the number of the seed of the finalist that predicts."""
@@ -28,7 +28,7 @@ class Predictions(NamedTuple):
 
 
 def load_predictions(path: Path) -> Predictions | None:
-    """What `save_predictions` kept; None when there is nothing, or nothing that can be read."""
+    """Return the predictions in a file; None when there is none, or none that can be read."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return Predictions(*(stored[name] for name in Predictions._fields))
@@ -37,14 +37,14 @@ def load_predictions(path: Path) -> Predictions | None:
 
 
 class Variant(NamedTuple):
-    """One variant: its text, and the images after it `[E, H, W, 1 or 3] uint8`."""
+    """One variant of preprocessing or augmentation: its text, and the images after it `[E, H, W, 1 or 3] uint8`."""
 
     text: str
     images: np.ndarray
 
 
 def load_variants(path: Path) -> tuple[Variant, ...]:
-    """What `save_variants` kept; empty when there is nothing, or nothing that can be read."""
+    """Return the variants in a file; empty when there is none, or none that can be read."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return tuple(Variant(str(text), stored[f"images_{index}"]) for index, text in enumerate(stored["texts"]))

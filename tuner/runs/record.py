@@ -40,7 +40,7 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="e
 
 
 class Record:
-    """An open record: appends events to its file, keeps the state, tells listeners (the console, the sampler).
+    """An open record, which appends events to its file, keeps the state and tells listeners (the console, the sampler).
 
     `clock` is an argument so that tests need not sleep.
     """
@@ -62,7 +62,7 @@ class Record:
         """Why nothing can be written any more, once that is so."""
 
     def append(self, event: Event) -> bool:
-        """Write `event` with its times, update the state, tell the listeners; False if it said nothing new.
+        """Write `event` with its times, update the state, tell the listeners; return False if it said nothing new.
 
         Raises:
             TunerError: it could not be written whole (DiskFullError: for want of room), or an earlier one could not.
@@ -95,11 +95,11 @@ class Record:
             raise self.broken from error
 
     def elapsed_s(self, now: float | None = None) -> float:
-        """Seconds that the study has run over all sessions, this one included."""
+        """Return the seconds that the study has run over all sessions, this one included."""
         return self._elapsed_before_s + max(0.0, (self._clock() if now is None else now) - self._opened)
 
     def beat(self) -> None:
-        """Keep beside the record how long the study has run, once in a while.
+        """Write the elapsed time into a file beside the record, at most every few seconds.
 
         After a kill, the time since the last event was spent, too, and an epoch can be long.
         """
@@ -122,7 +122,7 @@ class Record:
 
 
 def _read_beat(path: Path) -> float:
-    """What `beat` has written last; 0 when there is nothing that can be read."""
+    """Return the seconds that `beat` wrote last; 0 when there is nothing that can be read."""
     try:
         seconds = float(path.read_text())
     except (OSError, ValueError):
@@ -131,7 +131,7 @@ def _read_beat(path: Path) -> float:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a record; a last line without its end is left out.
+    """Yield the events of a record; a last line without its end is left out.
 
     Raises:
         RunError: there is no such file, a line cannot be read, or another version of tuner wrote it.
@@ -168,7 +168,7 @@ def _read_event(path: Path, number: int, line: bytes) -> Event:
 
 
 def event_of(values: object) -> Event:
-    """The event that plain values say; raises RunError when they say none of this version of the record."""
+    """Return the event with these plain values; raises RunError when they are none of this version of the record."""
     try:
         return _EVENT.validate_python(values)
     except ValidationError as error:
@@ -176,12 +176,12 @@ def event_of(values: object) -> Event:
 
 
 def read_state(path: Path) -> RunState:
-    """The state of the run whose record is at `path`; raises RunError as `read_events` does."""
+    """Return the state of the run whose record is at `path`; raises RunError as `read_events` does."""
     return replay(read_events(path), str(path))
 
 
 def replay(events: Iterable[Event], name: str = "record") -> RunState:
-    """The state after `events`; raises RunError when an event names a trial that never started."""
+    """Return the state after `events`; raises RunError when an event names a trial that never started."""
     state = RunState()
     for event in events:
         if wrong := _misplaced(state, event):
@@ -194,7 +194,7 @@ def replay(events: Iterable[Event], name: str = "record") -> RunState:
 
 
 def _misplaced(state: RunState, event: Event) -> str | None:
-    """Why an event cannot be the next one after a state: two searches have written to one file, or lines are lost."""
+    """Return why an event cannot follow this state, as when two searches write to one file; None if it can."""
     if isinstance(event, StudyCreated) and state.study is not None:
         return "must be of one study; it begins another one"
     if isinstance(event, TrialStarted) and event.trial in state.trials:

@@ -1,4 +1,4 @@
-"""What is known of a run after a sequence of events, whether they were just written or are read again."""
+"""The state of a run after a sequence of events, whether they were just written or are read again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tuner.runs.events import (
 
 @dataclass
 class TrialState:
-    """All that is known of one trial."""
+    """The state of one trial."""
 
     number: int
     configuration: Configuration
@@ -46,7 +46,7 @@ class TrialState:
     """The last time that it had to wait at a rung."""
     checkpoint: CheckpointSaved | None = None
     resumed: int = 0
-    """How often it went on from a checkpoint after it was lost or interrupted; promotions do not count."""
+    """Number of times it went on from a checkpoint after a loss or an interruption; promotions do not count."""
 
     @property
     def best(self) -> float | None:
@@ -69,7 +69,7 @@ class RunState:
     study: StudyCreated | None = None
     sessions: list[SessionStarted] = field(default_factory=list)
     session_ended: SessionEnded | None = None
-    """How the latest session ended; None while it runs, or after a kill."""
+    """End of the latest session; None while it runs, or after a kill."""
     trials: dict[int, TrialState] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     finalists_started: FinalistsStarted | None = None
@@ -80,7 +80,7 @@ class RunState:
     """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
 
     def apply(self, event: Event) -> bool:
-        """Take in one event; False if it says nothing new (an epoch trained again after a restart, a size).
+        """Update the state with one event; return False if it says nothing new, as an epoch trained again does.
 
         A notice says nothing new if it is the last of its kind: what was otherwise meanwhile is so again, and is new.
         """
@@ -121,18 +121,18 @@ class RunState:
         return self.study is None or self.study.mode == "max"
 
     def best_trial(self) -> TrialState | None:
-        """The trial with the best value so far (the earliest of equals); None before any epoch."""
+        """Return the trial with the best value so far (the earliest of equals); None before any epoch."""
         sign = 1.0 if self.maximise else -1.0
         scored = [trial for trial in self.trials.values() if trial.best is not None and trial.status != "failed"]
         return max(scored, key=lambda trial: (sign * (trial.best or 0.0), -trial.number), default=None)
 
     def with_status(self, status: Status) -> list[TrialState]:
-        """Trials of one status, by number."""
+        """Return the trials of one status, by number."""
         return [trial for trial in self.trials.values() if trial.status == status]
 
 
 def _notice_kind(text: str) -> str:
-    """What a notice is about: how it begins, without the figures.
+    """Return the subject of a notice: its beginning, without figures.
 
     >>> _notice_kind("4 at a time now, 8 before: 2 nodes with CPUs")
     ' at a time now,  before'
