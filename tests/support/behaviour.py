@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,11 @@ from benchmarks.search_quality.policies import quiet
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import Synthetic
+from benchmarks.search_quality.warm import as_earlier
 from tests.support import ROOT
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
+from tuner.algorithms.study import Queued
+from tuner.algorithms.warm_start import NOTHING, WarmStart, warm_start
 from tuner.session._plan import build_plan, reduction_factor, weighs_seconds
 from tuner.spec.spec import load_spec, require
 
@@ -74,6 +77,8 @@ class SimulatedSearch:
     mode: Literal["max", "min"] = "max"
     other_metrics: Sequence[str] = ()
     per_second: bool = False
+    after_another: bool = False
+    """Whether it begins with what a search of a problem like its own found."""
     problem: int = 3
     slots: int = 2
     seed: int = 5
@@ -82,13 +87,15 @@ class SimulatedSearch:
     def name(self) -> str:
         """Words for a test's name."""
         words = [self.sampler, self.scheduler, self.mode, *self.other_metrics]
-        return " ".join([*words, "per second"] if self.per_second else words)
+        told = {"per second": self.per_second, "after another": self.after_another}
+        return " ".join([*words, *(word for word, holds in told.items() if holds)])
 
 
 SIMULATED_SEARCHES = (
     SimulatedSearch("random", "none"),
     SimulatedSearch("gp", "asha"),
     SimulatedSearch("gp", "asha", "min", per_second=True, problem=1),
+    SimulatedSearch("gp", "asha", after_another=True),
     SimulatedSearch("gp", "none", other_metrics=("parameters",), problem=4, slots=1),
     SimulatedSearch("tpe", "asha_stopping", "min", problem=1),
     SimulatedSearch("tpe", "asha", problem=2),
@@ -102,15 +109,18 @@ class _LoggedPolicy(ProductPolicy):
     """The product's policy that begins `TRIALS` trials, and keeps what it gave out and how far each job was trained."""
 
     def __init__(self, search: SimulatedSearch) -> None:
-        context = SamplerContext(search.seed, trials=TRIALS, per_second=search.per_second)
+        problem = Synthetic(search.problem)
+        warm = _found_before(problem, search.seed + 1) if search.after_another else NOTHING
+        context = SamplerContext(search.seed, TRIALS, warm.trials, per_second=search.per_second)
         super().__init__(
-            Synthetic(search.problem),
+            problem,
             search.slots,
             search.seed,
             SAMPLERS[search.sampler].build(context),
             search.scheduler,
             grace=1,
             factor=2,
+            queue=[Queued(configuration, "portfolio") for configuration in warm.portfolio],
             other_metrics=search.other_metrics,
             mode=search.mode,
         )
@@ -139,6 +149,15 @@ class _LoggedPolicy(ProductPolicy):
         """Return a size that grows with what the configuration says of units and filters."""
         configuration = self.configurations[number]
         return {"parameters": float(sum(configuration.get(name, 0) for name in ("units", "filters", "head_units")))}
+
+
+def _found_before(problem: Synthetic, seed: int) -> WarmStart:
+    """Return what a random search of a similar problem leaves to a later one."""
+    other = replace(problem, sibling=1)
+    policy = ProductPolicy(other, 1, seed, SAMPLERS["random"].build(SamplerContext(seed)), "none", grace=1, factor=2)
+    simulate(other, policy, 1, 16 * other.full_training_s, seed)
+    earlier = as_earlier(other.name, policy.configurations, policy.study.optuna_study.trials)
+    return warm_start([earlier], problem.space, None, "max")
 
 
 def simulated_jobs(search: SimulatedSearch) -> list[dict[str, Any]]:
