@@ -29,18 +29,18 @@ def test_as_many_trials_fit_as_cpus_and_shares_of_gpus_allow(cpus, gpus, per_tri
 
 
 def test_auto_takes_what_fits_and_a_number_is_not_exceeded() -> None:
-    assert concurrent_trials("auto", Capacity(4, 0), 1, 0) == 4
+    assert concurrent_trials(None, Capacity(4, 0), 1, 0) == 4
     assert concurrent_trials(2, Capacity(4, 0), 1, 0) == 2
     assert concurrent_trials(9, Capacity(4, 0), 1, 0) == 4
     with pytest.raises(InputError, match="a trial asks for 1 CPUs and 1 GPUs; there are 4 CPUs and 0 GPUs"):
-        concurrent_trials("auto", Capacity(4, 0), 1, 1)
+        concurrent_trials(None, Capacity(4, 0), 1, 1)
 
 
 def test_a_cluster_may_grow_to_the_number_that_is_asked_for_but_auto_is_what_fits_now() -> None:
     empty = Capacity(0, 0, is_cluster=True)
     assert concurrent_trials(4, empty, 4, 1) == 4
     with pytest.raises(InputError, match=r"for a cluster that grows, set search\.max_concurrent to a number"):
-        concurrent_trials("auto", empty, 1, 0)
+        concurrent_trials(None, empty, 1, 0)
 
 
 def test_a_trial_asks_for_its_cpus_and_its_share_of_a_gpu() -> None:

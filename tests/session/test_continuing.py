@@ -12,14 +12,17 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import CheckpointSaved, Event, TrialPaused, TrialResumed
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
-from tuner.session._build import continuation, interrupted_trials, restored_halving, unrecorded_pauses
+from tuner.session._resolved import resolve
+from tuner.session._study import continuation, interrupted_trials, restored_halving, unrecorded_pauses
 from tuner.spec.spec import read_spec, require
 
-SPEC = require(
-    read_spec(
-        "study: small\ndata: {source: digits}\n"
-        "space: {batch_size: 8, learning_rate: 0.01, architecture: {choose: {dense: {dense_units: {choice: [4]}}}}}\n"
-        "training: {max_epochs: 8}\nsearch: {scheduler: asha, grace_epochs: 1, reduction_factor: 2}\n"
+SEARCH = resolve(
+    require(
+        read_spec(
+            "study: small\ndata: {source: digits}\n"
+            "space: {batch_size: 8, learning_rate: 0.01, architecture: {choose: {dense: {dense_units: {choice: [4]}}}}}\n"
+            "training: {max_epochs: 8}\nsearch: {scheduler: asha, grace_epochs: 1, reduction_factor: 2}\n"
+        )
     )
 )
 PROMOTED = TrialResumed(trial=0, epoch=1)
@@ -35,10 +38,10 @@ def after(*events: Event) -> RunState:
 
 def taken_over(state: RunState) -> tuple[list[int], set[int], list[int]]:
     """Who is found to wait, who waits then, and who is given to a worker at once."""
-    pauses = list(unrecorded_pauses(state, restored_halving(SPEC, state)))
+    pauses = list(unrecorded_pauses(state, restored_halving(SEARCH, state)))
     for pause in pauses:
         state.apply(pause)
-    halving = restored_halving(SPEC, state)
+    halving = restored_halving(SEARCH, state)
     return [pause.trial for pause in pauses], halving.paused, list(interrupted_trials(state, halving))
 
 

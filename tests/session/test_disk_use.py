@@ -14,6 +14,7 @@ from tuner.common.files import free_bytes
 from tuner.runs.events import CheckpointSaved
 from tuner.search import main
 from tuner.session._disk_use import CheckpointWatch, checkpoint_bytes, checkpoints_at_once
+from tuner.session._resolved import resolve
 from tuner.spec.spec import Spec, read_spec, require
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.settings import TrialSettings
@@ -48,12 +49,14 @@ def spec_of(architecture: str = DENSE, *overrides: str) -> Spec:
     ],
 )
 def test_a_scheduler_that_pauses_keeps_the_checkpoints_of_those_that_wait(scheduler, expected) -> None:
-    assert checkpoints_at_once(spec_of(DENSE, f"search.scheduler={scheduler}"), slots=2) == expected
+    assert checkpoints_at_once(resolve(spec_of(DENSE, f"search.scheduler={scheduler}")), slots=2) == expected
 
 
 @pytest.mark.parametrize("architecture", [DENSE, BACKBONE], ids=["dense", "backbone"])
 def test_the_size_of_a_checkpoint_is_forecast_without_fetching_anything(architecture, few_digits, tmp_path) -> None:
-    expected = checkpoint_bytes(spec_of(architecture), few_digits.image_shape, len(few_digits.class_names))
+    expected = checkpoint_bytes(
+        resolve(spec_of(architecture)).study, few_digits.image_shape, len(few_digits.class_names)
+    )
     configuration = {"preprocess": "resize(32)|scale(-1,1)", "batch_size": 30}
     if architecture is BACKBONE:
         configuration |= {"architecture": "mobilenet_v2", "alpha": 0.35, "weights": "none", "unfreeze_depth": 2}

@@ -21,7 +21,8 @@ from tuner.session._packing import (
     typical_configurations,
     within_memory,
 )
-from tuner.spec.spec import Spec, read_spec, require
+from tuner.session._resolved import ResolvedSearch, resolve
+from tuner.spec.spec import read_spec, require
 
 LONG = {"search__time_budget": "2h", "search__trials": 1000}
 SPACE = {
@@ -30,13 +31,13 @@ SPACE = {
 }
 
 
-def spec_of(space=SPACE, **settings) -> Spec:
-    """A specification with settings such as `search__trials=3`."""
+def search_of(space=SPACE, **settings) -> ResolvedSearch:
+    """A search with settings such as `search__trials=3`."""
     written: dict = {"study": "packing", "data": {"source": "digits"}, "space": space}
     for name, value in {**LONG, **settings}.items():
         section, field = name.split("__")
         written.setdefault(section, {})[field] = value
-    return require(read_spec(yaml.safe_dump(written, sort_keys=False)))
+    return resolve(require(read_spec(yaml.safe_dump(written, sort_keys=False))))
 
 
 def choose(tmp_path, capacity, speeds=None, gpu=None, images=10_000, **settings) -> tuple[Packing, list]:
@@ -54,7 +55,7 @@ def choose(tmp_path, capacity, speeds=None, gpu=None, images=10_000, **settings)
     prepared = SimpleNamespace(
         cache_dir=tmp_path, dataset=SimpleNamespace(train=range(images), image_shape=(32, 32, 3))
     )
-    return choose_packing(spec_of(**settings), prepared, capacity, measure, measure_gpu), asked
+    return choose_packing(search_of(**settings), prepared, capacity, measure, measure_gpu), asked
 
 
 def speeds(**images_per_s: float) -> dict[tuple[int, float], Speed]:
@@ -68,9 +69,9 @@ def speeds(**images_per_s: float) -> dict[tuple[int, float], Speed]:
 
 def test_on_a_cluster_no_trial_is_larger_than_a_node() -> None:
     three = Capacity(9, 0, nodes=(NodeCapacity(3, 0, 4000),) * 3, is_cluster=True)
-    assert candidates(three, "auto", "auto") == [(9, 1.0), (3, 2.0)]
-    assert candidates(three, "auto", 1) == [(1, 3.0)]
-    assert candidates(three, 2.0, "auto") == [(3, 2.0), (1, 2.0)]
+    assert candidates(three, None, None) == [(9, 1.0), (3, 2.0)]
+    assert candidates(three, None, 1) == [(1, 3.0)]
+    assert candidates(three, 2.0, None) == [(3, 2.0), (1, 2.0)]
 
 
 def test_the_memory_of_a_cluster_is_that_of_its_workers(tmp_path) -> None:
@@ -173,7 +174,7 @@ def test_three_trials_on_a_gpu_ask_for_no_more_than_the_gpu(tmp_path) -> None:
 
 
 def test_the_measured_configuration_trains_a_middling_number_of_blocks_and_the_last_one_many() -> None:
-    middle, largest = typical_configurations(spec_of())
+    middle, largest = typical_configurations(search_of().study)
     assert 0 < middle["unfreeze_depth"] <= largest["unfreeze_depth"]
 
 
@@ -186,7 +187,7 @@ def test_the_measured_configuration_trains_a_middling_number_of_blocks_and_the_l
     ],
 )
 def test_a_search_is_long_by_its_budget_or_its_planned_epochs(settings, images, long) -> None:
-    assert is_long(spec_of(**settings), images) is long
+    assert is_long(search_of(**settings), images) is long
 
 
 @pytest.mark.full

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from typing import Any
 
 import pytest
@@ -11,16 +10,8 @@ from rich.console import Console
 
 from tests.support.wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
 from tuner.algorithms.halving import Rung
-from tuner.session._plan import (
-    build_plan,
-    chosen_sampler,
-    grace_epochs,
-    has_unfreezing,
-    planned_trials,
-    print_plan,
-    reduction_factor,
-    weighs_seconds,
-)
+from tuner.session._plan import most_epochs, plan_warnings, planned_rungs, print_plan
+from tuner.session._resolved import ResolvedSearch, has_unfreezing, resolve
 from tuner.spec.space import Choice, Choose, Integer, Real
 from tuner.spec.spec import Spec, read_spec, require
 
@@ -29,9 +20,13 @@ def spec_of(text: str, *overrides: str) -> Spec:
     return require(read_spec(text, "f", overrides))
 
 
+def resolved(text: str, *overrides: str) -> ResolvedSearch:
+    return resolve(spec_of(text, *overrides))
+
+
 def printed(spec: Spec, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, soft_wrap=True, highlight=False)
-    print_plan(spec, build_plan(spec), console)
+    print_plan(resolve(spec), console)
     return console.file.getvalue()
 
 
@@ -43,52 +38,52 @@ FINITE = {8: "  learning_rate: 0.001", 11: "      dense: {dense_units: {choice: 
 
 
 def test_the_figures_of_a_search_without_halving():
-    plan = build_plan(spec_of(RIGHT))
-    assert (plan.sampler.name, plan.scheduler.name, plan.trials) == ("tpe", "none", 8)
-    assert plan.rungs == (Rung(16, 8, 128),) and plan.epochs_expected == plan.epochs_at_most == 128
-    assert plan.configurations == math.inf
+    search = resolved(RIGHT)
+    assert (search.policy.sampler.value, search.policy.scheduler.value, search.budget.trials) == ("tpe", "none", 8)
+    assert planned_rungs(search) == (Rung(16, 8, 128),) and most_epochs(search) == 128
 
 
 def test_the_figures_of_a_search_that_halves():
-    plan = build_plan(spec_of(RIGHT, "search.scheduler=asha_stopping", "search.trials=16"))
+    search = resolved(RIGHT, "search.scheduler=asha_stopping", "search.trials=16")
     # 16 trials for 1 epoch, 4 of them for 3 more, 1 for 12 more
-    assert plan.rungs == (Rung(1, 16, 16), Rung(4, 4, 28), Rung(16, 1, 40))
-    assert plan.epochs_expected == 40 and plan.epochs_at_most == 256 and plan.grace_epochs == 1
+    assert planned_rungs(search) == (Rung(1, 16, 16), Rung(4, 4, 28), Rung(16, 1, 40))
+    assert most_epochs(search) == 256 and search.policy.grace_epochs == 1
 
 
 def test_auto_is_resolved_and_a_population_draws_at_random():
-    plan = build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=auto"))
-    assert (plan.sampler.name, plan.scheduler.name) == ("gp", "asha")
-    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=bohb")).sampler.name == "tpe"
-    assert build_plan(spec_of(RIGHT, "search.sampler=auto", "search.scheduler=pbt")).sampler.name == "random"
+    policy = resolved(RIGHT, "search.sampler=auto", "search.scheduler=auto").policy
+    assert (policy.sampler.value, policy.scheduler.value) == ("gp", "asha")
+    for scheduler, sampler in {"bohb": "tpe", "pbt": "random"}.items():
+        policy = resolved(RIGHT, "search.sampler=auto", f"search.scheduler={scheduler}").policy
+        assert policy.sampler == (sampler, f"it goes with {scheduler}")
 
 
 def test_seconds_are_weighed_where_they_are_what_is_spent_and_the_sampler_can():
     timed, untimed = "search.time_budget=1h", "search.time_budget=none"
-    assert weighs_seconds(spec_of(RIGHT, "search.sampler=gp", timed))
-    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=gp", untimed))
-    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=tpe", timed))
-    assert not weighs_seconds(spec_of(RIGHT, "search.sampler=gp", timed, "search.improvement_per_second=false"))
-    assert weighs_seconds(spec_of(RIGHT, "search.sampler=gp", untimed, "search.improvement_per_second=true"))
+    assert resolved(RIGHT, "search.sampler=gp", timed).policy.weighs_seconds
+    assert not resolved(RIGHT, "search.sampler=gp", untimed).policy.weighs_seconds
+    assert not resolved(RIGHT, "search.sampler=tpe", timed).policy.weighs_seconds
+    told = "search.improvement_per_second"
+    assert not resolved(RIGHT, "search.sampler=gp", timed, f"{told}=false").policy.weighs_seconds
+    assert resolved(RIGHT, "search.sampler=gp", untimed, f"{told}=true").policy.weighs_seconds
     words = " ".join(printed(spec_of(RIGHT, "search.sampler=gp", timed)).split())
     assert "expected improvement per second" in words
 
 
 def test_auto_tries_all_of_a_small_space_unless_time_may_end_it_before():
-    small = spec_of(wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none")
-    assert chosen_sampler(small) == ("grid", "40 trials are enough for all 40 configurations")
-    assert build_plan(small).trials == 40
+    auto = (wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none")
+    small = resolved(*auto)
+    assert small.policy.sampler == ("grid", "40 trials are enough for all 40 configurations")
+    assert small.budget.trials == 40
     for override in ("search.trials=39", "search.time_budget=1h"):
-        spec = spec_of(wrong(FINITE), "search.sampler=auto", "search.trials=40", "search.time_budget=none", override)
-        assert chosen_sampler(spec).name == "gp"
-    assert chosen_sampler(spec_of(wrong(FINITE), "search.sampler=random", "search.trials=40")) == ("random", "")
+        assert resolved(*auto, override).policy.sampler.value == "gp"
+    assert resolved(wrong(FINITE), "search.sampler=random", "search.trials=40").policy.sampler == ("random", "")
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(8, 8), (40, 40), (1000, 40)])
 def test_a_grid_ends_when_it_is_used_up(trials, expected):
-    spec = spec_of(wrong(FINITE), "search.sampler=grid", f"search.trials={trials}")
-    assert planned_trials(spec) == expected == build_plan(spec).trials
-    assert planned_trials(spec_of(wrong(FINITE), f"search.trials={trials}")) == trials
+    assert resolved(wrong(FINITE), "search.sampler=grid", f"search.trials={trials}").budget.trials == expected
+    assert resolved(wrong(FINITE), f"search.trials={trials}").budget.trials == trials
 
 
 @pytest.mark.parametrize(
@@ -115,24 +110,25 @@ ONE_BRANCH = wrong({11: "      dense: {dense_units: {choice: [32, 64]}}", 12: ""
 )
 def test_fewer_are_left_behind_at_a_rung_where_branches_learn_at_different_paces(scheduler, space, expected):
     spec = spec_of(space, f"search.scheduler={scheduler}")
-    assert reduction_factor(spec) == expected
+    assert resolve(spec).policy.reduction_factor.value == expected
     words = " ".join(printed(spec).split())
     assert f"rungs at each, the best 1 of {expected} go on" in words
     assert ("auto: branches of a space learn at different paces" in words) == (expected == 2)
-    assert reduction_factor(spec_of(space, f"search.scheduler={scheduler}", "search.reduction_factor=5")) == 5
+    given = resolved(space, f"search.scheduler={scheduler}", "search.reduction_factor=5")
+    assert given.policy.reduction_factor == (5, "")
 
 
 def test_grace_is_what_the_file_says_or_after_the_head_phase_where_blocks_are_unfrozen():
-    assert grace_epochs(spec_of(RIGHT)) == 1
-    assert grace_epochs(spec_of(wrong(BACKBONE))) == 4
-    assert grace_epochs(spec_of(RIGHT, "search.grace_epochs=7")) == 7
+    assert resolved(RIGHT).policy.grace_epochs == 1
+    assert resolved(wrong(BACKBONE)).policy.grace_epochs == 4
+    assert resolved(RIGHT, "search.grace_epochs=7").policy.grace_epochs == 7
 
 
 # --- warnings ---
 
 
-def warnings(text: str, *overrides: str) -> tuple[str, ...]:
-    return build_plan(spec_of(text, *overrides)).warnings
+def warnings(text: str, *overrides: str) -> list[str]:
+    return plan_warnings(resolved(text, *overrides))
 
 
 def test_the_plan_says_the_metrics_and_which_of_them_the_scheduler_compares():
@@ -146,7 +142,7 @@ def test_the_plan_says_the_metrics_and_which_of_them_the_scheduler_compares():
 
 
 def test_a_sound_plan_has_no_warnings():
-    assert warnings(RIGHT) == ()
+    assert warnings(RIGHT) == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ from tests.support import ROOT
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import Queued
 from tuner.algorithms.warm_start import NOTHING, WarmStart, warm_start
-from tuner.session._plan import build_plan, reduction_factor, weighs_seconds
+from tuner.session._plan import most_epochs, plan_warnings, planned_rungs
+from tuner.session._resolved import resolve
+from tuner.spec.space import count
 from tuner.spec.spec import load_spec, require
 
 RECORDED = ROOT / "tests" / "recorded"
@@ -52,19 +54,19 @@ def is_same(one: Any, other: Any) -> bool:
 
 def plan_facts(path: Path) -> dict[str, Any]:
     """Return what `--plan` says of a search-space file, without its wording."""
-    spec = require(load_spec(path))
-    plan = build_plan(spec)
+    search = resolve(require(load_spec(path)))
+    policy, configurations = search.policy, count(search.study.space)
     return {
-        "sampler": list(plan.sampler),
-        "scheduler": list(plan.scheduler),
-        "expects_improvement_per_second": weighs_seconds(spec),
-        "configurations": "infinite" if math.isinf(plan.configurations) else plan.configurations,
-        "trials": plan.trials,
-        "grace_epochs": plan.grace_epochs,
-        "reduction_factor": reduction_factor(spec),
-        "rungs": [[rung.epoch, rung.trials, rung.epochs_spent] for rung in plan.rungs],
-        "epochs_at_most": plan.epochs_at_most,
-        "warnings": list(plan.warnings),
+        "sampler": list(policy.sampler),
+        "scheduler": list(policy.scheduler),
+        "expects_improvement_per_second": policy.weighs_seconds,
+        "configurations": "infinite" if math.isinf(configurations) else configurations,
+        "trials": search.budget.trials,
+        "grace_epochs": policy.grace_epochs,
+        "reduction_factor": policy.reduction_factor.value,
+        "rungs": [[rung.epoch, rung.trials, rung.epochs_spent] for rung in planned_rungs(search)],
+        "epochs_at_most": most_epochs(search),
+        "warnings": plan_warnings(search),
     }
 
 

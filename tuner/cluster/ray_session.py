@@ -233,8 +233,8 @@ def _capacity() -> Capacity:
     return Capacity(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
 
 
-def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
-    """Return how many trials run at once: the number asked for, or as many as fit.
+def concurrent_trials(wanted: int | None, capacity: Capacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
+    """Return how many trials run at once: what is asked for (None: as many as fit), within what fits.
 
     A number that was asked for on a cluster is taken as it is: its autoscaler starts the nodes that are missing.
 
@@ -242,15 +242,15 @@ def concurrent_trials(wanted: int | str, capacity: Capacity, cpus_per_trial: flo
         InputError: not even one trial fits.
     """
     fit = capacity.slots(cpus_per_trial, gpus_per_trial)
-    if capacity.is_cluster and wanted != "auto":
-        return int(wanted)
+    if capacity.is_cluster and wanted is not None:
+        return wanted
     if fit < 1:
         hint = "; for a cluster that grows, set search.max_concurrent to a number" if capacity.is_cluster else ""
         raise InputError(
             f"resources must fit the machines: a trial asks for {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs; "
             f"there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs{hint}"
         )
-    return fit if wanted == "auto" else min(int(wanted), fit)
+    return fit if wanted is None else min(wanted, fit)
 
 
 def trial_resources(cpus: float, gpus: float) -> Any:

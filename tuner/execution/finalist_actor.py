@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
-from tuner.cluster.slots import Packing, Slots
 from tuner.common.errors import RunError
 from tuner.common.locations import Location, exists, fetched, filled
 from tuner.execution.exit_reason import LastWords, take_last_words
 from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
 from tuner.execution.memory_limit import watch_memory
 from tuner.execution.trial_actor import WORK_S
-from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
+from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess, Workers
 from tuner.runs.finalists import Training, finalist_seed
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.failures import attempt
@@ -126,12 +125,10 @@ class FinalistActor:
 class Pool:
     """Actors and the trainings they are at; one that hangs is ended."""
 
-    def __init__(
-        self, context: WorkerContext, packing: Packing, slots: Slots | None, guard: Guard, hang_watch: HangWatch
-    ) -> None:
-        self._context, self._guard = replace(context, cpus=packing.cpus_per_trial), guard
-        self._make = ray.remote(FinalistActor).options(num_cpus=packing.cpus_per_trial, num_gpus=packing.gpus_per_trial)
-        self._slots: Slots = slots or (lambda: packing.trials)
+    def __init__(self, workers: Workers, hang_watch: HangWatch) -> None:
+        self.workers = workers
+        cpus, gpus = workers.packing.cpus_per_trial, workers.packing.gpus_per_trial
+        self._make = ray.remote(FinalistActor).options(num_cpus=cpus, num_gpus=gpus)
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Training]] = {}
         self._hang_watch = hang_watch
@@ -144,7 +141,7 @@ class Pool:
     @property
     def has_room(self) -> bool:
         """Whether another training can begin."""
-        return len(self._busy) + len(self._waiting) < self._slots()
+        return len(self._busy) + len(self._waiting) < self.workers.at_once()
 
     @property
     def is_busy(self) -> bool:
@@ -153,7 +150,7 @@ class Pool:
 
     def begin(self, training: Training, location: Location) -> None:
         """Give a training to an idle actor, or to a new one."""
-        actor = self._idle.pop() if self._idle else self._make.remote(self._context, self._guard)
+        actor = self._idle.pop() if self._idle else self._make.remote(self.workers.context, self.workers.guard)
         self._waiting[actor.is_up.remote()] = (actor, training, location)
 
     def _go_on(self, actor: Any, training: Training) -> None:
@@ -162,7 +159,7 @@ class Pool:
     def finished(self) -> list[tuple[Training, Step | Lost]]:
         """Epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
         ready, _ = ray.wait([*self._waiting, *self._busy], num_returns=1, timeout=WAIT_S)
-        self._slots()  # asked for also when nothing waits: other searches see by it that this one lives
+        self.workers.at_once()  # asked for also when nothing waits: other searches see by it that this one lives
         self._end_those_that_hang()
         found = [self._take(one) if one in self._busy else self._give(one) for one in ready]
         return [one for one in found if one is not None]
@@ -198,7 +195,7 @@ class Pool:
     def _loss(self, training: Training, error: RayError) -> Lost:
         name = _name(training)
         self._hang_watch.end(name)
-        said = take_last_words(self._guard.last_words, name)
+        said = take_last_words(self.workers.guard.last_words, name)
         reason = self._hung.pop(name, None) or said or describe_loss(str(error))
         self._losses[name] += 1
         return Lost(reason, self._losses[name] > attempts_left(reason))

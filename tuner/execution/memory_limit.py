@@ -6,6 +6,7 @@ touches, and dies in native code where an allocation fails.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -21,19 +22,18 @@ SPARE_MB = 1024.0
 _MB = 2**20
 
 
-def trial_memory_mb(wanted: float | str, available_mb: float | None, trials: int) -> float | None:
-    """The most that a trial's process may take of its own; None: there is no limit but that of Ray's memory monitor.
+def trial_memory_mb(wanted_gb: float | None, available_mb: float | None, trials: int) -> float | None:
+    """Return what a trial's process may take of its own at most; None: no limit but that of Ray's memory monitor.
 
-    `auto` is what the machine has left when the session begins (`available_mb`; None: it is not known), without a
-    little for itself and for each other trial, and at least an equal share: nothing that would fit is refused.
+    An infinite `wanted_gb` asks for no limit. None asks for what the machine has left when the session begins
+    (`available_mb`; None: it is not known), without a little for itself and for each other trial, and at least an equal
+    share: nothing that would fit is refused.
 
-    >>> trial_memory_mb("auto", 9024.0, 4), trial_memory_mb(2.0, 9024.0, 4), trial_memory_mb("none", 9024.0, 4)
+    >>> trial_memory_mb(None, 9024.0, 4), trial_memory_mb(2.0, 9024.0, 4), trial_memory_mb(math.inf, 9024.0, 4)
     (5000.0, 2048.0, None)
     """
-    if wanted == "none":
-        return None
-    if wanted != "auto":
-        return 1024.0 * float(wanted)
+    if wanted_gb is not None:
+        return None if wanted_gb == math.inf else 1024.0 * wanted_gb
     if available_mb is None:
         return None
     left = available_mb - SPARE_MB

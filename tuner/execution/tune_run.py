@@ -15,16 +15,16 @@ from ray.tune import Callback
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.stopper import Stopper
 
+from tuner.algorithms.halving import Halving
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.ray_session import trial_resources
-from tuner.cluster.slots import Slots
 from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import LOST_WORKERS_PER_TRIAL, HangWatch, LostWorkers, treat_all_losses_alike
 from tuner.execution.metrics_export import Monitor
 from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
 from tuner.execution.trial_actor import TrialActor
-from tuner.execution.worker_process import Guard, WorkerContext
+from tuner.execution.worker_process import Workers
 from tuner.runs.checkpoint_retention import Removal
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Event, TrialStarted
@@ -38,32 +38,66 @@ SETTLED_TRIALS = 500
 
 
 @dataclass(frozen=True)
-class Launch:
-    """Everything that a session of a search needs."""
+class Decisions:
+    """What decides which configurations are tried, and which trials go on."""
+
+    study: SearchStudy
+    scheduler: str
+    context: SchedulerContext
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of a session: those that go on, and then new ones."""
+
+    unfinished: Sequence[Unfinished]
+    new: int
+    continuation: Callable[[int], Unfinished]
+    """How a trial that was paused goes on."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Where it is written and shown what becomes of trials."""
 
     run: RunDirectory
     record: Record
-    study: SearchStudy
-    scheduler: str
-    scheduler_context: SchedulerContext
-    worker: WorkerContext
-    gpus_per_trial: float
-    max_new_trials: int
-    max_concurrent: int
-    slots: Slots | None
-    """How many run at once on a cluster that is followed; None: `max_concurrent` all the time."""
-    unfinished: Sequence[Unfinished]
-    continuation: Callable[[int], Unfinished]
-    """How a trial that was paused goes on."""
+    monitor: Monitor
     on_building: Callable[[int, int, int], None]
     """Told of a trial, images done and images in all, while cached activations are computed."""
-    on_disk_full: Callable[[str], None]
-    """Called when a trial was lost because there was no room for its checkpoint."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What ends a session before its trials are used up, and trials that hang."""
+
     should_stop: Callable[[], bool]
     """Asked after every event: interrupted, out of budget, or given up."""
-    monitor: Monitor
+    on_disk_full: Callable[[str], None]
+    """Called when a trial was lost because there was no room for its checkpoint."""
     hang_watch: HangWatch
-    guard: Guard
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that a session of a search runs its trials with."""
+
+    workers: Workers
+    decisions: Decisions
+    trials: Trials
+    recording: Recording
+    ending: Ending
+
+    @property
+    def halving(self) -> Halving | None:
+        """The rungs of a scheduler that pauses."""
+        return self.decisions.context.halving
+
+    @property
+    def has_work(self) -> bool:
+        """Whether some trial can run at all."""
+        waiting = self.halving.paused if self.halving is not None else ()
+        return bool(self.trials.new or self.trials.unfinished or waiting)
 
 
 class _StopWhenAsked(Stopper):
@@ -81,7 +115,7 @@ class _StopWhenAsked(Stopper):
 
 
 class _EveryStep(Callback):
-    """What is to be done as time goes by."""
+    """Signs of life of this search, as time goes by."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
@@ -91,50 +125,54 @@ class _EveryStep(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Let it be known that this search lives, to the next session and to other searches."""
-        self._launch.record.beat()
-        if self._launch.slots is not None:
-            self._launch.slots()
+        self._launch.recording.record.beat()
+        self._launch.workers.at_once()
 
 
 def run_trials(launch: Launch) -> None:
     """Run trials until there are no more or `should_stop` says so; what happened is in the record."""
     # Ray asks a searcher for one trial at a time unless told otherwise, and would take Ctrl-C for itself.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_PENDING if launch.slots else launch.max_concurrent)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_most_pending(launch.workers))
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no CSV, JSON and TensorBoard copies of the record
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"  # Ray's own state is never read: the record is the truth
     treat_all_losses_alike()
-    if launch.guard.last_words is not None:
-        shutil.rmtree(launch.guard.last_words, ignore_errors=True)  # of sessions that were killed
-    is_population = SCHEDULERS[launch.scheduler].is_population
+    workers, recording = launch.workers, launch.recording
+    if workers.guard.last_words is not None:
+        shutil.rmtree(workers.guard.last_words, ignore_errors=True)  # of sessions that were killed
+    scheduler = SCHEDULERS[launch.decisions.scheduler]
     trainable = tune.with_resources(
-        tune.with_parameters(TrialActor, context=launch.worker, guard=launch.guard),
-        trial_resources(launch.worker.cpus, launch.gpus_per_trial),
+        tune.with_parameters(TrialActor, context=workers.context, guard=workers.guard),
+        trial_resources(workers.packing.cpus_per_trial, workers.packing.gpus_per_trial),
     )
     trainable.__qualname__ = TrialActor.__name__  # as Ray's dashboard calls the actors
     tuner = tune.Tuner(
         trainable,
-        param_space=_population_space(launch) if is_population else {},
+        param_space=_population_space(launch) if scheduler.is_population else {},
         tune_config=tune.TuneConfig(
-            search_alg=_population_search(launch) if is_population else _searcher(launch),
-            scheduler=SCHEDULERS[launch.scheduler].build(launch.scheduler_context),
-            num_samples=1 if is_population else -1,  # until the searcher has no more
+            search_alg=_population_search(workers) if scheduler.is_population else _searcher(launch),
+            scheduler=scheduler.build(launch.decisions.context),
+            num_samples=1 if scheduler.is_population else -1,  # until the searcher has no more
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
-            name=f"session-{len(launch.record.state.sessions)}",
-            storage_path=launch.run.ray.address,
-            callbacks=[*_callbacks(launch, is_population), launch.monitor],
-            stop=_StopWhenAsked(launch.should_stop),
+            name=f"session-{len(recording.record.state.sessions)}",
+            storage_path=recording.run.ray.address,
+            callbacks=[*_callbacks(launch, scheduler.is_population), recording.monitor],
+            stop=_StopWhenAsked(launch.ending.should_stop),
             failure_config=tune.FailureConfig(max_failures=LOST_WORKERS_PER_TRIAL),
             # Old ones are removed by the recorder: with `num_to_keep` Ray writes all its state at every other epoch.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),  # in between, the worker asks for them
             verbose=0,
         ),
     )
-    with _short_collections(launch.record):
+    with _short_collections(recording.record):
         tuner.fit()
+
+
+def _most_pending(workers: Workers) -> int:
+    return workers.packing.trials if workers.slots is None else MOST_PENDING
 
 
 @contextmanager
@@ -159,51 +197,52 @@ def _short_collections(record: Record) -> Iterator[None]:
 
 def _searcher(launch: Launch) -> StudySearcher:
     return StudySearcher(
-        launch.study,
-        launch.scheduler_context.mode,
-        launch.max_new_trials,
-        launch.slots or (lambda: launch.max_concurrent),
-        list(launch.unfinished),
+        launch.decisions.study,
+        launch.decisions.context.mode,
+        launch.trials.new,
+        launch.workers.at_once,
+        list(launch.trials.unfinished),
         WORKER_GROWTH_MB,
-        Promotions(halving, launch.continuation) if (halving := launch.scheduler_context.halving) is not None else None,
+        Promotions(launch.halving, launch.trials.continuation) if launch.halving is not None else None,
     )
 
 
 def _callbacks(launch: Launch, is_population: bool) -> list[Callback]:
-    lost_workers = LostWorkers(launch.guard.last_words, launch.hang_watch)
+    recording, ending = launch.recording, launch.ending
+    lost_workers = LostWorkers(launch.workers.guard.last_words, ending.hang_watch)
     recorder = Recorder(
-        launch.record,
-        launch.run.checkpoints,
-        None if is_population else Removal(launch.run),
-        launch.on_building,
+        recording.record,
+        recording.run.checkpoints,
+        None if is_population else Removal(recording.run),
+        recording.on_building,
         lost_workers,
-        launch.on_disk_full,
-        launch.scheduler_context.halving,
+        ending.on_disk_full,
+        launch.halving,
     )
     return [recorder, lost_workers, _EveryStep(launch)]
 
 
-def _population_search(launch: Launch) -> BasicVariantGenerator:
-    return BasicVariantGenerator(max_concurrent=launch.max_concurrent)
+def _population_search(workers: Workers) -> BasicVariantGenerator:
+    return BasicVariantGenerator(max_concurrent=workers.packing.trials)
 
 
 def _population_space(launch: Launch) -> dict[str, Any]:
-    """The members of a population, fixed beforehand: Ray refuses a searcher beside it.
+    """Return the members of a population, fixed beforehand: Ray refuses a searcher beside it.
 
     What may change stands at the top of the config, where Ray's schedulers look for it.
     """
     members = {
         member.number: trial_config(member.number, member.configuration, "queued", member.resume_from)
-        for member in launch.unfinished
+        for member in launch.trials.unfinished
     }
-    for _ in range(launch.max_new_trials):
-        suggestion = launch.study.suggest()
+    for _ in range(launch.trials.new):
+        suggestion = launch.decisions.study.suggest()
         if suggestion is not None:
             members[suggestion.number] = trial_config(suggestion.number, suggestion.configuration, suggestion.origin)
     space: dict[str, Any] = {"trial": tune.grid_search(list(members))}
     for key in ("configuration", "resume_from", "generation", "origin"):
         space[key] = tune.sample_from(_look_up({number: member[key] for number, member in members.items()}))
-    for key in launch.scheduler_context.mutable:
+    for key in launch.decisions.context.mutable:
         values = {number: member["configuration"][key] for number, member in members.items()}
         space[key] = tune.sample_from(_look_up(values))
     return space

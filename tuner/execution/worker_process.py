@@ -1,4 +1,4 @@
-"""What a worker process keeps from trial to trial: the data, the cached activations, the compiled networks. No Ray."""
+"""The processes that train, and all that one of them keeps from trial to trial: data, activations, networks. No Ray."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.cluster.slots import Packing, Slots
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.execution.heartbeat import Pulse
 from tuner.models.backend import configure_backend
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What every trial of a search shares; small, since the data are found on the node by name."""
+    """All that the trials of a search share; small, since the data are found on the node by name."""
 
     data: DataRequest
     staged: Mapping[str, str]
@@ -34,12 +35,27 @@ class WorkerContext:
 
 @dataclass(frozen=True)
 class Guard:
-    """What a worker does about its own end."""
+    """The end of a worker, as far as it can see to it itself."""
 
     last_words: Path | None = None
     """The folder where it leaves why it dies."""
     memory_mb: float | None = None
     """It ends itself when it takes more; None: there is no limit."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train trials and finalists."""
+
+    context: WorkerContext
+    packing: Packing
+    slots: Slots | None
+    """How many run at once on a cluster that is followed; None: as many as `packing` says, all the time."""
+    guard: Guard
+
+    def at_once(self) -> int:
+        """Return how many may run now."""
+        return self.packing.trials if self.slots is None else self.slots()
 
 
 class WorkerProcess:
@@ -57,7 +73,7 @@ class WorkerProcess:
         self._workbench: Workbench | None = None
 
     def begin(self, configuration: Mapping[str, Any], seed: int) -> Trial:
-        """A trial of this configuration; raises as `trial.Trial` and `datasets.load_dataset` do."""
+        """Return a trial of this configuration; raises as `trial.Trial` and `datasets.load_dataset` do."""
         from tuner.training.compiled_models import Workbench
         from tuner.training.trial import Trial
 
@@ -66,7 +82,7 @@ class WorkerProcess:
         return Trial(configuration, self.open_data(), settings, self._open_activations(), self._workbench, self.pulse)
 
     def open_data(self) -> Dataset:
-        """The data set, read from this node's prepared copy."""
+        """Return the data set, read from this node's prepared copy."""
         context = self.context
         self._data = self._data or load_dataset(
             context.data,
@@ -85,7 +101,7 @@ class WorkerProcess:
         return self._activations
 
     def taken_cache_use(self) -> dict[str, int | None] | None:
-        """What was read of the cache since this was last asked, by name; None: nothing."""
+        """Return what was read of the cache since this was last asked, by name; None: nothing."""
         use = self._activations.taken_use() if self._activations is not None else None
         return None if use is None else asdict(use)
 

@@ -1,4 +1,4 @@
-"""What the checkpoints of a search take on the disk: forecast by `--plan`, and compared with its room while it runs.
+"""The disk that the checkpoints of a search take: forecast by `--plan`, and compared with its room while it runs.
 
 Of every trial that may go on, the newest checkpoints are kept; a scheduler that pauses keeps most trials so to the end.
 """
@@ -23,10 +23,10 @@ from tuner.models.backend import configure_backend, release_memory
 from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT
 from tuner.runs.events import CheckpointSaved, Event, TrialEnded
 from tuner.runs.state import RunState
-from tuner.session._plan import build_plan, chosen_scheduler
+from tuner.session._plan import most_epochs, planned_rungs
+from tuner.session._resolved import ResolvedSearch, Study
 from tuner.session.preparation import backbone_configurations
 from tuner.spec.space import Configuration, sample
-from tuner.spec.spec import Spec
 from tuner.training.checkpoint import FILE_NAME
 
 if TYPE_CHECKING:
@@ -40,30 +40,30 @@ SEEN = 3
 """Checkpoints of the search itself, after which its own size is taken for theirs."""
 
 
-def checkpoints_at_once(spec: Spec, slots: int) -> int:
-    """How many checkpoints a search has at the time when it has most, if halving goes as on paper."""
-    plan, scheduler = build_plan(spec), SCHEDULERS[chosen_scheduler(spec).name]
+def checkpoints_at_once(search: ResolvedSearch, slots: int) -> int:
+    """Return how many checkpoints a search has at the time when it has most, if halving goes as on paper."""
+    scheduler = SCHEDULERS[search.policy.scheduler.value]
     if scheduler.is_population:  # members go on from each other's: all are kept
-        return plan.epochs_at_most
-    open_trials = CHECKPOINTS_KEPT * min(slots, plan.trials) + 1  # and the best of those that are over
+        return most_epochs(search)
+    open_trials = CHECKPOINTS_KEPT * min(slots, search.budget.trials) + 1  # and the best of those that are over
     if not scheduler.pauses:
         return open_trials
-    reach = [rung.trials for rung in plan.rungs]
+    reach = [rung.trials for rung in planned_rungs(search)]
     waiting = [here - further for here, further in pairwise(reach)]
     return sum(waiting[:1]) + CHECKPOINTS_KEPT * sum(waiting[1:]) + open_trials  # the first is one
 
 
-def checkpoint_bytes(spec: Spec, image_shape: tuple[int, int, int], num_classes: int) -> float:
-    """The mean size of a checkpoint over a few random configurations, whose networks are built to count their weights.
+def checkpoint_bytes(study: Study, image_shape: tuple[int, int, int], num_classes: int) -> float:
+    """Return the mean size of a checkpoint over a few random configurations.
 
-    Nothing is fetched: pretrained weights are as many as random ones.
+    Their networks are built to count their weights. Nothing is fetched: pretrained weights are as many as random ones.
     """
     configure_backend(os.cpu_count() or 1)  # first: it keeps TensorFlow from telling of itself
     from tuner.models.network import build_model, freeze, parameter_counts
 
-    generator = np.random.default_rng(derive_seed(spec.search.seed, "disk use"))
+    generator = np.random.default_rng(derive_seed(study.seed, "disk use"))
     sizes = []
-    for configuration in (sample(spec.space, generator) for _ in range(SAMPLES)):
+    for configuration in (sample(study.space, generator) for _ in range(SAMPLES)):
         try:
             built = build_model(_without_weights(configuration), image_shape, num_classes, 0)
         except InputError:  # such a trial fails, and has no checkpoint
@@ -81,23 +81,23 @@ def _without_weights(configuration: Configuration) -> Configuration:
     return {**configuration, "weights": "none"}
 
 
-def disk_use_words(spec: Spec, data: PreparedCopy | None, runs: Path, cache: Path) -> list[str]:
-    """What a search will take on the disks of its runs and of its cache, a line each.
+def disk_use_words(search: ResolvedSearch, data: PreparedCopy | None, runs: Path, cache: Path) -> list[str]:
+    """Return what a search will take on the disks of its runs and of its cache, a line each.
 
     The networks depend on the data: before these are prepared, only the number of checkpoints is known.
     """
-    slots = spec.search.max_concurrent if isinstance(spec.search.max_concurrent, int) else os.cpu_count() or 1
-    number = checkpoints_at_once(spec, slots)
+    number = checkpoints_at_once(search, search.shares.at_once or os.cpu_count() or 1)
     where = _with_room(runs)
     if data is None:
         return [f"disk: about {number:,} checkpoints at a time {where}; how large, is known when the data are prepared"]
-    size_bytes = checkpoint_bytes(spec, data.image_shape, len(data.class_names))
+    size_bytes = checkpoint_bytes(search.study, data.image_shape, len(data.class_names))
     whole = f"about {format_size(number * size_bytes)} at a time ({number:,} of {format_size(size_bytes)})"
     lines = [f"disk: checkpoints take {whole} {where}"]
     if number * size_bytes > free_bytes(runs):
         lines.append("warning: that is more than there is room for")
-    if spec.activations.enabled and backbone_configurations(spec.space):
-        bound = f"at most {spec.activations.max_gb:,.0f} GB (activations.max_gb)"
+    activations = search.training.activations
+    if activations.enabled and backbone_configurations(search.study.space):
+        bound = f"at most {activations.max_gb:,.0f} GB (activations.max_gb)"
         lines.append(f"disk: cached activations take {bound} {_with_room(cache)}")
     return lines
 

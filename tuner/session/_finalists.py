@@ -1,4 +1,4 @@
-"""Training finalists on Ray, and judging them on the test split: what `finalists` chooses and sums up happens here."""
+"""Training finalists on Ray, and judging them on the test split; `runs.finalists` chooses them and sums them up."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ from tuner.runs.finalists import (
 )
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
-from tuner.session._model_export import load_finalist
-from tuner.spec.schema import FinalistsSection
+from tuner.session._finish import load_finalist
+from tuner.session._resolved import Budget
 from tuner.training.evaluation import cross_entropy, predict_probabilities, save_predictions
 
 
 def run_finalists(
-    section: FinalistsSection,
-    context: WorkerContext,
+    budget: Budget,
     pool: Pool,
     run: RunDirectory,
     record: Record,
@@ -41,21 +40,21 @@ def run_finalists(
     should_stop: Callable[[], bool],
 ) -> None:
     """Train the best trials again with every seed, then read the test split; nothing in the record is done again."""
-    chosen = finalist_trials(record.state, section.count)
+    chosen = finalist_trials(record.state, budget.finalists)
     before = record.state.finalists_started
-    if chosen and (before is None or (tuple(before.trials), before.seeds) != (chosen, section.seeds)):
-        record.append(FinalistsStarted(trials=list(chosen), seeds=section.seeds))
-    missing = trainings(record.state, chosen, section.seeds)
+    if chosen and (before is None or (tuple(before.trials), before.seeds) != (chosen, budget.finalist_seeds)):
+        record.append(FinalistsStarted(trials=list(chosen), seeds=budget.finalist_seeds))
+    missing = trainings(record.state, chosen, budget.finalist_seeds)
     if missing:
         names = ", ".join(str(trial) for trial in chosen)
         console.say(
-            f"finalists: trials {names} are trained again, each with {section.seeds} seeds; then the test split"
+            f"finalists: trials {names} are trained again, each with {budget.finalist_seeds} seeds; then the test split"
         )
         with closing(pool):
             _train(missing, pool, run, record, console, should_stop)
     if chosen and not should_stop():
         with console.preparing("judging the finalists on the test split"):
-            _judge(context, run, record)
+            _judge(pool.workers.context, run, record)
 
 
 def _train(

@@ -1,20 +1,32 @@
-"""What a session leaves behind: the report, the best model, and a few words on the console."""
+"""The end of a session: the best model as a file that anyone with Keras can use, the report, and a few words."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tuner.common.errors import TunerError
+from tuner.common.errors import RunError, TunerError, first_line
+from tuner.common.files import write_text
+from tuner.common.locations import Location, fetched
+from tuner.common.seeds import trial_seed
+from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
-from tuner.runs.finalists import summarise_finalists
+from tuner.runs.finalists import best_training, finalist_seed, summarise_finalists
+from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
 from tuner.runs.state import RunState
-from tuner.session._build import worker_context
+from tuner.session._resolved import ResolvedSearch
 from tuner.session._stopping import Reason
 from tuner.session.preparation import Prepared
-from tuner.spec.spec import Spec
+
+if TYPE_CHECKING:
+    from tuner.training.trial import Trial
 
 _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted",
             "given_up": "given up"}  # fmt: skip
@@ -24,15 +36,15 @@ GOES_ON = ("interrupted", "given_up")
 
 
 def conclude(
-    spec: Spec,
+    search: ResolvedSearch,
     prepared: Prepared,
     run: RunDirectory,
-    state: RunState,
-    reason: Reason,
+    end: tuple[Reason, RunState],
     reports_dir: Path,
     console: SearchConsole,
 ) -> None:
     """Write the report and export the best model; say what was found and where it is."""
+    reason, state = end
     numbers = {
         status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "paused", "running")
     }
@@ -40,11 +52,11 @@ def conclude(
     console.say(f"{_REASONS[reason]} after {format_seconds(state.elapsed_s)}: {counts or 'no trials'}")
     best = state.best_trial()
     if best is not None:
-        console.say(f"best: {spec.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
+        console.say(f"best: {search.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
     _say_finalists(state, console)
     try:
         if reason not in GOES_ON and best is not None:
-            _export(spec, prepared, run, state, console)
+            _export(search, prepared, run, state, console)
     finally:  # whatever became of the model, the search is done and is reported
         with console.preparing("writing the report"):
             paths = write_report(state, reports_dir / run.name, retrain_command(run.path, state), run=run)
@@ -56,7 +68,7 @@ def conclude(
 
 
 def _say_finalists(state: RunState, console: SearchConsole) -> None:
-    """The first finalist, once it was judged on the test split."""
+    """Say how the first finalist did, once it was judged on the test split."""
     finalists = summarise_finalists(state)
     if not finalists or finalists[0].test_accuracy is None:
         return
@@ -66,26 +78,117 @@ def _say_finalists(state: RunState, console: SearchConsole) -> None:
     console.say(f"won: trial {finalists[0].trial}, test accuracy {mean:.4f}{between}, {seeds}")
 
 
-def _export(spec: Spec, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole) -> None:
-    from tuner.session._model_export import export_best, export_front
+def _export(
+    search: ResolvedSearch, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole
+) -> None:
     from tuner.training.variants import build_variants, save_variants
 
     try:
         with console.preparing("exporting the best model"):
             # With as many threads as the trials had: other threads, other roundings.
-            context = worker_context(spec, prepared, state.sessions[-1].cpus_per_trial)
+            context = prepared.worker_context(search.training, state.sessions[-1].cpus_per_trial)
             path = export_best(run, state, context, retrain_command(run.path, state))
             front = export_front(run, state, context)
     except TunerError as error:  # say what is missing
         console.say(f"the best model was not exported: {error}")
         return
-    save_variants(run.variants, build_variants(spec.space, prepared.dataset, spec.search.seed))
+    save_variants(run.variants, build_variants(search.study.space, prepared.dataset, search.study.seed))
     console.say(f"model: {_relative(path)} (labels: {_relative(run.labels)})")
     if front:
         console.say(f"other finalists on the Pareto front: {', '.join(_relative(other) for other in front)}")
 
 
 def _relative(path: Path) -> str:
-    """A path as the user would type it."""
+    """Return a path as the user would type it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retrain_command: str | None) -> Path:
+    """Write the best model with its best weights and what belongs to it; returns the model's path.
+
+    The model takes raw images `[N, H, W, C]` of any size, values 0..255, and loads without tuner. It is the training
+    of the winning finalist that did best on the validation split; without finalists, the best trial.
+
+    Raises:
+        RunError: no trial has reported an epoch, or a checkpoint is missing or damaged.
+    """
+    process = WorkerProcess(context)
+    finalists = summarise_finalists(state)
+    if finalists:
+        number, seed_number = finalists[0].trial, best_training(state, finalists[0].trial)
+        trial = load_finalist(process, run, state, number, seed_number or 0)
+    else:
+        number, trial = _best_trial(process, run, state)
+    _save(trial, run.best_model)
+    labels = list(trial.data.class_names)
+    write_text(run.labels, json.dumps(labels, ensure_ascii=False, indent=1))
+    about = {
+        "study": state.study.study if state.study else "",
+        "trial": number,
+        "configuration": dict(trial.configuration),
+        "image_shape": list(trial.data.image_shape),
+        "labels": labels,
+        "retrain": retrain_command,
+        "environment": state.study.environment if state.study else {},
+    }
+    write_text(run.about_best, json.dumps(about, ensure_ascii=False, indent=1))
+    return run.best_model
+
+
+def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> list[Path]:
+    """Write the models of the other finalists that are on the Pareto front, as `export_best` does; returns their paths.
+
+    Raises:
+        RunError: a finalist has no checkpoint.
+    """
+    metrics = metrics_of(state)
+    on_front = pareto_front(comparable_values(state), metrics) if len(metrics) > 1 else ()
+    process, written = WorkerProcess(context), []
+    for finalist in summarise_finalists(state)[1:]:
+        if finalist.trial in on_front:
+            seed_number = best_training(state, finalist.trial) or 0
+            trial = load_finalist(process, run, state, finalist.trial, seed_number)
+            written.append(_save(trial, run.front_model(finalist.trial)))
+    return written
+
+
+def _save(trial: Trial, path: Path) -> Path:
+    aside = path.with_name("partial." + path.name)
+    any_size(trial.model, trial.data.image_shape).save(aside)
+    return aside.replace(path)
+
+
+def load_finalist(process: WorkerProcess, run: RunDirectory, state: RunState, trial: int, seed_number: int) -> Trial:
+    """Return a finalist with its best weights; raises RunError when its checkpoint is missing or damaged."""
+    seed = finalist_seed(process.context.settings.seed, seed_number)
+    found = process.begin(dict(state.trials[trial].configuration), seed)
+    with reading(run.finalist(trial, seed_number)) as folder:
+        found.load(folder)
+    found.restore_best()
+    return found
+
+
+def _best_trial(process: WorkerProcess, run: RunDirectory, state: RunState) -> tuple[int, Trial]:
+    """Return the best trial of the search with its best weights."""
+    best = state.best_trial()
+    if best is None:
+        raise RunError(f"{run.path}: no trial has reported an epoch, so there is no model to export")
+    trial = process.begin(best.configuration, trial_seed(process.context.settings.seed, best.number))
+    if best.checkpoint is not None:
+        with reading(run.checkpoints.child(best.checkpoint.path)) as folder:
+            trial.load(folder)
+    while trial.best != best.best and trial.epoch < best.epochs[-1].epoch and trial.ended is None:
+        trial.advance()  # checkpoints are not written after every epoch; a search killed at a trial's end may have none
+    trial.restore_best()
+    return best.number, trial
+
+
+@contextmanager
+def reading(location: Location) -> Iterator[Path]:
+    """Do as `locations.fetched` does; raises RunError when the location cannot be read."""
+    try:
+        with fetched(location) as folder:
+            yield folder
+    except OSError as error:
+        raise RunError(f"{location.address}: the checkpoint cannot be read: {first_line(error)}") from None

@@ -16,20 +16,20 @@ from tuner.models.backend import configure_backend
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import open_run
 from tuner.runs.record import read_state
-from tuner.session._build import activation_settings, trial_settings
+from tuner.session._resolved import ResolvedSearch, resolve
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, prepare
 from tuner.spec.space import sample
-from tuner.spec.spec import Spec, load_spec, require
+from tuner.spec.spec import load_spec, require
 
 
-def train_inline(spec: Spec, options: SearchOptions, console: SearchConsole) -> int:
+def train_inline(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> int:
     """Train the baseline (without one: a random configuration) as trial 0; returns the exit status."""
-    generator = np.random.default_rng(derive_seed(spec.search.seed, "inline"))
-    configuration = spec.baseline if spec.baseline is not None else sample(spec.space, generator)
-    cpus = spec.resources.cpus_per_trial
-    alone = float(os.cpu_count() or 1) if cpus == "auto" else float(cpus)
-    return _train(spec, configuration, 0, prepare(spec, options, console), alone, console)
+    study = search.study
+    generator = np.random.default_rng(derive_seed(study.seed, "inline"))
+    configuration = study.baseline if study.baseline is not None else sample(study.space, generator)
+    alone = float(os.cpu_count() or 1) if search.shares.cpus is None else search.shares.cpus
+    return _train(search, configuration, 0, prepare(study, options, console), alone, console)
 
 
 def retrain(run_path: Path, number: int, options: SearchOptions, console: SearchConsole) -> int:
@@ -47,13 +47,13 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         )
     if not state.sessions:
         raise RunError(f"{run_path}: must say with how many CPUs a trial was trained; its record has no session")
-    spec = require(load_spec(run.specification, options.overrides))
+    search = resolve(require(load_spec(run.specification, options.overrides)))
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
-    return _train(spec, trials[number].configuration, number, prepare(spec, options, console), cpus, console)
+    return _train(search, trials[number].configuration, number, prepare(search.study, options, console), cpus, console)
 
 
 def _train(
-    spec: Spec,
+    search: ResolvedSearch,
     configuration: Mapping[str, Any],
     number: int,
     prepared: Prepared,
@@ -69,14 +69,13 @@ def _train(
 
     def report(epoch: EpochResult) -> None:
         console.say(
-            f"epoch {epoch.epoch}/{spec.training.max_epochs} {epoch.phase.replace('_', ' ')}: "
+            f"epoch {epoch.epoch}/{search.training.settings.max_epochs} {epoch.phase.replace('_', ' ')}: "
             f"loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, val_loss {epoch.val_loss:.4f}, "
             f"val_accuracy {epoch.val_accuracy:.4f}, best {epoch.best_so_far:.4f} ({epoch.seconds:.1f} s)"
         )
 
-    settings = trial_settings(spec)
-    settings = replace(settings, seed=trial_seed(settings.seed, number))
-    kept = activation_settings(spec, prepared.cache_dir)
+    settings = replace(search.training.settings, seed=trial_seed(search.study.seed, number))
+    kept = search.training.activations_in(prepared.cache_dir)
     activations = Activations(prepared.dataset, kept, console.say) if kept else None
     trial = run_trial(configuration, prepared.dataset, settings=settings, report=report, activations=activations)
     ended = trial.ended
@@ -84,7 +83,7 @@ def _train(
         console.say(f"failed: {ended.reason if ended else 'no end'}")
         return 1
     console.say(
-        f"{ended.reason.replace('_', ' ')}: best {spec.metric} {trial.best:.4f}; {trial.parameters:,} parameters; "
-        f"built in {format_seconds(trial.setup_s)}"
+        f"{ended.reason.replace('_', ' ')}: best {search.study.metric} {trial.best:.4f}; "
+        f"{trial.parameters:,} parameters; built in {format_seconds(trial.setup_s)}"
     )
     return 0

@@ -1,4 +1,4 @@
-"""How many trials run at once, and with how many CPUs and which share of a GPU each: what is left to `auto`.
+"""How many trials run at once, and with how many CPUs and which share of a GPU each, where the file leaves it open.
 
 More trials at once use the cores better as long as they do not wait for each other's memory; how many is a fact of the
 machine and of the networks, so it is measured, for a search that is long enough to pay for it, and remembered.
@@ -12,7 +12,6 @@ import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +27,9 @@ from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
-from tuner.session._plan import planned_trials
+from tuner.session._resolved import ResolvedSearch, Shares, Study
 from tuner.session.preparation import Prepared
 from tuner.spec.space import Configuration, sample
-from tuner.spec.spec import Spec
 
 LONG_SEARCH_S = 600.0
 LONG_SEARCH_IMAGES = 5_000_000
@@ -54,21 +52,21 @@ Measure = Callable[[Configuration, int, float], Speed | None]
 MeasureGpu = Callable[[Configuration], GpuMemory | None]
 
 
-def candidates(capacity: Capacity, cpus_per_trial: float | str, wanted: int | str) -> list[tuple[int, float]]:
-    """Ways to share CPUs: trials at once and CPUs of each, most trials first; one where nothing is left to choose.
+def candidates(capacity: Capacity, cpus_per_trial: float | None, wanted: int | None) -> list[tuple[int, float]]:
+    """Return ways to share CPUs (trials at once, CPUs of each), most trials first; one where nothing is left to choose.
 
     >>> eight = Capacity(8, 0)
-    >>> candidates(eight, "auto", "auto"), candidates(eight, 1.0, "auto"), candidates(eight, "auto", 3)
+    >>> candidates(eight, None, None), candidates(eight, 1.0, None), candidates(eight, None, 3)
     ([(8, 1.0), (4, 2.0), (2, 4.0), (1, 8.0)], [(8, 1.0), (4, 1.0)], [(3, 2.0)])
     """
     cpus = capacity.cpus
-    if wanted != "auto":
+    if wanted is not None:
         largest = max((node.cpus for node in capacity.nodes), default=cpus)
-        share = min(max(1.0, float(cpus // int(wanted))), max(1.0, largest))
-        return [(int(wanted), share if cpus_per_trial == "auto" else float(cpus_per_trial))]
-    if cpus_per_trial != "auto":
-        fit = capacity.slots(float(cpus_per_trial), 0.0)
-        return [(trials, float(cpus_per_trial)) for trials in dict.fromkeys((fit, fit // 2)) if trials]
+        share = min(max(1.0, float(cpus // wanted)), max(1.0, largest))
+        return [(wanted, share if cpus_per_trial is None else cpus_per_trial)]
+    if cpus_per_trial is not None:
+        fit = capacity.slots(cpus_per_trial, 0.0)
+        return [(trials, cpus_per_trial) for trials in dict.fromkeys((fit, fit // 2)) if trials]
     powers = [
         2**power for power in range(MOST_CPUS_PER_TRIAL.bit_length()) if 2**power <= min(cpus, MOST_CPUS_PER_TRIAL)
     ]
@@ -77,7 +75,7 @@ def candidates(capacity: Capacity, cpus_per_trial: float | str, wanted: int | st
 
 
 def fastest(speeds: Sequence[Speed]) -> Speed:
-    """The fewest trials at once that train nearly as many images a second as the best.
+    """Return the fewest trials at once that train nearly as many images a second as the best.
 
     >>> fastest([Speed(4, 1, 100.0, 500), Speed(2, 2, 97.0, 500), Speed(1, 4, 60.0, 500)]).trials
     2
@@ -87,7 +85,7 @@ def fastest(speeds: Sequence[Speed]) -> Speed:
 
 
 def within_memory(trials: int, worker_memory_mb: float, available_mb: float) -> int:
-    """How many of the trials the memory of a machine can hold, at least one.
+    """Return how many of the trials the memory of a machine can hold, at least one.
 
     >>> within_memory(8, 1000, 5024), within_memory(8, 1000, 500), within_memory(2, 1000, 99_000)
     (4, 1, 2)
@@ -96,7 +94,7 @@ def within_memory(trials: int, worker_memory_mb: float, available_mb: float) -> 
 
 
 def trials_per_gpu(memory: GpuMemory, cpus_per_gpu: float) -> int:
-    """How many trials like the measured one a GPU can hold, each with a CPU to feed it, at least one.
+    """Return how many trials like the measured one a GPU can hold, each with a CPU to feed it, at least one.
 
     >>> trials_per_gpu(GpuMemory(3 * 2**30, 16 * 2**30), 16), trials_per_gpu(GpuMemory(3 * 2**30, 16 * 2**30), 2)
     (4, 2)
@@ -105,23 +103,23 @@ def trials_per_gpu(memory: GpuMemory, cpus_per_gpu: float) -> int:
     return max(1, min(fit, MOST_TRIALS_PER_GPU, int(cpus_per_gpu)))
 
 
-def is_long(spec: Spec, train_images: int) -> bool:
-    """Whether a search is long enough for a measurement to pay."""
-    if spec.search.time_budget is not None and spec.search.time_budget < LONG_SEARCH_S:
+def is_long(search: ResolvedSearch, train_images: int) -> bool:
+    """Return whether a search is long enough for a measurement to pay."""
+    if search.budget.time_s is not None and search.budget.time_s < LONG_SEARCH_S:
         return False
-    planned = planned_trials(spec) * spec.training.max_epochs * train_images
+    planned = search.budget.trials * search.training.settings.max_epochs * train_images
     return planned >= LONG_SEARCH_IMAGES
 
 
-def typical_configurations(spec: Spec) -> tuple[Configuration, Configuration]:
-    """Of a few random configurations the middle one and the last, by what their training costs and holds."""
-    generator = np.random.default_rng(derive_seed(spec.search.seed, "packing"))
-    drawn = sorted((sample(spec.space, generator) for _ in range(SAMPLES)), key=_weight)
+def typical_configurations(study: Study) -> tuple[Configuration, Configuration]:
+    """Return the middle one and the last of a few random configurations, by what their training costs and holds."""
+    generator = np.random.default_rng(derive_seed(study.seed, "packing"))
+    drawn = sorted((sample(study.space, generator) for _ in range(SAMPLES)), key=_weight)
     return drawn[len(drawn) // 2], drawn[-1]
 
 
 def _weight(configuration: Configuration) -> tuple[float, float]:
-    """An order of configurations: by trained blocks, then by the pixels of a batch."""
+    """Return what configurations are ordered by: by trained blocks, then by the pixels of a batch."""
     height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape((32, 32, 3))
     is_whole = not ARCHITECTURES[str(configuration["architecture"])].is_backbone
     depth = math.inf if is_whole else float(str(configuration.get("unfreeze_depth") or 0))
@@ -129,30 +127,30 @@ def _weight(configuration: Configuration) -> tuple[float, float]:
 
 
 def choose_packing(
-    spec: Spec, prepared: Prepared, capacity: Capacity, measure: Measure, measure_gpu: MeasureGpu
+    search: ResolvedSearch, prepared: Prepared, capacity: Capacity, measure: Measure, measure_gpu: MeasureGpu
 ) -> Packing:
-    """What `max_concurrent`, `cpus_per_trial` and `gpus_per_trial` come to; what is not `auto` is as it was given.
+    """Return how trials share the machines; what the file gives is as it is given.
 
     Raises:
         InputError: not even one trial fits.
     """
-    resources, wanted = spec.resources, spec.search.max_concurrent
-    memory = Remembered(prepared.cache_dir, spec, prepared, capacity)
-    long_enough = is_long(spec, len(prepared.dataset.train))
-    middle, largest = typical_configurations(spec)
-    if capacity.gpus and resources.gpus_per_trial != 0:
-        return _pack_gpus(spec, capacity, memory.gpu(lambda: measure_gpu(largest) if long_enough else None))
-    gpus = 0.0 if resources.gpus_per_trial == "auto" else float(resources.gpus_per_trial)
+    shares, wanted = search.shares, search.shares.at_once
+    memory = Remembered(search, prepared, capacity)
+    long_enough = is_long(search, len(prepared.dataset.train))
+    middle, largest = typical_configurations(search.study)
+    if capacity.gpus and shares.gpus != 0:
+        return _pack_gpus(shares, capacity, memory.gpu(lambda: measure_gpu(largest) if long_enough else None))
+    gpus = shares.gpus or 0.0
     if gpus:
         concurrent_trials(wanted, capacity, 1.0, gpus)  # raises: there is no GPU
-    ways = candidates(capacity, resources.cpus_per_trial, wanted)
+    ways = candidates(capacity, shares.cpus, wanted)
     trials, cpus = ways[0]
     if len(ways) > 1:
         speeds = memory.speeds(lambda: [measure(middle, *way) for way in ways] if long_enough else [])
         if speeds:
             return _pack_measured(speeds, _available_mb(capacity))
     fit = concurrent_trials(trials, capacity, cpus, 0.0)
-    if wanted != "auto":
+    if wanted is not None:
         return Packing(fit, cpus, gpus, "")
     held = within_memory(fit, WORKER_MB, _available_mb(capacity))
     return Packing(held, cpus, gpus, "as many as memory holds" if held < fit else "")
@@ -168,49 +166,49 @@ def _pack_measured(speeds: Sequence[Speed], available_mb: float) -> Packing:
     return Packing(held, best.cpus_per_trial, 0.0, f"measured: {told}{bound}")
 
 
-def _pack_gpus(spec: Spec, capacity: Capacity, memory: GpuMemory | None) -> Packing:
-    """Trials on GPUs: as many on each as its memory holds."""
-    gpus, reason = spec.resources.gpus_per_trial, ""
-    if gpus == "auto":
+def _pack_gpus(shares: Shares, capacity: Capacity, memory: GpuMemory | None) -> Packing:
+    """Return how trials share GPUs: as many on each as its memory holds."""
+    gpus, reason = shares.gpus, ""
+    if gpus is None:
         share = 1 if memory is None else trials_per_gpu(memory, capacity.cpus / capacity.gpus)
         gpus = math.floor(10_000 / share) / 10_000  # as fine as Ray counts
         if memory is not None:
             gib = f"{memory.peak_bytes / 2**30:.1f} of {memory.total_bytes / 2**30:.1f} GiB"
             reason = f"measured: a large trial takes {gib} of a GPU"
-    cpus = spec.resources.cpus_per_trial
-    if cpus == "auto":
-        at_once = max(1, math.floor(capacity.gpus / float(gpus) + 1e-9))
-        at_once = at_once if spec.search.max_concurrent == "auto" else min(at_once, int(spec.search.max_concurrent))
+    cpus = shares.cpus
+    if cpus is None:
+        at_once = max(1, math.floor(capacity.gpus / gpus + 1e-9))
+        at_once = at_once if shares.at_once is None else min(at_once, shares.at_once)
         cpus = max(1.0, float(capacity.cpus // at_once))
-    trials = concurrent_trials(spec.search.max_concurrent, capacity, float(cpus), float(gpus))
-    return Packing(trials, float(cpus), float(gpus), reason)
+    trials = concurrent_trials(shares.at_once, capacity, cpus, gpus)
+    return Packing(trials, cpus, gpus, reason)
 
 
-def trial_memory(spec: Spec, capacity: Capacity, trials: int) -> float | None:
-    """The most host memory that a trial may take, in MB; on a cluster `auto` leaves that to Ray's memory monitors."""
+def trial_memory(shares: Shares, capacity: Capacity, trials: int) -> float | None:
+    """Return the most host memory of a trial, in MB; on a cluster, if not given, Ray's memory monitors see to it."""
     available = None if capacity.is_cluster else _available_mb(capacity)
-    return trial_memory_mb(spec.resources.memory_gb_per_trial, available, trials)
+    return trial_memory_mb(shares.memory_gb, available, trials)
 
 
 def _available_mb(capacity: Capacity) -> float:
-    """The memory that is free for trials now, in MB; of a cluster, what its nodes have in all."""
+    """Return the memory that is free for trials now, in MB; of a cluster, what its nodes have in all."""
     if capacity.nodes:  # the driver's own machine may run no trial
         return sum(node.memory_mb for node in capacity.nodes)
     return float(psutil.virtual_memory().available / 2**20)
 
 
 class Remembered:
-    """What was measured for the same space, data, versions and machine, in the cache; measured now where it is not."""
+    """Measurements of the same space, data, versions and machine, kept in the cache; made now where there are none."""
 
-    def __init__(self, cache_dir: Path, spec: Spec, prepared: Prepared, capacity: Capacity) -> None:
-        self._path = cache_dir / "packing.json"
+    def __init__(self, search: ResolvedSearch, prepared: Prepared, capacity: Capacity) -> None:
+        self._path = prepared.cache_dir / "packing.json"
         environment = describe_environment()
-        resolved = spec.resolved()
+        written = search.specification
         facts = {
             "machine": [platform.node(), environment["system"], environment["memory_gb"], capacity.cpus, capacity.gpus],
             "packages": environment["packages"],
             "image_shape": list(prepared.dataset.image_shape),
-            "search": [resolved["space"], resolved["activations"], resolved["resources"], spec.search.seed],
+            "search": [written["space"], written["activations"], written["resources"], search.study.seed],
         }
         self._key = json.dumps(facts, sort_keys=True, default=str)
         self._known: dict[str, Any] = {}
@@ -218,7 +216,7 @@ class Remembered:
             self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
 
     def speeds(self, measure: Callable[[], Sequence[Speed | None]]) -> list[Speed]:
-        """The speeds of all ways that could be measured."""
+        """Return the speeds of all ways that could be measured."""
         with contextlib.suppress(TypeError, KeyError):
             return [Speed(**speed) for speed in self._known[self._key]["speeds"]]
         found = [speed for speed in measure() if speed is not None]
@@ -226,7 +224,7 @@ class Remembered:
         return found
 
     def gpu(self, measure: Callable[[], GpuMemory | None]) -> GpuMemory | None:
-        """The memory of a large trial, None if it could not be measured."""
+        """Return the memory of a large trial, None if it could not be measured."""
         with contextlib.suppress(TypeError, KeyError):
             return GpuMemory(**self._known[self._key]["gpu"])
         found = measure()

@@ -63,6 +63,10 @@ class Stopping:
         """A trial was lost because a disk is full: that of the run, or of its node; `loss` says it in words."""
         self.disk_full = loss
 
+    def is_interrupted(self) -> bool:
+        """Return whether Ctrl-C was pressed."""
+        return self._interrupted.is_set()
+
     @property
     def message(self) -> str | None:
         """Why the search is given up; None as long as it is not."""

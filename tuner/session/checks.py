@@ -14,7 +14,8 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL, Parameter
 from tuner.models.preprocessing import parse_preprocess
-from tuner.session._plan import SCHEDULER, has_unfreezing
+from tuner.session._resolved import has_unfreezing, resolved_scheduler
+from tuner.spec.schema import AUTO, given
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.spec.space_parser import Finding, Path
 from tuner.spec.spec import SpecReading
@@ -131,26 +132,23 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
     search = reading.search
     if search is None:
         return
-    if search.sampler != "auto" and search.sampler not in SAMPLERS:
-        yield ("search", "sampler"), unknown_name("sampler", search.sampler, [*SAMPLERS, "auto"])
-    elif (
-        search.improvement_per_second is True
-        and search.sampler != "auto"
-        and not SAMPLERS[search.sampler].weighs_seconds
-    ):
+    sampler, scheduler = given(search.sampler), resolved_scheduler(search.scheduler).value
+    if sampler is not None and sampler not in SAMPLERS:
+        yield ("search", "sampler"), unknown_name("sampler", sampler, [*SAMPLERS, AUTO])
+    elif search.improvement_per_second is True and sampler is not None and not SAMPLERS[sampler].weighs_seconds:
         heeding = [name for name in SAMPLERS if SAMPLERS[name].weighs_seconds]
         yield (
             ("search", "improvement_per_second"),
-            f"must be false with {search.sampler}: only {', '.join(heeding)} weighs seconds",
+            f"must be false with {sampler}: only {', '.join(heeding)} weighs seconds",
         )
-    elif search.sampler == "grid" and count(reading.space) == math.inf:
+    elif sampler == "grid" and count(reading.space) == math.inf:
         ranges = list(_continuous(reading.space))
         yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
     yield from _check_metrics(reading)
-    if search.scheduler != "auto" and search.scheduler not in SCHEDULERS:
-        yield ("search", "scheduler"), unknown_name("scheduler", search.scheduler, [*SCHEDULERS, "auto"])
+    if scheduler not in SCHEDULERS:
+        yield ("search", "scheduler"), unknown_name("scheduler", scheduler, [*SCHEDULERS, AUTO])
     else:
-        yield from _check_scheduler(reading, SCHEDULER if search.scheduler == "auto" else search.scheduler)
+        yield from _check_scheduler(reading, scheduler)
 
 
 def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
@@ -162,7 +160,7 @@ def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
     if search.sampler in SAMPLERS and search.sampler not in able:
         words = f"must be auto, {', '.join(able[:-1])} or {able[-1]} with several metrics"
         yield ("search", "sampler"), f"{words}; got {search.sampler}, which knows one"
-    scheduler = SCHEDULER if search.scheduler == "auto" else search.scheduler
+    scheduler = resolved_scheduler(search.scheduler).value
     needed = SCHEDULERS[scheduler].sampler if scheduler in SCHEDULERS else None
     if needed is not None and needed not in able:
         words = f"must not be {scheduler} with several metrics: its sampler, {needed}, knows one"
@@ -182,7 +180,7 @@ def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
     search, entry = reading.search, SCHEDULERS[name]
     if search is None:
         return
-    if entry.is_population and search.sampler not in ("auto", "random"):
+    if entry.is_population and given(search.sampler) not in (None, "random"):
         yield (
             ("search", "sampler"),
             f"must be auto or random with {name}, which copies and perturbs; got {search.sampler}",
@@ -196,16 +194,16 @@ def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
                 ("search", "scheduler"),
                 f"must not be {name}: the space has no {kind} that can change in running trials, such as learning_rate",
             )
-    if entry.sampler and not entry.is_population and search.sampler not in ("auto", entry.sampler):
+    if entry.sampler and not entry.is_population and given(search.sampler) not in (None, entry.sampler):
         yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}; got {search.sampler}"
     yield from _check_grace(reading, entry.halves)
 
 
 def _check_grace(reading: SpecReading, halves: bool) -> Iterator[Finding]:
     search, training = reading.search, reading.training
-    if search is None or training is None or search.grace_epochs == "auto":
+    grace = given(search.grace_epochs) if search is not None else None
+    if grace is None or training is None:
         return
-    grace = int(search.grace_epochs)
     if grace > training.max_epochs:
         yield ("search", "grace_epochs"), f"must be at most max_epochs, {training.max_epochs}; got {grace}"
     if halves and has_unfreezing(reading.space) and grace <= training.head_epochs:

@@ -17,7 +17,8 @@ from tuner.runs.events import StudyCreated
 from tuner.runs.mirror import bring, mirrored
 from tuner.runs.record import read_state
 from tuner.runs.state import RunState
-from tuner.session._plan import build_plan, print_plan
+from tuner.session._plan import print_plan
+from tuner.session._resolved import ResolvedSearch, Study, resolve
 from tuner.session._resume import MAY_CHANGE, begun, refuse_other_data, refuse_other_search
 from tuner.session.checks import check_files, check_names
 from tuner.session.options import SearchOptions
@@ -39,55 +40,58 @@ def run_search(options: SearchOptions, console: SearchConsole | None = None) -> 
     if options.file is None:
         return _resume(None, options, console)
     spec = _read(options.file, options, options.overrides)
+    if options.resume is not None:
+        return _resume(spec, options, console)
+    search = resolve(spec)
     if options.plan:
-        print_plan(spec, build_plan(spec), console.console)
-        _tell_disk_use(spec, options, console)
-        if spec.search.warm_start:
-            _earlier(spec, options, console)
+        print_plan(search, console.console)
+        _tell_disk_use(search, options, console)
+        _earlier(spec.search.warm_start, search.study, options, console)
         return 0
     if options.inline:
         from tuner.session._inline import train_inline
 
-        return train_inline(spec, options, console)
-    if options.resume is not None:
-        return _resume(spec, options, console)
+        return train_inline(search, options, console)
     check_folder(options.runs_dir, "--runs")
     storage = _usable(options.storage) if options.storage is not None else None
     if not options.fresh:
         run = new_run(options.runs_dir, spec.study, storage)
-        return _search(spec, run, options, console, earlier=_earlier(spec, options, console))
-    earlier, in_use = _earlier(spec, options, console), set[str]()
+        earlier = _earlier(spec.search.warm_start, search.study, options, console)
+        return _search(search, run, options, console, earlier=earlier)
+    earlier, in_use = _earlier(spec.search.warm_start, search.study, options, console), set[str]()
     while True:
         run = fresh_run(options.runs_dir, spec.study, storage, in_use)
         try:
-            return _search(spec, run, options, console, earlier=earlier)
+            return _search(search, run, options, console, earlier=earlier)
         except RunInUseError:  # before anything was written: another search had the same thought
             in_use.add(run.name)
 
 
-def _tell_disk_use(spec: Spec, options: SearchOptions, console: SearchConsole) -> None:
-    """What the search will take on the disk, beside what its disk has."""
+def _tell_disk_use(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> None:
+    """Say what the search will take on the disk, beside what its disk has."""
     from tuner.session._disk_use import disk_use_words
 
     with console.preparing("building a few of the networks, to see how large their checkpoints are"):
-        lines = disk_use_words(spec, prepared_data(spec, options), options.runs_dir, cache_folder(options))
+        lines = disk_use_words(
+            search, prepared_data(search.study.data, options), options.runs_dir, cache_folder(options)
+        )
     for line in lines:
         console.say(line)
 
 
-def _earlier(spec: Spec, options: SearchOptions, console: SearchConsole) -> list[EarlierStudy]:
-    """The studies that a search is to learn from; says how much of each has a place in its space."""
-    if not spec.search.warm_start:
+def _earlier(names: Sequence[str], study: Study, options: SearchOptions, console: SearchConsole) -> list[EarlierStudy]:
+    """Return the studies that a search is to learn from; says how much of each has a place in its space."""
+    if not names:
         return []
     from tuner.algorithms.warm_start import describe, read_earlier
 
-    studies = read_earlier(spec.search.warm_start, options.runs_dir, spec.metric, spec.mode)
-    console.say(describe(studies, spec.space, spec.baseline, spec.mode))
+    studies = read_earlier(names, options.runs_dir, study.metric, study.mode)
+    console.say(describe(studies, study.space, study.baseline, study.mode))
     return studies
 
 
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
-    """The checked specification of a file; raises SpecError with all its problems."""
+    """Return the checked specification of a file; raises SpecError with all its problems."""
     reading = load_spec(path, overrides)
     staged = staged_data(options)
     problems = check_names(reading, staged)
@@ -113,11 +117,11 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
-    return _search(spec or recorded, run, options, console, goes_on=study)
+    return _search(resolve(spec or recorded), run, options, console, goes_on=study)
 
 
 def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Location | None:
-    """Where the checkpoints of a run that goes on lie: where they were, or where they have been moved to.
+    """Return where the checkpoints of a run that goes on lie: where they were, or where they have been moved to.
 
     Raises:
         InputError: they lie in the run directory, so that no storage can have them.
@@ -132,7 +136,7 @@ def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Loca
 
 
 def _usable(text: str) -> Location:
-    """A storage that files can be written to and read from."""
+    """Return a storage that files can be written to and read from; raises InputError for any other."""
     location = parse_location(text, "--storage")
     check_location(location, "--storage")
     return location
@@ -143,7 +147,7 @@ EXIT_STATUSES = {"interrupted": 130, "given_up": 1}
 
 
 def _ray(options: SearchOptions, run: RunDirectory) -> AbstractContextManager[Capacity]:
-    """The Ray that trains: of this machine alone, or a cluster's."""
+    """Return the Ray that trains: of this machine alone, or a cluster's."""
     from tuner.cluster.connection import cluster_ray
     from tuner.cluster.ray_session import local_ray
 
@@ -153,7 +157,7 @@ def _ray(options: SearchOptions, run: RunDirectory) -> AbstractContextManager[Ca
 
 
 def _search(
-    spec: Spec,
+    search: ResolvedSearch,
     run: RunDirectory,
     options: SearchOptions,
     console: SearchConsole,
@@ -161,7 +165,9 @@ def _search(
     earlier: Sequence[EarlierStudy] = (),
     goes_on: StudyCreated | None = None,
 ) -> int:
-    """Prepare, search, conclude; the exit status. `earlier`: for a new run; `goes_on`: what a resumed one began with.
+    """Prepare, search, conclude; returns the exit status.
+
+    `earlier` is for a new run; `goes_on` is what a resumed one began with.
 
     Raises:
         RunError: the data are not those that the run began with.
@@ -184,12 +190,12 @@ def _search(
         with _ray(options, run) as capacity:
             if capacity.dashboard is not None:
                 console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
-            prepared = prepare(spec, options, console)
+            prepared = prepare(search.study, options, console)
             if goes_on is not None:
                 refuse_other_data(goes_on, prepared.dataset, run)
             if earlier:
                 save_earlier(earlier, run.warm_start)
             with reporting(run.path, report):
-                reason, state = run_session(spec, prepared, run, capacity, console, resumed=goes_on is not None)
-        conclude(spec, prepared, run, state, reason, options.reports_dir, console)
-    return EXIT_STATUSES.get(reason, 0)
+                end = run_session(search, prepared, run, capacity, console, resumed=goes_on is not None)
+        conclude(search, prepared, run, end, options.reports_dir, console)
+    return EXIT_STATUSES.get(end[0], 0)

@@ -1,4 +1,4 @@
-"""What must be there before the first trial: the data, and models that can be built on them."""
+"""The preparation of a search: its data, and models that can be built on them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from tuner.common.files import check_folder, user_path, write_text
 from tuner.datasets.loading import DataRequest, find_prepared_data, load_dataset
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
+from tuner.execution.worker_process import WorkerContext
 from tuner.models.architectures import ARCHITECTURES, Architecture
 from tuner.models.backend import configure_backend, release_memory
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
 from tuner.reports.console import SearchConsole
+from tuner.session._resolved import Study, Training
 from tuner.session.options import SearchOptions
 from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
-from tuner.spec.spec import Spec
 
 if TYPE_CHECKING:
     from tuner.datasets import prepared
@@ -41,49 +42,53 @@ class Prepared:
     cache_dir: Path
     dataset: Dataset
 
+    def worker_context(self, training: Training, cpus: float) -> WorkerContext:
+        """Return what every trial of a search shares, each trained with so many CPUs."""
+        kept = training.activations_in(self.cache_dir)
+        return WorkerContext(self.request, self.staged, self.cache_dir, training.settings, kept, cpus)
+
 
 def staged_data(options: SearchOptions) -> dict[str, str]:
-    """Staged copies of data sets by name, from TUNER_DATA and --data."""
+    """Return the staged copies of data sets by name, from TUNER_DATA and --data."""
     return staged_sources(os.environ, split_assignments(options.data, "--data"))
 
 
 def cache_folder(options: SearchOptions) -> Path:
-    """Where prepared data and activations are kept, as an absolute path; raises InputError when nothing can be."""
+    """Return the absolute folder of prepared data and activations; raises InputError when nothing can be kept there."""
     folder = user_path(options.cache_dir or default_cache_dir()).absolute()
     check_folder(folder, "--cache", is_written=False)  # what is prepared already can be read
     return folder
 
 
-def prepared_data(spec: Spec, options: SearchOptions) -> prepared.PreparedCopy | None:
-    """The prepared copy of a study's data; None: it has not been made yet, or the data are not there."""
+def prepared_data(request: DataRequest, options: SearchOptions) -> prepared.PreparedCopy | None:
+    """Return the prepared copy of a study's data; None: it has not been made yet, or the data are not there."""
     with contextlib.suppress(DataError):
-        return find_prepared_data(DataRequest(**spec.data.model_dump()), staged_data(options), cache_folder(options))
+        return find_prepared_data(request, staged_data(options), cache_folder(options))
     return None
 
 
-def prepare(spec: Spec, options: SearchOptions, console: SearchConsole) -> Prepared:
+def prepare(study: Study, options: SearchOptions, console: SearchConsole) -> Prepared:
     """Load the data and see that every architecture of the space can be built on them.
 
     Raises:
         InputError: what cannot be, with the reason; nothing has been trained then.
     """
-    request = DataRequest(**spec.data.model_dump())
-    staged = staged_data(options)
+    request, staged = study.data, staged_data(options)
     # Under its own name, so that it keeps it: a worker must find the same files from another working folder.
     staged[request.source] = absolute_source(resolve(request.source, staged))
     cache_dir = cache_folder(options)
     with console.preparing(f"preparing {request.source}"):
-        dataset = load_dataset(request, staged=staged, seed=spec.search.seed, cache_dir=cache_dir, notify=console.say)
+        dataset = load_dataset(request, staged=staged, seed=study.seed, cache_dir=cache_dir, notify=console.say)
     console.say(
         f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
         f"{'x'.join(str(size) for size in dataset.image_shape)}, {len(dataset.class_names)} classes"
     )
-    check_sizes(spec.space, dataset.image_shape)
-    backbones = backbone_configurations(spec.space)
+    check_sizes(study.space, dataset.image_shape)
+    backbones = backbone_configurations(study.space)
     if backbones:
         known = BlockCounts(cache_dir)
         with console.preparing("checking the backbones and their weights"):
-            check_backbones(spec.space, backbones, dataset.image_shape, known)
+            check_backbones(study.space, backbones, dataset.image_shape, known)
     return Prepared(request, staged, cache_dir, dataset)
 
 
@@ -106,7 +111,7 @@ def _values(dimension: Dimension | None) -> tuple[Any, ...]:
 
 
 def backbone_configurations(space: Space) -> list[Configuration]:
-    """One configuration for each file of weights that the space may need: by architecture, alpha, weights and size."""
+    """Return a configuration for each file of weights that the space may need (architecture, alpha, weights, size)."""
     chosen = space.get("architecture")
     found: list[Configuration] = []
     for name in _values(chosen):
@@ -121,7 +126,7 @@ def backbone_configurations(space: Space) -> list[Configuration]:
 
 
 class BlockCounts:
-    """How many blocks each backbone has: found by building it once, and remembered for later searches.
+    """Numbers of blocks of backbones: each is found by building the backbone once, and remembered for later searches.
 
     What is remembered holds for the weights files as they lay there, so that one that was removed is missed again.
     """
@@ -133,7 +138,7 @@ class BlockCounts:
             self._counts = {str(key): int(count) for key, count in json.loads(self._path.read_text()).items()}
 
     def count(self, architecture: Architecture, values: Mapping[str, Any], height: int, width: int) -> int:
-        """The blocks of a backbone.
+        """Return how many blocks a backbone has.
 
         Raises:
             WeightsError: pretrained weights cannot be fetched.
@@ -154,7 +159,7 @@ class BlockCounts:
 
 
 def _weights_files() -> list[tuple[str, int, int]]:
-    """Name, size and time of every weights file that Keras has on this machine."""
+    """Return name, size and time of every weights file that Keras has on this machine."""
     folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.h5"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -54,6 +54,15 @@ OrNone = BeforeValidator(_to_nothing)
 """Validator of a setting that may be left empty: `none` says the same."""
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
 Auto = Literal["auto"]
+AUTO: Auto = "auto"
+Value = TypeVar("Value")
+
+
+def given(value: Value | Auto) -> Value | None:
+    """Return what a file gives for a setting; None where it leaves the setting to `auto`."""
+    return None if value == AUTO else value
+
+
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Names that a study can have; its runs have this name, or this name and a number: `STUDY-2`."""
 

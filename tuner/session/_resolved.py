@@ -1,0 +1,254 @@
+"""A search with nothing left open: each `auto` of its file is answered here, once, and nowhere else.
+
+What the machines answer (how many trials run at once, and what each gets) is `None` until `_packing` has seen them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
+from tuner.algorithms.samplers import SAMPLERS
+from tuner.algorithms.schedulers import SCHEDULERS
+from tuner.common.metrics import METRICS
+from tuner.datasets.loading import DataRequest
+from tuner.spec.schema import ActivationsSection, given
+from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
+from tuner.spec.spec import Spec
+from tuner.training.settings import ActivationSettings, TrialSettings
+
+SAMPLER, SCHEDULER = "gp", "asha"
+"""What `auto` comes to where nothing speaks for another one."""
+
+Value = TypeVar("Value")
+
+
+class Chosen(NamedTuple, Generic[Value]):
+    """A setting, and why it has its value."""
+
+    value: Value
+    why: str = ""
+    """Empty where the file gives the value."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The question: which configuration of the space does best on the data."""
+
+    name: str
+    data: DataRequest
+    metrics: tuple[str, ...]
+    """All that is optimised; the scheduler compares the first, and the first makes the winner."""
+    space: Space
+    baseline: Configuration | None
+    seed: int
+
+    @property
+    def metric(self) -> Literal["val_accuracy", "val_loss"]:
+        """The first of the metrics, which every epoch measures."""
+        return "val_accuracy" if self.metrics[0] == "val_accuracy" else "val_loss"
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether the metric is to be maximised or minimised."""
+        return METRICS[self.metric]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules by which configurations are chosen, and by which trials go on."""
+
+    sampler: Chosen[str]
+    scheduler: Chosen[str]
+    weighs_seconds: bool
+    """Whether the sampler expects improvement per second."""
+    grace_epochs: int
+    """The first epoch at which trials are compared."""
+    reduction_factor: Chosen[int]
+    """One of how many trials goes on at a rung."""
+    rungs: tuple[int, ...]
+    """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
+
+    @property
+    def compared_at(self) -> tuple[int, ...]:
+        """The rungs of a scheduler that halves; none of another one."""
+        return self.rungs if SCHEDULERS[self.scheduler.value].halves else ()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """All that a search may spend."""
+
+    trials: int
+    time_s: float | None
+    finalists: int
+    finalist_seeds: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """How every trial trains."""
+
+    settings: TrialSettings
+    """With the study's seed, from which each trial derives its own."""
+    activations: ActivationsSection
+    depths: Mapping[str, tuple[int, ...]]
+    """The unfreeze depths that the space holds, by architecture."""
+
+    def activations_in(self, cache_dir: Path) -> ActivationSettings | None:
+        """Return how activations of frozen layers are kept in a folder; None: they are computed in every epoch."""
+        kept = self.activations
+        if not kept.enabled:
+            return None
+        return ActivationSettings(cache_dir, kept.dtype, int(kept.max_gb * 2**30), kept.views, self.depths)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The part of the machines that the file gives to trials; what is None, the machines decide (`_packing`)."""
+
+    at_once: int | None
+    cpus: float | None
+    gpus: float | None
+    memory_gb: float | None
+    """Of host memory, at most; infinite: there is no limit."""
+    hung_after_epochs: float | None
+    """A trial that shows nothing for so many epochs is ended; None: none is."""
+
+
+@dataclass(frozen=True)
+class ResolvedSearch:
+    """A search-space file with nothing left open."""
+
+    study: Study
+    policy: Policy
+    budget: Budget
+    training: Training
+    shares: Shares
+    specification: Mapping[str, Any]
+    """The file itself with every default written out, as the record keeps it."""
+
+
+def resolve(spec: Spec) -> ResolvedSearch:
+    """Return the search that a checked file asks for."""
+    search, data = spec.search, DataRequest(**spec.data.model_dump())
+    policy = _policy(spec)
+    return ResolvedSearch(
+        Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed),
+        policy,
+        Budget(_trials(spec, policy), search.time_budget, spec.finalists.count, spec.finalists.seeds),
+        Training(_settings(spec), spec.activations, unfreeze_depths(spec.space)),
+        _shares(spec),
+        spec.resolved(),
+    )
+
+
+def _policy(spec: Spec) -> Policy:
+    scheduler = resolved_scheduler(spec.search.scheduler)
+    sampler = _sampler(spec, scheduler.value)
+    grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
+    rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
+
+
+def resolved_scheduler(written: str) -> Chosen[str]:
+    """Return the scheduler that a file asks for."""
+    name = given(written)
+    return Chosen(name) if name is not None else Chosen(SCHEDULER, SCHEDULERS[SCHEDULER].why)
+
+
+def _sampler(spec: Spec, scheduler: str) -> Chosen[str]:
+    """Return the sampler: a space that can be tried as a whole needs no model."""
+    if (written := given(spec.search.sampler)) is not None:
+        return Chosen(written)
+    if needed := SCHEDULERS[scheduler].sampler:
+        return Chosen(needed, f"it goes with {scheduler}")
+    configurations = count(spec.space)
+    if configurations <= spec.search.trials and spec.search.time_budget is None:
+        return Chosen("grid", f"{spec.search.trials} trials are enough for all {configurations} configurations")
+    return Chosen(SAMPLER, SAMPLERS[SAMPLER].why)
+
+
+def _weighs_seconds(spec: Spec, sampler: str) -> bool:
+    """Return whether improvement per second is expected: where seconds are what is spent, if the sampler can."""
+    written = given(spec.search.improvement_per_second)
+    if written is not None:
+        return written
+    return spec.search.time_budget is not None and SAMPLERS[sampler].weighs_seconds
+
+
+def _grace_epochs(spec: Spec) -> int:
+    written = given(spec.search.grace_epochs)
+    if written is not None:
+        return written
+    return default_grace_epochs(spec.training.head_epochs, has_unfreezing(spec.space), spec.training.max_epochs)
+
+
+def _reduction_factor(spec: Spec, scheduler: str) -> Chosen[int]:
+    written = given(spec.search.reduction_factor)
+    if written is not None:
+        return Chosen(written)
+    pauses, branches = SCHEDULERS[scheduler].pauses, has_branches(spec.space)
+    pace = "branches of a space learn at different paces" if branches else "a space without branches"
+    return Chosen(default_reduction_factor(pauses, branches), f"{pace}; see benchmarks/LOG.md" if pauses else "")
+
+
+def _trials(spec: Spec, policy: Policy) -> int:
+    """Return how many trials there will be: a grid ends when it is used up, whatever the file says."""
+    if policy.sampler.value != "grid":
+        return spec.search.trials
+    return int(min(spec.search.trials, count(spec.space)))
+
+
+def _settings(spec: Spec) -> TrialSettings:
+    stopping = spec.training.early_stopping
+    return TrialSettings(
+        max_epochs=spec.training.max_epochs,
+        head_epochs=spec.training.head_epochs,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+        metric=spec.metric,
+        mode=spec.mode,
+        seed=spec.search.seed,
+        times_inference="seconds_per_image" in spec.metrics,
+    )
+
+
+def _shares(spec: Spec) -> Shares:
+    resources, patience = spec.resources, spec.search.hung_after_epochs
+    memory_gb: float | Literal["none"] | None = given(resources.memory_gb_per_trial)
+    return Shares(
+        given(spec.search.max_concurrent),
+        given(resources.cpus_per_trial),
+        given(resources.gpus_per_trial),
+        math.inf if memory_gb == "none" else memory_gb,
+        None if patience == "never" else patience,
+    )
+
+
+def has_unfreezing(space: Space) -> bool:
+    """Return whether some configuration of the space unfreezes blocks after a head phase."""
+    depths = [parameter.dimension for parameter in flatten(space) if parameter.name == "unfreeze_depth"]
+    return any(depth > 0 for dimension in depths for depth in _whole_numbers(dimension))
+
+
+def unfreeze_depths(space: Space) -> dict[str, tuple[int, ...]]:
+    """Return the unfreeze depths that the space holds for each architecture that has the parameter there."""
+    found: dict[str, set[int]] = {}
+    architectures = [str(value) for value in getattr(space.get("architecture"), "values", ())]
+    for parameter in flatten(space):
+        if parameter.name == "unfreeze_depth":
+            branches = [branch for where, branch in parameter.conditions if where == "architecture"]
+            for architecture in branches or architectures:
+                found.setdefault(str(architecture), set()).update(_whole_numbers(parameter.dimension))
+    return {architecture: tuple(sorted(depths)) for architecture, depths in found.items() if depths}
+
+
+def _whole_numbers(dimension: Dimension) -> Iterable[int]:
+    if isinstance(dimension, Integer):
+        return range(dimension.low, dimension.high + 1, dimension.step)
+    return [int(value) for value in getattr(dimension, "values", ()) if isinstance(value, int | float)]
