@@ -20,7 +20,8 @@ SEARCH = resolve(
     require(
         read_spec(
             "study: small\ndata: {source: digits}\n"
-            "space: {batch_size: 8, learning_rate: 0.01, architecture: {choose: {dense: {dense_units: {choice: [4]}}}}}\n"
+            "space: {batch_size: 8, learning_rate: 0.01, "
+            "architecture: {choose: {dense: {dense_units: {choice: [4]}}}}}\n"
             "training: {max_epochs: 8}\nsearch: {scheduler: asha, grace_epochs: 1, reduction_factor: 2}\n"
         )
     )
