@@ -14,7 +14,7 @@ from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.product import Make, product
 from benchmarks.search_quality.simulator import FakeTrial, Policy
 from benchmarks.search_quality.warm import warm_started, warm_started_by_siblings
-from tuner.algorithms.study import ask
+from tuner.algorithms.study import suggest_value
 from tuner.spec.space import Configuration, Space, configure
 
 
@@ -66,7 +66,7 @@ class OptunaPolicy:
         """See Policy."""
         trial = self._study.ask()
         self._trials[trial.number] = trial
-        return trial.number, configure(self._space, lambda *place: ask(trial, *place))
+        return trial.number, configure(self._space, lambda *one: suggest_value(trial, *one))
 
     def report(self, number: int, epoch: int, value: float, best: float, seconds: float, is_last: bool) -> bool:
         """See Policy."""
@@ -85,7 +85,7 @@ def define_by_run(space: Space) -> Callable[[optuna.Trial], None]:
     """A space as OptunaSearch takes conditional ones."""
 
     def suggest(trial: optuna.Trial) -> None:
-        configure(space, lambda *place: ask(trial, *place))
+        configure(space, lambda *one: suggest_value(trial, *one))
 
     return suggest
 

@@ -10,7 +10,13 @@ from scipy.optimize import check_grad
 from scipy.stats import norm
 
 from tuner.algorithms import _gaussian_process as gaussian_process
-from tuner.algorithms._gaussian_process import GaussianProcess, Hyperparameters, fit, log_expected_improvement, prior
+from tuner.algorithms._gaussian_process import (
+    GaussianProcess,
+    KernelHyperparameters,
+    fit,
+    log_expected_improvement,
+    prior,
+)
 
 
 def data(size: int = 40):
@@ -21,7 +27,7 @@ def data(size: int = 40):
     return points, levels, (targets - targets.mean()) / targets.std(), np.arange(3)
 
 
-def by_hand(left, right, at_left, at_right, hyper: Hyperparameters):
+def by_hand(left, right, at_left, at_right, hyper: KernelHyperparameters):
     """The kernel, entry by entry."""
     scales = np.exp(hyper.log_scales)
     kernel = np.empty((len(left), len(right)))
@@ -36,7 +42,7 @@ def by_hand(left, right, at_left, at_right, hyper: Hyperparameters):
 
 def test_predictions_are_those_of_the_textbook() -> None:
     points, levels, targets, groups = data(12)
-    hyper = Hyperparameters(np.log([0.5, 1.0, 2.0]), math.log(1.3), math.log(0.1), math.log(0.4))
+    hyper = KernelHyperparameters(np.log([0.5, 1.0, 2.0]), math.log(1.3), math.log(0.1), math.log(0.4))
     process = GaussianProcess(points, levels, targets, groups, hyper)
     new = np.random.default_rng(1).random((5, 3))
     covariance = by_hand(points, points, levels, levels, hyper) + (0.1 + gaussian_process.JITTER) * np.eye(12)
@@ -89,7 +95,7 @@ def test_believing_in_a_point_leaves_the_mean_and_takes_the_doubt() -> None:
 
 
 def test_a_level_further_away_says_less() -> None:
-    hyper = Hyperparameters(np.zeros(1), 0.0, math.log(1e-3), math.log(0.5))
+    hyper = KernelHyperparameters(np.zeros(1), 0.0, math.log(1e-3), math.log(0.5))
     process = GaussianProcess(np.zeros((1, 1)), np.array([0]), np.array([2.0]), np.zeros(1, int), hyper)
     means = [float(process.mean(np.zeros((1, 1)), level)[0]) for level in range(4)]
     assert means == sorted(means, reverse=True) and means[0] > 1.9 > 1.3 > means[1] > means[3] > 0

@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.algorithms._observations import Observations, Shown, levels_of, most_telling, observe, shown_by
+from tuner.algorithms._observations import Evidence, Observations, evidence_of, levels_of, most_telling, observe
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED, PAUSED
 
 
@@ -29,8 +29,8 @@ def made(curve: list[float], state: TrialState = TrialState.PRUNED, number: int 
     return trial
 
 
-def shown(trials: list[FrozenTrial]) -> list[Shown]:
-    return [shown_by(trial) for trial in trials]
+def shown(trials: list[FrozenTrial]) -> list[Evidence]:
+    return [evidence_of(trial) for trial in trials]
 
 
 def test_levels_are_where_trials_were_stopped_or_wait_and_the_furthest_epoch() -> None:
@@ -89,8 +89,8 @@ def test_smaller_values_are_better_when_the_study_says_so() -> None:
 
 def test_values_that_are_no_numbers_are_passed_over() -> None:
     trial = made([0.1, math.nan, math.inf, 0.4])
-    assert shown_by(trial).curve == {1: 0.1, 4: 0.4}
-    assert shown_by(made([math.inf], TrialState.COMPLETE)).has_failed
+    assert evidence_of(trial).curve == {1: 0.1, 4: 0.4}
+    assert evidence_of(made([math.inf], TrialState.COMPLETE)).has_failed
 
 
 def test_a_study_without_reported_epochs_is_one_level() -> None:

@@ -1,4 +1,4 @@
-"""Which configuration next, and which trial goes on: samplers, schedulers, rungs, the study, earlier studies.
+"""Choice of the next configuration, and of the trials that go on: samplers, schedulers, the study, earlier studies.
 
 Optuna is imported here and nowhere else; nothing here trains or touches a file.
 """

@@ -1,4 +1,4 @@
-"""The paper's asynchronous successive halving as a scheduler of Ray Tune."""
+"""Asynchronous successive halving as in its paper, as a scheduler of Ray Tune."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuner.algorithms.halving import METRIC, TIME, Halving
 
 
 class PromotingScheduler(FIFOScheduler):
-    """Pauses trials at rungs; `halving` says which of them goes on, and the searcher gives it a slot.
+    """A scheduler that pauses trials at rungs; `halving` chooses which goes on, and the searcher gives it a slot.
 
     Paused, to Ray, is stopped: the worker has saved a checkpoint at the rung, Ray forgets the trial, and a promotion is
     a new trial of Ray's with the same number that resumes from it. So a paused trial costs a file and nothing else, Ray
@@ -33,7 +33,7 @@ class PromotingScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP if waits else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """A trial has come to its own end, or waits."""
+        """Note that a trial has come to its own end, or has left its slot to wait."""
         number = int(trial.config["trial"])
         self._halving.release(number)
         if number not in self._halving.paused:
@@ -41,7 +41,7 @@ class PromotingScheduler(FIFOScheduler):
             self._halving.end(number, None if failed else float(result[METRIC]))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A trial's worker was lost; too often, or Ray calls this before it gives the trial to another one."""
+        """Note that a trial's worker was lost: the trial starts again, or fails after too many losses."""
         number = int(trial.config["trial"])
         if trial.should_recover():
             self._halving.withdraw(number)
@@ -49,10 +49,10 @@ class PromotingScheduler(FIFOScheduler):
             self._halving.end(number, None)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The first that is pending; Ray's own looks through all trials that ever were."""
+        """Return the first pending trial; Ray's own version goes through all trials that ever were."""
         pending = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING]
         return min(pending, key=lambda trial: str(trial.trial_id), default=None)
 
     def debug_string(self) -> str:
-        """For Ray's logs."""
+        """Return a line for Ray's logs."""
         return f"asha: {len(self._halving.paused)} trials are paused"

@@ -1,7 +1,7 @@
 """Configurations of any Optuna space, conditional ones too, as points for a model. Pure.
 
-What Optuna shows of a space are the parameters of past trials. Under which condition a parameter exists is learnt from
-them: it is explained by a choice if it was there whenever that choice had one of some values, and only then.
+Optuna knows a space by the parameters of past trials. The condition under which a parameter exists is learnt from
+them: a choice explains it if the parameter was there whenever that choice had one of some values, and only then.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 ABSENT = 0.5
-"""Where a parameter that does not exist stands: the middle, at the same distance from all that it could be."""
+"""Place of a parameter that does not exist: the middle, equally far from both ends."""
 
 
 class ChoiceAxis:
-    """The places of a choice: equal shares of [0, 1]."""
+    """The axis of a choice: each value has an equal share of [0, 1]."""
 
     def __init__(self, distribution: CategoricalDistribution) -> None:
         self._distribution = distribution
         self.coordinates = len(distribution.choices)
 
     def place(self, value: Any) -> float:
-        """The middle of the share of a value; NaN for what is no choice."""
+        """Return the middle of a value's share; NaN for a value that is none of the choices."""
         try:
             return (self._distribution.to_internal_repr(value) + 0.5) / self.coordinates
         except ValueError:
             return math.nan
 
     def value(self, place: float) -> Any:
-        """The choice at a place."""
+        """Return the choice at a place."""
         return self._distribution.choices[int(self.indices(np.array([place]))[0])]
 
     def indices(self, places: np.ndarray) -> np.ndarray:
-        """Int [n]: the number of the choice at each place (0 where it is NaN)."""
+        """Return the index of the choice at each place, int [n] (0 where it is NaN)."""
         found: np.ndarray = np.clip(np.nan_to_num(places) * self.coordinates, 0, self.coordinates - 1).astype(int)
         return found
 
     def points(self, places: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
-        """A coordinate for each choice, so that they are at distance 1 from each other; 0 where there is none."""
+        """Return a coordinate for each choice, such that choices are at distance 1; 0 for parameters not there."""
         indices = self.indices(places)
         return [np.where(there & (indices == choice), math.sqrt(0.5), 0.0) for choice in range(self.coordinates)]
 
 
 class RangeAxis:
-    """The places of a range of numbers, linear or by factors; values in steps have cells of equal size."""
+    """The axis of a range of numbers, linear or logarithmic; values in steps have cells of equal size."""
 
     coordinates = 1
 
@@ -60,18 +60,18 @@ class RangeAxis:
         self._low, self._high = distribution.low - half, distribution.high + half
 
     def place(self, value: Any) -> float:
-        """Where a value stands, in the middle of its cell; NaN for what is no number of the range."""
+        """Return the place of a value, the middle of its cell; NaN for a value outside the range."""
         if not isinstance(value, int | float) or not self._lowest <= value <= self._highest:
             return math.nan
         return float(self._places(np.array([value], dtype=float))[0])
 
     def value(self, place: float) -> Any:
-        """The number at a place."""
+        """Return the number at a place."""
         number = float(self._values(np.array([place]))[0])
         return round(number) if self._is_whole else number
 
     def points(self, places: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
-        """Where the values of places stand, once rounded to a step."""
+        """Return the places, each moved to that of the step it is rounded to."""
         return [np.where(there, self._places(self._values(places)), ABSENT)]
 
     def _values(self, places: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ class RangeAxis:
 
 
 def axis_of(distribution: BaseDistribution) -> ChoiceAxis | RangeAxis:
-    """The axis of a distribution of Optuna's; raises TypeError for one that is not among its three."""
+    """Return the axis of a distribution of Optuna's; raises TypeError for one that is not among its three."""
     if isinstance(distribution, CategoricalDistribution):
         return ChoiceAxis(distribution)
     if isinstance(distribution, IntDistribution | FloatDistribution):
@@ -103,7 +103,7 @@ def axis_of(distribution: BaseDistribution) -> ChoiceAxis | RangeAxis:
 
 @dataclass(frozen=True)
 class Condition:
-    """A parameter exists when another one, a choice, has one of these values."""
+    """The condition under which a parameter exists: another one, a choice, has one of these values."""
 
     parameter: int
     """Its place in the list of parameters."""
@@ -123,17 +123,17 @@ class Encoding:
         """int [coordinates]: the parameter that each coordinate of `points` belongs to."""
 
     def row(self, parameters: Mapping[str, Any]) -> np.ndarray:
-        """Float [parameters]: a configuration; NaN for what it does not have, or what is not in the space any more."""
+        """Return a configuration as float [parameters]; NaN for parameters it lacks, or values outside the space."""
         return np.array(
             [axis.place(parameters[name]) if name in parameters else math.nan for name, axis in self._axes.items()]
         )
 
     def parameters(self, row: np.ndarray) -> dict[str, Any]:
-        """The values of a row: of all parameters, whether they exist there or not."""
+        """Return the values of a row, of all parameters, whether they exist there or not."""
         return {name: axis.value(float(place)) for (name, axis), place in zip(self._axes.items(), row, strict=True)}
 
     def points(self, rows: np.ndarray) -> np.ndarray:
-        """Float [n, coordinates]: rows as points between which a kernel can measure distances.
+        """Return rows as points, float [n, coordinates], between which a kernel can measure distances.
 
         Numbers stand where they will be rounded to, choices each in a coordinate of their own at distance 1 from each
         other, and what does not exist in the middle.
@@ -147,7 +147,7 @@ class Encoding:
         return np.column_stack(columns)
 
     def existing(self, rows: np.ndarray) -> np.ndarray:
-        """Bool [n, parameters]: which parameters of each row exist, by the conditions learnt; NaN never does."""
+        """Return which parameters of each row exist, bool [n, parameters], by the conditions learnt; NaN never does."""
         exists: np.ndarray = ~np.isnan(rows)
         for index in sorted(self._conditions, key=self._depth):  # each behind the one that its condition is about
             condition = self._conditions[index]
@@ -156,14 +156,14 @@ class Encoding:
         return exists
 
     def _depth(self, index: int) -> int:
-        """How many conditions a parameter stands under; of a circle, which chance can make of few trials, enough."""
+        """Return how many conditions a parameter depends on; a circle, possible by chance with few trials, is cut."""
         depth = 0
         while index in self._conditions and depth < len(self.names):
             index, depth = self._conditions[index].parameter, depth + 1
         return depth
 
     def learn(self, rows: np.ndarray) -> None:
-        """Take from past trials, as rows, under which condition each parameter exists."""
+        """Learn from past trials, given as rows, under which condition each parameter exists."""
         there = ~np.isnan(rows)
         choices = {index: axis.indices(rows[:, index]) for index, axis in self._choices.items()}
         found: dict[int, Condition] = {}

@@ -19,7 +19,7 @@ MODELLED = 140
 
 
 class CostModel:
-    """The process.
+    """A Gaussian process for the seconds that an epoch takes.
 
     Args:
         points: float [n, coordinates]: where epochs were timed.
@@ -36,42 +36,42 @@ class CostModel:
         self._process = GaussianProcess(points[kept], levels, targets, groups, prior(int(groups.max()) + 1))
 
     def log_seconds(self, points: np.ndarray) -> np.ndarray:
-        """Float [m]: the logarithm of the seconds that an epoch is expected to take at `points`."""
+        """Return the logarithm of the expected seconds of an epoch at `points`, float [m]."""
         return self._process.mean(points, 0) * self._spread + self._centre
 
 
 ROOT5 = math.sqrt(5.0)
 JITTER = 1e-8
 ITERATIONS = 15
-"""Of the search for hyperparameters: more move them, and hardly the suggestions."""
+"""Iterations of the search for hyperparameters: more change these, but hardly the suggestions."""
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
-    """Of the kernel, on a log scale."""
+class KernelHyperparameters:
+    """The hyperparameters of the kernel, on a log scale."""
 
     log_scales: np.ndarray
     """float [groups]: one length scale per hyperparameter of the search."""
     log_variance: float
     log_noise: float
     log_forgetting: float
-    """How fast the correlation between levels falls with the number of levels between them."""
+    """Decay of the correlation between levels with the number of levels between them."""
     loss: float = math.nan
     """The negative logarithm of their posterior density with the data that they were fitted to, up to a constant."""
 
     def packed(self) -> np.ndarray:
-        """As one vector."""
+        """Return them as one vector."""
         return np.concatenate([self.log_scales, [self.log_variance, self.log_noise, self.log_forgetting]])
 
 
-def prior(groups: int) -> Hyperparameters:
-    """The most probable hyperparameters before there are data."""
+def prior(groups: int) -> KernelHyperparameters:
+    """Return the most probable hyperparameters before there are data."""
     scales = np.full(groups, math.log(0.5) + 0.25 * math.log(max(1, groups)))
-    return Hyperparameters(scales, 0.0, math.log(0.05), math.log(0.2))
+    return KernelHyperparameters(scales, 0.0, math.log(0.05), math.log(0.2))
 
 
-def fit(points: np.ndarray, levels: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> Hyperparameters:
-    """The most probable hyperparameters with these data; arguments as of `GaussianProcess`."""
+def fit(points: np.ndarray, levels: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> KernelHyperparameters:
+    """Return the most probable hyperparameters with these data; arguments as of `GaussianProcess`."""
     centre = prior(int(groups.max()) + 1)
     distances = _squared_distances(points, groups)
     apart = np.abs(levels[:, None] - levels[None, :]).astype(float)
@@ -82,11 +82,11 @@ def fit(points: np.ndarray, levels: np.ndarray, targets: np.ndarray, groups: np.
         options={"maxiter": ITERATIONS},
     )  # fmt: skip
     variance, noise, forgetting = (float(value) for value in found.x[-3:])
-    return Hyperparameters(found.x[:-3], variance, noise, forgetting, float(found.fun))
+    return KernelHyperparameters(found.x[:-3], variance, noise, forgetting, float(found.fun))
 
 
 def _squared_distances(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Float [groups, n, n]: the squared distance in the coordinates of each group."""
+    """Return the squared distances in the coordinates of each group, float [groups, n, n]."""
     found = np.zeros((int(groups.max()) + 1, len(points), len(points)))
     for coordinate, group in enumerate(groups):
         difference = points[:, coordinate, None] - points[None, :, coordinate]
@@ -95,7 +95,7 @@ def _squared_distances(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 class GaussianProcess:
-    """A process with given hyperparameters, conditioned on data.
+    """A Gaussian process with given hyperparameters, conditioned on data.
 
     Args:
         points: float [n, coordinates].
@@ -112,7 +112,7 @@ class GaussianProcess:
         levels: np.ndarray,
         targets: np.ndarray,
         groups: np.ndarray,
-        hyperparameters: Hyperparameters,
+        hyperparameters: KernelHyperparameters,
         prior: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self._points, self._levels, self._targets, self._groups = points, levels, targets, groups
@@ -126,7 +126,7 @@ class GaussianProcess:
         self._weights = cho_solve((self._root, True), residuals, check_finite=False)
 
     def believing(self, points: np.ndarray, level: int) -> GaussianProcess:
-        """The process if it were right about `points`: its means there become data (the kriging believer)."""
+        """Return the process with its own means at `points` added as data (the kriging believer)."""
         return GaussianProcess(
             np.concatenate([self._points, points]),
             np.concatenate([self._levels, np.full(len(points), level)]),
@@ -137,7 +137,7 @@ class GaussianProcess:
         )
 
     def mean(self, points: np.ndarray, level: int) -> np.ndarray:
-        """Float [m]: what is expected at `points`, seen at a level."""
+        """Return the expected value at `points` at a level, float [m]."""
         return self._mean(points, level, self._covariance(self._scale(points), np.array([level])))
 
     def _mean(self, points: np.ndarray, level: int, cross: np.ndarray) -> np.ndarray:
@@ -145,7 +145,7 @@ class GaussianProcess:
         return found if self._prior is None else found + self._prior(points, np.array([level]))
 
     def predict(self, points: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the function at `points`, seen at a level, float [m] each."""
+        """Return mean and standard deviation of the function at `points` at a level, float [m] each."""
         cross = self._covariance(self._scale(points), np.array([level]))
         half = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
         variance = self._variance - np.einsum("ij,ij->j", half, half)
@@ -156,7 +156,7 @@ class GaussianProcess:
         return scaled
 
     def _covariance(self, scaled: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Float [m, n]: between scaled points (at `levels`, int [m] or [1]) and the data."""
+        """Return the covariance of scaled points (at `levels`, int [m] or [1]) with the data, float [m, n]."""
         squares = (scaled**2).sum(1)[:, None] + (self._scaled**2).sum(1)[None, :] - 2 * scaled @ self._scaled.T
         radius = ROOT5 * np.sqrt(np.maximum(squares, 0.0))
         apart = np.abs(levels[:, None] - self._levels[None, :])
@@ -167,9 +167,9 @@ class GaussianProcess:
 
 
 def _loss(
-    packed: np.ndarray, distances: np.ndarray, apart: np.ndarray, targets: np.ndarray, centre: Hyperparameters
+    packed: np.ndarray, distances: np.ndarray, apart: np.ndarray, targets: np.ndarray, centre: KernelHyperparameters
 ) -> tuple[float, np.ndarray]:
-    """The negative logarithm of the posterior density of hyperparameters, and its gradient."""
+    """Return the negative logarithm of the posterior density of hyperparameters, and its gradient."""
     size = len(targets)
     inverse_squares = np.exp(-2 * packed[:-3])
     variance, noise, forgetting = (math.exp(value) for value in packed[-3:])
@@ -198,7 +198,7 @@ def _loss(
 
 
 def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """Float [m]: the logarithm of the expected improvement over `best` (larger is better).
+    """Return the logarithm of the expected improvement over `best`, float [m] (larger is better).
 
     Stable where the improvement is very unlikely (Ament et al. 2023, arXiv:2310.20708, equation 9).
     """

@@ -1,8 +1,9 @@
 """Our Gaussian-process sampler, for any Optuna study (not Optuna's `GPSampler`, which needs torch).
 
-It learns from every trial at every level of epochs that it reached (`fidelities`), so a trial that was stopped or waits
-at a rung tells what it showed there, and no more. One Gaussian process spans hyperparameters and levels; how much a
-level says about the next is fitted. It proposes what is expected to improve most on the best at the highest level.
+It learns from every trial at every level of epochs that it reached (see `_observations`), so a trial that was stopped
+or waits at a rung tells what it showed there, and no more. One Gaussian process spans hyperparameters and levels; how
+much a level says about the next is fitted. It proposes what is expected to improve most on the best at the highest
+level.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
-from tuner.algorithms._observations import Observations, most_telling, observe, shown_by
+from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
 from tuner.algorithms._scalarisation import scalarised
 from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 from tuner.algorithms.tpe import EPOCH_SECONDS
@@ -31,8 +32,8 @@ RANDOM_TRIALS_WITH_RUNGS = 27
 and fills the first rung with it. Mean regret of 8 and of 27 after a quarter of the budget on the four hardest LCBench
 tasks 0.349 and 0.275; at the end on the synthetic problems 0.106 and 0.050 (benchmarks/LOG.md)."""
 RANDOM_SHARE = 0.3
-"""Of the later ones. What looks good after an epoch can be a trap, and a rung promotes what looks good: with 0.1, one
-search in nine was caught in it (LCBench task 167181)."""
+"""Share of random trials among the later ones. What looks good after an epoch can be a trap, and a rung promotes what
+looks good: with 0.1, one search in nine was caught in it (LCBench task 167181)."""
 LEAST_INFORMATIVE = 4
 FITTED, MODELLED = 80, 140
 """Observations that the kernel is fitted to, and that predictions rest on."""
@@ -48,7 +49,7 @@ RESAMPLED = 0.08
 
 
 class GaussianProcessSampler(BaseSampler):
-    """See the module. A suggestion follows from the seed and the study alone, so a resumed search makes the same.
+    """The sampler. A suggestion follows from seed and study alone, so a resumed search makes the same.
 
     Args:
         seed: of all draws.
@@ -77,15 +78,15 @@ class GaussianProcessSampler(BaseSampler):
         self._earlier_rows: list[np.ndarray] = []
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
+        """Return every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
         return _space_of(study.get_trials(deepcopy=False), self._earlier_space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Values for all of `search_space`; those of branches that are not taken are not asked for."""
+        """Return values for all of `search_space`; Optuna ignores those of branches that are not taken."""
         trials = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
-        shown = {one.number: shown_by(one) for one in trials}
+        shown = {one.number: evidence_of(one) for one in trials}
         informative = {number: one for number, one in shown.items() if one.is_informative}
         generator = np.random.default_rng(derive_seed(self._seed, "suggestion", trial.number))
         has_rungs = any(one.was_held for one in shown.values())
@@ -115,7 +116,7 @@ class GaussianProcessSampler(BaseSampler):
         *,
         maximise: bool,
     ) -> dict[str, Any]:
-        """A trial before the model is asked: at random; after earlier studies that are alike, guided by them."""
+        """Return a trial from before the model: where earlier studies are alike, guided by them, else none."""
         if not self._earlier:
             return {}
         encoding = self._encode(trials, space)
@@ -125,7 +126,7 @@ class GaussianProcessSampler(BaseSampler):
         return encoding.parameters(guided(models, encoding, generator))
 
     def _cost(self, encoding: Encoding, trials: Sequence[FrozenTrial]) -> CostModel | None:
-        """What trials take, if that is to be weighed and enough is known of it."""
+        """Return the model of epoch times, if times are to be weighed and enough of them are known."""
         timed = [one for one in trials if EPOCH_SECONDS in one.user_attrs]
         if not self._per_second or len(timed) < LEAST_INFORMATIVE:
             return None
@@ -135,12 +136,12 @@ class GaussianProcessSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value of one parameter, at random; see optuna.samplers.BaseSampler."""
+        """Return a random value of one parameter; see optuna.samplers.BaseSampler."""
         seed = derive_seed(self._seed, "suggestion", trial.number, param_name)
         return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
     def _encode(self, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]) -> Encoding:
-        """The encoding of the space as it is now, with the rows of all trials in `_rows`."""
+        """Return the encoding of the space as it is now, with the rows of all trials in `_rows`."""
         if self._encoding.distributions != space:
             self._encoding, self._rows, self._encoded, self._models = Encoding(space), {}, {}, None
             self._earlier_rows = [self._encoding.row(one.params) for earlier in self._earlier for one in earlier]
@@ -160,7 +161,7 @@ class GaussianProcessSampler(BaseSampler):
 
 
 def _space_of(trials: Sequence[FrozenTrial], known: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """What is known, and every parameter that a trial has had."""
+    """Return the known parameters and every other one that a trial has had."""
     found = dict(known)
     for trial in trials:
         found |= trial.distributions
@@ -176,7 +177,7 @@ def _suggest(
     models: Sequence[EarlierModel] = (),
     cost: CostModel | None = None,
 ) -> np.ndarray:
-    """Float [parameters]: the row that promises most."""
+    """Return the most promising row, float [parameters]."""
     points = encoding.points(rows)
     fitted = observations.taken(most_telling(observations, FITTED))
     hyperparameters, prior = fitted_with_prior(models, points[fitted.owner], fitted, encoding.groups)
@@ -215,14 +216,14 @@ def _suggest(
 
 
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Float [n]: the distance of each point to the nearest of `others`."""
+    """Return the distance of each point to the nearest of `others`, float [n]."""
     squares = (points**2).sum(1)[:, None] + (others**2).sum(1)[None, :] - 2 * points @ others.T
     found: np.ndarray = np.sqrt(np.maximum(squares.min(axis=1), 0.0))
     return found
 
 
 def _neighbours(row: np.ndarray, number: int, deviation: float, generator: np.random.Generator) -> np.ndarray:
-    """Float [number, parameters]: rows near `row`."""
+    """Return random rows near `row`, float [number, parameters]."""
     shape = (number, len(row))
     moved = np.clip(row + generator.normal(0, deviation, shape), 0, 1)
     return np.where(generator.random(shape) < RESAMPLED, generator.random(shape), moved)

@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.algorithms._observations import shown_by
+from tuner.algorithms._observations import evidence_of
 from tuner.algorithms._scalarisation import directions_of, reached
 from tuner.common.seeds import derive_seed
 
@@ -30,19 +30,19 @@ POPULATION = 16
 
 
 class _Generations(NSGAIISampler):
-    """NSGA-II whose generations are complete trials in their order."""
+    """Optuna's NSGA-II with complete trials, in their order, as its generations."""
 
     def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
-        """How many populations are full."""
+        """Return the number of populations that are full."""
         return len(_complete(study)) // (self.population_size or 1)
 
     def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        """The trials of one generation."""
+        """Return the trials of one generation."""
         size = self.population_size or 1
         return _complete(study)[generation * size : (generation + 1) * size]
 
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        """What a generation descends from: one generation after the other, where Optuna would go down recursively."""
+        """Return the parents of a generation, computed from the first one up; Optuna would recurse deeply."""
         for earlier in range(1, generation):
             super().get_parent_population(study, earlier)  # kept in the study
         return super().get_parent_population(study, generation)
@@ -53,13 +53,13 @@ def _complete(study: Study) -> list[FrozenTrial]:
 
 
 class EvolutionSampler(BaseSampler):
-    """See the module. The first generation, mutations and failed trials' places are drawn at random."""
+    """The sampler. The first generation, mutations and failed trials' places are drawn at random."""
 
     def __init__(self, seed: int, population: int = POPULATION) -> None:
         self._seed, self._population = seed, population
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
+        """Return every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
         found: dict[str, BaseDistribution] = {}
         for other in study.get_trials(deepcopy=False):
             found |= other.distributions
@@ -68,7 +68,7 @@ class EvolutionSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A child of two parents; what it does not hold is drawn at random."""
+        """Return a child of two parents; parameters that it lacks are drawn at random."""
         trials = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
         complete = self._seen(study, trials, search_space)
         if len(complete) < self._population:
@@ -82,16 +82,16 @@ class EvolutionSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value of one parameter, at random; see optuna.samplers.BaseSampler."""
+        """Return a random value of one parameter; see optuna.samplers.BaseSampler."""
         return self._drawn("suggestion", study, trial, param_name, param_distribution)
 
     def _seen(
         self, study: Study, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]
     ) -> list[FrozenTrial]:
-        """Trials with all their metrics, complete, each with a value for every parameter of the space."""
+        """Return the trials with all metrics known, complete, each with a value for every parameter of the space."""
         found = []
         for trial in trials:
-            values = None if shown_by(trial).has_failed else reached(study, trial)
+            values = None if evidence_of(trial).has_failed else reached(study, trial)
             if values is not None:
                 parameters = {name: self._gene(study, trial, name, one) for name, one in space.items()}
                 found.append(create_trial(values=values, params=parameters, distributions=space))

@@ -1,4 +1,4 @@
-"""What trials showed, and after how many epochs: observations for a model that learns from stopped trials too. Pure.
+"""Values of trials after so many epochs, as observations for a model that learns from stopped trials too. Pure.
 
 Epochs at which trials came to rest (stopped, or paused at a rung) are the levels; a trial is observed at every level
 that it reached. Values become ranks, and ranks normal scores, so that neither the metric's scale nor an outlier
@@ -22,7 +22,7 @@ GROWTH = 1.5
 
 
 class Observations(NamedTuple):
-    """Arrays of one length."""
+    """Observations of trials, as arrays of one length."""
 
     owner: np.ndarray
     """int: the place of the trial in the sequence that was given."""
@@ -32,21 +32,21 @@ class Observations(NamedTuple):
     """float: larger is better; mean and variance of all are about 0 and 1."""
 
     def taken(self, places: Sequence[int] | np.ndarray) -> Observations:
-        """Some of them."""
+        """Return the observations at these places."""
         return Observations(self.owner[places], self.level[places], self.target[places])
 
 
-class Shown(NamedTuple):
-    """What one trial has shown."""
+class Evidence(NamedTuple):
+    """The values that one trial has shown, and how it stands."""
 
     curve: Mapping[int, float]
     """Value by epoch; only finite values."""
     has_failed: bool
-    """It broke, or ended with a value that is no number."""
+    """It failed, or ended with a value that is no number."""
     has_ended: bool
     """It came to its own end, and would have shown nothing better later."""
     was_held: bool
-    """Somebody else had it stop or wait where it did."""
+    """A scheduler or a budget made it stop or wait."""
     is_running: bool
 
     @property
@@ -60,8 +60,8 @@ class Shown(NamedTuple):
         return self.is_running and not self.is_informative
 
 
-def shown_by(trial: FrozenTrial) -> Shown:
-    """What a trial has shown; a complete one without reported epochs has its value at epoch 1."""
+def evidence_of(trial: FrozenTrial) -> Evidence:
+    """Return the values of a trial; a complete one without reported epochs has its value at epoch 1."""
     state, attributes = trial.state, trial.user_attrs
     curve = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     is_complete = state == TrialState.COMPLETE
@@ -70,11 +70,11 @@ def shown_by(trial: FrozenTrial) -> Shown:
     has_failed = bool(attributes.get(FAILED)) or state == TrialState.FAIL or (is_complete and not curve)
     has_ended = is_complete or bool(attributes.get(ENDED_BY_ITSELF))
     rests = state.is_finished() or bool(attributes.get(PAUSED))
-    return Shown(curve, has_failed, has_ended, rests and not has_ended, not rests)
+    return Evidence(curve, has_failed, has_ended, rests and not has_ended, not rests)
 
 
-def levels_of(shown: Sequence[Shown]) -> list[int]:
-    """The epochs at which trials are compared, ascending."""
+def levels_of(shown: Sequence[Evidence]) -> list[int]:
+    """Return the epochs at which trials are compared, ascending."""
     lasts = [(max(one.curve), one.was_held) for one in shown if one.curve]
     furthest = max((last for last, _ in lasts), default=None)
     levels: list[int] = []
@@ -84,8 +84,8 @@ def levels_of(shown: Sequence[Shown]) -> list[int]:
     return levels[::-1]
 
 
-def observe(shown: Sequence[Shown], *, maximise: bool) -> Observations:
-    """Everything that informative trials showed; failed ones are worse than all, at the lowest level."""
+def observe(shown: Sequence[Evidence], *, maximise: bool) -> Observations:
+    """Return all observations of informative trials; failed ones are worse than all, at the lowest level."""
     sign, levels = 1.0 if maximise else -1.0, levels_of(shown)
     seen = [
         (owner, level, sign * value)
@@ -98,8 +98,8 @@ def observe(shown: Sequence[Shown], *, maximise: bool) -> Observations:
     return Observations(owner, level, targets / (float(targets.std()) or 1.0))
 
 
-def _at_levels(shown: Shown, levels: Sequence[int]) -> list[tuple[int, float]]:
-    """(level, value) where a trial can be compared.
+def _at_levels(shown: Evidence, levels: Sequence[int]) -> list[tuple[int, float]]:
+    """Return (level, value) wherever a trial can be compared.
 
     One that ended by itself counts at the top; one that was stopped before the first level counts there.
     """
@@ -114,7 +114,7 @@ def _at_levels(shown: Shown, levels: Sequence[int]) -> list[tuple[int, float]]:
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """Float [n]: the normal quantiles of ranks (Blom 1958); equals share theirs.
+    """Return the normal quantiles of ranks (Blom 1958), float [n]; equal values share theirs.
 
     >>> normal_scores(np.array([0.1, 0.9, 0.9, 0.5])).round(2).tolist()
     [-1.05, 0.63, 0.63, -0.3]
@@ -126,7 +126,7 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
 
 
 def _gains_of_epochs(owner: np.ndarray, level: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Float [levels]: what is expected at each level of a trial that is average at the lowest."""
+    """Return for each level the expected score of a trial that is average at the lowest, float [levels]."""
     number = int(level.max()) + 1 if len(level) else 1
     table = np.full((int(owner.max()) + 1 if len(owner) else 0, number), np.nan)
     table[owner, level] = scores
@@ -141,7 +141,7 @@ def _gains_of_epochs(owner: np.ndarray, level: np.ndarray, scores: np.ndarray) -
 
 
 def most_telling(observations: Observations, number: int) -> np.ndarray:
-    """Int [at most number]: places of observations to keep: half of them high and good, the rest spread over all."""
+    """Return at most `number` indices of observations to keep: half are high and good, the rest spread over all."""
     target, level = observations.target, observations.level
     if len(target) <= number:
         return np.arange(len(target))

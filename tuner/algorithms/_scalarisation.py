@@ -1,4 +1,4 @@
-"""Metrics beside the first in an Optuna study of ours: where they are kept, and one target from several. Pure.
+"""Metrics after the first in an Optuna study of ours: where they are kept, and one target made of several. Pure.
 
 A study with reported epochs has one value per trial in Optuna. The other metrics are user attributes: of the study,
 their names and directions; of a trial, their values.
@@ -14,7 +14,7 @@ import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms._observations import Observations, normal_scores, shown_by
+from tuner.algorithms._observations import Observations, evidence_of, normal_scores
 from tuner.common.metrics import EPOCH_METRICS, METRICS, chebyshev
 
 OTHER_METRICS = "other_metrics"
@@ -24,7 +24,7 @@ OTHER_METRICS = "other_metrics"
 def with_measured(
     known: Mapping[str, float], measured: Mapping[str, Any], others: Sequence[str], *, is_new_best: bool
 ) -> dict[str, float]:
-    """The other metrics of a trial after one more epoch.
+    """Return the other metrics of a trial after one more epoch.
 
     A metric of every epoch counts at the epoch of the best value, which has the weights that are kept; of a fact of the
     trial, the first measurement stands.
@@ -38,14 +38,14 @@ def with_measured(
 
 
 def directions_of(study: Study) -> list[StudyDirection]:
-    """Of all metrics of a study, the first one's first."""
+    """Return the directions of all metrics of a study, the first one's first."""
     kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     return [study.direction, *(kinds[METRICS[name]] for name in study.user_attrs.get(OTHER_METRICS, ()))]
 
 
 def reached(study: Study, trial: FrozenTrial) -> list[float] | None:
-    """The values of all metrics as far as a trial got, the first one's first; None where one is not known."""
-    curve, others = shown_by(trial).curve, trial.user_attrs.get(OTHER_METRICS, {})
+    """Return the values of all metrics that a trial reached, the first one's first; None where one is not known."""
+    curve, others = evidence_of(trial).curve, trial.user_attrs.get(OTHER_METRICS, {})
     names = study.user_attrs.get(OTHER_METRICS, ())
     if not curve or any(name not in others for name in names):
         return None
@@ -55,7 +55,7 @@ def reached(study: Study, trial: FrozenTrial) -> list[float] | None:
 def scalarised(
     study: Study, trials: Sequence[FrozenTrial], observations: Observations, generator: np.random.Generator
 ) -> Observations:
-    """The observations with all metrics in their targets, by the Chebyshev scalarisation with random weights.
+    """Return the observations with all metrics in their targets (Chebyshev scalarisation, random weights).
 
     Weights are drawn anew for each suggestion (Knowles 2006, ParEGO), so that suggestions spread over the front.
     Every metric counts by its normal scores. `trials` are those of `observations.owner`; a failed one is the worst in
@@ -71,10 +71,10 @@ def scalarised(
 
 
 def _scores(name: str, trials: Sequence[FrozenTrial]) -> np.ndarray:
-    """Float [trials]: normal scores of one metric, larger is better."""
+    """Return normal scores of one metric, float [trials]; larger is better."""
     sign = 1.0 if METRICS[name] == "max" else -1.0
     values = [one.user_attrs.get(OTHER_METRICS, {}).get(name) for one in trials]
-    has_failed = np.array([shown_by(one).has_failed for one in trials])
+    has_failed = np.array([evidence_of(one).has_failed for one in trials])
     signed = np.array([math.nan if value is None else sign * value for value in values])
     signed[has_failed] = -math.inf
     known = ~np.isnan(signed)

@@ -1,4 +1,4 @@
-"""What earlier studies say of a new one: configurations to begin with, and a prior for the model. Pure.
+"""Transfer from earlier studies to a new one: configurations to begin with, and a prior for the model. Pure.
 
 A model is fitted to each earlier study. The prior mean of the new one is a weighted sum of them (stacking with a ridge;
 cf. Feurer, Letham & Bakshy 2018, arXiv:1802.02219), and it is used when the new study's own trials are more probable
@@ -16,24 +16,24 @@ from optuna.trial import FrozenTrial
 from scipy.optimize import nnls
 
 from tuner.algorithms._encoding import Encoding
-from tuner.algorithms._gaussian_process import GaussianProcess, Hyperparameters, fit
-from tuner.algorithms._observations import Observations, most_telling, observe, shown_by
+from tuner.algorithms._gaussian_process import GaussianProcess, KernelHyperparameters, fit
+from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
 
 MODELLED = 80
 """Observations of an earlier study that its model rests on."""
 LEAST_TRIALS = 8
-"""A study with fewer informative trials says nothing of a space."""
+"""Fewest informative trials of a study for which a model is made."""
 FIRM = 10.0
-"""How many observations hold the weights of earlier studies at 0: what was found on other data may be wrong here."""
+"""Weight, in observations, of the penalty that holds the weights of earlier studies at 0: other data may differ."""
 PORTFOLIO = 5
 """Configurations of earlier studies that are tried first."""
 CANDIDATES_OF_EACH = 20
 RANDOM_PORTFOLIOS = 100
 WORTH = 0.8
-"""Of the regret of random configurations, what portfolios of other studies must come down to. Studies of unrelated
+"""Share of the regret of random configurations to which portfolios of other studies must come down. Those of unrelated
 synthetic problems are at 0.77 to 1.07, LCBench tasks at 0.64 to 0.87: the former lose by a portfolio."""
 GUIDED = 4
-"""Of so many random configurations, a guided one is the best: it is hardly ever in the worst quarter, and anywhere
+"""Number of random configurations of which a guided one is the best: hardly ever in the worst quarter, and anywhere
 else. Mean regret on the five hardest LCBench tasks after a tenth and a quarter of the budget, and at the end, with 1:
 0.366, 0.223 and 0.076; with 4: 0.322, 0.199 and 0.069 (benchmarks/LOG.md)."""
 
@@ -50,7 +50,7 @@ class EarlierModel:
         self._centres, self._spread = np.median(expected, axis=1), float(expected[-1].std()) or 1.0
 
     def __call__(self, points: np.ndarray, level: int | None = None) -> np.ndarray:
-        """Float [n]: what was expected there at a level (None: the highest); 0: the middle, 1: the deviation of all."""
+        """Return the standardised expectation at `points` and a level (None: the highest), float [n]."""
         level = self._top if level is None else min(level, self._top)
         found: np.ndarray = (self._process.mean(points, level) - self._centres[level]) / self._spread
         return found
@@ -59,10 +59,10 @@ class EarlierModel:
 def earlier_models(
     studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, *, maximise: bool
 ) -> list[EarlierModel]:
-    """A model of each study that has enough to say; `encoding` has all their parameters."""
+    """Return a model of each study with enough trials; `encoding` has all their parameters."""
     fitted: list[tuple[GaussianProcess, int, np.ndarray]] = []
     for trials in studies:
-        shown = [(trial, shown_by(trial)) for trial in trials if trial.params]
+        shown = [(trial, evidence_of(trial)) for trial in trials if trial.params]
         informative = [(trial, one) for trial, one in shown if one.is_informative]
         if len(informative) < LEAST_TRIALS:
             continue
@@ -96,11 +96,11 @@ class TransferPrior:
 
     @property
     def used(self) -> int:
-        """How many studies it has found of use."""
+        """The number of studies with a weight above 0."""
         return int((self._weights > 0).sum())
 
     def __call__(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Float [n]: the prior mean at `points`, seen at `levels` (int [n] or [1])."""
+        """Return the prior mean at `points` and `levels` (int [n] or [1]), float [n]."""
         used = self._weights > 0  # the others would take as long, for nothing
         models = [model for model, is_used in zip(self._models, used, strict=True) if is_used]
         found: np.ndarray = _at_levels(models, points, levels) @ self._weights[used] + self._intercept
@@ -108,7 +108,7 @@ class TransferPrior:
 
 
 def _at_levels(models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Float [n, models]: what each expects at `points`, seen at `levels` (int [n] or [1])."""
+    """Return the expectation of each model at `points` and `levels` (int [n] or [1]), float [n, models]."""
     found = np.zeros((len(points), len(models)))
     levels = np.broadcast_to(levels, len(points))
     for level in np.unique(levels):
@@ -119,7 +119,7 @@ def _at_levels(models: Sequence[EarlierModel], points: np.ndarray, levels: np.nd
 
 
 def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights (none negative) and intercept of the columns that fit the targets best, held to 0."""
+    """Return weights (none negative) and intercept for the columns that fit the targets best, shrunk to 0."""
     number = expected.shape[1]
     centre, level = expected.mean(axis=0), float(targets.mean())
     firmness = np.sqrt(FIRM) * np.eye(number)
@@ -131,8 +131,8 @@ def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, flo
 
 def fitted_with_prior(
     models: Sequence[EarlierModel], points: np.ndarray, observations: Observations, groups: np.ndarray
-) -> tuple[Hyperparameters, TransferPrior | None]:
-    """The hyperparameters of a process for what was observed at `points`, and its prior; None: it is better without.
+) -> tuple[KernelHyperparameters, TransferPrior | None]:
+    """Return the hyperparameters of a process for these observations, and its prior if it is better with it.
 
     The prior has been fitted to the same observations, so it must gain more than its number of weights (Akaike 1974).
     """
@@ -148,7 +148,7 @@ def fitted_with_prior(
 def portfolio(
     studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, maximise: bool
 ) -> list[FrozenTrial]:
-    """At most `number` trials of earlier studies, the most useful first.
+    """Return at most `number` trials of earlier studies, the most useful first.
 
     Each is the one that lowers most, in the mean over the studies, the regret that is expected of the best so far. None
     when the studies have so little in common that portfolios of the others are worth little more, to each of them,
@@ -166,7 +166,7 @@ def portfolio(
 
 
 def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarray, number: int = PORTFOLIO) -> bool:
-    """Whether portfolios of all other studies are worth more to a study, in the mean, than random configurations.
+    """Return whether a portfolio of all other studies serves a study better, on average, than random configurations.
 
     Args:
         models: of the earlier studies; a single one is believed.
@@ -190,25 +190,25 @@ def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarr
 
 
 def guided(models: Sequence[EarlierModel], encoding: Encoding, generator: np.random.Generator) -> np.ndarray:
-    """Float [parameters]: a random row from where earlier studies, in the mean, expect more than elsewhere."""
+    """Return a random row from where earlier studies, on average, expect more than elsewhere, float [parameters]."""
     rows = generator.random((GUIDED, len(encoding.names)))
     found: np.ndarray = rows[int(np.argmax(_expected(models, encoding.points(rows)).mean(axis=0)))]
     return found
 
 
 def _expected(models: Sequence[EarlierModel], points: np.ndarray) -> np.ndarray:
-    """Float [models, n]: what each expects at the highest level."""
+    """Return the expectation of each model at the highest level, float [models, n]."""
     return np.stack([model(points) for model in models])
 
 
 def _regret(expected: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Float [models, configurations]: 0 is the best of a study, 1 its middle or worse."""
+    """Return the regret, float [models, configurations]: 0 is the best of a study, 1 its middle or worse."""
     found: np.ndarray = np.minimum((best[:, None] - expected) / np.maximum(best[:, None], 1e-9), 1.0)
     return found
 
 
 def _greedy(regret: np.ndarray, expected: np.ndarray, number: int) -> list[int]:
-    """Places of the configurations that together have the least mean regret, chosen one after the other."""
+    """Return the indices of configurations that together have the least mean regret, chosen one after the other."""
     likely = np.unique(np.argsort(-expected, axis=1, kind="stable")[:, :CANDIDATES_OF_EACH])
     chosen: list[int] = []
     left = np.full(len(regret), np.inf)

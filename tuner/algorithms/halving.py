@@ -1,4 +1,4 @@
-"""Asynchronous successive halving by promotion: which trials wait at a rung, and which one goes on next. Pure.
+"""Asynchronous successive halving by promotion: the trials that wait at a rung, and the one that goes on next. Pure.
 
 Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning" (arXiv:1810.05934), Algorithm 2: a trial that
 reaches a rung waits there; whenever a slot is free, the best waiting trial of the highest rung at which it is among
@@ -16,11 +16,11 @@ from tuner.runs.events import Status
 
 METRIC = "best_so_far"
 TIME = "epoch"
-"""What schedulers compare and when, by the names under which Ray is told."""
+"""Names, in results for Ray, of the value that schedulers compare and of the epoch."""
 
 
 def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tuple[int, ...]:
-    """The epochs at which trials are compared, below `max_epochs`.
+    """Return the epochs at which trials are compared, below `max_epochs`.
 
     Raises:
         ValueError: the epochs would not grow.
@@ -40,7 +40,7 @@ def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tu
 
 
 def default_grace_epochs(head_epochs: int, has_unfreezing: bool, max_epochs: int) -> int:
-    """The first rung when the file says `auto`: 1, or right after the head phase where blocks are unfrozen.
+    """Return the first rung for `auto`: 1, or right after the head phase where blocks are unfrozen.
 
     One epoch of grace measured best on smooth curves; but before the first unfrozen epoch, head-only trials and deep
     ones have shown the same thing, so a comparison there says nothing.
@@ -52,7 +52,7 @@ def default_grace_epochs(head_epochs: int, has_unfreezing: bool, max_epochs: int
 
 
 def default_reduction_factor(pauses: bool, has_branches: bool) -> int:
-    """The reduction factor when the file says `auto`.
+    """Return the reduction factor for `auto`.
 
     4 measured best where trials are stopped for good, 3 where they wait for their promotion (LCBench: mean regret
     0.041, with 2 0.050). But branches of a space, architectures say, learn at different paces: the first epochs favour
@@ -70,7 +70,7 @@ def default_reduction_factor(pauses: bool, has_branches: bool) -> int:
 
 @dataclass(frozen=True)
 class Rung:
-    """How many of the trials are expected to train to an epoch, and the epochs that all of them spend up to it."""
+    """The number of trials expected to train up to an epoch, and the epochs that all trials spend up to it."""
 
     epoch: int
     trials: int
@@ -78,7 +78,7 @@ class Rung:
 
 
 def expected_rungs(trials: int, max_epochs: int, rungs: tuple[int, ...], reduction_factor: int) -> tuple[Rung, ...]:
-    """The table of a halving search in which the share `1 / reduction_factor` goes on at each rung.
+    """Return the table of a halving search in which the share `1 / reduction_factor` goes on at each rung.
 
     Early stopping ends trials earlier, and asynchronous decisions let some more through, so it is an estimate.
 
@@ -96,7 +96,7 @@ def expected_rungs(trials: int, max_epochs: int, rungs: tuple[int, ...], reducti
 
 @dataclass
 class _Rung:
-    """Who has reached an epoch, and who of them has gone on."""
+    """The trials that have reached an epoch, and those of them that have gone on."""
 
     epoch: int
     reached: list[tuple[float, int]] = field(default_factory=list)
@@ -113,7 +113,7 @@ class _Rung:
         self.reached = [(loss, other) for loss, other in self.reached if other != trial]
 
     def best_waiting(self, places: int, paused: set[int], held: set[int]) -> int | None:
-        """The best of the first `places` that waits, and is free to go on."""
+        """Return the best of the first `places` trials that waits and is free to go on."""
         for _, trial in self.reached[:places]:
             if trial not in self.gone_on and trial in paused and trial not in held:
                 return trial
@@ -135,11 +135,11 @@ class Halving:
         self._held: set[int] = set()
 
     def is_rung(self, epoch: int) -> bool:
-        """Whether trials are compared at an epoch."""
+        """Return whether trials are compared at an epoch."""
         return any(rung.epoch == epoch for rung in self._rungs)
 
     def arrive(self, trial: int, epoch: int, value: float) -> bool:
-        """A trial has reached an epoch with its best value so far; whether it has to wait there."""
+        """Enter a trial's best value so far at an epoch, and return whether it has to wait there."""
         rung = next((rung for rung in self._rungs if rung.epoch == epoch), None)
         if rung is None or trial in rung.members:
             return False
@@ -151,15 +151,15 @@ class Halving:
         return True
 
     def hold(self, trial: int) -> None:
-        """A trial that waits still has its slot, until its state is saved: nobody else may go on with it yet."""
+        """Keep a waiting trial from being promoted until its state is saved and it has left its slot."""
         self._held.add(trial)
 
     def release(self, trial: int) -> None:
-        """What was held has left its slot."""
+        """Allow a held trial to be promoted: it has left its slot."""
         self._held.discard(trial)
 
     def end(self, trial: int, value: float | None) -> None:
-        """A trial has come to its own end (with its best value), or failed (None): it waits no more."""
+        """End the waiting of a trial that has come to its own end (with its best value) or failed (None)."""
         self.paused.discard(trial)
         self._held.discard(trial)
         for rung in self._rungs:
@@ -168,7 +168,7 @@ class Halving:
             rung.gone_on.add(trial)
 
     def withdraw(self, trial: int) -> None:
-        """A trial was lost before its state at the rung was kept: it trains that epoch again, and arrives again."""
+        """Withdraw a trial that was lost before its state was saved at a rung: it will arrive there again."""
         self._held.discard(trial)
         if trial not in self.paused:
             return
@@ -178,7 +178,7 @@ class Halving:
                 rung.leave(trial)
 
     def promotable(self, *, is_final: bool = False) -> int | None:
-        """The trial that goes on next; None when none of those that wait is good enough among those that came.
+        """Return the trial that goes on next; None when no waiting one is good enough among those that came.
 
         `is_final`: no more trials come, so at every rung the best one goes on, however few have reached it.
         """
@@ -190,7 +190,7 @@ class Halving:
         return None
 
     def promote(self, trial: int) -> None:
-        """A waiting trial goes on from the highest rung that it has reached."""
+        """Let a waiting trial go on from the highest rung that it has reached."""
         self.paused.remove(trial)
         for rung in self._rungs:
             if trial in rung.members:
@@ -199,7 +199,7 @@ class Halving:
     def restore(
         self, trial: int, best_by_epoch: Mapping[int, float], status: Status, *, is_promoted: bool = False
     ) -> None:
-        """Take in a trial of an earlier session; a paused one waits at its last rung.
+        """Enter a trial of an earlier session; a paused one waits at its last rung.
 
         Only one that came to its own end counts at the rungs above: what was stopped might have become better. One that
         was running when it reached a rung, and was not promoted from there since, arrives there again: whether it was

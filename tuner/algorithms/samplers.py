@@ -1,4 +1,4 @@
-"""Samplers by name: what proposes the next configuration."""
+"""Registry of samplers, which propose the next configuration."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ class IndependentRandomSampler(BaseSampler):
         self._seed = seed
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing is sampled together."""
+        """Return nothing: no parameters are sampled together."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing is sampled together."""
+        """Return nothing: no parameters are sampled together."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value of one parameter; see optuna.samplers.BaseSampler."""
+        """Return the value of one parameter; see optuna.samplers.BaseSampler."""
         seed = derive_seed(self._seed, "suggestion", trial.number, param_name)
         return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
 
 @dataclass(frozen=True)
 class SamplerContext:
-    """What samplers are made of; most of them take the seed alone."""
+    """The facts that a sampler is built from; most use the seed alone."""
 
     seed: int
     trials: int | None = None
-    """How many are planned."""
+    """Number of planned trials."""
     earlier: Sequence[Sequence[FrozenTrial]] = ()
     """The trials of earlier studies, in terms of this one's space."""
     per_second: bool = False
-    """Whether what improves little and soon is preferred to what improves more and takes longer."""
+    """Whether improvement is weighed by the seconds it takes: little and soon may count more than much and late."""
 
 
 @dataclass(frozen=True)
 class SamplerEntry:
-    """`build` makes the Optuna sampler; `description` is shown by --plan."""
+    """A registered sampler: `build` makes it for Optuna; `description` is shown by --plan."""
 
     build: Callable[[SamplerContext], BaseSampler]
     description: str
     why: str = ""
     """Why `auto` chooses it."""
     weighs_seconds: bool = False
-    """Whether it heeds `per_second`."""
+    """Whether it takes `per_second` into account."""
     replays: bool = False
     """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
     knows_one_metric: bool = False

@@ -1,4 +1,4 @@
-"""Schedulers by name: which trials go on. Ray Tune's, told the best value so far at each epoch."""
+"""Registry of schedulers, Ray Tune's, which choose the trials that go on by the best value so far at each epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MUTABLE = (
 
 @dataclass(frozen=True)
 class SchedulerContext:
-    """What a scheduler may depend on; epochs are counted over both phases."""
+    """The facts that a scheduler is built from; epochs are counted over both phases."""
 
     mode: Literal["max", "min"]
     max_epochs: int
@@ -81,7 +81,7 @@ def _asha_stopping(context: SchedulerContext) -> Any:
 
 
 def _hyperband(context: SchedulerContext) -> Any:
-    """Hyperband in the paper's order, largest bracket first; Ray keeps that form under BOHB's name."""
+    """Return hyperband in the paper's order, largest bracket first; Ray keeps that form under BOHB's name."""
     from ray.tune.schedulers import HyperBandForBOHB
 
     return HyperBandForBOHB(
@@ -128,7 +128,7 @@ def _pb2(context: SchedulerContext) -> Any:
 
 
 def _mutations(dimension: Dimension) -> Any:
-    """A dimension as Ray's population based training resamples it."""
+    """Return a dimension in the form from which Ray's population based training resamples it."""
     from ray import tune
 
     match dimension:
@@ -141,7 +141,7 @@ def _mutations(dimension: Dimension) -> Any:
 
 
 def clip_to_space(config: dict[str, Any], mutable: Mapping[str, Dimension]) -> dict[str, Any]:
-    """`config` with every changed number back in its range: Ray multiplies by 1.2 or 0.8 without looking.
+    """Return `config` with every changed number back in its range: Ray multiplies by 1.2 or 0.8 without looking.
 
     >>> clip_to_space({"learning_rate": 0.12, "other": 1}, {"learning_rate": Real(0.001, 0.1)})
     {'learning_rate': 0.1, 'other': 1}
@@ -156,12 +156,12 @@ def clip_to_space(config: dict[str, Any], mutable: Mapping[str, Dimension]) -> d
 
 
 def mutable_dimensions(space: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """The dimensions of a space that a population may change: those of MUTABLE that leave a choice."""
+    """Return the dimensions of a space that a population may change: those of MUTABLE that leave a choice."""
     return {name: space[name] for name in MUTABLE if name in space and _leaves_choice(space[name])}
 
 
 def numeric(dimensions: Mapping[str, Dimension]) -> dict[str, Integer | Real]:
-    """Those of `dimensions` that are ranges of numbers."""
+    """Return those of `dimensions` that are ranges of numbers."""
     return {name: dimension for name, dimension in dimensions.items() if isinstance(dimension, Integer | Real)}
 
 

@@ -1,4 +1,4 @@
-"""The Optuna study of a search, told what trials really showed, and rebuilt from the record."""
+"""The Optuna study of a search, which is told the real values of trials, and rebuilt from the record."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Unfinished:
 
 
 class SearchStudy:
-    """Suggests configurations and takes in what trials show. Knows Optuna, and nothing of Ray.
+    """A study that suggests configurations and observes trials. It knows Optuna, and nothing of Ray.
 
     An epoch's value is the best so far. A trial that ended by itself is COMPLETE, a stopped one PRUNED with all the
     values it reported; a failed one is PRUNED too and marked, so that samplers can learn that its region is bad.
@@ -80,7 +80,7 @@ class SearchStudy:
         self._next_number = 0
 
     def suggest(self) -> Suggestion | None:
-        """The next trial; None when a finite list of configurations (a grid) is used up."""
+        """Return the next trial; None when a finite list of configurations (a grid) is used up."""
         queued = next(self._queue, None)
         if queued is None and not self._sampler_may_propose:
             return None
@@ -91,10 +91,10 @@ class SearchStudy:
             return Suggestion(number, dict(queued.configuration), queued.origin)
         trial = self.optuna_study.ask()
         self._trials[number] = trial
-        return Suggestion(number, configure(self._space, lambda *place: ask(trial, *place)), "sampler")
+        return Suggestion(number, configure(self._space, lambda *one: suggest_value(trial, *one)), "sampler")
 
     def observe(self, number: int, epoch: int, value: float, measured: Mapping[str, Any] | None = None) -> None:
-        """Take in the best value so far of a trial at an epoch, and what else was measured, by name."""
+        """Report a trial's best value so far at an epoch, and other measurements by name."""
         trial, measured = self._trials[number], measured or {}
         if "seconds" in measured:
             self._seconds.setdefault(number, []).append(float(measured["seconds"]))
@@ -109,7 +109,7 @@ class SearchStudy:
         trial.report(value, epoch)
 
     def finish(self, number: int, status: Literal["completed", "stopped", "failed"]) -> None:
-        """Take in how a trial ended."""
+        """Report the end of a trial."""
         trial = self._trials[number]
         values = self.optuna_study.get_trials(deepcopy=False)[trial.number].intermediate_values
         if status == "completed" and values:
@@ -121,15 +121,15 @@ class SearchStudy:
             self.optuna_study.tell(trial, state=OptunaState.PRUNED)
 
     def pause(self, number: int) -> None:
-        """Take in that a trial waits at a rung: it is open, and nothing more is to be expected of it for now."""
+        """Report that a trial waits at a rung: it is open, but no value is to be expected of it for now."""
         self._trials[number].set_user_attr(PAUSED, True)
 
     def go_on(self, number: int) -> None:
-        """Take in that a trial was promoted."""
+        """Report that a trial was promoted."""
         self._trials[number].set_user_attr(PAUSED, False)
 
     def rebuild(self, state: RunState) -> None:
-        """Take in every trial of a record, as if it had been run here; those that still run stay open.
+        """Add every trial of a record, as if it had been run here; those that still run stay open.
 
         Trials whose configuration is not in the space (it was edited) are left out.
         """
@@ -151,18 +151,18 @@ class SearchStudy:
                 self.finish(number, recorded.status)
 
     def _add(self, number: int, configuration: Configuration, drawn: bool = False) -> None:
-        """Open a trial with a given configuration; `drawn`: the sampler draws one too, as it did when it was lived."""
-        self.optuna_study.enqueue_trial(place(self._space, configuration)[0])
+        """Open a trial with a given configuration; `drawn`: the sampler draws one too, as in the first session."""
+        self.optuna_study.enqueue_trial(optuna_parameters(self._space, configuration)[0])
         trial = self.optuna_study.ask()
         if drawn:
             _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
-        configure(self._space, lambda *place: ask(trial, *place))
+        configure(self._space, lambda *one: suggest_value(trial, *one))
         self._trials[number] = trial
 
 
 def _frozen(space: Space, recorded: TrialState, other_metrics: tuple[str, ...]) -> FrozenTrial:
-    """An ended trial as Optuna keeps it. Asking for it anew would cost a suggestion each."""
-    parameters, distributions = place(space, recorded.configuration)
+    """Return an ended trial in Optuna's form; to ask Optuna for it anew would cost a suggestion."""
+    parameters, distributions = optuna_parameters(space, recorded.configuration)
     values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
     completed = recorded.status == "completed" and bool(values)
     return create_trial(
@@ -175,8 +175,8 @@ def _frozen(space: Space, recorded: TrialState, other_metrics: tuple[str, ...]) 
     )
 
 
-def place(space: Space, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """A configuration of a space by qualified names, and the distribution of each, as Optuna keeps them."""
+def optuna_parameters(space: Space, configuration: Configuration) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return the parameters of a configuration by qualified names, and the distribution of each, in Optuna's form."""
     parameters: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
 
@@ -190,7 +190,7 @@ def place(space: Space, configuration: Configuration) -> tuple[dict[str, Any], d
 
 
 def _attributes(recorded: TrialState, completed: bool, other_metrics: tuple[str, ...]) -> dict[str, Any]:
-    """What samplers read of an ended trial beside its values."""
+    """Return the user attributes that samplers read of an ended trial."""
     found: dict[str, Any] = {ENDED_BY_ITSELF: True} if completed else {}
     if recorded.status == "failed":
         found[FAILED] = True
@@ -202,7 +202,7 @@ def _attributes(recorded: TrialState, completed: bool, other_metrics: tuple[str,
 
 
 def _facts(recorded: TrialState) -> dict[str, Any]:
-    """What a trial's network is known to be, by the names of metrics."""
+    """Return the measured facts of a trial's network, by the names of metrics."""
     return {} if recorded.measured is None else recorded.measured.model_dump(exclude={"event", "time", "elapsed_s"})
 
 
@@ -216,8 +216,8 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
             return CategoricalDistribution(dimension.values)
 
 
-def ask(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
-    """What Optuna proposes for one dimension."""
+def suggest_value(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
+    """Return Optuna's proposal for one dimension."""
     match dimension:
         case Integer(low, high, step, log):
             return trial.suggest_int(qualified, low, high, step=step, log=log)

@@ -37,7 +37,7 @@ EPOCH_SECONDS = "epoch_seconds"
 
 
 def value_at(trial: FrozenTrial, epoch: int) -> float | None:
-    """The value of a trial at an epoch: None if it did not get there, its last one if it had come to its own end."""
+    """Return a trial's value at an epoch: None if it was stopped earlier, its last one if it ended by itself."""
     if not trial.intermediate_values:
         return None
     last = max(trial.intermediate_values)
@@ -48,7 +48,7 @@ def value_at(trial: FrozenTrial, epoch: int) -> float | None:
 
 
 def comparison_epoch(trials: Sequence[FrozenTrial], needed: int) -> int | None:
-    """The largest epoch at which at least `needed` trials have a value; None if there is none."""
+    """Return the largest epoch at which at least `needed` trials have a value; None if there is none."""
     epochs = sorted({max(trial.intermediate_values) for trial in trials if trial.intermediate_values}, reverse=True)
     for epoch in epochs:
         if sum(value_at(trial, epoch) is not None for trial in trials) >= needed:
@@ -69,26 +69,26 @@ class EqualEpochTPESampler(BaseSampler):
         self._prepared: tuple[int, BaseSampler, Study, FrozenTrial] | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The parameters that are sampled together; see optuna.samplers.BaseSampler."""
+        """Return the parameters that are sampled together; see optuna.samplers.BaseSampler."""
         sampler, view, inside = self._prepare(study, trial)
         return sampler.infer_relative_search_space(view, inside)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Values of the parameters that are sampled together; see optuna.samplers.BaseSampler."""
+        """Return values of the parameters that are sampled together; see optuna.samplers.BaseSampler."""
         sampler, view, inside = self._prepare(study, trial)
         return sampler.sample_relative(view, inside, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value of one parameter; see optuna.samplers.BaseSampler."""
+        """Return the value of one parameter; see optuna.samplers.BaseSampler."""
         sampler, view, inside = self._prepare(study, trial)
         return sampler.sample_independent(view, inside, param_name, param_distribution)
 
     def _prepare(self, study: Study, trial: FrozenTrial) -> tuple[BaseSampler, Study, FrozenTrial]:
-        """The sampler of this trial, the study as it sees it, and the trial in that study; made once per trial."""
+        """Return the sampler for this trial, its view of the study, and the trial in it; made once per trial."""
         if self._prepared is None or self._prepared[0] != trial.number:
             trials = study.get_trials(deepcopy=False)
             values = _values_at(trials, self._epoch(trials))
@@ -118,7 +118,7 @@ class EqualEpochTPESampler(BaseSampler):
 
 
 def good_trials(compared: int) -> int:
-    """How many of the trials that were compared at one epoch count as good: a tenth, at most 25, as in Optuna.
+    """Return how many of the trials compared at one epoch count as good: a tenth, at most 25, as in Optuna.
 
     >>> good_trials(7), good_trials(40), good_trials(1000)
     (1, 4, 25)
@@ -127,14 +127,14 @@ def good_trials(compared: int) -> int:
 
 
 def _values_at(trials: Sequence[FrozenTrial], epoch: int | None) -> list[float | None]:
-    """The value of each trial at the epoch of the comparison; None for those that have none, and for failed ones."""
+    """Return each trial's value at the epoch of the comparison; None where there is none, and for failed trials."""
     if epoch is None:
         return [None] * len(trials)
     return [None if trial.user_attrs.get(FAILED) else value_at(trial, epoch) for trial in trials]
 
 
 def _view(study: Study, trials: Sequence[FrozenTrial], values: Sequence[float | None]) -> Study:
-    """A copy of the study in which the trials that were compared are complete with their values.
+    """Return a copy of the study in which the compared trials are complete with their values.
 
     Those that failed, or were stopped before, are below the worst of them. Numbers are kept, because the sampler finds
     the trial it samples for by its number.
@@ -150,7 +150,7 @@ def _view(study: Study, trials: Sequence[FrozenTrial], values: Sequence[float | 
 
 
 def _below(values: Sequence[float], direction: StudyDirection) -> float:
-    """A value worse than all of `values`."""
+    """Return a value worse than all of `values`."""
     if direction == StudyDirection.MINIMIZE:
         return math.nextafter(max(values), math.inf)
     return math.nextafter(min(values), -math.inf)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._transfer import PORTFOLIO, portfolio
-from tuner.algorithms.study import place
+from tuner.algorithms.study import optuna_parameters
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
 from tuner.common.errors import RunError
 from tuner.common.files import write_text
@@ -45,7 +45,7 @@ class EarlierTrial(BaseModel):
 
 
 class EarlierStudy(BaseModel):
-    """What a new study takes over from an earlier one."""
+    """The part of an earlier study that a new one takes over."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -67,7 +67,7 @@ NOTHING = WarmStart((), ())
 
 
 def read_earlier(names: Sequence[str], runs_dir: Path, metric: str, mode: Mode) -> list[EarlierStudy]:
-    """The studies that `names` stand for: run directories, or names of studies in `runs_dir`.
+    """Return the studies that `names` stand for: run directories, or names of studies in `runs_dir`.
 
     Raises:
         RunError: one is not there, or holds no trial that showed anything.
@@ -96,7 +96,7 @@ def _find(name: str, runs_dir: Path) -> RunDirectory:
 
 
 def earlier_study(name: str, state: RunState, metric: str, mode: Mode) -> EarlierStudy:
-    """A state as the start of another study, in terms of that one's metric."""
+    """Return the state of a run as an earlier study, its values in terms of the new study's metric."""
     better = max if mode == "max" else min
 
     def best_by_epoch(trial: TrialState) -> dict[int, float]:
@@ -117,12 +117,12 @@ def earlier_study(name: str, state: RunState, metric: str, mode: Mode) -> Earlie
 
 
 def save_earlier(studies: Sequence[EarlierStudy], path: Path) -> None:
-    """Keep the studies at `path`."""
+    """Write the studies to `path`."""
     write_text(path, json.dumps([study.model_dump() for study in studies]) + "\n")
 
 
 def load_earlier(path: Path) -> list[EarlierStudy]:
-    """The studies kept at `path`, none where there is no such file; raises RunError when it is damaged."""
+    """Return the studies kept at `path`, none where there is no such file; raises RunError when it is damaged."""
     if not path.exists():
         return []
     try:
@@ -132,7 +132,7 @@ def load_earlier(path: Path) -> list[EarlierStudy]:
 
 
 def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> WarmStart:
-    """The studies fitted into a space: those of their trials that have a place in it, and what to try first."""
+    """Return the studies fitted into a space: their trials that have a place in it, and those to try first."""
     fitted = [list(_fitted(study, space, baseline or {})) for study in studies]
     trials = [[trial for _, trial in one] for one in fitted]
     distributions = {name: value for one in trials for trial in one for name, value in trial.distributions.items()}
@@ -146,7 +146,7 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
 
 
 def describe(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> str:
-    """How much of earlier studies has a place in a space, in words."""
+    """Return in words how much of the earlier studies has a place in a space."""
     warm = warm_start(studies, space, baseline, mode)
     parts = [
         f"{study.name} on {study.data}, {len(trials)} of {len(study.trials)} trials"
@@ -163,8 +163,8 @@ def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Itera
 
 
 def _frozen(trial: EarlierTrial, configuration: Configuration, space: Space) -> FrozenTrial:
-    """A trial as Optuna keeps it; what ran or waited when its study ended counts as stopped."""
-    parameters, distributions = place(space, configuration)
+    """Return a trial in Optuna's form; one that ran or waited when its study ended counts as stopped."""
+    parameters, distributions = optuna_parameters(space, configuration)
     completed = trial.status == "completed" and bool(trial.best_by_epoch)
     return create_trial(
         state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
@@ -181,7 +181,7 @@ class _Elsewhere(Exception):
 
 
 def fit_into(space: Space, configuration: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> Configuration | None:
-    """The configuration of `space` that is nearest to one of another space; None when its branch does not exist.
+    """Return the configuration of `space` nearest to one of another space; None when its branch does not exist.
 
     Numbers move to the nearest that there is. Words that are no choice here, and what the other space did not have, are
     as in `defaults` (the baseline), or in the middle.
@@ -211,7 +211,7 @@ def fit_into(space: Space, configuration: Mapping[str, Scalar], defaults: Mappin
 
 
 def _nearest(dimension: Dimension, value: float) -> Scalar:
-    """The number of a dimension that is nearest to `value`; None when it has no numbers."""
+    """Return the number of a dimension that is nearest to `value`; None when it has no numbers."""
     match dimension:
         case Integer(low, high, step, _):
             steps = round((min(max(value, low), high) - low) / step)
