@@ -5,8 +5,10 @@ Their commands are run in tests/end_to_end/test_document_commands.py.
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +130,30 @@ def test_the_shown_defaults_are_those_of_the_schema() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, **BY_NAME)
 def test_every_command_of_tuner_is_understood(document: Path) -> None:
     for place, module, arguments in module_commands(document):
-        try:
-            options = PARSERS[module](list(arguments))
-        except SystemExit as end:
-            assert end.code == 0, f"{place}: python -m {module} {' '.join(arguments)}"
-            continue
-        file = getattr(options, "file", None)
-        if module == "tuner.search" and file is not None and file.parts[0] == "search_spaces":
-            reading = load_spec(ROOT / file, options.overrides)
-            require(reading, check_names(reading, {}))
+        check_command(place, module, arguments)
+
+
+def check_command(place: str, module: str, arguments: Sequence[str]) -> None:
+    """Parse a command with its own parser; its file with its overrides is checked as before a search."""
+    try:
+        options = PARSERS[module](list(arguments))
+    except SystemExit as end:
+        assert end.code == 0, f"{place}: python -m {module} {' '.join(arguments)}"
+        return
+    file = getattr(options, "file", None)
+    if module in ("tuner.search", "tuner.submit") and file is not None and file.parts[0] == "search_spaces":
+        reading = load_spec(ROOT / file, options.overrides)
+        require(reading, check_names(reading, {}))
+
+
+@pytest.mark.parametrize("module", PARSERS)
+def test_every_example_in_the_help_of_a_command_is_understood(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    examples = re.findall(rf"^  python -m {module}((?: \S+)*)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert examples
+    for example in examples:
+        check_command("--help", module, shlex.split(example))
 
 
 @pytest.mark.parametrize("document", FOR_USERS, **BY_NAME)
