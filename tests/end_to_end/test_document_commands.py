@@ -42,7 +42,7 @@ RUN: dict[str, tuple[str, ...]] = {
     MOVED: ("copy/of/flowers/best.keras",),
     f"{DIGITS} --fresh": ("runs/digits-2/best.keras",),
     f"{DIGITS} --no-finalists": ("runs/digits-3/best.keras",),
-    f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("earlier",),
+    f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("warm start: cifar10 on digits",),
     "python -m tuner.search --retrain runs/digits 2": ("trial 2",),
     "python -m tuner.report runs/digits": ("reports/digits/trials.parquet", "reports/digits/figures/best_so_far.svg"),
     "python -m tuner.report runs/first runs/second": ("reports/comparison/index.html",),
@@ -185,6 +185,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def copy_digits(folder: Path, target: Path) -> None:
+    """Copy the run of the digits, as one of the study that the target is called after, with or without `-2`."""
+    shutil.copytree(folder / "runs" / "digits", folder / target)
+    record = folder / target / "record.jsonl"
+    record.write_text(record.read_text().replace('"study":"digits"', f'"study":"{target.name.removesuffix("-2")}"', 1))
+
+
 @pytest.fixture(scope="module")
 def moved_flowers(workplace: Path) -> None:
     """A finished search of the flowers, whose run and data are elsewhere now."""
@@ -200,7 +207,7 @@ def test_a_command_of_the_pages_does_what_they_say(key: str, workplace: Path, re
     if "flowers" in key:
         request.getfixturevalue("moved_flowers")
     for name in COPIES.get(key, ()):
-        shutil.copytree(workplace / "runs" / "digits", workplace / name)
+        copy_digits(workplace, Path(name))
     output = "" if key in IN_THE_FIXTURE else run(workplace, [*words_of(key), *MORE_ARGUMENTS.get(key, ())])
     for expected in RUN[key]:
         assert (workplace / expected).exists() or expected in output, f"{expected}\n{output}"
