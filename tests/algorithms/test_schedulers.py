@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.algorithms._asha import PromotingScheduler
+from tuner.algorithms._ray_schedulers import PromotingScheduler
 from tuner.algorithms.halving import Halving
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +71,22 @@ def test_a_folder_in_which_the_driver_cannot_write_is_refused_before_a_node_is_a
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/runs cannot be used: .*; it must be a folder that the user"):
         inspect_nodes([], Location(str(tmp_path / "file" / "runs")))
+
+
+def test_the_code_of_every_room_counts_and_the_name_of_its_folder_does_not(tmp_path) -> None:
+    package = Path(node_checks.__file__).parents[1]
+    copies = [shutil.copytree(package, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")) for name in "ab"]
+    here = code_digest()
+    assert [code_digest(copy) for copy in copies] == [here, here]
+    rooms = sorted({path.parent for path in copies[0].rglob("*.py")})
+    assert len(rooms) > 10
+    for room in rooms:
+        module = min(room.glob("*.py"))
+        whole = module.read_bytes()
+        module.write_bytes(whole + b"#")
+        assert code_digest(copies[0]) != here, module
+        module.write_bytes(whole)
+        renamed = module.rename(room / "another_name.py")
+        assert code_digest(copies[0]) != here, module
+        renamed.rename(module)
+    assert code_digest(copies[0]) == here

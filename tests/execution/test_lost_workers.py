@@ -12,7 +12,7 @@ import pytest
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from tuner.algorithms._asha import PromotingScheduler
+from tuner.algorithms._ray_schedulers import PromotingScheduler
 from tuner.algorithms.halving import Halving
 from tuner.execution.exit_reason import LastWords, take_last_words
 from tuner.execution.lost_workers import HangWatch, LostWorkers, describe_loss, limit_attempts, treat_all_losses_alike

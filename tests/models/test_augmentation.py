@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import PipelineError
-from tuner.models.augmentation import AUGMENTATION, describe_augmentation, parse_augment
+from tuner.models.augmentation import AUGMENTATION, parse_augment
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 9, 11, 3)).astype(np.uint8)
 LABELS = np.eye(10, dtype=np.float32)[np.arange(64) % 10]
@@ -115,7 +115,3 @@ def test_none_is_the_identity_and_wrong_texts_are_refused() -> None:
         parse_augment("flip(left)")
     with pytest.raises(PipelineError, match="shift: px must be given"):
         parse_augment("shift")
-
-
-def test_operations_describe_themselves() -> None:
-    assert dict(describe_augmentation())["flip(direction=horizontal)"] == "mirrored, in half of the images"

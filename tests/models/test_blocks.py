@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +21,6 @@ from tuner.models.blocks import (
     cut_points,
     find_blocks,
     is_automatic_name,
-    split_at,
 )
 
 # Counted from the graphs of keras.applications as they come, their own preprocessing included (FACTS of the project).
@@ -202,28 +200,3 @@ def test_names_that_keras_makes_are_told_from_those_of_authors() -> None:
     assert all(named.values())
     assert not is_automatic_name(keras.layers.Conv2D(1, 1, name="conv_1"))
     assert is_automatic_name(keras.layers.Conv2D(1, 1, name="conv2d_17"))
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_prefix_and_suffix_together_are_the_backbone(name: str) -> None:
-    model, size = backbone(name), ARCHITECTURES[name].minimum_px
-    images = np.random.default_rng(0).standard_normal((2, size, size, 3)).astype("float32")
-    expected = keras.ops.convert_to_numpy(model(images, training=False))
-    found = blocks(model)
-    for block in {found[0], found[len(found) // 2]}:
-        prefix, suffix = split_at(model, block.cut_before_operation)
-        together = suffix(prefix(images, training=False), training=False)
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(together), expected)
-    assert blocks(model) == found
-
-
-def test_a_cut_before_the_lowest_block_leaves_nothing_to_the_prefix() -> None:
-    model = backbone("vgg16")
-    prefix, suffix = split_at(model, blocks(model)[-1].cut_before_operation)
-    assert prefix.count_params() == 0
-    assert suffix.count_params() == model.count_params()
-
-
-def test_a_cut_that_some_path_goes_around_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"through which every path of .* goes; got 'block_15_expand'"):
-        split_at(backbone("mobilenet_v2"), "block_15_expand")

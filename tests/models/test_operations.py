@@ -11,7 +11,7 @@ import pytest
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
-from tuner.models._operations import Argument, Operation, describe_operations, format_value, parse_pipeline
+from tuner.models._operations import Argument, Operation, format_value, parse_pipeline
 
 WORDS: Registry[Operation[None]] = Registry("word")
 WORDS.add("plain", Operation((), None, "nothing to say"))
@@ -87,14 +87,6 @@ def test_a_wrong_text_is_refused_with_operation_argument_rule_and_value(text: st
 @pytest.mark.parametrize("value", [0.1, -1.5, 1e-7, 1e15, 123456789.0, 2**53 + 0.0, math.pi, 7, "fast"])
 def test_a_written_value_reads_back_the_same(value: float | int | str) -> None:
     assert type(value)(format_value(value)) == value
-
-
-def test_operations_describe_themselves_with_their_defaults() -> None:
-    assert describe_operations(WORDS) == [
-        ("plain", "nothing to say"),
-        ("size(px, width_px=0, method=fast)", "of a size"),
-        ("factor(by)", "any number"),
-    ]
 
 
 def test_texts_are_checked_without_loading_keras() -> None:

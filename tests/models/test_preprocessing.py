@@ -15,7 +15,7 @@ from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
 from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
-from tuner.models.preprocessing import PREPROCESSING, describe_preprocessing, parse_preprocess
+from tuner.models.preprocessing import PREPROCESSING, parse_preprocess
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3)).astype(np.uint8)
 EXAMPLES = {
@@ -234,9 +234,3 @@ def test_none_and_nothing_are_the_identity() -> None:
     for text in ("none", "", "  "):
         assert parse_preprocess(text).text == "none"
         np.testing.assert_array_equal(apply(text), IMAGES)
-
-
-def test_operations_describe_themselves() -> None:
-    described = dict(describe_preprocessing())
-    assert described["resize(px, width_px=0, method=bilinear)"].startswith("to px by px")
-    assert len(described) == len(PREPROCESSING) and all(described.values())

@@ -43,3 +43,43 @@ def test_a_trial_that_goes_on_counts_once_and_stopped_ones_not_at_all():
         first(TrialResumed(trial=9, epoch=1))
         first(trial_ended(9, "failed", OUT))
     assert first.reason is None
+
+
+def told_of(*trials: tuple[str, str | None]) -> FirstTrials:
+    """Return what is told of trials of these architectures that failed for these reasons, or (None) show an epoch."""
+    first = FirstTrials()
+    for number, (architecture, _) in enumerate(trials):
+        first(trial_started(number, configuration={"architecture": architecture}))
+    for number, (_, reason) in enumerate(trials):
+        first(epoch(number, 1, 0.5) if reason is None else trial_ended(number, "failed", reason))
+    return first
+
+
+def test_an_architecture_that_always_fails_does_not_end_a_search_in_which_others_work() -> None:
+    first = told_of(*[("dense", OUT)] * 6, *[("cnn", None)] * 3, ("cnn", OUT))
+    assert first.reason is None
+    assert first.notices == [
+        "6 of the first 6 trials with architecture dense failed for the same reason; the search goes on for what else "
+        f"it tries; the latest with: {OUT}"
+    ]
+    assert told_of(*[("dense", OUT)] * 5, *[("cnn", None)] * 5).notices == []
+
+
+def test_a_search_ends_when_all_architectures_that_were_tried_fail_alike() -> None:
+    assert told_of(*[("dense", OUT)] * 6, *[("cnn", OUT)] * 4).reason is not None
+    assert told_of(*[("dense", OUT)] * 4, *[("cnn", OUT)] * 2, ("cnn", None)).reason is not None
+    assert told_of(*[("dense", OUT)] * 6, *[("cnn", "crashed: Aborted")] * 4).reason is None, "another reason"
+
+
+def test_branches_of_any_choose_are_counted_by_themselves_also_when_trials_go_on() -> None:
+    first = FirstTrials(["architecture", "head"])
+    for number in range(10):
+        first.know(number, {"architecture": "cnn", "head": "wide" if number < 7 else "small"})
+    for number in range(10):
+        first(TrialResumed(trial=number, epoch=1))
+    for number in range(7):
+        first(trial_ended(number, "failed", OUT))
+    assert first.reason is None
+    assert [text[:67] for text in first.notices] == [
+        "6 of the first 7 trials with architecture cnn, head wide failed for"
+    ]

@@ -136,6 +136,8 @@ TEXTS: dict[str, Case] = {
     "seed beyond 31 bits": line(15, "search: {seed: 2147483648}", "search.seed must be below 2147483648; got 2147483648"),
     "concurrency of a half": line(15, "search: {max_concurrent: 0.5}", "search.max_concurrent must be a whole number or 'auto'; got 0.5"),
     "5,000 processors": line(16, "resources: {cpus_per_trial: 5000}", "resources.cpus_per_trial must be at most 4096 or 'auto'; got 5000"),
+    "two GPUs for one trial": line(16, "resources: {gpus_per_trial: 2}", "resources.gpus_per_trial must be at most 1: a trial computes on one GPU, another one would be held and not used; a fraction such as 0.5 shares one, and with 1 or auto as many trials run at a time as there are GPUs; got 2"),
+    "one and a half": line(16, "resources: {gpus_per_trial: 1.5}", "resources.gpus_per_trial must be at most 1: a trial computes on one GPU, another one would be held and not used; a fraction such as 0.5 shares one, and with 1 or auto as many trials run at a time as there are GPUs; got 1.5"),
     "negative GPUs": line(16, "resources: {gpus_per_trial: -1}", "resources.gpus_per_trial must be at least 0 or 'auto'; got -1"),
     "cache of nothing": line(16, "activations: {max_gb: 0}", "activations.max_gb must be above 0; got 0"),
     "activations in bfloat16": line(16, "activations: {dtype: bfloat16}", "activations.dtype must be 'float16' or 'float32'; got 'bfloat16'"),

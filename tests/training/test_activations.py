@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
 from tuner.datasets.loading import Dataset
+from tuner.models._operations import Operation
+from tuner.models.augmentation import AUGMENTATION
 from tuner.training import activations as module
 from tuner.training.activation_store import ARRAY
 from tuner.training.activations import Activations, is_worth_keeping
@@ -199,6 +201,26 @@ def test_views_take_turns_are_shared_by_trials_and_differ_from_each_other(small_
 def test_mixup_changes_labels_and_is_trained_from_the_images(small_digits, tmp_path: Path):
     configuration = {**MOBILENET, "augment": "mixup(0.2)"}
     assert Trial(configuration, small_digits, SETTINGS, kept(small_digits, tmp_path, views=2)).cut is None
+
+
+def test_what_someone_else_registers_as_mixing_labels_is_trained_from_the_images_too(
+    small_digits, tmp_path: Path, monkeypatch
+):
+    def halves(values, images, labels, generator):
+        """Put the left half of each image beside the right half of another, with half of each label."""
+        other, middle = generator.permutation(len(images)), images.shape[2] // 2
+        both = np.concatenate([images[:, :, :middle], images[other][:, :, middle:]], axis=2)
+        return both, (labels + labels[other]) / 2
+
+    known = {"cutmix": Operation((), halves, "halves of two images", mixes_labels=True)}
+    known["stripes"] = Operation((), lambda _values, images, labels, _generator: (images, labels), "as they are")
+    for name, operation in known.items():
+        monkeypatch.setitem(AUGMENTATION._values, name, operation)
+    trials = [
+        Trial({**MOBILENET, "augment": text}, small_digits, SETTINGS, kept(small_digits, tmp_path, views=2))
+        for text in ("stripes", "stripes|cutmix")
+    ]
+    assert [trial.cut is None for trial in trials] == [False, True]
 
 
 def test_a_resumed_trial_gives_the_same_numbers_from_the_cache(small_digits, tmp_path: Path):

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.other_architectures import OTHERS, register
+from tuner.models.backbones import build_backbone
 from tuner.training.activations import Activations
-from tuner.training.compiled_models import STRUCTURES_KEPT, AdjustableDropout, Workbench
+from tuner.training.compiled_models import STRUCTURES_KEPT, AdjustableDropout, Backbone, Workbench
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trial import Trial
 
@@ -96,7 +98,7 @@ def test_a_bench_keeps_a_bounded_number_of_structures(small_digits):
 def test_dropout_follows_its_rate_without_being_built_again():
     plain = keras.layers.Dropout(0.25, seed=3)
     inputs = keras.Input((1000,))
-    layer = AdjustableDropout(plain)
+    layer = AdjustableDropout(plain, keras.Variable(0.25, trainable=False))
     model = keras.Model(inputs, layer(inputs))
     ones = np.ones((50, 1000), dtype=np.float32)
     for rate in (0.25, 0.6, 0.0):
@@ -105,6 +107,62 @@ def test_dropout_follows_its_rate_without_being_built_again():
         assert (dropped == 0).mean() == pytest.approx(rate, abs=0.01)
         assert dropped.mean() == pytest.approx(1.0, abs=0.02)
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(ones, training=False)), ones)
+
+
+@pytest.fixture
+def other_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Architectures as others write them, known as long as the test runs."""
+    register(monkeypatch)
+
+
+@pytest.mark.usefixtures("other_architectures")
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_architecture_of_someone_else_trains_at_a_used_bench_as_at_a_new_one(name: str, few_digits):
+    first, changes, _ = OTHERS[name]
+    first, bench = {"architecture": name, **first}, Workbench()
+    second = {**first, **changes}
+    numbers(first, few_digits, bench)
+    assert numbers(second, few_digits, bench, seed=11) == numbers(second, few_digits, None, seed=11)
+
+
+@pytest.mark.usefixtures("other_architectures")
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_dropout_layer_trains_at_the_rate_and_in_the_kind_that_it_was_built_with(name: str, few_digits):
+    first, changes, is_shared = OTHERS[name]
+    bench, structures = Workbench(), []
+    for number, configuration in enumerate(({**first}, {**first, **changes})):
+        configuration["architecture"] = name
+        structure = bench.take(configuration, few_digits.image_shape, 10, number)
+        network = structure.trainer(configuration, 0, None, 0.01).network
+        assert trained_dropout(network) == built_dropout(structure.trial_model.model), configuration
+        fresh = Workbench().take(configuration, few_digits.image_shape, 10, number)
+        assert built_dropout(structure.trial_model.model) == built_dropout(fresh.trial_model.model)
+        structures.append(structure)
+    assert (structures[0] is structures[1]) == is_shared
+
+
+def built_dropout(model: keras.Model) -> list[tuple[str, float]]:
+    """Return the kind of each layer with a rate, in order, and the rate."""
+    found = [layer for layer in model._flatten_layers() if hasattr(layer, "rate")]
+    replaced = [layer._plain for layer in found if isinstance(layer, AdjustableDropout)]
+    found = [layer for layer in found if not any(layer is plain for plain in replaced)]
+    return [(type(layer).__name__, round(float(layer.rate), 6)) for layer in found]
+
+
+def trained_dropout(network: keras.Model) -> list[tuple[str, float]]:
+    """Return the same of a network that is trained, where `AdjustableDropout` stands for Keras's own."""
+    return [(kind.replace("AdjustableDropout", "Dropout"), rate) for kind, rate in built_dropout(network)]
+
+
+def test_the_weights_of_a_backbone_are_known_by_the_same_digest_in_every_process(monkeypatch):
+    """Its dropout layers, which it does not use, draw their seeds anew in each; activations are kept by the digest."""
+    from tuner.models import backbones
+
+    monkeypatch.setattr(backbones, "_load_pretrained", lambda build, _name, options: build(weights=None, **options))
+    values = {"weights": "imagenet"}
+    models = [build_backbone("EfficientNetV2B0", values, (32, 32, 3), 0) for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    assert len({Backbone.of(model).weights for model in models}) == 1
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

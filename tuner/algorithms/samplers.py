@@ -71,6 +71,8 @@ class SamplerEntry:
     """Whether it takes `per_second` into account."""
     replays: bool = False
     """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
+    tries_all: bool = False
+    """Whether every configuration of the space is tried once, in order, so that there must be an end of them."""
     knows_one_metric: bool = False
     """Whether it looks at the first metric only, so that a search for a Pareto front would not be one."""
 
@@ -96,7 +98,7 @@ def _qmc(context: SamplerContext) -> BaseSampler:
 
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
 SAMPLERS.add("random", SamplerEntry(_random, "independent uniform draws"))
-SAMPLERS.add("grid", SamplerEntry(_random, "every configuration of a finite space, in order"))
+SAMPLERS.add("grid", SamplerEntry(_random, "every configuration of a finite space, in order", tries_all=True))
 SAMPLERS.add(
     "tpe",
     SamplerEntry(

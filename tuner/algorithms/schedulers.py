@@ -1,12 +1,13 @@
-"""Registry of schedulers, Ray Tune's, which choose the trials that go on by the best value so far at each epoch."""
+"""Registry of schedulers, which choose the trials that go on. Light: Ray is loaded when one is built."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuner.algorithms.halving import METRIC, TIME, Halving
+from tuner.algorithms.halving import Halving
 from tuner.common.registry import Registry
 from tuner.spec.space import Choice, Dimension, Integer, Real
 
@@ -48,96 +49,15 @@ class SchedulerEntry:
     pauses: bool = False
     """Whether trials wait at rungs for their promotion (`halving.Halving`)."""
     is_population: bool = False
-    """Whether it changes configurations of running trials, and so does without a sampler."""
+    """Whether it changes configurations of running trials, and so needs a sampler for the first members only."""
+    changes_numbers_only: bool = False
+    """Whether a population changes ranges of numbers, and no choices."""
     sampler: str | None = None
-    """The only sampler that it goes with."""
+    """The only sampler that it goes with; that of a population draws at random."""
 
-
-def _none(_context: SchedulerContext) -> Any:
-    from ray.tune.schedulers import FIFOScheduler
-
-    return FIFOScheduler()
-
-
-def _asha(context: SchedulerContext) -> Any:
-    from tuner.algorithms._asha import PromotingScheduler
-
-    if context.halving is None:
-        raise ValueError("halving must be given to a scheduler that pauses; got None")
-    return PromotingScheduler(context.halving)
-
-
-def _asha_stopping(context: SchedulerContext) -> Any:
-    from ray.tune.schedulers import ASHAScheduler
-
-    return ASHAScheduler(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        max_t=context.max_epochs,
-        grace_period=context.grace_epochs,
-        reduction_factor=context.reduction_factor,
-    )
-
-
-def _hyperband(context: SchedulerContext) -> Any:
-    """Return hyperband in the paper's order, largest bracket first; Ray keeps that form under BOHB's name."""
-    from ray.tune.schedulers import HyperBandForBOHB
-
-    return HyperBandForBOHB(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        max_t=context.max_epochs,
-        reduction_factor=context.reduction_factor,
-    )
-
-
-def _median(context: SchedulerContext) -> Any:
-    from ray.tune.schedulers import MedianStoppingRule
-
-    return MedianStoppingRule(
-        time_attr=TIME, metric=METRIC, mode=context.mode, grace_period=context.grace_epochs, min_samples_required=3
-    )
-
-
-def _pbt(context: SchedulerContext) -> Any:
-    from ray.tune.schedulers import PopulationBasedTraining
-
-    return PopulationBasedTraining(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        perturbation_interval=context.grace_epochs,
-        hyperparam_mutations={name: _mutations(dimension) for name, dimension in context.mutable.items()},
-        custom_explore_fn=lambda config: clip_to_space(config, context.mutable),
-    )
-
-
-def _pb2(context: SchedulerContext) -> Any:
-    from ray.tune.schedulers.pb2 import PB2
-
-    return PB2(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        perturbation_interval=context.grace_epochs,
-        hyperparam_bounds={name: [bound.low, bound.high] for name, bound in numeric(context.mutable).items()},
-        custom_explore_fn=lambda config: clip_to_space(config, context.mutable),
-    )
-
-
-def _mutations(dimension: Dimension) -> Any:
-    """Return a dimension in the form from which Ray's population based training resamples it."""
-    from ray import tune
-
-    match dimension:
-        case Integer(low, high, _, log):
-            return tune.lograndint(low, high + 1) if log else tune.randint(low, high + 1)
-        case Real(low, high, log):
-            return tune.loguniform(low, high) if log else tune.uniform(low, high)
-        case _:
-            return list(dimension.values)
+    def __post_init__(self) -> None:
+        if self.is_population and self.sampler is None:
+            object.__setattr__(self, "sampler", "random")
 
 
 def clip_to_space(config: dict[str, Any], mutable: Mapping[str, Dimension]) -> dict[str, Any]:
@@ -175,12 +95,24 @@ def _leaves_choice(dimension: Dimension) -> bool:
             return False
 
 
+def _of_ray(name: str) -> Callable[[SchedulerContext], Any]:
+    """Return what builds a scheduler with the function `name` of the module that imports Ray.
+
+    By its name alone: reports read the entries, and must not depend on Ray.
+    """
+
+    def build(context: SchedulerContext) -> Any:
+        return getattr(importlib.import_module("tuner.algorithms._ray_schedulers"), name)(context)
+
+    return build
+
+
 SCHEDULERS: Registry[SchedulerEntry] = Registry("scheduler")
-SCHEDULERS.add("none", SchedulerEntry(_none, "every trial trains to its own end"))
+SCHEDULERS.add("none", SchedulerEntry(_of_ray("build_none"), "every trial trains to its own end"))
 SCHEDULERS.add(
     "asha",
     SchedulerEntry(
-        _asha,
+        _of_ray("build_asha"),
         "asynchronous successive halving: pauses at each rung, the best go on",
         why="best with gp on LCBench, see benchmarks/LOG.md",
         halves=True,
@@ -190,29 +122,34 @@ SCHEDULERS.add(
 SCHEDULERS.add(
     "asha_stopping",
     SchedulerEntry(
-        _asha_stopping, "Ray's asynchronous successive halving: stops at each rung, never goes back", halves=True
+        _of_ray("build_asha_stopping"),
+        "Ray's asynchronous successive halving: stops at each rung, never goes back",
+        halves=True,
     ),
 )
 SCHEDULERS.add(
-    "hyperband", SchedulerEntry(_hyperband, "brackets of successive halving; trials wait at rungs", halves=True)
+    "hyperband",
+    SchedulerEntry(_of_ray("build_hyperband"), "brackets of successive halving; trials wait at rungs", halves=True),
 )
 SCHEDULERS.add(
     "bohb",
-    SchedulerEntry(_hyperband, "hyperband with a TPE that compares at equal epochs", halves=True, sampler="tpe"),
+    SchedulerEntry(
+        _of_ray("build_hyperband"), "hyperband with a TPE that compares at equal epochs", halves=True, sampler="tpe"
+    ),
 )
-SCHEDULERS.add("median", SchedulerEntry(_median, "stops what is below the median of running averages"))
+SCHEDULERS.add("median", SchedulerEntry(_of_ray("build_median"), "stops what is below the median of running averages"))
 SCHEDULERS.add(
     "pbt",
     SchedulerEntry(
-        _pbt, "population based training: copies good trials, perturbs them", is_population=True, sampler="random"
+        _of_ray("build_pbt"), "population based training: copies good trials, perturbs them", is_population=True
     ),
 )
 SCHEDULERS.add(
     "pb2",
     SchedulerEntry(
-        _pb2,
+        _of_ray("build_pb2"),
         "population based bandits: copies good trials, a Gaussian process chooses",
         is_population=True,
-        sampler="random",
+        changes_numbers_only=True,
     ),
 )

@@ -99,9 +99,8 @@ def _inspect(mark: Location, node: str) -> NodeReport:
     return NodeReport(node, sees_file=True, code=code_digest())
 
 
-def code_digest() -> str:
-    """Return a digest of tuner's own source: it must be the same on all nodes, or trials are not comparable."""
-    package = Path(__file__).parents[1]
+def code_digest(package: Path = Path(__file__).parents[1]) -> str:
+    """Return a digest of tuner's own source, of all its rooms: the same on all nodes, or trials are not comparable."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())

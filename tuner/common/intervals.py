@@ -52,10 +52,10 @@ def wilson_interval(share: float, number: int) -> tuple[float, float]:
     >>> [round(bound, 4) for bound in wilson_interval(0.5, 100)]
     [0.4038, 0.5962]
     """
-    z = 1.959964
-    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
-    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy import stats
+
+    interval = stats.binomtest(round(share * number), number).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -160,4 +160,11 @@ def _identity(reference: str) -> Any:
     return file_identity(paths, existing(reference, "parquet"))
 
 
-PREFIXED.add("parquet", Source(_identity, _read))
+def _staged(path: Path) -> Path | None:
+    """Return the path where it holds Parquet files: the hub keeps them in data/, or beside the card of the data set."""
+    if path.is_file():
+        return path if path.suffix == ".parquet" else None
+    return path if any(any(place.glob("*.parquet")) for place in (path, path / "data")) else None
+
+
+PREFIXED.add("parquet", Source(_identity, _read, True, (".parquet",), "Parquet files", _staged))

@@ -160,7 +160,16 @@ def _folder_identity(reference: str) -> Any:
     return [file_identity(files, root), notices]
 
 
-PREFIXED.add("folder", Source(_folder_identity, _read_folder))
+def not_hidden(folder: Path) -> list[Path]:
+    """Return what lies in a folder, but for what is hidden; nothing for a file."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+
+
+def _staged_folder(path: Path) -> Path | None:
+    return path if any(child.is_dir() for child in not_hidden(path)) else None
+
+
+PREFIXED.add("folder", Source(_folder_identity, _read_folder, True, SUFFIXES, "class folders", _staged_folder))
 
 
 # --- numpy archives ---
@@ -228,4 +237,9 @@ def _npz_identity(reference: str) -> Any:
     return file_identity([path], path.parent)
 
 
-PREFIXED.add("npz", Source(_npz_identity, _read_npz))
+def _staged_npz(path: Path) -> Path | None:
+    archives = [child for child in (not_hidden(path) or [path]) if child.suffix == ".npz"]
+    return archives[0] if len(archives) == 1 else None
+
+
+PREFIXED.add("npz", Source(_npz_identity, _read_npz, True, (".npz",), "one .npz", _staged_npz))

@@ -16,14 +16,13 @@ import numpy as np
 from tuner.common.errors import DataError
 from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
-from tuner.datasets import _library_sources as library_sources
-from tuner.datasets import _parquet_source as parquet_source
-from tuner.datasets import file_sources
+from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Notify
 from tuner.datasets._splits import split_stratified, subset_stratified
+from tuner.datasets.file_sources import existing
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
-from tuner.datasets.sources import Listing, find_source
-from tuner.datasets.staging import FILE_KINDS, resolve, staged_sources
+from tuner.datasets.sources import Listing, find_source, path_of
+from tuner.datasets.staging import resolve, staged_sources
 
 __all__ = [
     "DataRequest",
@@ -36,7 +35,7 @@ __all__ = [
     "staged_sources",
 ]
 
-SOURCE_MODULES = (file_sources, library_sources, parquet_source)
+SOURCE_MODULES = (*staging.SOURCE_MODULES, _library_sources)
 """Imported so that their sources are registered: `find_source` knows those of no other module."""
 TEST_FRACTION = 0.2
 TEST_SEED = 0
@@ -121,9 +120,10 @@ def check_source(source: str, staged: Mapping[str, str]) -> None:
 
 def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
     """Check that the folder or file of a source is there, if it has one; raises DataError."""
-    kind, _, reference = resolve(source, staged).partition(":")
-    if kind in FILE_KINDS:
-        file_sources.existing(reference, kind)
+    resolved = resolve(source, staged)
+    path = path_of(resolved)
+    if path is not None:
+        existing(path, resolved.partition(":")[0])
 
 
 def load_dataset(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -85,6 +86,21 @@ class Source:
 
     identity: Callable[[str], Any]
     read: Callable[[str], Listing]
+    is_path: bool = False
+    """Whether what follows the colon is a path: made absolute, looked for before a search, sent with it if it is here.
+    """
+    suffixes: tuple[str, ...] = ()
+    """Of the files that are read, for a source of files; empty: any. No others are sent with a search."""
+    staged_as: str = ""
+    """What lies in a staged copy of this kind, in words."""
+    find_staged: Callable[[Path], Path | None] = lambda _path: None
+    """Return what to read of a staged copy at a path that exists, or None where none of this kind is."""
+
+
+def path_of(source: str) -> str | None:
+    """Return the path in a source as it is written, None where it has none."""
+    kind, _, reference = source.partition(":")
+    return reference if kind in PREFIXED and PREFIXED[kind].is_path and reference else None
 
 
 NAMED: Registry[Source] = Registry("data source")

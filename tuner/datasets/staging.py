@@ -8,18 +8,19 @@ from pathlib import Path
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path
-from tuner.datasets.sources import NAMED, PREFIXED
+from tuner.datasets import _parquet_source, file_sources
+from tuner.datasets.sources import NAMED, PREFIXED, path_of
 
-FILE_KINDS = ("folder", "npz", "parquet")
-"""Sources whose reference is a path."""
+SOURCE_MODULES = (file_sources, _parquet_source)
+"""Imported so that their sources are registered: copies are looked for among those. `loading` imports the others."""
 
 
 def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
     """Return staged copies by name: those in the folders of TUNER_DATA; `overrides` (`--data NAME=SOURCE`) win.
 
     TUNER_DATA is one folder or several (`os.pathsep` between them, the first wins). In each, a folder NAME with Parquet
-    files, one .npz or class folders, and a file NAME.npz, stand for the data set NAME. An override is a source or the
-    path of such a folder.
+    files, one .npz or class folders, and a file NAME.npz or NAME.parquet, stand for the data set NAME; so does what
+    other kinds of sources find. An override is a source or the path of such a folder.
 
     Raises:
         DataError: TUNER_DATA names something that is no folder, or an override is neither a source nor such a folder.
@@ -29,7 +30,7 @@ def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> 
         for path in _contents(user_path(text)):
             source = _source_of(path)
             if source is not None:
-                staged.setdefault(path.stem if path.suffix == ".npz" else path.name, source)
+                staged.setdefault(path.stem if path.is_file() else path.name, source)
     return {**staged, **{name: _source_or_path(name, text) for name, text in overrides.items()}}
 
 
@@ -47,8 +48,8 @@ def absolute_source(source: str) -> str:
     >>> absolute_source("digits"), absolute_source("folder:/data/pets")
     ('digits', 'folder:/data/pets')
     """
-    kind, _, reference = source.partition(":")
-    return f"{kind}:{user_path(reference).absolute()}" if kind in FILE_KINDS and reference else source
+    path = path_of(source)
+    return source if path is None else f"{source.partition(':')[0]}:{user_path(path).absolute()}"
 
 
 def _contents(folder: Path) -> list[Path]:
@@ -69,26 +70,24 @@ def _source_or_path(name: str, text: str) -> str:
         return text  # not a path: find_source says which source may have been meant
     source = _source_of(path)
     if source is None:
-        raise DataError(
-            f"the staged copy of {name} must be Parquet files, one .npz or class folders; {shown(path)} has none"
-        )
+        *others, last = [PREFIXED[kind].staged_as for kind in _latest_first() if PREFIXED[kind].staged_as]
+        raise DataError(f"the staged copy of {name} must be {', '.join(others)} or {last}; {shown(path)} has none")
     return source
 
 
 def _source_of(path: Path) -> str | None:
     """Return the source that a staged copy is, by the names of its files, two levels deep; None if it is none."""
     absolute = path.resolve()
-    try:
-        if path.is_file():
-            kinds = {".npz": "npz", ".parquet": "parquet"}
-            return f"{kinds[path.suffix]}:{absolute}" if path.suffix in kinds else None
-        inner = [child for child in path.iterdir() if not child.name.startswith(".")]
-    except OSError:  # not ours to read: it stages nothing
-        return None
-    # The hub keeps files in data/, or beside the card of the data set.
-    if any(any(place.glob("*.parquet")) for place in (path, path / "data")):
-        return f"parquet:{absolute}"
-    archives = [child for child in inner if child.suffix == ".npz"]
-    if len(archives) == 1:
-        return f"npz:{archives[0].resolve()}"
-    return f"folder:{absolute}" if any(child.is_dir() for child in inner) else None
+    for kind in _latest_first():
+        try:
+            found = PREFIXED[kind].find_staged(absolute)
+        except OSError:  # not ours to read: it stages nothing
+            return None
+        if found is not None:
+            return f"{kind}:{found.resolve()}"
+    return None
+
+
+def _latest_first() -> list[str]:
+    """Return the kinds of sources in the order in which they are tried: any folder of folders is tried last."""
+    return list(PREFIXED)[::-1]

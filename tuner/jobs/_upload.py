@@ -15,14 +15,12 @@ from tuner.common.errors import DataError, InputError
 from tuner.common.files import shown, user_path
 from tuner.common.registry import unknown_name
 from tuner.datasets.file_sources import existing
-from tuner.datasets.images import SUFFIXES
-from tuner.datasets.sources import NAMED
-from tuner.datasets.staging import FILE_KINDS, resolve
+from tuner.datasets.sources import NAMED, PREFIXED, path_of
+from tuner.datasets.staging import resolve
 from tuner.runs.directory import RunDirectory
 
 MAX_MB = 95
 """Limit of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
-_NEEDED = (*SUFFIXES, ".parquet", ".npz")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -56,10 +54,11 @@ def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], sha
         DataError: it is a relative path, and nothing is there.
     """
     is_own_name = source in NAMED and source not in named
-    kind, _, reference = (source if is_own_name else resolve(source, staged)).partition(":")
-    if kind not in FILE_KINDS or not reference:
+    resolved = source if is_own_name else resolve(source, staged)
+    reference = path_of(resolved)
+    if reference is None:
         return None
-    path = user_path(reference)
+    kind, path = resolved.partition(":")[0], user_path(reference)
     is_clusters = PurePosixPath(path).is_relative_to(shared) or (path.is_absolute() and not path.exists())
     return None if is_clusters else LocalData(kind, existing(reference, kind))
 
@@ -140,6 +139,7 @@ def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
         yield data.path.name, data.path
         return
     seen: set[Path] = set()
+    needed = PREFIXED[data.kind].suffixes
     for where, folders, names in os.walk(data.path, followlinks=True):
         real = Path(where).resolve()
         if real in seen:
@@ -149,7 +149,7 @@ def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
         place = Path(where).relative_to(data.path)
         yield from ((f"{(place / name).as_posix()}/", Path(where, name)) for name in folders)
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in _NEEDED:
+            if not name.startswith(".") and (not needed or Path(name).suffix.lower() in needed):
                 yield (place / name).as_posix(), Path(where, name)
 
 
@@ -158,8 +158,8 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.external_attr = (0o755 if name.endswith("/") else 0o644) << 16
     content = b"" if name.endswith("/") else path.read_bytes()
-    is_compressed = Path(name).suffix.lower() in _NEEDED
-    archive.writestr(entry, content, zipfile.ZIP_STORED if is_compressed else zipfile.ZIP_DEFLATED)
+    is_data = name.startswith("data/")  # images and tables are compressed already
+    archive.writestr(entry, content, zipfile.ZIP_STORED if is_data else zipfile.ZIP_DEFLATED)
     return content
 
 

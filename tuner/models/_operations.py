@@ -62,6 +62,8 @@ class Operation(Generic[Effect]):
     arguments: tuple[Argument, ...]
     effect: Effect
     description: str
+    mixes_labels: bool = False
+    """Of an augmentation: whether it changes labels too, so that its images cannot be kept without them."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +157,3 @@ def _read_arguments(name: str, written: list[str], arguments: tuple[Argument, ..
                 raise PipelineError(f"{name}: {argument.name} must be given; it {argument.rule}")
             values[argument.name] = argument.default
     return {argument.name: values[argument.name] for argument in arguments}
-
-
-def describe_operations(registry: Registry[Operation[Effect]]) -> list[tuple[str, str]]:
-    """(signature, one line) of every operation, for help and documentation."""
-    described: list[tuple[str, str]] = []
-    for name in registry:
-        operation = registry[name]
-        words = [
-            argument.name if argument.default is None else f"{argument.name}={format_value(argument.default)}"
-            for argument in operation.arguments
-        ]
-        described.append((f"{name}({', '.join(words)})" if words else name, operation.description))
-    return described

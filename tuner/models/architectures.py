@@ -32,6 +32,9 @@ class Architecture:
     application: str | None = None
     """The name of a backbone in keras.applications."""
     pixel_scaling: PixelScaling | None = None
+    backbone_parameters: tuple[str, ...] | None = None
+    """Of a backbone: the only parameters that `build` reads, with `weights`, so that trials that differ in others share
+    it, and with `weights: imagenet` also those of other seeds. None: it may read any, and the seed."""
 
     @property
     def is_backbone(self) -> bool:
@@ -185,8 +188,10 @@ def _add_backbone(
 
     width = {"alpha": Parameter("choice", values=alphas, default=1.0, description="width")} if alphas else {}
     description = f"{application} of Keras Applications under a head"
+    parameters = {**width, **_HEAD}
     ARCHITECTURES.add(
-        name, Architecture(name, description, {**width, **_HEAD}, minimum_px, build, application, pixel_scaling)
+        name,
+        Architecture(name, description, parameters, minimum_px, build, application, pixel_scaling, (*width, "weights")),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tuner.common.registry import Registry
-from tuner.models._operations import NONE, Argument, Call, Operation, describe_operations, parse_pipeline
+from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Images `[N, H, W, C] float32` in 0..255 and labels `[N, K] float32` that add up to 1."""
@@ -40,13 +40,14 @@ class Augment:
 
     @property
     def mixes_labels(self) -> bool:
-        """Whether labels are changed too, and every image with that of another."""
-        return any(call.operation.effect is _mixup for call in self.calls)
+        """Whether labels are changed too, so that an image that is kept would need a label of its own."""
+        return any(call.operation.mixes_labels for call in self.calls)
 
     def apply(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Batch:
-        """Augmented images `[N, H, W, C] float32` and labels `[N, K] float32`: a function of its arguments alone.
+        """Return augmented images `[N, H, W, C] float32` and labels `[N, K] float32`, from the arguments alone.
 
-        `images` are raw, in 0..255; `labels` are one-hot, and mixed by mixup only. Every image is changed by itself.
+        `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them. Every image is
+        changed by itself.
         """
         batch = np.asarray(images, dtype=np.float32), np.asarray(labels, dtype=np.float32)
         for place, call in enumerate(self.calls):
@@ -56,17 +57,12 @@ class Augment:
 
 
 def parse_augment(text: str) -> Augment:
-    """The augmentation written as `text`, for example `flip|shift(4)`; `none` is the identity.
+    """Return the augmentation written as `text`, for example `flip|shift(4)`; `none` is the identity.
 
     Raises:
         PipelineError: with the operation, the argument, the rule and the value.
     """
     return Augment(parse_pipeline(text, AUGMENTATION))
-
-
-def describe_augmentation() -> list[tuple[str, str]]:
-    """(signature, one line) of every operation."""
-    return describe_operations(AUGMENTATION)
 
 
 def _flip(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
@@ -177,15 +173,18 @@ for _name, _effect, _argument, _description in (
     ("shift", _shift, Argument("px", int, 1, 256), "by up to px whole pixels in both directions"),
     ("rotate", _rotate, Argument("degrees", float, 0.0, 180.0), "by up to so many degrees"),
     ("zoom", _zoom, _FRACTION, "in or out by up to this fraction"),
-    (
-        "mixup",
-        _mixup,
-        Argument("alpha", float, 0.01, 10.0),
-        "pairs of images and of their labels mixed, Beta(alpha, alpha)",
-    ),
     ("erase", _erase, _FRACTION, "a rectangle of up to this fraction filled with noise, in half of the images"),
     ("brightness", _brightness, _FRACTION, "up or down by up to this fraction of the range"),
     ("contrast", _contrast, _FRACTION, "times 1 plus or minus up to this fraction"),
     ("noise", _noise, Argument("stddev", float, 0.0, 1.0), "Gaussian, stddev times the range, new in every epoch"),
 ):
     AUGMENTATION.add(_name, Operation((_argument,), _effect, _description))
+AUGMENTATION.add(
+    "mixup",
+    Operation(
+        (Argument("alpha", float, 0.01, 10.0),),
+        _mixup,
+        "pairs of images and of their labels mixed, Beta(alpha, alpha)",
+        mixes_labels=True,
+    ),
+)

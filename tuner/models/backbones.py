@@ -47,11 +47,11 @@ def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int
         options["alpha"] = float(values["alpha"])  # the name of the weights file has it as 1.0, never 1
     if values["weights"] == "none":
         backbone = constructor(weights=None, **options)
-        _rename_automatic(backbone)
+        number_automatic_names(backbone)
         seed_layers(backbone.layers, derive_seed(seed, "backbone"))
         return backbone
     backbone = _load_pretrained(constructor, application, options)
-    _rename_automatic(backbone)
+    number_automatic_names(backbone)
     return backbone
 
 
@@ -95,10 +95,14 @@ def _describe_missing(application: str, error: Exception) -> str:
     )
 
 
-def _rename_automatic(backbone: keras.Model) -> None:
-    """Number the operations that Keras named anew, in the order of the graph: `add_18` is `add_1` of this model."""
-    automatic = [operation for operation in backbone.operations if is_automatic_name(operation)]
-    taken = {operation.name for operation in backbone.operations} - {operation.name for operation in automatic}
+def number_automatic_names(model: keras.Model) -> None:
+    """Number the operations that Keras named anew, in the order of the graph: `add_18` is `add_1` of this model.
+
+    Keras counts all that a process has built. What is drawn from a seed by name must not depend on that.
+    """
+    operations = getattr(model, "operations", None) or model.layers
+    automatic = [operation for operation in operations if is_automatic_name(operation)]
+    taken = {operation.name for operation in operations} - {operation.name for operation in automatic}
     counts: Counter[str] = Counter()
     for operation in automatic:
         kind = re.sub(r"_\d+$", "", operation.name)
@@ -106,27 +110,42 @@ def _rename_automatic(backbone: keras.Model) -> None:
             counts[kind] += 1
         operation.name = f"{kind}_{counts[kind]}"
         counts[kind] += 1
+    for inner in operations:
+        if isinstance(inner, keras.Model):
+            number_automatic_names(inner)
 
 
 def seed_layers(chosen: Iterable[Any], seed: int) -> None:
     """Draw every random weight of these layers again, from `seed` and the name of the layer; constants stay.
 
-    Keras Applications take no seed, and layers built without one draw from the process's global generator.
+    So it is with random streams that were not given a seed. Keras Applications take no seed, and layers built without
+    one draw from the process's global generator.
     """
     for layer in chosen:
-        if isinstance(layer, keras.Model):
-            seed_layers(layer.layers, derive_seed(seed, layer.name))
-            continue
-        for attribute in [name for name in vars(layer) if name.endswith("_initializer")]:
-            _draw_again(layer, attribute, derive_seed(seed, layer.name, attribute))
+        _seed_layer(layer, layer.name, seed)
+
+
+def _seed_layer(layer: Any, name: str, seed: int) -> None:
+    if isinstance(layer, keras.Model):
+        seed_layers(layer.layers, derive_seed(seed, name))
+        return
+    for attribute, value in list(vars(layer).items()):
+        if attribute.endswith("_initializer"):
+            _draw_again(layer, attribute, derive_seed(seed, name, attribute))
+        elif isinstance(value, keras.random.SeedGenerator) and value.get_config()["seed"] is None:
+            value.state.assign(keras.random.SeedGenerator(derive_seed(seed, name, attribute)).state)
+    # Layers within a layer (of attention, or around a cell) have names that Keras made: their place is their name.
+    for place, inner in enumerate(layer._flatten_layers(include_self=False, recursive=False)):
+        _seed_layer(inner, f"{name}/{place}", seed)
 
 
 def _draw_again(layer: Any, attribute: str, seed: int) -> None:
     initializer = getattr(layer, attribute)
     settings = initializer.get_config() if isinstance(initializer, keras.Initializer) else {}
-    # DepthwiseConv2D draws its `kernel` with its `depthwise_initializer`.
-    name = "kernel" if attribute == "depthwise_initializer" else attribute.removesuffix("_initializer")
-    variable = getattr(layer, name, None)
+    stem = attribute.removesuffix("_initializer")
+    # `recurrent_kernel` has a `recurrent_initializer`; DepthwiseConv2D draws its `kernel` with `depthwise_initializer`.
+    names = (stem, f"{stem}_kernel", *(["kernel"] if stem == "depthwise" else []))
+    variable = next((getattr(layer, name) for name in names if hasattr(layer, name)), None)
     if "seed" in settings and variable is not None:
         drawn = type(initializer).from_config({**settings, "seed": seed})
         variable.assign(drawn(variable.shape, dtype=variable.dtype))

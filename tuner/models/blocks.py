@@ -223,20 +223,3 @@ def _output_name(backbone: keras.Model) -> str:
 def count_blocks(backbone: keras.Model) -> int:
     """How many blocks there are: the largest `unfreeze_depth`."""
     return len(blocks(backbone))
-
-
-def split_at(backbone: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
-    """(prefix, suffix) that share the layers of `backbone`: `suffix(prefix(images))` is `backbone(images)`.
-
-    `cut` is one of `backbone_cuts`, or the name of the input, which leaves nothing to the prefix: what any block has as
-    `cut_before_operation`.
-
-    Raises:
-        ValueError: some path goes around `cut`.
-    """
-    if cut not in cut_points(backbone_graph(backbone), _output_name(backbone)):
-        raise ValueError(f"cut must be an operation through which every path of {backbone.name} goes; got {cut!r}")
-    operation = next(operation for operation in backbone.operations if operation.name == cut)
-    tensor = operation._inbound_nodes[0].output_tensors[0]
-    prefix = keras.Model(backbone.inputs[0], tensor, name=f"{backbone.name}_prefix")
-    return prefix, keras.Model(tensor, backbone.outputs[0], name=f"{backbone.name}_suffix")

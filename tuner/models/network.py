@@ -1,4 +1,4 @@
-"""The network of one trial: raw images in, preprocessing inside, probabilities out; and what of it is trained."""
+"""The network of one trial: raw images in, preprocessing inside, probabilities out; and which part of it is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuner.common.errors import InputError
 from tuner.common.seeds import derive_seed
 from tuner.models._from_scratch import drop, hidden_layers, pool_features
 from tuner.models.architectures import ARCHITECTURES, Architecture
-from tuner.models.backbones import adapt_pixels, infer, seed_layers
+from tuner.models.backbones import adapt_pixels, infer, number_automatic_names, seed_layers
 from tuner.models.blocks import Block, blocks
 from tuner.models.parameters import general
 from tuner.models.preprocessing import Preprocess, parse_preprocess
@@ -44,7 +44,7 @@ def build_model(
     seed: int,
     backbone: keras.Model | None = None,
 ) -> TrialModel:
-    """The untrained network of a configuration for raw images `[H, W, C]`, all of it trainable.
+    """Build the untrained network of a configuration for raw images `[H, W, C]`, all of it trainable.
 
     `backbone` is one that was built for the same values, to stand under this head too; None: a new one.
 
@@ -76,11 +76,26 @@ def build_model(
         features = head_features(pooled, values, seed)
     else:
         features = architecture.build(values, inputs, derive_seed(seed, "dropout"))
-    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(features)
-    model = keras.Model(images, outputs, name=architecture.name)
+    model = keras.Model(images, _probabilities(features, num_classes), name=architecture.name)
+    if backbone is None:
+        number_automatic_names(model)
     # The backbone's own weights are pretrained, or seeded where it was built.
     seed_layers([layer for layer in model.layers if layer is not backbone], derive_seed(seed, "weights"))
     return TrialModel(model, backbone, () if backbone is None else blocks(backbone), pixels, maps, pooled)
+
+
+def build_head(configuration: Mapping[str, Any], backbone: keras.Model, num_classes: int, seed: int) -> keras.Model:
+    """Build the head that `build_model` puts on `backbone`, by itself: of its maps, with the same initial weights."""
+    values = ARCHITECTURES[configuration["architecture"]].values_of(configuration)
+    maps = keras.Input(backbone.output_shape[1:], name="maps")
+    features = head_features(pool_features(maps, values["pooling"]), values, seed)
+    head = keras.Model(maps, _probabilities(features, num_classes), name="head")
+    seed_layers(head.layers, derive_seed(seed, "weights"))
+    return head
+
+
+def _probabilities(features: Any, num_classes: int) -> Any:
+    return layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(features)
 
 
 def _check_images(architecture: Architecture, preprocess: Preprocess, image_shape: tuple[int, int, int]) -> None:
@@ -95,7 +110,7 @@ def _check_images(architecture: Architecture, preprocess: Preprocess, image_shap
 
 
 def head_features(pooled: Any, values: Mapping[str, Any], seed: int) -> Any:
-    """What stands between a backbone's pooled maps `[N, F]` and the softmax: normalisation, hidden layers, dropout."""
+    """Build what stands between a backbone's pooled maps `[N, F]` and the softmax: all but the pooling."""
     x = pooled
     if values["head_batch_normalization"]:
         x = layers.BatchNormalization(name="head_normalization")(x)
@@ -126,6 +141,6 @@ def freeze(trial_model: TrialModel, unfreeze_depth: int) -> None:
 
 
 def parameter_counts(model: keras.Model) -> tuple[int, int]:
-    """(all parameters, those trained), as `model.summary()` counts them."""
+    """Return the numbers of all parameters and of those trained, as `model.summary()` counts them."""
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)
     return int(model.count_params()), trainable

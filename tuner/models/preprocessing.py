@@ -16,7 +16,7 @@ import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
-from tuner.models._operations import NONE, Argument, Call, Operation, Value, describe_operations, parse_pipeline
+from tuner.models._operations import NONE, Argument, Call, Operation, Value, parse_pipeline
 
 # Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.
 _LOW_BITS = np.array([2**31 - 1])
@@ -166,11 +166,6 @@ def parse_preprocess(text: str) -> Preprocess:
             raise PipelineError(f"{call.name} must come before standardise, after which there is no range of values")
         value_range = call.operation.effect.range(call.values, value_range)
     return Preprocess(calls, value_range)
-
-
-def describe_preprocessing() -> list[tuple[str, str]]:
-    """(signature, one line) of every operation."""
-    return describe_operations(PREPROCESSING)
 
 
 def _add(name: str, effect: Effect, description: str, *arguments: Argument) -> None:

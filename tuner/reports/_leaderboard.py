@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.intervals import wilson_interval
 from tuner.reports._leaderboard_sections import (
     comparisons,
@@ -97,9 +98,6 @@ def _environment(environment: Mapping[str, Any]) -> str:
     if environment.get("commit"):
         parts.append(f"commit {str(environment['commit'])[:12]}")
     return escaped(", ".join(parts))
-
-
-_POPULATIONS = {"pbt", "pb2"}
 
 
 class FigureLink(NamedTuple):
@@ -242,7 +240,8 @@ def _winner(results: Results, retrain_command: str | None) -> list[str]:
         return []
     configuration = yaml.safe_dump(dict(winner.configuration), sort_keys=False, allow_unicode=True, width=120)
     lines = ["## The best configuration", "", *_reached(winner), "", *fenced(configuration, "yaml")]
-    if results.sessions and results.sessions[-1].scheduler in _POPULATIONS:
+    latest = results.sessions[-1].scheduler if results.sessions else ""
+    if latest in SCHEDULERS and SCHEDULERS[latest].is_population:
         lines += [
             "",
             "The members of a population change their configuration while they train: this is the latest one.",

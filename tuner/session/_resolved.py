@@ -199,7 +199,7 @@ def _reduction_factor(spec: Spec, scheduler: str) -> Chosen[int]:
 
 def _trials(spec: Spec, policy: Policy) -> int:
     """Return how many trials there will be: a grid ends when it is used up, whatever the file says."""
-    if policy.sampler.value != "grid":
+    if not SAMPLERS[policy.sampler.value].tries_all:
         return spec.search.trials
     return int(min(spec.search.trials, count(spec.space)))
 

@@ -1,49 +1,82 @@
-"""What ends a session before its trials are used up: Ctrl-C, the budget, first trials that fail alike, a full disk."""
+"""Reasons to end a session early: Ctrl-C, the budget, first trials that fail alike, a full disk."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tuner.reports.console import SearchConsole
-from tuner.runs.events import Event, TrialEnded, TrialResumed, TrialStarted
+from tuner.runs.events import Event, Notice, TrialEnded, TrialResumed, TrialStarted
 from tuner.runs.record import Record
 from tuner.training.failures import kind_of
 
 FIRST_TRIALS = 10
-"""Of a session. More than half of them must fail for the same reason; a search of five trials is never given up."""
+"""Of a session. More than half of them must fail for the same reason, and more than half in each branch that was tried;
+a search of five trials is never given up."""
+
+
+class _First(NamedTuple):
+    """One of the first trials of a session."""
+
+    branch: str
+    reason: str = ""
+    """Why it failed; empty if it has not."""
 
 
 class FirstTrials:
     """Told of every event of a session; `reason` says why the search is to be given up, once it is.
 
     The trials are those that begin or go on first, so that a session that is resumed after the cause is gone is not
-    held up by what an earlier one saw.
+    held up by what an earlier one saw. Trials of another architecture, or of another branch of a `choose`, are counted
+    by themselves: where one branch works, `notices` say which one does not, and the search goes on.
     """
 
-    def __init__(self) -> None:
-        self._first: dict[int, str] = {}
+    def __init__(self, branching: Sequence[str] = ("architecture",)) -> None:
+        self._branching = branching
+        self._branches: dict[int, str] = {}
+        self._first: dict[int, _First] = {}
+        self._noted: set[str] = set()
         self.reason: str | None = None
+        self.notices: list[str] = []
+        """Whoever tells of them takes them away."""
+
+    def know(self, trial: int, configuration: Mapping[str, object]) -> None:
+        """Take in what is tried in a trial, so that it is known when the trial goes on."""
+        named = [f"{name} {configuration[name]}" for name in self._branching if name in configuration]
+        self._branches[trial] = ", ".join(named)
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
+        if isinstance(event, TrialStarted):
+            self.know(event.trial, event.configuration)
         match event:
             case TrialStarted() | TrialResumed() if len(self._first) < FIRST_TRIALS:
-                self._first.setdefault(event.trial, "")
+                self._first.setdefault(event.trial, _First(self._branches.get(event.trial, "")))
             case TrialEnded(status="failed") if event.trial in self._first:
-                self._first[event.trial] = event.reason
+                self._first[event.trial] = self._first[event.trial]._replace(reason=event.reason)
                 self._judge(kind_of(event.reason), event.reason)
 
     def _judge(self, kind: str, latest: str) -> None:
-        number = Counter(kind_of(reason) for reason in self._first.values() if reason)[kind]
-        if self.reason is None and number > FIRST_TRIALS // 2:
+        alike = [trial for trial in self._first.values() if trial.reason and kind_of(trial.reason) == kind]
+        if self.reason is not None or len(alike) <= FIRST_TRIALS // 2:
+            return
+        failed, tried = (Counter(trial.branch for trial in some) for some in (alike, self._first.values()))
+        failing = [branch for branch in tried if failed[branch] > tried[branch] / 2]
+        if len(failing) == len(tried):
             self.reason = (
-                f"{number} of the first {FIRST_TRIALS} trials failed for the same reason, the latest with: {latest}"
+                f"{len(alike)} of the first {FIRST_TRIALS} trials failed for the same reason, the latest with: {latest}"
+            )
+            return
+        for branch in [branch for branch in failing if branch not in self._noted]:
+            self._noted.add(branch)
+            self.notices.append(
+                f"{failed[branch]} of the first {tried[branch]} trials with {branch} failed for the same reason; the "
+                f"search goes on for what else it tries; the latest with: {latest}"
             )
 
 
@@ -53,11 +86,20 @@ Reason = Literal["finished", "time_budget", "interrupted", "given_up"]
 class Stopping:
     """Asked at every step of a session whether it is to end."""
 
-    def __init__(self, record: Record, budget_s: float | None, interrupted: threading.Event) -> None:
+    def __init__(
+        self, record: Record, budget_s: float | None, interrupted: threading.Event, branching: Sequence[str]
+    ) -> None:
         self._record, self._budget_s, self._interrupted = record, budget_s, interrupted
-        self._first_trials = FirstTrials()
+        self._first_trials = FirstTrials(branching)
+        for number, trial in record.state.trials.items():
+            self._first_trials.know(number, trial.configuration)
         self.disk_full: str | None = None
-        record.listen(self._first_trials)
+        record.listen(self._take_in)
+
+    def _take_in(self, event: Event) -> None:
+        self._first_trials(event)
+        while self._first_trials.notices:
+            self._record.append(Notice(text=self._first_trials.notices.pop(0)))
 
     def on_disk_full(self, loss: str) -> None:
         """A trial was lost because a disk is full: that of the run, or of its node; `loss` says it in words."""

@@ -84,14 +84,14 @@ def scheduler_context(search: ResolvedSearch, record: Record) -> SchedulerContex
 def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHING) -> SearchStudy:
     """Return the study of a search, with the trials that a record already holds."""
     study, policy = search.study, search.policy
-    entry, is_grid = SAMPLERS[policy.sampler.value], policy.sampler.value == "grid"
+    entry = SAMPLERS[policy.sampler.value]
     context = SamplerContext(study.seed, search.budget.trials, warm.trials, policy.weighs_seconds)
     built = SearchStudy(
         study.space,
         entry.build(context),
         study.mode,
-        queue=_queue(study, state, warm.portfolio, is_grid),
-        sampler_may_propose=not is_grid,
+        queue=_queue(study, state, warm.portfolio, entry.tries_all),
+        sampler_may_propose=not entry.tries_all,
         sampler_replays=entry.replays,
         other_metrics=study.metrics[1:],
     )

@@ -141,9 +141,9 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
             ("search", "improvement_per_second"),
             f"must be false with {sampler}: only {', '.join(heeding)} weighs seconds",
         )
-    elif sampler == "grid" and count(reading.space) == math.inf:
-        ranges = list(_continuous(reading.space))
-        yield ("search", "sampler"), f"must not be grid with ranges of floats; got {', '.join(ranges)}: list choices"
+    elif sampler is not None and SAMPLERS[sampler].tries_all and count(reading.space) == math.inf:
+        ranges = ", ".join(_continuous(reading.space))
+        yield ("search", "sampler"), f"must not be {sampler} with ranges of floats; got {ranges}: list choices"
     yield from _check_metrics(reading)
     if scheduler not in SCHEDULERS:
         yield ("search", "scheduler"), unknown_name("scheduler", scheduler, [*SCHEDULERS, AUTO])
@@ -180,22 +180,18 @@ def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
     search, entry = reading.search, SCHEDULERS[name]
     if search is None:
         return
-    if entry.is_population and given(search.sampler) not in (None, "random"):
-        yield (
-            ("search", "sampler"),
-            f"must be auto or random with {name}, which copies and perturbs; got {search.sampler}",
-        )
+    if entry.sampler and given(search.sampler) not in (None, entry.sampler):
+        copies = ", which copies and perturbs" if entry.is_population else ""
+        yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}{copies}; got {search.sampler}"
     if entry.is_population and reading.space:
         mutable = mutable_dimensions(reading.space)
-        usable = numeric(mutable) if name == "pb2" else mutable
+        usable = numeric(mutable) if entry.changes_numbers_only else mutable
         if not usable:
-            kind = "range of numbers" if name == "pb2" else "choice or range"
+            kind = "range of numbers" if entry.changes_numbers_only else "choice or range"
             yield (
                 ("search", "scheduler"),
                 f"must not be {name}: the space has no {kind} that can change in running trials, such as learning_rate",
             )
-    if entry.sampler and not entry.is_population and given(search.sampler) not in (None, entry.sampler):
-        yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}; got {search.sampler}"
     yield from _check_grace(reading, entry.halves)
 
 

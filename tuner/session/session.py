@@ -31,6 +31,7 @@ from tuner.session._resume import describe_data
 from tuner.session._stopping import Reason, Stopping, interruptible
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
 from tuner.session.preparation import Prepared
+from tuner.spec.space import branching
 from tuner.spec.spec import dump_spec
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
     packing = _pack(session, capacity)
     with interruptible(session.console) as interrupted, monitoring(record, search.budget.trials) as monitor:
         wait_for_workers(capacity, packing.trials)
-        stopping = Stopping(record, search.budget.time_s, interrupted)
+        stopping = Stopping(record, search.budget.time_s, interrupted, branching(search.study.space))
         context = session.prepared.worker_context(search.training, packing.cpus_per_trial)
         guard = Guard(session.run.last_words, trial_memory(search.shares, capacity, packing.trials))
         with _slots(session, packing, capacity, monitor) as slots:

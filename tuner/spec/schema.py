@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from tuner.common.metrics import EPOCH_METRICS, METRICS
 from tuner.common.registry import unknown_name
@@ -131,8 +131,18 @@ class ResourcesSection(Section):
     """The resources that one trial occupies."""
 
     cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
-    gpus_per_trial: Annotated[Number, Field(ge=0, le=64)] | Auto = "auto"
+    gpus_per_trial: Annotated[Number, Field(ge=0)] | Auto = "auto"
     memory_gb_per_trial: Annotated[Number, Field(gt=0)] | Literal["auto", "none"] = "auto"
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _one_gpu_computes(cls, value: float | Auto) -> float | Auto:
+        if value != "auto" and value > 1:
+            raise ValueError(
+                "must be at most 1: a trial computes on one GPU, another one would be held and not used; a fraction "
+                "such as 0.5 shares one, and with 1 or auto as many trials run at a time as there are GPUs"
+            )
+        return value
 
 
 class ActivationsSection(Section):

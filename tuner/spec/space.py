@@ -134,6 +134,16 @@ def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], .
                 yield from flatten(inner, f"{qualified}.{branch}.", (*conditions, (qualified, branch)))
 
 
+def branching(space: Space) -> tuple[str, ...]:
+    """Return the names of the parameters by whose values configurations differ in kind: architecture, and each choose.
+
+    >>> branching({"learning_rate": Real(0.1, 1), "head": Choose({"a": {}, "b": {}})})
+    ('architecture', 'head')
+    """
+    names = [one.name for one in flatten(space) if isinstance(one.dimension, Choose)]
+    return tuple(dict.fromkeys(["architecture", *names]))
+
+
 def has_branches(space: Space) -> bool:
     """Return whether a search chooses among branches, each with parameters of its own."""
     return any(isinstance(one.dimension, Choose) and len(one.dimension.branches) > 1 for one in flatten(space))

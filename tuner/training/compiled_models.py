@@ -1,8 +1,9 @@
-"""What a process keeps from trial to trial: networks that are built and compiled, by their structure.
+"""Networks that a process keeps built and compiled from trial to trial.
 
 Tracing a step function takes as long as some epochs on cached activations. Two trials whose networks differ only in
-numbers (learning rate, dropout rates, batch size) can share one; everything that the first has changed is set back, so
-that the second gives the numbers that it would have given in a process of its own.
+numbers (learning rate, dropout rates, batch size, seed) can share one. A trial always builds its own network, or its
+own head on a shared backbone, which is cheap; where this is found to be the same graph as an earlier one, the earlier
+one takes over its weights, random streams and rates, and gives the numbers of a process of its own.
 """
 
 from __future__ import annotations
@@ -10,44 +11,35 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from tuner.common.seeds import derive_seed
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.backbones import seed_layers
 from tuner.models.backend import jit_compile, steps_per_execution
-from tuner.models.network import TrialModel, build_model, freeze
+from tuner.models.network import TrialModel, build_head, build_model, freeze
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
 from tuner.training.cut_points import Place, above
 
 STRUCTURES_KEPT = 12
 BACKBONES_KEPT = 2
-RATES = ("dropout", "block_dropout")
-"""Hyperparameters that a compiled network takes as they come."""
 
 
 class AdjustableDropout(keras.layers.Layer):
     """The dropout of another layer, drawn from that layer's random stream, at a rate that can change between steps."""
 
-    def __init__(self, plain: keras.layers.Dropout) -> None:
-        super().__init__(name=plain.name)
+    def __init__(self, plain: keras.layers.Dropout, rate: keras.Variable) -> None:
+        super().__init__(name=plain.name, dtype=plain.dtype_policy)
         self._plain = plain
-        self.rate = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(plain.rate),
-            trainable=False,
-            autocast=False,  # in half precision a rate would be another rate
-            name="rate",
-        )
+        self.rate = rate
+        self.supports_masking = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """`inputs` with a share of `rate` set to 0 and the rest scaled up, in training."""
+        """Return `inputs` with a share of `rate` set to 0 and the rest scaled up, in training."""
         if not training:
             return inputs
         drawn = keras.random.uniform(keras.ops.shape(inputs), dtype="float32", seed=self._plain.seed_generator)
@@ -55,8 +47,13 @@ class AdjustableDropout(keras.layers.Layer):
         return keras.ops.where(drawn >= self.rate, inputs * scale, keras.ops.zeros_like(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape of the inputs."""
+        """Return the shape of the inputs."""
         return input_shape
+
+
+def _is_adjustable(operation: Any) -> bool:
+    """Return whether this is dropout of single values, which `AdjustableDropout` computes; its relatives differ."""
+    return type(operation) is keras.layers.Dropout and operation.noise_shape is None and 0 < operation.rate < 1
 
 
 @dataclass
@@ -66,11 +63,10 @@ class Trainer:
     network: keras.Model
     variables: list[Any]
     """What the optimizer trains, in the order of the whole network."""
-    dropouts: list[AdjustableDropout]
     _initial: list[np.ndarray] = field(default_factory=list)
 
-    def start(self, configuration: Mapping[str, Any], learning_rate: float) -> None:
-        """Forget what the optimizer has seen, and take on the numbers of a trial."""
+    def start(self, learning_rate: float) -> None:
+        """Forget what the optimizer has seen, and go on at the rate of a trial."""
         optimizer = self.network.optimizer
         if not self._initial:
             optimizer.build(self.variables)
@@ -78,8 +74,6 @@ class Trainer:
         for variable, value in zip(optimizer.variables, self._initial, strict=True):
             variable.assign(value)
         optimizer.learning_rate = learning_rate
-        for layer in self.dropouts:
-            layer.rate.assign(_rate(layer.name, configuration))
 
 
 @dataclass
@@ -93,11 +87,11 @@ class Backbone:
 
     @classmethod
     def of(cls, model: keras.Model) -> Backbone:
-        """A backbone as it was just built."""
+        """Return a backbone as it was just built."""
         initial = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
         digest = hashlib.sha256()
-        for value in initial:
-            digest.update(np.ascontiguousarray(value).data.cast("B"))
+        for weight in model.weights:  # not its random streams, which inference leaves alone
+            digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).data.cast("B"))
         return cls(model, digest.hexdigest(), initial)
 
     def set_back(self) -> None:
@@ -106,47 +100,42 @@ class Backbone:
 
 
 class Structure:
-    """The network of a trial with what has been compiled of it."""
+    """The network of a trial with what has been compiled of it, and a variable for the rate of each dropout layer."""
 
     def __init__(self, trial_model: TrialModel, backbone: Backbone | None) -> None:
         self.trial_model, self.backbone = trial_model, backbone
         self._trainers: dict[str, Trainer] = {}
-        own = set() if backbone is None else {id(variable) for variable in backbone.model.variables}
-        self._head = [variable for variable in trial_model.model.variables if id(variable) not in own]
-        self._initial = [keras.ops.convert_to_numpy(variable) for variable in self._head]
+        model = trial_model.model
+        self._own = model if backbone is None else keras.Model(trial_model.maps, model.outputs[0])
+        self._rates = {
+            layer: keras.Variable(layer.rate, trainable=False, dtype="float32", autocast=False, name="rate")
+            for layer in self._own.operations
+            if _is_adjustable(layer)
+        }  # without autocast: in half precision a rate would be another rate
 
-    def set_back(self, configuration: Mapping[str, Any], seed: int) -> None:
-        """Give the head the weights and random streams that it would have if it were built with `seed`."""
-        _assign(self._head, self._initial)
-        model, backbone = self.trial_model.model, self.trial_model.backbone
-        layers = [layer for layer in model.layers if layer is not backbone]
-        seed_layers(layers, derive_seed(seed, "weights"))
-        for layer in layers:
-            if isinstance(layer, keras.layers.Dropout):
-                layer.rate = _rate(layer.name, configuration)
-                fresh = keras.random.SeedGenerator(derive_seed(derive_seed(seed, "dropout"), layer.name))
-                layer.seed_generator.state.assign(fresh.state)
+    def take_over(self, fresh: keras.Model) -> None:
+        """Take the weights, random streams and dropout rates of a part that was built alike, for another trial."""
+        _assign(self._own.variables, [keras.ops.convert_to_numpy(variable) for variable in fresh.variables])
+        rates = [layer.rate for layer in fresh.operations if _is_adjustable(layer)]
+        for (layer, variable), rate in zip(self._rates.items(), rates, strict=True):
+            layer.rate = rate
+            variable.assign(rate)
 
     def trainer(
         self, configuration: Mapping[str, Any], unfreeze_depth: int, place: Place | None, learning_rate: float
     ) -> Trainer:
-        """What trains the top `unfreeze_depth` blocks and the head from the activations at `place` (None: images)."""
+        """Return what trains the head and the top `unfreeze_depth` blocks from what is at `place` (None: images)."""
         freeze(self.trial_model, unfreeze_depth)
         settings = [general(configuration, name) for name in ("optimizer", "weight_decay", "label_smoothing")]
         key = json.dumps([unfreeze_depth, place.name if place else None, *settings])
         if key not in self._trainers:
             self._trainers[key] = self._compile(configuration, place)
-        self._trainers[key].start(configuration, learning_rate)
+        self._trainers[key].start(learning_rate)
         return self._trainers[key]
 
     def _compile(self, configuration: Mapping[str, Any], place: Place | None) -> Trainer:
-        dropouts: list[AdjustableDropout] = []
-
         def adjustable(layer: Any) -> Any:
-            if not isinstance(layer, keras.layers.Dropout):
-                return layer
-            dropouts.append(AdjustableDropout(layer))
-            return dropouts[-1]
+            return AdjustableDropout(layer, self._rates[layer]) if layer in self._rates else layer
 
         network = above(self.trial_model, place, adjustable)
         network.compile(
@@ -156,7 +145,7 @@ class Structure:
             steps_per_execution=steps_per_execution(),
             jit_compile=jit_compile(),
         )
-        return Trainer(network, list(self.trial_model.model.trainable_variables), dropouts)
+        return Trainer(network, list(self.trial_model.model.trainable_variables))
 
 
 class Workbench:
@@ -169,24 +158,35 @@ class Workbench:
     def take(
         self, configuration: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int, seed: int
     ) -> Structure:
-        """The network of a configuration as `build_model` would make it, built or set back; raises as that does."""
+        """Return the network of a configuration as `build_model` would make it; raises as that does.
+
+        Networks from scratch, and heads, are always built. An earlier one takes the place of the new one where the
+        two are the same but for numbers that can be carried over, which is seen in the networks alone.
+        """
         backbone_key = _backbone_key(configuration, image_shape, seed)
         backbone = self._backbones.pop(backbone_key, None)
+        built = None
         if backbone is not None:
             backbone.set_back()
-        key = json.dumps([backbone_key, _structure_of(configuration), image_shape, num_classes])
-        structure = self._structures.pop(key, None)
-        if structure is not None:
-            structure.set_back(configuration, seed)
         else:
-            shared = None if backbone is None else backbone.model
-            trial_model = build_model(configuration, image_shape, num_classes, seed, shared)
-            if backbone is None and trial_model.backbone is not None:
-                backbone = Backbone.of(trial_model.backbone)
-            structure = Structure(trial_model, backbone)
+            built = build_model(configuration, image_shape, num_classes, seed)
+            backbone = None if built.backbone is None else Backbone.of(built.backbone)
         if backbone is not None:
             self._backbones[backbone_key] = backbone
-        self._structures[key] = structure
+            fresh = build_head(configuration, backbone.model, num_classes, seed)
+        elif built is not None:
+            fresh = built.model
+        identity = _identity(fresh)
+        key = json.dumps([backbone_key, _preprocess(configuration), image_shape, identity])
+        structure = self._structures.pop(key, None)
+        if structure is not None:
+            structure.take_over(fresh)
+        else:
+            shared = None if backbone is None else backbone.model
+            built = built or build_model(configuration, image_shape, num_classes, seed, shared)
+            structure = Structure(built, backbone)
+        if identity is not None:
+            self._structures[key] = structure
         self._clear_away()
         return structure
 
@@ -201,29 +201,83 @@ class Workbench:
 
 
 def _backbone_key(configuration: Mapping[str, Any], image_shape: tuple[int, int, int], seed: int) -> str:
-    """What a backbone follows from; pretrained weights do not depend on the seed."""
+    """Return what a backbone follows from; pretrained weights do not depend on the seed."""
     architecture = ARCHITECTURES[configuration["architecture"]]
     if not architecture.is_backbone:
         return ""
     values = architecture.values_of(configuration)
-    size = parse_preprocess(str(general(configuration, "preprocess"))).output_shape(image_shape)[:2]
-    own_seed = seed if values["weights"] == "none" else None
-    return json.dumps([architecture.name, values.get("alpha"), values["weights"], size, own_seed])
+    own_seed: int | None = seed
+    if architecture.backbone_parameters is not None:
+        values = {name: values[name] for name in architecture.backbone_parameters}
+        own_seed = None if values.get("weights") == "imagenet" else seed
+    size = parse_preprocess(_preprocess(configuration)).output_shape(image_shape)[:2]
+    return json.dumps([architecture.name, sorted(values.items()), size, own_seed])
 
 
-def _structure_of(configuration: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The part of a configuration that decides on layers and shapes; of a rate, only whether there is one."""
-    values = {"preprocess": "", **ARCHITECTURES[configuration["architecture"]].values_of(configuration)}
-    values["preprocess"] = parse_preprocess(str(general(configuration, "preprocess"))).text
-    values["architecture"] = configuration["architecture"]
-    kept = {name: value for name, value in values.items() if name != "unfreeze_depth"}
-    return sorted((name, value > 0 if name in RATES else value) for name, value in kept.items())
+def _preprocess(configuration: Mapping[str, Any]) -> str:
+    return parse_preprocess(str(general(configuration, "preprocess"))).text
 
 
-def _rate(layer_name: str, configuration: Mapping[str, Any]) -> float:
-    """The rate of a dropout layer, by its name (`scratch.drop`)."""
-    name = "block_dropout" if layer_name.startswith("block_") else "dropout"
-    return float(ARCHITECTURES[configuration["architecture"]].values_of(configuration)[name])
+def _identity(fresh: keras.Model) -> str | None:
+    """Return all that the compiled steps of a network follow from; None where a part of it may do more than it tells.
+
+    Left out are numbers that `Structure.take_over` carries over: the seeds of initial weights and of random streams
+    that are among the variables, and the rates of adjustable dropout. Layers that are not of Keras, and functions of
+    one's own in those that are, may depend on anything.
+    """
+    if not all(_tells_all(operation) for operation in _with_inner(fresh)):
+        return None
+    try:
+        config = fresh.get_config()
+        carried = {layer.name: layer for layer in fresh.layers}
+        for described in config["layers"]:
+            layer = carried.get(described["name"])
+            if layer is None:
+                continue
+            described["config"] = _without_initial_seeds(described["config"])
+            if _has_carried_stream(layer):
+                del described["config"]["seed"]
+            if _is_adjustable(layer):
+                del described["config"]["rate"]
+        return json.dumps(config, sort_keys=True)
+    except (NotImplementedError, TypeError, ValueError):  # some operation cannot be written down
+        return None
+
+
+def _with_inner(model: keras.Model) -> Iterator[Any]:
+    """Yield every operation of a network, those within layers and nested networks too."""
+    for operation in getattr(model, "operations", None) or model.layers:
+        yield operation
+        if isinstance(operation, keras.Layer):
+            yield from operation._flatten_layers(include_self=False)
+
+
+def _tells_all(operation: Any) -> bool:
+    """Return whether an operation is Keras's own, and so is all that it was given to call."""
+    return _is_of_keras(type(operation)) and all(
+        _is_of_keras(value) for value in vars(operation).values() if callable(value)
+    )
+
+
+def _is_of_keras(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "keras"
+
+
+def _has_carried_stream(layer: Any) -> bool:
+    stream = getattr(layer, "seed_generator", None)
+    return stream is not None and "seed" in layer.get_config() and any(stream.state is each for each in layer.variables)
+
+
+def _without_initial_seeds(config: Any) -> Any:
+    """Return a layer's configuration without the seeds of its initializers, which have been used when it was built."""
+    if isinstance(config, list | tuple):
+        return [_without_initial_seeds(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    kept = {name: _without_initial_seeds(part) for name, part in config.items()}
+    if kept.get("module") == "keras.initializers" and isinstance(kept.get("config"), dict):
+        kept["config"].pop("seed", None)
+    return kept
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

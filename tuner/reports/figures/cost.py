@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
+from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.reports.figures.style import (
     BLACK,
     BLUE,
@@ -240,7 +241,8 @@ def _rung_epochs(results: Results) -> tuple[int, ...]:
     factor = search.get("reduction_factor", "auto")
     if not isinstance(factor, int) or factor < 2:
         space, _ = parse_space(study.specification.get("space"))
-        pauses = any(session.scheduler == "asha" for session in results.sessions)
+        used = {session.scheduler for session in results.sessions}
+        pauses = any(name in SCHEDULERS and SCHEDULERS[name].pauses for name in used)
         factor = default_reduction_factor(pauses, has_branches(space))
     return rung_epochs(study.max_epochs, max(1, grace), factor)
 

@@ -1,0 +1,147 @@
+"""Schedulers of Ray Tune, told the best value so far at each epoch, and ASHA as in its paper as one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    HyperBandForBOHB,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from tuner.algorithms.halving import METRIC, TIME, Halving
+from tuner.algorithms.schedulers import SchedulerContext, clip_to_space, numeric
+from tuner.spec.space import Dimension, Integer, Real
+
+
+class PromotingScheduler(FIFOScheduler):
+    """A scheduler that pauses trials at rungs; `halving` chooses which goes on, and the searcher gives it a slot.
+
+    Paused, to Ray, is stopped: the worker has saved a checkpoint at the rung, Ray forgets the trial, and a promotion is
+    a new trial of Ray's with the same number that resumes from it. So a paused trial costs a file and nothing else, Ray
+    does not go through hundreds of them at every step, and a promotion after a resume of the whole search is the same
+    thing as one before.
+    """
+
+    def __init__(self, halving: Halving) -> None:
+        super().__init__()
+        self._halving = halving
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Stop a trial that has to wait at a rung."""
+        if not result["has_epoch"]:
+            return str(TrialScheduler.CONTINUE)
+        number = int(trial.config["trial"])
+        waits = self._halving.arrive(number, int(result[TIME]), float(result[METRIC]))
+        if waits:  # Ray saves its state first, while other slots may become free
+            self._halving.hold(number)
+        return str(TrialScheduler.STOP if waits else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Note that a trial has come to its own end, or has left its slot to wait."""
+        number = int(trial.config["trial"])
+        self._halving.release(number)
+        if number not in self._halving.paused:
+            failed = result.get("ended_status") == "failed" or METRIC not in result
+            self._halving.end(number, None if failed else float(result[METRIC]))
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Note that a trial's worker was lost: the trial starts again, or fails after too many losses."""
+        number = int(trial.config["trial"])
+        if trial.should_recover():
+            self._halving.withdraw(number)
+        else:
+            self._halving.end(number, None)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the first pending trial; Ray's own version goes through all trials that ever were."""
+        pending = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING]
+        return min(pending, key=lambda trial: str(trial.trial_id), default=None)
+
+    def debug_string(self) -> str:
+        """Return a line for Ray's logs."""
+        return f"asha: {len(self._halving.paused)} trials are paused"
+
+
+def build_none(_context: SchedulerContext) -> Any:
+    """Return the scheduler that lets every trial go on."""
+    return FIFOScheduler()
+
+
+def build_asha(context: SchedulerContext) -> Any:
+    """Return the paper's ASHA."""
+    if context.halving is None:
+        raise ValueError("halving must be given to a scheduler that pauses; got None")
+    return PromotingScheduler(context.halving)
+
+
+def build_asha_stopping(context: SchedulerContext) -> Any:
+    """Return Ray's ASHA, which stops trials and never goes back."""
+    return ASHAScheduler(
+        time_attr=TIME,
+        metric=METRIC,
+        mode=context.mode,
+        max_t=context.max_epochs,
+        grace_period=context.grace_epochs,
+        reduction_factor=context.reduction_factor,
+    )
+
+
+def build_hyperband(context: SchedulerContext) -> Any:
+    """Return Hyperband in the paper's order, largest bracket first; Ray keeps that form under BOHB's name."""
+    return HyperBandForBOHB(
+        time_attr=TIME,
+        metric=METRIC,
+        mode=context.mode,
+        max_t=context.max_epochs,
+        reduction_factor=context.reduction_factor,
+    )
+
+
+def build_median(context: SchedulerContext) -> Any:
+    """Return the rule of the median of running averages."""
+    return MedianStoppingRule(
+        time_attr=TIME, metric=METRIC, mode=context.mode, grace_period=context.grace_epochs, min_samples_required=3
+    )
+
+
+def build_pbt(context: SchedulerContext) -> Any:
+    """Return population based training."""
+    return PopulationBasedTraining(
+        time_attr=TIME,
+        metric=METRIC,
+        mode=context.mode,
+        perturbation_interval=context.grace_epochs,
+        hyperparam_mutations={name: _mutations(dimension) for name, dimension in context.mutable.items()},
+        custom_explore_fn=lambda config: clip_to_space(config, context.mutable),
+    )
+
+
+def build_pb2(context: SchedulerContext) -> Any:
+    """Return population based bandits."""
+    from ray.tune.schedulers.pb2 import PB2  # it needs more libraries than the others
+
+    return PB2(
+        time_attr=TIME,
+        metric=METRIC,
+        mode=context.mode,
+        perturbation_interval=context.grace_epochs,
+        hyperparam_bounds={name: [bound.low, bound.high] for name, bound in numeric(context.mutable).items()},
+        custom_explore_fn=lambda config: clip_to_space(config, context.mutable),
+    )
+
+
+def _mutations(dimension: Dimension) -> Any:
+    """Return a dimension as Ray's population based training resamples it."""
+    match dimension:
+        case Integer(low, high, _, log):
+            return tune.lograndint(low, high + 1) if log else tune.randint(low, high + 1)
+        case Real(low, high, log):
+            return tune.loguniform(low, high) if log else tune.uniform(low, high)
+        case _:
+            return list(dimension.values)
