@@ -102,10 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read(text: str) -> tuple[str, RunState]:
     """A run's name and its state; raises RunError when it cannot be read."""
-    from tuner.runs.mirror import opened
+    from tuner.runs.mirror import run_at
     from tuner.runs.record import read_state
 
-    with opened(text) as run:
+    with run_at(text) as run:
         return shown(Path(run.name)), read_state(run.record)
 
 
@@ -155,10 +155,10 @@ def _report_all(runs_dir: Path, output: Path) -> int:
 
 def _report(text: str, output: Path | None, formats: tuple[Format, ...]) -> int:
     from tuner.reports.writer import retrain_command, write_report
-    from tuner.runs.mirror import opened
+    from tuner.runs.mirror import run_at
     from tuner.runs.record import read_state
 
-    with opened(text) as run:
+    with run_at(text) as run:
         state = read_state(run.record)
         folder = output or Path("reports") / run.name
         paths = write_report(state, folder, retrain_command(run.path, state), formats, run)

@@ -15,7 +15,7 @@ from tuner.common.locations import Location
 from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import HangWatch, LostWorkers
 from tuner.execution.searcher import trial_config
-from tuner.runs.checkpoint_retention import Removal
+from tuner.runs.checkpoint_retention import CheckpointRemover
 from tuner.runs.directory import RunDirectory
 from tuner.runs.record import Record, read_events
 
@@ -33,7 +33,7 @@ def record(tmp_path) -> Record:
 @pytest.fixture
 def recorder(record, tmp_path) -> Recorder:
     lost = LostWorkers(tmp_path / "last_words", HangWatch(None, 0))
-    return Recorder(record, Location(str(tmp_path)), Removal(RunDirectory(tmp_path)), print, lost, print)
+    return Recorder(record, Location(str(tmp_path)), CheckpointRemover(RunDirectory(tmp_path)), print, lost, print)
 
 
 def ray_trial(folder: Path, name: str = "a") -> SimpleNamespace:

@@ -39,7 +39,7 @@ def test_a_job_works_in_a_copy_of_what_was_sent_and_outlives_the_folder_itself(t
         (sent / name).parent.mkdir(parents=True, exist_ok=True)
         (sent / name).write_text(name)
     os.chdir(sent)
-    with entrypoint.working_aside(sent):
+    with entrypoint.in_working_copy(sent):
         shutil.rmtree(sent)  # as Ray does when a second node of the machine unpacks it anew
         found = [path.relative_to(Path.cwd()).as_posix() for path in Path.cwd().rglob("*") if path.is_file()]
         assert sorted(found) == ["earlier/0/data/record.jsonl", "small.yaml"]

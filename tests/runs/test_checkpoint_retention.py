@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
 from tuner.common.locations import Location
-from tuner.runs.checkpoint_retention import Removal, needed, remove_unneeded
+from tuner.runs.checkpoint_retention import CheckpointRemover, remove_old_checkpoints, trials_to_keep
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import TrialPaused
 from tuner.runs.mirror import Mirror
@@ -27,9 +27,9 @@ def write_run(run: RunDirectory) -> Record:
 
 def test_what_is_open_and_what_is_best_is_asked_for(tmp_path) -> None:
     record = write_run(RunDirectory(tmp_path))
-    assert needed(record.state) == {1, 3, 4}
+    assert trials_to_keep(record.state) == {1, 3, 4}
     record.append(trial_ended(4, "failed", "crashed"))
-    assert needed(record.state) == {1, 3}, "the best was one that ran, and failed"
+    assert trials_to_keep(record.state) == {1, 3}, "the best was one that ran, and failed"
 
 
 def test_the_checkpoints_of_trials_that_are_over_are_removed_in_all_sessions(tmp_path) -> None:
@@ -45,9 +45,9 @@ def test_the_checkpoints_of_trials_that_are_over_are_removed_in_all_sessions(tmp
                 (removed if number in (0, 2) else kept).append(folder / name / "checkpoint.npz")
             (folder / "error.txt").touch()
             kept.append(folder / "error.txt")
-    remove_unneeded(run, state)  # trial 5 is not in the record
+    remove_old_checkpoints(run, state)  # trial 5 is not in the record
     assert all(path.exists() for path in kept) and not any(path.exists() for path in removed)
-    remove_unneeded(RunDirectory(tmp_path / "other"), state)
+    remove_old_checkpoints(RunDirectory(tmp_path / "other"), state)
 
 
 def test_a_bucket_is_tidied_as_a_folder_is(bucket, tmp_path) -> None:
@@ -61,7 +61,7 @@ def test_a_bucket_is_tidied_as_a_folder_is(bucket, tmp_path) -> None:
     ]
     for file in files:
         touch(file)
-    remove_unneeded(run, state)
+    remove_old_checkpoints(run, state)
     assert [exists(file) for file in files] == [False, True, False, True, True]
 
 
@@ -81,7 +81,7 @@ class Checkpoint:
 def test_without_a_storage_a_checkpoint_is_removed_at_once_and_a_failure_is_no_end(tmp_path) -> None:
     write_run(RunDirectory(tmp_path))
     removed: list[str] = []
-    removal = Removal(RunDirectory(tmp_path))
+    removal = CheckpointRemover(RunDirectory(tmp_path))
     for path in ("broken", "a"):
         removal.remove(Checkpoint(path, removed))
     assert removed == ["broken", "a"]
@@ -90,7 +90,7 @@ def test_without_a_storage_a_checkpoint_is_removed_at_once_and_a_failure_is_no_e
 def test_a_checkpoint_stays_as_long_as_the_copy_of_the_record_may_name_it(tmp_path) -> None:
     run = RunDirectory(tmp_path / "here", Location(str(tmp_path / "storage")))
     record, removed = write_run(run), list[str]()
-    removal, mirror = Removal(run), Mirror(run, tmp_path / "report")
+    removal, mirror = CheckpointRemover(run), Mirror(run, tmp_path / "report")
     removal.remove(Checkpoint("a", removed))
     assert removed == [], "there is no copy yet"
     mirror.copy_changed()

@@ -19,8 +19,8 @@ from tuner.runs.finalists import (
     finalist_trials,
     gain_on_test,
     pack_bits,
+    remaining_trainings,
     summarise_finalists,
-    trainings,
     unpack_bits,
 )
 from tuner.runs.state import RunState
@@ -88,10 +88,10 @@ def test_trials_without_a_value_and_failed_ones_are_no_finalists() -> None:
 
 def test_all_finalists_are_trained_with_one_seed_before_the_next_and_none_twice() -> None:
     state = searched(0.1, 0.5)
-    order = [(one.trial, one.seed_number) for one in trainings(state, (1, 0), 2)]
+    order = [(one.trial, one.seed_number) for one in remaining_trainings(state, (1, 0), 2)]
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1)]
     state.apply(trained(1, 0, 0.5))
-    assert trainings(state, (1, 0), 1) == [Training(0, 0, {"architecture": "cnn"})]
+    assert remaining_trainings(state, (1, 0), 1) == [Training(0, 0, {"architecture": "cnn"})]
 
 
 def test_seeds_are_the_same_for_all_finalists_and_no_trial_has_had_them() -> None:

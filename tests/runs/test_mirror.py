@@ -18,7 +18,7 @@ from tuner.common.errors import RunError, RunInUseError, TunerError
 from tuner.common.locations import Location, exists, files_in
 from tuner.runs import mirror
 from tuner.runs.directory import RunDirectory, fresh_run, new_run
-from tuner.runs.mirror import bring, mirrored
+from tuner.runs.mirror import download_run, mirrored
 from tuner.runs.record import Record, read_state
 
 
@@ -72,13 +72,13 @@ def test_a_run_is_brought_back_without_its_checkpoints_and_never_over_another(tm
     location = Location(str(tmp_path / "storage" / "small"))
     write_run(RunDirectory(tmp_path / "storage" / "small")).close()
     (tmp_path / "storage" / "small" / "ray").mkdir()
-    run = bring(location, tmp_path / "runs" / "small")
+    run = download_run(location, tmp_path / "runs" / "small")
     assert run.storage == Location(str(tmp_path / "storage")) and run.checkpoints == location
     assert [path.name for path in run.path.iterdir()] == ["record.jsonl"]
     with pytest.raises(RunError, match="small is there already: go on with that, or move it away"):
-        bring(location, tmp_path / "runs" / "small")
+        download_run(location, tmp_path / "runs" / "small")
     with pytest.raises(RunError, match="other: not a run directory: it holds no record"):
-        bring(Location(str(tmp_path / "storage" / "other")), tmp_path / "runs" / "other")
+        download_run(Location(str(tmp_path / "storage" / "other")), tmp_path / "runs" / "other")
 
 
 def test_a_new_run_never_overwrites_the_copy_of_another_machines(tmp_path) -> None:

@@ -14,7 +14,7 @@ from tuner.common.files import DISK_FULL, remove_empty
 from tuner.common.locations import Location
 from tuner.execution.lost_workers import LostWorkers, limit_attempts
 from tuner.execution.trial_actor import merged_configuration
-from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, Removal, needed
+from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, CheckpointRemover, trials_to_keep
 from tuner.runs.events import (
     CheckpointSaved,
     ConfigurationChanged,
@@ -39,7 +39,7 @@ class Recorder(Callback):
         self,
         record: Record,
         checkpoints: Location,
-        removal: Removal | None,
+        removal: CheckpointRemover | None,
         on_building: Callable[[int, int, int], None],
         lost_workers: LostWorkers,
         on_disk_full: Callable[[str], None],
@@ -152,7 +152,10 @@ class Recorder(Callback):
         if self._record.state.trials[number].ended is None:
             self._record.append(TrialEnded(trial=number, status=status, reason=reason, **_facts(result)))
         if self._removal is not None:
-            asked_for = {*needed(self._record.state), number}  # until its last state is kept, it may have to go on
+            asked_for = {
+                *trials_to_keep(self._record.state),
+                number,
+            }  # until its last state is kept, it may have to go on
             for one in [one for one in self._checkpoints if one not in asked_for]:
                 for checkpoint in self._checkpoints.pop(one):
                     self._removal.remove(checkpoint)

@@ -25,7 +25,7 @@ from tuner.execution.metrics_export import Monitor
 from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
 from tuner.execution.trial_actor import TrialActor
 from tuner.execution.worker_process import Workers
-from tuner.runs.checkpoint_retention import Removal
+from tuner.runs.checkpoint_retention import CheckpointRemover
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Event, TrialStarted
 from tuner.runs.record import Record
@@ -213,7 +213,7 @@ def _callbacks(launch: Launch, is_population: bool) -> list[Callback]:
     recorder = Recorder(
         recording.record,
         recording.run.checkpoints,
-        None if is_population else Removal(recording.run),
+        None if is_population else CheckpointRemover(recording.run),
         recording.on_building,
         lost_workers,
         ending.on_disk_full,

@@ -100,7 +100,7 @@ def unpack(data: bytes, folders: Mapping[str, Path]) -> list[Path]:
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            wanted = [(entry, _place(entry, folders)) for entry in _entries(archive)]
+            wanted = [(entry, _target(entry, folders)) for entry in _entries(archive)]
             for entry, path in wanted:
                 content = archive.extractfile(entry)
                 if content is not None:
@@ -121,7 +121,7 @@ def _entries(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         yield entry
 
 
-def _place(entry: tarfile.TarInfo, folders: Mapping[str, Path]) -> Path:
+def _target(entry: tarfile.TarInfo, folders: Mapping[str, Path]) -> Path:
     """Return the path to write an entry to; raises TunerError for an entry that is not one of ours."""
     parts = PurePosixPath(entry.name).parts
     is_plain = entry.isreg() and entry.name.isprintable() and "\\" not in entry.name

@@ -26,15 +26,15 @@ FETCHED_WITHIN_S = 600.0
 _STATUS = {"finished": 0, "stopped": 130, "failed": 1, "waiting": 1, "running": 1}
 
 
-def typed(options: SubmitOptions, *words: str) -> str:
+def typed_command(options: SubmitOptions, *words: str) -> str:
     """Return a command of this program as the user would type it, with the address that was typed."""
     return shlex.join(["python", "-m", "tuner.submit", *words, *options.address_words])
 
 
-def say_what_now(options: SubmitOptions, name: str, console: SearchConsole) -> None:
+def say_next_commands(options: SubmitOptions, name: str, console: SearchConsole) -> None:
     """Say the commands that are left for a search that is not watched any more."""
     for words, command in (("show it", "follow"), ("stop it", "stop"), ("bring its report here", "fetch")):
-        console.say(f"{words}: {typed(options, command, name)}")
+        console.say(f"{words}: {typed_command(options, command, name)}")
 
 
 def follow_search(options: SubmitOptions, console: SearchConsole) -> int:
@@ -51,17 +51,17 @@ def follow_job(jobs: Jobs, name: str, options: SubmitOptions, console: SearchCon
     except KeyboardInterrupt:
         replay.close()
         console.say(f"{name} goes on without you")
-        say_what_now(options, name, console)
+        say_next_commands(options, name, console)
         return 130
     finally:
         replay.close()
-    status = conclude(job, replay)
+    status = report_outcome(job, replay)
     if replay.run is not None:
-        console.say(f"bring its report here: {typed(options, 'fetch', name)}")
+        console.say(f"bring its report here: {typed_command(options, 'fetch', name)}")
     return status
 
 
-def conclude(job: Job, replay: Replay) -> int:
+def report_outcome(job: Job, replay: Replay) -> int:
     """Say on standard error why a job failed, if it did, and return the exit status of its search."""
     if replay.errors:
         print(*map(printable, replay.errors), sep="\n", file=sys.stderr)
@@ -164,7 +164,9 @@ def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
     refuse_foreign_name(run.name, job)
     report = PurePosixPath(job.metadata.get("shared", str(SHARED))) / "reports" / run.name
     with console.preparing(f"fetching {run.name}"):
-        data = _bring(jobs, job.name, {"run": str(run), "report": str(report), "with_models": options.with_models})
+        data = _fetch_archive(
+            jobs, job.name, {"run": str(run), "report": str(report), "with_models": options.with_models}
+        )
     folders = {"run": options.to / "runs" / run.name, "report": options.to / "reports" / run.name}
     refuse_other_run(folders["run"] / "record.jsonl", data)
     paths = unpack(data, folders)
@@ -175,7 +177,7 @@ def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
     return 0
 
 
-def _bring(jobs: Jobs, name: str, what: dict[str, object]) -> bytes:
+def _fetch_archive(jobs: Jobs, name: str, what: dict[str, object]) -> bytes:
     """Return the archive that a small job of its own makes on the cluster and prints."""
     fetching = f"{FETCH_PREFIX}{name}-{secrets.token_hex(4)}"
     jobs.submit(fetching, {"fetch": what}, {"tuner": "fetch"}, None)

@@ -14,7 +14,7 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 
 
-class Source(Protocol):
+class JobReader(Protocol):
     """The part of `client.Jobs` that following a job needs."""
 
     address: str
@@ -29,7 +29,7 @@ class Source(Protocol):
         """Pass everything that it writes to `take`, without the first `skip` characters."""
 
 
-def follow(source: Source, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
+def follow(jobs: JobReader, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
     """Show the log of a job until it has ended, and return the job as it is then.
 
     When the connection breaks, that is said once, and it is tried again, ever more slowly, without an end: the job does
@@ -41,15 +41,15 @@ def follow(source: Source, name: str, replay: Replay, sleep: Callable[[float], N
     wait_s, is_lost = FIRST_WAIT_S, False
     while True:
         try:
-            job = source.look(name)
+            job = jobs.look(name)
             if is_lost:
-                replay.console.say(f"connected to {source.address} again")
+                replay.console.say(f"connected to {jobs.address} again")
             wait_s, is_lost = FIRST_WAIT_S, False
             if job.is_over:
-                replay.feed_from_start(source.log(name))
+                replay.feed_from_start(jobs.log(name))
                 return job
             before = replay.taken
-            source.tail(name, before, replay.feed)
+            jobs.tail(name, before, replay.feed)
             if replay.taken == before:
                 sleep(FIRST_WAIT_S)
         except LostError as error:
@@ -61,7 +61,7 @@ def follow(source: Source, name: str, replay: Replay, sleep: Callable[[float], N
 
 
 def wait_until_over(
-    source: Source, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
+    jobs: JobReader, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
 ) -> Job:
     """Wait until a job has ended, and return it.
 
@@ -72,7 +72,7 @@ def wait_until_over(
     while True:
         lost: LostError | None = None
         try:
-            job = source.look(name)
+            job = jobs.look(name)
             if job.is_over:
                 return job
         except LostError as error:

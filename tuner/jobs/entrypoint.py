@@ -55,7 +55,7 @@ def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
         return _fetch(**job["fetch"])
     if "data" in job:
         place_data(Path("data"), Path(job["data"]))
-    with working_aside(Path.cwd()):  # before the seconds that the next line takes
+    with in_working_copy(Path.cwd()):  # before the seconds that the next line takes
         from tuner.session.commands import run_search
 
         sys.argv = ["tuner.submit", *job["search"]]  # what the record says of how the search was begun
@@ -63,7 +63,7 @@ def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
 
 
 @contextmanager
-def working_aside(sent: Path) -> Iterator[None]:
+def in_working_copy(sent: Path) -> Iterator[None]:
     """Change to a copy of the files that came with the job, without its data, which are elsewhere by now.
 
     In the folder itself the driver may lose the ground under its feet: where several nodes of a cluster run on one

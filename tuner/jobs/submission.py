@@ -22,10 +22,10 @@ from tuner.jobs._commands import (
     follow_job,
     follow_search,
     say_log,
+    say_next_commands,
     say_status,
-    say_what_now,
     stop_search,
-    typed,
+    typed_command,
 )
 from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
 from tuner.jobs.client import Jobs
@@ -43,7 +43,7 @@ def run_submit(options: SubmitOptions) -> int:
 
 
 @dataclass(frozen=True)
-class Search:
+class CheckedSearch:
     """A checked search, with those of its data and earlier runs that lie on this machine."""
 
     spec: Spec
@@ -65,16 +65,18 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
         try:
             jobs.submit(name, job_of(options, package), metadata, target)
         except LostError as error:
-            raise LostError(f"{error}; whether {name} began is not known: {typed(options, 'status')} says") from None
+            raise LostError(
+                f"{error}; whether {name} began is not known: {typed_command(options, 'status')} says"
+            ) from None
     sent = "" if search.data is None else f", with {search.data.path} as {package.data_folder}"
     console.say(f"submitted: {name}{sent}")
     if options.detach:
-        say_what_now(options, name, console)
+        say_next_commands(options, name, console)
         return 0
     return follow_job(jobs, name, options, console)
 
 
-def read_search(options: SubmitOptions) -> Search:
+def read_search(options: SubmitOptions) -> CheckedSearch:
     """Return the search that the file and the options describe.
 
     Raises:
@@ -95,7 +97,7 @@ def read_search(options: SubmitOptions) -> Search:
         except DataError as error:
             problems = [reading.problem(("data", "source"), str(error))]
     spec = require(reading, problems)
-    return Search(spec, data, {} if options.resume else local_runs(spec.search.warm_start))
+    return CheckedSearch(spec, data, {} if options.resume else local_runs(spec.search.warm_start))
 
 
 def _refuse_misspelt_command(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Removal of checkpoints that nothing will need again, while a search runs and at the end of each session.
+"""CheckpointRemover of checkpoints that nothing will need again, while a search runs and at the end of each session.
 
 A trial that is over is not trained again, and the finalists are trained from the beginning: of all of them, only the
 best is still asked for, because it is exported where there are no finalists.
@@ -21,7 +21,7 @@ CHECKPOINTS_KEPT = 2
 _TRIAL = re.compile(r"trial-([0-9]+)-")
 
 
-def needed(state: RunState) -> set[int]:
+def trials_to_keep(state: RunState) -> set[int]:
     """Return the trials whose checkpoints may be needed: open ones, the best, and the best that is over.
 
     The best may be one that still runs, and fail.
@@ -34,7 +34,7 @@ def needed(state: RunState) -> set[int]:
     return asked_for | {trial.number for trial in state.trials.values() if trial.ended is None}
 
 
-class Removal:
+class CheckpointRemover:
     """Remover of single checkpoints while a search runs, as soon as no resumed search can need them.
 
     That is at once; with a storage, when its copy of the record is as new as the moment when the checkpoint was given
@@ -63,13 +63,13 @@ class Removal:
             return 0
 
 
-def remove_unneeded(run: RunDirectory, state: RunState) -> None:
+def remove_old_checkpoints(run: RunDirectory, state: RunState) -> None:
     """Remove the checkpoints of trials that are over, of all sessions; not while Ray's Tuner runs.
 
     Raises:
         OSError: they cannot be removed.
     """
-    asked_for = needed(state)
+    asked_for = trials_to_keep(state)
     for session in folders_in(run.ray):
         for folder in folders_in(session):
             match = _TRIAL.match(folder.name)

@@ -70,7 +70,7 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     return tuple(best + baseline) if best else ()
 
 
-def trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[Training]:
+def remaining_trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[Training]:
     """Return the trainings that are left, seed by seed: if interrupted, all finalists have about as many."""
     return [
         Training(trial, number, dict(state.trials[trial].configuration))

@@ -85,7 +85,7 @@ def _copy_until(ended: threading.Event, mirror: Mirror, location: Location, say:
         wait_s = max(EVERY_S, (time.monotonic() - started) / SHARE)
 
 
-def bring(location: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
+def download_run(location: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
     """Copy a run from its storage to `folder`, without some files, the checkpoints and the report, which stay there.
 
     Raises:
@@ -108,7 +108,7 @@ def bring(location: Location, folder: Path, but_for: Container[str] = ()) -> Run
 
 
 @contextmanager
-def opened(text: str) -> Iterator[RunDirectory]:
+def run_at(text: str) -> Iterator[RunDirectory]:
     """Open a run by its path, or by its address, of which the files for a report are copied for the time of the block.
 
     The model and the specification stay in the storage, and with them the commands that would name a copy of them.
@@ -122,4 +122,4 @@ def opened(text: str) -> Iterator[RunDirectory]:
     location = parse_location(text, "RUN")
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         run = RunDirectory(Path(folder) / location.name)
-        yield bring(location, run.path, (run.best_model.name, run.specification.name, run.log.name))
+        yield download_run(location, run.path, (run.best_model.name, run.specification.name, run.log.name))

@@ -21,8 +21,8 @@ from tuner.runs.finalists import (
     best_training,
     finalist_trials,
     pack_bits,
+    remaining_trainings,
     summarise_finalists,
-    trainings,
 )
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
@@ -44,7 +44,7 @@ def run_finalists(
     before = record.state.finalists_started
     if chosen and (before is None or (tuple(before.trials), before.seeds) != (chosen, budget.finalist_seeds)):
         record.append(FinalistsStarted(trials=list(chosen), seeds=budget.finalist_seeds))
-    missing = trainings(record.state, chosen, budget.finalist_seeds)
+    missing = remaining_trainings(record.state, chosen, budget.finalist_seeds)
     if missing:
         names = ", ".join(str(trial) for trial in chosen)
         console.say(

@@ -14,7 +14,7 @@ from tuner.common.locations import Location, check_location, is_remote, parse_lo
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.events import StudyCreated
-from tuner.runs.mirror import bring, mirrored
+from tuner.runs.mirror import download_run, mirrored
 from tuner.runs.record import read_state
 from tuner.runs.state import RunState
 from tuner.session._plan import print_plan
@@ -104,7 +104,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
     if options.resume and is_remote(options.resume):
         location = parse_location(options.resume, "--resume")
-        run = bring(location, options.runs_dir / location.name)
+        run = download_run(location, options.runs_dir / location.name)
     elif options.resume:
         run = open_run(Path(options.resume))
     elif spec is not None:

@@ -19,7 +19,7 @@ from tuner.execution.heartbeat import Signs
 from tuner.execution.lost_workers import HangWatch
 from tuner.execution.worker_process import Guard, Workers
 from tuner.reports.console import Limits, SearchConsole
-from tuner.runs.checkpoint_retention import remove_unneeded
+from tuner.runs.checkpoint_retention import remove_old_checkpoints
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.runs.record import Record
@@ -151,7 +151,7 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     reason = stopping.reason
     _close_trials(record, reason)
     try:
-        remove_unneeded(session.run, record.state)
+        remove_old_checkpoints(session.run, record.state)
     except OSError as error:
         session.console.say(f"checkpoints that are no longer needed could not be removed: {first_line(error)}")
     return reason
