@@ -14,12 +14,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.curve_trials import SleepingTrials
 from benchmarks.scale.account import Report, summarise
-from benchmarks.scale.sleeper import SleepingActor, SleepingContext
+from tuner.execution.worker_process import TrialKind
 from tuner.runs.events import EpochReported, Event, TrialStarted
+from tuner.session.options import parse_search_options
 
 SPACE = """
 study: scale
@@ -60,13 +63,12 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
     from tuner.reports.console import SearchConsole
     from tuner.runs.directory import new_run
     from tuner.runs.record import Record
-    from tuner.session.options import parse_search_options
     from tuner.session.preparation import prepare
     from tuner.session.session import run_session
     from tuner.spec.spec import load_spec, require
 
     reports, suggestions = list[Report](), list[tuple[int, float]]()
-    with tempfile.TemporaryDirectory(prefix="scale-") as folder, sleeping(options.epoch_s, suggestions):
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder, timing(suggestions):
         file = Path(folder) / "scale.yaml"
         file.write_text(SPACE)
         wanted = {
@@ -80,7 +82,8 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
         console = SearchConsole(Console(file=io.StringIO(), soft_wrap=True))  # plain lines, as in a log
         run = new_run(Path(folder) / "runs", spec.study)
         with run.locked(), logging_to(run.log), local_ray(options.slots) as capacity:
-            prepared = prepare(spec, parse_search_options([str(file), "--cache", folder]), console)
+            trial_kind = TrialKind(partial(SleepingTrials, epoch_s=options.epoch_s))
+            prepared = prepare(spec, parse_search_options([str(file), "--cache", folder]), console, trial_kind)
             record_append = Record.append
 
             def append(record: Record, event: Event) -> bool:
@@ -105,16 +108,11 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def sleeping(epoch_s: float, suggestions: list[tuple[int, float]]) -> Iterator[None]:
-    """Have searches run trials that sleep; keeps (number of the trial, seconds of processor time) of suggestions."""
+def timing(suggestions: list[tuple[int, float]]) -> Iterator[None]:
+    """Keep (number of the trial, seconds of processor time) of all suggestions."""
     from tuner.algorithms.study import SearchStudy
-    from tuner.execution import tune_run
-    from tuner.session import session
 
-    actor, context, suggest = tune_run.TrialActor, session.worker_context, SearchStudy.suggest
-
-    def sleeping_context(*arguments: Any) -> SleepingContext:
-        return SleepingContext(**vars(context(*arguments)), epoch_s=epoch_s)
+    suggest = SearchStudy.suggest
 
     def timed(study: SearchStudy) -> Any:
         started = time.thread_time()
@@ -123,11 +121,11 @@ def sleeping(epoch_s: float, suggestions: list[tuple[int, float]]) -> Iterator[N
             suggestions.append((found.number, time.thread_time() - started))
         return found
 
-    tune_run.TrialActor, session.worker_context, SearchStudy.suggest = SleepingActor, sleeping_context, timed  # type: ignore[misc,assignment,method-assign]  # a benchmark's own
+    SearchStudy.suggest = timed  # type: ignore[method-assign]  # a benchmark's own
     try:
         yield
     finally:
-        tune_run.TrialActor, session.worker_context, SearchStudy.suggest = actor, context, suggest  # type: ignore[misc,method-assign]  # as they were
+        SearchStudy.suggest = suggest  # type: ignore[method-assign]  # as it was
 
 
 @contextmanager

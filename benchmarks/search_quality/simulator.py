@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from benchmarks.curve_trials import CurveTrial
 from benchmarks.search_quality.problems import Curve, Problem
 from tuner.spec.space import Configuration
 
@@ -45,13 +46,22 @@ class Policy(Protocol):
         ...
 
 
-@dataclass
-class _Training:
-    """A trial as far as it is trained."""
+class SimulatedTrial(CurveTrial):
+    """A trial in simulated time: it follows a curve of the problem."""
 
-    curve: Curve
-    epoch: int = 0
-    best: float = -np.inf
+    def __init__(self, curve: Curve) -> None:
+        super().__init__(curve.values, curve.seconds)
+        self._exact = curve.exact
+
+    @property
+    def next_epoch_s(self) -> float:
+        """Simulated seconds that the next epoch takes."""
+        return float(self.epoch_seconds[self.epoch])
+
+    @property
+    def exact_value(self) -> float:
+        """What the last epoch showed, without its noise."""
+        return float(self._exact[self.epoch - 1])
 
 
 @dataclass
@@ -103,7 +113,7 @@ def simulate(
     simulation = _Simulation(problem, policy, slots, seed, cpu_s)
     while simulation.fill() and simulation.queue[0].at_s <= budget_s:
         simulation.step()
-    simulation.search.trials = len(simulation.trainings)
+    simulation.search.trials = len(simulation.trials)
     return simulation.search
 
 
@@ -121,13 +131,8 @@ Answer = TypeVar("Answer")
 class _Simulation:
     def __init__(self, problem: Problem, policy: Policy, slots: int, seed: int, cpu_s: Callable[[], float]) -> None:
         self.search, self.queue = Search(), list[_Due]()
-        self.trainings: dict[int, _Training] = {}
-        self._curves, self._policy, self._slots, self._max_epochs = (
-            problem.opened(seed),
-            policy,
-            slots,
-            problem.max_epochs,
-        )
+        self.trials: dict[int, SimulatedTrial] = {}
+        self._curves, self._policy, self._slots = problem.opened(seed), policy, slots
         self._now_s, self._order, self._is_over, self._best = 0.0, 0, False, -np.inf
         self._cpu_s, self._spent_s = cpu_s, 0.0
 
@@ -148,33 +153,29 @@ class _Simulation:
                 self._is_over = True
                 break
             number, configuration = job
-            if number not in self.trainings:
-                self.trainings[number] = _Training(self._curves.curve(configuration))
-            self.search.asked.append(Asked(self._now_s, len(self.trainings), self._spent_s))
+            if number not in self.trials:
+                self.trials[number] = SimulatedTrial(self._curves.curve(configuration))
+            self.search.asked.append(Asked(self._now_s, len(self.trials), self._spent_s))
             self._train(number)
         return bool(self.queue)
 
     def _train(self, number: int) -> None:
-        training = self.trainings[number]
         self._order += 1
-        ends_s = self._now_s + float(training.curve.seconds[training.epoch])
+        ends_s = self._now_s + self.trials[number].next_epoch_s
         heapq.heappush(self.queue, _Due(ends_s, self._order, number))
 
     def step(self) -> None:
         """The next epoch that ends."""
         self._now_s, _, number = heapq.heappop(self.queue)
-        training = self.trainings[number]
-        value = float(training.curve.values[training.epoch])
-        training.epoch += 1
-        training.best = max(training.best, value)
+        trial = self.trials[number]
+        shown = trial.advance()
+        value, is_last = shown.val_accuracy, trial.ended is not None
         self.search.epochs += 1
         if value > self._best:
             self._best = value
-            exact = float(training.curve.exact[training.epoch - 1])
-            self.search.steps.append(Step(self._now_s, self.search.epochs, exact))
-        is_last = training.epoch == self._max_epochs
-        seconds = float(training.curve.seconds[training.epoch - 1])
-        goes_on = self._of_policy(self._policy.report, number, training.epoch, value, training.best, seconds, is_last)
+            self.search.steps.append(Step(self._now_s, self.search.epochs, trial.exact_value))
+        told = (number, shown.epoch, value, shown.best_so_far, shown.seconds, is_last)
+        goes_on = self._of_policy(self._policy.report, *told)
         if goes_on and not is_last:
             self._train(number)
 

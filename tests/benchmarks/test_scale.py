@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.curve_trials import SleepingTrials, draw
 from benchmarks.scale import plot
 from benchmarks.scale.account import Report, efficiency_at, summarise
 from benchmarks.scale.report import Results, load, render
-from benchmarks.scale.sleeper import SleepingActor, SleepingContext, draw
 from benchmarks.scale.suggestions import simulate_search
 from tuner.algorithms.halving import METRIC, TIME
 from tuner.datasets.loading import DataRequest
-from tuner.execution.worker_process import Guard, WorkerContext
+from tuner.execution.trial_actor import TrialActor
+from tuner.execution.worker_process import Guard, TrialKind, WorkerContext
 from tuner.training.settings import TrialSettings
 
 
@@ -56,15 +58,16 @@ def test_on_paper_a_driver_that_is_busy_all_the_time_bounds_the_reports() -> Non
     assert all(efficiency_at(n, 5.0, 0.01) >= efficiency_at(n + 50, 5.0, 0.01) for n in (1, 100, 400))
 
 
-def actor(epochs: int = 3) -> SleepingActor:
+def actor(epochs: int = 3) -> TrialActor:
     settings = TrialSettings(
         max_epochs=epochs, head_epochs=1, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7
     )
-    context = SleepingContext(DataRequest("digits"), {}, None, settings, None, 1.0, epoch_s=0.001)
+    trial_kind = TrialKind(partial(SleepingTrials, epoch_s=0.001))
+    context = WorkerContext(DataRequest("digits"), {}, None, settings, None, 1.0, trial_kind)
     config: dict[str, Any] = {"trial": 3, "configuration": {"a": 1}, "origin": "sampler", "resume_from": None,
                               "generation": 0}  # fmt: skip
 
-    class Ready(SleepingActor):
+    class Ready(TrialActor):
         """As `tune.with_parameters` makes it, without Ray."""
 
         def setup(

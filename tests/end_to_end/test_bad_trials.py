@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import CRASH, CRASH_ONCE, EAT, EXPLODE, FULL, HANG, NAN, SLOW, FaultyActor, FaultyFinalist
-from tests.support.make_search import check_record, run_search
+from tests.support.faults import CRASH, CRASH_ONCE, EAT, EXPLODE, FULL, HANG, NAN, SLOW, faulty_trials
+from tests.support.make_search import SLEEPING, check_record, run_search
 from tuner.runs.directory import RunDirectory
 from tuner.runs.record import read_state
 from tuner.runs.state import RunState
@@ -41,18 +41,13 @@ def by_units(state: RunState) -> dict[int, tuple[str, str, int]]:
     }
 
 
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.execution.tune_run.TrialActor", FaultyActor)
-
-
-@pytest.mark.usefixtures("local_ray_session", "faulty")
+@pytest.mark.usefixtures("local_ray_session")
 def test_every_kind_of_bad_trial_is_recorded_with_its_reason_and_the_rest_goes_on(tmp_path, cache_dir, monkeypatch):
     monkeypatch.setattr("tuner.execution.lost_workers.FLOOR_S", 8.0)
     monkeypatch.setattr("tuner.execution.lost_workers.FIRST_FLOOR_S", 40.0)
     file = write_space(tmp_path, HANG, GOOD, CRASH_ONCE, NAN, EXPLODE, CRASH, EAT, ALSO_GOOD, SLOW)
     limits = ("--set", "search.hung_after_epochs=2", "--set", "resources.memory_gb_per_trial=1.5")
-    assert run_search(tmp_path, file, cache_dir, *limits) == 0
+    assert run_search(tmp_path, file, cache_dir, *limits, trial_kind=faulty_trials()) == 0
     run = RunDirectory(tmp_path / "runs" / "bad")
     state = check_record(run.record)
     ends = by_units(state)
@@ -85,13 +80,13 @@ def test_every_kind_of_bad_trial_is_recorded_with_its_reason_and_the_rest_goes_o
 def test_finalists_that_hang_crash_or_eat_memory_are_recorded_and_the_others_are_judged(
     tmp_path, cache_dir, monkeypatch
 ):
-    monkeypatch.setattr("tuner.execution.finalist_actor.FinalistActor", FaultyFinalist)
     monkeypatch.setattr("tuner.execution.lost_workers.FLOOR_S", 8.0)
     monkeypatch.setattr("tuner.execution.lost_workers.FIRST_FLOOR_S", 40.0)
     file = write_space(tmp_path, HANG, CRASH, EAT, GOOD)
     limits = ("search.hung_after_epochs=2", "resources.memory_gb_per_trial=1.5", "training.max_epochs=2",
               "finalists.count=4", "finalists.seeds=1")  # fmt: skip
-    assert run_search(tmp_path, file, cache_dir, *(word for limit in limits for word in ("--set", limit))) == 0
+    words = [word for limit in limits for word in ("--set", limit)]
+    assert run_search(tmp_path, file, cache_dir, *words, trial_kind=faulty_trials(of_finalists=True)) == 0
     state = check_record(RunDirectory(tmp_path / "runs" / "bad").record)
     units = {number: int(str(trial.configuration["dense_units"])) for number, trial in state.trials.items()}
     found = {units[number]: finalist for (number, _), finalist in state.finalists.items()}
@@ -104,10 +99,10 @@ def test_finalists_that_hang_crash_or_eat_memory_are_recorded_and_the_others_are
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("local_ray_session", "faulty")
-def test_a_full_disk_ends_the_search_in_one_line_and_with_room_it_goes_on(tmp_path, cache_dir, capsys, monkeypatch):
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_full_disk_ends_the_search_in_one_line_and_with_room_it_goes_on(tmp_path, cache_dir, capsys):
     file = write_space(tmp_path, FULL, GOOD)
-    assert run_search(tmp_path, file, cache_dir) == 1
+    assert run_search(tmp_path, file, cache_dir, trial_kind=faulty_trials(networks=False)) == 1
     said = capsys.readouterr()
     assert re.search(r"the disk is full \(.*No space left.*\); make room, then go on with --resume", said.err)
     assert "Traceback" not in said.out + said.err
@@ -119,18 +114,17 @@ def test_a_full_disk_ends_the_search_in_one_line_and_with_room_it_goes_on(tmp_pa
     checkpoint = state.trials[number].checkpoint
     assert checkpoint is not None and checkpoint.epoch == 1
     (run.path / checkpoint.path / "checkpoint.npz").write_bytes(b"")  # as a full disk may leave what was written last
-    monkeypatch.undo()
-    assert run_search(tmp_path, file, cache_dir, "--resume") == 0
+    assert run_search(tmp_path, file, cache_dir, "--resume", trial_kind=SLEEPING) == 0
     state = check_record(run.record)  # every epoch once, although the first ones were trained twice
     assert by_units(state)[FULL] == ("completed", "max_epochs", 4)
     assert any(f"trial {number} begins anew: " in text and "cannot be read" in text for text in state.notices)
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("local_ray_session", "faulty")
+@pytest.mark.usefixtures("local_ray_session")
 def test_first_trials_that_fail_alike_end_the_search_with_that_reason(tmp_path, cache_dir, capsys):
     file = write_space(tmp_path, NAN, batch_size="{choice: [30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41]}")
-    assert run_search(tmp_path, file, cache_dir) == 1
+    assert run_search(tmp_path, file, cache_dir, trial_kind=faulty_trials(networks=False)) == 1
     said = capsys.readouterr().out
     assert "6 of the first 10 trials failed for the same reason, the latest with: not a number: loss is nan" in said
     assert "go on with: python -m tuner.search --resume" in said

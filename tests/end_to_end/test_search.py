@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.make_search import check_record, run_search, write_file
+from tests.support.make_search import SLEEPING, check_record, run_search, write_file
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, summarise_finalists
@@ -37,17 +37,19 @@ from tuner.search import main
 )
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
-    sampler, scheduler, trials, learning_rate, tmp_path, cache_dir
+    sampler, scheduler, trials, learning_rate, tmp_path, cache_dir, capsys
 ):
     file = write_file(tmp_path, sampler=sampler, scheduler=scheduler, trials=trials, learning_rate=learning_rate)
-    assert run_search(tmp_path, file, cache_dir) == 0
+    assert run_search(tmp_path, file, cache_dir, trial_kind=SLEEPING) == 0
     state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=scheduler in {"pbt", "pb2"})
     assert len(state.trials) == (8 if sampler == "grid" else trials)  # the grid: 2 batch sizes x (2 + 2) branches
     assert state.trials[0].origin == "baseline" or scheduler in {"pbt", "pb2"}
     assert state.session_ended is not None and state.session_ended.reason == "finished"
     assert not state.with_status("failed")
     assert (tmp_path / "reports" / "small" / "leaderboard.md").exists()
-    assert (tmp_path / "runs" / "small" / "best.keras").exists()
+    assert (
+        "the best model was not exported: trials of the kind SleepingTrial have no network" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.full

@@ -1,4 +1,4 @@
-"""Faults that a trial can have, in a subclass of the actor that Ray's workers import: tuner itself knows of none.
+"""Faults that a trial can have, in trials of the tests' own: tuner itself knows of none.
 
 The number of hidden units says which, so that the search space of a test chooses its faults.
 """
@@ -10,99 +10,84 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tuner.common.locations import Location, exists
-from tuner.execution import finalist_actor, heartbeat, trial_actor
-from tuner.runs.finalists import Training
-from tuner.training.checkpoint import FILE_NAME
-from tuner.training.trial import Trial
+from benchmarks.curve_trials import SleepingTrials
+from tuner.execution.worker_process import KerasTrials, TrialKind, WorkerContext
+from tuner.runs.finalists import finalist_seed
+from tuner.training.failures import loss_failure
+from tuner.training.settings import Ended, EpochResult
+from tuner.training.trial_like import TrialLike
 
-NAN, EXPLODE, CRASH, CRASH_ONCE, HANG, EAT, FULL, SLOW = 101, 102, 103, 104, 105, 106, 107, 108
+NAN, EXPLODE, CRASH, CRASH_ONCE, HANG, EAT, FULL, SLOW = FAULTS = range(101, 109)
 EATEN_AT_MOST_MB = 3000
 
 
-class FaultyActor(trial_actor.TrialActor):
-    """Trains as its parent does, but for the fault of its trial, which comes after the first epoch.
+class FaultyTrial:
+    """A trial that does as another one, but for its fault, which comes after the first epoch."""
 
-    It checkpoints after every epoch.
-    """
+    def __init__(self, trial: TrialLike, fault: int, on_batch: Callable[[int], None], hangs_at_load: bool) -> None:
+        self._trial, self._fault, self._on_batch = trial, fault, on_batch
+        self._hangs_at_load, self._was_restored = hangs_at_load, False
+        self._ended: Ended | None = None
 
-    def setup(self, config: dict[str, Any], **more: Any) -> None:
-        trial_actor.CHECKPOINT_EVERY_S = 0.0
-        heartbeat.GIVE_EVERY_S = 1.0
-        self.was_restored = False
-        super().setup(config, **more)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.was_restored = True
-        super().load_checkpoint(checkpoint_dir)
+    @property
+    def ended(self) -> Ended | None:
+        return self._ended or self._trial.ended
 
-    def _advance(self, trial: Trial) -> dict[str, Any]:
-        fault = self._fault() if trial.epoch >= 1 else None
-        if fault == NAN:
-            _fill(trial, float("nan"))
-        elif fault == EXPLODE:
-            _fill(trial, 1e9)
-        elif fault == CRASH or (fault == CRASH_ONCE and not self.was_restored):
-            ctypes.string_at(0)  # reads address 0, in native code
-        elif fault == HANG:
-            os.kill(os.getpid(), signal.SIGSTOP)  # with all of its threads, and whatever lock they hold
-        elif fault == EAT:
-            _eat()
-        elif fault == SLOW and trial.epoch == 1:
-            _slow_down(trial)
-        return super()._advance(trial)
+    def advance(self) -> EpochResult | None:
+        if self._trial.epoch >= 1:
+            self._go_wrong()
+        return None if self._ended else self._trial.advance()
 
-    def _fault(self) -> int:
-        return int(self.config["configuration"].get("dense_units") or 0)
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        if self._fault() == FULL and self._trial is not None and self._trial.epoch >= 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(Path(checkpoint_dir, "checkpoint.npz")))
-        super().save_checkpoint(checkpoint_dir)
-
-
-class FaultyFinalist(finalist_actor.FinalistActor):
-    """Trains as its parent does, but for the fault of its finalist, which comes after the first epoch."""
-
-    def begin(self, training: Training, location: Location) -> None:
-        finalist_actor.CHECKPOINT_EVERY_S = 0.0
-        heartbeat.GIVE_EVERY_S = 1.0
-        self._fault = int(str(training.configuration["dense_units"]))
-        if self._fault == HANG and exists(location.child(FILE_NAME)):  # a second attempt: it does not even begin
-            os.kill(os.getpid(), signal.SIGSTOP)
-        super().begin(training, location)
-
-    def step(self) -> finalist_actor.Step:
-        if self._trial is not None and self._trial.epoch >= 1:
-            if self._fault == HANG:
-                os.kill(os.getpid(), signal.SIGSTOP)
-            elif self._fault == CRASH:
-                ctypes.string_at(0)
-            elif self._fault == EAT:
+    def _go_wrong(self) -> None:
+        match self._fault:
+            case fault if fault == NAN:
+                self._diverge(float("nan"))
+            case fault if fault == EXPLODE:
+                self._diverge(1e9)
+            case fault if fault == CRASH or (fault == CRASH_ONCE and not self._was_restored):
+                ctypes.string_at(0)  # reads address 0, in native code
+            case fault if fault == HANG:
+                os.kill(os.getpid(), signal.SIGSTOP)  # with all of its threads, and whatever lock they hold
+            case fault if fault == EAT:
                 _eat()
-        return super().step()
+            case fault if fault == SLOW and self._trial.epoch == 1:
+                self._take_long()
 
+    def _diverge(self, value: float) -> None:
+        """Give a network weights of that size; what has none ends as its training would."""
+        if not hasattr(self._trial, "model"):
+            self._ended = Ended("failed", str(loss_failure({"loss": value}, self._trial.epoch + 1, 10)))
+            return
+        for variable in self._trial.model.trainable_variables:
+            signs = np.sign(np.random.default_rng(0).normal(size=variable.shape))
+            variable.assign((value * signs).astype("float32"))
 
-def _fill(trial: Trial, value: float) -> None:
-    for variable in trial.model.trainable_variables:
-        signs = np.sign(np.random.default_rng(0).normal(size=variable.shape))
-        variable.assign((value * signs).astype("float32"))
+    def _take_long(self) -> None:
+        """Train an epoch of many batches, longer than what a trial may be silent."""
+        for _ in range(8):
+            self._on_batch(2)
+            time.sleep(1.5)
 
+    def save(self, directory: Path) -> None:
+        if self._fault == FULL and self._trial.epoch >= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / "checkpoint.npz"))
+        self._trial.save(directory)
 
-def _slow_down(trial: Trial) -> None:
-    """Let every batch of the second epoch take so long that it is longer than what a trial may be silent."""
-    tell = trial._on_batch
-
-    def wait_and_tell(epoch: int) -> None:
-        time.sleep(1.5 if epoch == 2 else 0)
-        tell(epoch)
-
-    trial._on_batch = wait_and_tell
+    def load(self, directory: Path) -> None:
+        if self._fault == HANG and self._hangs_at_load:  # a second attempt: it does not even begin
+            os.kill(os.getpid(), signal.SIGSTOP)
+        self._trial.load(directory)
+        self._was_restored = True
 
 
 def _eat() -> None:
@@ -110,3 +95,45 @@ def _eat() -> None:
     while 8 * len(eaten) < EATEN_AT_MOST_MB:
         eaten.append(np.ones(2**20))
         time.sleep(0.004)
+
+
+class FaultyTrials:
+    """Makes trials with faults; the others, and those that diverge, train networks if `networks` says so.
+
+    Where `of_finalists` says so, only finalists have their faults.
+    """
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        on_batch: Callable[[int], None],
+        notify: Callable[[str], None],
+        networks: bool,
+        of_finalists: bool,
+    ) -> None:
+        self._sleeping = SleepingTrials(context, on_batch, notify, epoch_s=0.1)
+        self._networks = KerasTrials(context, on_batch, notify) if networks else self._sleeping
+        self._on_batch, self._seed_of_finalists = on_batch, finalist_seed(context.settings.seed, 0)
+        self._of_finalists = of_finalists
+
+    def prepare(self) -> None:
+        self._networks.prepare()
+
+    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
+        fault = int(configuration["dense_units"])
+        sleeps = fault in FAULTS and fault not in (NAN, EXPLODE)
+        trial = (self._sleeping if sleeps else self._networks).begin(configuration, seed, batches)
+        has_fault = fault in FAULTS and (seed == self._seed_of_finalists or not self._of_finalists)
+        return FaultyTrial(trial, fault, self._on_batch, self._of_finalists) if has_fault else trial
+
+    def taken_cache_use(self) -> dict[str, int | None] | None:
+        return self._networks.taken_cache_use()
+
+    def release(self) -> None:
+        self._networks.release()
+
+
+def faulty_trials(networks: bool = True, of_finalists: bool = False) -> TrialKind:
+    """Make trials with faults, checkpoint after every epoch, and give signs of life within them."""
+    make = partial(FaultyTrials, networks=networks, of_finalists=of_finalists)
+    return TrialKind(make, checkpoint_every_s=0.0, sign_every_s=1.0)

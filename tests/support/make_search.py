@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.curve_trials import SleepingTrials
+from tuner.common.command_line import run_command
+from tuner.common.process import terminating_as_interrupt
+from tuner.execution.worker_process import TrialKind
 from tuner.runs.events import EpochReported
 from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
 from tuner.search import main
+from tuner.session import commands
+from tuner.session.options import parse_search_options
 
 SPACE = """
 study: {study}
@@ -39,9 +46,22 @@ def write_file(folder: Path, study: str = "small", sampler: str = "random", sche
     return path
 
 
-def run_search(folder: Path, file: Path, cache_dir: Path, *more: str) -> int:
+def run_search(folder: Path, file: Path, cache_dir: Path, *more: str, trial_kind: TrialKind | None = None) -> int:
     folders = ["--runs", str(folder / "runs"), "--reports", str(folder / "reports"), "--cache", str(cache_dir)]
-    return main([str(file), *folders, *more])
+    return search_here([str(file), *folders, *more], trial_kind)
+
+
+def search_here(arguments: Sequence[str] | None, trial_kind: TrialKind | None = None) -> int:
+    """Run the command; its trials are of `trial_kind`, if one is given."""
+    if trial_kind is None:
+        return main(arguments)
+    options = parse_search_options(arguments)
+    with terminating_as_interrupt():
+        return run_command(lambda: commands.run_search(options, trial_kind=trial_kind))
+
+
+SLEEPING = TrialKind(SleepingTrials)
+"""Trials that sleep for hundredths of a second instead of training a network."""
 
 
 def check_record(path: Path, jumps: bool = False) -> RunState:

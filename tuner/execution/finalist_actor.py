@@ -5,26 +5,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from tuner.common.errors import RunError
 from tuner.common.locations import Location, exists, fetched, filled
-from tuner.execution.exit_reason import LastWords, take_last_words
+from tuner.execution.exit_reason import take_last_words
 from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
-from tuner.execution.memory_limit import watch_memory
 from tuner.execution.trial_actor import WORK_S
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess, Workers
 from tuner.runs.finalists import Training, finalist_seed
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.failures import attempt
+from tuner.training.trial_like import TrialLike
 
-if TYPE_CHECKING:
-    from tuner.training.trial import Trial
-
-CHECKPOINT_EVERY_S = 5.0
 WAIT_S = 1.0
 
 
@@ -56,70 +52,61 @@ class FinalistActor:
     """Trains finalists in a process of its own, one after the other. Runs as a Ray actor."""
 
     def __init__(self, context: WorkerContext, guard: Guard) -> None:
-        self._process = WorkerProcess(context)
-        self._last_words = LastWords(guard.last_words)
-        if guard.memory_mb is not None:
-            watch_memory(guard.memory_mb, self._last_words.say)
-        self._trial: Trial | None = None
+        self._process = WorkerProcess(context, guard)
+        self._trial: TrialLike | None = None
         self._failure = ""
         self._location = Location("")
         self._saved = time.monotonic()
 
     def is_up(self) -> bool:
-        """True, as soon as the process answers."""
+        """Return True, as soon as the process answers."""
         return True
 
     def begin(self, training: Training, location: Location) -> None:
         """Take on a training, from its checkpoint if there is one that can be read."""
-        self._last_words.begin(_name(training))
-        self._process.pulse.begin(_name(training))
+        self._process.let_go()
+        self._process.take_on(_name(training))
         self._location, self._trial = location, None
-        self._process.release()
 
-        def build() -> Trial:
+        def build() -> TrialLike:
             seed = finalist_seed(self._process.context.settings.seed, training.seed_number)
-            trial = self._process.begin(training.configuration, seed)
+            trial = self._process.trials.begin(training.configuration, seed)
             if exists(location.child(FILE_NAME)):
                 try:
                     with fetched(location) as folder:
                         trial.load(folder)
                 except (RunError, OSError) as error:
-                    self._process.notices.append(f"a finalist, trial {training.trial}, begins anew: {error}")
-                    trial = self._process.begin(training.configuration, seed)
+                    self._process.notify(f"a finalist, trial {training.trial}, begins anew: {error}")
+                    trial = self._process.trials.begin(training.configuration, seed)
             return trial
 
         self._trial, failure = attempt(build)
         self._failure = failure or ""
 
     def step(self) -> Step:
-        """A part of what the next epoch needs of the cache, or the epoch; the last checkpoint is that of the whole."""
+        """Do a part of what the next epoch needs of the cache, or train the epoch; the end is always checkpointed."""
         trial = self._trial
         if trial is None:
-            self._be_done()
+            self._process.let_go()
             return Step(0, None, 0.0, None, self._taken_notices(), ("failed", self._failure))
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S)) if trial.ended is None else (None, None)
         if progress is not None and not progress.is_finished:
             return Step(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
         result = trial.advance() if trial.ended is None and failure is None else None
-        if trial.ended is not None or time.monotonic() - self._saved >= CHECKPOINT_EVERY_S:
+        every_s = self._process.context.trial_kind.checkpoint_every_s
+        if trial.ended is not None or time.monotonic() - self._saved >= every_s:
             with self._process.pulse.during(trial.epoch + 1), filled(self._location) as folder:
                 trial.save(folder)
             self._saved = time.monotonic()
         ended = (trial.ended.status, trial.ended.reason) if trial.ended else None
         ended = ("failed", failure) if failure is not None else ended
         if ended is not None:
-            self._be_done()
+            self._process.let_go()
         epoch_s = result.seconds if result is not None else None
         return Step(trial.epoch, trial.best, trial.seconds, epoch_s, self._taken_notices(), ended)
 
-    def _be_done(self) -> None:
-        self._last_words.end()
-        self._process.pulse.end()
-
     def _taken_notices(self) -> tuple[str, ...]:
-        taken = tuple(self._process.notices)
-        self._process.notices.clear()
-        return taken
+        return tuple(self._process.taken_notices())
 
 
 class Pool:
@@ -140,12 +127,12 @@ class Pool:
 
     @property
     def has_room(self) -> bool:
-        """Whether another training can begin."""
+        """Return whether another training can begin."""
         return len(self._busy) + len(self._waiting) < self.workers.at_once()
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being trained."""
+        """Return whether something is being trained."""
         return bool(self._busy or self._waiting)
 
     def begin(self, training: Training, location: Location) -> None:
@@ -157,7 +144,7 @@ class Pool:
         self._busy[actor.step.remote()] = (actor, training)
 
     def finished(self) -> list[tuple[Training, Step | Lost]]:
-        """Epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
+        """Return epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
         ready, _ = ray.wait([*self._waiting, *self._busy], num_returns=1, timeout=WAIT_S)
         self.workers.at_once()  # asked for also when nothing waits: other searches see by it that this one lives
         self._end_those_that_hang()

@@ -22,22 +22,23 @@ _KEY = "alive-"
 class Pulse:
     """Gives signs for what this process is at; to be called for every batch, from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = GIVE_EVERY_S) -> None:
+        self._every_s = every_s
         self._name: str | None = None
         self._epoch, self._given, self._count = 0, 0.0, 0
         self._leaves_something = False
 
     def begin(self, name: str) -> None:
-        """From now on, signs are of this trial."""
+        """Give signs of this trial from now on."""
         self.end()
         self._name, self._epoch = name, 0
 
     def __call__(self, epoch: int) -> None:
-        """Something of `epoch`, which is under way, has been done."""
+        """Take note that something of `epoch`, which is under way, has been done."""
         now = time.monotonic()
         if epoch != self._epoch:  # that the one before has ended, was told
             self._epoch, self._given = epoch, now
-        elif self._name is not None and now - self._given >= GIVE_EVERY_S:
+        elif self._name is not None and now - self._given >= self._every_s:
             self._given, self._count, self._leaves_something = now, self._count + 1, True
             key_value_store.put(_KEY + self._name, f"{epoch} {self._count}")
 
@@ -48,14 +49,14 @@ class Pulse:
 
         def give(ended: threading.Event) -> None:
             self(epoch)
-            while not ended.wait(GIVE_EVERY_S) and time.monotonic() - started < GIVEN_AT_MOST_S:
+            while not ended.wait(self._every_s) and time.monotonic() - started < GIVEN_AT_MOST_S:
                 self(epoch)
 
         with beside(give):
             yield
 
     def end(self) -> None:
-        """What the process was at is over."""
+        """Give no more signs: what the process was at is over."""
         if self._name is not None and self._leaves_something:
             key_value_store.delete(_KEY + self._name)
         self._name, self._leaves_something = None, False
@@ -68,7 +69,7 @@ class Signs:
         self._last: dict[str, str] = {}
 
     def is_new(self, name: str, epoch: int) -> bool:
-        """Whether a trial has given a sign of an epoch after `epoch`, since this was last asked."""
+        """Return whether a trial has given a sign of an epoch after `epoch`, since this was last asked."""
         sign = key_value_store.get(_KEY + name)
         if sign is None or int(sign.split()[0]) <= epoch or self._last.get(name) == sign:
             return False

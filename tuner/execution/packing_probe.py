@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import ray
@@ -16,16 +15,10 @@ from ray.exceptions import RayError
 
 from tuner.cluster.ray_session import Capacity
 from tuner.cluster.slots import cpu_words
-from tuner.datasets.loading import Dataset, Split
-from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import gpu_memory
-from tuner.models.parameters import general
 from tuner.spec.space import Configuration
-from tuner.training.settings import TrialSettings
-
-if TYPE_CHECKING:
-    from tuner.training.compiled_models import Workbench
-    from tuner.training.trial import Trial
+from tuner.training.trial_like import TrialLike
 
 FIRST_BATCHES, MOST_BATCHES = 2, 64
 EPOCH_S = 1.0
@@ -67,41 +60,22 @@ class Probe:
     """Trains one configuration on a part of the data, until it is told to stop. Runs as a Ray actor."""
 
     def __init__(self, context: WorkerContext, configuration: Configuration) -> None:
-        self._process, self._configuration = WorkerProcess(context), configuration
         self._folder = tempfile.TemporaryDirectory(prefix="tuner-")
-        self._trial: Trial | None = None
+        self._configuration, self._seed = configuration, context.settings.seed
+        self._trials = _endless(context, Path(self._folder.name)).trials()
+        self._trial: TrialLike | None = None
 
     def warm_up(self) -> None:
         """Compile, and find how many batches an epoch must have."""
-        from tuner.training.compiled_models import Workbench
-
-        data, workbench = self._process.open_data(), Workbench()
-        trial = self._begin(data, FIRST_BATCHES, workbench)
+        trial = self._begin(FIRST_BATCHES)
         trial.advance()
         epoch = trial.advance()
         per_batch_s = (epoch.seconds if epoch else EPOCH_S) / FIRST_BATCHES
-        self._trial = self._begin(data, max(FIRST_BATCHES, min(MOST_BATCHES, int(EPOCH_S / per_batch_s))), workbench)
+        self._trial = self._begin(max(FIRST_BATCHES, min(MOST_BATCHES, int(EPOCH_S / per_batch_s))))
         self._trial.advance()
 
-    def _begin(self, data: Dataset, batches: int, workbench: Workbench) -> Trial:
-        from tuner.training.activations import Activations
-        from tuner.training.trial import Trial
-
-        batch_size = int(str(general(self._configuration, "batch_size")))
-        part = replace(
-            data,
-            train=_first(data.train, batches * batch_size),
-            validation=_first(data.validation, max(1, batches * batch_size // 5)),
-        )
-        settings = self._process.context.activations
-        if settings is not None:
-            settings = replace(settings, cache_dir=Path(self._folder.name), depths={})
-        kept = Activations(part, settings, lambda _text: None) if settings is not None else None
-        return Trial(self._configuration, part, self._endless(), kept, workbench)
-
-    def _endless(self) -> TrialSettings:
-        """The last phase from the first epoch on, without an end."""
-        return replace(self._process.context.settings, max_epochs=10**9, head_epochs=0, patience=None)
+    def _begin(self, batches: int) -> TrialLike:
+        return self._trials.begin(self._configuration, self._seed, batches)
 
     def measure(self, seconds: float) -> Trained:
         """Train for about so long."""
@@ -110,7 +84,7 @@ class Probe:
             raise RuntimeError("warm_up must be called before measure")
         images, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds and trial.ended is None:
-            images += len(trial.data.train) if trial.advance() else 0
+            images += trial.images_per_epoch if trial.advance() else 0
         speed = images / (time.perf_counter() - started)
         held = gpu_memory()
         return Trained(
@@ -122,8 +96,12 @@ class Probe:
         self._folder.cleanup()
 
 
-def _first(split: Split, images: int) -> Split:
-    return Split(split.images, split.rows[:images], split.labels[:images])
+def _endless(context: WorkerContext, cache_dir: Path) -> WorkerContext:
+    """Return the context of trials in their last phase from the first epoch on, without an end, with a cache there."""
+    settings = replace(context.settings, max_epochs=10**9, head_epochs=0, patience=None)
+    kept = context.activations
+    activations = replace(kept, cache_dir=cache_dir, depths={}) if kept is not None else None
+    return replace(context, settings=settings, activations=activations)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The Ray actor that trains trials, one after the other, in a process that has imported TensorFlow once."""
+"""The Ray actor that trains trials, one after the other, in a process that has loaded its libraries once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
@@ -19,18 +19,12 @@ from tuner.common.errors import RunError
 from tuner.common.files import remove_empty
 from tuner.common.locations import Location, fetched
 from tuner.common.seeds import trial_seed
-from tuner.execution.exit_reason import LastWords
-from tuner.execution.memory_limit import own_memory_mb, watch_memory
+from tuner.execution.memory_limit import own_memory_mb
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
-from tuner.models.inference import seconds_per_image, stored_mb
 from tuner.training.checkpoint import earlier_checkpoints
 from tuner.training.failures import attempt
+from tuner.training.trial_like import TrialLike
 
-if TYPE_CHECKING:
-    from tuner.training.trial import Trial
-
-CHECKPOINT_EVERY_S = 5.0
-"""Seconds of training that a killed worker may lose; what a trial has reported is in the record in any case."""
 WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
 
@@ -39,7 +33,7 @@ _LOG = logging.getLogger("tuner.trials")
 
 
 def _log_to_output() -> None:
-    """Have what is logged here on standard error, which Ray keeps in a file and shows on its dashboard."""
+    """Write what is logged here to standard error, which Ray keeps in a file and shows on its dashboard."""
     if not _LOG.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -55,17 +49,14 @@ class TrialActor(tune.Trainable):
     """What Ray made for the trial before; none for the first."""
 
     def setup(self, config: dict[str, Any], context: WorkerContext | None = None, guard: Guard | None = None) -> None:
-        """Once per process: threads, memory growth, data."""
+        """Get the process ready, once: what makes its trials, what watches its memory, data."""
         if context is None:
             raise ValueError("context must be given; tune.with_parameters(TrialActor, context=...) does so")
         _log_to_output()
         self._folder = self.logdir
-        self._process = WorkerProcess(context)
-        self._last_words = LastWords(guard.last_words if guard else None)
-        if guard is not None and guard.memory_mb is not None:
-            watch_memory(guard.memory_mb, self._last_words.say)
-        attempt(self._process.open_data)  # here it may take as long as it likes; what fails is told by the first trial
-        self._trial: Trial | None = None
+        self._process = WorkerProcess(context, guard)
+        attempt(self._process.trials.prepare)  # it may take long here; what fails is told by the first trial
+        self._trial: TrialLike | None = None
         self._failure: str | None = None
         self._resume_from: Location | None = None
         self._measured: dict[str, float] = {}
@@ -79,23 +70,20 @@ class TrialActor(tune.Trainable):
         return True
 
     def _drop_trial(self) -> None:
-        self._last_words.end()
-        self._process.pulse.end()
+        self._process.let_go()
         self._trial = self._failure = self._resume_from = None
         self._measured = {}
-        self._process.release()
 
     def _begin(self) -> None:
         """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
-        self._last_words.begin(self.trial_id)
-        self._process.pulse.begin(self.trial_id)
+        self._process.take_on(self.trial_id)
         self._checkpointed = time.monotonic()
         self._resume_from = Location(self.config["resume_from"]) if self.config.get("resume_from") else None
         self._trial, self._failure = attempt(self._build)
 
-    def _build(self) -> Trial:
+    def _build(self) -> TrialLike:
         seed = trial_seed(self._process.context.settings.seed, self.config["trial"])
-        return self._process.begin(merged_configuration(self.config), seed)
+        return self._process.trials.begin(merged_configuration(self.config), seed)
 
     def _go_on(self, location: Location) -> None:
         """Go on from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
@@ -116,18 +104,18 @@ class TrialActor(tune.Trainable):
             break
         if problem and self._trial is not None:
             where = f"goes on from epoch {self._trial.epoch}" if self._trial.epoch else "begins anew"
-            self._process.notices.append(f"trial {self.config['trial']} {where}: {problem}")
+            self._process.notify(f"trial {self.config['trial']} {where}: {problem}")
 
     def step(self) -> dict[str, Any]:
-        """One epoch: the result that samplers, schedulers and the record see."""
+        """Train one epoch; returns the result that samplers, schedulers and the record see."""
         if self._trial is None and self._failure is None:
             self._begin()
         if self._trial is None:
             return self._result({}, 0, None, "failed", self._failure or "")
         return self._advance(self._trial)
 
-    def _advance(self, trial: Trial) -> dict[str, Any]:
-        """A part of what the next epoch needs of the cache, or the epoch."""
+    def _advance(self, trial: TrialLike) -> dict[str, Any]:
+        """Do a part of what the next epoch needs of the cache, or train the epoch."""
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S))
         if progress is not None and not progress.is_finished:
             building = {"building": [progress.done, progress.total]}
@@ -139,7 +127,7 @@ class TrialActor(tune.Trainable):
             trial = self._trial
         if failure is not None:
             return self._result({}, trial.epoch, trial.best, "failed", failure)
-        if self._process.notices:  # an epoch without the cache may take long: say why before it
+        if self._process.has_notices:  # an epoch without the cache may take long: say why before it
             return self._result({}, trial.epoch, trial.best, None, None)
         epoch = trial.advance() if trial.ended is None else None
         if epoch is not None and not self._measured:
@@ -147,26 +135,21 @@ class TrialActor(tune.Trainable):
         status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
         return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
 
-    def _measure(self, trial: Trial) -> dict[str, float]:
-        """What the trial's network costs those who use it; what cannot be measured is left out, and said."""
-        found = {"model_mb": stored_mb(trial.model)}
-        if self._process.context.settings.times_inference:
-            seconds, failure = attempt(lambda: seconds_per_image(trial.model, trial.data.validation))
-            if seconds is not None:
-                found["seconds_per_image"] = seconds
-            else:
-                self._process.notices.append(
-                    f"trial {self.config['trial']}: its seconds per image are not known: {failure}"
-                )
-        return found
+    def _measure(self, trial: TrialLike) -> dict[str, float]:
+        """Measure what the trial's network costs those who use it; what cannot be is left out, and said."""
+        cost = trial.measure()
+        if cost.problem is not None:
+            self._process.notify(f"trial {self.config['trial']}: its seconds per image are not known: {cost.problem}")
+        seconds = {} if cost.seconds_per_image is None else {"seconds_per_image": cost.seconds_per_image}
+        return {"model_mb": cost.model_mb, **seconds}
 
     def _result(
         self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
     ) -> dict[str, Any]:
         settings, trial = self._process.context.settings, self._trial
         _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epochs, _in_words(epoch, status, reason))
-        notices, self._process.notices[:] = list(self._process.notices), []
-        due = bool(epoch) and time.monotonic() - self._checkpointed >= CHECKPOINT_EVERY_S
+        every_s = self._process.context.trial_kind.checkpoint_every_s
+        due = bool(epoch) and time.monotonic() - self._checkpointed >= every_s
         worst = 0.0 if settings.metric == "val_accuracy" else 1e9
         return {
             **epoch,
@@ -182,8 +165,8 @@ class TrialActor(tune.Trainable):
             "cut": trial.cut if trial else None,
             "node": platform.node(),
             **self._measured,
-            "notices": notices,
-            "cache": self._process.taken_cache_use(),
+            "notices": self._process.taken_notices(),
+            "cache": self._process.trials.taken_cache_use(),
             SHOULD_CHECKPOINT: due,
             "generation": self.config["generation"],
             "worker_memory_mb": own_memory_mb(),
@@ -196,7 +179,7 @@ class TrialActor(tune.Trainable):
             return super().save(checkpoint_dir)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Everything that the next epoch depends on, into a directory of Ray's."""
+        """Write everything that the next epoch depends on into a directory of Ray's."""
         self._checkpointed = time.monotonic()
         if self._trial is not None:
             self._trial.save(Path(checkpoint_dir))
@@ -214,17 +197,17 @@ class TrialActor(tune.Trainable):
 
 
 def _earlier(location: Location) -> list[Location]:
-    """Checkpoints of the same trial that can be tried next; in a bucket, an object is there when it is whole."""
+    """Return checkpoints of the same trial that can be tried next; in a bucket, an object is there when it is whole."""
     return [] if location.is_remote else [Location(str(path)) for path in earlier_checkpoints(Path(location.address))]
 
 
 def _in_words(epoch: Mapping[str, Any], status: str | None, reason: str | None) -> str:
-    """A result for the log."""
+    """Return a result in the words of the log."""
     words = [f"{name} {epoch[name]:.4g}" for name in ("seconds", "loss", "val_loss", "val_accuracy") if name in epoch]
     words += [f"{status} ({reason})"] if status is not None else []
     return ", ".join(words) or "preparing"
 
 
 def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with what a population has changed, which Ray keeps beside it."""
+    """Return the configuration with what a population has changed, which Ray keeps beside it."""
     return {**config["configuration"], **{name: config[name] for name in MUTABLE if name in config}}

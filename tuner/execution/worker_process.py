@@ -1,23 +1,115 @@
-"""The processes that train, and all that one of them keeps from trial to trial: data, activations, networks. No Ray."""
+"""What trains in a process: who makes its trials, its signs of life, its notices and its last words. No Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.cluster.slots import Packing, Slots
-from tuner.datasets.loading import DataRequest, load_dataset
-from tuner.execution.heartbeat import Pulse
+from tuner.datasets.loading import DataRequest, Split, load_dataset
+from tuner.execution.exit_reason import LastWords
+from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
+from tuner.execution.memory_limit import watch_memory
 from tuner.models.backend import configure_backend
+from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.trial_like import TrialMaker
 
 if TYPE_CHECKING:
     from tuner.datasets.loading import Dataset
     from tuner.training.activations import Activations
     from tuner.training.compiled_models import Workbench
     from tuner.training.trial import Trial
+
+OnBatch = Callable[[int], None]
+"""Told of every batch, with the number of the epoch."""
+Notify = Callable[[str], None]
+"""Told of what users should know."""
+
+
+class KerasTrials:
+    """Makes trials that train networks; keeps the data, the cached activations and the compiled networks."""
+
+    def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
+        configure_backend(context.cpus)
+        self._context, self._on_batch, self._notify = context, on_batch, notify
+        self._data: Dataset | None = None
+        self._activations: Activations | None = None
+        self._workbench: Workbench | None = None
+
+    def prepare(self) -> None:
+        """Open the data; raises as `load_dataset` does."""
+        self._open_data()
+
+    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> Trial:
+        """Make a trial of this configuration; raises as `Trial` and `load_dataset` do.
+
+        One on a part of the data has activations of its own, which no other trial reads.
+        """
+        from tuner.training.compiled_models import Workbench
+        from tuner.training.trial import Trial
+
+        self._workbench = self._workbench or Workbench()
+        settings, data = replace(self._context.settings, seed=seed), self._open_data()
+        if batches is None:
+            return Trial(configuration, data, settings, self._open_activations(), self._workbench, self._on_batch)
+        part = _first_batches(data, batches, int(str(general(configuration, "batch_size"))))
+        return Trial(configuration, part, settings, self._activations_of(part), self._workbench, self._on_batch)
+
+    def _open_data(self) -> Dataset:
+        """Return the data set, read from this node's prepared copy."""
+        context = self._context
+        self._data = self._data or load_dataset(
+            context.data,
+            staged=context.staged,
+            seed=context.settings.seed,
+            cache_dir=context.cache_dir,
+            notify=lambda _text: None,
+        )
+        return self._data
+
+    def _open_activations(self) -> Activations | None:
+        self._activations = self._activations or self._activations_of(self._open_data())
+        return self._activations
+
+    def _activations_of(self, data: Dataset) -> Activations | None:
+        from tuner.training.activations import Activations
+
+        kept = self._context.activations
+        return Activations(data, kept, self._notify) if kept is not None else None
+
+    def taken_cache_use(self) -> dict[str, int | None] | None:
+        """Return what was read of the cache since this was last asked, by name; None: nothing."""
+        use = self._activations.taken_use() if self._activations is not None else None
+        return None if use is None else asdict(use)
+
+    def release(self) -> None:
+        """Let go of the activations that were read: what the next trial does not read may have to make room."""
+        if self._activations is not None:
+            self._activations.release()
+
+
+def _first_batches(data: Dataset, batches: int, batch_size: int) -> Dataset:
+    """Return the data set with the first images alone, a fifth as many for validation."""
+    number = batches * batch_size
+    return replace(data, train=_first(data.train, number), validation=_first(data.validation, max(1, number // 5)))
+
+
+def _first(split: Split, images: int) -> Split:
+    return Split(split.images, split.rows[:images], split.labels[:images])
+
+
+@dataclass(frozen=True)
+class TrialKind:
+    """The trials of a search: who makes them in its processes, how often these save them and give signs of life."""
+
+    make: Callable[[WorkerContext, OnBatch, Notify], TrialMaker] = KerasTrials
+    """Called in each process; Ray pickles it, so it must be importable there. What loads Keras is imported within."""
+    checkpoint_every_s: float = 5.0
+    """Seconds of training that a killed worker may lose; what a trial has reported is in the record in any case."""
+    sign_every_s: float = GIVE_EVERY_S
 
 
 @dataclass(frozen=True)
@@ -31,6 +123,11 @@ class WorkerContext:
     """With the study's seed; each trial derives its own from it."""
     activations: ActivationSettings | None
     cpus: float
+    trial_kind: TrialKind = field(default_factory=TrialKind)
+
+    def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
+        """Return what makes the trials of this process."""
+        return self.trial_kind.make(self, on_batch, notify)
 
 
 @dataclass(frozen=True)
@@ -59,53 +156,39 @@ class Workers:
 
 
 class WorkerProcess:
-    """Makes trials that share what is costly; one at a time."""
+    """A process that trains one trial after the other, as far as this does not depend on who drives them."""
 
-    def __init__(self, context: WorkerContext) -> None:
-        configure_backend(context.cpus)
+    def __init__(self, context: WorkerContext, guard: Guard | None = None) -> None:
         self.context = context
-        self.pulse = Pulse()
+        self.pulse = Pulse(context.trial_kind.sign_every_s)
         """Signs of life, of whatever its user says that it is at."""
-        self.notices: list[str] = []
-        """What users should know of; whoever reports it takes it away."""
-        self._data: Dataset | None = None
-        self._activations: Activations | None = None
-        self._workbench: Workbench | None = None
+        self._notices: list[str] = []
+        self.trials = context.trials(self.pulse, self._notices.append)
+        self._last_words = LastWords(guard.last_words if guard is not None else None)
+        if guard is not None and guard.memory_mb is not None:
+            watch_memory(guard.memory_mb, self._last_words.say)
 
-    def begin(self, configuration: Mapping[str, Any], seed: int) -> Trial:
-        """Return a trial of this configuration; raises as `trial.Trial` and `datasets.load_dataset` do."""
-        from tuner.training.compiled_models import Workbench
-        from tuner.training.trial import Trial
+    def take_on(self, name: str) -> None:
+        """Have signs of life and last words be about this trial from now on."""
+        self._last_words.begin(name)
+        self.pulse.begin(name)
 
-        self._workbench = self._workbench or Workbench()
-        settings = replace(self.context.settings, seed=seed)
-        return Trial(configuration, self.open_data(), settings, self._open_activations(), self._workbench, self.pulse)
+    def let_go(self) -> None:
+        """Be at no trial any more."""
+        self._last_words.end()
+        self.pulse.end()
+        self.trials.release()
 
-    def open_data(self) -> Dataset:
-        """Return the data set, read from this node's prepared copy."""
-        context = self.context
-        self._data = self._data or load_dataset(
-            context.data,
-            staged=context.staged,
-            seed=context.settings.seed,
-            cache_dir=context.cache_dir,
-            notify=lambda _text: None,
-        )
-        return self._data
+    @property
+    def has_notices(self) -> bool:
+        """Whether there is something that users should know of."""
+        return bool(self._notices)
 
-    def _open_activations(self) -> Activations | None:
-        from tuner.training.activations import Activations
+    def notify(self, text: str) -> None:
+        """Say what users should know of."""
+        self._notices.append(text)
 
-        if self._activations is None and self.context.activations is not None:
-            self._activations = Activations(self.open_data(), self.context.activations, self.notices.append)
-        return self._activations
-
-    def taken_cache_use(self) -> dict[str, int | None] | None:
-        """Return what was read of the cache since this was last asked, by name; None: nothing."""
-        use = self._activations.taken_use() if self._activations is not None else None
-        return None if use is None else asdict(use)
-
-    def release(self) -> None:
-        """Let go of the activations that were read: what the next trial does not read may have to make room."""
-        if self._activations is not None:
-            self._activations.release()
+    def taken_notices(self) -> list[str]:
+        """Return what users should know of, once."""
+        taken, self._notices[:] = list(self._notices), []
+        return taken

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.execution.finalist_actor import Lost, Pool, Step
-from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import all_cpus
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
@@ -26,9 +27,13 @@ from tuner.runs.finalists import (
 )
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
-from tuner.session._finish import load_finalist
+from tuner.session._finish import TrainedModels
 from tuner.session._resolved import Budget
 from tuner.training.evaluation import cross_entropy, predict_probabilities, save_predictions
+
+if TYPE_CHECKING:
+    from tuner.datasets.loading import Split
+    from tuner.training.trial import Trial
 
 
 def run_finalists(
@@ -65,7 +70,7 @@ def _train(
     console: SearchConsole,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train each to its own end, as many at a time as trials were; what was trained is in the record."""
+    """Train each to its own end, as many at a time as trials were, and record it."""
     waiting = deque(wanted)
     spent: dict[tuple[int, int], float] = {}
     done = 0
@@ -131,12 +136,10 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record) -> None:
     kept = load_predictions(run.predictions)
     if not untested and kept is not None and tuple(kept.of) == winner:
         return
-    process = WorkerProcess(replace(context, cpus=all_cpus()))  # nothing is trained now
-    test = process.open_data().load_test()
+    models = TrainedModels(replace(context, cpus=all_cpus()), run, record.state)  # nothing is trained now
     of_winner = None
     for key, trained in untested:
-        trial = load_finalist(process, run, record.state, *key)
-        probabilities = predict_probabilities(trial.model, test)
+        probabilities, test = _of_test_split(models.finalist(*key))
         correct = np.argmax(probabilities, axis=1) == test.labels
         record.append(
             FinalistTested(
@@ -150,5 +153,11 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record) -> None:
         )
         of_winner = probabilities if key == winner else of_winner
     if of_winner is None:  # it was judged in an earlier session, when another one was ahead
-        of_winner = predict_probabilities(load_finalist(process, run, record.state, *winner).model, test)
+        of_winner, test = _of_test_split(models.finalist(*winner))
     save_predictions(run.predictions, winner, of_winner, test)
+
+
+def _of_test_split(trial: Trial) -> tuple[np.ndarray, Split]:
+    """Return what a finalist says of the test split, and that split."""
+    test = trial.data.load_test()
+    return predict_probabilities(trial.model, test), test

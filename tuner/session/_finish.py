@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner.common.errors import RunError, TunerError, first_line
 from tuner.common.files import write_text
 from tuner.common.locations import Location, fetched
 from tuner.common.seeds import trial_seed
-from tuner.execution.worker_process import WorkerContext, WorkerProcess
+from tuner.execution.worker_process import WorkerContext
 from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
 from tuner.reports.writer import retrain_command, write_report
@@ -113,13 +113,13 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
     Raises:
         RunError: no trial has reported an epoch, or a checkpoint is missing or damaged.
     """
-    process = WorkerProcess(context)
+    models = TrainedModels(context, run, state)
     finalists = summarise_finalists(state)
     if finalists:
         number, seed_number = finalists[0].trial, best_training(state, finalists[0].trial)
-        trial = load_finalist(process, run, state, number, seed_number or 0)
+        trial = models.finalist(number, seed_number or 0)
     else:
-        number, trial = _best_trial(process, run, state)
+        number, trial = models.best()
     _save(trial, run.best_model)
     labels = list(trial.data.class_names)
     write_text(run.labels, json.dumps(labels, ensure_ascii=False, indent=1))
@@ -144,12 +144,11 @@ def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> 
     """
     metrics = metrics_of(state)
     on_front = pareto_front(comparable_values(state), metrics) if len(metrics) > 1 else ()
-    process, written = WorkerProcess(context), []
+    models, written = TrainedModels(context, run, state), []
     for finalist in summarise_finalists(state)[1:]:
         if finalist.trial in on_front:
             seed_number = best_training(state, finalist.trial) or 0
-            trial = load_finalist(process, run, state, finalist.trial, seed_number)
-            written.append(_save(trial, run.front_model(finalist.trial)))
+            written.append(_save(models.finalist(finalist.trial, seed_number), run.front_model(finalist.trial)))
     return written
 
 
@@ -159,29 +158,43 @@ def _save(trial: Trial, path: Path) -> Path:
     return aside.replace(path)
 
 
-def load_finalist(process: WorkerProcess, run: RunDirectory, state: RunState, trial: int, seed_number: int) -> Trial:
-    """Return a finalist with its best weights; raises RunError when its checkpoint is missing or damaged."""
-    seed = finalist_seed(process.context.settings.seed, seed_number)
-    found = process.begin(dict(state.trials[trial].configuration), seed)
-    with reading(run.finalist(trial, seed_number)) as folder:
-        found.load(folder)
-    found.restore_best()
-    return found
+class TrainedModels:
+    """The trials of a run with their best weights, made in this process."""
 
+    def __init__(self, context: WorkerContext, run: RunDirectory, state: RunState) -> None:
+        self._trials, self._seed = context.trials(), context.settings.seed
+        self._run, self._state = run, state
 
-def _best_trial(process: WorkerProcess, run: RunDirectory, state: RunState) -> tuple[int, Trial]:
-    """Return the best trial of the search with its best weights."""
-    best = state.best_trial()
-    if best is None:
-        raise RunError(f"{run.path}: no trial has reported an epoch, so there is no model to export")
-    trial = process.begin(best.configuration, trial_seed(process.context.settings.seed, best.number))
-    if best.checkpoint is not None:
-        with reading(run.checkpoints.child(best.checkpoint.path)) as folder:
+    def finalist(self, number: int, seed_number: int) -> Trial:
+        """Return a finalist; raises RunError when its checkpoint is missing or damaged."""
+        configuration = self._state.trials[number].configuration
+        trial = self._make(configuration, finalist_seed(self._seed, seed_number))
+        with reading(self._run.finalist(number, seed_number)) as folder:
             trial.load(folder)
-    while trial.best != best.best and trial.epoch < best.epochs[-1].epoch and trial.ended is None:
-        trial.advance()  # checkpoints are not written after every epoch; a search killed at a trial's end may have none
-    trial.restore_best()
-    return best.number, trial
+        trial.restore_best()
+        return trial
+
+    def best(self) -> tuple[int, Trial]:
+        """Return the best trial of the search and its number; raises RunError when there is none."""
+        best = self._state.best_trial()
+        if best is None:
+            raise RunError(f"{self._run.path}: no trial has reported an epoch, so there is no model to export")
+        trial = self._make(best.configuration, trial_seed(self._seed, best.number))
+        if best.checkpoint is not None:
+            with reading(self._run.checkpoints.child(best.checkpoint.path)) as folder:
+                trial.load(folder)
+        while trial.best != best.best and trial.epoch < best.epochs[-1].epoch and trial.ended is None:
+            trial.advance()  # checkpoints are not written after every epoch; one killed at its end may have none
+        trial.restore_best()
+        return best.number, trial
+
+    def _make(self, configuration: Mapping[str, Any], seed: int) -> Trial:
+        from tuner.training.trial import Trial
+
+        trial = self._trials.begin(dict(configuration), seed)
+        if not isinstance(trial, Trial):
+            raise RunError(f"trials of the kind {type(trial).__name__} have no network to export or to test")
+        return trial
 
 
 @contextmanager

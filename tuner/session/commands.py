@@ -28,20 +28,26 @@ from tuner.spec.spec import Spec, load_spec, require
 if TYPE_CHECKING:
     from tuner.algorithms.warm_start import EarlierStudy
     from tuner.cluster.ray_session import Capacity
+    from tuner.execution.worker_process import TrialKind
 
 
-def run_search(options: SearchOptions, console: SearchConsole | None = None) -> int:
-    """Do what a command line of `python -m tuner.search` asks for; returns the exit status."""
+def run_search(
+    options: SearchOptions, console: SearchConsole | None = None, trial_kind: TrialKind | None = None
+) -> int:
+    """Do what a command line of `python -m tuner.search` asks for; returns the exit status.
+
+    The trials are of `trial_kind`; if none is given, they train networks.
+    """
     console = console or SearchConsole()
     if options.retrain is not None:
         from tuner.session._inline import retrain
 
         return retrain(*options.retrain, options, console)
     if options.file is None:
-        return _resume(None, options, console)
+        return _resume(None, options, console, trial_kind)
     spec = _read(options.file, options, options.overrides)
     if options.resume is not None:
-        return _resume(spec, options, console)
+        return _resume(spec, options, console, trial_kind)
     search = resolve(spec)
     if options.plan:
         print_plan(search, console.console)
@@ -57,12 +63,12 @@ def run_search(options: SearchOptions, console: SearchConsole | None = None) -> 
     if not options.fresh:
         run = new_run(options.runs_dir, spec.study, storage)
         earlier = _earlier(spec.search.warm_start, search.study, options, console)
-        return _search(search, run, options, console, earlier=earlier)
+        return _search(search, run, options, console, earlier=earlier, trial_kind=trial_kind)
     earlier, in_use = _earlier(spec.search.warm_start, search.study, options, console), set[str]()
     while True:
         run = fresh_run(options.runs_dir, spec.study, storage, in_use)
         try:
-            return _search(search, run, options, console, earlier=earlier)
+            return _search(search, run, options, console, earlier=earlier, trial_kind=trial_kind)
         except RunInUseError:  # before anything was written: another search had the same thought
             in_use.add(run.name)
 
@@ -100,7 +106,7 @@ def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     return require(reading, problems)
 
 
-def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -> int:
+def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, trial_kind: TrialKind | None) -> int:
     """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
     if options.resume and is_remote(options.resume):
         location = parse_location(options.resume, "--resume")
@@ -117,7 +123,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole) -
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
-    return _search(resolve(spec or recorded), run, options, console, goes_on=study)
+    return _search(resolve(spec or recorded), run, options, console, goes_on=study, trial_kind=trial_kind)
 
 
 def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Location | None:
@@ -164,6 +170,7 @@ def _search(
     *,
     earlier: Sequence[EarlierStudy] = (),
     goes_on: StudyCreated | None = None,
+    trial_kind: TrialKind | None = None,
 ) -> int:
     """Prepare, search, conclude; returns the exit status.
 
@@ -190,7 +197,7 @@ def _search(
         with _ray(options, run) as capacity:
             if capacity.dashboard is not None:
                 console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
-            prepared = prepare(search.study, options, console)
+            prepared = prepare(search.study, options, console, trial_kind)
             if goes_on is not None:
                 refuse_other_data(goes_on, prepared.dataset, run)
             if earlier:

@@ -18,7 +18,7 @@ from tuner.common.files import check_folder, user_path, write_text
 from tuner.datasets.loading import DataRequest, find_prepared_data, load_dataset
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
-from tuner.execution.worker_process import WorkerContext
+from tuner.execution.worker_process import TrialKind, WorkerContext
 from tuner.models.architectures import ARCHITECTURES, Architecture
 from tuner.models.backend import configure_backend, release_memory
 from tuner.models.parameters import general
@@ -41,11 +41,13 @@ class Prepared:
     staged: Mapping[str, str]
     cache_dir: Path
     dataset: Dataset
+    trial_kind: TrialKind
+    """The trials that are made on them."""
 
     def worker_context(self, training: Training, cpus: float) -> WorkerContext:
         """Return what every trial of a search shares, each trained with so many CPUs."""
         kept = training.activations_in(self.cache_dir)
-        return WorkerContext(self.request, self.staged, self.cache_dir, training.settings, kept, cpus)
+        return WorkerContext(self.request, self.staged, self.cache_dir, training.settings, kept, cpus, self.trial_kind)
 
 
 def staged_data(options: SearchOptions) -> dict[str, str]:
@@ -67,8 +69,12 @@ def prepared_data(request: DataRequest, options: SearchOptions) -> prepared.Prep
     return None
 
 
-def prepare(study: Study, options: SearchOptions, console: SearchConsole) -> Prepared:
+def prepare(
+    study: Study, options: SearchOptions, console: SearchConsole, trial_kind: TrialKind | None = None
+) -> Prepared:
     """Load the data and see that every architecture of the space can be built on them.
+
+    The trials will be of `trial_kind`; if none is given, they train networks.
 
     Raises:
         InputError: what cannot be, with the reason; nothing has been trained then.
@@ -89,7 +95,7 @@ def prepare(study: Study, options: SearchOptions, console: SearchConsole) -> Pre
         known = BlockCounts(cache_dir)
         with console.preparing("checking the backbones and their weights"):
             check_backbones(study.space, backbones, dataset.image_shape, known)
-    return Prepared(request, staged, cache_dir, dataset)
+    return Prepared(request, staged, cache_dir, dataset, trial_kind or TrialKind())
 
 
 def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:

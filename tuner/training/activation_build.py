@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +29,12 @@ from tuner.training.activation_store import (
     remove,
     write_meta,
 )
+from tuner.training.trial_like import Progress
 
 Compute = Callable[[int, int], Sequence[np.ndarray]]
 """Rows `start` to `stop` of every array that is built."""
 WAITING_S = 0.1
 READY, DONE, CLAIMS = "ready", "done", "claims"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a build has come, in images."""
-
-    done: int
-    total: int
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether everything is there."""
-        return self.done >= self.total
 
 
 class Build:

@@ -22,10 +22,11 @@ from tuner.models.backend import has_gpu
 from tuner.models.network import TrialModel
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
-from tuner.training.activation_build import Build, Progress
+from tuner.training.activation_build import Build
 from tuner.training.activation_store import CHUNK_IMAGES, CacheUse, DamagedEntryError, Key, Store
 from tuner.training.cut_points import Place, PrecisionError, below, check_precision, place_below
 from tuner.training.settings import ActivationSettings
+from tuner.training.trial_like import Progress
 
 MULTIPLICATIONS_PER_BYTE_CPU = 8.0
 """Below this, computing is quicker than reading (benchmarks/LOG.md): 9 G multiplications and 1.2 GB a second."""

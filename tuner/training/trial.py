@@ -18,16 +18,17 @@ from tuner.common.errors import RunError, TunerError
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import parse_augment
+from tuner.models.inference import seconds_per_image, stored_mb
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
 from tuner.training._batches import Batches
-from tuner.training.activation_build import Progress
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.training.compiled_models import Workbench
 from tuner.training.cut_points import Place, places
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.training.settings import Ended, EpochResult, Phase, TrialSettings, phase_of
+from tuner.training.trial_like import ModelCost, Progress
 
 VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
 
@@ -222,6 +223,19 @@ class Trial:
         if last_phase and self.settings.patience is not None and self._epochs_waited >= self.settings.patience:
             return Ended("completed", "early_stopping")
         return None
+
+    @property
+    def images_per_epoch(self) -> int:
+        """The training images of an epoch."""
+        return len(self.data.train)
+
+    def measure(self) -> ModelCost:
+        """Measure how large the network is and, where that is asked for, how long it takes for an image."""
+        size_mb = stored_mb(self.model)
+        if not self.settings.times_inference:
+            return ModelCost(size_mb)
+        seconds, problem = attempt(lambda: seconds_per_image(self.model, self.data.validation))
+        return ModelCost(size_mb, seconds, problem)
 
     def restore_best(self) -> None:
         """Give the model the weights of its best epoch, as Keras' `restore_best_weights` does."""

@@ -1,0 +1,104 @@
+"""What whoever drives trials asks of one, and of what makes them. Light: no Keras, so that any trial can be one.
+
+`trial.Trial` trains a network. Benchmarks and tests have trials that sleep, that follow a known curve, or that crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuner.training.settings import Ended, EpochResult
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build of cached activations has come, in images."""
+
+    done: int
+    total: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything is there."""
+        return self.done >= self.total
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What a trial's network costs those who use it."""
+
+    model_mb: float
+    """Size of all weights as they are stored, in units of 2**20 bytes."""
+    seconds_per_image: float | None = None
+    """Inference; None: it was not asked for, or could not be measured."""
+    problem: str | None = None
+    """Why it could not be measured."""
+
+
+class TrialLike(Protocol):
+    """A configuration in training, an epoch at a time; `ended` says how it ended by itself."""
+
+    epoch: int
+    seconds: float
+    """Of all its epochs, those of earlier processes too."""
+    best: float | None
+    """The best value of the metric so far."""
+    ended: Ended | None
+    setup_s: float
+    """Seconds that it took to build."""
+    parameters: int
+    trainable_parameters: int
+    batch_size_used: int
+
+    @property
+    def cut(self) -> str | None:
+        """Where cached activations are read; None: training starts from the images."""
+        ...
+
+    @property
+    def images_per_epoch(self) -> int:
+        """The training images of an epoch."""
+        ...
+
+    def work_on_activations(self, seconds: float) -> Progress:
+        """Do some of what the cache lacks for the next epoch, for about so long."""
+        ...
+
+    def advance(self) -> EpochResult | None:
+        """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
+        ...
+
+    def measure(self) -> ModelCost:
+        """Measure what the network costs those who use it."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint from which `load` goes on as if there had been no stop."""
+        ...
+
+    def load(self, directory: Path) -> None:
+        """Go on from a checkpoint; raises RunError when it is damaged or of another trial."""
+        ...
+
+
+class TrialMaker(Protocol):
+    """What makes the trials of one process, one at a time, and keeps from trial to trial what is costly to have."""
+
+    def prepare(self) -> None:
+        """Get ready what all trials share; it may take long."""
+        ...
+
+    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
+        """Make a trial of this configuration, on at most so many batches of the training images."""
+        ...
+
+    def taken_cache_use(self) -> dict[str, int | None] | None:
+        """Return what was read of the cache since this was last asked, by name; None: nothing."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what only the trial before has read."""
+        ...
