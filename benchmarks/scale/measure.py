@@ -22,7 +22,10 @@ from benchmarks.curve_trials import SleepingTrials
 from benchmarks.scale.account import Report, summarise
 from tuner.execution.worker_process import TrialKind
 from tuner.runs.events import EpochReported, Event, TrialStarted
+from tuner.session._resolved import resolve
 from tuner.session.options import parse_search_options
+from tuner.session.preparation import prepare
+from tuner.spec.spec import load_spec, require
 
 SPACE = """
 study: scale
@@ -63,9 +66,7 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
     from tuner.reports.console import SearchConsole
     from tuner.runs.directory import new_run
     from tuner.runs.record import Record
-    from tuner.session.preparation import prepare
     from tuner.session.session import run_session
-    from tuner.spec.spec import load_spec, require
 
     reports, suggestions = list[Report](), list[tuple[int, float]]()
     with tempfile.TemporaryDirectory(prefix="scale-") as folder, timing(suggestions):
@@ -78,12 +79,14 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
             "scheduler": options.scheduler,
             "time_budget": f"{options.seconds:g}s" if options.seconds else "none",
         }
-        spec = require(load_spec(file, [f"search.{name}={value}" for name, value in wanted.items()]), [])
+        resolved = resolve(require(load_spec(file, [f"search.{name}={value}" for name, value in wanted.items()])))
         console = SearchConsole(Console(file=io.StringIO(), soft_wrap=True))  # plain lines, as in a log
-        run = new_run(Path(folder) / "runs", spec.study)
+        run = new_run(Path(folder) / "runs", "scale")
         with run.locked(), logging_to(run.log), local_ray(options.slots) as capacity:
             trial_kind = TrialKind(partial(SleepingTrials, epoch_s=options.epoch_s))
-            prepared = prepare(spec, parse_search_options([str(file), "--cache", folder]), console, trial_kind)
+            prepared = prepare(
+                resolved.study, parse_search_options([str(file), "--cache", folder]), console, trial_kind
+            )
             record_append = Record.append
 
             def append(record: Record, event: Event) -> bool:
@@ -96,7 +99,7 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
             Record.append = append  # type: ignore[method-assign]  # only a listener more, and before the first event
             started = time.perf_counter()
             with profiled(options.profile):
-                reason, state = run_session(spec, prepared, run, capacity, console, resumed=False)
+                reason, state = run_session(resolved, prepared, run, capacity, console, resumed=False)
     return {
         **{name: getattr(options, name) for name in ("slots", "epoch_s", "sampler", "scheduler")},
         "reason": reason,
