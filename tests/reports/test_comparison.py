@@ -110,12 +110,12 @@ def test_runs_on_different_data_are_compared_with_a_warning(two_runs) -> None:
     other = make_events(5)
     other[0] = study_created(data={"fingerprint": "other"})
     write_record(Path("runs/other/record.jsonl"), other)
-    assert main(["runs/first", "runs/other"]) == 0
+    assert main(["runs/first", "runs/other", "--format", "png"]) == 0
     assert "The runs are on different data" in Path("reports/comparison/index.html").read_text(encoding="utf-8")
 
 
 def test_the_page_of_all_studies_links_to_the_reports_that_are_there(two_runs, capsys) -> None:
-    assert main(["runs/first"]) == 0
+    assert main(["runs/first", "--format", "png"]) == 0
     assert main(["--all"]) == 0
     text = Path("reports/index.html").read_text(encoding="utf-8")
     assert '<a href="first/index.html">first</a>' in text

@@ -48,7 +48,7 @@ class Parsed(HTMLParser):
 
 
 def page_of(state: RunState, tmp_path: Path) -> str:
-    return write_report(state, tmp_path / "report").page.read_text(encoding="utf-8")
+    return write_report(state, tmp_path / "report", formats=["png"]).page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

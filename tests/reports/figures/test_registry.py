@@ -7,7 +7,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from xml.parsers.expat import ParserCreate
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 from tests.support import ROOT
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import UnknownNameError
-from tuner.reports.figures.registry import FIGURES, draw_figure, save_figures
+from tuner.reports.figures.registry import FIGURES, FORMATS, draw_figure, save_figures
 from tuner.reports.results import build_results
 from tuner.runs.events import SessionEnded
 from tuner.runs.state import RunState
@@ -86,43 +85,36 @@ def test_every_figure_of_every_kind_of_record_is_drawn_described_or_left_out(nam
             assert any(low <= place <= high for place in axis.get_majorticklocs()), "an axis without a number on it"
 
 
-def elements(path: Path) -> list[str]:
-    """The names of the elements of a well-formed file, the outermost first."""
-    found: list[str] = []
-    parser = ParserCreate()
-    parser.StartElementHandler = lambda name, _attributes: found.append(name)
-    parser.Parse(path.read_bytes(), True)
-    return found
-
-
 def test_files_are_pictures_and_the_same_for_the_same_data(tmp_path):
+    """Those for print, which take long to write, are looked at in tests/commands/test_report.py."""
     results = build_results(make_state(12))
-    first, again = (save_figures(results, tmp_path / name) for name in ("first", "again"))
+    first, again = (save_figures(results, tmp_path / name, ["png"]) for name in ("first", "again"))
     assert [figure.name for figure in first] == [name for name in FIGURES if FIGURES[name].build(results) is not None]
     for one, other in zip(first, again, strict=True):
-        assert [path.suffix for path in one.paths] == [".png", ".svg"]
-        assert [path.read_bytes() for path in one.paths] == [path.read_bytes() for path in other.paths]
-        with Image.open(one.paths[0]) as image:
+        (path,) = one.paths
+        assert path.suffix == ".png" and path.read_bytes() == other.paths[0].read_bytes()
+        with Image.open(path) as image:
             assert image.width > 1000
             assert np.asarray(image.convert("L")).std() > 5  # not blank
-        assert elements(one.paths[1])[0] == "svg"
-    assert {path.suffix for path in (tmp_path / "first").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (tmp_path / "first").iterdir()} == {".png"}
 
 
 def test_figures_of_an_earlier_report_that_no_longer_hold_are_removed(tmp_path):
-    (tmp_path / "own.png").write_bytes(b"a user's file")
-    save_figures(build_results(make_state(12)), tmp_path)
-    drawn = save_figures(build_results(small_state(trial_started(0), epoch(0, 1, 0.1))), tmp_path, ["svg"])
-    assert {path.name for path in tmp_path.iterdir()} == {"own.png", *(f"{figure.name}.svg" for figure in drawn)}
+    for name in ("own", *FIGURES):
+        for suffix in FORMATS:
+            (tmp_path / f"{name}.{suffix}").write_bytes(b"of an earlier report, or a user's")
+    drawn = save_figures(build_results(small_state(trial_started(0), epoch(0, 1, 0.1))), tmp_path, ["png"])
+    kept = {"own.png", "own.svg", *(f"{figure.name}.png" for figure in drawn)}
+    assert {path.name for path in tmp_path.iterdir()} == kept
     assert "by_preprocessing" not in {figure.name for figure in drawn}
 
 
 def test_matplotlibs_settings_are_as_they_were_and_the_users_do_not_show(tmp_path):
     results = build_results(make_state(6))
-    plain = save_figures(results, tmp_path / "plain", ["svg"])
+    plain = save_figures(results, tmp_path / "plain", ["png"])
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black"}):
         before = dict(mpl.rcParams)
-        odd = save_figures(results, tmp_path / "odd", ["svg"])
+        odd = save_figures(results, tmp_path / "odd", ["png"])
         assert dict(mpl.rcParams) == before
     assert [f.paths[0].read_bytes() for f in plain] == [f.paths[0].read_bytes() for f in odd]
 
@@ -131,7 +123,7 @@ def test_a_dollar_sign_is_no_formula():
     state = small_state(
         trial_started(0, {"architecture": r"$\notacommand{$"}), epoch(0, 1, 0.1), SessionEnded(reason="error")
     )
-    draw_figure("by_architecture", build_results(state)).savefig(io.BytesIO(), format="svg")
+    draw_figure("by_architecture", build_results(state)).savefig(io.BytesIO(), format="png", dpi=30)
 
 
 def test_an_unknown_figure_is_refused_with_the_nearest_name():
@@ -139,17 +131,65 @@ def test_an_unknown_figure_is_refused_with_the_nearest_name():
         draw_figure("winer", build_results(RunState()))
 
 
-def test_figures_need_neither_pyplot_nor_ray_nor_tensorflow():
-    code = """
-import sys, pathlib, tempfile
-from tests.support import ROOT
+def report_in_a_process(folder: Path, code: str) -> str:
+    """Write a small report into `folder`/report after `code`; return which heavy modules were loaded."""
+    program = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(folder)!r}]
+from pathlib import Path
+import matplotlib.backends.backend_svg
 from tests.support.make_record import make_state
 from tuner.reports.writer import write_report
-write_report(make_state(4), pathlib.Path(tempfile.mkdtemp()))
-print(sorted({"ray", "tensorflow", "keras", "matplotlib.pyplot"} & set(sys.modules)))
+{code}
+write_report(make_state(4), Path({str(folder)!r}, "report"), formats=("png",))
+print(sorted({{"ray", "tensorflow", "keras", "matplotlib.pyplot"}} & set(sys.modules)))
 """
-    result = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert result.stdout.strip() == "[]"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+def test_figures_need_neither_pyplot_nor_ray_nor_tensorflow(tmp_path):
+    assert report_in_a_process(tmp_path, "").strip() == "[]"
+
+
+NEW_FIGURE = """
+from typing import NamedTuple
+
+from tuner.reports.figures.style import FigureKind, build_figure, set_title
+
+
+class Length(NamedTuple):
+    trial: int
+    epochs: int
+
+
+def build_lengths(results):
+    return tuple(Length(trial.number, len(trial.epochs)) for trial in results.trials) or None
+
+
+def draw_lengths(data):
+    figure, (panel,) = build_figure(5, 3)
+    panel.bar([row.trial for row in data], [row.epochs for row in data])
+    set_title(figure, "How long trials trained")
+    return figure
+
+
+def describe_lengths(data):
+    return f"How long {len(data)} trials trained."
+
+
+LENGTHS = FigureKind(build_lengths, draw_lengths, describe_lengths, part="cost")
+"""
+
+
+def test_a_new_figure_is_one_file_and_one_entry(tmp_path):
+    (tmp_path / "lengths.py").write_text(NEW_FIGURE)
+    entry = (
+        "import lengths\nfrom tuner.reports.figures.registry import FIGURES\nFIGURES.add('lengths', lengths.LENGTHS)"
+    )
+    report_in_a_process(tmp_path, entry)
+    with Image.open(tmp_path / "report" / "figures" / "lengths.png") as image:
+        assert np.asarray(image.convert("L")).std() > 5  # not blank
+    words = "How long 4 trials trained."
+    assert f"![{words}](figures/lengths.png)" in (tmp_path / "report" / "leaderboard.md").read_text(encoding="utf-8")
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert f'alt="{words}"' in page.split('id="cost"')[1].split("</section>")[0]
