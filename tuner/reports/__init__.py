@@ -1,4 +1,4 @@
-"""What a run says: tables, console, leaderboard, page, comparison and files for other programs, from its record alone.
+"""Everything that a run says, from its record alone: console, tables, page, leaderboard, files for other programs.
 
 It never imports Ray, TensorFlow or Keras.
 """

@@ -9,28 +9,145 @@ from typing import Any, NamedTuple
 import yaml
 
 from tuner.algorithms.schedulers import SCHEDULERS
-from tuner.common.intervals import wilson_interval
+from tuner.common.intervals import Interval, wilson_interval
 from tuner.reports._leaderboard_sections import (
     comparisons,
     finalists_section,
     front_section,
     interval_words,
     legend,
-    reason_words,
+    reason_text,
     status_words,
     trial_sections,
 )
-from tuner.reports.formatting import escaped, fenced, format_duration, format_value, is_share, without_folders
+from tuner.reports.formatting import counted, escaped, fenced, format_duration, format_value, is_share, without_folders
 from tuner.reports.results import Results, TrialResult
 
 
+class FigureLink(NamedTuple):
+    """A picture of the report: its path relative to the page, and what it shows in words."""
+
+    path: str
+    alt: str
+
+
+class PageTexts(NamedTuple):
+    """The texts of a page in Markdown: the answer, and what belongs to each of its parts."""
+
+    verdict: str
+    parts: Mapping[str, Sequence[str]]
+
+
+def leaderboard_markdown(
+    results: Results, *, retrain_command: str | None = None, figures: Sequence[FigureLink] = ()
+) -> str:
+    """Return the page. `retrain_command` trains the winner again; `figures` are shown with their descriptions."""
+    sections = [
+        [f"# Leaderboard: {escaped(results.name)}" if results.name else "# Leaderboard"],
+        [_verdict(results)],
+        run_facts(results),
+        _winner(results, retrain_command),
+        finalists_section(results),
+        front_section(results),
+        _trust(results),
+        *trial_sections(results),
+        _notices(results),
+        _figures(figures),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def page_texts(
+    results: Results, *, retrain_command: str | None = None, predict_command: str | None = None
+) -> PageTexts:
+    """Return the texts of the HTML page; the trials themselves are its table."""
+    failures = [section for section in trial_sections(results) if section[0] != "## Trials"]
+    parts = {
+        "won": [finalists_section(results), front_section(results)],
+        "trust": [_trust(results)[1:]],
+        "use": [_winner(results, retrain_command), _use(predict_command)],
+        "leaderboard": [legend(results)],
+        "failures": [*failures, _notices(results)],
+        "environment": [run_facts(results)],
+    }
+    joined = {part: [_lower("\n".join(section)) for section in sections if section] for part, sections in parts.items()}
+    return PageTexts(_verdict(results), joined)
+
+
+def _lower(text: str) -> str:
+    """Return a section with its heading one level lower, to stand inside a part."""
+    return f"#{text}" if text.startswith("## ") else text
+
+
+def _verdict(results: Results) -> str:
+    """Say in one paragraph what won."""
+    winner = results.winner
+    if results.study is None:
+        return "The record is empty: no search has begun."
+    if winner is None:
+        return f"**No trial has a result{': all have failed' if results.failed and not results.waiting else ' yet'}.**"
+    tested = results.finalists[0].test_accuracy if results.finalists else None
+    if tested is not None:
+        return _tested_verdict(results, tested)
+    value = format_value(results.metric, winner.best)
+    verb = "is ahead" if _is_open(results) else "won"
+    words = f"**Trial {_named(winner)} {verb} with {escaped(results.metric)} {value}**"
+    return f"{words}, {_comparison(results, winner)}"
+
+
+def _tested_verdict(results: Results, interval: Interval) -> str:
+    """Say what won when the finalists have been judged on the test split."""
+    first = results.finalists[0]
+    value = f"test accuracy {format_value('accuracy', interval.mean)}"
+    name = _named(results.chosen) if results.chosen is not None else str(first.trial)
+    seeds = counted(first.trained, "seed")
+    words = f"**Trial {name} won with {value}** (95% interval {interval_words('accuracy', interval)}, {seeds})"
+    return " ".join([f"{words}.", *(line.removeprefix("- ") for line in comparisons(results))])
+
+
+def _named(trial: TrialResult) -> str:
+    return f"{trial.number} ({escaped(trial.architecture)})" if trial.architecture else str(trial.number)
+
+
+def _is_open(results: Results) -> bool:
+    """Say whether the ranking can still change by going on."""
+    return any(trial.status in ("running", "unfinished") for trial in results.trials) or results.session_ended is None
+
+
+def _comparison(results: Results, winner: TrialResult) -> str:
+    baseline, gain = results.baseline, results.gain(winner)
+    so_far = " so far" if _is_open(results) else ""
+    if baseline is None:
+        return "the best of the search; it had no baseline to compare with."
+    if baseline.status == "failed":
+        return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_text(baseline)}."
+    if gain is None:
+        return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
+    if winner.is_baseline:
+        others = len(results.ranked) > 1
+        return f"and it is the baseline{': the search found nothing better' if others else ''}{so_far}."
+    unit = "percentage points" if is_share(results.metric) else f"of {escaped(results.metric)}"
+    by = f"{100 * gain:.2f}" if is_share(results.metric) else f"{gain:.4f}"
+    value = format_value(results.metric, baseline.best)
+    return f"{by} {unit} better than the baseline's {value} (trial {baseline.number}).{_unequal(results, baseline)}"
+
+
+def _unequal(results: Results, baseline: TrialResult) -> str:
+    """Warn when the baseline was not trained to its end: then the gain is not all the search's merit."""
+    if baseline.status == "completed":
+        return ""
+    length = f"{len(baseline.epochs)} of at most {results.study.max_epochs if results.study else 0} epochs"
+    word = "was stopped" if baseline.status == "stopped" else f"is {baseline.status}"
+    return f" The baseline {word} after {length}, so part of the difference may be its shorter training."
+
+
 def run_facts(results: Results) -> list[str]:
-    """How many trials, how long, on what, with which seed."""
+    """Say how many trials, how long, on what, with which seed."""
     if results.study is None:
         return []
     counts = ", ".join(f"{number} {status}" for status, number in results.counts.items())
     sessions = f" in {len(results.sessions)} sessions" if len(results.sessions) > 1 else ""
-    epochs = f"{results.total_epochs:,} epoch{'' if results.total_epochs == 1 else 's'}"
+    epochs = counted(results.total_epochs, "epoch")
     rows = [
         ("Trials", f"{len(results.trials):,} ({counts})" if results.trials else "none"),
         ("Search", f"{_session(results)}; {_end(results)}"),
@@ -53,12 +170,12 @@ def _session(results: Results) -> str:
     if not results.sessions:
         return "not begun"
     last = results.sessions[-1]
-    slots = f"{last.max_concurrent} trial{'s' if last.max_concurrent > 1 else ''} at a time"
-    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots}"
+    slots = counted(last.max_concurrent, "trial")
+    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time"
 
 
 def _warm_start(specification: Mapping[str, Any]) -> str:
-    """The earlier studies that the search began with, without the way to them on this machine."""
+    """Name the earlier studies that the search began with, without the way to them on this machine."""
     search = specification.get("search")
     names = search.get("warm_start") if isinstance(search, dict) else None
     return escaped(", ".join(Path(str(name)).name for name in names)) if isinstance(names, list) else ""
@@ -74,7 +191,7 @@ def _end(results: Results) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    """The data set in words; what the record does not know is left out."""
+    """Describe the data set; what the record does not know is left out."""
     name, source = str(data.get("name", "")), without_folders(str(data.get("source", "")))
     parts = [escaped(name) + (f" from {escaped(source)}" if source and source != name else "")]
     for key, word in (("train_images", "training images"), ("validation_images", "validation images")):
@@ -100,140 +217,6 @@ def _environment(environment: Mapping[str, Any]) -> str:
     return escaped(", ".join(parts))
 
 
-class FigureLink(NamedTuple):
-    """A picture of the report: its path relative to the page, and what it shows in words."""
-
-    path: str
-    alt: str
-
-
-class PageTexts(NamedTuple):
-    """The texts of a page in Markdown: the answer, and what belongs to each of its parts."""
-
-    verdict: str
-    parts: Mapping[str, Sequence[str]]
-
-
-def page_texts(
-    results: Results, *, retrain_command: str | None = None, predict_command: str | None = None
-) -> PageTexts:
-    """The texts of the HTML page; the trials themselves are its table."""
-    failures = [section for section in trial_sections(results) if section[0] != "## Trials"]
-    parts = {
-        "won": [finalists_section(results), front_section(results)],
-        "trust": [_trust(results)[1:]],
-        "use": [_winner(results, retrain_command), _use(predict_command)],
-        "leaderboard": [legend(results)],
-        "failures": [*failures, _notices(results)],
-        "environment": [run_facts(results)],
-    }
-    joined = {part: [_lower("\n".join(section)) for section in sections if section] for part, sections in parts.items()}
-    return PageTexts(_verdict(results), joined)
-
-
-def _lower(text: str) -> str:
-    """A section with its heading one level lower, to stand inside a part."""
-    return f"#{text}" if text.startswith("## ") else text
-
-
-def _use(predict_command: str | None) -> list[str]:
-    """How to predict with the exported model."""
-    if predict_command is None:
-        return []
-    program = (
-        "import keras\n"
-        'model = keras.models.load_model("best.keras")  # its preprocessing is inside; tuner is not needed\n'
-        "probabilities = model.predict(images)  # raw images [N, H, W, C] of any size, values 0 to 255"
-    )
-    return [
-        "## Predict with it", "", *fenced(predict_command, "sh"), "",
-        "or in Python; the class of each probability is in `labels.json` beside it:", "", *fenced(program, "python"),
-    ]  # fmt: skip
-
-
-def leaderboard_markdown(
-    results: Results, *, retrain_command: str | None = None, figures: Sequence[FigureLink] = ()
-) -> str:
-    """The page. `retrain_command` trains the winner again; `figures` are shown with their descriptions."""
-    sections = [
-        [f"# Leaderboard: {escaped(results.name)}" if results.name else "# Leaderboard"],
-        [_verdict(results)],
-        run_facts(results),
-        _winner(results, retrain_command),
-        finalists_section(results),
-        front_section(results),
-        _trust(results),
-        *trial_sections(results),
-        _notices(results),
-        _figures(figures),
-    ]
-    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
-
-
-def _verdict(results: Results) -> str:
-    """The answer, in one paragraph."""
-    winner = results.winner
-    if results.study is None:
-        return "The record is empty: no search has begun."
-    if winner is None:
-        return f"**No trial has a result{': all have failed' if results.failed and not results.waiting else ' yet'}.**"
-    if results.finalists and results.finalists[0].test_accuracy is not None:
-        return _tested_verdict(results)
-    value = format_value(results.metric, winner.best)
-    name = f" ({escaped(winner.architecture)})" if winner.architecture else ""
-    verb = "is ahead" if _is_open(results) else "won"
-    words = f"**Trial {winner.number}{name} {verb} with {escaped(results.metric)} {value}**"
-    return f"{words}, {_comparison(results, winner)}"
-
-
-def _tested_verdict(results: Results) -> str:
-    """The answer when the finalists have been judged on the test split."""
-    first = results.finalists[0]
-    trial = next(one for one in results.trials if one.number == first.trial)
-    name = f" ({escaped(trial.architecture)})" if trial.architecture else ""
-    interval = first.test_accuracy
-    if interval is None:
-        return ""
-    value = f"test accuracy {format_value('accuracy', interval.mean)}"
-    seeds = f"{first.trained} seed{'s' if first.trained > 1 else ''}"
-    words = (
-        f"**Trial {first.trial}{name} won with {value}** (95% interval {interval_words('accuracy', interval)}, {seeds})"
-    )
-    return " ".join([f"{words}.", *(line.removeprefix("- ") for line in comparisons(results))])
-
-
-def _is_open(results: Results) -> bool:
-    """Whether the ranking can still change by going on."""
-    return any(trial.status in ("running", "unfinished") for trial in results.trials) or results.session_ended is None
-
-
-def _comparison(results: Results, winner: TrialResult) -> str:
-    baseline, gain = results.baseline, results.gain(winner)
-    so_far = " so far" if _is_open(results) else ""
-    if baseline is None:
-        return "the best of the search; it had no baseline to compare with."
-    if baseline.status == "failed":
-        return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_words(baseline)}."
-    if gain is None:
-        return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
-    if winner.is_baseline:
-        others = len(results.ranked) > 1
-        return f"and it is the baseline{': the search found nothing better' if others else ''}{so_far}."
-    unit = "percentage points" if is_share(results.metric) else f"of {escaped(results.metric)}"
-    by = f"{100 * gain:.2f}" if is_share(results.metric) else f"{gain:.4f}"
-    value = format_value(results.metric, baseline.best)
-    return f"{by} {unit} better than the baseline's {value} (trial {baseline.number}).{_unequal(results, baseline)}"
-
-
-def _unequal(results: Results, baseline: TrialResult) -> str:
-    """A warning when the baseline was not trained to its end: then the gain is not all the search's merit."""
-    if baseline.status == "completed":
-        return ""
-    length = f"{len(baseline.epochs)} of at most {results.study.max_epochs if results.study else 0} epochs"
-    word = "was stopped" if baseline.status == "stopped" else f"is {baseline.status}"
-    return f" The baseline {word} after {length}, so part of the difference may be its shorter training."
-
-
 def _winner(results: Results, retrain_command: str | None) -> list[str]:
     winner = results.chosen
     if winner is None:
@@ -252,7 +235,7 @@ def _winner(results: Results, retrain_command: str | None) -> list[str]:
 
 
 def _reached(winner: TrialResult) -> list[str]:
-    """When the winner was best, and all four values there."""
+    """Say when the winner was best, and all four values there."""
     at = winner.best_epoch
     if at is None:
         return [f"Trial {winner.number}:"]
@@ -265,8 +248,23 @@ def _reached(winner: TrialResult) -> list[str]:
     ]
 
 
+def _use(predict_command: str | None) -> list[str]:
+    """Show how to predict with the exported model."""
+    if predict_command is None:
+        return []
+    program = (
+        "import keras\n"
+        'model = keras.models.load_model("best.keras")  # its preprocessing is inside; tuner is not needed\n'
+        "probabilities = model.predict(images)  # raw images [N, H, W, C] of any size, values 0 to 255"
+    )
+    return [
+        "## Predict with it", "", *fenced(predict_command, "sh"), "",
+        "or in Python; the class of each probability is in `labels.json` beside it:", "", *fenced(program, "python"),
+    ]  # fmt: skip
+
+
 def _trust(results: Results) -> list[str]:
-    """What these numbers are, and are not."""
+    """Say how far these numbers can be trusted."""
     number = len(results.ranked)
     if not number:
         return []
@@ -287,7 +285,7 @@ def _trust(results: Results) -> list[str]:
 
 
 def _resolution(results: Results) -> list[str]:
-    """What the number of validation images can tell apart; for accuracy only."""
+    """Say which values the number of validation images can tell apart; for accuracy only."""
     winner, images = results.winner, results.study.data.get("validation_images") if results.study else None
     if winner is None or winner.best is None or results.metric != "val_accuracy":
         return []
@@ -304,7 +302,7 @@ def _resolution(results: Results) -> list[str]:
 
 
 def _notices(results: Results) -> list[str]:
-    """What the search said on the way, such as a cache that could not be used."""
+    """List what the search said on the way, such as a cache that could not be used."""
     lines = [f"- {escaped(text)}" for text in results.notices]
     return ["## Said on the way", "", *lines] if lines else []
 

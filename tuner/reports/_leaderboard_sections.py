@@ -16,6 +16,7 @@ from tuner.reports.formatting import (
     format_value,
     is_share,
     metric_words,
+    reason_words,
     table,
 )
 from tuner.reports.results import Results, TrialResult
@@ -23,21 +24,20 @@ from tuner.runs.finalists import Finalist
 
 ROWS = 100
 """Trials shown; more would bury the page, and trials.parquet holds them all."""
-FRONT_WORDS = {True: "yes", False: "no"}
 _TRIAL_NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
+_FINALIST_NUMBERS = frozenset({"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed"})
 
 
 def trial_sections(results: Results) -> list[list[str]]:
-    """The sections, each as its lines; those with nothing to say are left out."""
+    """Return the sections of trials, each as its lines; those with nothing to say are left out."""
     names = results.differing_within
     sections = [_ranking(results, names), _waiting(results), _failures(results, names)]
     return [section for section in sections if section]
 
 
-def reason_words(trial: TrialResult) -> str:
-    """Why a trial ended, as Markdown."""
-    is_word = trial.reason.isidentifier()  # max_epochs, early_stopping: ours; anything else is an error's message
-    return escaped(trial.reason.replace("_", " ") if is_word else trial.reason) or "no reason recorded"
+def reason_text(trial: TrialResult) -> str:
+    """Say as Markdown why a trial ended."""
+    return escaped(reason_words(trial.reason)) or "no reason recorded"
 
 
 def _ranking(results: Results, names: Sequence[str]) -> list[str]:
@@ -47,22 +47,18 @@ def _ranking(results: Results, names: Sequence[str]) -> list[str]:
     baseline = results.baseline
     if baseline is not None and baseline.rank is not None and baseline.rank > ROWS:
         shown.append(baseline)
-    gain_title = "gain" if baseline is not None else None
-    header = ["rank", "trial", escaped(results.metric), gain_title, "architecture", "configuration", "epochs", "time"]
+    gain = ["gain"] if baseline is not None else []
+    header = ["rank", "trial", escaped(results.metric), *gain, "architecture", "configuration", "epochs", "time"]
     header += [*cost_columns(results), "status"]
     rows = [_trial_row(results, trial, names) for trial in shown]
-    lines = table(
-        [name for name in header if name], rows, _TRIAL_NUMBERS | {escaped(results.metric), *cost_columns(results)}
-    )
-    return ["## Trials", "", *_legend(results, names), "", *lines]
+    lines = table(header, rows, _TRIAL_NUMBERS | {escaped(results.metric), *cost_columns(results)})
+    return ["## Trials", "", *legend(results), "", *lines]
 
 
 def legend(results: Results) -> list[str]:
-    """What the columns mean and which settings all trials share; empty without a ranked trial."""
-    return _legend(results, results.differing_within) if results.ranked else []
-
-
-def _legend(results: Results, names: Sequence[str]) -> list[str]:
+    """Say what the columns mean and which settings all trials share; empty without a ranked trial."""
+    if not results.ranked:
+        return []
     unit = "percentage points" if is_share(results.metric) else f"units of {escaped(results.metric)}"
     sentences = []
     if results.baseline is not None:
@@ -70,13 +66,13 @@ def _legend(results: Results, names: Sequence[str]) -> list[str]:
     sentences.append("Time: training and validation of the trial's epochs.")
     if len(results.ranked) > ROWS:
         sentences.append(f"The best {ROWS} of {len(results.ranked):,} trials; all are in trials.parquet.")
-    return [" ".join(sentences), *_shared(results, names)]
+    return [" ".join(sentences), *_shared(results)]
 
 
-def _shared(results: Results, names: Sequence[str]) -> list[str]:
-    """What the table leaves out: settings that all trials share, then those that an architecture's trials share."""
+def _shared(results: Results) -> list[str]:
+    """List what the table leaves out: settings shared by all trials, then those shared by an architecture's trials."""
     first = results.trials[0].configuration
-    hidden = {*names, "architecture"}
+    hidden = {*results.differing_within, "architecture"}
     common = [name for name in first if all(name in trial.configuration for trial in results.trials)]
     shown = describe_configuration(first, [name for name in common if name not in hidden])
     lines = [f"In all trials: {escaped(shown)}."] if shown else []
@@ -92,10 +88,9 @@ def _shared(results: Results, names: Sequence[str]) -> list[str]:
 
 
 def _trial_row(results: Results, trial: TrialResult, names: Sequence[str]) -> list[str]:
-    mark = " (baseline)" if trial.is_baseline else ""
     return [
         str(trial.rank),
-        f"{trial.number}{mark}",
+        trial.label,
         format_value(results.metric, trial.best),
         *([] if results.baseline is None else [format_gain(results.metric, results.gain(trial))]),
         escaped(trial.architecture),
@@ -108,24 +103,23 @@ def _trial_row(results: Results, trial: TrialResult, names: Sequence[str]) -> li
 
 
 def cost_columns(results: Results) -> list[str]:
-    """Titles of what a trial's network costs: its parameters, the other metrics, and whether it is on the front."""
+    """Return the titles of what a trial's network costs: parameters, the other metrics, whether it is on the front."""
     others = [metric for metric in results.metrics[1:] if metric != "parameters"]
     return ["parameters", *others, *(["front"] if len(results.metrics) > 1 else [])]
 
 
 def cost_cells(results: Results, trial: TrialResult) -> list[tuple[str, float | None]]:
-    """The cells of these columns, each with the value of its number."""
-    cells: list[tuple[str, float | None]] = [(format_value("parameters", trial.parameters), trial.parameters)]
-    for name in cost_columns(results)[1:]:
-        value = trial.values.get(name)
-        is_front = name == "front"
-        cells.append((FRONT_WORDS[bool(trial.is_on_front)], 0) if is_front else (format_value(name, value), value))
-    return cells
+    """Return the cells of these columns, each with the value of its number."""
+    values: dict[str, float | None] = {**trial.values, "parameters": trial.parameters}
+    cells: list[tuple[str, float | None]] = [
+        (format_value(name, values.get(name)), values.get(name)) for name in cost_columns(results) if name != "front"
+    ]
+    return cells if len(results.metrics) < 2 else [*cells, ("yes" if trial.is_on_front else "no", 0)]
 
 
 def status_words(trial: TrialResult) -> str:
-    """A trial's status with its reason, as Markdown."""
-    return f"{trial.status}, {reason_words(trial)}" if trial.reason else trial.status
+    """Say as Markdown in which state a trial is, and why."""
+    return f"{trial.status}, {reason_text(trial)}" if trial.reason else trial.status
 
 
 def _waiting(results: Results) -> list[str]:
@@ -141,8 +135,8 @@ def _failures(results: Results, names: Sequence[str]) -> list[str]:
         return []
     rows = [
         [
-            f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
-            reason_words(trial),
+            trial.label,
+            reason_text(trial),
             str(len(trial.epochs)),
             escaped(trial.architecture),
             escaped(describe_configuration(trial.configuration, names)),
@@ -154,7 +148,7 @@ def _failures(results: Results, names: Sequence[str]) -> list[str]:
 
 
 def _failure_kinds(results: Results) -> list[str]:
-    """How often each kind of failure occurred, when there are more than are shown."""
+    """Count each kind of failure, when there are more than are shown."""
     if len(results.failed) <= ROWS:
         return []
     kinds = Counter(trial.reason.partition(":")[0] for trial in results.failed)
@@ -163,11 +157,8 @@ def _failure_kinds(results: Results) -> list[str]:
     return [more, "", *table(["kind", "trials"], rows, _TRIAL_NUMBERS), ""]
 
 
-_FINALIST_NUMBERS = frozenset({"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed"})
-
-
 def finalists_section(results: Results) -> list[str]:
-    """The section, as its lines; empty when no finalist was trained."""
+    """Return the section of the finalists, as its lines; empty when no finalist was trained."""
     if not results.finalists:
         return []
     metric = f"{escaped(results.metric)}, mean"
@@ -187,15 +178,15 @@ def finalists_section(results: Results) -> list[str]:
     sentences = [
         "The best trials were trained again with new seeds; they are ranked by the mean on the validation split.",
         "Their first values, by which they were chosen, are not in it.",
-        *_front_words(results),
+        *_choice_words(results),
         *_tested_words(results),
     ]
     lines = table(header, rows, _FINALIST_NUMBERS | {metric, *(escaped(name) for name in results.metrics[1:])})
     return ["## Finalists", "", " ".join(sentences), "", *lines, "", *comparisons(results)]
 
 
-def _front_words(results: Results) -> list[str]:
-    """How they were chosen where there are several metrics."""
+def _choice_words(results: Results) -> list[str]:
+    """Say how they were chosen where there are several metrics."""
     if len(results.metrics) < 2:
         return []
     return [
@@ -215,24 +206,25 @@ def _tested_words(results: Results) -> list[str]:
 
 
 def _finalist_row(results: Results, rank: int, finalist: Finalist) -> list[str]:
-    trial = next(one for one in results.trials if one.number == finalist.trial)
+    trial = results.trial(finalist.trial)
+    values = trial.values if trial is not None else {}
     failed = f", {finalist.failed} failed" if finalist.failed else ""
     return [
         str(rank),
-        f"{finalist.trial}{' (baseline)' if trial.is_baseline else ''}",
+        trial.label if trial is not None else str(finalist.trial),
         format_value(results.metric, finalist.validation.mean),
         interval_words(results.metric, finalist.validation),
         "-" if finalist.deviation is None else _deviation(results.metric, finalist.deviation),
         "-" if finalist.test_accuracy is None else format_value("accuracy", finalist.test_accuracy.mean),
         "-" if finalist.test_accuracy is None else interval_words("accuracy", finalist.test_accuracy),
         format_value("loss", finalist.test_loss),
-        *(format_value(name, trial.values.get(name)) for name in results.metrics[1:]),
+        *(format_value(name, values.get(name)) for name in results.metrics[1:]),
         f"{finalist.trained}{failed}",
     ]
 
 
 def interval_words(metric: str, interval: Interval) -> str:
-    """The bounds of an interval in words.
+    """Return the bounds of an interval in words.
 
     >>> interval_words("accuracy", Interval(0.5, 0.45, 0.55)), interval_words("loss", Interval(0.5, None, None))
     ('45.0 to 55.0%', 'not known: one seed')
@@ -249,7 +241,7 @@ def _deviation(metric: str, deviation: float) -> str:
 
 
 def comparisons(results: Results) -> list[str]:
-    """What can be said of the first finalist against the second and against the baseline, on the test images."""
+    """Compare the first finalist with the second and with the baseline, on the test images."""
     if not results.finalists or not results.gains:
         return []
     baseline = results.baseline.number if results.baseline is not None else None
@@ -273,7 +265,7 @@ def _against(first: int, other: str, gain: Interval) -> str:
 
 
 def _noise_words(results: Results) -> str:
-    """The gain over the baseline in units of what the seed alone does."""
+    """Say how large the gain over the baseline is beside what the seed alone does."""
     baseline = results.baseline
     gain = results.gains.get(baseline.number) if baseline is not None else None
     noise = results.finalists[0].test_deviation
@@ -283,7 +275,7 @@ def _noise_words(results: Results) -> str:
 
 
 def front_section(results: Results) -> list[str]:
-    """The section, as its lines; empty with one metric, and before a trial is known in all of them."""
+    """Return the section of the front, as its lines; empty with one metric, and before a trial is known in all."""
     if not results.front:
         return []
     shown = results.front[:ROWS]
@@ -296,13 +288,13 @@ def front_section(results: Results) -> list[str]:
     more = [f"The first {ROWS} of {len(results.front):,}; all are in trials.parquet.", ""]
     return [
         "## Pareto front", "", " ".join([*_meaning(results), *_winner_words(results)]), "",
-        *(more if len(results.front) > ROWS else []), *lines, *_baseline(results),
+        *(more if len(results.front) > ROWS else []), *lines, *_beside_the_baseline(results),
     ]  # fmt: skip
 
 
 def _front_row(results: Results, trial: TrialResult) -> list[str]:
     return [
-        f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
+        trial.label,
         *(format_value(metric, trial.values[metric]) for metric in results.metrics),
         escaped(trial.architecture),
         escaped(describe_configuration(trial.configuration, results.differing_within)),
@@ -312,7 +304,7 @@ def _front_row(results: Results, trial: TrialResult) -> list[str]:
 
 
 def _meaning(results: Results) -> list[str]:
-    """What the front is, and what its values are worth."""
+    """Say what the front is, and what its values are worth."""
     number, known = len(results.front), sum(len(trial.values) == len(results.metrics) for trial in results.ranked)
     names = [metric_words(metric) for metric in results.metrics]
     metrics = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -342,8 +334,8 @@ def _winner_words(results: Results) -> list[str]:
     return words
 
 
-def _baseline(results: Results) -> list[str]:
-    """What the front offers to those who have the baseline: as good in the first metric, and cheaper."""
+def _beside_the_baseline(results: Results) -> list[str]:
+    """List what the front offers beside the baseline: as good in the first metric, and cheaper."""
     baseline = results.baseline
     if baseline is None or len(baseline.values) < len(results.metrics):
         return []

@@ -25,7 +25,13 @@ from tuner.common.errors import TunerError
 from tuner.reports._leaderboard import PageTexts
 from tuner.reports._leaderboard_sections import cost_cells, cost_columns
 from tuner.reports.figures.registry import FIGURES, PNG_DPI, DrawnFigure
-from tuner.reports.formatting import describe_configuration, format_duration, format_gain, format_value
+from tuner.reports.formatting import (
+    describe_configuration,
+    format_duration,
+    format_gain,
+    format_value,
+    reason_words,
+)
 from tuner.reports.results import Results, TrialResult
 
 FOLDER = Path(__file__).parent / "page"
@@ -89,7 +95,7 @@ class Column(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What a page says, whatever it is about."""
+    """A page in its parts, whatever it is about."""
 
     title: str
     kind: str
@@ -106,7 +112,7 @@ class Page(NamedTuple):
 
 
 def render_page(results: Results, texts: PageTexts, figures: Sequence[DrawnFigure]) -> str:
-    """The page of a run, complete with its figures, style and script."""
+    """Return the page of a run, complete with its figures, style and script."""
     columns, rows = leaderboard_rows(results)
     return render(
         Page(
@@ -124,7 +130,7 @@ def render_page(results: Results, texts: PageTexts, figures: Sequence[DrawnFigur
 
 
 def render(page: Page) -> str:
-    """A page as HTML."""
+    """Return a page as HTML."""
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
@@ -149,7 +155,7 @@ def render(page: Page) -> str:
 
 
 def _parts(texts: PageTexts, figures: Sequence[DrawnFigure]) -> list[PagePart]:
-    """The sections that have something to say, in the order of the questions that people ask."""
+    """Return the sections that have something to say, in the order of the questions that people ask."""
     by_part: dict[str, list[PageFigure]] = {}
     for figure in figures:
         by_part.setdefault(FIGURES[figure.name].part, []).append(page_figure(figure))
@@ -162,13 +168,13 @@ def _parts(texts: PageTexts, figures: Sequence[DrawnFigure]) -> list[PagePart]:
 
 
 def as_html(markdown: str) -> Markup:
-    """Markdown as HTML; HTML in it is text."""
+    """Return Markdown as HTML; HTML in it is text."""
     # The renderer escapes HTML in its source (`html: False`, see its test), so what it gives is safe as it is.
     return Markup(_MARKDOWN.render(markdown))  # noqa: S704  the renderer has escaped what is HTML in it
 
 
 def page_figure(figure: DrawnFigure) -> PageFigure:
-    """A figure as a `data:` address: as a drawing where that is small, else as pixels."""
+    """Embed a figure as a `data:` address: as a drawing where that is small, else as pixels."""
     has_photos = figure.name in FIGURES and FIGURES[figure.name].has_photos
     by_suffix = {path.suffix: path for path in figure.paths}
     png, svg = by_suffix.get(".png"), by_suffix.get(".svg")
@@ -182,7 +188,7 @@ def page_figure(figure: DrawnFigure) -> PageFigure:
 
 
 def _with_palette(png: Path) -> bytes:
-    """A drawing in as many colours as a palette has: a quarter of the bytes, and no difference to be seen."""
+    """Return a drawing in as many colours as a palette has: a quarter of the bytes, and no difference to be seen."""
     content = io.BytesIO()
     with Image.open(png) as image:
         colours = image.convert("RGB").quantize(PALETTE, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
@@ -191,7 +197,7 @@ def _with_palette(png: Path) -> bytes:
 
 
 def _size_px(path: Path) -> tuple[int, int]:
-    """Width and height of a PNG or SVG file of ours in pixels of the screen, from its header."""
+    """Return width and height of a PNG or SVG file of ours in pixels of the screen, from its header."""
     with path.open("rb") as file:
         header = file.read(4096)
     if path.suffix == ".png":
@@ -205,7 +211,7 @@ def _size_px(path: Path) -> tuple[int, int]:
 
 
 def leaderboard_rows(results: Results) -> tuple[list[Column], list[list[Any]]]:
-    """Columns and rows of the leaderboard; a row is the cells as shown, and the values to sort and filter by.
+    """Return columns and rows of the leaderboard; a row is the cells as shown, and the values to sort and filter by.
 
     Ranked trials first, by rank; then those without a result; then the failed ones.
     """
@@ -231,12 +237,11 @@ def leaderboard_rows(results: Results) -> tuple[list[Column], list[list[Any]]]:
 def _cells(
     results: Results, trial: TrialResult, names: Sequence[str], with_gain: bool
 ) -> list[tuple[str, float | None]]:
-    """The cells of a trial, each with the value of its number."""
+    """Return the cells of a trial, each with the value of its number."""
     gain = results.gain(trial)
-    reason = trial.reason.replace("_", " ") if trial.reason.isidentifier() else trial.reason
     return [
         (str(trial.rank or "-"), trial.rank),
-        (f"{trial.number}{' (baseline)' if trial.is_baseline else ''}", trial.number),
+        (trial.label, trial.number),
         (format_value(results.metric, trial.best), trial.best),
         *([(format_gain(results.metric, gain), gain)] if with_gain else []),
         (trial.architecture, 0),
@@ -245,12 +250,12 @@ def _cells(
         (format_duration(trial.seconds), trial.seconds),
         *cost_cells(results, trial),
         (trial.status, 0),
-        (reason, 0),
+        (reason_words(trial.reason), 0),
     ]
 
 
 def _filters(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Filter]:
-    """Lists to choose from: studies, architectures and statuses, where there are several."""
+    """Return lists to choose from: studies, architectures and statuses, where there are several."""
     found = []
     for index, column in enumerate(columns):
         if column.title in FILTERED:
@@ -261,7 +266,7 @@ def _filters(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[F
 
 
 def sortable(columns: Sequence[Column], pairs: Sequence[tuple[str, float | None]]) -> list[Any]:
-    """A row of the table: its cells as shown, and for each column of numbers the value to sort by (words: 0)."""
+    """Return a row of the table: its cells as shown, and for each column of numbers the value to sort by."""
     values = [
         None if value is None else float(f"{value:.6g}") if column.is_number else 0
         for column, (_, value) in zip(columns, pairs, strict=True)

@@ -38,7 +38,7 @@ class Column(NamedTuple):
 
 
 def _optional(path: str) -> Callable[[Any], Any]:
-    """`a.b` of an object; None where `a` is None."""
+    """Return what takes `a.b` of an object, and None where `a` is None."""
     first, last = attrgetter(path.split(".")[0]), attrgetter(path.split(".")[1])
 
     def value(row: Any) -> Any:
@@ -144,27 +144,27 @@ _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
 
 
 def trials_table(results: Results) -> Any:
-    """One row per trial by number, as a `pyarrow.Table`; hyperparameters are the last columns."""
+    """Return one row per trial by number, as a `pyarrow.Table`; hyperparameters are the last columns."""
     columns = [_array(column, results.trials) for column in TRIAL_COLUMNS]
     study = _constant(_STUDY, results.name, len(results.trials))
     return _table(results, [study, *columns, *_hyperparameters(results.trials)])
 
 
 def epochs_table(results: Results) -> Any:
-    """One row per trial and epoch, by trial, then epoch, as a `pyarrow.Table`."""
+    """Return one row per trial and epoch, by trial, then epoch, as a `pyarrow.Table`."""
     epochs = [epoch for trial in results.trials for epoch in trial.epochs]
     study = _constant(_STUDY, results.name, len(epochs))
     return _table(results, [study, *(_array(column, epochs) for column in (_TRIAL, *EPOCH_COLUMNS))])
 
 
 def finalists_table(results: Results) -> Any:
-    """One row per training of a finalist, by trial, then seed, as a `pyarrow.Table`."""
+    """Return one row per training of a finalist, by trial, then seed, as a `pyarrow.Table`."""
     study = _constant(_STUDY, results.name, len(results.trainings))
     return _table(results, [study, *(_array(column, results.trainings) for column in FINALIST_COLUMNS)])
 
 
 def save_table(table: Any, path: Path) -> Path:
-    """Write a table as Parquet, aside and then renamed; returns its path."""
+    """Write a table as Parquet, aside and then renamed; return its path."""
     with replacing(path) as aside:
         pq.write_table(table, aside, compression="zstd")
     return path
@@ -210,7 +210,7 @@ def _hyperparameters(trials: Sequence[TrialResult]) -> list[tuple[Any, Any]]:
 
 
 def column_names(hyperparameters: Iterable[str]) -> Mapping[str, str]:
-    """The column of each hyperparameter: its name, with `_hyperparameter` added where that is taken.
+    """Return the column of each hyperparameter: its name, with `_hyperparameter` added where that is taken.
 
     Names that differ in case only count as taken: to SQL they are one.
 
@@ -229,7 +229,7 @@ def column_names(hyperparameters: Iterable[str]) -> Mapping[str, str]:
 
 
 def column_type(values: Iterable[Scalar]) -> Type:
-    """The type that holds all of `values`: a mixture of whole and other numbers is double, any other mixture text.
+    """Return the type that holds all of `values`: whole and other numbers together are double, any other mixture text.
 
     >>> column_type([1, None, 2.5]), column_type([True, None]), column_type([64, "auto"]), column_type([None])
     ('double', 'bool', 'string', 'string')
@@ -246,7 +246,7 @@ def column_type(values: Iterable[Scalar]) -> Type:
 
 
 def _exact(value: Any) -> bool:
-    """Whether a double holds the number; a larger integer would silently become another one."""
+    """Say whether a double holds the number; a larger integer would silently become another one."""
     return isinstance(value, float) or abs(value) <= 2**53
 
 
@@ -257,7 +257,7 @@ def _converted(value: Scalar, kind: Type) -> Any:
 
 
 def describe_schema() -> str:
-    """The tables in Markdown, for people: docs/tables.md."""
+    """Describe the tables in Markdown, for people: docs/tables.md."""
     return "\n".join(
         [
             "# The tables of a run",

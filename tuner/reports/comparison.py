@@ -1,4 +1,4 @@
-"""Several runs side by side: at equal time, at equal epochs, and their trials in one ranking. Pure."""
+"""Several runs side by side: at equal time, at equal epochs, their trials in one ranking; and the list of all runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tuner.common.errors import InputError
-from tuner.common.files import replacing
 from tuner.reports._leaderboard_sections import interval_words
 from tuner.reports._page import Column, Page, PagePart, as_html, page_figure, render, sortable
-from tuner.reports.figures.registry import FORMATS, PNG_DPI, DrawnFigure, Format
+from tuner.reports.figures.registry import FORMATS, DrawnFigure, Format, save_figure
 from tuner.reports.figures.style import (
     BLACK,
     BLUE,
@@ -25,7 +23,6 @@ from tuner.reports.figures.style import (
     GREY,
     ORANGE,
     PURPLE,
-    STYLE,
     VERMILLION,
     build_figure,
     set_legend,
@@ -35,6 +32,7 @@ from tuner.reports.figures.style import (
 )
 from tuner.reports.formatting import (
     capital,
+    counted,
     describe_configuration,
     escaped,
     format_duration,
@@ -50,9 +48,84 @@ LOOKS: list[tuple[str, Any]] = [
 _NUMBERS = frozenset({"best", "at equal time", "trials", "epochs", "time", "test accuracy"})
 
 
+class Entrant(NamedTuple):
+    """One run of a comparison."""
+
+    name: str
+    """Of its directory: two runs of one study have different ones."""
+    results: Results
+    points: tuple[TrajectoryPoint, ...]
+
+    def best_at(self, elapsed_s: float) -> float | None:
+        """Return the best value that it had after so many seconds."""
+        found = [point.best for point in self.points if point.elapsed_s <= elapsed_s]
+        return found[-1] if found else None
+
+    @property
+    def search_s(self) -> float:
+        """Seconds of the search itself, without its finalists."""
+        return self.results.finalists_from_s if self.results.finalists_from_s is not None else self.results.elapsed_s
+
+
+class Comparison(NamedTuple):
+    """Runs that optimise the same metric."""
+
+    metric: str
+    maximise: bool
+    entrants: tuple[Entrant, ...]
+    equal_s: float
+    """As long as the shortest one ran: until there, all can be compared."""
+    same_data: bool
+
+
+def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
+    """Compare runs, given by name.
+
+    Raises:
+        InputError: there are fewer than two, one has no study yet, or they optimise different metrics.
+    """
+    if len(runs) < 2:
+        raise InputError(f"a comparison must have at least two runs; got {len(runs)}")
+    for name, results in runs:
+        if results.study is None:
+            raise InputError(f"{name}: must have begun; its record is empty")
+    metrics = {results.metric for _, results in runs}
+    if len(metrics) > 1:
+        told = ", ".join(f"{name}: {results.metric}" for name, results in runs)
+        raise InputError(f"runs must optimise the same metric to be compared; got {told}")
+    entrants = tuple(Entrant(name, results, trajectory(results)) for name, results in runs)
+    prints = {str(results.study.data.get("fingerprint")) for _, results in runs if results.study is not None}
+    return Comparison(
+        metric=runs[0][1].metric,
+        maximise=runs[0][1].maximise,
+        entrants=entrants,
+        equal_s=min(entrant.search_s for entrant in entrants),
+        same_data=len(prints) == 1,
+    )
+
+
+def order_at_equal_time(comparison: Comparison) -> tuple[tuple[Entrant, float | None], ...]:
+    """Return the runs with what they had after the time that all of them ran, the best first."""
+    sign = -1.0 if comparison.maximise else 1.0
+    found = [(entrant, entrant.best_at(comparison.equal_s)) for entrant in comparison.entrants]
+    return tuple(sorted(found, key=lambda pair: (math.inf if pair[1] is None else sign * pair[1], pair[0].name)))
+
+
+def joint_ranking(comparison: Comparison) -> tuple[tuple[str, TrialResult], ...]:
+    """Return the trials of all runs with a result, the best first; of equals, those of the first run."""
+    sign = -1.0 if comparison.maximise else 1.0
+    every = [
+        (sign * (trial.best or 0.0), place, trial.number, entrant.name, trial)
+        for place, entrant in enumerate(comparison.entrants)
+        for trial in entrant.results.ranked
+    ]
+    return tuple((name, trial) for _, _, _, name, trial in sorted(every, key=lambda row: row[:3]))
+
+
 def render_comparison(comparison: Comparison, directory: Path, formats: Sequence[Format] = FORMATS) -> str:
-    """The page of a comparison; its figure is written into `directory`/figures."""
-    drawn = _save(draw_comparison(comparison), directory / "figures", formats, comparison_alt(comparison))
+    """Return the page of a comparison; its figure is written into `directory`/figures."""
+    paths = save_figure(lambda: draw_comparison(comparison), directory / "figures", "comparison", formats)
+    drawn = DrawnFigure("comparison", paths, describe_comparison(comparison))
     columns, rows = comparison_rows(comparison)
     summary = PagePart("won", "At equal time", [as_html(_summary(comparison))], [page_figure(drawn)], is_first=True)
     leaderboard = PagePart("leaderboard", "Joint leaderboard", [], [], is_first=False)
@@ -72,7 +145,7 @@ def render_comparison(comparison: Comparison, directory: Path, formats: Sequence
 
 
 def _verdict(comparison: Comparison) -> str:
-    """Which run was ahead after the time that all of them had."""
+    """Say which run was ahead after the time that all of them had."""
     order = order_at_equal_time(comparison)
     (first, value), (second, next_value) = order[0], order[1]
     time = format_duration(comparison.equal_s)
@@ -105,7 +178,7 @@ def _summary_row(comparison: Comparison, entrant: Entrant, value: float | None) 
 
 
 def _result_cells(results: Results) -> list[str]:
-    """The best value, the test accuracy with its interval, the numbers of trials and epochs."""
+    """Return the best value, the test accuracy with its interval, the numbers of trials and epochs."""
     tested = results.finalists[0].test_accuracy if results.finalists else None
     return [
         format_value(results.metric, results.winner.best if results.winner else None),
@@ -117,7 +190,7 @@ def _result_cells(results: Results) -> list[str]:
 
 
 def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[list[Any]]]:
-    """Columns and rows of the joint leaderboard."""
+    """Return columns and rows of the joint leaderboard."""
     columns = [
         Column("rank", is_number=True), Column("study", is_number=False), Column("trial", is_number=True),
         Column(comparison.metric, is_number=True), Column("architecture", is_number=False),
@@ -139,35 +212,35 @@ def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[list[Any
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
-    """Best so far of each run against time and against epochs."""
-    with matplotlib.style.context(["default", STYLE]):
-        figure, (by_time, by_epochs) = build_figure(10.5, 4.8, 2, share_y=True)
-        unit, unit_s = time_unit(max(entrant.search_s for entrant in comparison.entrants))
-        handles, values = [], []
-        for index, entrant in enumerate(comparison.entrants):
-            color, line = LOOKS[index % len(LOOKS)]
-            handles.append(Line2D([], [], color=color, linestyle=line, linewidth=2, label=entrant.name))
-            bests = [point.best for point in entrant.points]
-            values += bests
-            if not bests:
-                continue
-            for panel, places, end in (
-                (by_time, [point.elapsed_s / unit_s for point in entrant.points], entrant.search_s / unit_s),
-                (by_epochs, [float(point.epochs) for point in entrant.points], float(entrant.results.total_epochs)),
-            ):
-                panel.step([*places, max(end, places[-1])], [*bests, bests[-1]], where="post", color=color,
-                           linestyle=line, linewidth=2)  # fmt: skip
-        by_time.axvline(comparison.equal_s / unit_s, color=GREY, linewidth=1, linestyle=":")
-        set_metric_axis(by_time, "y", comparison.metric, values)
-        by_time.set_xlabel(f"time ({unit})")
-        by_epochs.set_xlabel("epochs trained, all trials together")
-        set_legend(figure, handles, below=True)
-        set_title(figure, f"{capital(metric_words(comparison.metric))}: best so far of each run")
+    """Draw the best so far of each run against time and against epochs."""
+    figure, (by_time, by_epochs) = build_figure(10.5, 4.8, 2, share_y=True)
+    unit, unit_s = time_unit(max(entrant.search_s for entrant in comparison.entrants))
+    handles, values = [], []
+    for index, entrant in enumerate(comparison.entrants):
+        color, line = LOOKS[index % len(LOOKS)]
+        handles.append(Line2D([], [], color=color, linestyle=line, linewidth=2, label=entrant.name))
+        bests = [point.best for point in entrant.points]
+        values += bests
+        if not bests:
+            continue
+        for panel, places, end in (
+            (by_time, [point.elapsed_s / unit_s for point in entrant.points], entrant.search_s / unit_s),
+            (by_epochs, [float(point.epochs) for point in entrant.points], float(entrant.results.total_epochs)),
+        ):
+            panel.step([*places, max(end, places[-1])], [*bests, bests[-1]], where="post", color=color,
+                       linestyle=line, linewidth=2)  # fmt: skip
+    by_time.axvline(comparison.equal_s / unit_s, color=GREY, linewidth=1, linestyle=":")
+    set_metric_axis(by_time, "y", comparison.metric, values)
+    by_time.set_xlabel(f"time ({unit})")
+    by_epochs.set_xlabel("epochs trained, all trials together")
+    set_legend(figure, handles, below=True)
+    set_title(figure, f"{capital(metric_words(comparison.metric))}: best so far of each run")
+
     return figure
 
 
-def comparison_alt(comparison: Comparison) -> str:
-    """The figure in words."""
+def describe_comparison(comparison: Comparison) -> str:
+    """Say in words how the runs compare."""
     told = "; ".join(
         f"{entrant.name} {format_value(comparison.metric, value)}" for entrant, value in order_at_equal_time(comparison)
     )
@@ -177,17 +250,8 @@ def comparison_alt(comparison: Comparison) -> str:
     )
 
 
-def _save(figure: Figure, directory: Path, formats: Sequence[Format], alt: str) -> DrawnFigure:
-    paths = tuple(directory / f"comparison.{suffix}" for suffix in formats)
-    with matplotlib.style.context(["default", STYLE]):
-        for path in paths:
-            with replacing(path) as aside:
-                figure.savefig(aside, format=path.suffix[1:], dpi=PNG_DPI)
-    return DrawnFigure("comparison", paths, alt)
-
-
 def render_overview(runs: Sequence[tuple[str, Results, str | None]]) -> str:
-    """The page of all studies: name, results and the path of the report, if there is one."""
+    """Return the page of all studies: name, results and the path of the report, if there is one."""
     header = ["run", "state", "metric", "best", "test accuracy", "95% interval", "trials", "epochs", "time", "data"]
     lines = table(header, [_overview_row(*run) for run in runs], _NUMBERS)
     text = "\n".join(lines) if runs else "There is no run yet."
@@ -195,7 +259,7 @@ def render_overview(runs: Sequence[tuple[str, Results, str | None]]) -> str:
         Page(
             title="All studies",
             kind="Overview",
-            verdict=f"{len(runs)} run{'' if len(runs) == 1 else 's'}.",
+            verdict=f"{counted(len(runs), 'run')}.",
             parts=[PagePart("won", "Studies", [as_html(text)], [], is_first=True)],
             columns=[],
             rows=[],
@@ -216,77 +280,3 @@ def _overview_row(name: str, results: Results, report: str | None) -> list[str]:
         format_duration(results.elapsed_s),
         escaped(results.study.data.get("name", "") if results.study else ""),
     ]
-
-
-class Entrant(NamedTuple):
-    """One run of a comparison."""
-
-    name: str
-    """Of its directory: two runs of one study have different ones."""
-    results: Results
-    points: tuple[TrajectoryPoint, ...]
-
-    def best_at(self, elapsed_s: float) -> float | None:
-        """The best value that it had after so many seconds."""
-        found = [point.best for point in self.points if point.elapsed_s <= elapsed_s]
-        return found[-1] if found else None
-
-    @property
-    def search_s(self) -> float:
-        """Seconds of the search itself, without its finalists."""
-        return self.results.finalists_from_s if self.results.finalists_from_s is not None else self.results.elapsed_s
-
-
-class Comparison(NamedTuple):
-    """Runs that optimise the same metric."""
-
-    metric: str
-    maximise: bool
-    entrants: tuple[Entrant, ...]
-    equal_s: float
-    """As long as the shortest one ran: until there, all can be compared."""
-    same_data: bool
-
-
-def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
-    """The comparison of runs, given by name.
-
-    Raises:
-        InputError: there are fewer than two, one has no study yet, or they optimise different metrics.
-    """
-    if len(runs) < 2:
-        raise InputError(f"a comparison must have at least two runs; got {len(runs)}")
-    for name, results in runs:
-        if results.study is None:
-            raise InputError(f"{name}: must have begun; its record is empty")
-    metrics = {results.metric for _, results in runs}
-    if len(metrics) > 1:
-        told = ", ".join(f"{name}: {results.metric}" for name, results in runs)
-        raise InputError(f"runs must optimise the same metric to be compared; got {told}")
-    entrants = tuple(Entrant(name, results, trajectory(results)) for name, results in runs)
-    prints = {str(results.study.data.get("fingerprint")) for _, results in runs if results.study is not None}
-    return Comparison(
-        metric=runs[0][1].metric,
-        maximise=runs[0][1].maximise,
-        entrants=entrants,
-        equal_s=min(entrant.search_s for entrant in entrants),
-        same_data=len(prints) == 1,
-    )
-
-
-def order_at_equal_time(comparison: Comparison) -> tuple[tuple[Entrant, float | None], ...]:
-    """Runs with what they had after the time that all of them ran, the best first."""
-    sign = -1.0 if comparison.maximise else 1.0
-    found = [(entrant, entrant.best_at(comparison.equal_s)) for entrant in comparison.entrants]
-    return tuple(sorted(found, key=lambda pair: (math.inf if pair[1] is None else sign * pair[1], pair[0].name)))
-
-
-def joint_ranking(comparison: Comparison) -> tuple[tuple[str, TrialResult], ...]:
-    """The trials of all runs with a result, the best first; of equals, those of the first run."""
-    sign = -1.0 if comparison.maximise else 1.0
-    every = [
-        (sign * (trial.best or 0.0), place, trial.number, entrant.name, trial)
-        for place, entrant in enumerate(comparison.entrants)
-        for trial in entrant.results.ranked
-    ]
-    return tuple((name, trial) for _, _, _, name, trial in sorted(every, key=lambda row: row[:3]))

@@ -33,7 +33,7 @@ _HIDDEN = ("architecture", "preprocess")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a search may spend: shown as what is left."""
+    """Trials and time that a search may spend: shown as what is left."""
 
     trials: int
     time_budget_s: float | None
@@ -41,19 +41,19 @@ class Limits:
 
 
 class Watched(Protocol):
-    """What is shown: a record that is written here, or the copy of one that is written elsewhere."""
+    """Source of what is shown: a record that is written here, or the copy of one that is written elsewhere."""
 
     state: RunState
 
     def elapsed_s(self) -> float:
-        """Seconds that the study has run."""
+        """Return the seconds that the study has run."""
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with each event from now on."""
 
 
 def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | None:
-    """Estimated seconds until the search ends: the trials to come at the pace so far, at most the rest of the budget.
+    """Estimate the seconds until the search ends: the trials to come at the pace so far, at most what is left to spend.
 
     None while nothing has ended and there is no budget.
     """
@@ -67,7 +67,7 @@ def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | No
 
 
 def format_seconds(seconds: float | None) -> str:
-    """A duration for people.
+    """Return a duration for people.
 
     >>> format_seconds(4000), format_seconds(75), format_seconds(8.2), format_seconds(None)
     ('1 h 06 min', '1 min 15 s', '8 s', '?')
@@ -81,7 +81,7 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def describe_trial(trial: TrialState) -> str:
-    """The configuration of a trial in a few words."""
+    """Describe the configuration of a trial in a few words."""
     values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
     return str(trial.configuration.get("architecture", "")) + (f" ({', '.join(values)})" if values else "")
 
@@ -99,7 +99,7 @@ def _best_words(state: RunState) -> str:
 
 
 def _front_words(state: RunState) -> str:
-    """How many trials are on the Pareto front; nothing with one metric."""
+    """Say how many trials are on the Pareto front; nothing with one metric."""
     metrics = metrics_of(state)
     if len(metrics) < 2:
         return ""
@@ -121,13 +121,13 @@ def _counts(state: RunState, limits: Limits) -> str:
 
 
 def describe_search(state: RunState, limits: Limits, elapsed_s: float | None) -> str:
-    """Where a search stands, in a line; `elapsed_s` is None when it has ended."""
+    """Say in a line where a search stands; `elapsed_s` is None when it has ended."""
     left = "" if elapsed_s is None else f"; {_left_words(time_left_s(state, limits, elapsed_s))}"
     return f"{_counts(state, limits)}; {_best_words(state)}{left}"
 
 
 class SearchConsole:
-    """Says what is being prepared, then shows the search while it runs."""
+    """Console that says what is being prepared, then shows the search while it runs."""
 
     stop_hint = "Ctrl-C once stops and keeps everything"
     quit_hint = "; Ctrl-C again quits at once"
@@ -139,21 +139,21 @@ class SearchConsole:
         self._built_said = -math.inf
 
     def building(self, trial: int, done: int, total: int) -> None:
-        """Activations of frozen layers are being computed for a trial: so many images of so many."""
+        """Note that activations are being computed for a trial: so many images of so many."""
         self._building[trial] = f"computing activations, {done:,} of {total:,} images"
         if not self.console.is_terminal and self._clock() - self._built_said >= HEARTBEAT_S:
             self._built_said = self._clock()
             self.say(f"trial {trial}: {self._building[trial]}")
 
     def resume_command(self, run: Path) -> str:
-        """What a user types to go on with an interrupted run."""
+        """Return the command that goes on with an interrupted run."""
         return f"python -m tuner.search --resume {run}"
 
     def recording(self, record: Record) -> None:
-        """The record of the search is open: of interest to a console that is elsewhere."""
+        """Take the record of the search, now that it is open: of interest to a console that is elsewhere."""
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.console.print(Text(printable(text)))
 
     @contextmanager
@@ -226,7 +226,7 @@ class _Lines:
 
 
 def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
-    """One line on a trial that ended, or waits at a rung."""
+    """Say in a line how a trial ended, or that it waits at a rung."""
     trial, best = state.trials[event.trial], state.best_trial()
     metric = state.study.metric if state.study else "metric"
     value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
@@ -240,7 +240,7 @@ def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
 
 
 def _words(reason: str) -> str:
-    """A reason of ours (`max_epochs`) in words; a message as it is."""
+    """Return a reason of ours (`max_epochs`) in words; a message as it is."""
     return reason.replace("_", " ") if reason.isidentifier() else reason
 
 
@@ -251,7 +251,7 @@ def _epochs(number: int) -> str:
 def draw_search(
     state: RunState, limits: Limits, elapsed_s: float, building: Mapping[int, str] | None = None
 ) -> RenderableType:
-    """The live picture: running trials with their epochs, the best so far, the counts, the time left."""
+    """Draw the live picture: running trials with their epochs, the best so far, the counts, the time left."""
     head = Text(
         f"{format_seconds(elapsed_s)} elapsed, {_left_words(time_left_s(state, limits, elapsed_s))}; "
         f"{_counts(state, limits)}"

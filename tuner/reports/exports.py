@@ -28,7 +28,7 @@ _LATEX = {
 
 
 def check_targets(options: Namespace) -> None:
-    """See that every place which the options name can be written to; raises InputError, and nothing is written then."""
+    """Raise InputError for a place named by the options that cannot be written to, before anything is written."""
     for name in ("csv", "latex", "litert"):
         if path := getattr(options, name):
             check_file(user_path(path), f"--{name}")
@@ -38,7 +38,7 @@ def check_targets(options: Namespace) -> None:
 
 
 def save_csv(results: Results, path: Path) -> Path:
-    """All trials with all columns of trials.parquet, those with a rank first; no cell is a formula."""
+    """Write all trials with all columns of trials.parquet, those with a rank first; no cell is a formula."""
     from tuner.reports._tables import trials_table
 
     table = trials_table(results)
@@ -53,7 +53,7 @@ def save_csv(results: Results, path: Path) -> Path:
 
 
 def save_latex(results: Results, path: Path) -> Path:
-    """The best trials as a table for a paper, with the rules of the package booktabs."""
+    """Write the best trials as a table for a paper, with the rules of the package booktabs."""
     names = results.differing_within
     metric = latex_text(results.metric.replace("_", " "))
     lines = [
@@ -74,7 +74,7 @@ def save_latex(results: Results, path: Path) -> Path:
 def _latex_row(results: Results, trial: TrialResult, names: Sequence[str]) -> str:
     cells = [
         str(trial.rank),
-        f"{trial.number}{' (baseline)' if trial.is_baseline else ''}",
+        trial.label,
         format_value(results.metric, trial.best),
         trial.architecture,
         describe_configuration(trial.configuration, names),
@@ -85,7 +85,7 @@ def _latex_row(results: Results, trial: TrialResult, names: Sequence[str]) -> st
 
 
 def latex_text(text: str) -> str:
-    r"""`text` as LaTeX prints it.
+    r"""Escape `text` for LaTeX.
 
     >>> print(latex_text("mobilenet_v2 & 50%"))
     mobilenet\_v2 \& 50\%
@@ -94,7 +94,7 @@ def latex_text(text: str) -> str:
 
 
 def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
-    """Add the run as a new study to an Optuna storage; returns the name of the study there.
+    """Add the run as a new study to an Optuna storage; return the name of the study there.
 
     Completed trials are COMPLETE, stopped ones PRUNED, failed ones FAIL, all with the values of their epochs, so that
     `optuna-dashboard` shows them; what still runs is left out.
@@ -126,7 +126,7 @@ def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
 
 
 def _optuna_trials(spec: Spec, state: RunState, begun: float) -> list[Any]:
-    """The ended trials as Optuna keeps them, with the times at which they ran."""
+    """Return the ended trials as Optuna keeps them, with the times at which they ran."""
     from optuna.samplers import RandomSampler
     from optuna.trial import TrialState as OptunaState
 
@@ -155,7 +155,7 @@ def _optuna_trials(spec: Spec, state: RunState, begun: float) -> list[Any]:
 
 
 def save_tensorboard(results: Results, directory: Path) -> Path:
-    """Each trial as a run of TensorBoard: its curves, and its hyperparameters for the HParams tab.
+    """Write each trial as a run of TensorBoard: its curves, and its hyperparameters for the HParams tab.
 
     Raises:
         InputError: TensorBoard is not installed.

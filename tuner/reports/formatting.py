@@ -16,7 +16,7 @@ _WHITE = re.compile(r"[\s\x00-\x1f\x7f\u2028\u2029]+")
 
 
 def escaped(text: object) -> str:
-    """`text` on one line, to be read as it is.
+    """Escape `text` for Markdown: one line, to be read as it is.
 
     >>> print(escaped("resize(64)|scale(-1,1)"), escaped("mobilenet_v2"), escaped("*bold*"))
     resize(64)\\|scale(-1,1) mobilenet_v2 \\*bold\\*
@@ -25,13 +25,13 @@ def escaped(text: object) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str] = frozenset()) -> list[str]:
-    """The lines of a table; cells are Markdown already. Columns named in `numbers` are aligned to the right."""
+    """Return the lines of a table; cells are Markdown already. Columns named in `numbers` are aligned to the right."""
     ruler = ["---:" if name in numbers else "---" for name in header]
     return ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows)]
 
 
 def fenced(text: str, language: str = "") -> list[str]:
-    """The lines of a code block; its fence is longer than any run of backticks in `text`.
+    """Return the lines of a code block; its fence is longer than any run of backticks in `text`.
 
     >>> fenced("a ``` b")
     ['````', 'a ``` b', '````']
@@ -42,12 +42,12 @@ def fenced(text: str, language: str = "") -> list[str]:
 
 
 def is_share(metric: str) -> bool:
-    """Whether values of the metric are shares, shown as percentages."""
+    """Say whether values of the metric are shares, shown as percentages."""
     return metric.endswith("accuracy")
 
 
 def metric_words(metric: str) -> str:
-    """A metric's name for people.
+    """Return a metric's name for people.
 
     >>> metric_words("val_accuracy"), metric_words("model_mb")
     ('validation accuracy', 'model size')
@@ -58,7 +58,7 @@ def metric_words(metric: str) -> str:
 
 
 def capital(text: str) -> str:
-    """`text` at the beginning of a sentence."""
+    """Return `text` as it begins a sentence."""
     return text[:1].upper() + text[1:]
 
 
@@ -72,7 +72,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def format_value(metric: str, value: float | None) -> str:
-    """A value of the metric for people.
+    """Return a value of the metric for people.
 
     >>> format_value("val_accuracy", 0.62349), format_value("val_loss", 1.23456), format_value("val_loss", None)
     ('62.35%', '1.2346', '-')
@@ -91,7 +91,7 @@ def format_value(metric: str, value: float | None) -> str:
 
 
 def format_gain(metric: str, gain: float | None) -> str:
-    """How much better than the baseline: in percentage points, or in units of a loss; positive is better.
+    """Say how much better than the baseline: in percentage points, or in units of a loss; positive is better.
 
     >>> format_gain("val_accuracy", 0.0312), format_gain("val_loss", -0.5), format_gain("val_loss", None)
     ('+3.12', '-0.5000', '-')
@@ -103,7 +103,7 @@ def format_gain(metric: str, gain: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration with tenths of a second where they matter.
+    """Return a duration with tenths of a second where they matter.
 
     >>> format_duration(1.25), format_duration(75)
     ('1.2 s', '1 min 15 s')
@@ -111,8 +111,17 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 9.95 else format_seconds(seconds)
 
 
+def reason_words(reason: str) -> str:
+    """Return a reason of ours in words; the message of an error as it is.
+
+    >>> reason_words("max_epochs"), reason_words("out of memory: tensor_a")
+    ('max epochs', 'out of memory: tensor_a')
+    """
+    return reason.replace("_", " ") if reason.isidentifier() else reason
+
+
 def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[str]) -> str:
-    """The values of some hyperparameters in one line, plain text.
+    """List the values of some hyperparameters in one line, plain text.
 
     >>> describe_configuration({"learning_rate": 0.00123456, "units": 64}, ["learning_rate", "units", "alpha"])
     'learning_rate 0.00123, units 64'
@@ -121,7 +130,7 @@ def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[
 
 
 def shortened(text: str, length: int) -> str:
-    """`text` on one line, in at most so many characters.
+    """Shorten `text` to one line of at most so many characters.
 
     >>> shortened("resize(64)|scale(-1,1)", 18), shortened("cat", 18)
     ('resize(64)|scal...', 'cat')
@@ -131,11 +140,11 @@ def shortened(text: str, length: int) -> str:
 
 
 _FORMULA = tuple("=+-@＝＋－＠\t\r\n")
-"""What makes a cell a formula when it comes first; the wide signs in spreadsheets of East Asia."""
+"""Signs that make a cell a formula when it comes first; the wide signs in spreadsheets of East Asia."""
 
 
 def safe_cell(text: str) -> str:
-    """`text` for a cell of a CSV file: a spreadsheet would take it for a formula otherwise (OWASP, CSV injection).
+    """Mark what a spreadsheet would take for a formula (OWASP, CSV injection) as text.
 
     >>> safe_cell("=cmd()"), safe_cell("cat")
     ("'=cmd()", 'cat')
@@ -150,7 +159,7 @@ def _short(value: Scalar) -> str:
 
 
 def without_folders(source: str) -> str:
-    """The source of a data set without the way to it on this machine: reports are shown to others.
+    """Return the source of a data set without the way to it on this machine: reports are shown to others.
 
     >>> without_folders("folder:/home/me/flowers"), without_folders("tfds:kmnist")
     ('folder:flowers', 'tfds:kmnist')

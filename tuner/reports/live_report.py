@@ -58,7 +58,7 @@ def _start(run_path: Path, directory: Path) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Files are renamed into place, so that a report that is cut off leaves the one before it."""
+    """End a report at once: files are renamed into place, so that one that is cut off leaves the one before it."""
     if process.poll() is None:
         process.terminate()
     try:

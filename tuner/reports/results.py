@@ -1,4 +1,4 @@
-"""What a run showed: each trial as one result, the ranking, the best so far. Pure: values in, values out."""
+"""The results of a run: each trial as one result, the ranking, the best so far. Pure: values in, values out."""
 
 from __future__ import annotations
 
@@ -30,64 +30,11 @@ from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pa
 from tuner.runs.predictions import Predictions, Variant
 from tuner.runs.state import FinalistState, RunState, TrialState
 
-
-class TrajectoryPoint(NamedTuple):
-    """A moment at which the search found something better."""
-
-    elapsed_s: float
-    epochs: int
-    """Epochs trained by all trials until then."""
-    trial: int
-    best: float
-
-
-class Outcome(NamedTuple):
-    """What came of one trial, and when."""
-
-    trial: int
-    status: ResultStatus
-    elapsed_s: float
-    epochs: int
-    """Epochs trained by all trials until then."""
-    value: float | None
-
-
-def trajectory(results: Results) -> tuple[TrajectoryPoint, ...]:
-    """Best so far against elapsed seconds and against epochs trained: one point for each improvement.
-
-    Epochs of failed trials count as trained; their values do not, as they left no model.
-    """
-    epochs = [epoch for trial in results.trials for epoch in trial.epochs]
-    if not epochs:
-        return ()
-    failed = {trial.number for trial in results.failed}
-    times = np.array([epoch.elapsed_s for epoch in epochs])
-    sign = 1.0 if results.maximise else -1.0
-    values = sign * np.array([-sign * math.inf if epoch.trial in failed else epoch.best_so_far for epoch in epochs])
-    order = np.argsort(times, kind="stable")
-    bests = np.fmax.accumulate(np.where(np.isfinite(values), values, -math.inf)[order])
-    improved = np.flatnonzero(bests > np.concatenate(([-math.inf], bests[:-1])))
-    return tuple(
-        TrajectoryPoint((epoch := epochs[order[place]]).elapsed_s, int(place) + 1, epoch.trial, epoch.best_so_far)
-        for place in improved
-    )
-
-
-def outcomes(results: Results) -> tuple[Outcome, ...]:
-    """Each trial at the moment it was last heard of, by number."""
-    times = np.sort([epoch.elapsed_s for trial in results.trials for epoch in trial.epochs])
-    epochs = np.searchsorted(times, [trial.last_s for trial in results.trials], side="right")
-    return tuple(
-        Outcome(trial.number, trial.status, trial.last_s, int(before), trial.best)
-        for trial, before in zip(results.trials, epochs, strict=True)
-    )
-
-
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
 """`unfinished`: the session has ended and left the trial to be resumed."""
 VALUES = ("loss", "accuracy", "val_loss", "val_accuracy")
-"""What every epoch measures; the study's metric is one of them."""
+"""Measured in every epoch; the study's metric is one of them."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +58,9 @@ class TrialResult:
     rank: int | None = None
     """Place in the ranking, from 1; None for failed trials and for those without an epoch."""
     measured: TrialMeasured | None = None
-    """What its network is; None before the first epoch."""
+    """Size and speed of its network; None before the first epoch."""
     values: Mapping[str, float] = field(default_factory=dict)
-    """What it reached in each of the study's metrics, as far as it is known."""
+    """In each of the study's metrics, as far as they are known."""
     is_on_front: bool | None = None
     """Whether no other trial dominates it; None with one metric."""
 
@@ -132,6 +79,11 @@ class TrialResult:
     def is_baseline(self) -> bool:
         """Whether this is the configuration that the search is measured against."""
         return self.origin == "baseline"
+
+    @property
+    def label(self) -> str:
+        """Its number, marked where it is the baseline."""
+        return f"{self.number}{' (baseline)' if self.is_baseline else ''}"
 
     @property
     def last_epoch(self) -> Epoch | None:
@@ -175,7 +127,7 @@ class Results:
     predictions: Predictions | None = None
     """Of the exported model, for the test images."""
     variants: tuple[Variant, ...] = ()
-    """What preprocessing and augmentation make of a few images."""
+    """A few images as preprocessing and augmentation make them."""
     finalists_from_s: float | None = None
     """Elapsed seconds when the search was over and the finalists began."""
 
@@ -186,7 +138,7 @@ class Results:
 
     @property
     def metric(self) -> str:
-        """What is optimised."""
+        """The metric that is optimised, of several the first."""
         return self.study.metric if self.study else "val_accuracy"
 
     @property
@@ -219,7 +171,7 @@ class Results:
         """The trial that is exported: the first finalist's, without finalists the winner."""
         if not self.finalists:
             return self.winner
-        return next((trial for trial in self.trials if trial.number == self.finalists[0].trial), None)
+        return self.trial(self.finalists[0].trial)
 
     @cached_property
     def baseline(self) -> TrialResult | None:
@@ -274,19 +226,22 @@ class Results:
         """The same without the architecture, which has a column of its own."""
         return [name for name in self.differing if name != "architecture"]
 
+    def trial(self, number: int) -> TrialResult | None:
+        """Return the trial of this number; None when the record has none."""
+        return next((trial for trial in self.trials if trial.number == number), None)
+
     def gain(self, trial: TrialResult) -> float | None:
-        """By how much `trial` is better than the baseline, in units of the metric; None when there is no telling."""
-        baseline = self.baseline
-        if baseline is None or baseline.rank is None or trial.rank is None:
+        """Return by how much `trial` is better than the baseline, in units of the metric; None where that is unknown."""
+        if self.baseline_value is None or trial.rank is None:
             return None
-        difference = (trial.best or 0.0) - (baseline.best or 0.0)
+        difference = (trial.best or 0.0) - self.baseline_value
         return difference if self.maximise else -difference
 
 
 def build_results(
     state: RunState, predictions: Predictions | None = None, variants: tuple[Variant, ...] = ()
 ) -> Results:
-    """The results of a run as its record tells them now.
+    """Return the results of a run as its record tells them now.
 
     Raises:
         RunError: the study's metric is none that epochs measure.
@@ -316,7 +271,7 @@ def build_results(
 
 
 def _gains(state: RunState, finalists: tuple[Finalist, ...]) -> dict[int, Interval]:
-    """Of the first finalist over the others, as far as they were tested."""
+    """Return by how much the first finalist is better than each other one that was tested."""
     found = {other.trial: gain_on_test(state, finalists[0].trial, other.trial) for other in finalists[1:]}
     return {trial: gain for trial, gain in found.items() if gain is not None}
 
@@ -340,7 +295,7 @@ def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> 
 
 
 def _with_values(state: RunState, trials: list[TrialResult]) -> list[TrialResult]:
-    """The trials with their values in all metrics where there are several, and whether they are on the front."""
+    """Return the trials with their values in all metrics where there are several, and whether they are on the front."""
     metrics = metrics_of(state)
     if len(metrics) < 2:
         return trials
@@ -359,9 +314,61 @@ def _best_epoch(epochs: Iterable[Epoch], metric: str, maximise: bool) -> Epoch |
 
 
 def _with_ranks(trials: list[TrialResult], maximise: bool) -> tuple[TrialResult, ...]:
-    """Best value first, the earlier of equals first; a failed trial has no model, so it has no rank."""
+    """Rank the trials, the best first, the earlier of equals first; a failed trial has no model, so it has no rank."""
     sign = -1.0 if maximise else 1.0
     scored = [trial for trial in trials if trial.best is not None and trial.status != "failed"]
     order = sorted(scored, key=lambda trial: (sign * (trial.best or 0.0), trial.number))
     ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
     return tuple(replace(trial, rank=ranks.get(trial.number)) for trial in trials)
+
+
+class TrajectoryPoint(NamedTuple):
+    """A moment at which the search found something better."""
+
+    elapsed_s: float
+    epochs: int
+    """Epochs trained by all trials until then."""
+    trial: int
+    best: float
+
+
+class Outcome(NamedTuple):
+    """Result of one trial, and when it was known."""
+
+    trial: int
+    status: ResultStatus
+    elapsed_s: float
+    epochs: int
+    """Epochs trained by all trials until then."""
+    value: float | None
+
+
+def trajectory(results: Results) -> tuple[TrajectoryPoint, ...]:
+    """Return the best so far against elapsed seconds and against epochs trained: one point for each improvement.
+
+    Epochs of failed trials count as trained; their values do not, as they left no model.
+    """
+    epochs = [epoch for trial in results.trials for epoch in trial.epochs]
+    if not epochs:
+        return ()
+    failed = {trial.number for trial in results.failed}
+    times = np.array([epoch.elapsed_s for epoch in epochs])
+    sign = 1.0 if results.maximise else -1.0
+    values = sign * np.array([-sign * math.inf if epoch.trial in failed else epoch.best_so_far for epoch in epochs])
+    order = np.argsort(times, kind="stable")
+    bests = np.fmax.accumulate(np.where(np.isfinite(values), values, -math.inf)[order])
+    improved = np.flatnonzero(bests > np.concatenate(([-math.inf], bests[:-1])))
+    return tuple(
+        TrajectoryPoint((epoch := epochs[order[place]]).elapsed_s, int(place) + 1, epoch.trial, epoch.best_so_far)
+        for place in improved
+    )
+
+
+def outcomes(results: Results) -> tuple[Outcome, ...]:
+    """Return each trial at the moment it was last heard of, by number."""
+    times = np.sort([epoch.elapsed_s for trial in results.trials for epoch in trial.epochs])
+    epochs = np.searchsorted(times, [trial.last_s for trial in results.trials], side="right")
+    return tuple(
+        Outcome(trial.number, trial.status, trial.last_s, int(before), trial.best)
+        for trial, before in zip(results.trials, epochs, strict=True)
+    )

@@ -80,18 +80,22 @@ def write_report(
 
 
 def _predict_command(run: RunDirectory) -> str:
-    """The shell command that predicts with the best model."""
+    """Return the shell command that predicts with the best model."""
     return f"{shlex.join(['python', '-m', 'tuner.predict', _as_typed(run.path)])} IMAGE..."
 
 
 def _as_typed(path: Path) -> str:
-    """A path as the user would type it."""
+    """Return a path as the user would type it."""
     relative = os.path.relpath(path)
     return shown(path if relative.startswith("..") else Path(relative))
 
 
 def make_directory(directory: Path) -> None:
-    """Make the folder of a report; raises InputError when it cannot be made."""
+    """Make the folder of a report.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     check_folder(directory, "the place of the report")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -113,7 +117,7 @@ def writing_to(directory: Path) -> Iterator[None]:
 
 
 def retrain_command(run_path: Path, state: RunState) -> str | None:
-    """The shell command that trains the best trial again, with its seed and the data the search was given.
+    """Return the shell command that trains the best trial again, with its seed and the data the search was given.
 
     None when there is no best trial, or when the run directory no longer holds the specification.
     """
@@ -126,7 +130,7 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
 
 
 def _data_options(command: Sequence[str]) -> list[str]:
-    """The options of a search's command line that say where its data are."""
+    """Return the options of a search's command line that say where its data are."""
     found: list[str] = []
     for word, following in zip(command, [*command[1:], ""], strict=True):
         if word in ("--data", "--cache") and following:

@@ -41,7 +41,7 @@ from tuner.spec.space_parser import parse_space
 
 
 class CostTrial(NamedTuple):
-    """One trial: what it reached and what it cost."""
+    """One trial with its value and its costs."""
 
     trial: int
     status: ResultStatus
@@ -162,7 +162,7 @@ def describe_cost(data: Cost) -> str:
 
 
 class Rung(NamedTuple):
-    """What became of the trials that reached a rung."""
+    """A rung, and how many of the trials that reached it went on or ended there."""
 
     epoch: int
     entered: int

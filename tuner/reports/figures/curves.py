@@ -222,7 +222,7 @@ def describe_learning_curves(data: LearningCurves) -> str:
 
 
 class WinnerEpoch(NamedTuple):
-    """What the winner reached after one epoch; None for what was no finite number."""
+    """The winner's values after one epoch; None for what was no finite number."""
 
     epoch: int
     accuracy: float | None

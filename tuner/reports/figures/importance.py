@@ -35,7 +35,7 @@ class Importance(NamedTuple):
     high: float
     """The 10th and 90th percentile over shuffles."""
     trials: int
-    """That have it: what it is worth is told from these alone."""
+    """Those that have it; its share is told from them alone."""
 
 
 class Importances(NamedTuple):

@@ -314,7 +314,7 @@ def describe_examples(data: Examples) -> str:
 
 
 class VariantPictures(NamedTuple):
-    """What each variant makes of the same images, the images as they are first."""
+    """The same images as each variant makes them, first as they are."""
 
     rows: tuple[Variant, ...]
 

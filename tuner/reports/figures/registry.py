@@ -8,10 +8,11 @@ results (None when there is nothing to show), the one that draws them, and the o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib.style
 from matplotlib.figure import Figure
@@ -77,23 +78,25 @@ def save_figures(results: Results, directory: Path, formats: Sequence[Format] = 
     """
     drawn = []
     for name in FIGURES:
-        data = FIGURES[name].build(results)
+        kind = FIGURES[name]
+        data = kind.build(results)
         wanted = formats if data is not None else ()
-        paths = tuple(directory / f"{name}.{suffix}" for suffix in wanted)
         if data is not None:
-            _save(FIGURES[name], data, paths)
-            drawn.append(DrawnFigure(name, paths, FIGURES[name].describe(data)))
+            paths = save_figure(partial(kind.draw, data), directory, name, formats)
+            drawn.append(DrawnFigure(name, paths, kind.describe(data)))
         for suffix in set(FORMATS) - set(wanted):
             (directory / f"{name}.{suffix}").unlink(missing_ok=True)
     return tuple(drawn)
 
 
-def _save(kind: FigureKind, data: Any, paths: Sequence[Path]) -> None:
+def save_figure(draw: Callable[[], Figure], directory: Path, name: str, formats: Sequence[Format]) -> tuple[Path, ...]:
+    """Draw one figure in our style into `directory`; return its files, which are the same for the same data."""
+    paths = tuple(directory / f"{name}.{suffix}" for suffix in formats)
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in another script: boxes, no crash
-        figure = kind.draw(data)
-        for path in paths:
-            suffix = path.suffix[1:]
+        figure = draw()
+        for suffix, path in zip(formats, paths, strict=True):
             with replacing(path) as aside:
                 figure.savefig(aside, format=suffix, dpi=PNG_DPI, metadata=_NO_DATES[suffix])
             figure.set_layout_engine("none")  # it stands: to lay it out again for the next format takes as long
+    return paths

@@ -44,7 +44,7 @@ Setting = float | str | None
 
 
 class Hyperparameter(NamedTuple):
-    """What is known of a hyperparameter's values."""
+    """A hyperparameter and the range of its values."""
 
     name: str
     choices: tuple[str, ...]
