@@ -231,7 +231,7 @@ class Results:
         return next((trial for trial in self.trials if trial.number == number), None)
 
     def gain(self, trial: TrialResult) -> float | None:
-        """Return by how much `trial` is better than the baseline, in units of the metric; None where that is unknown."""
+        """Return how much better than the baseline `trial` is, in units of the metric; None when that is unknown."""
         if self.baseline_value is None or trial.rank is None:
             return None
         difference = (trial.best or 0.0) - self.baseline_value
