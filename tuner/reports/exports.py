@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tuner.spec.spec import Spec
 
 LATEX_ROWS = 20
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "\n": " ", "\t": " ", "\r": " ",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def check_targets(options: Namespace) -> None:
@@ -90,7 +90,7 @@ def latex_text(text: str) -> str:
     >>> print(latex_text("mobilenet_v2 & 50%"))
     mobilenet\_v2 \& 50\%
     """
-    return "".join(_LATEX.get(character, character) for character in text)
+    return text.translate(_LATEX)
 
 
 def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
@@ -169,7 +169,7 @@ def save_tensorboard(results: Results, directory: Path) -> Path:
     begun = results.study.time if results.study is not None else 0.0
     for trial in results.trials:
         writer = EventFileWriter(str(directory / f"trial-{trial.number:05d}"))
-        values = {name: _plain(value) for name, value in trial.configuration.items()}
+        values = {name: "none" if value is None else value for name, value in trial.configuration.items()}
         _add(writer, hparams_pb(values, trial_id=f"trial-{trial.number:05d}"), 0, begun + trial.started_s)
         for epoch in trial.epochs:
             summary = Summary()
@@ -185,7 +185,3 @@ def _add(writer: Any, summary: Any, step: int, time_s: float) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
 
     writer.add_event(Event(wall_time=time_s, step=step, summary=summary))
-
-
-def _plain(value: Any) -> Any:
-    return "none" if value is None else value

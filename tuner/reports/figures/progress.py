@@ -77,10 +77,7 @@ def draw_best_so_far(data: BestSoFar) -> Figure:
     lines = [Line2D([], [], color=BLACK, linewidth=2, label="best so far")]
     if data.baseline is not None:
         lines.append(build_baseline_handle())
-    marks = build_status_handles({outcome.status for outcome in data.outcomes})
-    for handle in marks:
-        if handle.get_label() == "failed":
-            handle.set_label("failed (no value)")
+    marks = build_status_handles({outcome.status for outcome in data.outcomes}, failed="failed (no value)")
     set_legend(figure, [*lines, *marks], below=True)
     last = data.points[-1]
     value = f"{metric_words(data.metric)} {format_value(data.metric, last.best)}"

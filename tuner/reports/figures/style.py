@@ -120,9 +120,10 @@ def build_handle(marker: str, face: str, edge: str, label: str, size: float = 6.
     return Line2D([], [], marker=marker, mfc=face, mec=edge, ms=size, mew=1.4, linestyle="none", label=label)
 
 
-def build_status_handles(statuses: Collection[ResultStatus]) -> list[Line2D]:
-    """Return a legend entry for each status that occurs."""
-    return [build_handle(*MARKS[status], status) for status in MARKS if status in statuses]
+def build_status_handles(statuses: Collection[ResultStatus], *, failed: str = "failed") -> list[Line2D]:
+    """Return a legend entry for each status that occurs; `failed` names the failed ones."""
+    labels = {"failed": failed}
+    return [build_handle(*MARKS[status], labels.get(status, status)) for status in MARKS if status in statuses]
 
 
 def build_baseline_handle() -> Line2D:
