@@ -63,20 +63,25 @@ def root_element(path: Path) -> str:
     return found[0]
 
 
-def test_figures_are_written_in_both_formats_and_for_print_alone_when_asked(run, capsys):
+def test_figures_are_written_in_both_formats_and_a_second_report_replaces_the_first(run, capsys):
     """The one test of figures as SVG: they take long to write."""
-    report = Path("reports/cifar100")
+    report, before = Path("reports/cifar100"), (files_in(run), (run / "record.jsonl").read_bytes())
     assert main([str(run)]) == 0
     assert files_in(report) == EVERYTHING
     assert set(capsys.readouterr().out.split()) == {f"reports/cifar100/{name}" for name in EVERYTHING}
     assert "data:image/svg+xml;base64," in (report / "index.html").read_text(encoding="utf-8")
-    drawings = {name: (report / name).read_bytes() for name in EVERYTHING if name.endswith(".svg")}
+    drawings = [name for name in EVERYTHING if name.endswith(".svg")]
     assert len(drawings) == len(DRAWN) and {root_element(report / name) for name in drawings} == {"svg"}
-    assert main([str(run), "--format", "svg"]) == 0
-    assert files_in(report) == {name for name in EVERYTHING if not name.endswith(".png")}
-    assert {name: (report / name).read_bytes() for name in drawings} == drawings, "the same data give the same file"
-    text = (report / "leaderboard.md").read_text(encoding="utf-8")
-    assert all(f"](figures/{name}.svg)" in text for name in DRAWN)
+    first = {name: (report / name).read_bytes() for name in EVERYTHING}
+    assert main([str(run / ".." / "cifar100" / ".")]) == 0
+    assert {name: (report / name).read_bytes() for name in EVERYTHING} == first
+    assert (files_in(run), (run / "record.jsonl").read_bytes()) == before, "the run is left alone"
+    write_record(Path("runs/small/record.jsonl"), make_events(1))
+    assert main(["runs/small", "--format", "svg"]) == 0
+    figures = {path.name for path in Path("reports/small/figures").iterdir()}
+    assert "winner.svg" in figures and {Path(name).suffix for name in figures} == {".svg"}
+    text = Path("reports/small/leaderboard.md").read_text(encoding="utf-8")
+    assert all(f"](figures/{name})" in text for name in figures)
 
 
 def test_a_report_is_written_beside_the_runs_and_its_files_are_printed(run, capsys):
@@ -93,15 +98,6 @@ def test_the_output_can_be_chosen(run):
     assert main([str(run), "--output", "a/b", "--format", "png"]) == 0
     assert files_in(Path("a/b")) == AS_PIXELS
     assert not Path("reports").exists()
-
-
-def test_a_second_report_replaces_the_first_and_leaves_the_run_alone(run):
-    before = files_in(run), (run / "record.jsonl").read_bytes()
-    assert main([str(run), "--format", "png"]) == 0
-    first = {name: (Path("reports/cifar100") / name).read_bytes() for name in AS_PIXELS}
-    assert main([str(run / ".." / "cifar100" / "."), "--format", "png"]) == 0
-    assert {name: (Path("reports/cifar100") / name).read_bytes() for name in AS_PIXELS} == first
-    assert (files_in(run), (run / "record.jsonl").read_bytes()) == before
 
 
 @pytest.mark.parametrize(
