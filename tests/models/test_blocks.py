@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.backbones import BACKBONES, backbone
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.blocks import (
-    Step,
+    GraphNode,
     backbone_cuts,
     backbone_graph,
     blocks,
@@ -58,23 +58,23 @@ def as_keras_builds_it(name: str) -> Any:
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> dict[str, Step]:
+def graphs(draw: st.DrawFn) -> dict[str, GraphNode]:
     """One input, one output, edges forward; every operation has an input, not every one is read."""
     size = draw(st.integers(2, 9))
-    graph = {"0": Step(())}
+    graph = {"0": GraphNode(())}
     for node in range(1, size):
         sources = draw(st.sets(st.integers(max(0, node - 3), node - 1), min_size=1, max_size=3))
-        graph[str(node)] = Step(tuple(str(source) for source in sources))
+        graph[str(node)] = GraphNode(tuple(str(source) for source in sources))
     return graph
 
 
-def paths(graph: dict[str, Step], output: str) -> list[set[str]]:
+def paths(graph: dict[str, GraphNode], output: str) -> list[set[str]]:
     sources = graph[output].inputs
     return [{output, *path} for source in sources for path in paths(graph, source)] if sources else [{output}]
 
 
 @given(graphs())
-def test_a_cut_is_what_every_path_goes_through(graph: dict[str, Step]) -> None:
+def test_a_cut_is_what_every_path_goes_through(graph: dict[str, GraphNode]) -> None:
     output = list(graph)[-1]
     every = set.intersection(*paths(graph, output))
     assert set(cut_points(graph, output)) == every
@@ -82,27 +82,29 @@ def test_a_cut_is_what_every_path_goes_through(graph: dict[str, Step]) -> None:
 
 
 @given(graphs(), st.randoms())
-def test_cuts_do_not_depend_on_the_order_of_the_operations(graph: dict[str, Step], random: Any) -> None:
+def test_cuts_do_not_depend_on_the_order_of_the_operations(graph: dict[str, GraphNode], random: Any) -> None:
     output, shuffled = list(graph)[-1], list(graph)
     random.shuffle(shuffled)
     assert cut_points({name: graph[name] for name in shuffled}, output) == cut_points(graph, output)
 
 
 def test_with_a_second_input_nothing_below_their_meeting_is_a_cut() -> None:
-    graph = {"a": Step(()), "b": Step(()), "sum": Step(("a", "b"), "merge")}
+    graph = {"a": GraphNode(()), "b": GraphNode(()), "sum": GraphNode(("a", "b"), "merge")}
     assert cut_points(graph, "sum") == ("sum",)
 
 
-def chain(*steps: tuple[str, Any]) -> dict[str, Step]:
-    graph, below = {"input": Step(())}, "input"
+def chain(*steps: tuple[str, Any]) -> dict[str, GraphNode]:
+    graph, below = {"input": GraphNode(())}, "input"
     for name, role in steps:
-        graph[name] = Step((below,), role, has_weights=role in {"convolution", "linear convolution", "normalization"})
+        graph[name] = GraphNode(
+            (below,), role, has_weights=role in {"convolution", "linear convolution", "normalization"}
+        )
         below = name
     return graph
 
 
 @given(graphs())
-def test_blocks_hold_every_operation_but_the_input_once(graph: dict[str, Step]) -> None:
+def test_blocks_hold_every_operation_but_the_input_once(graph: dict[str, GraphNode]) -> None:
     merged = {name: step._replace(role="merge", has_weights=True) for name, step in graph.items()}
     output = list(graph)[-1]
     found = find_blocks(merged, output)
@@ -114,12 +116,12 @@ def test_blocks_hold_every_operation_but_the_input_once(graph: dict[str, Step]) 
 
 def test_a_residual_addition_ends_a_block_and_the_gate_of_squeeze_and_excite_does_not() -> None:
     graph = {
-        "input": Step(()),
-        "gate": Step(("input",), "other", True),
-        "excite": Step(("input", "gate"), "other"),
-        "convolution": Step(("excite",), "linear convolution", True),
-        "addition": Step(("input", "convolution"), "merge"),
-        "last": Step(("addition",), "convolution", True),
+        "input": GraphNode(()),
+        "gate": GraphNode(("input",), "other", True),
+        "excite": GraphNode(("input", "gate"), "other"),
+        "convolution": GraphNode(("excite",), "linear convolution", True),
+        "addition": GraphNode(("input", "convolution"), "merge"),
+        "last": GraphNode(("addition",), "convolution", True),
     }
     assert [block.operations[-1] for block in find_blocks(graph, "last")] == ["last", "addition"]
 
@@ -131,7 +133,7 @@ def test_an_addition_of_a_constant_ends_no_block() -> None:
 
 def test_a_pooling_ends_a_block_and_a_tail_without_a_convolution_belongs_to_the_block_below() -> None:
     graph = chain(("a", "convolution"), ("pool", "pooling"), ("b", "convolution"), ("pool_2", "pooling"))
-    graph |= {"norm": Step(("pool_2",), "normalization", True), "relu": Step(("norm",))}
+    graph |= {"norm": GraphNode(("pool_2",), "normalization", True), "relu": GraphNode(("norm",))}
     found = find_blocks(graph, "relu")
     assert [block.operations for block in found] == [("b", "pool_2", "norm", "relu"), ("a", "pool")]
     assert [block.name for block in found] == ["pool_2", "pool"]

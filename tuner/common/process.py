@@ -13,7 +13,7 @@ from typing import IO
 
 
 @contextmanager
-def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+def in_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
     """Run `work` until the end of the block, which waits for it; it must return soon after the event is set.
 
     The thread does not keep a process alive that ends without leaving the block.

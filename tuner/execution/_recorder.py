@@ -152,10 +152,8 @@ class Recorder(Callback):
         if self._record.state.trials[number].ended is None:
             self._record.append(TrialEnded(trial=number, status=status, reason=reason, **_facts(result)))
         if self._removal is not None:
-            asked_for = {
-                *trials_to_keep(self._record.state),
-                number,
-            }  # until its last state is kept, it may have to go on
+            # Until its last state is kept, this trial may have to go on.
+            asked_for = {*trials_to_keep(self._record.state), number}
             for one in [one for one in self._checkpoints if one not in asked_for]:
                 for checkpoint in self._checkpoints.pop(one):
                     self._removal.remove(checkpoint)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuner.cluster import key_value_store
-from tuner.common.process import beside
+from tuner.common.process import in_background
 
 GIVE_EVERY_S = 10.0
 GIVEN_AT_MOST_S = 600.0
@@ -52,7 +52,7 @@ class Pulse:
             while not ended.wait(self._every_s) and time.monotonic() - started < GIVEN_AT_MOST_S:
                 self(epoch)
 
-        with beside(give):
+        with in_background(give):
             yield
 
     def end(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from ray.tune import Callback
 from ray.util import metrics
 
-from tuner.common.process import beside
+from tuner.common.process import in_background
 from tuner.runs.events import (
     EpochReported,
     Event,
@@ -106,7 +106,7 @@ def monitoring(record: Record, trials_planned: int) -> Iterator[Monitor]:
         while not ended.wait(REFRESH_S):
             exporter.refresh()
 
-    with beside(refresh):
+    with in_background(refresh):
         yield Monitor(record, trials_planned, exporter)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from tuner.common.errors import RunError
-from tuner.common.process import beside
+from tuner.common.process import in_background
 from tuner.reports.console import Limits, SearchConsole, Watched
 from tuner.runs.events import Event
 from tuner.runs.record import Record, event_of, read_events
@@ -104,7 +104,7 @@ class ProgressStream(SearchConsole):
             while not ended.wait(every_s):
                 self.send("alive")
 
-        with beside(beat):
+        with in_background(beat):
             yield
 
 

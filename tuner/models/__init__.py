@@ -1,4 +1,4 @@
-"""Networks and what stands before them: architectures, backbones and their blocks, preprocessing, augmentation.
+"""Networks and their inputs: architectures, backbones and their blocks, preprocessing, augmentation.
 
 It speaks Keras; TensorFlow is named in `backend` alone.
 """

@@ -15,7 +15,7 @@ from tuner.common.seeds import derive_seed
 
 
 def pool_features(inputs: Any, pooling: str, name: str = "pooling") -> Any:
-    """Feature maps `[N, h, w, c]` as vectors: `flatten` `[N, h*w*c]`, `average` and `max` over positions `[N, c]`."""
+    """Return feature maps `[N, h, w, c]` as vectors: `[N, h*w*c]` if flattened, `[N, c]` if pooled over positions."""
     layer = {
         "flatten": layers.Flatten,
         "average": layers.GlobalAveragePooling2D,
@@ -25,12 +25,12 @@ def pool_features(inputs: Any, pooling: str, name: str = "pooling") -> Any:
 
 
 def drop(inputs: Any, rate: float, seed: int, name: str = "dropout") -> Any:
-    """`inputs` with dropout of its own random stream; without a layer where `rate` is 0."""
+    """Return `inputs` with dropout from a random stream of its own; without a layer where `rate` is 0."""
     return layers.Dropout(rate, seed=derive_seed(seed, name), name=name)(inputs) if rate else inputs
 
 
 def widths(units: int, growth: float, count: int, maximum: int = 1 << 20) -> list[int]:
-    """`count` widths, each `growth` times the one before, rounded, between 1 and `maximum`.
+    """Return `count` widths, each `growth` times the one before, rounded, between 1 and `maximum`.
 
     >>> widths(256, 0.5, 2), widths(6, 3.0, 3, maximum=16)
     ([256, 128], [6, 16, 16])
@@ -47,7 +47,7 @@ def hidden_layers(
     seed: int = 0,
     prefix: str = "dense",
 ) -> Any:
-    """Dense layers with ReLU, `[N, units[-1]]`; `dropout` after each."""
+    """Return the output `[N, units[-1]]` of dense layers with ReLU, each followed by `dropout`."""
     x = inputs
     for number, width in enumerate(units, 1):
         dense = layers.Dense(width, use_bias=not batch_normalization, name=f"{prefix}_{number}")
@@ -62,13 +62,13 @@ def _activate(inputs: Any, name: str, batch_normalization: bool) -> Any:
 
 
 def _convolve(inputs: Any, filters: int, kernel_px: int, name: str, batch_normalization: bool, **options: Any) -> Any:
-    """A convolution with ReLU, padded unless `options` say otherwise; its bias is left to the normalisation."""
+    """Return a convolution with ReLU, padded unless `options` say otherwise; normalisation replaces its bias."""
     settings = {"padding": "same", "use_bias": not batch_normalization, **options}
     return _activate(layers.Conv2D(filters, kernel_px, name=name, **settings)(inputs), name, batch_normalization)
 
 
 def dense_features(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    """The last hidden layer on the pixels of `inputs`."""
+    """Return the output of the last hidden layer on the pixels of `inputs`."""
     return hidden_layers(
         layers.Flatten(name="pixels")(inputs),
         widths(values["dense_units"], values["dense_growth"], values["hidden_layers"]),
@@ -114,7 +114,7 @@ def _refuse_vanishing(values: Mapping[str, Any], height: int, width: int) -> Non
 
 
 def cnn_features(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    """The features of blocks of convolutions, each block ended by 2x2 max pooling, then of the dense layers.
+    """Return the features of blocks of convolutions, each ended by 2x2 max pooling, then of the dense layers.
 
     Raises:
         InputError: the images are too small for so many blocks.
@@ -133,7 +133,7 @@ def cnn_features(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
 
 
 class _Module(NamedTuple):
-    """Filters of one inception module, in the columns of GoogLeNet's table 1."""
+    """The numbers of filters of one inception module, in the columns of GoogLeNet's table 1."""
 
     of_1x1: int
     reduction_3x3: int
@@ -162,7 +162,7 @@ _HALVED_AFTER = (2, 7)
 
 
 def inception_features(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    """The pooled features of `modules` inception modules after a 7x7 stem of stride 2.
+    """Return the pooled features of `modules` inception modules after a 7x7 stem of stride 2.
 
     The published CIFAR-10 model says only: grey 32x32, two modules after a 7x7/2 stem, 1,245,738 parameters. The layout
     was found by counting the parameters of 17 million others (stems, filters of both modules, with and without 1x1

@@ -33,7 +33,7 @@ class Argument:
 
     @property
     def rule(self) -> str:
-        """What a value must be."""
+        """The rule that a value must keep."""
         if self.kind is str:
             return f"must be one of {', '.join(self.words)}"
         noun = "a whole number" if self.kind is int else "a number"
@@ -42,7 +42,7 @@ class Argument:
         return f"must be {noun} between {self.low:g} and {self.high:g}"
 
     def read(self, text: str) -> Value | None:
-        """The value written as `text`, or None when it is not one that the argument takes."""
+        """Return the value written as `text`, or None when the argument does not take it."""
         if self.kind is str:
             return text if text in self.words else None
         try:
@@ -57,7 +57,7 @@ Effect = TypeVar("Effect")
 
 @dataclass(frozen=True)
 class Operation(Generic[Effect]):
-    """A registered operation: its arguments, what it does, and one line about it."""
+    """A registered operation: its arguments, its effect, and one line about it."""
 
     arguments: tuple[Argument, ...]
     effect: Effect
@@ -89,7 +89,7 @@ class Call(Generic[Effect]):
 
 
 def format_value(value: Value) -> str:
-    """A value in its shortest form that reads back the same.
+    """Return a value in its shortest form that reads back the same.
 
     >>> format_value(64), format_value(-1.0), format_value(0.1), format_value("bilinear")
     ('64', '-1', '0.1', 'bilinear')
@@ -103,7 +103,7 @@ _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*")
 
 
 def parse_pipeline(text: str, registry: Registry[Operation[Effect]]) -> tuple[Call[Effect], ...]:
-    """The calls written as `text`; `none` and the empty text are the identity.
+    """Return the calls written as `text`; `none` and the empty text are the identity.
 
     Raises:
         PipelineError: the text is not of the form, an operation is unknown, or an argument is not what it takes.
@@ -130,7 +130,7 @@ def _parse_call(text: str, registry: Registry[Operation[Effect]]) -> Call[Effect
 
 
 def _read_arguments(name: str, written: list[str], arguments: tuple[Argument, ...]) -> dict[str, Value]:
-    """The value of every argument: by place, then by name, then by default."""
+    """Return the value of every argument: by place, then by name, then by default."""
     known = {argument.name: argument for argument in arguments}
     values: dict[str, Value] = {}
     for place, text in enumerate(written):

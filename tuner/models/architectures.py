@@ -1,4 +1,4 @@
-"""Every architecture by name: its parameters, their ranges and defaults. Light: Keras is loaded when one is built.
+"""Registry of architectures, with their parameters, ranges and defaults. Light: Keras is loaded when one is built.
 
 A new backbone of Keras Applications is one line at the bottom; its blocks are found from its graph (`blocks`).
 """
@@ -16,7 +16,7 @@ from tuner.models.parameters import Parameter, PixelScaling
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build one kind of network.
+    """The parameters and the builder of one kind of network.
 
     `build(values, inputs, seed)`, with `values` from `values_of`, returns for a backbone the `keras.Model` without its
     top for images of the shape `inputs`, `(h, w, 3)`; for a network from scratch the features `[N, F]`, from which the
@@ -42,7 +42,7 @@ class Architecture:
         return self.application is not None
 
     def values_of(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
-        """Every parameter of this architecture with its value in `configuration`, or its default.
+        """Return every parameter of this architecture with its value in `configuration`, or its default.
 
         Raises:
             InputError: a value is not one that its parameter takes.

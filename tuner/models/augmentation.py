@@ -35,7 +35,7 @@ class Augment:
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing is done."""
+        """Whether no operation is applied."""
         return not self.calls
 
     @property
@@ -44,7 +44,7 @@ class Augment:
         return any(call.operation.mixes_labels for call in self.calls)
 
     def apply(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Batch:
-        """Return augmented images `[N, H, W, C] float32` and labels `[N, K] float32`, from the arguments alone.
+        """Return augmented images `[N, H, W, C] float32` and labels `[N, K] float32`, the same for the same arguments.
 
         `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them. Every image is
         changed by itself.
@@ -75,7 +75,7 @@ def _flip(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, gen
 
 
 def _shift(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Whole pixels in both directions; what comes in at the border repeats the edge."""
+    """Shift by whole pixels in both directions; the edge is repeated where nothing is left."""
     number, height, width, _ = images.shape
     down, right = generator.integers(-values["px"], values["px"] + 1, size=(2, number, 1))
     rows = np.clip(np.arange(height) - down, 0, height - 1)
@@ -95,7 +95,7 @@ def _zoom(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, gen
 
 
 def _transform(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Each image looked up at `matrix @ (row, column)` around its centre, bilinear, the edge repeated outside."""
+    """Return each image sampled at `matrix @ (row, column)` around its centre, bilinear, the edge repeated."""
     number, height, width, channels = images.shape
     linear = matrices.astype(np.float32)[..., None, None]
     down = np.arange(height, dtype=np.float32)[None, :, None] - (height - 1) / 2
@@ -120,7 +120,7 @@ def _transform(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
 
 
 def _mixup(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Zhang et al. 2018, arXiv:1710.09412: convex combinations of pairs of images, and of their labels."""
+    """Mix pairs of images, and their labels, by convex combinations (Zhang et al. 2018, arXiv:1710.09412)."""
     share = generator.beta(values["alpha"], values["alpha"], len(images)).astype(np.float32)
     partner = generator.permutation(len(images))
     of_images, of_labels = share[:, None, None, None], share[:, None]
@@ -129,7 +129,7 @@ def _mixup(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, ge
 
 
 def _erase(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Zhong et al. 2020, arXiv:1708.04896: a rectangle, in half of the images, is filled with noise."""
+    """Fill a rectangle with noise in half of the images (Zhong et al. 2020, arXiv:1708.04896)."""
     number, height, width, channels = images.shape
     area = generator.uniform(0.02, max(0.02, values["fraction"]), number) * height * width
     ratio = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3), number))

@@ -1,4 +1,4 @@
-"""Backbones of Keras Applications: building them, their weights, and the pixel values these weights saw."""
+"""Backbones of Keras Applications: their construction, their weights, and the pixel values of these weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEAN_AND_DEVIATION: dict[PixelScaling, tuple[list[float], list[float]]] = {
 
 
 def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """The network `keras.applications.<application>` without its top, for images of `shape` from `adapt_pixels`.
+    """Return `keras.applications.<application>` without its top, for images of `shape` from `adapt_pixels`.
 
     Operations that Keras named are renumbered from 0, so that a name means the same in every process. With
     `weights: none` the weights come from `seed`.
@@ -56,7 +56,7 @@ def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int
 
 
 def imagenet_classifier(application: str) -> tuple[keras.Model, list[str], Callable[[Any], Any]]:
-    """A whole network with its 1,000 labels, and what makes its inputs of raw images.
+    """Return a whole network, its 1,000 labels, and the function that makes its inputs of raw images.
 
     Raises:
         OSError, ValueError: the weights or the labels cannot be fetched.
@@ -152,9 +152,9 @@ def _draw_again(layer: Any, attribute: str, seed: int) -> None:
 
 
 def adapt_pixels(inputs: Any, value_range: tuple[float, float] | None, scaling: PixelScaling | None) -> Any:
-    """`inputs` `[N, h, w, 1 or 3]` as the `[N, h, w, 3]` that ImageNet weights saw.
+    """Return `inputs` `[N, h, w, 1 or 3]` as the `[N, h, w, 3]` that ImageNet weights were trained on.
 
-    Grey images are repeated. `value_range` is what black and white are in `inputs`; None (standardised images) says
+    Grey images are repeated. `value_range`: black and white in `inputs`; None (standardised images) says
     that there is no such range: the values are passed on as they are, and so they are where `scaling` is None.
     """
     x = layers.Concatenate(name="grey_to_rgb")([inputs] * 3) if inputs.shape[-1] == 1 else inputs
@@ -172,7 +172,7 @@ def adapt_pixels(inputs: Any, value_range: tuple[float, float] | None, scaling: 
 
 
 def infer(network: keras.Model, inputs: Any) -> Any:
-    """`network(inputs)` that stays in inference mode while the model around it is trained.
+    """Return `network(inputs)`, which stays in inference mode while the model around it is trained.
 
     Statistics that follow small batches would destroy what the weights behind them have learned (keras.io, "Transfer
     learning and fine-tuning"). `training=False` alone, as told there, does not do it in Keras 3.15: a functional model

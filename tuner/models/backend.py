@@ -1,4 +1,4 @@
-"""The one place that speaks to TensorFlow: threads, memory growth, precision, memory given back."""
+"""Use of TensorFlow, here alone: threads, memory growth, precision, release of memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tuner.common.process import standard_error_to
 
 
 def all_cpus() -> float:
-    """How many CPUs a process that is alone on the machine computes with."""
+    """Return the number of CPUs for a process that is alone on the machine."""
     return float(os.cpu_count() or 1)
 
 
 def configure_backend(cpus: float) -> None:
-    """Give this process as many computing threads as its trial has CPUs, GPU memory as it grows, and its precision.
+    """Set the threads of this process to its trial's CPUs, GPU memory to grow on demand, and its precision.
 
     With more threads than CPUs, trials of one machine fight for the cores. Must be called before the first tensor is
     made; a later call changes nothing. Other Keras backends are left alone.
@@ -45,7 +45,7 @@ def configure_backend(cpus: float) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out what TensorFlow tells of itself while it loads; all else on standard error is written afterwards.
+    """Drop TensorFlow's messages about itself while it loads; all else on standard error is written afterwards.
 
     TensorFlow 2.21 does so before it looks at TF_CPP_MIN_LOG_LEVEL, and past Python: the file descriptor itself must
     be turned away.
@@ -63,7 +63,7 @@ _TOLD = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 
 
 def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:
-    """The precision of a process with such GPUs: bfloat16 with float32 weights where all have it (Ampere, 8.0).
+    """Return the precision of a process with such GPUs: mixed bfloat16 if all have it (Ampere, 8.0), else float32.
 
     Older GPUs have float16 only, which needs its loss scaled and gains little on models of this size.
 
@@ -75,21 +75,21 @@ def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:
 
 
 def has_gpu() -> bool:
-    """Whether this process computes on a GPU."""
+    """Return whether this process computes on a GPU."""
     import keras
 
     return bool(keras.distribution.list_devices("gpu"))
 
 
 def jit_compile() -> bool | str:
-    """Whether steps are compiled by XLA: on CPUs they become two to four times slower (benchmarks/LOG.md)."""
+    """Return whether to compile steps by XLA: on CPUs they become two to four times slower (benchmarks/LOG.md)."""
     import keras
 
     return "auto" if has_gpu() or keras.backend.backend() != "tensorflow" else False
 
 
 def steps_per_execution() -> int:
-    """Steps between two returns to Python: cached epochs are up to twice as fast with 32; more gains nothing.
+    """Return the steps between two returns to Python: 32 make cached epochs up to twice as fast, more nothing.
 
     TensorFlow loops over them; other backends would unroll the loop.
     """
@@ -99,7 +99,7 @@ def steps_per_execution() -> int:
 
 
 def gpu_memory() -> tuple[int, int] | None:
-    """Bytes of the first GPU that this process has held at most, and that it could hold; None without a GPU."""
+    """Return the peak bytes of this process on the first GPU, and its limit; None without a GPU."""
     import keras
 
     if keras.backend.backend() != "tensorflow" or not has_gpu():
@@ -112,7 +112,7 @@ def gpu_memory() -> tuple[int, int] | None:
 
 
 def release_memory() -> None:
-    """Forget the models of an ended trial, so that the next one in this process starts from nothing."""
+    """Free the models of an ended trial, so that the next one in this process starts from nothing."""
     import keras
 
     keras.utils.clear_session(free_memory=True)

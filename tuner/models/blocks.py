@@ -1,4 +1,4 @@
-"""Where a backbone can be cut, and the blocks it is made of: found from its graph alone, for every architecture alike.
+"""The blocks of a backbone and its cut points, found from its graph alone, for every architecture alike.
 
 A tensor is a valid cut when every path from the input goes through it. A block ends at a cut that is
 
@@ -26,17 +26,17 @@ import keras
 Role = Literal["convolution", "linear convolution", "normalization", "merge", "pooling", "neutral", "other"]
 
 
-class Step(NamedTuple):
-    """One operation of a graph: where its tensors come from, and what it is to the rules above."""
+class GraphNode(NamedTuple):
+    """One operation of a graph: the operations it reads, and its role in the rules above."""
 
     inputs: tuple[str, ...]
     role: Role = "other"
     has_weights: bool = False
     is_named: bool = True
-    """Whether its author gave it its name, rather than Keras."""
+    """Whether an author named it, rather than Keras."""
 
 
-Graph = Mapping[str, Step]
+Graph = Mapping[str, GraphNode]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Block:
 
 
 def _ordered(graph: Graph, output: str) -> list[str]:
-    """The operations on which `output` depends, each after its inputs, in an order that depends on the graph only."""
+    """Return the operations on which `output` depends, each after its inputs, in an order that the graph determines."""
     position = {name: index for index, name in enumerate(graph)}
     needed, waiting = {output}, [output]
     while waiting:
@@ -63,11 +63,12 @@ def _ordered(graph: Graph, output: str) -> list[str]:
 
 
 def cut_points(graph: Graph, output: str) -> tuple[str, ...]:
-    """The operations through which every path to `output` goes, from the input to `output`, both included.
+    """Return the operations on every path from the input to `output`, both included.
 
     In an order where each operation comes after its inputs, these are the ones over which no edge jumps.
 
-    >>> cut_points({"x": Step(()), "a": Step(("x",)), "b": Step(("a",)), "c": Step(("a", "b"))}, "c")
+    >>> edges = {"x": (), "a": ("x",), "b": ("a",), "c": ("a", "b")}
+    >>> cut_points({name: GraphNode(inputs) for name, inputs in edges.items()}, "c")
     ('x', 'a', 'c')
     """
     order = _ordered(graph, output)
@@ -86,7 +87,7 @@ def cut_points(graph: Graph, output: str) -> tuple[str, ...]:
 
 
 def find_blocks(graph: Graph, output: str) -> tuple[Block, ...]:
-    """The blocks of a graph, from the output downwards; together they hold every operation but the input."""
+    """Return the blocks of a graph, from the output downwards; together they hold every operation but the input."""
     cuts = cut_points(graph, output)
     ends = [name for name in cuts[1:] if _ends_block(graph, name)]
     order = _ordered(graph, output)
@@ -104,7 +105,7 @@ def find_blocks(graph: Graph, output: str) -> tuple[Block, ...]:
 
 
 def _joined(graph: Graph, segments: list[list[str]]) -> list[list[str]]:
-    """Segments with what is no block by itself joined to the one below: no weights, or a tail without a convolution."""
+    """Return the segments; one without weights, or a tail without a convolution, is joined to the one below."""
     joined: list[list[str]] = []
     for index, segment in enumerate(segments):
         is_tail = index == len(segments) - 1
@@ -118,42 +119,42 @@ def _joined(graph: Graph, segments: list[list[str]]) -> list[list[str]]:
 
 
 def _name(graph: Graph, segment: list[str], ends: list[str]) -> str:
-    """The last name that an author gave, up to where the block ends; the operation at the end if there is none."""
+    """Return the last name that an author gave, up to the end of the block; without one, the operation at the end."""
     end = next((index for index in range(len(segment) - 1, -1, -1) if segment[index] in ends), len(segment) - 1)
     named = [name for name in segment[: end + 1] if graph[name].is_named]
     return named[-1] if named else segment[end]
 
 
 def _ends_block(graph: Graph, name: str) -> bool:
-    step = graph[name]
-    if step.role == "merge":
-        return len(step.inputs) >= 2
-    return step.role == "pooling" or (_is_linear(graph, name) and _meets_convolution(graph, name))
+    node = graph[name]
+    if node.role == "merge":
+        return len(node.inputs) >= 2
+    return node.role == "pooling" or (_is_linear(graph, name) and _meets_convolution(graph, name))
 
 
 def _is_linear(graph: Graph, name: str) -> bool:
-    """Whether this is a convolution without activation, or the normalisation of one."""
-    step = graph[name]
-    if step.role == "normalization":
-        return len(step.inputs) == 1 and graph[step.inputs[0]].role == "linear convolution"
-    return step.role == "linear convolution"
+    """Return whether this is a convolution without activation, or the normalisation of one."""
+    node = graph[name]
+    if node.role == "normalization":
+        return len(node.inputs) == 1 and graph[node.inputs[0]].role == "linear convolution"
+    return node.role == "linear convolution"
 
 
 def _meets_convolution(graph: Graph, name: str) -> bool:
-    """Whether a convolution reads this output, directly or through padding."""
-    for reader, step in graph.items():
-        if name in step.inputs:
-            if "convolution" in step.role:
+    """Return whether a convolution reads this output, directly or through padding."""
+    for reader, node in graph.items():
+        if name in node.inputs:
+            if "convolution" in node.role:
                 return True
-            if step.role == "neutral" and _meets_convolution(graph, reader):
+            if node.role == "neutral" and _meets_convolution(graph, reader):
                 return True
     return False
 
 
-def backbone_graph(backbone: keras.Model) -> dict[str, Step]:
-    """The graph of a functional model over its operations; the names of one model are unique."""
+def backbone_graph(backbone: keras.Model) -> dict[str, GraphNode]:
+    """Return the graph of a functional model over its operations; the names of one model are unique."""
     return {
-        operation.name: Step(
+        operation.name: GraphNode(
             inputs=tuple(tensor._keras_history.operation.name for tensor in _first_call(operation)),
             role=_role(operation),
             has_weights=bool(getattr(operation, "weights", ())),
@@ -164,7 +165,7 @@ def backbone_graph(backbone: keras.Model) -> dict[str, Step]:
 
 
 def _first_call(operation: Any) -> list[Any]:
-    """The tensors that went into an operation when its model was built.
+    """Return the tensors that went into an operation when its model was built.
 
     `operation.input` would be the public way, but for a nested model (ConvNeXt's downsampling is a Sequential) that is
     the input inside it. Models made later from the same operations add nodes behind the first.
@@ -173,7 +174,7 @@ def _first_call(operation: Any) -> list[Any]:
 
 
 def is_automatic_name(operation: Any) -> bool:
-    """Whether Keras made the name: that of the class, with a number that depends on what was built before."""
+    """Return whether Keras made the name: that of the class, with a number that earlier models determine."""
     kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)).lower()
     return re.fullmatch(rf"{kind}(_\d+)?", operation.name) is not None
 
@@ -207,12 +208,12 @@ def _has_no_activation(operation: Any) -> bool:
 
 
 def blocks(backbone: keras.Model) -> tuple[Block, ...]:
-    """The blocks of a backbone, from the output downwards: the first is what `unfreeze_depth: 1` trains."""
+    """Return the blocks of a backbone, from the output downwards: `unfreeze_depth: 1` trains the first."""
     return find_blocks(backbone_graph(backbone), _output_name(backbone))
 
 
 def backbone_cuts(backbone: keras.Model) -> tuple[str, ...]:
-    """The operations whose output is a valid cut, from the first after the input to the output."""
+    """Return the operations whose output is a valid cut, from the first after the input to the output."""
     return cut_points(backbone_graph(backbone), _output_name(backbone))[1:]
 
 
@@ -221,5 +222,5 @@ def _output_name(backbone: keras.Model) -> str:
 
 
 def count_blocks(backbone: keras.Model) -> int:
-    """How many blocks there are: the largest `unfreeze_depth`."""
+    """Return how many blocks there are: the largest `unfreeze_depth`."""
     return len(blocks(backbone))

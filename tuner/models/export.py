@@ -1,4 +1,4 @@
-"""A trained network as a file: the model that takes images of any size, loaded again, and in the formats of others."""
+"""A trained network as a file: made for images of any size, loaded, and converted to the formats of others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuner.common.files import user_path
 
 
 def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
-    """A model that takes images of any size: they are resized to that of the data set, which leaves its own alone."""
+    """Return a model for images of any size, resized to that of the data set; images of this size stay as they are."""
     import keras
 
     height, width, channels = image_shape
@@ -22,7 +22,7 @@ def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
 
 
 def load_model(path: Path) -> Any:
-    """The Keras model in a file; raises RunError when it cannot be loaded."""
+    """Return the Keras model in a file; raises RunError when it cannot be loaded."""
     from tuner.models.backend import all_cpus, configure_backend
 
     configure_backend(all_cpus())
@@ -35,7 +35,7 @@ def load_model(path: Path) -> Any:
 
 
 def save_model_as(exported: Path, path: Path, form: str) -> Path:
-    """Write an exported model in another form, `tf_saved_model` (a folder) or `litert` (a file); return its path.
+    """Write an exported model in another form, `tf_saved_model` (a folder) or `litert` (a file), and return its path.
 
     Raises:
         RunError: the model cannot be loaded or converted.
@@ -60,7 +60,7 @@ def save_model_as(exported: Path, path: Path, form: str) -> Path:
 
 
 def _refuse_other_files(path: Path, form: str) -> None:
-    """Only an earlier export is replaced, never anything else of the user's."""
+    """Refuse to replace anything but an earlier export."""
     if form == "tf_saved_model" and path.exists():
         is_ours = path.is_dir() and (not any(path.iterdir()) or (path / "saved_model.pb").is_file())
         if not is_ours:

@@ -1,4 +1,4 @@
-"""What a trained network costs those who use it: how large it is stored, how long an image takes. Knows Keras only."""
+"""Costs of a trained network in use: its size as stored, and the time for an image. Knows Keras only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ other work on the machine has had its turn: of one network, 15 of them gave time
 
 
 def stored_mb(model: Any) -> float:
-    """The size of all weights of a model as they are stored, in units of 2**20 bytes."""
+    """Return the size of all weights of a model as they are stored, in units of 2**20 bytes."""
     return sum(int(np.prod(weight.shape)) * _item_bytes(str(weight.dtype)) for weight in model.weights) / 2**20
 
 
@@ -29,7 +29,7 @@ def _item_bytes(dtype: str) -> int:
 
 
 def seconds_per_image(model: Any, split: Split, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds from an image in memory to its probabilities: the median of some passes of a batch, after one to warm up.
+    """Return the seconds from an image in memory to its probabilities: the median of passes after a warm-up.
 
     The whole network is timed, preprocessing and frozen layers with it, whatever the training reads from a cache, with
     the threads of this process. Other work on the machine makes it longer: hence the median.

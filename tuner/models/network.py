@@ -1,4 +1,4 @@
-"""The network of one trial: raw images in, preprocessing inside, probabilities out; and which part of it is trained."""
+"""The network of a trial: raw images in, preprocessing inside, probabilities out; and the choice of trained layers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class TrialModel:
     pixels: Any = None
     """The symbolic tensor that the backbone reads, None without one."""
     maps: Any = None
-    """What the backbone gives, `[N, h, w, c]`."""
+    """The output of the backbone, `[N, h, w, c]`."""
     pooled: Any = None
-    """What its head reads, `[N, F]`."""
+    """The input of its head, `[N, F]`."""
 
 
 def build_model(
@@ -44,7 +44,7 @@ def build_model(
     seed: int,
     backbone: keras.Model | None = None,
 ) -> TrialModel:
-    """Build the untrained network of a configuration for raw images `[H, W, C]`, all of it trainable.
+    """Return the untrained network of a configuration for raw images `[H, W, C]`, all of it trainable.
 
     `backbone` is one that was built for the same values, to stand under this head too; None: a new one.
 
@@ -110,7 +110,7 @@ def _check_images(architecture: Architecture, preprocess: Preprocess, image_shap
 
 
 def head_features(pooled: Any, values: Mapping[str, Any], seed: int) -> Any:
-    """Build what stands between a backbone's pooled maps `[N, F]` and the softmax: all but the pooling."""
+    """Return the features for the softmax from a backbone's pooled maps `[N, F]`, after hidden layers and dropout."""
     x = pooled
     if values["head_batch_normalization"]:
         x = layers.BatchNormalization(name="head_normalization")(x)
@@ -141,6 +141,6 @@ def freeze(trial_model: TrialModel, unfreeze_depth: int) -> None:
 
 
 def parameter_counts(model: keras.Model) -> tuple[int, int]:
-    """Return the numbers of all parameters and of those trained, as `model.summary()` counts them."""
+    """Return (all parameters, trained parameters), as `model.summary()` counts them."""
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)
     return int(model.count_params()), trainable

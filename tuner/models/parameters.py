@@ -1,4 +1,4 @@
-"""What a hyperparameter is, and those that every architecture has; those of one stand with it in `architectures`."""
+"""Hyperparameters: kind, range and default of each, and those of all architectures (`architectures` has the others)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 Scalar = bool | int | float | str | None
 PixelScaling = Literal["tf", "caffe", "torch"]
-"""What ImageNet weights saw, in the words of Keras: -1..1; BGR minus the mean; mean and deviation of each channel."""
+"""Pixel values of ImageNet weights, in Keras's words: -1..1; BGR minus the mean; mean and deviation by channel."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One hyperparameter: of which kind, in which range (`low` and `high` included, None: no bound), its default."""
+    """One hyperparameter: its kind, its range (`low` and `high` included, None: no bound), its default."""
 
     kind: Literal["int", "float", "choice", "bool", "text"]
     low: float | None = None
@@ -24,7 +24,7 @@ class Parameter:
 
     @property
     def rule(self) -> str:
-        """What a value must be.
+        """The rule that a value must keep.
 
         >>> Parameter("float", low=0, high=0.9).rule
         'must be a number between 0 and 0.9'
@@ -42,7 +42,7 @@ class Parameter:
         return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
 
     def misfit(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None.
+        """Return why `value` breaks the rule, or None.
 
         >>> Parameter("float", low=0, high=0.9).misfit(1.2)
         'must be between 0 and 0.9; got 1.2'
@@ -54,7 +54,7 @@ class Parameter:
         return f"{self.rule}; got {_shown(value)}"
 
     def range_misfit(self, low: Any, high: Any) -> str | None:
-        """What is wrong with searching from `low` to `high`, both included, or None."""
+        """Return why a search cannot go from `low` to `high`, both included, or None."""
         if self.kind not in ("int", "float"):
             return f"{self.rule}, not a range; got {_shown(low)} to {_shown(high)}"
         return self.misfit(low) or self.misfit(high)
@@ -104,5 +104,5 @@ GENERAL: dict[str, Parameter] = {
 
 
 def general(configuration: Mapping[str, Any], name: str) -> Any:
-    """The value of a general hyperparameter in `configuration`, or its default."""
+    """Return the value of a general hyperparameter in `configuration`, or its default."""
     return configuration.get(name, GENERAL[name].default)

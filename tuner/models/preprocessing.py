@@ -23,7 +23,7 @@ _LOW_BITS = np.array([2**31 - 1])
 
 
 def normal_noise(raw_images: Any, images: Any, seed: int) -> Any:
-    """Standard normal noise, float32 and of the shape of `images`, for the raw images `[N, H, W, C]` in 0..255.
+    """Return standard normal noise, float32 in the shape of `images`, determined by the raw images and `seed`.
 
     Each value depends on its position, on all pixels of its own raw image and on `seed`. Raw, because these are whole
     numbers: of values that have been computed, the last bit differs from backend to backend, and that would be enough
@@ -41,7 +41,7 @@ def normal_noise(raw_images: Any, images: Any, seed: int) -> Any:
 
 
 def _mixed(state: Any) -> Any:
-    """A permutation of 31 bits in which every bit depends on every other; after lowbias32 (Wellons 2018)."""
+    """Return 31-bit numbers permuted such that every bit depends on every other; after lowbias32 (Wellons 2018)."""
     from keras import ops
 
     for shift, factor in ((16, 0x7FEB352D), (15, 0x046CA68B)):
@@ -51,7 +51,7 @@ def _mixed(state: Any) -> Any:
 
 
 def _position_hashes(images: Any, stream: int) -> tuple[Any, Any]:
-    """31 bits for each row and for each column and channel of the images, `[N, H, 1, 1]` and `[N, 1, W, C] int64`."""
+    """Return 31 bits for each row and each column and channel, `[N, H, 1, 1]` and `[N, 1, W, C] int64`."""
     from keras import ops
 
     def counted(along: Any, axis: int, constant: Any) -> Any:
@@ -63,7 +63,7 @@ def _position_hashes(images: Any, stream: int) -> tuple[Any, Any]:
 
 
 def _image_hash(images: Any, stream: int) -> Any:
-    """31 bits for each image from all its pixels, `[N, 1, 1, 1] int64`; exact in any order of adding.
+    """Return 31 bits for each image from all its pixels, `[N, 1, 1, 1] int64`; exact in any order of adding.
 
     The pixels are weighted by odd numbers, so that the change of one pixel always changes the sum.
     """
@@ -79,7 +79,7 @@ def _image_hash(images: Any, stream: int) -> Any:
 Shape = tuple[int, int, int]
 """Height, width, channels."""
 Range = tuple[float, float]
-"""What black and white are."""
+"""The values of black and white."""
 MAX_PX = 2048
 
 
@@ -93,7 +93,7 @@ def _same_range(_values: Mapping[str, Value], value_range: Range | None) -> Rang
 
 @dataclass(frozen=True)
 class Effect:
-    """What an operation does to images, to their shape and to their value range.
+    """The effect of an operation on images, on their shape and on their value range.
 
     `apply(values, images, value_range, raw_images)` takes and returns `[N, H, W, C] float32`; the range is that of its
     input, None for standardised images, which have none; the raw images are those that the first operation got.
@@ -115,7 +115,7 @@ class Preprocess:
 
     calls: tuple[Call[Effect], ...]
     value_range: Range | None
-    """What black and white are in what comes out; None after standardise."""
+    """The values of black and white after all operations; None after standardise."""
 
     @property
     def text(self) -> str:
@@ -123,7 +123,7 @@ class Preprocess:
         return "|".join(call.text for call in self.calls) or NONE
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of what comes out for raw images of `shape`, height, width and channels.
+        """Return the shape after preprocessing of raw images of `shape`: height, width and channels.
 
         A symbolic image may have None for height and width; what needs to know them must then come after resize.
 
@@ -137,7 +137,7 @@ class Preprocess:
         return shape
 
     def apply(self, images: Any) -> Any:
-        """Preprocessed images `[N, h, w, c] float32` for raw ones `[N, H, W, C]` in 0..255, arrays or symbolic."""
+        """Return preprocessed images `[N, h, w, c] float32` for raw ones `[N, H, W, C]`, arrays or symbolic."""
         import keras
 
         self.output_shape(tuple(images.shape[1:]))
@@ -154,7 +154,7 @@ RAW_RANGE: Range = (0.0, 255.0)
 
 
 def parse_preprocess(text: str) -> Preprocess:
-    """The preprocessing written as `text`, for example `grayscale|resize(64)|scale(-1,1)`.
+    """Return the preprocessing written as `text`, for example `grayscale|resize(64)|scale(-1,1)`.
 
     Raises:
         PipelineError: with the operation, the argument, the rule and the value.
@@ -188,7 +188,7 @@ def _scale_range(values: Mapping[str, Any], _range: Range | None) -> Range:
 
 
 def _standardise(_values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
-    """As tf.image.per_image_standardization: bounded below, so that a blank image is not divided by 0."""
+    """Return images of mean 0 and deviation 1, as tf.image.per_image_standardization: no division by 0 if blank."""
     from keras import ops
 
     size = float(images.shape[1] * images.shape[2] * images.shape[3])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.common.process import beside
+from tuner.common.process import in_background
 
 EVERY_S = 60.0
 SHARE = 0.02
@@ -22,7 +22,7 @@ END_S = 10.0
 @contextmanager
 def reporting(run_path: Path, directory: Path, every_s: float = EVERY_S) -> Iterator[None]:
     """Write the report of a run into `directory` from time to time, until the end of the block."""
-    with beside(lambda ended: _write_until(ended, run_path, directory, every_s)):
+    with in_background(lambda ended: _write_until(ended, run_path, directory, every_s)):
         yield
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tuner.common.errors import RunError, TunerError, first_line
 from tuner.common.files import write_text
 from tuner.common.locations import Location, download, exists, files_in, is_remote, parse_location, upload
-from tuner.common.process import beside
+from tuner.common.process import in_background
 from tuner.runs.directory import RunDirectory, open_run
 
 EVERY_S = 20.0
@@ -60,7 +60,7 @@ def mirrored(run: RunDirectory, report: Path, say: Callable[[str], None]) -> Ite
         return
     mirror = Mirror(run, report)
     try:
-        with beside(lambda ended: _copy_until(ended, mirror, run.checkpoints, say)):
+        with in_background(lambda ended: _copy_until(ended, mirror, run.checkpoints, say)):
             yield
     finally:
         try:

@@ -114,7 +114,7 @@ def same_value(left: Scalar, right: Scalar) -> bool:
 
 
 @dataclass(frozen=True)
-class Parameter:
+class FlatDimension:
     """One dimension of a flattened space: where it stands and when it exists."""
 
     qualified: str
@@ -124,11 +124,11 @@ class Parameter:
     """(qualified name of a Choose, branch) pairs that must hold."""
 
 
-def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], ...] = ()) -> Iterator[Parameter]:
+def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], ...] = ()) -> Iterator[FlatDimension]:
     """Yield all parameters of a space, a Choose before the parameters of its branches."""
     for name, dimension in space.items():
         qualified = prefix + name
-        yield Parameter(qualified, name, dimension, conditions)
+        yield FlatDimension(qualified, name, dimension, conditions)
         if isinstance(dimension, Choose):
             for branch, inner in dimension.branches.items():
                 yield from flatten(inner, f"{qualified}.{branch}.", (*conditions, (qualified, branch)))
