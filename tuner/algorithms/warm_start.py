@@ -60,7 +60,7 @@ class WarmStart:
     trials: Sequence[Sequence[FrozenTrial]]
     """For each study, its trials with parameters of the new space."""
     portfolio: Sequence[Configuration]
-    """What to try first, the most useful first."""
+    """The configurations to try first, the most useful first."""
 
 
 NOTHING = WarmStart((), ())

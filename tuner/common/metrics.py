@@ -21,7 +21,7 @@ METRICS: dict[str, Literal["max", "min"]] = {
 EPOCH_METRICS = ("val_accuracy", "val_loss")
 """Measured in every epoch: what schedulers can compare, so that the first metric must be one of these. The others are
 facts of a trial, known after its first epoch."""
-AUGMENTATION = 0.05
+SUM_WEIGHT = 0.05
 """Weight of the sum in the augmented Chebyshev scalarisation, as in ParEGO (Knowles 2006)."""
 
 
@@ -125,5 +125,5 @@ def chebyshev(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     if not len(points):
         return np.zeros(0)
     distances = weights * (points.max(axis=0) - points)
-    utilities: np.ndarray = -(distances.max(axis=1) + AUGMENTATION * distances.sum(axis=1))
+    utilities: np.ndarray = -(distances.max(axis=1) + SUM_WEIGHT * distances.sum(axis=1))
     return utilities

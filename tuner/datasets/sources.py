@@ -87,12 +87,11 @@ class Source:
     identity: Callable[[str], Any]
     read: Callable[[str], Listing]
     is_path: bool = False
-    """Whether what follows the colon is a path: made absolute, looked for before a search, sent with it if it is here.
-    """
+    """Whether a path follows the colon: made absolute, looked for before a search, sent with it if it is here."""
     suffixes: tuple[str, ...] = ()
-    """Of the files that are read, for a source of files; empty: any. No others are sent with a search."""
+    """Suffixes of the files that a source of files reads; empty: any. No others are sent with a search."""
     staged_as: str = ""
-    """What lies in a staged copy of this kind, in words."""
+    """The content of a staged copy of this kind, in words."""
     find_staged: Callable[[Path], Path | None] = lambda _path: None
     """Return what to read of a staged copy at a path that exists, or None where none of this kind is."""
 

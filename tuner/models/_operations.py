@@ -63,7 +63,7 @@ class Operation(Generic[Effect]):
     effect: Effect
     description: str
     mixes_labels: bool = False
-    """Of an augmentation: whether it changes labels too, so that its images cannot be kept without them."""
+    """True for an augmentation that changes labels too, so that its images cannot be kept without them."""
 
 
 @dataclass(frozen=True)

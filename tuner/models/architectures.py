@@ -33,8 +33,8 @@ class Architecture:
     """The name of a backbone in keras.applications."""
     pixel_scaling: PixelScaling | None = None
     backbone_parameters: tuple[str, ...] | None = None
-    """Of a backbone: the only parameters that `build` reads, with `weights`, so that trials that differ in others share
-    it, and with `weights: imagenet` also those of other seeds. None: it may read any, and the seed."""
+    """The only parameters, with `weights`, that a backbone's `build` reads: trials that differ in others share it,
+    and with `weights: imagenet` also those of other seeds. None: it may read any, and the seed."""
 
     @property
     def is_backbone(self) -> bool:

@@ -11,7 +11,7 @@ from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Scalar, S
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
-"""Where in the raw space (path) and what is wrong (message)."""
+"""The path of a problem in the raw space, and its message."""
 
 _KINDS = ("choice", "int", "log_int", "float", "log_float", "choose")
 _LISTED = ", ".join(_KINDS)
