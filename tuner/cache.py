@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_cache_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
+    """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
     parser = CommandParser(
         prog="python -m tuner.cache",
         description="Prepared data sets and cached activations of this machine: list, verify, clear.",
@@ -147,7 +147,7 @@ def _table(items: Sequence[Item]) -> Table:
 
 
 def _console() -> Console:
-    """A console that cuts nothing: where there is no terminal, lines are as long as they must be."""
+    """Return a console that cuts nothing: where there is no terminal, lines are as long as they must be."""
     from rich.console import Console
 
     return Console() if Console().is_terminal else Console(width=10_000)
@@ -185,7 +185,7 @@ def verify_items(cache: Path, options: argparse.Namespace) -> int:
 
 
 def _read_through(cache: Path, items: Sequence[Item], console: Console) -> Iterator[Item]:
-    """The items again, those damaged whose values are not what was written; a terminal shows how far it is."""
+    """Yield each item after reading all its values, as damaged if they are; a terminal shows the progress."""
     from rich.progress import Progress
 
     from tuner.training.activation_store import Store
@@ -241,7 +241,7 @@ def clear_items(cache: Path, options: argparse.Namespace) -> int:
 
 
 def _why_kept(item: Item, options: argparse.Namespace) -> str | None:
-    """Why the options do not ask to remove an item; None if they do, or if a removal of it was interrupted."""
+    """Return why the options keep an item; None if they remove it, or if its removal was interrupted."""
     from tuner.training.cache_contents import DATASETS
 
     if item.folder.name.endswith(".removed"):

@@ -24,7 +24,7 @@ exit status: 0 done, 1 failed, 2 wrong input
 
 
 def build_export_parser() -> argparse.ArgumentParser:
-    """The parser of `python -m tuner.export`."""
+    """Return the parser of `python -m tuner.export`."""
     parser = CommandParser(
         prog="python -m tuner.export",
         description="Write a run, or its best model, in the files of other programs.",

@@ -55,7 +55,7 @@ class Classifier:
 
 
 def build_predict_parser() -> argparse.ArgumentParser:
-    """The parser of `python -m tuner.predict`."""
+    """Return the parser of `python -m tuner.predict`."""
     parser = CommandParser(
         prog="python -m tuner.predict",
         description="Print the most probable labels of images, by the best model of a run.",
@@ -95,7 +95,7 @@ def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespac
 
 
 def find_images(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as they are named, and the images in folders and below, by name.
+    """Yield the files that are named, and the images in folders and below, by name.
 
     Raises:
         InputError: nothing is there, or a folder holds no image.
@@ -115,7 +115,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def load_run_classifier(path: Path) -> Classifier:
-    """The best model of a run.
+    """Return the best model of a run as a classifier.
 
     Raises:
         RunError: there is no such run, or it has exported no model.
@@ -138,7 +138,7 @@ def load_run_classifier(path: Path) -> Classifier:
 
 
 def load_imagenet_classifier(name: str) -> Classifier:
-    """A network of Keras Applications with its 1,000 labels of ImageNet.
+    """Return a network of Keras Applications with its 1,000 labels of ImageNet.
 
     Raises:
         UnknownNameError: there is no such network.
@@ -170,7 +170,7 @@ def load_imagenet_classifier(name: str) -> Classifier:
 def predict_files(
     classifier: Classifier, files: Sequence[Path], top: int, on_failure: Callable[[Path, str], None]
 ) -> Iterator[Prediction]:
-    """The labels of each image, in order, some at a time; those that cannot be decoded are told and left out."""
+    """Yield the labels of each image, in order; images that cannot be decoded go to `on_failure` instead."""
     import numpy as np
 
     for start in range(0, len(files), BATCH_SIZE):
@@ -191,7 +191,7 @@ def predict_files(
 
 
 def _decode(path: Path, classifier: Classifier) -> Any:
-    """The image as the training images were made `[H, W, C] uint8`, or why not."""
+    """Return the image as the training images were made, `[H, W, C] uint8`, or as text why it cannot be."""
     from tuner.datasets.images import decode_image
 
     height, width, channels = classifier.image_shape

@@ -39,7 +39,7 @@ exit status: 0 done, 1 failed, 2 wrong input (nothing was written)
 
 
 def build_report_parser() -> argparse.ArgumentParser:
-    """The parser of `python -m tuner.report`."""
+    """Return the parser of `python -m tuner.report`."""
     parser = CommandParser(
         prog="python -m tuner.report",
         description="Write the report of a run: one HTML page, the leaderboard, Parquet tables, figures.",
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(text: str) -> tuple[str, RunState]:
-    """A run's name and its state; raises RunError when it cannot be read."""
+    """Return a run's name and its state; raises RunError when it cannot be read."""
     from tuner.runs.mirror import run_at
     from tuner.runs.record import read_state
 
@@ -127,7 +127,7 @@ def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) ->
 
 
 def _report_all(runs_dir: Path, output: Path) -> int:
-    """Runs that cannot be read are named, and the others reported."""
+    """Write an overview and a report of every run, and name those that cannot be read."""
     from tuner.common.files import write_text
     from tuner.reports.comparison import render_overview
     from tuner.reports.results import build_results
