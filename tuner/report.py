@@ -127,7 +127,7 @@ def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) ->
 
 
 def _report_all(runs_dir: Path, output: Path) -> int:
-    """Write an overview and a report of every run, and name those that cannot be read."""
+    """Write an overview of all runs with links to their reports, and name those that cannot be read."""
     from tuner.common.files import write_text
     from tuner.reports.comparison import render_overview
     from tuner.reports.results import build_results
