@@ -33,7 +33,6 @@ from tests.support.documents import (
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.cache import parse_cache_options
-from tuner.common.metrics import METRICS
 from tuner.datasets import loading as _loading  # it brings all sources into their registries
 from tuner.datasets.sources import NAMED, PREFIXED
 from tuner.export import build_export_parser
@@ -48,7 +47,7 @@ from tuner.reports.figures.registry import FIGURES
 from tuner.session.checks import check_names
 from tuner.session.options import parse_search_options
 from tuner.spec._yaml_document import dump_document, read_document
-from tuner.spec.schema import SECTIONS, TOP_LEVEL
+from tuner.spec.schema import SECTIONS, TOP_LEVEL, metrics_findings
 from tuner.spec.spec import Spec, load_spec, read_spec, require
 
 SPACE_FILE = ROOT / "docs" / "search_space_file.md"
@@ -240,6 +239,8 @@ def test_every_name_of_the_code_that_is_explained_is_there(name: str) -> None:
         for word in inline_codes(ROOT / name):
             if re.fullmatch(r"[A-Za-z_][\w.]*(?:\(\))?", word) and not (ROOT / word).exists():
                 assert re.search(rf"\b{word.removesuffix('()').rpartition('.')[2]}\b", code), f"{word} in {name}"
+            if (found := re.fullmatch(r"([a-z]+)\.(\w+)", word)) and (ROOT / "tuner" / found[1]).is_dir():
+                assert (ROOT / "tuner" / found[1] / f"{found[2]}.py").exists(), f"{word} in {name}"
 
 
 def names_in(heading: str) -> list[str]:
@@ -256,12 +257,16 @@ def names_in(heading: str) -> list[str]:
         ("augment", AUGMENTATION),
         ("sampler", SAMPLERS),
         ("scheduler", SCHEDULERS),
-        ("metric", METRICS),
     ],
 )
 def test_the_tables_of_names_are_the_registries(heading: str, registry: Iterable[str]) -> None:
     named = names_in(heading)
     assert sorted(named) == sorted(registry)
+
+
+def test_the_table_of_metrics_has_those_that_can_be_optimised() -> None:
+    ((_, message),) = metrics_findings(["nonsense"])
+    assert message.endswith(f"(known: {', '.join(sorted(names_in('metric')))})")
 
 
 def test_the_table_of_sources_is_their_registry() -> None:
