@@ -101,3 +101,52 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for module in leaves:
             del graph[module]
     assert not graph
+
+
+def house_modules() -> list[tuple[str, ast.Module]]:
+    """The modules of the package by their path in it."""
+    package = ROOT / "tuner"
+    return [(str(path.relative_to(package)), ast.parse(path.read_text())) for path in sorted(package.rglob("*.py"))]
+
+
+def test_a_specification_is_read_where_a_search_begins_and_nowhere_below() -> None:
+    rooms = {
+        module.partition("/")[0]
+        for module, tree in house_modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and any(name.name == "Spec" for name in node.names)
+    }
+    assert rooms <= {"session", "jobs"}, "below them, what a file asks for is a ResolvedSearch or a part of one"
+
+
+def test_what_auto_means_is_asked_in_one_place() -> None:
+    def is_auto(node: ast.expr) -> bool:
+        is_name = isinstance(node, ast.Name) and node.id == "AUTO"
+        return is_name or any(isinstance(part, ast.Constant) and part.value == "auto" for part in ast.walk(node))
+
+    asking = {
+        module
+        for module, tree in house_modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare) and any(map(is_auto, (node.left, *node.comparators)))
+    }
+    # Beside the settings of a search: the colour of images, which they answer, and `--address auto`, an address of Ray.
+    assert asking == {"spec/schema.py", "datasets/_decoding.py", "cluster/connection.py"}
+
+
+def test_a_session_hands_on_at_most_six_things() -> None:
+    found = []
+    for module, tree in house_modules():
+        if not module.startswith("session/") and module != "execution/tune_run.py":
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                number = len([name for name in names if name.arg != "self"])
+            elif isinstance(node, ast.ClassDef) and node.decorator_list:
+                number = len([field for field in node.body if isinstance(field, ast.AnnAssign)])
+            else:
+                continue
+            if number > 6 and node.name != "SearchOptions":  # those are words of a command line
+                found.append(f"{module}: {node.name} has {number}")
+    assert not found

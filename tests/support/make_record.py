@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from tuner.runs.events import (
     EndStatus,
     EpochReported,
     Event,
+    Resolved,
     SessionEnded,
     SessionStarted,
     StudyCreated,
@@ -76,6 +78,20 @@ def epoch(trial: int, number: int, value: float, best: float | None = None, **ch
     return EpochReported(**{**values, **changes})
 
 
+def session_started(slots: int = 1, rungs: Sequence[int] = (1, 3, 9), **changes: Any) -> SessionStarted:
+    """A session that compares trials at some epochs."""
+    resolved = Resolved(
+        trials=64,
+        time_budget_s=None,
+        weighs_seconds=False,
+        rungs=list(rungs),
+        reduction_factor=3,
+        memory_mb_per_trial=None,
+    )
+    values = {"resumed": False, "max_concurrent": slots, "sampler": "tpe", "scheduler": "asha", "resolved": resolved}
+    return SessionStarted(**{**values, **changes})
+
+
 def trial_ended(trial: int, status: EndStatus = "completed", reason: str = "max_epochs", **changes: Any) -> TrialEnded:
     return TrialEnded(**{"trial": trial, "status": status, "reason": reason, **changes})
 
@@ -116,7 +132,8 @@ def make_events(
             events += [_measured(event) for event in made if isinstance(event, EpochReported) and event.epoch == 1]
     events.sort(key=lambda event: event.elapsed_s)
     last_s = events[-1].elapsed_s if events else 3.0
-    started = SessionStarted(resumed=False, max_concurrent=slots, sampler="tpe", scheduler="asha", elapsed_s=2.0)
+    rungs = [rung for rung in (1, 3, 9) if rung < max_epochs]
+    started = session_started(slots, rungs, elapsed_s=2.0)
     ended = [] if end is None else [SessionEnded(reason=end, elapsed_s=last_s + 1)]
     metrics = {"metrics": [metric, *others]} if others else {}
     return [study_created(metric, max_epochs, **metrics), started, *events, *ended]

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.common.errors import InputError, RunError, first_line
 from tuner.common.files import check_file, check_folder, replacing, user_path
@@ -17,7 +17,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.state import RunState
 
 if TYPE_CHECKING:
-    from tuner.spec.spec import Spec
+    from tuner.spec.space import Space
 
 LATEX_ROWS = 20
 _LATEX = str.maketrans({
@@ -121,11 +121,11 @@ def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
         rule = "--optuna must be an address such as sqlite:///study.db"
         raise InputError(f"{rule}; {url}: {first_line(error)}") from None
     made.set_metric_names([spec.metric])
-    made.add_trials(_optuna_trials(spec, state, state.study.time))
+    made.add_trials(_optuna_trials(spec.space, spec.mode, state, state.study.time))
     return run.name
 
 
-def _optuna_trials(spec: Spec, state: RunState, begun: float) -> list[Any]:
+def _optuna_trials(space: Space, mode: Literal["max", "min"], state: RunState, begun: float) -> list[Any]:
     """Return the ended trials as Optuna keeps them, with the times at which they ran."""
     from optuna.samplers import RandomSampler
     from optuna.trial import TrialState as OptunaState
@@ -134,13 +134,13 @@ def _optuna_trials(spec: Spec, state: RunState, begun: float) -> list[Any]:
     from tuner.algorithms.tpe import FAILED
     from tuner.spec.space import misfits
 
-    study = SearchStudy(spec.space, RandomSampler(seed=0), spec.mode)
+    study = SearchStudy(space, RandomSampler(seed=0), mode)
     study.rebuild(state)
     ended = [trial for trial in study.optuna_study.get_trials(deepcopy=True) if trial.state.is_finished()]
     numbers = [
         number
         for number, trial in sorted(state.trials.items())
-        if trial.status not in ("running", "paused") and not misfits(spec.space, trial.configuration)
+        if trial.status not in ("running", "paused") and not misfits(space, trial.configuration)
     ]
     for number, trial in zip(numbers, ended, strict=True):
         recorded = state.trials[number]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -68,6 +68,23 @@ class StudyCreated(_Event):
         return self
 
 
+class Resolved(BaseModel):
+    """Settings as they were used, where a file leaves them to `auto`: all but sampler, scheduler and packing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: Count
+    """Planned; a grid ends when it is used up."""
+    time_budget_s: Seconds | None
+    weighs_seconds: bool
+    """Whether the sampler expects improvement per second."""
+    rungs: list[Count]
+    """The epochs at which trials are compared; where the scheduler does not halve, would be."""
+    reduction_factor: Count
+    memory_mb_per_trial: float | None
+    """Of host memory, at most; None: there is no limit of ours."""
+
+
 class SessionStarted(_Event):
     """A process that began or resumed the search."""
 
@@ -81,6 +98,7 @@ class SessionStarted(_Event):
     scheduler: str
     storage: str | None = None
     """The folder or address that holds the checkpoints; None: the run directory."""
+    resolved: Resolved | None = None
 
 
 class SessionEnded(_Event):

@@ -21,7 +21,7 @@ from tuner.execution.worker_process import Guard, Workers
 from tuner.reports.console import Limits, SearchConsole
 from tuner.runs.checkpoint_retention import remove_old_checkpoints
 from tuner.runs.directory import RunDirectory
-from tuner.runs.events import Notice, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.runs.events import Notice, Resolved, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
 from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
@@ -136,7 +136,7 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
 
     record, limits = session.record, session.search.budget
     decisions = _decisions(session)
-    _say_start(session, workers.packing)
+    _say_start(session, workers)
     launch = _launch(session, workers, decisions, stopping, monitor)
     _watch_disk(session, workers.packing.trials)
     if launch.has_work:
@@ -168,9 +168,9 @@ def _decisions(session: _Session) -> Decisions:
     return Decisions(build_study(search, record.state, warm), search.policy.scheduler.value, context)
 
 
-def _say_start(session: _Session, packing: Packing) -> None:
+def _say_start(session: _Session, workers: Workers) -> None:
     """Record and say that trials begin, and by which rules."""
-    storage, policy = session.run.storage, session.search.policy
+    storage, policy, packing = session.run.storage, session.search.policy, workers.packing
     session.record.append(
         SessionStarted(
             resumed=session.resumed,
@@ -180,11 +180,24 @@ def _say_start(session: _Session, packing: Packing) -> None:
             sampler=policy.sampler.value,
             scheduler=policy.scheduler.value,
             storage=storage.address if storage is not None else None,
+            resolved=resolved_settings(session.search, workers.guard.memory_mb),
         )
     )
     session.console.say(
         f"searching: {session.search.budget.trials} trials, {packing.describe()}, sampler {policy.sampler.value}, "
         f"scheduler {policy.scheduler.value}; {session.console.stop_hint}"
+    )
+
+
+def resolved_settings(search: ResolvedSearch, memory_mb: float | None) -> Resolved:
+    """Return the settings of a search as the record keeps them."""
+    return Resolved(
+        trials=search.budget.trials,
+        time_budget_s=search.budget.time_s,
+        weighs_seconds=search.policy.weighs_seconds,
+        rungs=list(search.policy.rungs),
+        reduction_factor=search.policy.reduction_factor.value,
+        memory_mb_per_trial=memory_mb,
     )
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
+from tests.support.make_record import (
+    epoch,
+    make_state,
+    session_started,
+    small_state,
+    study_created,
+    trial_ended,
+    trial_started,
+)
 from tuner.reports.figures.cost import build_cost, build_rungs
 from tuner.reports.results import build_results
-from tuner.runs.events import SessionStarted
 from tuner.runs.record import replay
 
 
@@ -52,10 +59,10 @@ def test_many_trials_are_thinned_out_but_for_the_front() -> None:
 
 
 def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
-    specification = {"search": {"grace_epochs": 1, "reduction_factor": 2}, "training": {"head_epochs": 0}}
     state = replay(
         [
-            study_created(max_epochs=4, specification=specification),
+            study_created(max_epochs=4),
+            session_started(rungs=[1, 2]),
             *trial(0, [0.1] * 4),
             *trial(1, [0.1], "stopped", "scheduler"),
             *trial(2, [0.1] * 2, "failed", "x"),
@@ -73,13 +80,11 @@ def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
     assert rows == [(1, 5, 4, 1, 0, 0, 0), (2, 4, 2, 0, 1, 1, 0), (4, 2, 0, 0, 1, 0, 1)]
 
 
-@pytest.mark.parametrize(("space", "epochs"), [({"x": {"choose": {"a": {}, "b": {}}}}, [1, 2, 4, 8]), ({}, [1, 3, 8])])
-def test_rungs_that_were_left_to_auto_are_those_of_the_search(space, epochs) -> None:
-    specification = {"search": {"grace_epochs": 1}, "training": {"head_epochs": 0}, "space": space}
-    created = study_created(max_epochs=8, specification=specification)
-    session = SessionStarted(resumed=False, max_concurrent=1, sampler="gp", scheduler="asha")
-    flow = build_rungs(build_results(replay([created, session, *trial(0, [0.1] * 8)])))
-    assert flow is not None and [rung.epoch for rung in flow.rungs] == epochs
+@pytest.mark.parametrize("rungs", [[], [1, 3], [2, 4]])
+def test_rungs_are_those_that_the_search_was_resolved_to(rungs) -> None:
+    session = session_started(rungs=rungs)
+    flow = build_rungs(build_results(replay([study_created(max_epochs=8), session, *trial(0, [0.1] * 8)])))
+    assert flow is not None and [rung.epoch for rung in flow.rungs] == [*rungs, 8]
 
 
 def test_what_enters_a_rung_goes_on_or_ends_there_in_every_search() -> None:

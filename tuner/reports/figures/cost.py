@@ -11,8 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
-from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.reports.figures.style import (
     BLACK,
     BLUE,
@@ -36,8 +34,6 @@ from tuner.reports.figures.style import (
 )
 from tuner.reports.formatting import capital, counted, format_duration, format_value, metric_words
 from tuner.reports.results import Results, ResultStatus, TrialResult
-from tuner.spec.space import has_branches
-from tuner.spec.space_parser import parse_space
 
 
 class CostTrial(NamedTuple):
@@ -229,22 +225,9 @@ def _fate(trial: TrialResult) -> str:
 
 
 def _rung_epochs(results: Results) -> tuple[int, ...]:
-    """Return the epochs of the rungs, from the settings in the record."""
-    study = results.study
-    if study is None:
-        return ()
-    search, training = study.specification.get("search", {}), study.specification.get("training", {})
-    fine = any(epoch.phase == "fine_tune" for trial in results.trials for epoch in trial.epochs)
-    grace = search.get("grace_epochs", "auto")
-    if not isinstance(grace, int):
-        grace = default_grace_epochs(int(training.get("head_epochs", 0)), fine, study.max_epochs)
-    factor = search.get("reduction_factor", "auto")
-    if not isinstance(factor, int) or factor < 2:
-        space, _ = parse_space(study.specification.get("space"))
-        used = {session.scheduler for session in results.sessions}
-        pauses = any(name in SCHEDULERS and SCHEDULERS[name].pauses for name in used)
-        factor = default_reduction_factor(pauses, has_branches(space))
-    return rung_epochs(study.max_epochs, max(1, grace), factor)
+    """Return the epochs of the rungs, as the record has them of the last session."""
+    known = [session.resolved for session in results.sessions if session.resolved is not None]
+    return tuple(known[-1].rungs) if known else ()
 
 
 def draw_rungs(data: Rungs) -> Figure:

@@ -1,0 +1,68 @@
+"""Nothing is left open: each `auto` of a file has one answer, in what is resolved or in the packing of trials."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, get_args
+
+from tests.support.wrong_files import RIGHT
+from tuner.cluster.ray_session import Capacity
+from tuner.session._packing import choose_packing, trial_memory
+from tuner.session._resolved import resolve
+from tuner.session.session import resolved_settings
+from tuner.spec.schema import AUTO, SECTIONS, given
+from tuner.spec.spec import read_spec, require
+
+OPEN_TEXTS = ("search.sampler", "search.scheduler")
+"""Names of registries, of which `auto` is none."""
+OF_IMAGES = "data.colour"
+"""Answered where the images are read."""
+
+
+def holds_auto(annotation: Any) -> bool:
+    return annotation == AUTO or any(holds_auto(part) for part in get_args(annotation))
+
+
+def settings_left_to_auto() -> list[str]:
+    found = [
+        f"{section}.{name}"
+        for section, model in SECTIONS.items()
+        for name, field in model.model_fields.items()
+        if holds_auto(field.annotation) or f"{section}.{name}" in OPEN_TEXTS
+    ]
+    return sorted(set(found) - {OF_IMAGES})
+
+
+def answers(tmp_path) -> dict[str, Any]:
+    """What a search with every such setting on `auto` comes to, by setting."""
+    search = resolve(require(read_spec(RIGHT, "f", [f"{setting}=auto" for setting in settings_left_to_auto()])))
+    dataset = SimpleNamespace(train=range(100), image_shape=(8, 8, 1))
+    prepared = SimpleNamespace(cache_dir=tmp_path, dataset=dataset)
+    capacity = Capacity(2, 0)
+    packing = choose_packing(search, prepared, capacity, lambda *_way: None, lambda _one: None)
+    memory_mb = trial_memory(search.shares, capacity, packing.trials)
+    recorded = resolved_settings(search, memory_mb)
+    return {
+        "search.sampler": search.policy.sampler.value,
+        "search.scheduler": search.policy.scheduler.value,
+        "search.max_concurrent": packing.trials,
+        "search.grace_epochs": recorded.rungs[0],
+        "search.reduction_factor": recorded.reduction_factor,
+        "search.improvement_per_second": recorded.weighs_seconds,
+        "resources.cpus_per_trial": packing.cpus_per_trial,
+        "resources.gpus_per_trial": packing.gpus_per_trial,
+        "resources.memory_gb_per_trial": recorded.memory_mb_per_trial,
+    }
+
+
+def test_every_setting_that_can_be_left_to_auto_has_a_definite_answer(tmp_path) -> None:
+    found = answers(tmp_path)
+    assert sorted(found) == settings_left_to_auto()
+    assert all(value is not None and value != AUTO for value in found.values())
+
+
+def test_what_a_file_gives_is_as_it_is_given() -> None:
+    assert [given(value) for value in (AUTO, "none", 3, False)] == [None, "none", 3, False]
+    overrides = ["search.max_concurrent=3", "resources.cpus_per_trial=2", "resources.memory_gb_per_trial=none"]
+    shares = resolve(require(read_spec(RIGHT, "f", [*overrides, "search.hung_after_epochs=never"]))).shares
+    assert (shares.at_once, shares.cpus, shares.memory_gb, shares.hung_after_epochs) == (3, 2.0, float("inf"), None)
