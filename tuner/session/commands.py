@@ -63,12 +63,12 @@ def run_search(
     if not options.fresh:
         run = new_run(options.runs_dir, spec.study, storage)
         earlier = _earlier(spec.search.warm_start, search.study, options, console)
-        return _search(search, run, options, console, earlier=earlier, trial_kind=trial_kind)
+        return _search(search, run, options, console, learns_from=earlier, trial_kind=trial_kind)
     earlier, in_use = _earlier(spec.search.warm_start, search.study, options, console), set[str]()
     while True:
         run = fresh_run(options.runs_dir, spec.study, storage, in_use)
         try:
-            return _search(search, run, options, console, earlier=earlier, trial_kind=trial_kind)
+            return _search(search, run, options, console, learns_from=earlier, trial_kind=trial_kind)
         except RunInUseError:  # before anything was written: another search had the same thought
             in_use.add(run.name)
 
@@ -123,7 +123,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
-    return _search(resolve(spec or recorded), run, options, console, goes_on=study, trial_kind=trial_kind)
+    return _search(resolve(spec or recorded), run, options, console, learns_from=study, trial_kind=trial_kind)
 
 
 def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Location | None:
@@ -168,13 +168,12 @@ def _search(
     options: SearchOptions,
     console: SearchConsole,
     *,
-    earlier: Sequence[EarlierStudy] = (),
-    goes_on: StudyCreated | None = None,
-    trial_kind: TrialKind | None = None,
+    learns_from: StudyCreated | Sequence[EarlierStudy],
+    trial_kind: TrialKind | None,
 ) -> int:
     """Prepare, search, conclude; returns the exit status.
 
-    `earlier` is for a new run; `goes_on` is what a resumed one began with.
+    A new run learns from earlier studies, one that goes on from what it began with itself.
 
     Raises:
         RunError: the data are not those that the run began with.
@@ -190,19 +189,19 @@ def _search(
     from tuner.session.preparation import prepare
     from tuner.session.session import run_session
 
-    report = options.reports_dir / run.name
-    with run.locked(is_new=goes_on is None), logging_to(run.log), mirrored(run, report, console.say):
+    report, goes_on = options.reports_dir / run.name, isinstance(learns_from, StudyCreated)
+    with run.locked(is_new=not goes_on), logging_to(run.log), mirrored(run, report, console.say):
         for folder in (run.path, report):
             remove_leftovers(folder)
         with _ray(options, run) as capacity:
             if capacity.dashboard is not None:
                 console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
             prepared = prepare(search.study, options, console, trial_kind)
-            if goes_on is not None:
-                refuse_other_data(goes_on, prepared.dataset, run)
-            if earlier:
-                save_earlier(earlier, run.warm_start)
+            if isinstance(learns_from, StudyCreated):
+                refuse_other_data(learns_from, prepared.dataset, run)
+            elif learns_from:
+                save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report):
-                end = run_session(search, prepared, run, capacity, console, resumed=goes_on is not None)
+                end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
         conclude(search, prepared, run, end, options.reports_dir, console)
     return EXIT_STATUSES.get(end[0], 0)
