@@ -17,7 +17,6 @@ from tuner import __version__
 from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import check_folder, shown
-from tuner.reports.live_report import end_with_stdin
 
 if TYPE_CHECKING:
     from tuner.reports.figures.registry import Format
@@ -90,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.nice and hasattr(os, "nice"):
         os.nice(19)
     if options.end_with_stdin:
+        from tuner.reports.writer import end_with_stdin
+
         end_with_stdin()
     formats, reports = tuple(dict.fromkeys(options.format)), Path("reports")
     if options.all:

@@ -62,7 +62,7 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
     """Run the search; what came of it."""
     from rich.console import Console
 
-    from tuner.cluster.log import logging_to
+    from tuner.cluster.ray_session import logging_to
     from tuner.reports.console import SearchConsole
     from tuner.runs.directory import new_run
     from tuner.runs.record import Record

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.make_data import load
 from tuner.common.errors import DataError
-from tuner.datasets._splits import split_stratified, subset_stratified
+from tuner.datasets.loading import split_stratified, subset_stratified
 
 
 def test_subsets_are_of_the_size_asked_for_and_keep_the_classes_in_proportion(cache_dir) -> None:

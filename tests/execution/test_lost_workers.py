@@ -43,7 +43,7 @@ def test_a_crash_in_native_code_is_told_with_its_signal_and_place_once(tmp_path)
 
 
 def test_a_process_above_its_memory_ends_itself_and_says_so(tmp_path):
-    code = "from tuner.execution.memory_limit import watch_memory\nwatch_memory(300, words.say)\nimport time, numpy\n"
+    code = "from tuner.execution.exit_reason import watch_memory\nwatch_memory(300, words.say)\nimport time, numpy\n"
     assert die(tmp_path, f"{code}kept = numpy.ones(50 * 2**20)\ntime.sleep(20)") == 1
     told = take_last_words(tmp_path, "a")
     assert told is not None and told.startswith("out of memory: its process took ")

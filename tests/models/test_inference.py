@@ -8,8 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tuner.models.export import any_size
-from tuner.models.inference import BATCH_SIZE, FEWEST_PASSES, seconds_per_image, stored_mb
+from tuner.models.export import BATCH_SIZE, FEWEST_PASSES, any_size, seconds_per_image, stored_mb
 from tuner.models.network import build_model
 
 

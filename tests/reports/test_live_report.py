@@ -13,7 +13,7 @@ import psutil
 from tests.support import ROOT
 from tests.support.make_record import make_events, write_record
 from tests.support.processes import command_of, started_by
-from tuner.reports.live_report import reporting
+from tuner.reports.writer import reporting
 
 
 def wait_for(condition, seconds: float = 600.0) -> None:
@@ -55,7 +55,7 @@ def test_a_report_is_not_written_on_when_its_search_was_killed(tmp_path) -> None
     run = tmp_path / "runs" / "s"
     write_record(run / "record.jsonl", make_events(3000, slots=64))
     code = (
-        "import os, sys, time; from pathlib import Path; from tuner.reports.live_report import reporting\n"
+        "import os, sys, time; from pathlib import Path; from tuner.reports.writer import reporting\n"
         "with reporting(Path(sys.argv[1]), Path(sys.argv[2]), every_s=0.1): time.sleep(100)"
     )
     command = [sys.executable, "-c", code, str(run), str(tmp_path / "report")]

@@ -6,9 +6,9 @@ from functools import partial
 
 from tests.support.make_search import search_here
 from tuner.execution.worker_process import TrialKind
-from tuner.reports import live_report
+from tuner.reports import writer
 
 if __name__ == "__main__":
-    live_report.reporting = partial(live_report.reporting, every_s=1.0)
-    live_report.SHARE = 1.0
+    writer.reporting = partial(writer.reporting, every_s=1.0)
+    writer.SHARE = 1.0
     raise SystemExit(search_here(None, TrialKind(checkpoint_every_s=0.5)))

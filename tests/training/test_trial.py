@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import RunError, TunerError
-from tuner.training._batches import Batches
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import EpochResult, TrialSettings, phase_of
-from tuner.training.trial import Trial, run_trial
+from tuner.training.trial import Batches, Trial, run_trial
 
 SETTINGS = TrialSettings(
     max_epochs=4, head_epochs=2, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7

@@ -10,7 +10,7 @@ from tuner.reports.results import build_results
 from tuner.runs.predictions import load_variants
 from tuner.runs.state import RunState
 from tuner.spec.space import Choice
-from tuner.training.variants import IMAGES, build_variants, save_variants, variant_texts
+from tuner.training.evaluation import IMAGES, build_variants, save_variants, variant_texts
 
 SPACE = {
     "preprocess": Choice(("none", "invert", "resize(12)|standardise", "scale(-1,1)")),

@@ -1,4 +1,4 @@
-"""Ray on this machine alone, and the resources that a trial occupies on any Ray."""
+"""Ray on this machine alone, the resources that a trial occupies on any Ray, and the log of what it would print."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,37 @@ from pathlib import Path
 from typing import Any
 
 from tuner.common.errors import InputError
-from tuner.common.process import keeping_termination
+from tuner.common.process import keeping_termination, standard_error_to
+
+_CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send logs, warnings and standard error of libraries to the file at `path` (appended).
+
+    The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
+    so the file descriptor itself is turned to the file.
+    """
+    importlib.import_module("ray")  # it sets up its handlers on import, and would undo what follows
+
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings(), path.open("ab") as file, standard_error_to(file):
+            warnings.simplefilter("default")
+            yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+        handler.close()
+
 
 WORKERS_READY_S = 60.0
 

@@ -12,9 +12,33 @@ from typing import Any
 import numpy as np
 
 from tuner.common.errors import DataError, first_line, is_failed_download
-from tuner.datasets import _class_names as class_names
 from tuner.datasets.images import EncodedImage
 from tuner.datasets.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source
+
+DIGITS = tuple("0123456789")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FASHION_MNIST = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR100 = tuple(_CIFAR100.split())
 
 
 def _staging(name: str) -> str:
@@ -39,7 +63,7 @@ def _read_digits(_reference: str) -> Listing:
 
     loaded = load_digits()
     pixels = np.round(loaded.images * (255 / 16)).astype(np.uint8)
-    return Listing(class_names.DIGITS, {"train": Listed(loaded.target.astype(np.int64), pixels)})
+    return Listing(DIGITS, {"train": Listed(loaded.target.astype(np.int64), pixels)})
 
 
 NAMED.add("digits", Source(_digits_identity, _read_digits))
@@ -68,10 +92,10 @@ def _keras_reader(name: str, names: tuple[str, ...]) -> Callable[[str], Listing]
 
 
 for _name, _names in (
-    ("cifar10", class_names.CIFAR10),
-    ("cifar100", class_names.CIFAR100),
-    ("mnist", class_names.DIGITS),
-    ("fashion_mnist", class_names.FASHION_MNIST),
+    ("cifar10", CIFAR10),
+    ("cifar100", CIFAR100),
+    ("mnist", DIGITS),
+    ("fashion_mnist", FASHION_MNIST),
 ):
     NAMED.add(_name, Source(lambda reference: reference, _keras_reader(_name, _names)))
 

@@ -19,7 +19,7 @@ from tuner.common.errors import RunError
 from tuner.common.files import remove_empty
 from tuner.common.locations import Location, fetched
 from tuner.common.seeds import trial_seed
-from tuner.execution.memory_limit import own_memory_mb
+from tuner.execution.exit_reason import own_memory_mb
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
 from tuner.training.checkpoint import earlier_checkpoints
 from tuner.training.failures import attempt

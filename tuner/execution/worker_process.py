@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.cluster.slots import Packing, Slots
 from tuner.datasets.loading import DataRequest, Split, load_dataset
-from tuner.execution.exit_reason import LastWords
+from tuner.execution.exit_reason import LastWords, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
-from tuner.execution.memory_limit import watch_memory
 from tuner.models.backend import configure_backend
 from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings

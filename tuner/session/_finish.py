@@ -81,7 +81,7 @@ def _say_finalists(state: RunState, console: SearchConsole) -> None:
 def _export(
     search: ResolvedSearch, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole
 ) -> None:
-    from tuner.training.variants import build_variants, save_variants
+    from tuner.training.evaluation import build_variants, save_variants
 
     try:
         with console.preparing("exporting the best model"):

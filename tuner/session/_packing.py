@@ -19,10 +19,10 @@ import psutil
 
 from tuner.cluster.ray_session import Capacity, concurrent_trials
 from tuner.cluster.slots import Packing, cpu_words
-from tuner.common.environment import describe_environment
 from tuner.common.files import write_text
+from tuner.common.process import describe_environment
 from tuner.common.seeds import derive_seed
-from tuner.execution.memory_limit import trial_memory_mb
+from tuner.execution.exit_reason import trial_memory_mb
 from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general

@@ -183,8 +183,8 @@ def _search(
     check_folder(options.reports_dir / run.name, "--reports")
     cache_folder(options)
     from tuner.algorithms.warm_start import save_earlier
-    from tuner.cluster.log import logging_to
-    from tuner.reports.live_report import reporting
+    from tuner.cluster.ray_session import logging_to
+    from tuner.reports.writer import reporting
     from tuner.session._finish import conclude
     from tuner.session.preparation import prepare
     from tuner.session.session import run_session

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from tuner.algorithms.warm_start import load_earlier, warm_start
 from tuner.cluster.ray_session import Capacity, wait_for_workers
 from tuner.cluster.slots import Cluster, ClusterSlots, Packing
-from tuner.common.environment import describe_environment
 from tuner.common.errors import DiskFullError, TunerError, first_line
 from tuner.common.files import disk_full_error, is_disk_full, write_text
+from tuner.common.process import describe_environment
 from tuner.execution.heartbeat import Signs
 from tuner.execution.lost_workers import HangWatch
 from tuner.execution.worker_process import Guard, Workers

@@ -5,6 +5,7 @@ A trial is advanced one epoch at a time by whoever drives it: `run_trial` in thi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,11 +18,10 @@ import numpy as np
 from tuner.common.errors import RunError, TunerError
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
-from tuner.models.augmentation import parse_augment
-from tuner.models.inference import seconds_per_image, stored_mb
+from tuner.models.augmentation import Augment, parse_augment
+from tuner.models.export import seconds_per_image, stored_mb
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
-from tuner.training._batches import Batches
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.training.compiled_models import Workbench
@@ -29,6 +29,44 @@ from tuner.training.cut_points import Place, places
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.training.settings import Ended, EpochResult, Phase, TrialSettings, phase_of
 from tuner.training.trial_like import ModelCost, Progress
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of `(images, one-hot labels)` in a given order.
+
+    Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is
+    augmented with a seed of its own, so that an epoch is the same however often it is read. `on_batch` is called
+    whenever one is asked for.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        num_classes: int,
+        batch_size: int,
+        order: np.ndarray,
+        augment: Augment | None,
+        seed: int,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self._on_batch = on_batch
+        self._split, self._batch_size, self._order = split, batch_size, order
+        self._augment, self._seed = augment, seed
+        self._one_hot = np.eye(num_classes, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        self._on_batch()
+        positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        images, labels = self._split.batch(positions)
+        targets = self._one_hot[labels]
+        if self._augment is None:
+            return images, targets
+        return self._augment.apply(images, targets, derive_seed(self._seed, index))
+
 
 VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
 
