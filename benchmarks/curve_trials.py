@@ -15,8 +15,9 @@ from typing import Any
 
 from tuner.common.errors import RunError
 from tuner.execution.worker_process import WorkerContext
+from tuner.runs.epoch import Epoch
 from tuner.training.checkpoint import FILE_NAME
-from tuner.training.settings import Ended, EpochResult
+from tuner.training.settings import Ended
 from tuner.training.trial_like import ModelCost, Progress
 
 
@@ -36,13 +37,14 @@ class CurveTrial:
         """Do nothing: there is no cache."""
         return Progress(0, 0)
 
-    def advance(self) -> EpochResult:
+    def advance(self) -> Epoch:
         """Show the next epoch, without waiting for it."""
         value, seconds = float(self.values[self.epoch]), float(self.epoch_seconds[self.epoch])
         self.epoch, self.seconds = self.epoch + 1, self.seconds + seconds
         self.best = value if self.best is None else max(self.best, value)
         self._see_end()
-        return EpochResult(self.epoch, "scratch", seconds, 1.0, value, 1.0, value, self.best, 0.001)
+        metrics = {"loss": 1.0, "accuracy": value, "val_loss": 1.0, "val_accuracy": value}
+        return Epoch(self.epoch, "scratch", seconds, 0.001, self.best, metrics)
 
     def _see_end(self) -> None:
         self.ended = Ended("completed", "max_epochs") if self.epoch >= len(self.values) else None
@@ -73,7 +75,7 @@ class SleepingTrial(CurveTrial):
         super().__init__(values, seconds)
         self._on_batch = on_batch
 
-    def advance(self) -> EpochResult:
+    def advance(self) -> Epoch:
         """Sleep for an epoch."""
         self._on_batch(self.epoch + 1)
         time.sleep(self.epoch_seconds[self.epoch])

@@ -63,7 +63,7 @@ def epochs_of_events(events: Iterable[Event], launched: float) -> Run:
                     event.time - launched,
                     str(event.trial),
                     event.epoch,
-                    event.val_accuracy,
+                    event.metrics["val_accuracy"],
                     event.seconds,
                     configurations.get(event.trial, {}),
                 )

@@ -77,10 +77,11 @@ def made_up(trials: int, epochs: int) -> Iterator[Event]:
         for epoch in range(1, epochs + 1):
             value = level * (1 - float(np.exp(-epoch / 8))) + float(random.normal(0, 0.005))
             best, elapsed_s = max(best, value), elapsed_s + 0.1
+            losses = {"loss": 2.5 - 2 * value, "val_loss": 2.6 - 2 * value}
+            metrics = {**losses, "accuracy": value + 0.05, "val_accuracy": value}
             yield EpochReported(
-                trial=trial, epoch=epoch, phase="head" if epoch < 4 else "fine_tune", seconds=1.6, loss=2.5 - 2 * value,
-                accuracy=value + 0.05, val_loss=2.6 - 2 * value, val_accuracy=value, best_so_far=best,
-                learning_rate=1e-3, elapsed_s=elapsed_s,
+                trial=trial, epoch=epoch, phase="head" if epoch < 4 else "fine_tune", seconds=1.6, metrics=metrics,
+                best_so_far=best, learning_rate=1e-3, elapsed_s=elapsed_s,
             )  # fmt: skip
         fate = random.random()
         status = "failed" if fate < 0.01 else "stopped" if fate < 0.4 else "completed"

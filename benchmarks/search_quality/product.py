@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from tuner.algorithms.halving import METRIC, TIME, Halving, rung_epochs
+from tuner.algorithms.halving import Halving, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished
+from tuner.common.metrics import Mode, oriented
 from tuner.execution.searcher import Promotions, StudySearcher
+from tuner.runs.epoch import METRIC, TIME, Epoch
 from tuner.spec.space import Configuration
 
 MANY = 10**6
@@ -41,7 +43,7 @@ class ProductPolicy:
         entry = SCHEDULERS[scheduler]
         halving = None
         if entry.pauses:
-            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, maximise=mode == "max")
+            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, mode=mode)
         context = SchedulerContext(mode, problem.max_epochs, grace, factor, {}, halving)
         self._scheduler = entry.build(context)
         if hasattr(self._scheduler, "set_search_properties"):
@@ -53,7 +55,7 @@ class ProductPolicy:
         self._searcher = StudySearcher(study, mode, MANY, lambda: slots, [], 1e9, promotions)
         self._trials: dict[int, FakeTrial] = {}
         self._made = 0
-        self._sign = 1 if mode == "max" else -1
+        self._mode: Mode = mode
 
     def _continuation(self, number: int) -> Unfinished:
         return Unfinished(number, self.configurations[number], None)
@@ -76,9 +78,8 @@ class ProductPolicy:
         trial = self._trials[number]
         result = {
             TIME: epoch,
-            METRIC: self._sign * best,
-            "seconds": seconds,
-            "has_epoch": True,
+            METRIC: oriented(best, self._mode),
+            "shown": Epoch(epoch, "scratch", seconds, 0.0, oriented(best, self._mode), {}),
             "generation": 0,
             "worker_memory_mb": 1.0,
             "ended_status": "completed" if is_last else None,

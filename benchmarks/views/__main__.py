@@ -64,7 +64,7 @@ def measure(way: str, augment: str, data: Dataset, kept: ActivationSettings | No
             activations=activations,
         )
         best.append(trial.best or 0.0)
-        losses.append(epochs[-1].val_loss)
+        losses.append(epochs[-1].metrics["val_loss"])
         seconds.append(time.perf_counter() - started)
     each = ", ".join(f"{value:.4f}" for value in best)
     print(f"| {way} | {mean(best):.4f} | {each} | {mean(losses):.3f} | {mean(seconds):.0f} |", flush=True)

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.algorithms.halving import Halving
+from tuner.common.metrics import Mode
 
 
-def halving(factor: int = 3, *, maximise: bool = True) -> Halving:
-    return Halving((1, 3, 9), factor, maximise=maximise)
+def halving(factor: int = 3, *, mode: Mode = "max") -> Halving:
+    return Halving((1, 3, 9), factor, mode=mode)
 
 
 def arrive_all(made: Halving, values: list[float], epoch: int = 1) -> list[int]:
@@ -36,7 +37,7 @@ def test_a_trial_that_would_be_promoted_at_once_goes_on_in_its_slot() -> None:
 
 
 def test_a_trial_goes_on_only_when_it_has_left_the_slot_in_which_it_came() -> None:
-    halving = Halving((1, 3), 2, maximise=True)
+    halving = Halving((1, 3), 2, mode="max")
     assert halving.arrive(0, 1, 0.9)
     halving.hold(0)
     assert halving.arrive(1, 1, 0.1)
@@ -46,7 +47,7 @@ def test_a_trial_goes_on_only_when_it_has_left_the_slot_in_which_it_came() -> No
 
 
 def test_a_trial_whose_worker_was_lost_before_it_had_left_waits_when_it_comes_again() -> None:
-    halving = Halving((1, 3), 3, maximise=True)
+    halving = Halving((1, 3), 3, mode="max")
     assert halving.arrive(0, 1, 0.9)
     halving.hold(0)
     halving.withdraw(0)
@@ -59,7 +60,7 @@ def test_a_trial_whose_worker_was_lost_before_it_had_left_waits_when_it_comes_ag
 
 def test_a_trial_whose_worker_was_lost_as_it_left_does_not_wait_at_a_rung_below() -> None:
     """It goes on from a checkpoint below that rung, and would never be promoted from there again."""
-    halving = Halving((1, 2), 2, maximise=True)
+    halving = Halving((1, 2), 2, mode="max")
     assert halving.arrive(0, 1, 0.1) and not halving.arrive(1, 1, 0.2)
     assert halving.arrive(1, 2, 0.3)
     halving.hold(1)
@@ -86,7 +87,7 @@ def test_the_highest_rung_comes_first() -> None:
 
 
 def test_smaller_is_better_when_the_metric_says_so() -> None:
-    made = halving(maximise=False)
+    made = halving(mode="min")
     arrive_all(made, [0.1, 0.2, 0.3])
     assert made.promotable() == 0
 
@@ -126,7 +127,7 @@ def test_a_failed_trial_waits_no_more_and_takes_no_place() -> None:
 
 @pytest.mark.parametrize(("status", "promoted"), [("completed", 1), ("stopped", None), ("failed", None)])
 def test_of_an_earlier_session_only_what_ended_by_itself_counts_at_the_rungs_above(status, promoted) -> None:
-    made = Halving((1, 3), 2, maximise=True)
+    made = Halving((1, 3), 2, mode="max")
     made.restore(0, {1: 0.1}, status)
     made.restore(1, {1: 0.5, 2: 0.5, 3: 0.5}, "paused")
     assert made.paused == {1} and made.promotable() == promoted, "the better one of two that count, or one alone"
@@ -159,7 +160,7 @@ def test_restored_rungs_are_what_they_were() -> None:
 
 def test_a_trial_that_was_running_at_a_rung_arrives_there_again() -> None:
     """Whether it had to wait there, or came to its own end, its session had no time to say."""
-    made = Halving((1, 2), 2, maximise=True)
+    made = Halving((1, 2), 2, mode="max")
     made.restore(0, {1: 0.5}, "paused")
     made.restore(1, {1: 0.6, 2: 0.7}, "running")
     assert made.paused == {0} and made.promotable() is None
@@ -168,7 +169,7 @@ def test_a_trial_that_was_running_at_a_rung_arrives_there_again() -> None:
 
 
 def test_a_promotion_holds_whoever_has_reached_the_rung_since() -> None:
-    made = Halving((1,), 2, maximise=True)
+    made = Halving((1,), 2, mode="max")
     made.restore(0, {1: 0.5}, "running", is_promoted=True)
     made.restore(1, {1: 0.9}, "paused")
     assert made.paused == {1} and made.promotable() == 1
@@ -189,7 +190,7 @@ def test_a_trial_that_is_lost_as_it_waits_arrives_again_and_is_given_out_once() 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(2, 5))
 def test_exactly_the_share_that_the_paper_names_goes_on(values, factor) -> None:
     """Algorithm 2, line by line: of `n` at a rung, those among the top n / factor that have not gone on."""
-    made = Halving((1,), factor, maximise=True)
+    made = Halving((1,), factor, mode="max")
     went_on: set[int] = set()
     reached: list[tuple[float, int]] = []
     for trial, value in enumerate(values):

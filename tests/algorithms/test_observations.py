@@ -53,7 +53,7 @@ def test_levels_that_are_close_together_become_one() -> None:
 
 
 def test_a_trial_is_seen_at_every_level_that_it_reached() -> None:
-    found = observe(shown([made([0.1]), made([0.2, 0.3, 0.4]), made([0.3])]), maximise=True)
+    found = observe(shown([made([0.1]), made([0.2, 0.3, 0.4]), made([0.3])]), mode="max")
     assert list(zip(found.owner.tolist(), found.level.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1), (2, 0)]
     assert np.isfinite(found.target).all() and found.target.std() == pytest.approx(1.0)
 
@@ -61,7 +61,7 @@ def test_a_trial_is_seen_at_every_level_that_it_reached() -> None:
 def test_what_epochs_alone_bring_does_not_make_a_trial_better() -> None:
     """Ten trials that all gain the same: at both levels a trial stands where it stood."""
     trials = shown([made([level / 10, level / 10, 2 + level / 10]) for level in range(10)] + [made([0.45])])
-    found = observe(trials, maximise=True)
+    found = observe(trials, mode="max")
     by_level = {(owner, level): target for owner, level, target in zip(*found, strict=True)}
     steps = [by_level[owner, 1] - by_level[owner, 0] for owner in range(10)]
     assert abs(float(np.mean(steps))) < 1e-9
@@ -69,21 +69,21 @@ def test_what_epochs_alone_bring_does_not_make_a_trial_better() -> None:
 
 def test_one_that_ended_by_itself_counts_at_the_top_with_what_it_had() -> None:
     ended = made([0.5, 0.6], TrialState.COMPLETE, **{ENDED_BY_ITSELF: True})
-    found = observe(shown([ended, made([0.1]), made([0.2] * 9)]), maximise=True)
+    found = observe(shown([ended, made([0.1]), made([0.2] * 9)]), mode="max")
     assert (0, 1) in set(zip(found.owner.tolist(), found.level.tolist(), strict=True))
 
 
 def test_a_failed_trial_is_worse_than_all() -> None:
     trials = shown([made([0.9]), made([0.01]), made([], **{FAILED: True}), made([0.99], TrialState.FAIL)])
-    for maximise in (True, False):
-        found = observe(trials, maximise=maximise)
+    for mode in ("max", "min"):
+        found = observe(trials, mode=mode)
         worst = found.target[np.isin(found.owner, [2, 3])]
         assert worst.max() < found.target[np.isin(found.owner, [0, 1])].min()
     assert [one.has_failed for one in trials] == [False, False, True, True]
 
 
 def test_smaller_values_are_better_when_the_study_says_so() -> None:
-    found = observe(shown([made([0.9]), made([0.1]), made([0.5])]), maximise=False)
+    found = observe(shown([made([0.9]), made([0.1]), made([0.5])]), mode="min")
     assert np.argsort(-found.target).tolist() == [1, 2, 0]
 
 
@@ -98,7 +98,7 @@ def test_a_study_without_reported_epochs_is_one_level() -> None:
         create_trial(value=value, params={"x": value}, distributions={"x": FloatDistribution(0, 1)})
         for value in (0.1, 0.7, 0.4)
     ]
-    found = observe(shown(trials), maximise=True)
+    found = observe(shown(trials), mode="max")
     assert found.level.tolist() == [0, 0, 0] and np.argsort(found.target).tolist() == [0, 2, 1]
 
 

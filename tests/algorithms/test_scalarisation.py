@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.make_record import epoch as reported
 from tests.support.make_record import study_created, trial_ended, trial_started
+from tests.support.told import told
 from tuner.algorithms._scalarisation import OTHER_METRICS, reached, with_measured
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import SearchStudy
@@ -112,10 +113,7 @@ def test_the_searcher_passes_on_what_a_worker_measures():
     study = make("nsga2", others=("parameters",))
     searcher = StudySearcher(study, "max", 9, lambda: 2, [], 100.0)
     searcher.suggest("a")
-    searcher.on_trial_result(
-        "a",
-        {"has_epoch": True, "epoch": 1, "best_so_far": 0.4, "worker_memory_mb": 1.0, "generation": 0, "parameters": 7},
-    )
+    searcher.on_trial_result("a", told(1, 0.4, parameters=7))
     assert study.optuna_study.get_trials()[0].user_attrs == {OTHER_METRICS: {"parameters": 7}}
 
 

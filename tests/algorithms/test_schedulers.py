@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.told import told
 from tuner.algorithms._ray_schedulers import PromotingScheduler
 from tuner.algorithms.halving import Halving
 from tuner.algorithms.samplers import SAMPLERS
@@ -101,12 +102,12 @@ class FakeTrial:
 
 
 def test_the_promoting_scheduler_stops_what_waits_and_lets_the_rest_go_on():
-    halving = Halving((1, 3), 3, maximise=True)
+    halving = Halving((1, 3), 3, mode="max")
     scheduler = PromotingScheduler(halving)
-    results = [{"has_epoch": True, "epoch": 1, "best_so_far": best} for best in (0.1, 0.2, 0.9)]
+    results = [told(1, best) for best in (0.1, 0.2, 0.9)]
     decisions = [scheduler.on_trial_result(None, FakeTrial(number), one) for number, one in enumerate(results)]
     assert decisions == ["STOP", "STOP", "CONTINUE"]
-    word_of_the_cache = {"has_epoch": False, "epoch": 1, "best_so_far": 0.0}
+    word_of_the_cache = told(1, 0.0, shown=None)
     assert scheduler.on_trial_result(None, FakeTrial(7), word_of_the_cache) == "CONTINUE"
     scheduler.on_trial_complete(None, FakeTrial(0), results[0])
     assert halving.paused == {0, 1}, "to wait is no end"
@@ -115,9 +116,9 @@ def test_the_promoting_scheduler_stops_what_waits_and_lets_the_rest_go_on():
 
 
 def test_no_trial_is_promoted_while_ray_still_saves_it():
-    halving = Halving((1, 3), 2, maximise=True)
+    halving = Halving((1, 3), 2, mode="max")
     scheduler = PromotingScheduler(halving)
-    results = [{"has_epoch": True, "epoch": 1, "best_so_far": best} for best in (0.9, 0.1)]
+    results = [told(1, best) for best in (0.9, 0.1)]
     for number, result in enumerate(results):
         assert scheduler.on_trial_result(None, FakeTrial(number), result) == "STOP"
     scheduler.on_trial_complete(None, FakeTrial(1), results[1])
@@ -127,7 +128,7 @@ def test_no_trial_is_promoted_while_ray_still_saves_it():
 
 
 def test_a_trial_that_failed_at_a_rung_keeps_no_place_there():
-    halving = Halving((1, 3), 2, maximise=True)
+    halving = Halving((1, 3), 2, mode="max")
     scheduler = PromotingScheduler(halving)
     scheduler.on_trial_complete(None, FakeTrial(0), {"ended_status": "failed", "best_so_far": 0.9, "epoch": 0})
     assert not halving.arrive(1, 1, 0.1) or halving.promotable() is None

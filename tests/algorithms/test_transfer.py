@@ -40,23 +40,23 @@ def points(*places: tuple[float, float]) -> np.ndarray:
 
 
 def test_a_model_of_an_earlier_study_knows_where_it_was_good():
-    (model,) = earlier_models([study_with((0.2, 0.8))], Encoding(AXES), maximise=True)
+    (model,) = earlier_models([study_with((0.2, 0.8))], Encoding(AXES), mode="max")
     near, far = model(points((0.2, 0.8), (0.9, 0.1)))
     assert near > 1 > 0 > far
-    (opposite,) = earlier_models([study_with((0.2, 0.8))], Encoding(AXES), maximise=False)
+    (opposite,) = earlier_models([study_with((0.2, 0.8))], Encoding(AXES), mode="min")
     assert opposite(points((0.2, 0.8))) < opposite(points((0.9, 0.1)))
 
 
 def test_a_study_of_too_few_trials_has_no_model_and_nothing_to_propose():
     few = study_with((0.2, 0.8), LEAST_TRIALS - 1)
-    assert earlier_models([few], Encoding(AXES), maximise=True) == []
-    assert portfolio([few], Encoding(AXES), 5, maximise=True) == []
+    assert earlier_models([few], Encoding(AXES), mode="max") == []
+    assert portfolio([few], Encoding(AXES), 5, mode="max") == []
     assert TransferPrior([], points((0.5, 0.5)), LOWEST, np.ones(1))(points((0.1, 0.1)), LOWEST) == pytest.approx([0.0])
 
 
 def test_the_study_that_agrees_gets_the_weight_and_nothing_is_believed_before_there_is_evidence():
     encoding = Encoding(AXES)
-    models = earlier_models([study_with((0.1, 0.1)), study_with((0.9, 0.9))], encoding, maximise=True)
+    models = earlier_models([study_with((0.1, 0.1)), study_with((0.9, 0.9))], encoding, mode="max")
     ends = points((0.1, 0.1), (0.9, 0.9))
     begun = TransferPrior(models, points((0.5, 0.5)), LOWEST, np.zeros(1))
     assert begun.used == 0 and begun(ends, LOWEST) == pytest.approx([0, 0])
@@ -70,7 +70,7 @@ def test_the_study_that_agrees_gets_the_weight_and_nothing_is_believed_before_th
 @pytest.mark.parametrize(("best", "is_used"), [((0.25, 0.75), True), ((0.9, 0.1), False)])
 def test_a_prior_is_used_when_it_makes_the_trials_more_probable(best, is_used):
     encoding = Encoding(AXES)
-    models = earlier_models([study_with((0.2, 0.8))], encoding, maximise=True)
+    models = earlier_models([study_with((0.2, 0.8))], encoding, mode="max")
     seen = np.random.default_rng(1).random((12, 2))
     targets = np.array([value(x, y, best) for x, y in seen])
     standard = (targets - targets.mean()) / targets.std()
@@ -82,7 +82,7 @@ def test_a_prior_is_used_when_it_makes_the_trials_more_probable(best, is_used):
 def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
     bests = [(0.1, 0.5), (0.9, 0.5), (0.5, 0.5), (0.3, 0.5), (0.7, 0.5)]
     studies = [study_with(best, seed=seed) for seed, best in enumerate(bests)]
-    chosen = [trial.params for trial in portfolio(studies, Encoding(AXES), 5, maximise=True)]
+    chosen = [trial.params for trial in portfolio(studies, Encoding(AXES), 5, mode="max")]
     assert len(chosen) == 5
     for best in bests:
         assert max(value(one["x"], one["y"], best) for one in chosen) > 0.9
@@ -90,7 +90,7 @@ def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
 
 def test_the_portfolio_of_one_study_is_among_its_best_trials():
     study = study_with((0.2, 0.8))
-    chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 5, maximise=True)]
+    chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 5, mode="max")]
     assert min(chosen) >= sorted(trial.values[0] for trial in study)[-8]
 
 
@@ -98,8 +98,8 @@ def test_studies_with_nothing_in_common_propose_nothing():
     corners = [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)]
     apart = [study_with(best, seed=seed) for seed, best in enumerate(corners)]
     alike = [study_with((0.2 + seed / 50, 0.8), seed=seed) for seed in range(4)]
-    assert portfolio(apart, Encoding(AXES), 3, maximise=True) == []
-    assert len(portfolio(alike, Encoding(AXES), 3, maximise=True)) == 3
+    assert portfolio(apart, Encoding(AXES), 3, mode="max") == []
+    assert len(portfolio(alike, Encoding(AXES), 3, mode="max")) == 3
 
 
 def test_the_sampler_goes_where_earlier_studies_were_good_and_leaves_it_when_it_is_wrong():

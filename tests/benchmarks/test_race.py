@@ -33,8 +33,9 @@ from benchmarks.race.results import (
     within,
 )
 from tests.support import ROOT
+from tests.support.make_record import epoch
 from tuner.common.errors import DataError, InputError, RunError
-from tuner.runs.events import EpochReported, TrialStarted
+from tuner.runs.events import TrialStarted
 from tuner.spec.spec import load_spec, require
 
 RACE = ROOT / "benchmarks" / "race"
@@ -64,8 +65,7 @@ def test_a_line_that_is_no_epoch_is_refused(line: str) -> None:
 
 def test_the_epochs_of_tuner_are_timed_from_the_launch_and_know_their_configuration() -> None:
     started = TrialStarted(time=1010.0, trial=3, configuration={"dropout": 0.5}, origin="sampler")
-    losses = {"loss": 1.0, "accuracy": 0.1, "val_loss": 1.0, "best_so_far": 0.25, "learning_rate": 1e-3}
-    reported = EpochReported(time=1020.0, trial=3, epoch=1, phase="head", seconds=4.0, val_accuracy=0.25, **losses)
+    reported = epoch(3, 1, 0.25, time=1020.0, seconds=4.0)
     assert epochs_of_events([started, reported], launched=1000.0) == (Epoch(20.0, "3", 1, 0.25, 4.0, {"dropout": 0.5}),)
 
 

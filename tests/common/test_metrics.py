@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tuner.common.metrics import (
-    EPOCH_METRICS,
-    METRICS,
     chebyshev,
     dominates,
+    epoch_objectives,
     front,
     hypervolume,
     most_volume,
-    oriented,
+    objectives,
+    oriented_points,
     shares_beaten,
 )
 
@@ -70,9 +70,9 @@ def test_what_is_not_above_the_reference_adds_nothing():
 
 def test_what_is_minimised_changes_its_sign():
     values = np.array([[0.9, 0.3, 1000.0]])
-    assert oriented(values, ("val_accuracy", "val_loss", "parameters")).tolist() == [[0.9, -0.3, -1000.0]]
-    assert oriented(np.array([]), ("val_accuracy", "parameters")).shape == (0, 2)
-    assert set(EPOCH_METRICS) < set(METRICS)
+    assert oriented_points(values, ("val_accuracy", "val_loss", "parameters")).tolist() == [[0.9, -0.3, -1000.0]]
+    assert oriented_points(np.array([]), ("val_accuracy", "parameters")).shape == (0, 2)
+    assert set(epoch_objectives()) < set(objectives())
 
 
 @given(POINTS.filter(len))

@@ -166,6 +166,8 @@ def test_the_exported_model_and_a_trial_trained_again_give_the_recorded_numbers(
     capsys.readouterr()
     assert main(["--retrain", str(run), str(best.number), "--cache", str(cache_dir)]) == 0
     printed = re.findall(r"val_loss ([\d.]+), val_accuracy ([\d.]+)", capsys.readouterr().out)
-    assert [(f"{epoch.val_loss:.4f}", f"{epoch.val_accuracy:.4f}") for epoch in best.epochs] == printed
+    assert [
+        (f"{epoch.metrics['val_loss']:.4f}", f"{epoch.metrics['val_accuracy']:.4f}") for epoch in best.epochs
+    ] == printed
     assert main(["--retrain", str(run), "99"]) == 2
     assert "trial must be one of 0 to 2; got 99" in capsys.readouterr().err

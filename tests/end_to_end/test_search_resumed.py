@@ -93,7 +93,10 @@ def test_a_killed_search_goes_on_and_gives_the_numbers_of_an_undisturbed_one(tmp
 
 def values(state: RunState) -> dict[int, tuple[object, ...]]:
     return {
-        trial.number: (trial.configuration, [(epoch.loss, epoch.val_accuracy) for epoch in trial.epochs])
+        trial.number: (
+            trial.configuration,
+            [(epoch.metrics["loss"], epoch.metrics["val_accuracy"]) for epoch in trial.epochs],
+        )
         for trial in state.trials.values()
     }
 

@@ -151,7 +151,7 @@ def test_ray_ending_a_worker_for_want_of_memory_is_a_lost_worker_and_not_the_end
 
 
 def test_a_trial_whose_worker_was_lost_keeps_its_place_in_successive_halving(tmp_path):
-    halving = Halving((1, 2), 2, maximise=True)
+    halving = Halving((1, 2), 2, mode="max")
     scheduler, trial = PromotingScheduler(halving), FakeTrial(tmp_path)
     scheduler.on_trial_error(None, trial)  # Ray calls this when it gives the trial to another worker, too
     assert halving.arrive(3, 1, 0.5), "it waits"

@@ -10,13 +10,14 @@ import pytest
 from ray.tune.trainable.metadata import _TrainingRunMetadata
 
 from tests.support.make_record import study_created
-from tuner.algorithms.halving import METRIC, TIME
+from tests.support.told import told
 from tuner.common.locations import Location
 from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import HangWatch, LostWorkers
 from tuner.execution.searcher import trial_config
 from tuner.runs.checkpoint_retention import CheckpointRemover
 from tuner.runs.directory import RunDirectory
+from tuner.runs.epoch import METRIC
 from tuner.runs.record import Record, read_events
 
 NOTHING: tuple[int, list[Any]] = (0, [])
@@ -55,12 +56,11 @@ def ray_trial(folder: Path, name: str = "a") -> SimpleNamespace:
 
 
 def result(epoch: int, ended: str | None = None) -> dict[str, Any]:
-    values = dict.fromkeys(("seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", METRIC), 0.5)
-    return {**values, "phase": "scratch", TIME: epoch, "has_epoch": True, "notices": [], "ended_status": ended,
-            "ended_reason": "max_epochs" if ended else None, "batch_size_used": 32}  # fmt: skip
+    reason = "max_epochs" if ended else None
+    return told(epoch, 0.5, ended_status=ended, ended_reason=reason, batch_size_used=32)
 
 
-def told(record: Record) -> list[str]:
+def recorded(record: Record) -> list[str]:
     return [event.event for event in read_events(record.path)][1:]
 
 
@@ -68,13 +68,13 @@ def test_a_trial_that_came_to_its_own_end_is_recorded_as_ended_before_its_state_
     trial = ray_trial(tmp_path)
     recorder.on_trial_start(*NOTHING, trial)
     recorder.on_trial_result(*NOTHING, trial, result(1, "completed"))
-    assert told(record) == ["trial_started", "epoch", "trial_ended"]
+    assert recorded(record) == ["trial_started", "epoch", "trial_ended"]
     ended = record.state.trials[0]
     assert (ended.status, ended.reason, ended.ended.batch_size_used) == ("completed", "max_epochs", 32)
     trial.last_result = result(1, "completed")
     recorder.on_checkpoint(*NOTHING, trial, SimpleNamespace(path=str(tmp_path / "ray" / "checkpoint_000000")))
     recorder.on_trial_complete(*NOTHING, trial)
-    assert told(record) == ["trial_started", "epoch", "trial_ended", "checkpoint_saved"]
+    assert recorded(record) == ["trial_started", "epoch", "trial_ended", "checkpoint_saved"]
     assert record.state.trials[0].checkpoint.path == "ray/checkpoint_000000"
 
 
@@ -82,11 +82,11 @@ def test_a_worker_that_is_lost_after_the_end_of_its_trial_changes_nothing_in_the
     trial = ray_trial(tmp_path)
     recorder.on_trial_start(*NOTHING, trial)
     recorder.on_trial_result(*NOTHING, trial, result(1, "completed"))
-    before = told(record)
+    before = recorded(record)
     recorder.on_trial_recover(*NOTHING, trial)
     recorder.on_trial_result(*NOTHING, trial, result(1, "completed"))
     recorder.on_trial_error(*NOTHING, trial)
-    assert told(record) == before and record.state.trials[0].status == "completed"
+    assert recorded(record) == before and record.state.trials[0].status == "completed"
 
 
 def test_a_worker_that_is_lost_before_is_told_and_the_trial_goes_on(record, recorder, tmp_path):
@@ -96,7 +96,7 @@ def test_a_worker_that_is_lost_before_is_told_and_the_trial_goes_on(record, reco
     recorder.on_trial_recover(*NOTHING, trial)
     recorder.on_trial_result(*NOTHING, trial, result(1))
     recorder.on_trial_result(*NOTHING, trial, result(2))
-    assert told(record) == ["trial_started", "epoch", "notice", "trial_resumed", "epoch"]
+    assert recorded(record) == ["trial_started", "epoch", "notice", "trial_resumed", "epoch"]
     trial.last_result = result(2)
     recorder.on_trial_complete(*NOTHING, trial)
     assert (record.state.trials[0].status, record.state.trials[0].reason) == ("stopped", "scheduler")

@@ -9,6 +9,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from tests.support.told import told
 from tuner.algorithms.halving import Halving
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished
 from tuner.execution.searcher import Promotions, StudySearcher
@@ -23,14 +24,7 @@ def make(trials: int = 10, slots: int = 2, unfinished: tuple[Unfinished, ...] = 
 
 
 def result(epoch: int, best: float, memory_mb: float = 500.0, generation: int = 0, **more: Any) -> dict[str, Any]:
-    return {
-        "has_epoch": epoch > 0,
-        "epoch": epoch,
-        "best_so_far": best,
-        "worker_memory_mb": memory_mb,
-        "generation": generation,
-        **more,
-    }
+    return told(epoch, best, worker_memory_mb=memory_mb, generation=generation, **more)
 
 
 def test_no_more_trials_than_slots_are_given_out():
@@ -128,7 +122,7 @@ def test_a_grid_ends_when_it_is_used_up():
 
 def make_promoting(trials: int, slots: int = 1) -> tuple[StudySearcher, SearchStudy, Halving]:
     """A searcher beside a scheduler that pauses at epochs 1 and 3, one of three going on."""
-    study, halving = SearchStudy(SPACE, RandomSampler(seed=0), "max"), Halving((1, 3), 3, maximise=True)
+    study, halving = SearchStudy(SPACE, RandomSampler(seed=0), "max"), Halving((1, 3), 3, mode="max")
     given: dict[int, Any] = {}
 
     class Remembering(StudySearcher):

@@ -56,6 +56,10 @@ def epochs(actor: TrialActor) -> list[dict[str, Any]]:
     return found
 
 
+def metrics(result: dict[str, Any]) -> dict[str, float]:
+    return dict(result["shown"].metrics)
+
+
 @pytest.fixture
 def checkpoints(begin: Callable[..., TrialActor], tmp_path: Path) -> list[Path]:
     """Those after epochs 1, 2 and 3."""
@@ -89,9 +93,9 @@ def test_a_trial_goes_on_from_the_newest_checkpoint_that_can_be_read_and_says_so
     results = epochs(actor)
     (notice,) = [text for result in results for text in result["notices"]]
     assert notice.startswith(f"trial 7 goes on from epoch 1: {checkpoints[2]}")
-    went_on = [result for result in results if result["has_epoch"]]
+    went_on = [result for result in results if result["shown"]]
     assert [result["epoch"] for result in went_on] == [2, 3, 4, 5]
-    assert [result["loss"] for result in went_on] == [result["loss"] for result in whole[1:]]
+    assert [metrics(result) for result in went_on] == [metrics(result) for result in whole[1:]]
 
 
 def test_without_any_that_can_be_read_a_trial_begins_anew_and_shows_the_same(begin, checkpoints):
@@ -100,7 +104,7 @@ def test_without_any_that_can_be_read_a_trial_begins_anew_and_shows_the_same(beg
         damage(folder, "truncated")
     results = epochs(begin(checkpoints[2]))
     assert results[0]["notices"][0].startswith(f"trial 7 begins anew: {checkpoints[2]}")
-    assert [result["loss"] for result in results if result["has_epoch"]] == [result["loss"] for result in whole]
+    assert [metrics(result) for result in results if result["shown"]] == [metrics(result) for result in whole]
 
 
 def test_a_checkpoint_that_is_whole_is_no_news(begin, checkpoints):

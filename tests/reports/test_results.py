@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import RunError
+from tuner.common.metrics import oriented
 from tuner.reports.results import build_results, outcomes, trajectory
 from tuner.runs.events import SessionEnded
 from tuner.runs.state import RunState
@@ -72,7 +73,7 @@ def test_the_best_epoch_is_the_first_of_equals_with_its_own_values():
     (trial,) = build_results(state).trials
     assert trial.best == 0.6
     assert trial.best_epoch is not None
-    assert (trial.best_epoch.epoch, trial.best_epoch.val_loss) == (2, 1.0)
+    assert (trial.best_epoch.epoch, trial.best_epoch.metrics["val_loss"]) == (2, 1.0)
     assert trial.last_epoch is not None and trial.last_epoch.epoch == 4
 
 
@@ -174,7 +175,7 @@ def test_a_metric_that_epochs_do_not_measure_is_refused():
 def test_for_every_record_the_ranking_the_trajectory_and_the_record_agree(trials, seed, metric, end):
     state = make_state(trials, seed=seed, metric=metric, end=end, max_epochs=6)
     results = build_results(state)
-    sign = 1 if results.maximise else -1
+    sign = oriented(1, results.mode)
     points = trajectory(results)
     assert np.all(np.diff([sign * point.best for point in points]) > 0)
     assert np.all(np.diff([point.elapsed_s for point in points]) >= 0)

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 
 from tests.support import ROOT
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
+from tuner.common.metrics import epoch_values
 from tuner.reports._tables import (
-    EPOCH_COLUMNS,
-    TRIAL_COLUMNS,
     column_names,
     column_type,
     describe_schema,
+    epoch_columns,
     epochs_table,
     save_table,
+    trial_columns,
     trials_table,
 )
-from tuner.reports.results import VALUES, build_results
+from tuner.reports.results import build_results
 from tuner.runs.events import SessionEnded, TrialResumed
 from tuner.runs.state import RunState
 
@@ -118,7 +119,7 @@ def test_a_hyperparameter_of_a_taken_name_gets_a_suffix():
 @given(st.lists(st.text(max_size=6) | st.sampled_from(["study", "TRIAL", "best", "a", "A"]), unique=True))
 def test_columns_have_names_that_sql_can_tell_apart(names):
     columns = column_names(names)
-    fixed = {"study", *(column.name for column in TRIAL_COLUMNS)}
+    fixed = {"study", *(column.name for column in trial_columns())}
     assert list(columns) == names
     lowered = [name.lower() for name in columns.values()]
     assert len(set(lowered)) == len(lowered)
@@ -194,15 +195,15 @@ def test_the_files_say_what_they_are_and_what_each_column_means(written):
 def test_a_run_without_trials_has_tables_without_rows(tmp_path):
     for state in (RunState(), small_state()):
         trials, epochs = trials_table(build_results(state)), epochs_table(build_results(state))
-        assert trials.column_names == ["study", *(column.name for column in TRIAL_COLUMNS)]
-        assert epochs.column_names == ["study", "trial", *(column.name for column in EPOCH_COLUMNS)]
+        assert trials.column_names == ["study", *(column.name for column in trial_columns())]
+        assert epochs.column_names == ["study", "trial", *(column.name for column in epoch_columns())]
         assert len(pq.read_table(save_table(trials, tmp_path / "trials.parquet"))) == len(epochs) == 0
 
 
 def test_every_value_of_an_epoch_is_in_both_tables():
-    names = {column.name for column in TRIAL_COLUMNS}
-    assert all(f"best_epoch_{value}" in names and f"last_{value}" in names for value in VALUES)
-    assert set(VALUES) < {column.name for column in EPOCH_COLUMNS}
+    names = {column.name for column in trial_columns()}
+    assert all(f"best_epoch_{value}" in names and f"last_{value}" in names for value in epoch_values())
+    assert set(epoch_values()) < {column.name for column in epoch_columns()}
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch):

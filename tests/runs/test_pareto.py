@@ -17,7 +17,7 @@ from tests.support.make_record import (
     trial_started,
 )
 from tuner.common.errors import RunError
-from tuner.common.metrics import dominates, oriented
+from tuner.common.metrics import dominates, oriented_points
 from tuner.reports._leaderboard import leaderboard_markdown, page_texts
 from tuner.reports._page import leaderboard_rows
 from tuner.reports._tables import trials_table
@@ -58,7 +58,7 @@ def test_the_front_is_what_no_trial_dominates_the_best_by_the_first_metric_first
 def test_a_made_record_has_a_front_in_three_metrics_that_nothing_dominates():
     state = make_state(40, others=("parameters", "val_loss"))
     values, metrics = comparable_values(state), metrics_of(state)
-    points = oriented(values_of(values, metrics), metrics)
+    points = oriented_points(values_of(values, metrics), metrics)
     on_front = set(pareto_front(values, metrics))
     for place, number in enumerate(values):
         beaten = any(dominates(other, points[place]) for other in points)

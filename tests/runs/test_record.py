@@ -120,7 +120,7 @@ def test_an_epoch_trained_again_after_a_restart_is_not_recorded_twice(tmp_path):
     assert record.append(epoch(0, 3, 0.8))
     record.close()
     assert [event.epoch for event in record.state.trials[0].epochs] == [1, 2, 3]
-    assert record.state.trials[0].epochs[1].val_accuracy == 0.6
+    assert record.state.trials[0].epochs[1].metrics["val_accuracy"] == 0.6
     assert record.state.trials[0].resumed == 1
     assert heard == list(read_events(record.path))
 
@@ -199,8 +199,8 @@ def test_values_that_are_not_numbers_come_back_as_they_were(tmp_path):
         [study_created(), trial_started(0), epoch(0, 1, 0.2, loss=math.nan, val_loss=math.inf, accuracy=-math.inf)],
     )
     (found,) = read_state(path).trials[0].epochs
-    assert math.isnan(found.loss)
-    assert (found.val_loss, found.accuracy) == (math.inf, -math.inf)
+    assert math.isnan(found.metrics["loss"])
+    assert (found.metrics["val_loss"], found.metrics["accuracy"]) == (math.inf, -math.inf)
 
 
 @settings(max_examples=60, deadline=None)
@@ -238,7 +238,7 @@ def test_a_loss_is_best_when_it_is_smallest():
     )  # fmt: skip
     best = state.best_trial()
     assert best is not None and best.number == 1
-    assert not state.maximise
+    assert state.mode == "min"
 
 
 def test_a_study_without_epochs_has_no_best_trial():

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tuner.datasets.loading import Dataset
+from tuner.runs.epoch import Epoch
 from tuner.training.activation_store import Entry, list_entries
 from tuner.training.activations import Activations
-from tuner.training.settings import ActivationSettings, EpochResult, TrialSettings
+from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trial import run_trial
 
 SETTINGS = TrialSettings(
@@ -40,11 +41,11 @@ def epochs_of(
     activations: Activations | None,
     settings: TrialSettings = SETTINGS,
     **options: Any,
-) -> list[EpochResult]:
-    reports: list[EpochResult] = []
+) -> list[Epoch]:
+    reports: list[Epoch] = []
     run_trial(configuration, data, settings=settings, report=reports.append, activations=activations, **options)
     return reports
 
 
-def numbers(reports: list[EpochResult]) -> list[dict[str, Any]]:
-    return [{**vars(report), "seconds": 0} for report in reports]
+def numbers(reports: list[Epoch]) -> list[dict[str, Any]]:
+    return [{**report._asdict(), "seconds": 0} for report in reports]

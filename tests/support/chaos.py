@@ -217,7 +217,7 @@ def facts(record: Path) -> list[tuple[Fact, Fact]]:
 def _fact(event: Event) -> tuple[Fact, Fact] | None:
     match event:
         case EpochReported():
-            values = (event.phase, event.loss, event.accuracy, event.val_loss, event.val_accuracy, event.best_so_far)
+            values = (event.phase, *event.metrics.values(), event.best_so_far)
             return ("epoch", event.trial, event.epoch), (*values, event.learning_rate)
         case FinalistTrained():
             values = (event.status, event.reason, event.epochs, event.best)

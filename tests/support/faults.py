@@ -19,9 +19,10 @@ import numpy as np
 
 from benchmarks.curve_trials import SleepingTrials
 from tuner.execution.worker_process import KerasTrials, TrialKind, WorkerContext
+from tuner.runs.epoch import Epoch
 from tuner.runs.finalists import finalist_seed
 from tuner.training.failures import loss_failure
-from tuner.training.settings import Ended, EpochResult
+from tuner.training.settings import Ended
 from tuner.training.trial_like import TrialLike
 
 NAN, EXPLODE, CRASH, CRASH_ONCE, HANG, EAT, FULL, SLOW = FAULTS = range(101, 109)
@@ -43,7 +44,7 @@ class FaultyTrial:
     def ended(self) -> Ended | None:
         return self._ended or self._trial.ended
 
-    def advance(self) -> EpochResult | None:
+    def advance(self) -> Epoch | None:
         if self._trial.epoch >= 1:
             self._go_wrong()
         return None if self._ended else self._trial.advance()

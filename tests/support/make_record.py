@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tuner.common.metrics import epoch_values, metric_of, objectives, oriented
 from tuner.runs.events import (
     Configuration,
     EndStatus,
@@ -46,7 +47,7 @@ def study_created(metric: str = "val_accuracy", max_epochs: int = 20, **changes:
     values: dict[str, Any] = {
         "study": "cifar100",
         "metric": metric,
-        "mode": "max" if metric == "val_accuracy" else "min",
+        "mode": metric_of(metric).mode if metric in objectives() else "min",
         "seed": 7,
         "max_epochs": max_epochs,
         "specification": {"study": "cifar100"},
@@ -72,10 +73,11 @@ def epoch(trial: int, number: int, value: float, best: float | None = None, **ch
     """One epoch with validation accuracy `value`; the other values follow from it."""
     values = {
         "trial": trial, "epoch": number, "phase": "scratch", "seconds": 2.0, "elapsed_s": 10.0 * trial + number,
-        "loss": 1.0 - value / 2, "accuracy": value + 0.05, "val_loss": 1.1 - value / 2, "val_accuracy": value,
         "best_so_far": value if best is None else best, "learning_rate": 1e-3,
     }  # fmt: skip
-    return EpochReported(**{**values, **changes})
+    metrics = {"loss": 1.0 - value / 2, "accuracy": value + 0.05, "val_loss": 1.1 - value / 2, "val_accuracy": value}
+    changed = {name: changes.pop(name) for name in list(changes) if name in epoch_values()}
+    return EpochReported(metrics={**metrics, **changed}, **{**values, **changes})
 
 
 def session_started(slots: int = 1, rungs: Sequence[int] = (1, 3, 9), **changes: Any) -> SessionStarted:
@@ -193,8 +195,7 @@ def _trial(
     elapsed_s, best = start_s + setup_s, -math.inf
     for values in _curve(configuration, length, generator, metric):
         elapsed_s += values["seconds"]
-        value = values[metric] if metric == "val_accuracy" else -values[metric]
-        best = max(best, value)
+        best = max(best, oriented(values["metrics"][metric], metric_of(metric).mode))
         made.append(EpochReported(trial=number, elapsed_s=elapsed_s, best_so_far=abs(best), **values))
     if fate < 0.1:
         made.append(trial_ended(number, "failed", f"not a number: loss is nan at epoch {length + 1}",
@@ -227,8 +228,11 @@ def _curve(
         seconds = SPEED_S[architecture] * (1.6 if fine else 1) * float(generator.uniform(0.9, 1.1))
         epochs.append({
             "epoch": number, "phase": phase, "seconds": seconds,
-            "loss": -1.35 * math.log(train), "accuracy": train, "val_loss": -1.35 * math.log(value) + 0.015 * number,
-            "val_accuracy": value, "learning_rate": rate * (0.1 if fine else 1),
+            "metrics": {
+                "loss": -1.35 * math.log(train), "accuracy": train, "val_accuracy": value,
+                "val_loss": -1.35 * math.log(value) + 0.015 * number,
+            },
+            "learning_rate": rate * (0.1 if fine else 1),
         })  # fmt: skip
     return epochs
 

@@ -77,6 +77,6 @@ def check_record(path: Path, jumps: bool = False) -> RunState:
         epochs_seen = [epoch.epoch for epoch in trial.epochs]
         assert epochs_seen == (sorted(epochs_seen) if jumps else list(range(1, len(trial.epochs) + 1)))
         best = [epoch.best_so_far for epoch in trial.epochs]
-        own = list(np.maximum.accumulate([epoch.val_accuracy for epoch in trial.epochs]))
+        own = list(np.maximum.accumulate([epoch.metrics["val_accuracy"] for epoch in trial.epochs]))
         assert best == sorted(best) if jumps else own == pytest.approx(best)
     return state

@@ -13,18 +13,18 @@ from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, 
 from tuner.datasets.loading import Dataset
 from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
+from tuner.runs.epoch import Epoch
 from tuner.training import activations as module
 from tuner.training.activation_store import ARRAY
 from tuner.training.activations import Activations, is_worth_keeping
 from tuner.training.cut_points import Place, PrecisionError, check_precision
-from tuner.training.settings import EpochResult
 from tuner.training.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping")
 
 
 @pytest.fixture(scope="module")
-def from_images(small_digits: Dataset) -> list[EpochResult]:
+def from_images(small_digits: Dataset) -> list[Epoch]:
     """What MOBILENET shows without any cache."""
     return epochs_of(MOBILENET, small_digits, None)
 
@@ -33,7 +33,9 @@ def from_images(small_digits: Dataset) -> list[EpochResult]:
 def test_the_head_reads_what_its_pooling_makes(pooling: str, small_digits, tmp_path: Path):
     configuration = {**MOBILENET, "unfreeze_depth": 0, "pooling": pooling}
     cached, plain = (epochs_of(configuration, small_digits, way) for way in (kept(small_digits, tmp_path), None))
-    assert [report.loss for report in cached] == pytest.approx([report.loss for report in plain], rel=0.01)
+    assert [report.metrics["loss"] for report in cached] == pytest.approx(
+        [report.metrics["loss"] for report in plain], rel=0.01
+    )
     names = {entry.identity["place"] for entry in whole_entries(tmp_path)}
     assert names == {"out_relu" if pooling == "flatten" else f"pooled {pooling}"}
 
@@ -148,7 +150,9 @@ def test_activations_that_float16_cannot_hold_are_kept_as_float32(
     monkeypatch.setattr(module, "check_precision", too_large)
     said: list[str] = []
     cached = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))
-    assert [report.loss for report in cached] == pytest.approx([report.loss for report in from_images], rel=1e-4)
+    assert [report.metrics["loss"] for report in cached] == pytest.approx(
+        [report.metrics["loss"] for report in from_images], rel=1e-4
+    )
     assert said == ["float16 holds values up to 65,504; activations reach 70,000: they are kept as float32"]
     assert not list((tmp_path / "activations").glob("build-*")), "what had been allocated for it is given back"
 
@@ -174,7 +178,9 @@ def test_what_float16_would_spoil_is_seen(largest: float, mean_square: float, me
 
 def test_float32_activations_give_the_numbers_of_training_from_the_images(small_digits, from_images, tmp_path: Path):
     cached = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, dtype="float32"))
-    assert [report.loss for report in cached] == pytest.approx([report.loss for report in from_images], rel=1e-4)
+    assert [report.metrics["loss"] for report in cached] == pytest.approx(
+        [report.metrics["loss"] for report in from_images], rel=1e-4
+    )
 
 
 def test_augmented_trials_train_from_the_images_unless_views_are_asked_for(small_digits, tmp_path: Path):

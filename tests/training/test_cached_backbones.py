@@ -55,4 +55,6 @@ def test_training_every_backbone_from_the_cache_agrees_with_training_it_from_the
     cached, plain = (epochs_of(configuration, few_digits, way, unfrozen) for way in (kept(few_digits, tmp_path), None))
     for one, other in zip(cached, plain, strict=True):
         assert one.phase == other.phase == "fine_tune"
-        assert (one.loss, one.val_loss) == pytest.approx((other.loss, other.val_loss), rel=0.02)
+        assert (one.metrics["loss"], one.metrics["val_loss"]) == pytest.approx(
+            (other.metrics["loss"], other.metrics["val_loss"]), rel=0.02
+        )

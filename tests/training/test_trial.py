@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import RunError, TunerError
+from tuner.runs.epoch import Epoch
 from tuner.training.failures import attempt, describe_failure
-from tuner.training.settings import EpochResult, TrialSettings, phase_of
+from tuner.training.settings import TrialSettings, phase_of
 from tuner.training.trial import Batches, Trial, run_trial
 
 SETTINGS = TrialSettings(
@@ -34,27 +35,27 @@ BACKBONE = {
 }  # fmt: skip
 
 
-def epochs_of(configuration: dict[str, Any], data: Any, settings: TrialSettings, **options: Any) -> list[EpochResult]:
-    reports: list[EpochResult] = []
+def epochs_of(configuration: dict[str, Any], data: Any, settings: TrialSettings, **options: Any) -> list[Epoch]:
+    reports: list[Epoch] = []
     run_trial(configuration, data, settings=settings, report=reports.append, **options)
     return reports
 
 
-def numbers(reports: list[EpochResult]) -> list[dict[str, Any]]:
+def numbers(reports: list[Epoch]) -> list[dict[str, Any]]:
     """Everything but the time that an epoch took."""
-    return [{**vars(report), "seconds": 0} for report in reports]
+    return [{**report._asdict(), "seconds": 0} for report in reports]
 
 
 def test_a_trial_reports_every_epoch_once_and_in_order(small_digits):
     reports = epochs_of(DENSE, small_digits, SETTINGS)
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert {report.phase for report in reports} == {"scratch"}
-    assert reports[-1].loss < reports[0].loss
+    assert reports[-1].metrics["loss"] < reports[0].metrics["loss"]
 
 
 def test_the_reported_metric_is_the_best_so_far(small_digits):
     reports = epochs_of(DENSE, small_digits, replace(SETTINGS, max_epochs=6))
-    best = np.maximum.accumulate([report.val_accuracy for report in reports])
+    best = np.maximum.accumulate([report.metrics["val_accuracy"] for report in reports])
     assert [report.best_so_far for report in reports] == list(best)
 
 
@@ -111,7 +112,7 @@ def test_the_seconds_of_a_trial_are_those_of_all_its_epochs_wherever_they_were_t
 
 def test_patience_ends_a_trial_and_its_best_weights_come_back(small_digits):
     settings = replace(SETTINGS, max_epochs=50, patience=2, min_delta=0.02)
-    reports: list[EpochResult] = []
+    reports: list[Epoch] = []
     trial = run_trial(DENSE, small_digits, settings=settings, report=reports.append)
     assert trial.ended is not None and trial.ended.reason == "early_stopping"
     assert len(reports) < 50
@@ -119,7 +120,7 @@ def test_patience_ends_a_trial_and_its_best_weights_come_back(small_digits):
     batches = Batches(validation, 10, 80, np.arange(len(validation)), None, 0)
     trial.model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
     accuracy = trial.model.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
-    assert accuracy == pytest.approx(max(report.val_accuracy for report in reports))
+    assert accuracy == pytest.approx(max(report.metrics["val_accuracy"] for report in reports))
 
 
 def test_patience_does_not_end_the_head_phase(small_digits):
@@ -146,7 +147,7 @@ def test_a_loss_far_above_that_of_guessing_is_a_failed_trial_and_a_high_one_is_n
     )
     adam = {**DENSE, "learning_rate": 1.0}
     reports = epochs_of(adam, small_digits, SETTINGS)
-    assert reports[0].loss > 5 * math.log(10) and len(reports) == 4
+    assert reports[0].metrics["loss"] > 5 * math.log(10) and len(reports) == 4
 
 
 def test_out_of_memory_is_tried_once_more_at_half_the_batch_size(small_digits, monkeypatch):

@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
 from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
-from tuner.algorithms._scalarisation import scalarised
+from tuner.algorithms._scalarisation import mode_of, scalarised
 from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 from tuner.algorithms.tpe import EPOCH_SECONDS
+from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed
 
 RANDOM_TRIALS = 8
@@ -93,18 +94,18 @@ class GaussianProcessSampler(BaseSampler):
         at_random = self._random_trials_with_rungs if has_rungs else RANDOM_TRIALS
         if not search_space:
             return {}
-        maximise = study.direction == StudyDirection.MAXIMIZE
+        mode = mode_of(study)
         if len(trials) < at_random or len(informative) < LEAST_INFORMATIVE:
-            return self._first(trials, search_space, generator, maximise=maximise)
+            return self._first(trials, search_space, generator, mode=mode)
         if generator.random() < RANDOM_SHARE:
             return {}
         encoding = self._encode(trials, search_space)
-        observations = observe(list(informative.values()), maximise=maximise)
+        observations = observe(list(informative.values()), mode=mode)
         observed = [one for one in trials if one.number in informative]
         observations = scalarised(study, observed, observations, generator)
         running = np.array([self._rows[number] for number, one in shown.items() if one.is_unknown])
         rows = np.array([self._rows[number] for number in informative])
-        models = self._earlier_models(encoding, maximise=maximise)
+        models = self._earlier_models(encoding, mode=mode)
         cost = self._cost(encoding, trials)
         return encoding.parameters(_suggest(encoding, rows, observations, running, generator, models, cost))
 
@@ -114,13 +115,13 @@ class GaussianProcessSampler(BaseSampler):
         space: dict[str, BaseDistribution],
         generator: np.random.Generator,
         *,
-        maximise: bool,
+        mode: Mode,
     ) -> dict[str, Any]:
         """Return a trial from before the model: where earlier studies are alike, guided by them, else none."""
         if not self._earlier:
             return {}
         encoding = self._encode(trials, space)
-        models = self._earlier_models(encoding, maximise=maximise)
+        models = self._earlier_models(encoding, mode=mode)
         if not models or not self._are_alike:
             return {}
         return encoding.parameters(guided(models, encoding, generator))
@@ -153,9 +154,9 @@ class GaussianProcessSampler(BaseSampler):
         self._encoding.learn(np.array([*self._earlier_rows, *rows]))
         return self._encoding
 
-    def _earlier_models(self, encoding: Encoding, *, maximise: bool) -> list[EarlierModel]:
+    def _earlier_models(self, encoding: Encoding, *, mode: Mode) -> list[EarlierModel]:
         if self._models is None:
-            self._models = earlier_models(self._earlier, encoding, maximise=maximise)
+            self._models = earlier_models(self._earlier, encoding, mode=mode)
             self._are_alike = are_alike(self._models, encoding, np.array(self._earlier_rows))
         return self._models
 

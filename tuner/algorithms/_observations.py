@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtri
 
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED, PAUSED
+from tuner.common.metrics import Mode, oriented
 
 GROWTH = 1.5
 """Levels are at least this factor apart: schedulers that stop at any epoch would make one of each."""
@@ -84,14 +85,15 @@ def levels_of(shown: Sequence[Evidence]) -> list[int]:
     return levels[::-1]
 
 
-def observe(shown: Sequence[Evidence], *, maximise: bool) -> Observations:
+def observe(shown: Sequence[Evidence], *, mode: Mode) -> Observations:
     """Return all observations of informative trials; failed ones are worse than all, at the lowest level."""
-    sign, levels = 1.0 if maximise else -1.0, levels_of(shown)
-    seen = [
-        (owner, level, sign * value)
-        for owner, one in enumerate(shown)
-        for level, value in ([(0, -sign * math.inf)] if one.has_failed else _at_levels(one, levels))
-    ]
+    levels = levels_of(shown)
+    seen: list[tuple[int, int, float]] = []
+    for place, one in enumerate(shown):
+        if one.has_failed:
+            seen.append((place, 0, -math.inf))
+        else:
+            seen += [(place, reached, oriented(value, mode)) for reached, value in _at_levels(one, levels)]
     owner, level = (np.array([one[column] for one in seen], dtype=int) for column in (0, 1))
     scores = normal_scores(np.array([one[2] for one in seen]))
     targets = scores - _gains_of_epochs(owner, level, scores)[level]

@@ -14,8 +14,9 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from tuner.algorithms.halving import METRIC, TIME, Halving
+from tuner.algorithms.halving import Halving
 from tuner.algorithms.schedulers import SchedulerContext, clip_to_space, numeric
+from tuner.runs.epoch import METRIC, TIME, Told
 from tuner.spec.space import Dimension, Integer, Real
 
 
@@ -32,23 +33,23 @@ class PromotingScheduler(FIFOScheduler):
         super().__init__()
         self._halving = halving
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Told) -> str:
         """Stop a trial that has to wait at a rung."""
-        if not result["has_epoch"]:
+        if result["shown"] is None:
             return str(TrialScheduler.CONTINUE)
         number = int(trial.config["trial"])
-        waits = self._halving.arrive(number, int(result[TIME]), float(result[METRIC]))
+        waits = self._halving.arrive(number, result["epoch"], result["best_so_far"])
         if waits:  # Ray saves its state first, while other slots may become free
             self._halving.hold(number)
         return str(TrialScheduler.STOP if waits else TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Told) -> None:
         """Note that a trial has come to its own end, or has left its slot to wait."""
         number = int(trial.config["trial"])
         self._halving.release(number)
         if number not in self._halving.paused:
-            failed = result.get("ended_status") == "failed" or METRIC not in result
-            self._halving.end(number, None if failed else float(result[METRIC]))
+            best = result.get("best_so_far") if result.get("ended_status") != "failed" else None
+            self._halving.end(number, best)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Note that a trial's worker was lost: the trial starts again, or fails after too many losses."""

@@ -15,7 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from tuner.algorithms._observations import Observations, evidence_of, normal_scores
-from tuner.common.metrics import EPOCH_METRICS, METRICS, chebyshev
+from tuner.common.metrics import Mode, chebyshev, epoch_objectives, metric_of, oriented
 
 OTHER_METRICS = "other_metrics"
 """User attribute: of a study, the names of the metrics after the first; of a trial, the value of each that is known."""
@@ -31,16 +31,28 @@ def with_measured(
     """
     found = dict(known)
     for name in others:
-        value, is_newer = measured.get(name), name not in found or (name in EPOCH_METRICS and is_new_best)
+        value, is_newer = measured.get(name), name not in found or (name in epoch_objectives() and is_new_best)
         if is_newer and value is not None and math.isfinite(value):
             found[name] = float(value)
     return found
 
 
+_DIRECTIONS: dict[Mode, StudyDirection] = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+
+
+def direction_of(mode: Mode) -> StudyDirection:
+    """Return Optuna's name of a mode."""
+    return _DIRECTIONS[mode]
+
+
+def mode_of(study: Study) -> Mode:
+    """Return whether a study looks for the largest or the smallest value of its first metric."""
+    return next(mode for mode, direction in _DIRECTIONS.items() if direction == study.direction)
+
+
 def directions_of(study: Study) -> list[StudyDirection]:
     """Return the directions of all metrics of a study, the first one's first."""
-    kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-    return [study.direction, *(kinds[METRICS[name]] for name in study.user_attrs.get(OTHER_METRICS, ()))]
+    return [study.direction, *(direction_of(metric_of(name).mode) for name in study.user_attrs.get(OTHER_METRICS, ()))]
 
 
 def reached(study: Study, trial: FrozenTrial) -> list[float] | None:
@@ -72,10 +84,10 @@ def scalarised(
 
 def _scores(name: str, trials: Sequence[FrozenTrial]) -> np.ndarray:
     """Return normal scores of one metric, float [trials]; larger is better."""
-    sign = 1.0 if METRICS[name] == "max" else -1.0
+    mode = metric_of(name).mode
     values = [one.user_attrs.get(OTHER_METRICS, {}).get(name) for one in trials]
     has_failed = np.array([evidence_of(one).has_failed for one in trials])
-    signed = np.array([math.nan if value is None else sign * value for value in values])
+    signed = np.array([math.nan if value is None else oriented(value, mode) for value in values])
     signed[has_failed] = -math.inf
     known = ~np.isnan(signed)
     scores = np.zeros(len(trials))

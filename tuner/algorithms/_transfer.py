@@ -18,6 +18,7 @@ from scipy.optimize import nnls
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import GaussianProcess, KernelHyperparameters, fit
 from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
+from tuner.common.metrics import Mode
 
 MODELLED = 80
 """Observations of an earlier study that its model rests on."""
@@ -56,9 +57,7 @@ class EarlierModel:
         return found
 
 
-def earlier_models(
-    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, *, maximise: bool
-) -> list[EarlierModel]:
+def earlier_models(studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, *, mode: Mode) -> list[EarlierModel]:
     """Return a model of each study with enough trials; `encoding` has all their parameters."""
     fitted: list[tuple[GaussianProcess, int, np.ndarray]] = []
     for trials in studies:
@@ -66,7 +65,7 @@ def earlier_models(
         informative = [(trial, one) for trial, one in shown if one.is_informative]
         if len(informative) < LEAST_TRIALS:
             continue
-        observations = observe([one for _, one in informative], maximise=maximise)
+        observations = observe([one for _, one in informative], mode=mode)
         points = encoding.points(np.array([encoding.row(trial.params) for trial, _ in informative]))
         kept = observations.taken(most_telling(observations, MODELLED))
         data = points[kept.owner], kept.level, kept.target, encoding.groups
@@ -146,7 +145,7 @@ def fitted_with_prior(
 
 
 def portfolio(
-    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, maximise: bool
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, mode: Mode
 ) -> list[FrozenTrial]:
     """Return at most `number` trials of earlier studies, the most useful first.
 
@@ -154,7 +153,7 @@ def portfolio(
     when the studies have so little in common that portfolios of the others are worth little more, to each of them,
     than random configurations: what is tried first is trained furthest, and leads a search astray when it is wrong.
     """
-    models = earlier_models(studies, encoding, maximise=maximise)
+    models = earlier_models(studies, encoding, mode=mode)
     everything = [trial for trials in studies for trial in trials if trial.params]
     if not models or not everything:
         return []

@@ -12,11 +12,8 @@ from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tuner.common.metrics import Mode, oriented
 from tuner.runs.events import Status
-
-METRIC = "best_so_far"
-TIME = "epoch"
-"""Names, in results for Ray, of the value that schedulers compare and of the epoch."""
 
 
 def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tuple[int, ...]:
@@ -127,10 +124,10 @@ class Halving:
     by itself keeps its place at the rungs above: others must be better than what it showed, not than nothing.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int, *, maximise: bool) -> None:
+    def __init__(self, rungs: Sequence[int], reduction_factor: int, *, mode: Mode) -> None:
         self._rungs = [_Rung(epoch) for epoch in rungs]
         self._reduction_factor = reduction_factor
-        self._sign = -1.0 if maximise else 1.0
+        self._mode: Mode = mode
         self.paused: set[int] = set()
         self._held: set[int] = set()
 
@@ -217,4 +214,4 @@ class Halving:
             self.paused.add(trial)
 
     def _loss(self, value: float) -> float:
-        return self._sign * value if math.isfinite(value) else math.inf
+        return -oriented(value, self._mode) if math.isfinite(value) else math.inf

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tuner.algorithms.halving import Halving
+from tuner.common.metrics import Mode
 from tuner.common.registry import Registry
 from tuner.spec.space import Choice, Dimension, Integer, Real
 
@@ -26,7 +27,7 @@ MUTABLE = (
 class SchedulerContext:
     """The facts that a scheduler is built from; epochs are counted over both phases."""
 
-    mode: Literal["max", "min"]
+    mode: Mode
     max_epochs: int
     grace_epochs: int
     reduction_factor: int

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.algorithms._scalarisation import OTHER_METRICS, with_measured
+from tuner.algorithms._scalarisation import OTHER_METRICS, direction_of, with_measured
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
+from tuner.common.metrics import Mode
 from tuner.runs.pareto import other_values
 from tuner.runs.state import RunState, TrialState
 from tuner.spec.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
@@ -60,7 +60,7 @@ class SearchStudy:
         self,
         space: Space,
         sampler: BaseSampler,
-        mode: Literal["max", "min"],
+        mode: Mode,
         queue: Iterable[Queued] = (),
         sampler_may_propose: bool = True,
         sampler_replays: bool = False,
@@ -70,8 +70,7 @@ class SearchStudy:
         self._queue: Iterator[Queued] = iter(queue)
         self._sampler_may_propose = sampler_may_propose
         self._sampler_replays = sampler_replays
-        direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-        self.optuna_study = optuna.create_study(direction=direction, sampler=sampler)
+        self.optuna_study = optuna.create_study(direction=direction_of(mode), sampler=sampler)
         self._other_metrics = tuple(other_metrics)
         if self._other_metrics:
             self.optuna_study.set_user_attr(OTHER_METRICS, list(self._other_metrics))
@@ -144,7 +143,7 @@ class SearchStudy:
                 continue
             self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
-                self.observe(number, epoch.epoch, epoch.best_so_far, {**epoch._asdict(), **_facts(recorded)})
+                self.observe(number, epoch.epoch, epoch.best_so_far, epoch.measured(_facts(recorded)))
             if recorded.status == "paused":
                 self.pause(number)
             elif recorded.status != "running":

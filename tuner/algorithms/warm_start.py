@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from optuna.trial import FrozenTrial, create_trial
@@ -24,14 +23,13 @@ from tuner.algorithms.study import optuna_parameters
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
 from tuner.common.errors import RunError
 from tuner.common.files import write_text
+from tuner.common.metrics import Mode, is_better
 from tuner.common.registry import unknown_name
 from tuner.runs.directory import RunDirectory, latest_run
 from tuner.runs.events import Status
 from tuner.runs.record import read_state
 from tuner.runs.state import RunState, TrialState
 from tuner.spec.space import Choose, Configuration, Dimension, Integer, Real, Scalar, Space, configure
-
-Mode = Literal["max", "min"]
 
 
 class EarlierTrial(BaseModel):
@@ -97,15 +95,14 @@ def _find(name: str, runs_dir: Path) -> RunDirectory:
 
 def earlier_study(name: str, state: RunState, metric: str, mode: Mode) -> EarlierStudy:
     """Return the state of a run as an earlier study, its values in terms of the new study's metric."""
-    better = max if mode == "max" else min
 
     def best_by_epoch(trial: TrialState) -> dict[int, float]:
         found: dict[int, float] = {}
-        best = -math.inf if mode == "max" else math.inf
+        best = math.nan
         for epoch in trial.epochs:
-            value = float(getattr(epoch, metric))
+            value = epoch.metrics.get(metric, math.nan)
             if math.isfinite(value):
-                best = better(best, value)
+                best = value if math.isnan(best) or is_better(value, best, mode) else best
                 found[epoch.epoch] = best
         return found
 
@@ -141,7 +138,7 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
     encoding = Encoding(distributions)
     encoding.learn(np.array([encoding.row(trial.params) for one in trials for trial in one]))
     configurations = {id(trial): configuration for one in fitted for configuration, trial in one}
-    chosen = portfolio(trials, encoding, PORTFOLIO, maximise=mode == "max")
+    chosen = portfolio(trials, encoding, PORTFOLIO, mode=mode)
     return WarmStart(trials, [configurations[id(trial)] for trial in chosen])
 
 

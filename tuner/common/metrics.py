@@ -1,33 +1,128 @@
-"""Several metrics at once: their names and directions, domination, Pareto fronts, hypervolume, scalarisation. Pure.
+"""What trials are measured by, which of two values is better, and several metrics at once. Pure.
 
-Points are arrays `[n, metrics] float` in which larger is better throughout (`oriented`).
+`METRICS` has one entry for each thing that is measured. What Keras measures has a value of the training images, under
+the entry's name, and one of the validation images, under `val_` and the name; only the latter can be optimised. All
+other entries are facts of a trial, known after its first epoch.
+
+Points of several metrics are arrays `[n, metrics] float` in which larger is better throughout (`oriented_points`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-METRICS: dict[str, Literal["max", "min"]] = {
-    "val_accuracy": "max",
-    "val_loss": "min",
-    "parameters": "min",
-    "seconds_per_image": "min",
-    "model_mb": "min",
-}
-"""All that can be optimised, and in which direction."""
-EPOCH_METRICS = ("val_accuracy", "val_loss")
-"""Measured in every epoch: what schedulers can compare, so that the first metric must be one of these. The others are
-facts of a trial, known after its first epoch."""
+from tuner.common.registry import Registry
+
+Mode = Literal["max", "min"]
+"""Whether the largest or the smallest value is the best."""
+Unit = Literal["share", "number", "count", "ms", "MB"]
+"""How values are shown: in percent, with four decimals, as a whole number, seconds as milliseconds, in MB."""
+VALIDATION = "val_"
+"""Begins the name of a value of the validation images."""
+LOSS = "loss"
+DEFAULT_METRIC = "val_accuracy"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing that trials are measured by."""
+
+    mode: Mode
+    words: str
+    """Its name for people."""
+    unit: Unit = "number"
+    keras: str | None = None
+    """What Keras measures in every epoch, as `keras.metrics.get` takes it, or the loss; None: it is a fact of a trial.
+    Labels are one row per image with a share for each class, so that it must be a metric of that kind."""
+
+
+METRICS: Registry[Metric] = Registry("metric")
+METRICS.add("accuracy", Metric("max", "accuracy", "share", keras="categorical_accuracy"))
+METRICS.add("loss", Metric("min", "loss", keras=LOSS))
+METRICS.add("parameters", Metric("min", "parameters", "count"))
+METRICS.add("seconds_per_image", Metric("min", "inference time", "ms"))
+METRICS.add("model_mb", Metric("min", "model size", "MB"))
+
+
+def metric_of(name: str) -> Metric:
+    """Return the entry of a value's name; raises UnknownNameError where there is none.
+
+    >>> metric_of("val_loss").mode, metric_of("loss").mode, metric_of("model_mb").unit
+    ('min', 'min', 'MB')
+    """
+    return METRICS[name.removeprefix(VALIDATION)]
+
+
+def epoch_values() -> tuple[str, ...]:
+    """Return the names of all that is measured in every epoch, the loss first, as Keras has it.
+
+    >>> epoch_values()
+    ('loss', 'accuracy', 'val_loss', 'val_accuracy')
+    """
+    names = sorted(_measured_by_keras(), key=lambda name: METRICS[name].keras != LOSS)
+    return (*names, *(VALIDATION + name for name in names))
+
+
+def epoch_objectives() -> tuple[str, ...]:
+    """Return what can be optimised and is measured in every epoch: what schedulers can compare.
+
+    >>> epoch_objectives()
+    ('val_accuracy', 'val_loss')
+    """
+    return tuple(VALIDATION + name for name in _measured_by_keras())
+
+
+def objectives() -> tuple[str, ...]:
+    """Return all that can be optimised.
+
+    >>> objectives()
+    ('val_accuracy', 'val_loss', 'parameters', 'seconds_per_image', 'model_mb')
+    """
+    return (*epoch_objectives(), *facts())
+
+
+def facts() -> tuple[str, ...]:
+    """Return what a trial's network is measured by once, after its first epoch.
+
+    >>> facts()
+    ('parameters', 'seconds_per_image', 'model_mb')
+    """
+    return tuple(name for name in METRICS if METRICS[name].keras is None)
+
+
+def _measured_by_keras() -> list[str]:
+    return [name for name in METRICS if METRICS[name].keras is not None]
+
+
+def oriented(value: float, mode: Mode) -> float:
+    """Return the value, with the other sign where less is better: of the results, the larger is the better one.
+
+    >>> oriented(0.5, "max"), oriented(0.5, "min")
+    (0.5, -0.5)
+    """
+    return value if mode == "max" else -value
+
+
+def is_better(value: float, than: float, mode: Mode) -> bool:
+    """Return whether a value is better than another; one that is not a number never is.
+
+    >>> is_better(0.2, 0.1, "max"), is_better(0.2, 0.1, "min"), is_better(0.1, 0.1, "max")
+    (True, False, False)
+    """
+    return oriented(value, mode) > oriented(than, mode)
+
+
 SUM_WEIGHT = 0.05
 """Weight of the sum in the augmented Chebyshev scalarisation, as in ParEGO (Knowles 2006)."""
 
 
-def oriented(points: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    """Return the points, float [n, metrics], with the sign of metrics to be minimised turned: larger is better."""
-    signs = np.array([1.0 if METRICS[metric] == "max" else -1.0 for metric in metrics])
+def oriented_points(points: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+    """Return values of metrics, float [n, metrics], those to be minimised with the other sign."""
+    signs = np.array([oriented(1.0, metric_of(metric).mode) for metric in metrics])
     turned: np.ndarray = points.reshape(-1, len(metrics)) * signs
     return turned
 

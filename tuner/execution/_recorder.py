@@ -9,12 +9,13 @@ from typing import Any
 
 from ray.tune import Callback
 
-from tuner.algorithms.halving import METRIC, TIME, Halving
+from tuner.algorithms.halving import Halving
 from tuner.common.files import DISK_FULL, remove_empty
 from tuner.common.locations import Location
 from tuner.execution.lost_workers import LostWorkers, limit_attempts
 from tuner.execution.trial_actor import merged_configuration
 from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, CheckpointRemover, trials_to_keep
+from tuner.runs.epoch import TIME, Epoch, Told, facts_of
 from tuner.runs.events import (
     CheckpointSaved,
     ConfigurationChanged,
@@ -28,8 +29,6 @@ from tuner.runs.events import (
     TrialStarted,
 )
 from tuner.runs.record import Record
-
-_EPOCH_FIELDS = ("phase", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 class Recorder(Callback):
@@ -91,36 +90,30 @@ class Recorder(Callback):
             self._on_disk_full(reason)
         return reason.startswith(DISK_FULL)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """One epoch, or word of what is done before it."""
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
+        """Take in one epoch, or word of what is done before it."""
         for text in result["notices"]:
             self._record.append(Notice(text=text))
-        if result.get("building"):
+        if result["building"] is not None:
             self._on_building(self._numbers[trial.trial_id], *result["building"])
-        if not result["has_epoch"]:
-            return
-        number, epoch = self._numbers[trial.trial_id], int(result[TIME])
-        configuration = merged_configuration(trial.config)
+        if result["shown"] is not None:
+            self._take_epoch(trial, result["shown"], result)
+
+    def _take_epoch(self, trial: Any, shown: Epoch, told: Told) -> None:
+        number, configuration = self._numbers[trial.trial_id], merged_configuration(trial.config)
         if configuration != self._record.state.trials[number].configuration:
-            self._record.append(ConfigurationChanged(trial=number, epoch=epoch, configuration=configuration))
-        fields = {name: result[name] for name in _EPOCH_FIELDS}
-        self._record.append(EpochReported(trial=number, epoch=epoch, best_so_far=result[METRIC], **fields))
-        if self._record.state.trials[number].measured is None and result.get("parameters") is not None:
-            size_mb, seconds = result.get("model_mb"), result.get("seconds_per_image")
-            self._record.append(
-                TrialMeasured(
-                    trial=number, parameters=result["parameters"], model_mb=size_mb, seconds_per_image=seconds
-                )
-            )
-        if result["ended_status"]:  # not when its state is kept: a trial that was killed then would not know of its end
-            self._end(number, result, result["ended_status"], result["ended_reason"])
+            self._record.append(ConfigurationChanged(trial=number, epoch=shown.epoch, configuration=configuration))
+        self._record.append(EpochReported.of(number, shown))
+        if self._record.state.trials[number].measured is None and told["parameters"] is not None:
+            self._record.append(TrialMeasured(trial=number, **facts_of(told)))
+        # Not when its state is kept: a trial that was killed then would not know of its end.
+        if told["ended_status"] is not None:
+            self._end(number, told, told["ended_status"], told["ended_reason"] or "")
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
         """A checkpoint is on disk: the one before the last is no longer needed."""
         path = os.path.relpath(checkpoint.path, self._root)
-        number, epoch = self._numbers[trial.trial_id], int(trial.last_result.get(TIME, 0))
+        number, epoch = self._numbers[trial.trial_id], (trial.last_result or {}).get(TIME, 0)
         self._record.append(CheckpointSaved(trial=number, epoch=epoch, path=path))
         kept = self._checkpoints.setdefault(number, [])
         kept.append(checkpoint)
@@ -135,7 +128,7 @@ class Recorder(Callback):
         result = trial.last_result or {}
         number = self._numbers.get(trial.trial_id)
         if number is not None and self._halving is not None and number in self._halving.paused:
-            self._record.append(TrialPaused(trial=number, epoch=int(result[TIME]), **_facts(result)))
+            self._record.append(TrialPaused(trial=number, epoch=result[TIME], **_facts(result)))
         elif number is not None:
             self._end(
                 number, result, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler"

@@ -17,9 +17,9 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback
 
-from tuner.algorithms.halving import TIME
 from tuner.common.files import DISK_FULL, is_disk_full
 from tuner.execution.exit_reason import take_last_words
+from tuner.runs.epoch import TIME, Told
 from tuner.training.failures import CRASHED, HUNG, OUT_OF_MEMORY, WORKER_LOST, kind_of
 
 FLOOR_S = 60.0
@@ -139,15 +139,14 @@ class LostWorkers(Callback):
         self._running[trial.trial_id] = trial
         self._hang_watch.begin(trial.trial_id)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """A sign of life."""
-        self._hang_watch.see(trial.trial_id, int(result[TIME]), result["seconds"] if result["has_epoch"] else None)
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
+        """Take it as a sign of life."""
+        shown = result["shown"]
+        self._hang_watch.see(trial.trial_id, result["epoch"], shown.seconds if shown is not None else None)
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
         """Another one: what the worker did was to keep its state."""
-        self._hang_watch.see(trial.trial_id, int((trial.last_result or {}).get(TIME, 0)), None)
+        self._hang_watch.see(trial.trial_id, (trial.last_result or {}).get(TIME, 0), None)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial is over."""

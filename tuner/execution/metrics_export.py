@@ -18,7 +18,9 @@ from typing import Any, Literal, get_args
 from ray.tune import Callback
 from ray.util import metrics
 
+from tuner.common.metrics import is_better
 from tuner.common.process import in_background
+from tuner.runs.epoch import Told
 from tuner.runs.events import (
     EpochReported,
     Event,
@@ -168,27 +170,24 @@ class Monitor(Callback):
         """So many trials can run from now on: on a cluster, this changes while a search runs."""
         self._send("tuner_slots", slots)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """What a worker has read from its node's cache since its last result."""
-        read = result.get("cache")
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
+        """Take in what a worker has read from its node's cache since its last result."""
+        read = result["cache"]
         if read is None:
             return
         node = str(result.get("node_ip", ""))
         for name in ("hits", "misses"):
-            if read[name]:
-                self._send(f"tuner_cache_{name}", read[name], node=node)
-        if read["size_bytes"] is not None:
-            self._send("tuner_cache_bytes", read["size_bytes"], node=node)
+            if number := read[name]:
+                self._send(f"tuner_cache_{name}", number, node=node)
+        if (size_bytes := read["size_bytes"]) is not None:
+            self._send("tuner_cache_bytes", size_bytes, node=node)
 
     def _take_epoch(self, event: EpochReported) -> None:
         self._send("tuner_epochs", 1)
         images = self._state.study.data.get("train_images") if self._state.study else None
         if images:
             self._send("tuner_images", images)
-        better = max if self._state.maximise else min
-        if self._best is None or better(self._best, event.best_so_far) != self._best:
+        if self._best is None or is_better(event.best_so_far, self._best, self._state.mode):
             self._show_best(event.best_so_far)
 
     def _show_best(self, value: float | None = None) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ray.tune.search import Searcher
 
-from tuner.algorithms.halving import METRIC, TIME, Halving
+from tuner.algorithms.halving import Halving
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.slots import Slots
+from tuner.common.metrics import Mode
+from tuner.runs.epoch import METRIC, Told, facts_of
 
 WORKER_GROWTH_MB = 500.0
 """A worker that has grown by this much since its generation began is not used again."""
@@ -48,7 +50,7 @@ class StudySearcher(Searcher):
     def __init__(
         self,
         study: SearchStudy,
-        mode: Literal["max", "min"],
+        mode: Mode,
         max_new_trials: int,
         slots: Slots,
         unfinished: list[Unfinished],
@@ -107,13 +109,15 @@ class StudySearcher(Searcher):
         self._live[trial_id] = number
         return {**trial_config(number, configuration, origin, resume_from), "generation": self._generation}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Told) -> None:
         """Take in one epoch."""
         self._watch_memory(result)
-        if trial_id in self._live and result["has_epoch"]:
-            self._study.observe(self._live[trial_id], int(result[TIME]), float(result[METRIC]), result)
+        shown = result["shown"]
+        if trial_id in self._live and shown is not None:
+            measured = shown.measured(facts_of(result))
+            self._study.observe(self._live[trial_id], shown.epoch, shown.best_so_far, measured)
 
-    def _watch_memory(self, result: Mapping[str, Any]) -> None:
+    def _watch_memory(self, result: Told) -> None:
         """Ask for new workers from now on when a worker of this generation has grown too far."""
         if result["generation"] != self._generation:
             return
@@ -122,7 +126,7 @@ class StudySearcher(Searcher):
             self._generation += 1
             self._smallest_memory_mb = float("inf")
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Told | None = None, error: bool = False) -> None:
         """Take in how a trial ended: by itself (its last result says so), stopped by the scheduler, or broken."""
         if result is not None and result.get("ended_status") != "failed":
             self.on_trial_result(trial_id, result)
@@ -133,8 +137,8 @@ class StudySearcher(Searcher):
         if self._promotions is not None and number in self._promotions.halving.paused:
             self._study.pause(number)
             return
-        itself: Literal["completed", "failed"] | None = "failed" if error else (result or {}).get("ended_status")
-        self._study.finish(number, itself or "stopped")
+        status = result.get("ended_status") if result is not None else None
+        self._study.finish(number, "failed" if error else status or "stopped")
 
     def on_pause(self, trial_id: str) -> None:
         """A paused trial leaves its slot to another (called by Ray's BOHB form of Hyperband)."""

@@ -6,29 +6,29 @@ import logging
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.result import SHOULD_CHECKPOINT
 
-from tuner.algorithms.halving import METRIC, TIME
 from tuner.algorithms.schedulers import MUTABLE
 from tuner.common.errors import RunError
 from tuner.common.files import remove_empty
 from tuner.common.locations import Location, fetched
+from tuner.common.metrics import Mode, metric_of
 from tuner.common.seeds import trial_seed
 from tuner.execution.exit_reason import own_memory_mb
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
+from tuner.runs.epoch import Epoch, Told
 from tuner.training.checkpoint import earlier_checkpoints
 from tuner.training.failures import attempt
+from tuner.training.settings import Ended
 from tuner.training.trial_like import TrialLike
 
 WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
-
-
+WORST: dict[Mode, float] = {"max": 0.0, "min": 1e9}
+"""Told before the first epoch, when nothing has been measured: schedulers want a number."""
 _LOG = logging.getLogger("tuner.trials")
 
 
@@ -106,34 +106,32 @@ class TrialActor(tune.Trainable):
             where = f"goes on from epoch {self._trial.epoch}" if self._trial.epoch else "begins anew"
             self._process.notify(f"trial {self.config['trial']} {where}: {problem}")
 
-    def step(self) -> dict[str, Any]:
-        """Train one epoch; returns the result that samplers, schedulers and the record see."""
+    def step(self) -> Told:
+        """Train one epoch; return what samplers, schedulers and the record see."""
         if self._trial is None and self._failure is None:
             self._begin()
         if self._trial is None:
-            return self._result({}, 0, None, "failed", self._failure or "")
+            return self._tell(ended=Ended("failed", self._failure or ""))
         return self._advance(self._trial)
 
-    def _advance(self, trial: TrialLike) -> dict[str, Any]:
+    def _advance(self, trial: TrialLike) -> Told:
         """Do a part of what the next epoch needs of the cache, or train the epoch."""
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S))
         if progress is not None and not progress.is_finished:
-            building = {"building": [progress.done, progress.total]}
-            return {**self._result({}, trial.epoch, trial.best, None, None), **building}
+            return self._tell(building=(progress.done, progress.total))
         if failure is None and self._resume_from is not None:
             self._go_on(self._resume_from)
             if self._trial is None:
                 return self.step()
             trial = self._trial
         if failure is not None:
-            return self._result({}, trial.epoch, trial.best, "failed", failure)
+            return self._tell(ended=Ended("failed", failure))
         if self._process.has_notices:  # an epoch without the cache may take long: say why before it
-            return self._result({}, trial.epoch, trial.best, None, None)
+            return self._tell()
         epoch = trial.advance() if trial.ended is None else None
         if epoch is not None and not self._measured:
             self._measured = self._measure(trial)
-        status, reason = (trial.ended.status, trial.ended.reason) if trial.ended else (None, None)
-        return self._result(asdict(epoch) if epoch else {}, trial.epoch, trial.best, status, reason)
+        return self._tell(epoch, trial.ended)
 
     def _measure(self, trial: TrialLike) -> dict[str, float]:
         """Measure what the trial's network costs those who use it; what cannot be is left out, and said."""
@@ -143,35 +141,36 @@ class TrialActor(tune.Trainable):
         seconds = {} if cost.seconds_per_image is None else {"seconds_per_image": cost.seconds_per_image}
         return {"model_mb": cost.model_mb, **seconds}
 
-    def _result(
-        self, epoch: dict[str, Any], epochs: int, best: float | None, status: str | None, reason: str | None
-    ) -> dict[str, Any]:
-        settings, trial = self._process.context.settings, self._trial
-        _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epochs, _in_words(epoch, status, reason))
+    def _tell(
+        self, shown: Epoch | None = None, ended: Ended | None = None, building: tuple[int, int] | None = None
+    ) -> Told:
+        """Return what Ray is told of this step; what was collected for it, such as notices, is taken away."""
+        metric, trial = self._process.context.settings.metric, self._trial
+        epoch, best = (trial.epoch, trial.best) if trial is not None else (0, None)
+        _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epoch, _in_words(shown, ended))
         every_s = self._process.context.trial_kind.checkpoint_every_s
-        due = bool(epoch) and time.monotonic() - self._checkpointed >= every_s
-        worst = 0.0 if settings.metric == "val_accuracy" else 1e9
-        return {
-            **epoch,
-            TIME: epochs,
-            METRIC: worst if best is None else best,
-            "has_epoch": bool(epoch),
-            "ended_status": status,
-            "ended_reason": reason,
-            "parameters": trial.parameters if trial else None,
-            "trainable_parameters": trial.trainable_parameters if trial else None,
-            "batch_size_used": trial.batch_size_used if trial else None,
-            "setup_s": trial.setup_s if trial else None,
-            "cut": trial.cut if trial else None,
-            "node": platform.node(),
-            **self._measured,
-            "notices": self._process.taken_notices(),
-            "cache": self._process.trials.taken_cache_use(),
-            SHOULD_CHECKPOINT: due,
-            "generation": self.config["generation"],
-            "worker_memory_mb": own_memory_mb(),
-            "done": status is not None,
-        }
+        return Told(
+            epoch=epoch,
+            best_so_far=WORST[metric_of(metric).mode] if best is None else best,
+            shown=shown,
+            building=building,
+            ended_status=ended.status if ended else None,
+            ended_reason=ended.reason if ended else None,
+            parameters=trial.parameters if trial else None,
+            trainable_parameters=trial.trainable_parameters if trial else None,
+            batch_size_used=trial.batch_size_used if trial else None,
+            setup_s=trial.setup_s if trial else None,
+            cut=trial.cut if trial else None,
+            node=platform.node(),
+            model_mb=self._measured.get("model_mb"),
+            seconds_per_image=self._measured.get("seconds_per_image"),
+            notices=self._process.taken_notices(),
+            cache=self._process.trials.taken_cache_use(),
+            generation=self.config["generation"],
+            worker_memory_mb=own_memory_mb(),
+            should_checkpoint=shown is not None and time.monotonic() - self._checkpointed >= every_s,
+            done=ended is not None,
+        )
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
         """Keep the state in the storage, which may be slow."""
@@ -201,10 +200,11 @@ def _earlier(location: Location) -> list[Location]:
     return [] if location.is_remote else [Location(str(path)) for path in earlier_checkpoints(Path(location.address))]
 
 
-def _in_words(epoch: Mapping[str, Any], status: str | None, reason: str | None) -> str:
-    """Return a result in the words of the log."""
-    words = [f"{name} {epoch[name]:.4g}" for name in ("seconds", "loss", "val_loss", "val_accuracy") if name in epoch]
-    words += [f"{status} ({reason})"] if status is not None else []
+def _in_words(shown: Epoch | None, ended: Ended | None) -> str:
+    """Return a result in words for the log."""
+    values = {} if shown is None else {"seconds": shown.seconds, **shown.metrics}
+    words = [f"{name} {value:.4g}" for name, value in values.items()]
+    words += [f"{ended.status} ({ended.reason})"] if ended is not None else []
     return ", ".join(words) or "preparing"
 
 

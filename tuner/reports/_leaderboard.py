@@ -10,6 +10,7 @@ import yaml
 
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.intervals import Interval, wilson_interval
+from tuner.common.metrics import VALIDATION, epoch_objectives
 from tuner.reports._leaderboard_sections import (
     comparisons,
     finalists_section,
@@ -20,7 +21,16 @@ from tuner.reports._leaderboard_sections import (
     status_words,
     trial_sections,
 )
-from tuner.reports.formatting import counted, escaped, fenced, format_duration, format_value, is_share, without_folders
+from tuner.reports.formatting import (
+    counted,
+    escaped,
+    fenced,
+    format_duration,
+    format_value,
+    is_share,
+    metric_words,
+    without_folders,
+)
 from tuner.reports.results import Results, TrialResult
 
 
@@ -235,16 +245,17 @@ def _winner(results: Results, retrain_command: str | None) -> list[str]:
 
 
 def _reached(winner: TrialResult) -> list[str]:
-    """Say when the winner was best, and all four values there."""
+    """Say when the winner was best, and all values there."""
     at = winner.best_epoch
     if at is None:
         return [f"Trial {winner.number}:"]
     size = "" if winner.parameters is None else f"; {winner.parameters:,} parameters"
+    names = [name for name in epoch_objectives() if name in at.metrics]
+    validation = [f"{metric_words(name)} {format_value(name, at.metrics[name])}" for name in names]
+    training = [format_value(name, at.metrics.get(name)) for name in (one.removeprefix(VALIDATION) for one in names)]
     return [
         f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
-        f"validation accuracy {format_value('val_accuracy', at.val_accuracy)}, "
-        f"validation loss {format_value('val_loss', at.val_loss)}; in training "
-        f"{format_value('accuracy', at.accuracy)} and {format_value('loss', at.loss)}{size}."
+        f"{', '.join(validation)}; in training {' and '.join(training)}{size}."
     ]
 
 
@@ -273,7 +284,7 @@ def _trust(results: Results) -> list[str]:
         "the search itself reads no test image."
     ]
     if number > 1:
-        selected = f"{'highest' if results.maximise else 'lowest'} of {number:,}"
+        selected = f"{'highest' if results.mode == 'max' else 'lowest'} of {number:,}"
         sentences.append(
             f"The winner was picked as the {selected} such values, so its value is optimistic: "
             "expect somewhat less on new images."

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tuner.common.intervals import Interval
-from tuner.common.metrics import METRICS
+from tuner.common.metrics import metric_of, oriented
 from tuner.reports.formatting import (
     capital,
     describe_configuration,
@@ -340,21 +340,20 @@ def _beside_the_baseline(results: Results) -> list[str]:
     if baseline is None or len(baseline.values) < len(results.metrics):
         return []
     first, lines = results.metric, []
-    sign = 1.0 if METRICS[first] == "max" else -1.0
-    able = [trial for trial in results.front if sign * (trial.values[first] - baseline.values[first]) >= 0]
+    able = [trial for trial in results.front if _advantage(trial, baseline, first) >= 0]
     for metric in results.metrics[1:] if able else ():
-        turn = 1.0 if METRICS[metric] == "min" else -1.0
-        best = min(able, key=lambda trial: turn * trial.values[metric])
+        mode = metric_of(metric).mode
+        best = max(able, key=lambda trial: oriented(trial.values[metric], mode))
         before, now = baseline.values[metric], best.values[metric]
-        if best is baseline or turn * (now - before) >= 0:
+        if best is baseline or _advantage(best, baseline, metric) <= 0:
             lines.append(
                 f"- {capital(metric_words(metric))}: no trial is as good as the baseline in {metric_words(first)} "
                 f"with less than its {format_value(metric, before)}."
-                if METRICS[metric] == "min"
+                if mode == "min"
                 else f"- {capital(metric_words(metric))}: no trial as good in {metric_words(first)} beats the baseline."
             )
             continue
-        times = f", {now / before:.2g} times as much" if before > 0 and METRICS[metric] == "min" else ""
+        times = f", {now / before:.2g} times as much" if before > 0 and mode == "min" else ""
         lines.append(
             f"- {capital(metric_words(metric))}: trial {best.number} is no worse than the baseline in "
             f"{metric_words(first)} ({format_value(first, best.values[first])} against "
@@ -362,3 +361,8 @@ def _beside_the_baseline(results: Results) -> list[str]:
             f"{format_value(metric, before)}{times}."
         )
     return ["", *lines] if lines else []
+
+
+def _advantage(trial: TrialResult, other: TrialResult, metric: str) -> float:
+    """Return by how much a trial is better than another in a metric of which both have a value."""
+    return oriented(trial.values[metric] - other.values[metric], metric_of(metric).mode)

@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuner.common.files import replacing
+from tuner.common.metrics import VALIDATION, epoch_values
+from tuner.reports.formatting import is_share, metric_words
 from tuner.reports.results import STATUSES, Results, TrialResult
+from tuner.runs.epoch import Epoch
 from tuner.runs.events import Scalar
 
 TABLES_VERSION = 1
@@ -52,14 +55,23 @@ def _epochs_in(phase: Any) -> Callable[[TrialResult], int]:
     return lambda trial: trial.epochs_in(phase)
 
 
-_MEANINGS = {
-    "loss": "training loss",
-    "accuracy": "training accuracy (0 to 1)",
-    "val_loss": "validation loss",
-    "val_accuracy": "validation accuracy (0 to 1)",
-}
+def _meaning(name: str) -> str:
+    """Return what a value of an epoch is, in words."""
+    kind = "" if name.startswith(VALIDATION) else "training "
+    return f"{kind}{metric_words(name)}{' (0 to 1)' if is_share(name) else ''}"
 
-TRIAL_COLUMNS: tuple[Column, ...] = (
+
+def _of_epoch(attribute: str, name: str) -> Callable[[TrialResult], float | None]:
+    """Return what reads a metric of the epoch that a trial has under a name, None where it has none."""
+
+    def value(trial: TrialResult) -> float | None:
+        epoch: Epoch | None = getattr(trial, attribute)
+        return None if epoch is None else epoch.metrics.get(name)
+
+    return value
+
+
+_TRIAL_BEGINNING: tuple[Column, ...] = (
     Column("trial", "int64", "number of the trial, from 0; unique in a study", attrgetter("number")),
     Column(
         "origin", "string", "who proposed it: `baseline`, `portfolio` (earlier studies), `sampler`, `grid`, `queued`"
@@ -69,14 +81,8 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("rank", "int64", "1 is the best; null for failed trials and before the first epoch"),
     Column("best", "double", "best value of the study's metric"),
     Column("best_epoch", "int64", "epoch with the best value, the first of equals", _optional("best_epoch.epoch")),
-    *(
-        Column(f"best_epoch_{name}", "double", f"{meaning} at `best_epoch`", _optional(f"best_epoch.{name}"))
-        for name, meaning in _MEANINGS.items()
-    ),
-    *(
-        Column(f"last_{name}", "double", f"{meaning} at the last epoch", _optional(f"last_epoch.{name}"))
-        for name, meaning in _MEANINGS.items()
-    ),
+)
+_TRIAL_END: tuple[Column, ...] = (
     Column("epochs", "int64", "epochs trained", lambda trial: len(trial.epochs)),
     Column("head_epochs", "int64", "of these, with the backbone frozen", _epochs_in("head")),
     Column("fine_tune_epochs", "int64", "of these, with blocks of the backbone unfrozen", _epochs_in("fine_tune")),
@@ -107,18 +113,35 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     ),
     Column("resumed", "int64", "how often it went on from a checkpoint"),
 )
-"""After the study's name, before the hyperparameters."""
 
-EPOCH_COLUMNS: tuple[Column, ...] = (
-    Column("epoch", "int64", "counted from 1 over both phases"),
-    Column("phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (no backbone)"),
-    Column("seconds", "double", "training and validation of this epoch, in seconds"),
-    Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
-    *(Column(name, "double", f"{meaning} of this epoch") for name, meaning in _MEANINGS.items()),
-    Column("best_so_far", "double", "best value of the study's metric up to here"),
-    Column("learning_rate", "double", "learning rate of this epoch"),
-)
-"""After the study's name and the trial's number."""
+
+def trial_columns() -> tuple[Column, ...]:
+    """Return the columns after the study's name and before the hyperparameters."""
+    kinds = (("best_epoch", "best_epoch", "`best_epoch`"), ("last", "last_epoch", "the last epoch"))
+    values = [
+        Column(f"{prefix}_{name}", "double", f"{_meaning(name)} at {where}", _of_epoch(attribute, name))
+        for prefix, attribute, where in kinds
+        for name in epoch_values()
+    ]
+    return (*_TRIAL_BEGINNING, *values, *_TRIAL_END)
+
+
+def epoch_columns() -> tuple[Column, ...]:
+    """Return the columns after the study's name and the trial's number."""
+    return (
+        Column("epoch", "int64", "counted from 1 over both phases"),
+        Column("phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (no backbone)"),
+        Column("seconds", "double", "training and validation of this epoch, in seconds"),
+        Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
+        *(Column(name, "double", f"{_meaning(name)} of this epoch", _metric(name)) for name in epoch_values()),
+        Column("best_so_far", "double", "best value of the study's metric up to here"),
+        Column("learning_rate", "double", "learning rate of this epoch"),
+    )
+
+
+def _metric(name: str) -> Callable[[Epoch], float | None]:
+    return lambda epoch: epoch.metrics.get(name)
+
 
 FINALIST_COLUMNS: tuple[Column, ...] = (
     Column("trial", "int64", "number of the trial that is trained again", attrgetter("trained.trial")),
@@ -145,7 +168,7 @@ _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
 
 def trials_table(results: Results) -> Any:
     """Return one row per trial by number, as a `pyarrow.Table`; hyperparameters are the last columns."""
-    columns = [_array(column, results.trials) for column in TRIAL_COLUMNS]
+    columns = [_array(column, results.trials) for column in trial_columns()]
     study = _constant(_STUDY, results.name, len(results.trials))
     return _table(results, [study, *columns, *_hyperparameters(results.trials)])
 
@@ -153,8 +176,10 @@ def trials_table(results: Results) -> Any:
 def epochs_table(results: Results) -> Any:
     """Return one row per trial and epoch, by trial, then epoch, as a `pyarrow.Table`."""
     epochs = [epoch for trial in results.trials for epoch in trial.epochs]
+    numbers = [trial.number for trial in results.trials for _ in trial.epochs]
     study = _constant(_STUDY, results.name, len(epochs))
-    return _table(results, [study, *(_array(column, epochs) for column in (_TRIAL, *EPOCH_COLUMNS))])
+    trial = (_field(_TRIAL.name, _TRIAL.type, _TRIAL.description), pa.array(numbers, type=pa.int64()))
+    return _table(results, [study, trial, *(_array(column, epochs) for column in epoch_columns())])
 
 
 def finalists_table(results: Results) -> Any:
@@ -192,7 +217,7 @@ def _table(results: Results, columns: Sequence[tuple[Any, Any]]) -> Any:
         results.name,
         results.metric,
         ",".join(results.metrics),
-        "max" if results.maximise else "min",
+        results.mode,
     )
     schema = pa.schema([field for field, _ in columns], metadata=dict(zip(_METADATA, values, strict=True)))
     return pa.Table.from_arrays([array for _, array in columns], schema=schema)
@@ -217,7 +242,7 @@ def column_names(hyperparameters: Iterable[str]) -> Mapping[str, str]:
     >>> column_names(["dropout", "epochs"])
     {'dropout': 'dropout', 'epochs': 'epochs_hyperparameter'}
     """
-    taken = {"study", *(column.name for column in TRIAL_COLUMNS)}
+    taken = {"study", *(column.name for column in trial_columns())}
     columns = {}
     for name in hyperparameters:
         unique = name
@@ -271,7 +296,7 @@ def describe_schema() -> str:
             "",
             "## `trials.parquet`: one row per trial",
             "",
-            *_describe((_STUDY, *TRIAL_COLUMNS)),
+            *_describe((_STUDY, *trial_columns())),
             "| one per hyperparameter | int64, double, bool or string | its value, under its own name "
             "(`architecture`, `learning_rate`, ...); null where a trial has none of this name. Whole and other numbers "
             "together are double, any other mixture is text. A name that is one of the columns above gets the suffix "
@@ -279,7 +304,7 @@ def describe_schema() -> str:
             "",
             "## `epochs.parquet`: one row per trial and epoch",
             "",
-            *_describe((_STUDY, _TRIAL, *EPOCH_COLUMNS)),
+            *_describe((_STUDY, _TRIAL, *epoch_columns())),
             "",
             "## `finalists.parquet`: one row per training of a finalist",
             "",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tuner.common.errors import InputError
+from tuner.common.metrics import Mode, oriented
 from tuner.reports._leaderboard_sections import interval_words
 from tuner.reports._page import Column, Page, PagePart, as_html, page_figure, render, sortable
 from tuner.reports.figures.registry import FORMATS, DrawnFigure, Format, save_figure
@@ -71,7 +72,7 @@ class Comparison(NamedTuple):
     """Runs that optimise the same metric."""
 
     metric: str
-    maximise: bool
+    mode: Mode
     entrants: tuple[Entrant, ...]
     equal_s: float
     """As long as the shortest one ran: until there, all can be compared."""
@@ -97,7 +98,7 @@ def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
     prints = {str(results.study.data.get("fingerprint")) for _, results in runs if results.study is not None}
     return Comparison(
         metric=runs[0][1].metric,
-        maximise=runs[0][1].maximise,
+        mode=runs[0][1].mode,
         entrants=entrants,
         equal_s=min(entrant.search_s for entrant in entrants),
         same_data=len(prints) == 1,
@@ -106,16 +107,19 @@ def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
 
 def order_at_equal_time(comparison: Comparison) -> tuple[tuple[Entrant, float | None], ...]:
     """Return the runs with what they had after the time that all of them ran, the best first."""
-    sign = -1.0 if comparison.maximise else 1.0
     found = [(entrant, entrant.best_at(comparison.equal_s)) for entrant in comparison.entrants]
-    return tuple(sorted(found, key=lambda pair: (math.inf if pair[1] is None else sign * pair[1], pair[0].name)))
+
+    def place(pair: tuple[Entrant, float | None]) -> tuple[float, str]:
+        entrant, best = pair
+        return (math.inf if best is None else -oriented(best, comparison.mode), entrant.name)
+
+    return tuple(sorted(found, key=place))
 
 
 def joint_ranking(comparison: Comparison) -> tuple[tuple[str, TrialResult], ...]:
     """Return the trials of all runs with a result, the best first; of equals, those of the first run."""
-    sign = -1.0 if comparison.maximise else 1.0
     every = [
-        (sign * (trial.best or 0.0), place, trial.number, entrant.name, trial)
+        (-oriented(trial.best or 0.0, comparison.mode), place, trial.number, entrant.name, trial)
         for place, entrant in enumerate(comparison.entrants)
         for trial in entrant.results.ranked
     ]

@@ -280,7 +280,7 @@ def _running_table(state: RunState, building: Mapping[int, str]) -> Table:
 
 def _row(state: RunState, trial: TrialState, max_epochs: int, building: Mapping[int, str]) -> list[RenderableType]:
     last = trial.epochs[-1] if trial.epochs else None
-    value = "" if last is None or state.study is None else f"{getattr(last, state.study.metric):.4f}"
+    value = "" if last is None or state.study is None else f"{last.metrics[state.metric]:.4f}"
     epoch = last.epoch if last else 0
     return [
         str(trial.number),

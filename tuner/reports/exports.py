@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tuner.common.errors import InputError, RunError, first_line
 from tuner.common.files import check_file, check_folder, replacing, user_path
@@ -17,6 +17,8 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.state import RunState
 
 if TYPE_CHECKING:
+    from optuna.study import Study as OptunaStudy
+
     from tuner.spec.space import Space
 
 LATEX_ROWS = 20
@@ -104,39 +106,39 @@ def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
         RunError: the specification of the run is missing.
     """
     import optuna
-    from optuna.study import StudyDirection
+    from optuna.samplers import RandomSampler
     from sqlalchemy.exc import SQLAlchemyError
 
+    from tuner.algorithms.study import SearchStudy
     from tuner.spec.spec import load_spec, require
 
     if state.study is None or not run.specification.is_file():
         raise RunError(f"{run.path}: must hold the specification of its search; there is no {run.specification.name}")
     spec = require(load_spec(run.specification))
-    direction = StudyDirection.MAXIMIZE if spec.mode == "max" else StudyDirection.MINIMIZE
+    search = SearchStudy(spec.space, RandomSampler(seed=0), spec.mode)
+    search.rebuild(state)
+    study = search.optuna_study
     try:
-        made = optuna.create_study(storage=url, study_name=run.name, direction=direction)
+        made = optuna.create_study(storage=url, study_name=run.name, direction=study.direction)
     except optuna.exceptions.DuplicatedStudyError:
         raise InputError(f"--optuna must name a storage without a study {run.name!r}; {url} has one") from None
     except (ImportError, ValueError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         rule = "--optuna must be an address such as sqlite:///study.db"
         raise InputError(f"{rule}; {url}: {first_line(error)}") from None
     made.set_metric_names([spec.metric])
-    made.add_trials(_optuna_trials(spec.space, spec.mode, state, state.study.time))
+    made.add_trials(_optuna_trials(spec.space, study, state))
     return run.name
 
 
-def _optuna_trials(space: Space, mode: Literal["max", "min"], state: RunState, begun: float) -> list[Any]:
+def _optuna_trials(space: Space, study: OptunaStudy, state: RunState) -> list[Any]:
     """Return the ended trials as Optuna keeps them, with the times at which they ran."""
-    from optuna.samplers import RandomSampler
     from optuna.trial import TrialState as OptunaState
 
-    from tuner.algorithms.study import SearchStudy
     from tuner.algorithms.tpe import FAILED
     from tuner.spec.space import misfits
 
-    study = SearchStudy(space, RandomSampler(seed=0), mode)
-    study.rebuild(state)
-    ended = [trial for trial in study.optuna_study.get_trials(deepcopy=True) if trial.state.is_finished()]
+    begun = state.study.time if state.study is not None else 0.0
+    ended = [trial for trial in study.get_trials(deepcopy=True) if trial.state.is_finished()]
     numbers = [
         number
         for number, trial in sorted(state.trials.items())
@@ -173,8 +175,8 @@ def save_tensorboard(results: Results, directory: Path) -> Path:
         _add(writer, hparams_pb(values, trial_id=f"trial-{trial.number:05d}"), 0, begun + trial.started_s)
         for epoch in trial.epochs:
             summary = Summary()
-            for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
-                summary.value.add(tag=name, simple_value=getattr(epoch, name))
+            for name, value in {**epoch.metrics, "learning_rate": epoch.learning_rate}.items():
+                summary.value.add(tag=name, simple_value=value)
             summary.value.add(tag=f"best_{results.metric}", simple_value=epoch.best_so_far)
             _add(writer, summary, epoch.epoch, begun + epoch.elapsed_s)
         writer.close()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tuner.common.metrics import VALIDATION, metric_of
 from tuner.reports.console import format_seconds
 from tuner.runs.events import Scalar
 
@@ -43,7 +44,7 @@ def fenced(text: str, language: str = "") -> list[str]:
 
 def is_share(metric: str) -> bool:
     """Say whether values of the metric are shares, shown as percentages."""
-    return metric.endswith("accuracy")
+    return metric_of(metric).unit == "share"
 
 
 def metric_words(metric: str) -> str:
@@ -52,9 +53,7 @@ def metric_words(metric: str) -> str:
     >>> metric_words("val_accuracy"), metric_words("model_mb")
     ('validation accuracy', 'model size')
     """
-    if metric in ("seconds_per_image", "model_mb"):
-        return {"seconds_per_image": "inference time", "model_mb": "model size"}[metric]
-    return metric.replace("val_", "validation ").replace("_", " ")
+    return f"validation {metric_of(metric).words}" if metric.startswith(VALIDATION) else metric_of(metric).words
 
 
 def capital(text: str) -> str:
@@ -83,11 +82,17 @@ def format_value(metric: str, value: float | None) -> str:
         return "-"
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
-    if metric == "parameters":
-        return f"{value:,.0f}"
-    if metric in ("seconds_per_image", "model_mb"):
-        return f"{1000 * value:.3g} ms" if metric == "seconds_per_image" else f"{value:.3g} MB"
-    return f"{value:.2%}" if is_share(metric) else f"{value:.4f}"
+    match metric_of(metric).unit:
+        case "share":
+            return f"{value:.2%}"
+        case "count":
+            return f"{value:,.0f}"
+        case "ms":
+            return f"{1000 * value:.3g} ms"
+        case "MB":
+            return f"{value:.3g} MB"
+        case "number":
+            return f"{value:.4f}"
 
 
 def format_gain(metric: str, gain: float | None) -> str:

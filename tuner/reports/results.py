@@ -13,11 +13,10 @@ import numpy as np
 
 from tuner.common.errors import RunError
 from tuner.common.intervals import Interval
-from tuner.common.metrics import METRICS
+from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_values, metric_of, objectives, oriented
 from tuner.common.registry import unknown_name
+from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
-    Epoch,
-    Phase,
     Scalar,
     SessionEnded,
     SessionStarted,
@@ -33,8 +32,6 @@ from tuner.runs.state import FinalistState, RunState, TrialState
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
 """`unfinished`: the session has ended and left the trial to be resumed."""
-VALUES = ("loss", "accuracy", "val_loss", "val_accuracy")
-"""Measured in every epoch; the study's metric is one of them."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Results:
     @property
     def metric(self) -> str:
         """The metric that is optimised, of several the first."""
-        return self.study.metric if self.study else "val_accuracy"
+        return self.study.metric if self.study else DEFAULT_METRIC
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -152,9 +149,9 @@ class Results:
         return tuple(trial for trial in self.ranked if trial.is_on_front)
 
     @property
-    def maximise(self) -> bool:
-        """Whether larger values of the metric are better."""
-        return self.study is None or self.study.mode == "max"
+    def mode(self) -> Mode:
+        """Whether the largest or the smallest value of the metric is the best."""
+        return self.study.mode if self.study else metric_of(DEFAULT_METRIC).mode
 
     @cached_property
     def ranked(self) -> tuple[TrialResult, ...]:
@@ -234,8 +231,7 @@ class Results:
         """Return how much better than the baseline `trial` is, in units of the metric; None when that is unknown."""
         if self.baseline_value is None or trial.rank is None:
             return None
-        difference = (trial.best or 0.0) - self.baseline_value
-        return difference if self.maximise else -difference
+        return oriented((trial.best or 0.0) - self.baseline_value, self.mode)
 
 
 def build_results(
@@ -247,20 +243,19 @@ def build_results(
         RunError: the study's metric is none that epochs measure.
     """
     for index, name in enumerate(state.study.all_metrics if state.study is not None else ()):
-        known = METRICS if index else VALUES
+        known = objectives() if index else epoch_values()
         if name not in known:
             raise RunError(unknown_name("metric", name, known))
-    metric, maximise = state.study.metric if state.study else "val_accuracy", state.maximise
     has_ended = state.session_ended is not None
     finalists = summarise_finalists(state)
-    plain = [_result(state.trials[number], metric, maximise, has_ended) for number in sorted(state.trials)]
+    plain = [_result(state, state.trials[number], has_ended) for number in sorted(state.trials)]
     return Results(
         study=state.study,
         sessions=tuple(state.sessions),
         session_ended=state.session_ended,
         notices=tuple(state.notices),
         elapsed_s=state.elapsed_s,
-        trials=_with_ranks(_with_values(state, plain), maximise),
+        trials=_with_ranks(_with_values(state, plain), state.mode),
         finalists=finalists,
         trainings=tuple(state.finalists[key] for key in sorted(state.finalists)),
         gains=_gains(state, finalists),
@@ -276,7 +271,7 @@ def _gains(state: RunState, finalists: tuple[Finalist, ...]) -> dict[int, Interv
     return {trial: gain for trial, gain in found.items() if gain is not None}
 
 
-def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> TrialResult:
+def _result(state: RunState, trial: TrialState, has_ended: bool) -> TrialResult:
     best = trial.best
     return TrialResult(
         number=trial.number,
@@ -286,7 +281,7 @@ def _result(trial: TrialState, metric: str, maximise: bool, has_ended: bool) -> 
         configuration=dict(trial.configuration),
         epochs=tuple(trial.epochs),
         best=best if best is not None and math.isfinite(best) else None,
-        best_epoch=_best_epoch(trial.epochs, metric, maximise),
+        best_epoch=_best_epoch(trial.epochs, state.metric, state.mode),
         started_s=trial.started_s,
         resumed=trial.resumed,
         ended=trial.ended,
@@ -306,19 +301,20 @@ def _with_values(state: RunState, trials: list[TrialResult]) -> list[TrialResult
     ]
 
 
-def _best_epoch(epochs: Iterable[Epoch], metric: str, maximise: bool) -> Epoch | None:
-    measured = [(getattr(epoch, metric), epoch) for epoch in epochs]
-    finite = [pair for pair in measured if math.isfinite(pair[0])]
-    choose = max if maximise else min  # both take the first of equals
-    return choose(finite, key=lambda pair: pair[0])[1] if finite else None
+def _best_epoch(epochs: Iterable[Epoch], metric: str, mode: Mode) -> Epoch | None:
+    """Return the epoch with the best value, the first of equals; None where no value is finite."""
+    finite = [epoch for epoch in epochs if math.isfinite(epoch.metrics.get(metric, math.nan))]
+    return max(finite, key=lambda epoch: oriented(epoch.metrics[metric], mode), default=None)
 
 
-def _with_ranks(trials: list[TrialResult], maximise: bool) -> tuple[TrialResult, ...]:
+def _with_ranks(trials: list[TrialResult], mode: Mode) -> tuple[TrialResult, ...]:
     """Rank the trials, the best first, the earlier of equals first; a failed trial has no model, so it has no rank."""
-    sign = -1.0 if maximise else 1.0
-    scored = [trial for trial in trials if trial.best is not None and trial.status != "failed"]
-    order = sorted(scored, key=lambda trial: (sign * (trial.best or 0.0), trial.number))
-    ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
+    scored = [
+        (-oriented(trial.best, mode), trial.number)
+        for trial in trials
+        if trial.best is not None and trial.status != "failed"
+    ]
+    ranks = {number: rank for rank, (_, number) in enumerate(sorted(scored), start=1)}
     return tuple(replace(trial, rank=ranks.get(trial.number)) for trial in trials)
 
 
@@ -348,19 +344,19 @@ def trajectory(results: Results) -> tuple[TrajectoryPoint, ...]:
 
     Epochs of failed trials count as trained; their values do not, as they left no model.
     """
-    epochs = [epoch for trial in results.trials for epoch in trial.epochs]
+    epochs = [(trial, epoch) for trial in results.trials for epoch in trial.epochs]
     if not epochs:
         return ()
-    failed = {trial.number for trial in results.failed}
-    times = np.array([epoch.elapsed_s for epoch in epochs])
-    sign = 1.0 if results.maximise else -1.0
-    values = sign * np.array([-sign * math.inf if epoch.trial in failed else epoch.best_so_far for epoch in epochs])
+    times = np.array([epoch.elapsed_s for _, epoch in epochs])
+    values = np.array([
+        -math.inf if trial.status == "failed" else oriented(epoch.best_so_far, results.mode) for trial, epoch in epochs
+    ])  # fmt: skip
     order = np.argsort(times, kind="stable")
     bests = np.fmax.accumulate(np.where(np.isfinite(values), values, -math.inf)[order])
     improved = np.flatnonzero(bests > np.concatenate(([-math.inf], bests[:-1])))
+    found = [(int(place), *epochs[order[place]]) for place in improved]
     return tuple(
-        TrajectoryPoint((epoch := epochs[order[place]]).elapsed_s, int(place) + 1, epoch.trial, epoch.best_so_far)
-        for place in improved
+        TrajectoryPoint(epoch.elapsed_s, place + 1, trial.number, epoch.best_so_far) for place, trial, epoch in found
     )
 
 

@@ -26,10 +26,7 @@ def trials_to_keep(state: RunState) -> set[int]:
 
     The best may be one that still runs, and fail.
     """
-    sign = 1.0 if state.maximise else -1.0
-    is_over = ("completed", "stopped")
-    over = [trial for trial in state.trials.values() if trial.best is not None and trial.status in is_over]
-    best = max(over, key=lambda trial: (sign * (trial.best or 0.0), -trial.number), default=None)
+    best = state.best_of([*state.with_status("completed"), *state.with_status("stopped")])
     asked_for = {trial.number for trial in (best, state.best_trial()) if trial is not None}
     return asked_for | {trial.number for trial in state.trials.values() if trial.ended is None}
 

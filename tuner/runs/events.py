@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import time
 from base64 import b64decode
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tuner.common.metrics import Mode
+from tuner.runs.epoch import EndStatus, Epoch, Phase
 
 SCHEMA_VERSION = 7
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
-Phase = Literal["head", "fine_tune", "scratch"]
-Mode = Literal["max", "min"]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-EndStatus = Literal["completed", "stopped", "failed"]
 Status = Literal["running", "paused", "completed", "stopped", "failed"]
 
 
@@ -182,22 +182,6 @@ class ConfigurationChanged(_Event):
     configuration: Configuration
 
 
-class Epoch(NamedTuple):
-    """What an `EpochReported` says, as the state of a run keeps it: in a fifth of the memory."""
-
-    trial: int
-    epoch: int
-    phase: Phase
-    seconds: float
-    elapsed_s: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    best_so_far: float
-    learning_rate: float
-
-
 class EpochReported(_Event):
     """One epoch of one trial."""
 
@@ -208,28 +192,35 @@ class EpochReported(_Event):
     phase: Phase
     seconds: Seconds
     """Training and validation of this epoch."""
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
+    metrics: dict[str, float]
+    """What Keras measured in this epoch, by name."""
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     learning_rate: float
 
+    @classmethod
+    def of(cls, trial: int, shown: Epoch) -> Self:
+        """Return the event that says what an epoch of a trial showed."""
+        return cls(
+            trial=trial,
+            epoch=shown.epoch,
+            phase=shown.phase,
+            seconds=shown.seconds,
+            metrics=dict(shown.metrics),
+            best_so_far=shown.best_so_far,
+            learning_rate=shown.learning_rate,
+        )
+
     def compact(self) -> Epoch:
-        """The same for the state."""
+        """Return the same for the state: in a third of the memory."""
         return Epoch(
-            self.trial,
             self.epoch,
             self.phase,
             self.seconds,
-            self.elapsed_s,
-            self.loss,
-            self.accuracy,
-            self.val_loss,
-            self.val_accuracy,
-            self.best_so_far,
             self.learning_rate,
+            self.best_so_far,
+            self.metrics,
+            self.elapsed_s,
         )
 
 

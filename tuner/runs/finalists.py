@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner.common.intervals import Interval, half_width, mean_interval
+from tuner.common.metrics import metric_of, oriented
 from tuner.common.seeds import derive_seed
 from tuner.runs.events import Configuration
 from tuner.runs.pareto import front_finalists, metrics_of
@@ -52,9 +53,8 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     With several metrics the best by the first, then those of the Pareto front, as `pareto.front_finalists` chooses
     them; where the front has fewer, the best of the others.
     """
-    sign = -1.0 if state.maximise else 1.0
     scored = [
-        (sign * trial.best, trial.number)
+        (-oriented(trial.best, state.mode), trial.number)
         for trial in state.trials.values()
         if trial.best is not None and math.isfinite(trial.best) and trial.status != "failed"
     ]
@@ -104,11 +104,8 @@ def summarise_finalists(state: RunState) -> tuple[Finalist, ...]:
     started = state.finalists_started
     if started is None:
         return ()
-    found = [_summarise(state, trial) for trial in started.trials]
-    sign = -1.0 if state.maximise else 1.0
-    return tuple(
-        sorted((one for one in found if one is not None), key=lambda one: (sign * one.validation.mean, one.trial))
-    )
+    found = [one for one in (_summarise(state, trial) for trial in started.trials) if one is not None]
+    return tuple(sorted(found, key=lambda one: (-oriented(one.validation.mean, state.mode), one.trial)))
 
 
 def _summarise(state: RunState, trial: int) -> Finalist | None:
@@ -123,7 +120,7 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
         trial=trial,
         trained=len(values),
         failed=len(own) - len(values),
-        validation=_clipped(mean_interval(values), state.study.metric if state.study else ""),
+        validation=_clipped(mean_interval(values), state.metric),
         deviation=stdev(values) if len(values) > 1 else None,
         test_accuracy=_test_interval(accuracies, tested[0].images) if tested else None,
         test_deviation=stdev(accuracies) if len(accuracies) > 1 else None,
@@ -133,16 +130,15 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
 
 def _clipped(interval: Interval, metric: str) -> Interval:
     """Return the interval of a share cut to 0 and 1; any other metric's as it is."""
-    if not metric.endswith("accuracy") or interval.low is None or interval.high is None:
+    if metric_of(metric).unit != "share" or interval.low is None or interval.high is None:
         return interval
     return Interval(interval.mean, max(0.0, interval.low), min(1.0, interval.high))
 
 
 def best_training(state: RunState, trial: int) -> int | None:
     """Return the seed number that did best on the validation split (the first of equals), whose model is exported."""
-    sign = -1.0 if state.maximise else 1.0
     done = [
-        (sign * one.trained.best, number)
+        (-oriented(one.trained.best, state.mode), number)
         for (own, number), one in state.finalists.items()
         if own == trial and one.trained.status == "completed" and one.trained.best is not None
     ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tuner.common.metrics import EPOCH_METRICS, front, most_volume, oriented, shares_beaten
+from tuner.common.metrics import epoch_objectives, front, most_volume, oriented_points, shares_beaten
 from tuner.runs.state import RunState, TrialState
 
 
@@ -29,9 +29,9 @@ def other_values(trial: TrialState, others: tuple[str, ...]) -> dict[str, float]
     """
     values: dict[str, float | None] = {}
     for metric in others:
-        if metric in EPOCH_METRICS:
+        if metric in epoch_objectives():
             at = next((epoch for epoch in trial.epochs if epoch.best_so_far == trial.best), None)
-            values[metric] = None if at is None else getattr(at, metric)
+            values[metric] = None if at is None else at.metrics.get(metric)
         else:
             values[metric] = None if trial.measured is None else getattr(trial.measured, metric)
     return {metric: value for metric, value in values.items() if value is not None and math.isfinite(value)}
@@ -71,4 +71,4 @@ def front_finalists(state: RunState, count: int) -> tuple[int, ...]:
 
 
 def _points(values: Mapping[int, Mapping[str, float]], metrics: tuple[str, ...]) -> np.ndarray:
-    return oriented(np.array([[own[metric] for metric in metrics] for own in values.values()]), metrics)
+    return oriented_points(np.array([[own[metric] for metric in metrics] for own in values.values()]), metrics)

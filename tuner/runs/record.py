@@ -22,8 +22,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tuner.common.errors import RunError, TunerError
 from tuner.common.files import disk_full_error, is_disk_full, write_text
+from tuner.common.metrics import epoch_values
 from tuner.runs.events import (
     SCHEMA_VERSION,
+    EpochReported,
     Event,
     FinalistTested,
     FinalistTrained,
@@ -199,6 +201,8 @@ def _misplaced(state: RunState, event: Event) -> str | None:
         return "must be of one study; it begins another one"
     if isinstance(event, TrialStarted) and event.trial in state.trials:
         return f"trial {event.trial} must start once; it starts again"
+    if isinstance(event, EpochReported) and state.metric not in event.metrics and state.metric in epoch_values():
+        return f"epochs must measure {state.metric}, which the study compares; got {', '.join(event.metrics) or 'none'}"
     if isinstance(event, FinalistTested):
         others = {one.tested.images for one in state.finalists.values() if one.tested is not None}
         if others - {event.images}:

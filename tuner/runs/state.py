@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tuner.common.metrics import DEFAULT_METRIC, Mode, metric_of, oriented
+from tuner.runs.epoch import Epoch
 from tuner.runs.events import (
     CheckpointSaved,
     Configuration,
     ConfigurationChanged,
-    Epoch,
     EpochReported,
     Event,
     FinalistsStarted,
@@ -116,15 +118,23 @@ class RunState:
         return True
 
     @property
-    def maximise(self) -> bool:
-        """Whether larger values of the metric are better."""
-        return self.study is None or self.study.mode == "max"
+    def metric(self) -> str:
+        """What makes a trial the winner."""
+        return self.study.metric if self.study is not None else DEFAULT_METRIC
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the largest or the smallest value of the metric is the best."""
+        return self.study.mode if self.study is not None else metric_of(DEFAULT_METRIC).mode
+
+    def best_of(self, trials: Iterable[TrialState]) -> TrialState | None:
+        """Return the trial with the best value, the earliest of equals; None where none has a value."""
+        scored = [(oriented(trial.best, self.mode), -trial.number) for trial in trials if trial.best is not None]
+        return self.trials[-max(scored)[1]] if scored else None
 
     def best_trial(self) -> TrialState | None:
-        """Return the trial with the best value so far (the earliest of equals); None before any epoch."""
-        sign = 1.0 if self.maximise else -1.0
-        scored = [trial for trial in self.trials.values() if trial.best is not None and trial.status != "failed"]
-        return max(scored, key=lambda trial: (sign * (trial.best or 0.0), -trial.number), default=None)
+        """Return the trial with the best value so far, the earliest of equals; None before any epoch."""
+        return self.best_of(trial for trial in self.trials.values() if trial.status != "failed")
 
     def with_status(self, status: Status) -> list[TrialState]:
         """Return the trials of one status, by number."""

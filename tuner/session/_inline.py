@@ -15,6 +15,7 @@ from tuner.common.seeds import derive_seed, trial_seed
 from tuner.models.backend import configure_backend
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import open_run
+from tuner.runs.epoch import Epoch
 from tuner.runs.record import read_state
 from tuner.session._resolved import ResolvedSearch, resolve
 from tuner.session.options import SearchOptions
@@ -62,16 +63,15 @@ def _train(
 ) -> int:
     configure_backend(cpus)
     from tuner.training.activations import Activations
-    from tuner.training.settings import EpochResult
     from tuner.training.trial import run_trial
 
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")
 
-    def report(epoch: EpochResult) -> None:
+    def report(epoch: Epoch) -> None:
         console.say(
             f"epoch {epoch.epoch}/{search.training.settings.max_epochs} {epoch.phase.replace('_', ' ')}: "
-            f"loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, val_loss {epoch.val_loss:.4f}, "
-            f"val_accuracy {epoch.val_accuracy:.4f}, best {epoch.best_so_far:.4f} ({epoch.seconds:.1f} s)"
+            f"{', '.join(f'{name} {value:.4f}' for name, value in epoch.metrics.items())}, "
+            f"best {epoch.best_so_far:.4f} ({epoch.seconds:.1f} s)"
         )
 
     settings = replace(search.training.settings, seed=trial_seed(search.study.seed, number))

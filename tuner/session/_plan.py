@@ -12,7 +12,7 @@ from rich.tree import Tree
 from tuner.algorithms.halving import Rung, expected_rungs
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
-from tuner.common.metrics import METRICS
+from tuner.common.metrics import metric_of
 from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
 from tuner.session._resolved import Chosen, Policy, ResolvedSearch, Study, has_unfreezing
@@ -96,7 +96,7 @@ def print_plan(search: ResolvedSearch, console: Console) -> None:
 
 
 def _metric_words(study: Study) -> str:
-    words = ", ".join(f"{metric} ({METRICS[metric]})" for metric in study.metrics)
+    words = ", ".join(f"{metric} ({metric_of(metric).mode})" for metric in study.metrics)
     if len(study.metrics) == 1:
         return words
     return f"{words}: the report has their Pareto front; the scheduler and the winner go by {study.metric}"

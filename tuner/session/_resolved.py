@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
-from tuner.common.metrics import METRICS
+from tuner.common.metrics import Mode, metric_of
 from tuner.datasets.loading import DataRequest
 from tuner.spec.schema import ActivationsSection, given
 from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
@@ -48,14 +48,14 @@ class Study:
     seed: int
 
     @property
-    def metric(self) -> Literal["val_accuracy", "val_loss"]:
+    def metric(self) -> str:
         """The first of the metrics, which every epoch measures."""
-        return "val_accuracy" if self.metrics[0] == "val_accuracy" else "val_loss"
+        return self.metrics[0]
 
     @property
-    def mode(self) -> Literal["max", "min"]:
+    def mode(self) -> Mode:
         """Whether the metric is to be maximised or minimised."""
-        return METRICS[self.metric]
+        return metric_of(self.metric).mode
 
 
 @dataclass(frozen=True)

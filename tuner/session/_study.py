@@ -22,7 +22,7 @@ from tuner.training.checkpoint import FILE_NAME
 def restored_halving(search: ResolvedSearch, state: RunState) -> Halving:
     """Return the rungs with the trials that a record already holds."""
     policy = search.policy
-    halving = Halving(policy.rungs, policy.reduction_factor.value, maximise=search.study.mode == "max")
+    halving = Halving(policy.rungs, policy.reduction_factor.value, mode=search.study.mode)
     for number in sorted(state.trials):
         trial = state.trials[number]
         best_by_epoch = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from tuner.common.metrics import EPOCH_METRICS, METRICS
+from tuner.common.metrics import DEFAULT_METRIC, epoch_objectives, objectives
 from tuner.common.registry import unknown_name
 from tuner.spec.space_parser import Finding, Path
 
@@ -74,13 +74,14 @@ def _safe_name(value: str) -> str:
 
 
 def _metric(value: str) -> str:
-    if value not in EPOCH_METRICS:
-        raise ValueError(_first_rule() if value in METRICS else unknown_name("metric", value, EPOCH_METRICS))
+    if value not in epoch_objectives():
+        is_later = value in objectives()
+        raise ValueError(_first_rule() if is_later else unknown_name("metric", value, epoch_objectives()))
     return value
 
 
 def _first_rule() -> str:
-    first, later = " or ".join(EPOCH_METRICS), [name for name in METRICS if name not in EPOCH_METRICS]
+    first, later = " or ".join(epoch_objectives()), objectives()[len(epoch_objectives()) :]
     return f"must be {first}, which every epoch measures; {' and '.join(later)} can follow it in metrics: [...]"
 
 
@@ -188,7 +189,7 @@ class Names(Section):
     """The settings at the top level that are no sections."""
 
     study: Annotated[str, AfterValidator(_safe_name)]
-    metric: Annotated[str, AfterValidator(_metric)] = "val_accuracy"
+    metric: Annotated[str, AfterValidator(_metric)] = DEFAULT_METRIC
     metrics: list[str] | None = None
 
 
@@ -197,11 +198,11 @@ def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:
     if not metrics:
         yield ("metrics",), "must name at least one metric, the one that the scheduler compares first; got []"
     for index, name in enumerate(metrics):
-        if name not in METRICS:
-            yield ("metrics", index), unknown_name("metric", name, METRICS)
+        if name not in objectives():
+            yield ("metrics", index), unknown_name("metric", name, objectives())
         elif name in metrics[:index]:
             yield ("metrics", index), f"must be named once; got {name!r} again"
-        elif index == 0 and name not in EPOCH_METRICS:
+        elif index == 0 and name not in epoch_objectives():
             yield ("metrics", index), f"{_first_rule()}; got {name!r}"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tuner.common.errors import InputError, Problem, SpecError
-from tuner.common.metrics import METRICS
+from tuner.common.metrics import Mode, metric_of
 from tuner.common.registry import unknown_name
 from tuner.spec._yaml_document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
 from tuner.spec.schema import (
@@ -48,14 +48,14 @@ class Spec:
     """The file's values with overrides, as they were written."""
 
     @property
-    def metric(self) -> Literal["val_accuracy", "val_loss"]:
+    def metric(self) -> str:
         """The first of the metrics, which every epoch measures."""
-        return "val_accuracy" if self.metrics[0] == "val_accuracy" else "val_loss"
+        return self.metrics[0]
 
     @property
-    def mode(self) -> Literal["max", "min"]:
+    def mode(self) -> Mode:
         """Whether the metric is to be maximised or minimised."""
-        return METRICS[self.metric]
+        return metric_of(self.metric).mode
 
     def resolved(self) -> dict[str, Any]:
         """Return plain values with every default written out; dumped as YAML, a search-space file again."""

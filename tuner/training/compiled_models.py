@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tuner.common.metrics import LOSS, METRICS
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.backend import jit_compile, steps_per_execution
 from tuner.models.network import TrialModel, build_head, build_model, freeze
@@ -141,11 +142,24 @@ class Structure:
         network.compile(
             optimizer=_build_optimizer(configuration),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=general(configuration, "label_smoothing")),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            metrics=keras_metrics(),
             steps_per_execution=steps_per_execution(),
             jit_compile=jit_compile(),
         )
         return Trainer(network, list(self.trial_model.model.trainable_variables))
+
+
+def keras_metrics() -> list[Any]:
+    """Return a new metric of Keras for each entry of `METRICS` that it measures beside the loss, by its name."""
+    found = []
+    for name in METRICS:
+        identifier = METRICS[name].keras
+        if identifier is not None and identifier != LOSS:
+            made = keras.metrics.get(identifier)
+            metric = made if isinstance(made, keras.metrics.Metric) else keras.metrics.MeanMetricWrapper(made)
+            metric.name = name
+            found.append(metric)
+    return found
 
 
 class Workbench:

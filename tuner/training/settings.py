@@ -1,4 +1,4 @@
-"""What a trial needs to know besides its configuration and its data. Light: no Keras, so that a driver can make it."""
+"""Settings that a trial has besides its configuration and its data. Light: no Keras, so that a driver can make it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Phase = Literal["head", "fine_tune", "scratch"]
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch showed; `best_so_far` is the best value of the metric up to here, the rest is this epoch's."""
-
-    epoch: int
-    phase: Phase
-    seconds: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    best_so_far: float
-    learning_rate: float
+from tuner.common.metrics import Mode
+from tuner.runs.epoch import Phase
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended by itself."""
+    """The end that a trial came to by itself."""
 
     status: Literal["completed", "failed"]
     reason: str
 
 
 def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: int) -> Phase:
-    """The phase of an epoch (from 1): the head first, then the unfrozen blocks with it; `scratch` without a backbone.
+    """Return the phase of an epoch (from 1): the head first, then the unfrozen blocks with it.
+
+    Without a backbone it is `scratch`.
 
     >>> [phase_of(epoch, True, 2, 3) for epoch in (1, 3, 4)]
     ['head', 'head', 'fine_tune']
@@ -46,15 +34,16 @@ def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: i
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What a trial needs to know besides its configuration and its data."""
+    """Settings of a trial, the same for all trials of a search but for the seed."""
 
     max_epochs: int
     head_epochs: int
     patience: int | None
     """Epochs of the last phase without improvement after which the trial ends; None: never."""
     min_delta: float
-    metric: Literal["val_accuracy", "val_loss"]
-    mode: Literal["max", "min"]
+    metric: str
+    """What is measured in every epoch and makes an epoch the best."""
+    mode: Mode
     seed: int
     times_inference: bool = False
     """Whether a worker measures after a trial's first epoch how long an image takes."""

@@ -16,18 +16,20 @@ import keras
 import numpy as np
 
 from tuner.common.errors import RunError, TunerError
+from tuner.common.metrics import epoch_values, is_better, oriented
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import Augment, parse_augment
 from tuner.models.export import seconds_per_image, stored_mb
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
+from tuner.runs.epoch import Epoch, Phase
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.training.compiled_models import Workbench
 from tuner.training.cut_points import Place, places
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
-from tuner.training.settings import Ended, EpochResult, Phase, TrialSettings, phase_of
+from tuner.training.settings import Ended, TrialSettings, phase_of
 from tuner.training.trial_like import ModelCost, Progress
 
 
@@ -187,7 +189,7 @@ class Trial:
         """Where the current phase reads cached activations; None: it trains from the images."""
         return self._place.name if self._place else None
 
-    def advance(self) -> EpochResult | None:
+    def advance(self) -> Epoch | None:
         """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
         if self.ended is not None:
             raise TunerError(f"the trial has ended ({self.ended.reason}); it cannot be advanced")
@@ -234,23 +236,24 @@ class Trial:
         self._enter_phase(self.phase)
         return True
 
-    def _conclude(self, history: Mapping[str, float], seconds: float) -> EpochResult:
-        value, sign = history[self.settings.metric], 1.0 if self.settings.mode == "max" else -1.0
-        if self.best is None or sign * value > sign * self.best:
+    def _conclude(self, history: Mapping[str, float], seconds: float) -> Epoch:
+        """Return what the epoch showed, and take it in: the best weights, the patience, the end."""
+        value, mode = history[self.settings.metric], self.settings.mode
+        if self.best is None or is_better(value, self.best, mode):
             self.best = value
             self._best_weights = [keras.ops.convert_to_numpy(variable) for variable in self._changing]
-        if self._reference is None or sign * (value - self._reference) > self.settings.min_delta:
+        if self._reference is None or oriented(value - self._reference, mode) > self.settings.min_delta:
             self._reference, self._epochs_waited = value, 0
         else:
             self._epochs_waited += 1
         self.ended, self.seconds = self._end(), self.seconds + seconds
-        return EpochResult(
+        return Epoch(
             epoch=self.epoch,
             phase=self.phase,
             seconds=seconds,
-            best_so_far=self.best,
             learning_rate=self._learning_rate(),
-            **{name: history[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")},
+            best_so_far=self.best,
+            metrics={name: history[name] for name in epoch_values()},
         )
 
     def _end(self) -> Ended | None:
@@ -328,7 +331,7 @@ def run_trial(
     data: Dataset,
     *,
     settings: TrialSettings,
-    report: Callable[[EpochResult], None],
+    report: Callable[[Epoch], None],
     resume_from: Path | None = None,
     checkpoint_directory: Path | None = None,
     activations: Activations | None = None,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.training.settings import Ended, EpochResult
+from tuner.runs.epoch import Epoch
+from tuner.training.settings import Ended
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class TrialLike(Protocol):
         """Do some of what the cache lacks for the next epoch, for about so long."""
         ...
 
-    def advance(self) -> EpochResult | None:
+    def advance(self) -> Epoch | None:
         """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
         ...
 

@@ -24,7 +24,7 @@ def test_curves_are_the_best_trials_and_the_baseline_with_their_unfreezing():
     for row in best:
         trial = next(trial for trial in results.trials if trial.number == row.trial)
         curve = [(found.epoch, found.value) for found in data.epochs if found.trial == row.trial]
-        assert curve == [(epoch.epoch, epoch.val_accuracy) for epoch in trial.epochs]
+        assert curve == [(epoch.epoch, epoch.metrics["val_accuracy"]) for epoch in trial.epochs]
         fine = [epoch.epoch for epoch in trial.epochs if epoch.phase == "fine_tune"]
         assert row.unfrozen_at == (fine[0] if fine else None)
     assert {4, None} == {row.unfrozen_at for row in best}

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
+from tuner.common.metrics import Mode, oriented
 from tuner.reports.figures.style import (
     BLACK,
     BLUE,
@@ -52,7 +53,7 @@ class Cost(NamedTuple):
     """Trials by what they reached and what they cost."""
 
     metric: str
-    maximise: bool
+    mode: Mode
     trials: tuple[CostTrial, ...]
     """By rank."""
     front_seconds: tuple[int, ...]
@@ -69,14 +70,14 @@ def build_cost(results: Results) -> Cost | None:
         CostTrial(trial.number, trial.status, trial.best or 0.0, trial.seconds, trial.parameters, trial.is_baseline)
         for trial in results.ranked
     ]
-    sign = 1.0 if results.maximise else -1.0
-    front_seconds = find_cheapest_front([(one.seconds, sign * one.value, one.trial) for one in every])
+    values = {one.trial: oriented(one.value, results.mode) for one in every}
+    front_seconds = find_cheapest_front([(one.seconds, values[one.trial], one.trial) for one in every])
     front_parameters = find_cheapest_front(
-        [(float(one.parameters), sign * one.value, one.trial) for one in every if one.parameters is not None]
+        [(float(one.parameters), values[one.trial], one.trial) for one in every if one.parameters is not None]
     )
     kept = {one.trial for one in sample_evenly(every, MOST_TRIALS)} | set(front_seconds) | set(front_parameters)
     shown = tuple(one for one in every if one.trial in kept)
-    return Cost(results.metric, results.maximise, shown, front_seconds, front_parameters)
+    return Cost(results.metric, results.mode, shown, front_seconds, front_parameters)
 
 
 def find_cheapest_front(trials: Sequence[tuple[float, float, int]]) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ from tuner.reports.figures.style import (
 )
 from tuner.reports.formatting import capital, counted, format_value, metric_words, shortened
 from tuner.reports.results import Results, TrialResult
-from tuner.runs.events import Epoch
+from tuner.runs.epoch import Epoch
 
 HIGHLIGHTED = 10
 """Trials whose curves are told apart."""
@@ -88,7 +88,7 @@ def build_learning_curves(results: Results) -> LearningCurves | None:
             *(_curve_trial(trial, results.metric, is_highlighted=False) for trial in behind),
         ),
         epochs=tuple(
-            EpochValue(trial.number, epoch.epoch, getattr(epoch, results.metric))
+            EpochValue(trial.number, epoch.epoch, epoch.metrics[results.metric])
             for trial in (*best, *behind)
             for epoch in _finite_epochs(trial, results.metric)
         ),
@@ -97,7 +97,7 @@ def build_learning_curves(results: Results) -> LearningCurves | None:
 
 
 def _finite_epochs(trial: TrialResult, metric: str) -> list[Epoch]:
-    return [epoch for epoch in trial.epochs if math.isfinite(getattr(epoch, metric))]
+    return [epoch for epoch in trial.epochs if math.isfinite(epoch.metrics.get(metric, math.nan))]
 
 
 def _curve_trial(trial: TrialResult, metric: str, *, is_highlighted: bool) -> CurveTrial:
@@ -256,7 +256,7 @@ def build_winner(results: Results) -> Winner | None:
         best_epoch=winner.best_epoch.epoch,
         unfrozen_at=_first_fine_tuned(winner.epochs),
         epochs=tuple(
-            WinnerEpoch(epoch.epoch, *(_finite(getattr(epoch, name)) for name in WinnerEpoch._fields[1:]))
+            WinnerEpoch(epoch.epoch, *(_finite(epoch.metrics.get(name, math.nan)) for name in WinnerEpoch._fields[1:]))
             for epoch in winner.epochs
         ),
     )

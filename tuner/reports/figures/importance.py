@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from tuner.common.metrics import oriented
 from tuner.reports.figures.space import as_number
 from tuner.reports.figures.style import BLACK, BLUE, FigureKind, build_figure, set_row_axis, set_title
 from tuner.reports.formatting import counted, metric_words
@@ -129,11 +130,11 @@ def _best_until(trial: TrialResult, results: Results, epoch: int) -> float | Non
     """Return the best value up to an epoch; None for trials that were cut off before, and for those without a value."""
     if not trial.epochs or (trial.epochs[-1].epoch < epoch and trial.status != "completed"):
         return None
-    found = [float(getattr(one, results.metric)) for one in trial.epochs if one.epoch <= epoch]
+    found = [one.metrics.get(results.metric, math.nan) for one in trial.epochs if one.epoch <= epoch]
     finite = [value for value in found if math.isfinite(value)]
     if not finite:
         return None
-    return max(finite) if results.maximise else min(finite)
+    return max(finite, key=lambda value: oriented(value, results.mode))
 
 
 def _codes(values: Sequence[Scalar]) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from tuner.common.metrics import METRICS
+from tuner.common.metrics import epoch_objectives, metric_of, oriented
 from tuner.reports.figures.cost import find_cheapest_front, number_words
 from tuner.reports.figures.style import (
     BLACK,
@@ -76,7 +76,6 @@ def build_pareto(results: Results) -> Pareto | None:
         return None
     kept = {trial.number for trial in sample_evenly(known, MOST_TRIALS)} | {trial.number for trial in results.front}
     winner = results.chosen.number if results.chosen is not None else None
-    sign = 1.0 if results.maximise else -1.0
     panels = []
     for metric in results.metrics[1:]:
         points = {
@@ -86,8 +85,11 @@ def build_pareto(results: Results) -> Pareto | None:
             )
             for trial in known
         }  # fmt: skip
-        turn = 1.0 if METRICS[metric] == "min" else -1.0
-        best = find_cheapest_front([(turn * point.other, sign * point.value, point.trial) for point in points.values()])
+        mode = metric_of(metric).mode
+        best = find_cheapest_front([
+            (-oriented(point.other, mode), oriented(point.value, results.mode), point.trial)
+            for point in points.values()
+        ])  # fmt: skip
         shown = tuple(point for number, point in points.items() if number in kept)
         panels.append(ParetoPanel(metric, shown, tuple((points[one].other, points[one].value) for one in best)))
     return Pareto(results.metric, tuple(panels), len(results.front), len(known))
@@ -120,7 +122,7 @@ def _draw_panel(axes: Any, panel: ParetoPanel, has_labels: bool) -> None:
     behind = [point for point in panel.points if not point.is_on_front]
     axes.plot(*_places(behind), "o", mfc=FAINT, mec=FAINT, ms=4, linestyle="none", zorder=2)
     costs = [point.other for point in panel.points]
-    end = max(costs) if METRICS[panel.metric] == "min" else min(costs)
+    end = max(costs) if metric_of(panel.metric).mode == "min" else min(costs)
     stairs = [*panel.stairs, (end, panel.stairs[-1][1])]
     axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color=BLACK, linewidth=1.6, zorder=3)
     front = [point for point in panel.points if point.is_on_front]
@@ -144,7 +146,7 @@ def _places(points: Sequence[ParetoPoint]) -> tuple[list[float], list[float]]:
 def _set_axis(axes: Any, panel: ParetoPanel) -> None:
     """Write units below a panel; scale by factors where costs differ by more than ten times."""
     costs = [point.other for point in panel.points]
-    if panel.metric in ("val_accuracy", "val_loss"):
+    if panel.metric in epoch_objectives():
         set_metric_axis(axes, "x", panel.metric, costs)
         return
     if min(costs) > 0 and max(costs) > 10 * min(costs):

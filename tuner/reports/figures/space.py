@@ -16,6 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from tuner.common.metrics import Mode
 from tuner.reports.figures.style import (
     BLACK,
     GREY,
@@ -81,7 +82,7 @@ class Parallel(NamedTuple):
     """Trials as lines through all hyperparameters."""
 
     metric: str
-    maximise: bool
+    mode: Mode
     hyperparameters: tuple[Hyperparameter, ...]
     trials: tuple[SpaceTrial, ...]
     """The best first."""
@@ -108,7 +109,7 @@ def build_parallel(results: Results) -> Parallel | None:
     shown = sample_evenly(results.ranked, MOST_LINES)
     return Parallel(
         metric=results.metric,
-        maximise=results.maximise,
+        mode=results.mode,
         hyperparameters=hyperparameters,
         trials=_build_trials(hyperparameters, shown),
         left_out=len(results.ranked) - len(shown),
@@ -223,7 +224,7 @@ def draw_parallel(data: Parallel) -> Figure:
     values = [trial.value for trial in data.trials]
     low, high = min(values), max(values)
     norm = Normalize(low, high) if high > low else Normalize(low - 0.5, low + 0.5)
-    colors = mpl.colormaps["viridis_r" if data.maximise else "viridis"]
+    colors = mpl.colormaps["viridis_r" if data.mode == "max" else "viridis"]
     _draw_lines(panel, data, norm, colors)
     for index, hyperparameter in enumerate(data.hyperparameters):
         panel.axvline(index, color=GREY, linewidth=1, zorder=3)

@@ -1,0 +1,77 @@
+"""One epoch of a trial: as it is trained and kept, and what Ray is told of it. Light: a worker loads it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
+
+from tuner.common.metrics import facts
+
+Phase = Literal["head", "fine_tune", "scratch"]
+EndStatus = Literal["completed", "stopped", "failed"]
+
+METRIC: Final = "best_so_far"
+TIME: Final = "epoch"
+"""What schedulers compare and when, by the names under which Ray is told."""
+
+
+class Epoch(NamedTuple):
+    """What one epoch showed."""
+
+    epoch: int
+    """Counted from 1 over both phases."""
+    phase: Phase
+    seconds: float
+    """Training and validation of this epoch."""
+    learning_rate: float
+    best_so_far: float
+    """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
+    metrics: Mapping[str, float]
+    """What Keras measured in this epoch, by name (`common.metrics.epoch_values`)."""
+    elapsed_s: float = 0.0
+    """Seconds that the study had run; 0 until the epoch is recorded."""
+
+    def measured(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that samplers may read of the epoch, by name, with the facts of its trial."""
+        return {**facts, "seconds": self.seconds, **self.metrics}
+
+
+class Told(TypedDict):
+    """What a worker tells Ray after each step; Ray adds fields of its own."""
+
+    epoch: int
+    """Epochs trained so far."""
+    best_so_far: float
+    shown: Epoch | None
+    """What the step trained; None: it was none, and this is a sign of life."""
+    building: tuple[int, int] | None
+    """Images of which activations are in the cache, of so many; None: none had to be computed."""
+    ended_status: Literal["completed", "failed"] | None
+    """How the trial ended by itself; None: it goes on."""
+    ended_reason: str | None
+    parameters: int | None
+    trainable_parameters: int | None
+    batch_size_used: int | None
+    setup_s: float | None
+    cut: str | None
+    node: str | None
+    model_mb: float | None
+    seconds_per_image: float | None
+    notices: list[str]
+    """What users should know of."""
+    cache: dict[str, int | None] | None
+    """What was read of the cache since the last step."""
+    generation: int
+    """Of the workers, as the searcher counts them."""
+    worker_memory_mb: float
+    should_checkpoint: bool
+    """Asks Ray to keep the trial's state now."""
+    done: bool
+    node_ip: NotRequired[str]
+    """Ray's."""
+
+
+def facts_of(told: Told) -> dict[str, Any]:
+    """Return the facts of a trial that are metrics, by name; None for what is not known."""
+    values: Mapping[str, Any] = told
+    return {name: values.get(name) for name in facts()}
