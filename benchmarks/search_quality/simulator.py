@@ -169,7 +169,7 @@ class _Simulation:
         self._now_s, _, number = heapq.heappop(self.queue)
         trial = self.trials[number]
         shown = trial.advance()
-        value, is_last = shown.val_accuracy, trial.ended is not None
+        value, is_last = shown.metrics["val_accuracy"], trial.ended is not None
         self.search.epochs += 1
         if value > self._best:
             self._best = value
