@@ -99,10 +99,10 @@ def everything_is_worth_keeping(request: pytest.FixtureRequest, monkeypatch: pyt
 
 @pytest.fixture(scope="session")
 def local_ray_session() -> Iterator[None]:
-    """One Ray on this machine for all searches of the tests."""
+    """One Ray on this machine for all searches of the tests; trials that sleep need none of a network's libraries."""
     from tuner.cluster.ray_session import local_ray
 
-    with local_ray():
+    with local_ray(preloads=False):
         yield
 
 

@@ -150,3 +150,19 @@ def test_a_session_hands_on_at_most_six_things() -> None:
             if number > 6 and node.name != "SearchOptions":  # those are words of a command line
                 found.append(f"{module}: {node.name} has {number}")
     assert not found
+
+
+def test_no_test_replaces_what_is_private() -> None:
+    """What a test needs of the inside has a public door: trials of its own kind, a maker, a callback, data."""
+    found = []
+    for path in code("tests", "benchmarks"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not (
+                isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "setattr"
+            ):
+                continue
+            names = [argument.value for argument in call.args[:2] if isinstance(argument, ast.Constant)]
+            last = str(names[0]).rpartition(".")[2] if names else ""
+            if last.startswith("_") or last.endswith("Actor"):
+                found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {last}")
+    assert not found

@@ -16,15 +16,17 @@ from tuner.jobs.client import VARIABLE
 
 
 @pytest.fixture
-def ended_by(monkeypatch, capsys):
+def ended_by(monkeypatch, capsys, tmp_path):
     """Runs a job that ends in an error; its exit status, and the lines that it prints but for signs of life."""
 
     def run(error: BaseException) -> tuple[int, list[dict]]:
-        def end(_job: object, _stream: object) -> int:
+        def end(_options: object, _console: object) -> int:
             raise error
 
-        monkeypatch.setenv(VARIABLE, "{}")
-        monkeypatch.setattr(entrypoint, "_run", end)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", [])  # which a job replaces
+        monkeypatch.setenv(VARIABLE, '{"search": ["small.yaml"]}')
+        monkeypatch.setattr("tuner.session.commands.run_search", end)
         status = entrypoint.main()
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         return status, [line for line in lines if line["tuner"] != "alive"]

@@ -51,13 +51,15 @@ def test_a_full_disk_leaves_whole_events_and_with_room_the_record_goes_on(small_
 
 
 class FailingFile:
-    """A file of which a write takes a part, and the next one none."""
+    """A file of which, once it is full, a write takes a part, and the next one none."""
 
     def __init__(self, file: Any, error: OSError) -> None:
         self._file, self._error = file, error
-        self._has_room = True
+        self.is_full, self._has_room = False, True
 
     def write(self, line: bytes) -> int:
+        if not self.is_full:
+            return int(self._file.write(line))
         if not self._has_room:
             raise self._error
         self._has_room = False
@@ -76,11 +78,20 @@ class FailingFile:
     ],
 )
 def test_half_of_an_event_is_cut_off_and_nothing_more_is_written(tmp_path, monkeypatch, error, kind, words):
-    path = tmp_path / "record.jsonl"
+    path, opened, open_file = tmp_path / "record.jsonl", list[FailingFile](), Path.open
+
+    def open_to_fail(self: Path, mode: str = "r", **more: Any) -> Any:
+        file = open_file(self, mode, **more)
+        if mode == "ab":
+            opened.append(FailingFile(file, error))
+        return opened[-1] if mode == "ab" else file
+
+    monkeypatch.setattr(Path, "open", open_to_fail)
     record = Record(path)
     record.append(study_created())
     whole = path.read_bytes()
-    monkeypatch.setattr(record, "_file", FailingFile(record._file, error))
+    for file in opened:
+        file.is_full = True
     for _ in range(2):
         with pytest.raises(kind, match=words):
             record.append(trial_started(0))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
-from tuner.datasets.loading import Dataset
+from tuner.datasets.loading import Dataset, Split
 from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
 from tuner.runs.epoch import Epoch
 from tuner.training import activations as module
 from tuner.training.activation_store import ARRAY
-from tuner.training.activations import Activations, is_worth_keeping
+from tuner.training.activations import is_worth_keeping
 from tuner.training.cut_points import Place, PrecisionError, check_precision
 from tuner.training.trial import Trial
 
@@ -56,9 +56,16 @@ def test_one_pass_fills_the_cuts_of_all_depths_that_the_search_may_ask_for(small
     assert found == sorted((place, split) for place in expected for split in ("train", "validation"))
 
 
-def test_a_deeper_cut_is_computed_from_a_shallower_one_and_has_the_same_values(
-    small_digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+class UnreadSplit(Split):
+    def batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pytest.fail("the images were read")
+
+
+def unread(split: Split) -> UnreadSplit:
+    return UnreadSplit(split.images, split.rows, split.labels)
+
+
+def test_a_deeper_cut_is_computed_from_a_shallower_one_and_has_the_same_values(small_digits, tmp_path: Path):
     direct = epochs_of({**MOBILENET, "unfreeze_depth": 0}, small_digits, kept(small_digits, tmp_path / "direct"))
     cache = tmp_path / "by_way_of_a_cut"
     shallow = Trial({**MOBILENET, "unfreeze_depth": 3}, small_digits, SETTINGS, kept(small_digits, cache))
@@ -67,8 +74,8 @@ def test_a_deeper_cut_is_computed_from_a_shallower_one_and_has_the_same_values(
     # Only the cut of the third block is there, as after a search that never trained a head for long.
     while not shallow._activations.work(part, [3], 0, 1, 10).is_finished:
         pass
-    monkeypatch.setattr(Activations, "_images", lambda *_: pytest.fail("the images were read"))
-    derived = epochs_of({**MOBILENET, "unfreeze_depth": 0}, small_digits, kept(small_digits, cache))
+    data = replace(small_digits, train=unread(small_digits.train), validation=unread(small_digits.validation))
+    derived = epochs_of({**MOBILENET, "unfreeze_depth": 0}, data, kept(data, cache))
     assert numbers(derived) == numbers(direct)
 
 

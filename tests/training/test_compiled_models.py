@@ -36,12 +36,14 @@ def imagenet_or_random(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are no ImageNet weights, others that, like them, do not depend on the seed of the trial."""
     from tuner.models import backbones
 
-    def without_weights(constructor: Any, _application: str, options: Any) -> keras.Model:
+    constructor = keras.applications.MobileNetV2
+
+    def without_weights(weights: str | None, **options: Any) -> keras.Model:
         model = constructor(weights=None, **options)
         backbones.seed_layers(model.layers, 1)
         return model
 
-    monkeypatch.setattr(backbones, "_load_pretrained", without_weights)
+    monkeypatch.setattr(keras.applications, "MobileNetV2", without_weights)
 
 
 def numbers(configuration: dict[str, Any], data: Any, bench: Workbench | None, seed: int = 7) -> list[dict[str, Any]]:
@@ -156,9 +158,10 @@ def trained_dropout(network: keras.Model) -> list[tuple[str, float]]:
 
 def test_the_weights_of_a_backbone_are_known_by_the_same_digest_in_every_process(monkeypatch):
     """Its dropout layers, which it does not use, draw their seeds anew in each; activations are kept by the digest."""
-    from tuner.models import backbones
-
-    monkeypatch.setattr(backbones, "_load_pretrained", lambda build, _name, options: build(weights=None, **options))
+    build = keras.applications.EfficientNetV2B0
+    monkeypatch.setattr(
+        keras.applications, "EfficientNetV2B0", lambda weights, **options: build(weights=None, **options)
+    )
     values = {"weights": "imagenet"}
     models = [build_backbone("EfficientNetV2B0", values, (32, 32, 3), 0) for _ in range(2)]
     models[1].set_weights(models[0].get_weights())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import RunError, TunerError
+from tuner.datasets.loading import Dataset, Split
 from tuner.runs.epoch import Epoch
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import TrialSettings, phase_of
@@ -150,27 +152,36 @@ def test_a_loss_far_above_that_of_guessing_is_a_failed_trial_and_a_high_one_is_n
     assert reports[0].metrics["loss"] > 5 * math.log(10) and len(reports) == 4
 
 
-def test_out_of_memory_is_tried_once_more_at_half_the_batch_size(small_digits, monkeypatch):
-    trial = Trial(DENSE, small_digits, SETTINGS)
-    fit = trial._fit_epoch
+@dataclass(frozen=True)
+class LargeSplit(Split):
+    """A split that cannot be trained on as long as `is_too_large` says so."""
 
-    def too_large_at_48() -> dict[str, float]:
-        if trial.batch_size_used == 48:
-            raise MemoryError("cannot hold 48 images")
-        return fit()
+    is_too_large: Callable[[], bool]
 
-    monkeypatch.setattr(trial, "_fit_epoch", too_large_at_48)
+    def __len__(self) -> int:
+        if self.is_too_large():
+            raise MemoryError("cannot hold them")
+        return super().__len__()
+
+
+def trial_on_large_data(data: Dataset, largest_batch: int) -> Trial:
+    """Return a trial whose data fit into memory with batches of so many images at most."""
+    trials: list[Trial] = []
+    split = data.train
+    train = LargeSplit(split.images, split.rows, split.labels, lambda: trials[0].batch_size_used > largest_batch)
+    trials.append(Trial(DENSE, replace(data, train=train), SETTINGS))
+    return trials[0]
+
+
+def test_out_of_memory_is_tried_once_more_at_half_the_batch_size(small_digits):
+    trial = trial_on_large_data(small_digits, 24)
+    assert trial.batch_size_used == 48
     assert trial.advance() is not None
     assert trial.batch_size_used == 24 and trial.epoch == 1
 
 
-def test_out_of_memory_at_half_the_batch_size_too_is_a_failed_trial(small_digits, monkeypatch):
-    trial = Trial(DENSE, small_digits, SETTINGS)
-
-    def too_large() -> dict[str, float]:
-        raise MemoryError("cannot hold them")
-
-    monkeypatch.setattr(trial, "_fit_epoch", too_large)
+def test_out_of_memory_at_half_the_batch_size_too_is_a_failed_trial(small_digits):
+    trial = trial_on_large_data(small_digits, 1)
     assert trial.advance() is None
     assert trial.ended is not None and trial.ended.reason == "out of memory: cannot hold them"
 

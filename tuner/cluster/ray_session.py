@@ -95,10 +95,10 @@ def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> in
 
 
 @contextmanager
-def local_ray(name: str = "tuner", with_dashboard: bool = False) -> Iterator[Capacity]:
+def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool = True) -> Iterator[Capacity]:
     """Start a Ray of its own on this machine, quiet, with no open port beyond loopback, and stop it at the end.
 
-    `name` is what its dashboard calls the search.
+    `name` is what its dashboard calls the search. With `preloads`, workers load the libraries of a trial in advance.
 
     Raises:
         InputError: the dashboard is wanted, and its libraries are not installed.
@@ -116,7 +116,7 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False) -> Iterator[Cap
 
     class_cache.DEFAULT_ENV_VARS.clear()
     keep_token_private()
-    with _preloading() as ready, _loopback():
+    with _starting_workers(preloads) as ready, _loopback():
         with keeping_termination():
             context = ray.init(
                 address="local",
@@ -213,8 +213,8 @@ def keep_off_console() -> None:
 
 
 @contextmanager
-def _preloading() -> Iterator[Path]:
-    """Make the worker processes that Ray starts in this block load the libraries of a trial at once.
+def _starting_workers(preloads: bool) -> Iterator[Path | None]:
+    """Make the worker processes that Ray starts in this block find this package and load a trial's libraries at once.
 
     They leave a file each in the folder that is given when they have. Ray takes no notice of workers that still load:
     asked for an actor, it would start more of them, which then load the same at the same time.
@@ -224,12 +224,12 @@ def _preloading() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         added = {
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-            "RAY_preload_python_modules": "tuner.cluster.preload",
-            "TUNER_READY": folder,
             "RAY_idle_worker_killing_time_threshold_ms": "600000",  # they may wait for the driver to be ready
         }
+        if preloads:
+            added |= {"RAY_preload_python_modules": "tuner.cluster.preload", "TUNER_READY": folder}
         with _environment(added):
-            yield Path(folder)
+            yield Path(folder) if preloads else None
 
 
 @contextmanager
