@@ -104,7 +104,7 @@ def oriented(value: float, mode: Mode) -> float:
     >>> oriented(0.5, "max"), oriented(0.5, "min")
     (0.5, -0.5)
     """
-    return value if mode == "max" else -value
+    return value * (1.0 if mode == "max" else -1.0)  # of a whole number, too, a float: it is compared with infinity
 
 
 def is_better(value: float, than: float, mode: Mode) -> bool:
