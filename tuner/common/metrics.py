@@ -1,4 +1,4 @@
-"""What trials are measured by, which of two values is better, and several metrics at once. Pure.
+"""Metrics of trials: their names and units, which of two values is better, and several metrics at once. Pure.
 
 `METRICS` has one entry for each thing that is measured. What Keras measures has a value of the training images, under
 the entry's name, and one of the validation images, under `val_` and the name; only the latter can be optimised. All
@@ -20,7 +20,7 @@ from tuner.common.registry import Registry
 Mode = Literal["max", "min"]
 """Whether the largest or the smallest value is the best."""
 Unit = Literal["share", "number", "count", "ms", "MB"]
-"""How values are shown: in percent, with four decimals, as a whole number, seconds as milliseconds, in MB."""
+"""Forms of shown values: in percent, with four decimals, as a whole number, seconds as milliseconds, in MB."""
 VALIDATION = "val_"
 """Begins the name of a value of the validation images."""
 LOSS = "loss"
@@ -36,7 +36,7 @@ class Metric:
     """Its name for people."""
     unit: Unit = "number"
     keras: str | None = None
-    """What Keras measures in every epoch, as `keras.metrics.get` takes it, or the loss; None: it is a fact of a trial.
+    """Keras's name of a metric that it measures in every epoch, or the loss; None: it is a fact of a trial.
     Labels are one row per image with a share for each class, so that it must be a metric of that kind."""
 
 

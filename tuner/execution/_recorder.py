@@ -1,4 +1,4 @@
-"""What Ray Tune reports of its trials, written into the record as it happens."""
+"""The recorder of trials: writes each event that Ray Tune reports into the record as it happens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tuner.runs.record import Record
 
 
 class Recorder(Callback):
-    """Appends an event for everything that happens to a trial; runs in the driver, before Ray goes on."""
+    """A callback that appends an event for everything that happens to a trial, in the driver, before Ray goes on."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Recorder(Callback):
         return {}  # Ray pickles callbacks for Tuner.restore, which is not used
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial got a slot: for the first time, again in this session (nothing new), or after an earlier one."""
+        """Record that a trial got a slot, for the first time or after an earlier session; not twice in a session."""
         if trial.trial_id in self._numbers:
             return
         # Kept from here on: a population copies configs, and the numbers in them, from trial to trial.
@@ -68,7 +68,7 @@ class Recorder(Callback):
         self._record.append(TrialStarted(trial=number, configuration=configuration, origin=trial.config["origin"]))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial goes on elsewhere after its worker was lost; how often, depends on why it was."""
+        """Record that a trial resumes elsewhere after its worker was lost, and limit how often it may."""
         reason = self._lost_workers.reason(trial)
         if self._is_disk_full(reason):
             return
@@ -85,13 +85,13 @@ class Recorder(Callback):
         self._record.append(TrialResumed(trial=number, epoch=epoch))
 
     def _is_disk_full(self, reason: str) -> bool:
-        """Whether a trial was lost for that: it is not the trial's fault, and no other will fare better."""
+        """Return whether a full disk lost a trial, and report it: no other trial will fare better."""
         if reason.startswith(DISK_FULL):
             self._on_disk_full(reason)
         return reason.startswith(DISK_FULL)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
-        """Take in one epoch, or word of what is done before it."""
+        """Record one epoch, or the notices and progress before it."""
         for text in result["notices"]:
             self._record.append(Notice(text=text))
         if result["building"] is not None:
@@ -111,7 +111,7 @@ class Recorder(Callback):
             self._end(number, told, told["ended_status"], told["ended_reason"] or "")
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
-        """A checkpoint is on disk: the one before the last is no longer needed."""
+        """Record a checkpoint, and remove the one before the last, which is no longer needed."""
         path = os.path.relpath(checkpoint.path, self._root)
         number, epoch = self._numbers[trial.trial_id], (trial.last_result or {}).get(TIME, 0)
         self._record.append(CheckpointSaved(trial=number, epoch=epoch, path=path))
@@ -123,7 +123,7 @@ class Recorder(Callback):
                 self._removal.remove(old)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended by itself, or the scheduler stopped it, for good or until it is promoted."""
+        """Record that a trial ended by itself, or that the scheduler stopped it, for good or until its promotion."""
         _forget(trial)
         result = trial.last_result or {}
         number = self._numbers.get(trial.trial_id)
@@ -135,7 +135,7 @@ class Recorder(Callback):
             )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's worker was lost too often."""
+        """Record that a trial has failed because its worker was lost too often."""
         reason = self._lost_workers.reason(trial)
         if not self._is_disk_full(reason):
             self.on_trial_start(iteration, trials, trial)  # each of its workers may have died before it was ready
@@ -153,7 +153,7 @@ class Recorder(Callback):
 
 
 def _forget(trial: Any) -> None:
-    """Let go what Ray keeps of a trial that is over: 50 KB of statistics, and a folder for what loggers write."""
+    """Free what Ray keeps of a trial that is over: 50 KB of statistics, and a folder for what loggers write."""
     trial.metric_analysis.clear()
     trial.metric_n_steps.clear()
     trial.run_metadata.invalidate_cache()
@@ -161,5 +161,5 @@ def _forget(trial: Any) -> None:
 
 
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker says of its trial beside the epoch."""
+    """Return the facts about a trial in a worker's result."""
     return {name: result.get(name) for name in Facts().facts()}

@@ -1,4 +1,4 @@
-"""What a worker process leaves behind when it dies in the middle of a trial: a file; and the limit to its memory.
+"""Reasons that a worker process leaves in a file for the driver when it dies in the middle of a trial.
 
 Ray tells no more of a dead process than that it has died. The file is written by the process itself, before it ends
 itself (its memory is over the limit) or, by Python's faulthandler, on a signal of native code that has gone wrong.
@@ -22,13 +22,13 @@ from tuner.training.failures import CRASHED, OUT_OF_MEMORY
 
 CHECK_EVERY_S = 0.2
 LEFT_TO_OTHERS_MB = 1000.0
-"""What every other trial at the same time must be left (about what a small one takes)."""
+"""Memory that must be left to every other trial at the same time (about what a small one takes)."""
 SPARE_MB = 1024.0
 _MB = 2**20
 
 
 def trial_memory_mb(wanted_gb: float | None, available_mb: float | None, trials: int) -> float | None:
-    """Return what a trial's process may take of its own at most; None: no limit but that of Ray's memory monitor.
+    """Return the most memory of its own for a trial's process; None: no limit but that of Ray's memory monitor.
 
     An infinite `wanted_gb` asks for no limit. None asks for what the machine has left when the session begins
     (`available_mb`; None: it is not known), without a little for itself and for each other trial, and at least an equal
@@ -46,7 +46,7 @@ def trial_memory_mb(wanted_gb: float | None, available_mb: float | None, trials:
 
 
 def own_memory_mb() -> float:
-    """What this process takes for itself, in units of 2**20 bytes; data that are mapped or shared do not count."""
+    """Return this process's own memory in units of 2**20 bytes, without data that are mapped or shared."""
     memory = psutil.Process().memory_info()
     shared = getattr(memory, "shared", None)  # Linux tells it at once; elsewhere every page has to be looked at
     own = psutil.Process().memory_full_info().uss if shared is None else memory.rss - shared
@@ -54,7 +54,7 @@ def own_memory_mb() -> float:
 
 
 def watch_memory(limit_mb: float, last_words: Callable[[str], None]) -> None:
-    """From now on, end this process when it takes more than `limit_mb`; why is left in `last_words`."""
+    """Start a thread that ends this process above `limit_mb`, after it has given the reason to `last_words`."""
     threading.Thread(target=_watch, args=(limit_mb, last_words), daemon=True, name="memory limit").start()
 
 
@@ -67,7 +67,7 @@ def _watch(limit_mb: float, last_words: Callable[[str], None]) -> None:
 
 
 def over_limit(taken_mb: float, limit_mb: float) -> str:
-    """The reason for the tables.
+    """Return the reason for the tables.
 
     >>> over_limit(2100.0, 2048.0)
     'out of memory: its process took 2,100 MB, the limit of a trial is 2,048 MB'
@@ -80,14 +80,14 @@ _FRAME = re.compile(r'^  File "(?:.*/)?([^"/]+)", line ([0-9]+) in (.+)$', re.MU
 
 
 class LastWords:
-    """The file of the trial that a worker process is at; without a folder, or room in it, there are no last words."""
+    """The file with the reason, for the current trial of a worker process; without a folder or room, none is left."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._file: FileIO | None = None
 
     def begin(self, trial: str) -> None:
-        """From now on, what kills this process is about this trial (Ray's name of it)."""
+        """Open the file for this trial (by Ray's name of it)."""
         self.end()
         if self._folder is not None:
             with contextlib.suppress(OSError):
@@ -96,13 +96,13 @@ class LastWords:
                 faulthandler.enable(self._file, all_threads=False)
 
     def say(self, text: str) -> None:
-        """Leave one line; another thread may call this."""
+        """Write one line into the file; another thread may call this."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.write(f"{text}\n".encode())
 
     def end(self) -> None:
-        """The trial is over and the process lives: there is nothing to be told."""
+        """Remove the file: the trial is over and the process lives."""
         if self._file is not None:
             faulthandler.enable(all_threads=False)  # to standard error again, as Ray has it
             self._file.close()
@@ -112,7 +112,7 @@ class LastWords:
 
 
 def take_last_words(folder: Path | None, trial: str) -> str | None:
-    """Why the worker of a trial died, as a reason for the tables; None when it could not say. They are told once."""
+    """Return, once, why the worker of a trial died, as a reason for the tables; None when it left none."""
     if folder is None:
         return None
     path = _path(folder, trial)

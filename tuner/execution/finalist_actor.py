@@ -26,14 +26,14 @@ WAIT_S = 1.0
 
 @dataclass(frozen=True)
 class Step:
-    """How far a finalist is after an epoch."""
+    """The state of a finalist after an epoch."""
 
     epoch: int
     best: float | None
     seconds: float
-    """Of all its epochs, those of earlier processes too."""
+    """Seconds of all its epochs, those of earlier processes too."""
     epoch_s: float | None
-    """Of this one; None when there was none."""
+    """Seconds of this epoch; None when there was none."""
     notices: tuple[str, ...]
     ended: tuple[str, str] | None
     """Status and reason."""
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Lost:
-    """A finalist's process is gone."""
+    """The loss of a finalist's process."""
 
     reason: str
     is_final: bool
@@ -49,7 +49,7 @@ class Lost:
 
 
 class FinalistActor:
-    """Trains finalists in a process of its own, one after the other. Runs as a Ray actor."""
+    """A Ray actor that trains finalists in a process of its own, one after the other."""
 
     def __init__(self, context: WorkerContext, guard: Guard) -> None:
         self._process = WorkerProcess(context, guard)
@@ -63,7 +63,7 @@ class FinalistActor:
         return True
 
     def begin(self, training: Training, location: Location) -> None:
-        """Take on a training, from its checkpoint if there is one that can be read."""
+        """Start a training, from its checkpoint if there is one that can be read."""
         self._process.let_go()
         self._process.take_on(_name(training))
         self._location, self._trial = location, None
@@ -110,7 +110,7 @@ class FinalistActor:
 
 
 class Pool:
-    """Actors and the trainings they are at; one that hangs is ended."""
+    """The actors, and the trainings that they run; an actor that hangs is ended."""
 
     def __init__(self, workers: Workers, hang_watch: HangWatch) -> None:
         self.workers = workers
@@ -120,8 +120,8 @@ class Pool:
         self._busy: dict[Any, tuple[Any, Training]] = {}
         self._hang_watch = hang_watch
         self._waiting: dict[Any, tuple[Any, Training, Location]] = {}
-        """What waits for a process, which may wait for other searches or for a node: that is no hanging. Only one that
-        has answered is given its training: with it, it can hang before any answer leaves it."""
+        """Trainings that wait for a process, which may wait for other searches or for a node: that is no hanging. A
+        process gets its training only when it has answered: with it, it can hang before any answer leaves it."""
         self._hung: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
 
@@ -152,7 +152,7 @@ class Pool:
         return [one for one in found if one is not None]
 
     def _give(self, reference: Any) -> tuple[Training, Lost] | None:
-        """Have a process begin that has answered."""
+        """Start the training of a process that has answered."""
         actor, training, location = self._waiting.pop(reference)
         try:
             ray.get(reference)

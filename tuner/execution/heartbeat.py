@@ -20,7 +20,7 @@ _KEY = "alive-"
 
 
 class Pulse:
-    """Gives signs for what this process is at; to be called for every batch, from any thread."""
+    """A giver of signs of life for the current trial of this process; called for every batch, from any thread."""
 
     def __init__(self, every_s: float = GIVE_EVERY_S) -> None:
         self._every_s = every_s
@@ -34,7 +34,7 @@ class Pulse:
         self._name, self._epoch = name, 0
 
     def __call__(self, epoch: int) -> None:
-        """Take note that something of `epoch`, which is under way, has been done."""
+        """Note that something of the current `epoch` has been done."""
         now = time.monotonic()
         if epoch != self._epoch:  # that the one before has ended, was told
             self._epoch, self._given = epoch, now
@@ -56,14 +56,14 @@ class Pulse:
             yield
 
     def end(self) -> None:
-        """Give no more signs: what the process was at is over."""
+        """Give no more signs: the trial is over."""
         if self._name is not None and self._leaves_something:
             key_value_store.delete(_KEY + self._name)
         self._name, self._leaves_something = None, False
 
 
 class Signs:
-    """What the driver has read of them."""
+    """The signs that the driver has read."""
 
     def __init__(self) -> None:
         self._last: dict[str, str] = {}

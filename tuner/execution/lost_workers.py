@@ -1,4 +1,4 @@
-"""Workers that die or hang, as the driver sees them: why, how often their trials go on elsewhere, and who is ended."""
+"""Workers that die or hang, as the driver sees them: why, how often their trials resume elsewhere, and whom to end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Watched:
 
 
 class HangWatch:
-    """Told of signs of life, says who has given none for too long.
+    """A watch that is told of signs of life, and finds the trials that have given none for too long.
 
     A trial hangs when it has shown nothing for `epochs` times the median epoch of the search, and as many times its own
     longest one; never, if `epochs` is None. `head_epochs` ends the first phase: the epoch after it is a first one.
@@ -59,15 +59,15 @@ class HangWatch:
         self._now_s = 0.0  # the time that was watched
 
     def remember(self, seconds: Iterable[float]) -> None:
-        """Take in epochs of earlier sessions."""
+        """Add the epochs of earlier sessions."""
         self._seconds.extend(seconds)
 
     def begin(self, trial: str) -> None:
-        """A worker has taken on a trial."""
+        """Watch a trial that a worker has started."""
         self._watched[trial] = _Watched(self._now_s)
 
     def see(self, trial: str, epoch: int, seconds: float | None) -> None:
-        """A trial gave a sign of life: an epoch and its seconds, or (None) something else."""
+        """Note a sign of life of a trial: an epoch and its seconds, or (None) something else."""
         watched = self._watched.get(trial)
         if watched is None:
             return
@@ -78,11 +78,11 @@ class HangWatch:
             watched.is_settled = epoch != self._head_epochs
 
     def end(self, trial: str) -> None:
-        """A trial is no longer at work."""
+        """Stop watching a trial."""
         self._watched.pop(trial, None)
 
     def hung(self) -> dict[str, float]:
-        """The trials that hang, and for how many seconds they have shown nothing; to be asked again and again."""
+        """Return the trials that hang, with the seconds of their silence; to be called again and again."""
         now = self._clock()
         self._now_s += min(now - self._looked, LONGEST_STEP_S)
         self._looked = now
@@ -110,21 +110,21 @@ class HangWatch:
 
 
 def no_epoch_for(seconds: float) -> str:
-    """The reason for the tables."""
+    """Return the reason for the tables."""
     return f"{HUNG}: no epoch for {seconds:,.0f} s"
 
 
 LOST_WORKERS_PER_TRIAL = 2
-"""How often a trial whose worker died (not: whose training failed) goes on in another."""
+"""Times that a trial whose worker died (not: whose training failed) resumes in another."""
 _ONCE_MORE = (CRASHED, HUNG, OUT_OF_MEMORY)
-"""What is likely to go wrong again; once, because the worker may have carried the burden of earlier trials."""
+"""Reasons that are likely to come again; one more try, because the worker may have carried what earlier trials left."""
 _MEMORY_MONITOR = re.compile(r"was ([0-9.]+ ?[A-Z]+) used / ([0-9.]+ ?[A-Z]+) limit")
 _NODE = re.compile(r"\(pid=[0-9]+, ip=([^,)\s]+)")
 _CAUSE = re.compile(r"The actor is dead because (.+?)(?:\.(?:\s|$)|$)", re.MULTILINE)
 
 
 class LostWorkers(Callback):
-    """Ends workers that hang, and knows why a worker was lost. Runs in the driver, which Ray calls at every step."""
+    """A callback of the driver that ends workers that hang, and knows why a worker was lost."""
 
     def __init__(self, last_words: Path | None, hang_watch: HangWatch) -> None:
         self._last_words, self._hang_watch = last_words, hang_watch
@@ -135,29 +135,29 @@ class LostWorkers(Callback):
         return {}  # Ray pickles callbacks for Tuner.restore, which is not used
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker has taken on a trial."""
+        """Watch a trial that a worker has started."""
         self._running[trial.trial_id] = trial
         self._hang_watch.begin(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
-        """Take it as a sign of life."""
+        """Note a sign of life."""
         shown = result["shown"]
         self._hang_watch.see(trial.trial_id, result["epoch"], shown.seconds if shown is not None else None)
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
-        """Another one: what the worker did was to keep its state."""
+        """Note a sign of life: the worker was saving its state."""
         self._hang_watch.see(trial.trial_id, (trial.last_result or {}).get(TIME, 0), None)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial is over."""
+        """Stop watching a trial that is over."""
         self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial is over, too."""
+        """Stop watching a trial that has failed."""
         self._forget(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Another worker will take it on."""
+        """Stop watching a trial until another worker starts it."""
         self._forget(trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -176,14 +176,14 @@ class LostWorkers(Callback):
         self._hang_watch.end(trial.trial_id)
 
     def reason(self, trial: Any) -> str:
-        """Why a trial's worker was lost, in one line. To be asked once for each loss."""
+        """Return why a trial's worker was lost, in one line; to be called once for each loss."""
         hung = self._hung.pop(trial.trial_id, None)
         said = take_last_words(self._last_words, trial.trial_id)
         return hung or said or describe_loss(_last_error(trial))
 
 
 def attempts_left(reason: str) -> int:
-    """How often what was trained goes on in another process after losses of this kind."""
+    """Return how often a training resumes in another process after losses of this kind."""
     return 1 if kind_of(reason) in _ONCE_MORE else LOST_WORKERS_PER_TRIAL
 
 
@@ -193,14 +193,14 @@ def limit_attempts(trial: Any, reason: str) -> None:
 
 
 def _last_error(trial: Any) -> str:
-    """The newest of the errors that Ray has written down for a trial, each under a line of its own."""
+    """Return the newest of the errors that Ray has written down for a trial, each under a line of its own."""
     with contextlib.suppress(OSError, TypeError):  # it is not there, or there was no room for it
         return re.split(r"^Failure # .*$", Path(trial.error_file).read_text(encoding="utf-8"), flags=re.MULTILINE)[-1]
     return ""
 
 
 def describe_loss(error: str) -> str:
-    """What Ray says of a lost worker, in one line.
+    """Return Ray's message about a lost worker in one line.
 
     >>> describe_loss("The actor died ...\\nThe actor is dead because its node has died. Node Id: 1a2b")
     'worker lost: its node has died'
@@ -220,7 +220,7 @@ def describe_loss(error: str) -> str:
 
 
 def treat_all_losses_alike() -> None:
-    """Let Tune take a worker that Ray's memory monitor has ended as any other lost worker.
+    """Make Tune treat a worker that Ray's memory monitor has ended as any other lost worker.
 
     It knows RayActorError; OutOfMemoryError is none, and ends the whole search ("Caught unexpected exception").
     """

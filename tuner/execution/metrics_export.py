@@ -1,4 +1,4 @@
-"""What a search shows to those who watch it from elsewhere: Ray metrics, which Prometheus collects.
+"""Export of a search as Ray metrics, which Prometheus collects for those who watch from elsewhere.
 
 They follow from the record's events, in the driver. Only what is read from the cache is known to the workers alone: it
 comes with their results. Ray hands metrics to the agent of the driver's node, with the prefix `ray_`; where there is no
@@ -38,7 +38,7 @@ from tuner.training.failures import KINDS, WORKER_LOST
 
 REFRESH_S = 5.0
 FAILURES = (*KINDS, WORKER_LOST)
-"""How the reasons of failures begin that have a kind of their own; all others are of the kind `error`."""
+"""Beginnings of the reasons of failures that have a kind of their own; all others are of the kind `error`."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ Sink = Callable[[str, float, Mapping[str, str]], None]
 
 
 class RayMetrics:
-    """Hands values to Ray, and those of gauges again and again: Ray forgets one that it has not been told for 20 s."""
+    """The sink that gives values to Ray, those of gauges repeatedly: Ray forgets a gauge after 20 s."""
 
     def __init__(self) -> None:
         self._gauges: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
@@ -87,7 +87,7 @@ class RayMetrics:
             _ray_metric(name).inc(value, dict(labels))
 
     def refresh(self) -> None:
-        """Tell Ray all gauges again."""
+        """Set all gauges in Ray again."""
         for (name, labels), value in self._gauges.copy().items():
             _ray_metric(name).set(value, dict(labels))
 
@@ -113,7 +113,7 @@ def monitoring(record: Record, trials_planned: int) -> Iterator[Monitor]:
 
 
 def failure_kind(reason: str) -> str:
-    """The kind of a failure, one of a few words, where `reason` is a text of its own.
+    """Return the kind of a failure, one of a few words, where `reason` is a text of its own.
 
     >>> failure_kind("out of memory: cannot hold [128, 64]"), failure_kind("ValueError: no such layer")
     ('out of memory', 'error')
@@ -122,7 +122,7 @@ def failure_kind(reason: str) -> str:
 
 
 class Monitor(Callback):
-    """Keeps the metrics of a search up to date, from the events of its record and what Ray Tune reports."""
+    """A callback that keeps the metrics of a search up to date, from the record's events and Ray Tune's results."""
 
     def __init__(self, record: Record, trials_planned: int, sink: Sink) -> None:
         self._state, self._sink = record.state, sink
@@ -141,7 +141,7 @@ class Monitor(Callback):
         return {}  # Ray pickles callbacks for Tuner.restore, which is not used
 
     def take(self, event: Event) -> None:
-        """Take in an event of the record, which the state has taken in before."""
+        """Update the metrics with an event of the record, which the state has applied before."""
         match event:
             case EpochReported():
                 self._take_epoch(event)
@@ -167,11 +167,11 @@ class Monitor(Callback):
                 self._send("tuner_slots_busy", self._counts["running"])
 
     def show_slots(self, slots: int) -> None:
-        """So many trials can run from now on: on a cluster, this changes while a search runs."""
+        """Set the number of trials that can run, which changes on a cluster while a search runs."""
         self._send("tuner_slots", slots)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
-        """Take in what a worker has read from its node's cache since its last result."""
+        """Add a worker's use of its node's cache since its last result."""
         read = result["cache"]
         if read is None:
             return
@@ -191,7 +191,7 @@ class Monitor(Callback):
             self._show_best(event.best_so_far)
 
     def _show_best(self, value: float | None = None) -> None:
-        """The best value, looked for among all trials unless it is known; a failed trial does not count."""
+        """Set the best value, found among all trials unless it is known; a failed trial does not count."""
         best = None if value is not None else self._state.best_trial()
         self._best = value if best is None else best.best
         if self._best is not None and self._state.study is not None:
@@ -202,7 +202,7 @@ class Monitor(Callback):
         self._send("tuner_finalist_trainings", self._finalists[status], status=status)
 
     def _move(self, trial: int, status: Status) -> None:
-        """A trial has another status."""
+        """Count a trial under another status."""
         before = self._statuses.get(trial)
         if before is not None:
             self._counts[before] -= 1

@@ -1,4 +1,4 @@
-"""Measuring how fast trials train side by side, in processes like those of the search."""
+"""Measurement of how fast trials train side by side, in processes like those of the search."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from tuner.training.trial_like import TrialLike
 
 FIRST_BATCHES, MOST_BATCHES = 2, 64
 EPOCH_S = 1.0
-"""How long the epochs that are timed take, about."""
+"""Length of the timed epochs, about."""
 MEASURED_S = 4.0
 GIVE_UP_S = 90.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of one way to pack."""
+    """The measured speed of one way to pack."""
 
     trials: int
     cpus_per_trial: float
     images_per_s: float
-    """Of all trials together."""
+    """Images per second of all trials together."""
     worker_memory_mb: float
-    """Of the largest worker, without what workers share."""
+    """Memory of the largest worker, without what workers share."""
 
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """What one trial took of a GPU."""
+    """The memory that one trial took of a GPU."""
 
     peak_bytes: int
     total_bytes: int
@@ -49,7 +49,7 @@ class GpuMemory:
 
 @dataclass(frozen=True)
 class Trained:
-    """What one process did in the measured time."""
+    """The training of one process in the measured time."""
 
     images_per_s: float
     memory_mb: float
@@ -57,7 +57,7 @@ class Trained:
 
 
 class Probe:
-    """Trains one configuration on a part of the data, until it is told to stop. Runs as a Ray actor."""
+    """A Ray actor that trains one configuration on a part of the data, until it is told to stop."""
 
     def __init__(self, context: WorkerContext, configuration: Configuration) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tuner-")
@@ -66,7 +66,7 @@ class Probe:
         self._trial: TrialLike | None = None
 
     def warm_up(self) -> None:
-        """Compile, and find how many batches an epoch must have."""
+        """Compile, and choose the number of batches in an epoch."""
         trial = self._begin(FIRST_BATCHES)
         trial.advance()
         epoch = trial.advance()
@@ -78,7 +78,7 @@ class Probe:
         return self._trials.begin(self._configuration, self._seed, batches)
 
     def measure(self, seconds: float) -> Trained:
-        """Train for about so long."""
+        """Train for about so long, and return what was measured."""
         trial = self._trial
         if trial is None:
             raise RuntimeError("warm_up must be called before measure")
@@ -106,7 +106,7 @@ def _endless(context: WorkerContext, cache_dir: Path) -> WorkerContext:
 
 @dataclass(frozen=True)
 class Probing:
-    """Measures what `packing` asks for, in actors of the Ray that is connected."""
+    """The measurements for `packing`, in actors of the Ray that is connected."""
 
     context: WorkerContext
     capacity: Capacity
@@ -115,7 +115,7 @@ class Probing:
     """Shows a line while a block of code runs."""
 
     def speed(self, configuration: Configuration, trials: int, cpus: float) -> Speed | None:
-        """How fast so many trials with so many CPUs each train side by side; None: it failed, which has been said."""
+        """Measure how fast so many trials, each with so many CPUs, train side by side; None if that failed."""
         with self.preparing(f"measuring how fast trials train, {trials} at a time with {cpu_words(cpus)} each"):
             found = self._train(configuration, trials, cpus, 0.0)
         if found is None:
@@ -123,7 +123,7 @@ class Probing:
         return Speed(trials, cpus, sum(one.images_per_s for one in found), max(one.memory_mb for one in found))
 
     def gpu_memory(self, configuration: Configuration) -> GpuMemory | None:
-        """What a trial alone takes of a GPU; None where that cannot be told."""
+        """Measure the GPU memory of a trial that runs alone; None where it cannot be told."""
         cpus = max(1.0, self.capacity.cpus // max(1.0, self.capacity.gpus))
         with self.preparing("measuring how much of a GPU a large trial takes"):
             found = self._train(configuration, 1, cpus, 1.0)
@@ -146,5 +146,5 @@ class Probing:
 
 
 def _last_line(error: RayError) -> str:
-    """What went wrong; before it stands where."""
+    """Return the last line of the error, which tells the cause; the lines before it tell where."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

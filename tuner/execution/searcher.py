@@ -20,17 +20,17 @@ WORKER_GROWTH_MB = 500.0
 
 @dataclass(frozen=True)
 class Promotions:
-    """What a searcher must know of a scheduler that pauses trials."""
+    """The part of a pausing scheduler that a searcher uses."""
 
     halving: Halving
     continuation: Callable[[int], Unfinished]
-    """How a paused trial goes on."""
+    """Returns the continuation of a paused trial."""
 
 
 def trial_config(
     number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
 ) -> dict[str, Any]:
-    """What a worker gets: the configuration stays in one piece, because Ray flattens and merges what it knows."""
+    """Return the config for a worker; the configuration stays in one piece: Ray flattens and merges what it knows."""
     return {
         "trial": number,
         "configuration": dict(configuration),
@@ -41,7 +41,7 @@ def trial_config(
 
 
 class StudySearcher(Searcher):
-    """Gives out trials and tells the study what they showed.
+    """The searcher of Ray Tune that gives out trials, and tells the study their values.
 
     It limits how many run at once itself: Ray's ConcurrencyLimiter counts paused trials too, and so starves schedulers
     that pause. It is saved by Ray but never restored: the record is the truth, and the study is rebuilt from it.
@@ -70,7 +70,7 @@ class StudySearcher(Searcher):
         self._smallest_memory_mb = float("inf")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial; None while all slots are taken, FINISHED when no more are to come."""
+        """Return the config of the next trial; None while all slots are taken, FINISHED when no more are to come."""
         if len(self._live) - len(self._paused) >= self._slots():
             return None
         if self._unfinished:
@@ -86,13 +86,13 @@ class StudySearcher(Searcher):
         return self._give(trial_id, suggestion.number, suggestion.configuration, suggestion.origin)
 
     def _suggest_last(self, trial_id: str) -> dict[str, Any] | str | None:
-        """When no new trials are to come: the promotions that are left."""
+        """Return the config of a promotion that is left when no new trials are to come."""
         if self._promotions is not None and self._live:
             return None  # what runs may be better than what waits
         return self._promote(trial_id, is_final=True) or str(Searcher.FINISHED)
 
     def _promote(self, trial_id: str, *, is_final: bool = False) -> dict[str, Any] | None:
-        """The config of the trial that goes on from its rung; None when none does."""
+        """Return the config of the trial that goes on from its rung; None when none does."""
         if self._promotions is None:
             return None
         number = self._promotions.halving.promotable(is_final=is_final)
@@ -110,7 +110,7 @@ class StudySearcher(Searcher):
         return {**trial_config(number, configuration, origin, resume_from), "generation": self._generation}
 
     def on_trial_result(self, trial_id: str, result: Told) -> None:
-        """Take in one epoch."""
+        """Report one epoch to the study."""
         self._watch_memory(result)
         shown = result["shown"]
         if trial_id in self._live and shown is not None:
@@ -127,7 +127,7 @@ class StudySearcher(Searcher):
             self._smallest_memory_mb = float("inf")
 
     def on_trial_complete(self, trial_id: str, result: Told | None = None, error: bool = False) -> None:
-        """Take in how a trial ended: by itself (its last result says so), stopped by the scheduler, or broken."""
+        """Report to the study how a trial ended: by itself, stopped by the scheduler, or broken."""
         if result is not None and result.get("ended_status") != "failed":
             self.on_trial_result(trial_id, result)
         self._paused.discard(trial_id)
@@ -141,18 +141,18 @@ class StudySearcher(Searcher):
         self._study.finish(number, "failed" if error else status or "stopped")
 
     def on_pause(self, trial_id: str) -> None:
-        """A paused trial leaves its slot to another (called by Ray's BOHB form of Hyperband)."""
+        """Free the slot of a paused trial (called by Ray's BOHB form of Hyperband)."""
         self._paused.add(trial_id)
 
     def on_unpause(self, trial_id: str) -> None:
-        """A paused trial takes a slot again."""
+        """Take a slot again for a paused trial."""
         self._paused.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the record holds all there is to know."""
+        """Save nothing: the record holds all there is to know."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Restore nothing: see `save`."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles searchers for Tuner.restore, which is not used

@@ -43,13 +43,13 @@ def _log_to_output() -> None:
 
 
 class TrialActor(tune.Trainable):
-    """Trains one epoch per step. Reused from trial to trial; nothing that a trial does may raise into Ray."""
+    """The trainable of Ray Tune, an epoch per step; reused from trial to trial, and no trial may raise into Ray."""
 
     _folder = ""
-    """What Ray made for the trial before; none for the first."""
+    """Ray's folder for the previous trial; empty for the first."""
 
     def setup(self, config: dict[str, Any], context: WorkerContext | None = None, guard: Guard | None = None) -> None:
-        """Get the process ready, once: what makes its trials, what watches its memory, data."""
+        """Prepare the process, once: the maker of its trials, the watch of its memory, the data."""
         if context is None:
             raise ValueError("context must be given; tune.with_parameters(TrialActor, context=...) does so")
         _log_to_output()
@@ -62,7 +62,7 @@ class TrialActor(tune.Trainable):
         self._measured: dict[str, float] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take on another trial. Always True: Ray hangs on a refusal."""
+        """Start with another trial; always return True: Ray hangs on a refusal."""
         self._drop_trial()
         if self._folder not in ("", self.logdir):  # Ray makes one for each trial, and has just moved to the next
             remove_empty(Path(self._folder))
@@ -86,7 +86,7 @@ class TrialActor(tune.Trainable):
         return self._process.trials.begin(merged_configuration(self.config), seed)
 
     def _go_on(self, location: Location) -> None:
-        """Go on from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
+        """Resume from a checkpoint; where it cannot be read, from one before it, or else from the beginning.
 
         Epochs that are trained again are in the record already, and are not taken in twice.
         """
@@ -107,7 +107,7 @@ class TrialActor(tune.Trainable):
             self._process.notify(f"trial {self.config['trial']} {where}: {problem}")
 
     def step(self) -> Told:
-        """Train one epoch; return what samplers, schedulers and the record see."""
+        """Train one epoch, and return the result that samplers, schedulers and the record see."""
         if self._trial is None and self._failure is None:
             self._begin()
         if self._trial is None:
@@ -134,7 +134,7 @@ class TrialActor(tune.Trainable):
         return self._tell(epoch, trial.ended)
 
     def _measure(self, trial: TrialLike) -> dict[str, float]:
-        """Measure what the trial's network costs those who use it; what cannot be is left out, and said."""
+        """Measure the costs of the trial's network in use; what cannot be measured is left out, and said."""
         cost = trial.measure()
         if cost.problem is not None:
             self._process.notify(f"trial {self.config['trial']}: its seconds per image are not known: {cost.problem}")
@@ -173,7 +173,7 @@ class TrialActor(tune.Trainable):
         )
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Keep the state in the storage, which may be slow."""
+        """Write the state to the storage, which may be slow."""
         with self._process.pulse.during(self._trial.epoch + 1 if self._trial is not None else 1):
             return super().save(checkpoint_dir)
 
@@ -184,14 +184,14 @@ class TrialActor(tune.Trainable):
             self._trial.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a checkpoint of this trial (after a pause, a lost worker) or of another (a population)."""
+        """Resume from a checkpoint of this trial (after a pause, a lost worker) or of another (a population)."""
         self._drop_trial()
         self._begin()
         if self._trial is not None:
             self._go_on(Location(checkpoint_dir))
 
     def cleanup(self) -> None:
-        """Let the last trial go, and what it read."""
+        """Drop the last trial, and the entries that it read."""
         self._drop_trial()
 
 

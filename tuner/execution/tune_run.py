@@ -34,12 +34,12 @@ MOST_PENDING = 1000
 """Trials that may wait for a place on a cluster: the searcher itself gives out no more than there are slots."""
 
 SETTLED_TRIALS = 500
-"""So often, in trials that have begun, what lives in the driver is taken to stay."""
+"""Trials between two times at which the objects of the driver are taken to stay."""
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What decides which configurations are tried, and which trials go on."""
+    """The study and the scheduler, which decide about configurations and about the trials that go on."""
 
     study: SearchStudy
     scheduler: str
@@ -53,12 +53,12 @@ class Trials:
     unfinished: Sequence[Unfinished]
     new: int
     continuation: Callable[[int], Unfinished]
-    """How a trial that was paused goes on."""
+    """Returns the continuation of a trial that was paused."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Where it is written and shown what becomes of trials."""
+    """The record, and where events of trials are shown."""
 
     run: RunDirectory
     record: Record
@@ -69,7 +69,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Ending:
-    """What ends a session before its trials are used up, and trials that hang."""
+    """The reasons to end a session before its trials are used up, and to end trials that hang."""
 
     should_stop: Callable[[], bool]
     """Asked after every event: interrupted, out of budget, or given up."""
@@ -115,7 +115,7 @@ class _StopWhenAsked(Stopper):
 
 
 class _EveryStep(Callback):
-    """Signs of life of this search, as time goes by."""
+    """A callback that gives signs of life of this search, as time goes by."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
@@ -124,7 +124,7 @@ class _EveryStep(Callback):
         return {}  # Ray pickles callbacks for Tuner.restore, which is not used
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Let it be known that this search lives, to the next session and to other searches."""
+        """Give a sign of life of this search, to the next session and to other searches."""
         self._launch.recording.record.beat()
         self._launch.workers.at_once()
 

@@ -1,4 +1,4 @@
-"""What trains in a process: who makes its trials, its signs of life, its notices and its last words. No Ray."""
+"""The process that trains trials: their maker, signs of life, notices and reasons of its death. No Ray."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Notify = Callable[[str], None]
 
 
 class KerasTrials:
-    """Makes trials that train networks; keeps the data, the cached activations and the compiled networks."""
+    """The maker of trials that train networks; it keeps the data, the cached activations and the compiled networks."""
 
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
         configure_backend(context.cpus)
@@ -43,7 +43,7 @@ class KerasTrials:
         self._open_data()
 
     def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> Trial:
-        """Make a trial of this configuration; raises as `Trial` and `load_dataset` do.
+        """Return a trial of this configuration; raises as `Trial` and `load_dataset` do.
 
         One on a part of the data has activations of its own, which no other trial reads.
         """
@@ -85,7 +85,7 @@ class KerasTrials:
         return None if use is None else asdict(use)
 
     def release(self) -> None:
-        """Let go of the activations that were read: what the next trial does not read may have to make room."""
+        """Release the activations that were read: they may have to make room."""
         if self._activations is not None:
             self._activations.release()
 
@@ -102,7 +102,7 @@ def _first(split: Split, images: int) -> Split:
 
 @dataclass(frozen=True)
 class TrialKind:
-    """The trials of a search: who makes them in its processes, how often these save them and give signs of life."""
+    """The trials of a search: their maker in its processes, and how often they are saved and give signs of life."""
 
     make: Callable[[WorkerContext, OnBatch, Notify], TrialMaker] = KerasTrials
     """Called in each process; Ray pickles it, so it must be importable there. What loads Keras is imported within."""
@@ -113,7 +113,7 @@ class TrialKind:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """All that the trials of a search share; small, since the data are found on the node by name."""
+    """The facts that all trials of a search share; small, since the data are found on the node by name."""
 
     data: DataRequest
     staged: Mapping[str, str]
@@ -125,13 +125,13 @@ class WorkerContext:
     trial_kind: TrialKind = field(default_factory=TrialKind)
 
     def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
-        """Return what makes the trials of this process."""
+        """Return the maker of the trials of this process."""
         return self.trial_kind.make(self, on_batch, notify)
 
 
 @dataclass(frozen=True)
 class Guard:
-    """The end of a worker, as far as it can see to it itself."""
+    """The measures against a worker that dies or takes too much memory."""
 
     last_words: Path | None = None
     """The folder where it leaves why it dies."""
@@ -146,7 +146,7 @@ class Workers:
     context: WorkerContext
     packing: Packing
     slots: Slots | None
-    """How many run at once on a cluster that is followed; None: as many as `packing` says, all the time."""
+    """Slots on a cluster that is followed; None: as many as `packing` says, all the time."""
     guard: Guard
 
     def at_once(self) -> int:
@@ -168,12 +168,12 @@ class WorkerProcess:
             watch_memory(guard.memory_mb, self._last_words.say)
 
     def take_on(self, name: str) -> None:
-        """Have signs of life and last words be about this trial from now on."""
+        """Start signs of life and the exit reason of this trial."""
         self._last_words.begin(name)
         self.pulse.begin(name)
 
     def let_go(self) -> None:
-        """Be at no trial any more."""
+        """End signs of life and the exit reason of the trial."""
         self._last_words.end()
         self.pulse.end()
         self.trials.release()
@@ -184,10 +184,10 @@ class WorkerProcess:
         return bool(self._notices)
 
     def notify(self, text: str) -> None:
-        """Say what users should know of."""
+        """Keep a text for users, until the next `taken_notices`."""
         self._notices.append(text)
 
     def taken_notices(self) -> list[str]:
-        """Return what users should know of, once."""
+        """Return the texts for users since the last call."""
         taken, self._notices[:] = list(self._notices), []
         return taken

@@ -104,7 +104,7 @@ class Page(NamedTuple):
     parts: Sequence[PagePart]
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
-    """Of its table: the cells as shown, and the values to sort and filter by."""
+    """The rows of its table: the cells as shown, and the values to sort and filter by."""
     elapsed_s: float
     files: Sequence[str]
     """Written beside the page."""

@@ -53,7 +53,7 @@ class Entrant(NamedTuple):
     """One run of a comparison."""
 
     name: str
-    """Of its directory: two runs of one study have different ones."""
+    """The name of its directory: two runs of one study have different ones."""
     results: Results
     points: tuple[TrajectoryPoint, ...]
 

@@ -118,11 +118,11 @@ class Results:
     finalists: tuple[Finalist, ...] = ()
     """The best mean on the validation split first."""
     trainings: tuple[FinalistState, ...] = ()
-    """Of all finalists, by trial and seed."""
+    """Trainings of all finalists, by trial and seed."""
     gains: Mapping[int, Interval] = field(default_factory=dict)
     """By how much the first finalist is more accurate on the test images than each of the others."""
     predictions: Predictions | None = None
-    """Of the exported model, for the test images."""
+    """Predictions of the exported model for the test images."""
     variants: tuple[Variant, ...] = ()
     """A few images as preprocessing and augmentation make them."""
     finalists_from_s: float | None = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 60.0
 SHARE = 0.02
-"""Of the time that a report takes of the time between two: drawing must not slow the trials down."""
+"""Most of the time that may go into reports: drawing must not slow the trials down."""
 END_S = 10.0
 
 

@@ -12,11 +12,11 @@ EndStatus = Literal["completed", "stopped", "failed"]
 
 METRIC: Final = "best_so_far"
 TIME: Final = "epoch"
-"""What schedulers compare and when, by the names under which Ray is told."""
+"""Names, in what Ray is told, of the value that schedulers compare and of the epoch."""
 
 
 class Epoch(NamedTuple):
-    """What one epoch showed."""
+    """The results of one epoch."""
 
     epoch: int
     """Counted from 1 over both phases."""
@@ -27,7 +27,7 @@ class Epoch(NamedTuple):
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     metrics: Mapping[str, float]
-    """What Keras measured in this epoch, by name (`common.metrics.epoch_values`)."""
+    """Values that Keras measured in this epoch, by name (`common.metrics.epoch_values`)."""
     elapsed_s: float = 0.0
     """Seconds that the study had run; 0 until the epoch is recorded."""
 
@@ -37,17 +37,17 @@ class Epoch(NamedTuple):
 
 
 class Told(TypedDict):
-    """What a worker tells Ray after each step; Ray adds fields of its own."""
+    """The result that a worker gives Ray after each step; Ray adds fields of its own."""
 
     epoch: int
     """Epochs trained so far."""
     best_so_far: float
     shown: Epoch | None
-    """What the step trained; None: it was none, and this is a sign of life."""
+    """The epoch that the step trained; None: it trained none, and this is a sign of life."""
     building: tuple[int, int] | None
     """Images of which activations are in the cache, of so many; None: none had to be computed."""
     ended_status: Literal["completed", "failed"] | None
-    """How the trial ended by itself; None: it goes on."""
+    """The trial's end by itself; None: it goes on."""
     ended_reason: str | None
     parameters: int | None
     trainable_parameters: int | None
@@ -58,11 +58,11 @@ class Told(TypedDict):
     model_mb: float | None
     seconds_per_image: float | None
     notices: list[str]
-    """What users should know of."""
+    """Messages for users."""
     cache: dict[str, int | None] | None
-    """What was read of the cache since the last step."""
+    """Use of the cache since the last step."""
     generation: int
-    """Of the workers, as the searcher counts them."""
+    """Generation of the workers, as the searcher counts them."""
     worker_memory_mb: float
     should_checkpoint: bool
     """Asks Ray to keep the trial's state now."""

@@ -82,7 +82,7 @@ class Resolved(BaseModel):
     """The epochs at which trials are compared; where the scheduler does not halve, would be."""
     reduction_factor: Count
     memory_mb_per_trial: float | None
-    """Of host memory, at most; None: there is no limit of ours."""
+    """Most host memory; None: there is no limit of ours."""
 
 
 class SessionStarted(_Event):
@@ -193,7 +193,7 @@ class EpochReported(_Event):
     seconds: Seconds
     """Training and validation of this epoch."""
     metrics: dict[str, float]
-    """What Keras measured in this epoch, by name."""
+    """Values that Keras measured in this epoch, by name."""
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     learning_rate: float

@@ -119,7 +119,7 @@ class RunState:
 
     @property
     def metric(self) -> str:
-        """What makes a trial the winner."""
+        """The metric that makes a trial the winner."""
         return self.study.metric if self.study is not None else DEFAULT_METRIC
 
     @property

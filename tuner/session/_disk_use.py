@@ -41,7 +41,7 @@ SEEN = 3
 
 
 def checkpoints_at_once(search: ResolvedSearch, slots: int) -> int:
-    """Return how many checkpoints a search has at the time when it has most, if halving goes as on paper."""
+    """Return the largest number of checkpoints that a search has at a time, if halving goes as on paper."""
     scheduler = SCHEDULERS[search.policy.scheduler.value]
     if scheduler.is_population:  # members go on from each other's: all are kept
         return most_epochs(search)
@@ -107,7 +107,7 @@ def _with_room(folder: Path) -> str:
 
 
 class CheckpointWatch:
-    """Listens to a record, and says once when the checkpoints that are to come will not have room on their disk."""
+    """A listener of a record that says once when future checkpoints will not fit on their disk."""
 
     def __init__(self, checkpoints: Path, at_once: int, state: RunState, say: Callable[[str], None]) -> None:
         self._folder, self._at_once, self._say = checkpoints, at_once, say
@@ -117,7 +117,7 @@ class CheckpointWatch:
         self._has_told = False
 
     def __call__(self, event: Event) -> None:
-        """Take an event in."""
+        """Count the checkpoints after an event."""
         if isinstance(event, TrialEnded):
             del self._kept[event.trial]
         if isinstance(event, CheckpointSaved) and not self._has_told:

@@ -1,4 +1,4 @@
-"""Training finalists on Ray, and judging them on the test split; `runs.finalists` chooses them and sums them up."""
+"""Training of finalists on Ray, and their test on the test split; `runs.finalists` chooses them and sums them up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_finalists(
     console: SearchConsole,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train the best trials again with every seed, then read the test split; nothing in the record is done again."""
+    """Train the best trials again with every seed, then read the test split; skip what the record already has."""
     chosen = finalist_trials(record.state, budget.finalists)
     before = record.state.finalists_started
     if chosen and (before is None or (tuple(before.trials), before.seeds) != (chosen, budget.finalist_seeds)):
@@ -70,7 +70,7 @@ def _train(
     console: SearchConsole,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train each to its own end, as many at a time as trials were, and record it."""
+    """Train each training to its own end, as many at a time as trials were, and record it."""
     waiting = deque(wanted)
     spent: dict[tuple[int, int], float] = {}
     done = 0
@@ -119,7 +119,7 @@ def _words(event: FinalistTrained, done: int, total: int, record: Record) -> str
 
 
 def _judge(context: WorkerContext, run: RunDirectory, record: Record) -> None:
-    """Read the test split, for all trained finalists that have not been judged; keep what the best one says of it.
+    """Read the test split for all trained finalists that have not been judged, and keep the best one's predictions.
 
     This is the one place that reads it, and it does so when nothing is left to be chosen: which finalist has won, and
     which of its trainings is exported, follows from the validation split alone.
@@ -158,6 +158,6 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record) -> None:
 
 
 def _of_test_split(trial: Trial) -> tuple[np.ndarray, Split]:
-    """Return what a finalist says of the test split, and that split."""
+    """Return a finalist's probabilities for the test split, and that split."""
     test = trial.data.load_test()
     return predict_probabilities(trial.model, test), test

@@ -32,7 +32,7 @@ _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interru
             "given_up": "given up"}  # fmt: skip
 
 GOES_ON = ("interrupted", "given_up")
-"""What ends a session before the search is over."""
+"""Reasons that end a session before the search is over."""
 
 
 def conclude(
@@ -43,7 +43,7 @@ def conclude(
     reports_dir: Path,
     console: SearchConsole,
 ) -> None:
-    """Write the report and export the best model; say what was found and where it is."""
+    """Write the report, export the best model, and say the result and where it is."""
     reason, state = end
     numbers = {
         status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "paused", "running")
@@ -68,7 +68,7 @@ def conclude(
 
 
 def _say_finalists(state: RunState, console: SearchConsole) -> None:
-    """Say how the first finalist did, once it was judged on the test split."""
+    """Say the result of the first finalist, once it was judged on the test split."""
     finalists = summarise_finalists(state)
     if not finalists or finalists[0].test_accuracy is None:
         return
@@ -105,7 +105,7 @@ def _relative(path: Path) -> str:
 
 
 def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retrain_command: str | None) -> Path:
-    """Write the best model with its best weights and what belongs to it; returns the model's path.
+    """Write the best model with its best weights and the files beside it, and return the model's path.
 
     The model takes raw images `[N, H, W, C]` of any size, values 0..255, and loads without tuner. It is the training
     of the winning finalist that did best on the validation split; without finalists, the best trial.
@@ -137,7 +137,7 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
 
 
 def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> list[Path]:
-    """Write the models of the other finalists that are on the Pareto front, as `export_best` does; returns their paths.
+    """Write the models of the other finalists on the Pareto front, as `export_best` does, and return their paths.
 
     Raises:
         RunError: a finalist has no checkpoint.
@@ -199,7 +199,7 @@ class TrainedModels:
 
 @contextmanager
 def reading(location: Location) -> Iterator[Path]:
-    """Do as `locations.fetched` does; raises RunError when the location cannot be read."""
+    """Yield a local folder as `locations.fetched` does; raises RunError when the location cannot be read."""
     try:
         with fetched(location) as folder:
             yield folder

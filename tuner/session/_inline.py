@@ -25,7 +25,7 @@ from tuner.spec.spec import load_spec, require
 
 
 def train_inline(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> int:
-    """Train the baseline (without one: a random configuration) as trial 0; returns the exit status."""
+    """Train the baseline (without one: a random configuration) as trial 0, and return the exit status."""
     study = search.study
     generator = np.random.default_rng(derive_seed(study.seed, "inline"))
     configuration = study.baseline if study.baseline is not None else sample(study.space, generator)
@@ -34,7 +34,7 @@ def train_inline(search: ResolvedSearch, options: SearchOptions, console: Search
 
 
 def retrain(run_path: Path, number: int, options: SearchOptions, console: SearchConsole) -> int:
-    """Train a trial of a run again, with its configuration and seed; returns the exit status.
+    """Train a trial of a run again, with its configuration and seed, and return the exit status.
 
     Raises:
         RunError: there is no such run, or no such trial in it.

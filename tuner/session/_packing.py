@@ -1,4 +1,4 @@
-"""How many trials run at once, and with how many CPUs and which share of a GPU each, where the file leaves it open.
+"""Choice of the number of trials at once, with the CPUs and the share of a GPU for each, where the file leaves it open.
 
 More trials at once use the cores better as long as they do not wait for each other's memory; how many is a fact of the
 machine and of the networks, so it is measured, for a search that is long enough to pay for it, and remembered.
@@ -40,10 +40,10 @@ MOST_CPUS_PER_TRIAL = 8
 """No network of a search on CPUs has gained from more threads than that."""
 MOST_TRIALS_PER_GPU = 8
 WORKER_MB = 1000.0
-"""What a worker takes if it has not been measured (benchmarks/LOG.md)."""
+"""Memory of a worker that has not been measured (benchmarks/LOG.md)."""
 SPARE_MEMORY_MB = 1024.0
 GPU_CONTEXT_BYTES = 600 * 2**20
-"""What a process takes of a GPU before its first tensor."""
+"""GPU memory of a process before its first tensor."""
 SAMPLES = 9
 
 
@@ -198,7 +198,7 @@ def _available_mb(capacity: Capacity) -> float:
 
 
 class Remembered:
-    """Measurements of the same space, data, versions and machine, kept in the cache; made now where there are none."""
+    """Measurements kept in the cache for the same space, data, versions and machine, and made where there are none."""
 
     def __init__(self, search: ResolvedSearch, prepared: Prepared, capacity: Capacity) -> None:
         self._path = prepared.cache_dir / "packing.json"

@@ -22,7 +22,7 @@ from tuner.spec.spec import Spec
 from tuner.training.settings import ActivationSettings, TrialSettings
 
 SAMPLER, SCHEDULER = "gp", "asha"
-"""What `auto` comes to where nothing speaks for another one."""
+"""Scheduler for `auto` where nothing speaks for another one."""
 
 Value = TypeVar("Value")
 
@@ -91,7 +91,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Training:
-    """How every trial trains."""
+    """The training of every trial."""
 
     settings: TrialSettings
     """With the study's seed, from which each trial derives its own."""
@@ -115,7 +115,7 @@ class Shares:
     cpus: float | None
     gpus: float | None
     memory_gb: float | None
-    """Of host memory, at most; infinite: there is no limit."""
+    """Most host memory; infinite: there is no limit."""
     hung_after_epochs: float | None
     """A trial that shows nothing for so many epochs is ended; None: none is."""
 

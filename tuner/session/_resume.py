@@ -1,4 +1,4 @@
-"""What a run may go on with: the search and the data that it began with, and nothing else.
+"""Checks that a resumed run has the search and the data that it began with.
 
 Old and new trials would not be comparable otherwise.
 """
@@ -18,23 +18,23 @@ from tuner.spec.spec import Spec
 
 MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "search.hung_after_epochs",
               "resources.", "finalists.")  # fmt: skip
-"""What may be spent, and on what machine."""
+"""Settings of limits and of the machine, which may change."""
 _KEPT_WITH_RUN = ("search.warm_start",)
-"""What is named now makes no difference any more."""
+"""Settings that were used when the run began, and have no effect any more."""
 _OPEN = ("space.", "baseline.")
-"""Where a setting more is another search; elsewhere it is one that an earlier tuner did not have."""
+"""Sections in which an added setting is another search; elsewhere an earlier tuner may not have had it."""
 _SHOWN, _LONGEST = 5, 80
 
 
 def begun(state: RunState, run: RunDirectory) -> StudyCreated:
-    """What a run began with; raises RunError when it was killed before that was written."""
+    """Return the first event of a run; raises RunError when it was killed before that was written."""
     if state.study is None:
         raise RunError(f"{run.path}: there is no search to resume; leave out --resume to begin one")
     return state.study
 
 
 def refuse_other_search(study: StudyCreated, wanted: Spec, run: RunDirectory) -> None:
-    """See that what is to be searched is what the record says; raises RunError that names what differs."""
+    """Check that the search is the one in the record; raises RunError that names the difference."""
     before = dict(_leaves(study.specification))
     now = dict(_leaves(json.loads(json.dumps(wanted.resolved()))))
     keys = [key for key in {**before, **now} if key in before or key.startswith(_OPEN)]
@@ -65,7 +65,7 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
 
 
 def refuse_other_data(study: StudyCreated, dataset: Dataset, run: RunDirectory) -> None:
-    """See that the data are those that the record names; raises RunError that says what they were and are."""
+    """Check that the data are those in the record; raises RunError with what they were and are."""
     before, now = study.data, describe_data(dataset)
     if before.get("fingerprint") == now["fingerprint"]:
         return
@@ -78,7 +78,7 @@ def refuse_other_data(study: StudyCreated, dataset: Dataset, run: RunDirectory) 
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """What the record of a run says of its data."""
+    """Return the description of the data for the record of a run."""
     return {
         "name": dataset.name,
         "source": dataset.source,

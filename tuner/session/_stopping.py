@@ -16,8 +16,8 @@ from tuner.runs.record import Record
 from tuner.training.failures import kind_of
 
 FIRST_TRIALS = 10
-"""Of a session. More than half of them must fail for the same reason, and more than half in each branch that was tried;
-a search of five trials is never given up."""
+"""Trials at the start of a session. A search is given up if more than half of them fail for the same reason, and more
+than half in each branch that was tried; one of five trials never is."""
 
 
 class _First(NamedTuple):
@@ -29,7 +29,7 @@ class _First(NamedTuple):
 
 
 class FirstTrials:
-    """Told of every event of a session; `reason` says why the search is to be given up, once it is.
+    """A watch over the first trials of a session; `reason` tells why to give up the search, once that is so.
 
     The trials are those that begin or go on first, so that a session that is resumed after the cause is gone is not
     held up by what an earlier one saw. Trials of another architecture, or of another branch of a `choose`, are counted
@@ -46,12 +46,12 @@ class FirstTrials:
         """Whoever tells of them takes them away."""
 
     def know(self, trial: int, configuration: Mapping[str, object]) -> None:
-        """Take in what is tried in a trial, so that it is known when the trial goes on."""
+        """Remember the branch of a trial, for when the trial resumes."""
         named = [f"{name} {configuration[name]}" for name in self._branching if name in configuration]
         self._branches[trial] = ", ".join(named)
 
     def __call__(self, event: Event) -> None:
-        """Take in one event."""
+        """Count an event of the session."""
         if isinstance(event, TrialStarted):
             self.know(event.trial, event.configuration)
         match event:
@@ -84,7 +84,7 @@ Reason = Literal["finished", "time_budget", "interrupted", "given_up"]
 
 
 class Stopping:
-    """Asked at every step of a session whether it is to end."""
+    """The decision, at every step of a session, whether to end it."""
 
     def __init__(
         self, record: Record, budget_s: float | None, interrupted: threading.Event, branching: Sequence[str]
@@ -102,7 +102,7 @@ class Stopping:
             self._record.append(Notice(text=self._first_trials.notices.pop(0)))
 
     def on_disk_full(self, loss: str) -> None:
-        """A trial was lost because a disk is full: that of the run, or of its node; `loss` says it in words."""
+        """Note that a full disk, of the run or of its node, lost a trial; `loss` says it in words."""
         self.disk_full = loss
 
     def is_interrupted(self) -> bool:
@@ -120,7 +120,7 @@ class Stopping:
         return self.disk_full is not None or self.message is not None or self._record.broken is not None
 
     def should_stop(self) -> bool:
-        """Whether no more trials are to run."""
+        """Return whether no more trials are to run."""
         return self.is_broken or self.reason != "finished"
 
     @property
@@ -136,7 +136,7 @@ class Stopping:
 
 @contextmanager
 def interruptible(console: SearchConsole) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts at once."""
+    """Yield an event that the first Ctrl-C sets; the second one interrupts at once."""
     event = threading.Event()
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Whether the names and values in a search-space file exist and go together, before anything heavy is loaded."""
+"""Checks that the names and values in a search-space file exist and go together, before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tuner.spec.spec import SpecReading
 
 
 def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
-    """Everything in a file that names something unknown, or that does not go together; empty when all is well.
+    """Return every unknown name in a file, and every setting that contradicts another; empty when all is well.
 
     `staged` are the copies of data sets by name: these names are known too.
     """
@@ -33,7 +33,7 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
 
 
 def check_files(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
-    """What is wrong with where the data of a file should be, without looking at them."""
+    """Return the problems with the location of a file's data, without looking at the data."""
     try:
         if reading.data is not None:
             check_source_exists(reading.data.source, staged)
@@ -43,7 +43,7 @@ def check_files(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
 
 
 def _as_written(reading: SpecReading, path: Path) -> Path:
-    """The path of a value that is written without `choice`, as a constant."""
+    """Return the path of a value that is written without `choice`, as a constant."""
     if path[-2:-1] != ("choice",):
         return path
     value = reading.document.values
@@ -62,7 +62,7 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
 
 
 def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
-    """Names of architectures and of their parameters, and whether their values are ones that they take."""
+    """Yield the problems with the names of architectures and with their parameters and values."""
     space = reading.space
     chosen = space.get("architecture")
     if chosen is None:
@@ -85,7 +85,7 @@ def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
 
 
 def _check_level(space: Space, architectures: Sequence[str], path: Path) -> Iterator[Finding]:
-    """The parameters of one level: each must be general, or one of the architectures' that may see it."""
+    """Yield the problems with one level: each parameter must be general, or of an architecture that may see it."""
     for name, dimension in space.items():
         if name == "architecture" and path == ("space",):
             continue
@@ -117,7 +117,7 @@ _TEXTS: dict[str, Callable[[str], object]] = {"preprocess": parse_preprocess, "a
 
 
 def _text_misfit(name: str, value: object) -> str | None:
-    """What is wrong with a preprocessing or augmentation text."""
+    """Return the problem with a preprocessing or augmentation text, or None."""
     if name not in _TEXTS or not isinstance(value, str):
         return None
     try:
@@ -128,7 +128,7 @@ def _text_misfit(name: str, value: object) -> str | None:
 
 
 def _check_search(reading: SpecReading) -> Iterator[Finding]:
-    """Sampler, scheduler and phases: whether they exist, and whether they go together."""
+    """Yield unknown samplers and schedulers, and settings of the search that contradict each other."""
     search = reading.search
     if search is None:
         return
@@ -152,7 +152,7 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
 
 
 def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
-    """Whether the sampler looks at all metrics, where there are several."""
+    """Yield a sampler or a scheduler that looks at one metric, where there are several."""
     search = reading.search
     if search is None or len(reading.metrics) < 2:
         return

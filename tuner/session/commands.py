@@ -1,4 +1,4 @@
-"""What the options of `python -m tuner.search` set in motion."""
+"""The command `python -m tuner.search`: its options carried out, from checks to the exit status."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def run_search(
     options: SearchOptions, console: SearchConsole | None = None, trial_kind: TrialKind | None = None
 ) -> int:
-    """Do what a command line of `python -m tuner.search` asks for; returns the exit status.
+    """Carry out a command line of `python -m tuner.search`, and return the exit status.
 
     The trials are of `trial_kind`; if none is given, they train networks.
     """
@@ -86,7 +86,7 @@ def _tell_disk_use(search: ResolvedSearch, options: SearchOptions, console: Sear
 
 
 def _earlier(names: Sequence[str], study: Study, options: SearchOptions, console: SearchConsole) -> list[EarlierStudy]:
-    """Return the studies that a search is to learn from; says how much of each has a place in its space."""
+    """Return the studies that a search is to learn from, and say how much of each has a place in its space."""
     if not names:
         return []
     from tuner.algorithms.warm_start import describe, read_earlier
@@ -107,7 +107,7 @@ def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
 
 
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, trial_kind: TrialKind | None) -> int:
-    """Go on with a run: what is searched must be what it was, what may be spent can be changed."""
+    """Resume a run: the search must be the same, its limits may be changed."""
     if options.resume and is_remote(options.resume):
         location = parse_location(options.resume, "--resume")
         run = download_run(location, options.runs_dir / location.name)
@@ -149,7 +149,7 @@ def _usable(text: str) -> Location:
 
 
 EXIT_STATUSES = {"interrupted": 130, "given_up": 1}
-"""Of a search, by how it ended; 0 for every other end."""
+"""Exit statuses of a search by its end; 0 for every other one."""
 
 
 def _ray(options: SearchOptions, run: RunDirectory) -> AbstractContextManager[Capacity]:
@@ -171,7 +171,7 @@ def _search(
     learns_from: StudyCreated | Sequence[EarlierStudy],
     trial_kind: TrialKind | None,
 ) -> int:
-    """Prepare, search, conclude; returns the exit status.
+    """Prepare, search and conclude, and return the exit status.
 
     A new run learns from earlier studies, one that goes on from what it began with itself.
 

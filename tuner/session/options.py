@@ -29,7 +29,7 @@ exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrup
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What the command line of a search says."""
+    """The options of a search's command line."""
 
     file: Path | None
     overrides: tuple[str, ...]
@@ -46,7 +46,7 @@ class SearchOptions:
     address: str | None
     """The Ray cluster that trains; None: this machine alone."""
     storage: str | None
-    """Where checkpoints are kept; None: in the run directory, or where an earlier session kept them."""
+    """Location of checkpoints; None: in the run directory, or where an earlier session kept them."""
     insecure: bool
     """Whether the cluster may answer without a token."""
     dashboard: bool
@@ -54,7 +54,7 @@ class SearchOptions:
 
 
 def build_search_parser() -> argparse.ArgumentParser:
-    """The parser of `python -m tuner.search`."""
+    """Return the parser of `python -m tuner.search`."""
     parser = CommandParser(
         prog="python -m tuner.search",
         description="Find the best image classifier for a data set, as a search-space file describes.",
@@ -140,7 +140,7 @@ def build_search_parser() -> argparse.ArgumentParser:
 
 
 def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
-    """The options of a command line; exits with status 2 and a usage line when they cannot be right together."""
+    """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
     parser = build_search_parser()
     parsed = parser.parse_args(arguments)
     if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The data of a search, and how a worker on any node finds them."""
+    """The data of a search, and the way for workers on any node to find them."""
 
     request: DataRequest
     staged: Mapping[str, str]
@@ -72,7 +72,7 @@ def prepared_data(request: DataRequest, options: SearchOptions) -> prepared.Prep
 def prepare(
     study: Study, options: SearchOptions, console: SearchConsole, trial_kind: TrialKind | None = None
 ) -> Prepared:
-    """Load the data and see that every architecture of the space can be built on them.
+    """Load the data, and check that every architecture of the space can be built on them.
 
     The trials will be of `trial_kind`; if none is given, they train networks.
 
@@ -132,7 +132,7 @@ def backbone_configurations(space: Space) -> list[Configuration]:
 
 
 class BlockCounts:
-    """Numbers of blocks of backbones: each is found by building the backbone once, and remembered for later searches.
+    """The numbers of blocks of backbones, each found by building the backbone once and kept for later searches.
 
     What is remembered holds for the weights files as they lay there, so that one that was removed is missed again.
     """
@@ -173,7 +173,7 @@ def _weights_files() -> list[tuple[str, int, int]]:
 def check_backbones(
     space: Space, configurations: list[Configuration], image_shape: tuple[int, int, int], known: BlockCounts
 ) -> None:
-    """See of each backbone that its weights are there, and that it has as many blocks as the space may unfreeze.
+    """Check that the weights of each backbone are there, and that it has the blocks that the space may unfreeze.
 
     Raises:
         WeightsError: pretrained weights cannot be fetched.

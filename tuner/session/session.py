@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Session:
-    """The search of a session, its data, and where it is recorded and shown."""
+    """The search of a session, its data, its record and its console."""
 
     search: ResolvedSearch
     prepared: Prepared
@@ -51,7 +51,7 @@ class _Session:
     resumed: bool
 
     def note(self, text: str) -> None:
-        """Record something that a user should know."""
+        """Record a notice for the user."""
         self.record.append(Notice(text=text))
 
 
@@ -64,7 +64,7 @@ def run_session(
     *,
     resumed: bool,
 ) -> tuple[Reason, RunState]:
-    """Run trials until all are done, the budget is spent or Ctrl-C; returns why it ended, and all that is known then.
+    """Run trials until all are done, the budget is spent or Ctrl-C; return why it ended, and the state.
 
     Raises:
         DiskFullError: there is no room for the record, or for checkpoints; it can be resumed when there is.
@@ -86,7 +86,7 @@ def run_session(
 
 
 def _run(session: _Session, capacity: Capacity) -> Reason:
-    """Run trials, then finalists; returns why no more of them ran."""
+    """Run trials, then finalists, and return why no more of them ran."""
     from tuner.execution.metrics_export import monitoring
 
     search, record = session.search, session.record
@@ -131,7 +131,7 @@ def _slots(
 
 
 def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor: Monitor) -> Reason:
-    """Run trials until there are no more or something ends them; returns what."""
+    """Run trials until there are no more or something ends them, and return the reason."""
     from tuner.execution.tune_run import run_trials
 
     record, limits = session.record, session.search.budget
@@ -229,7 +229,7 @@ def _hang_watch(session: _Session) -> HangWatch:
 
 
 def _run_finalists(session: _Session, workers: Workers, stopping: Stopping) -> None:
-    """Train the finalists; the search itself is done and is reported, whatever becomes of them."""
+    """Train the finalists; whatever becomes of them, the search itself is done and is reported."""
     from tuner.execution.finalist_actor import Pool
     from tuner.session._finalists import run_finalists
 
@@ -260,7 +260,7 @@ def _created(session: _Session) -> StudyCreated:
 
 
 def _watch_disk(session: _Session, slots: int) -> None:
-    """Have it said early when checkpoints will not fit; a bucket has room."""
+    """Watch for a disk on which checkpoints will not fit; a bucket always has room."""
     checkpoints, record = session.run.checkpoints, session.record
     if not checkpoints.is_remote:
         folder, at_once = Path(checkpoints.address), checkpoints_at_once(session.search, slots)
@@ -268,7 +268,7 @@ def _watch_disk(session: _Session, slots: int) -> None:
 
 
 def _close_trials(record: Record, reason: Reason) -> None:
-    """A spent budget ends what was running; an interruption, or giving up, leaves it to be resumed.
+    """End the trials that still run after a spent budget; an interruption, or giving up, leaves them open.
 
     What still waits when all trials are done was not promoted: the scheduler has stopped it. After a spent budget it
     waits on, for a session with more to spend.

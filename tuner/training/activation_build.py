@@ -67,20 +67,20 @@ class Build:
         return Progress(min(self._images - 1, (self._chunks - len(self._left())) * CHUNK_IMAGES), self._images)
 
     def _is_there(self) -> bool:
-        """Whether all entries are in their place; then nothing is left of the build."""
+        """Return whether all entries are complete; the first time, remove the remains of the build."""
         if not self._is_finished and all(self._store.has(key) for key in self._keys):
             self._is_finished = True
             self.give_up()
         return self._is_finished
 
     def give_up(self) -> None:
-        """Remove what is left of the build, unless another process is at it."""
+        """Remove the remains of the build, unless another process works on it."""
         self._store.release(self._folder)
         if self._folder.exists() and not is_in_use(self._folder):
             remove(self._folder)
 
     def _begin(self) -> None:
-        """Make the folder of the build, or join those who have."""
+        """Create the folder of the build, or join the processes that have created it."""
         self._store.hold(self._folder)
         if (self._folder / READY).exists():
             return
@@ -93,12 +93,12 @@ class Build:
                 write_text(self._folder / READY, "")
 
     def _left(self) -> list[int]:
-        """Chunks that nobody has finished yet."""
+        """Return the chunks that nobody has finished yet."""
         there = {path.name for path in (self._folder / DONE).glob("*")}
         return [chunk for chunk in range(self._chunks) if str(chunk) not in there]
 
     def _try(self, chunk: int) -> bool:
-        """Compute a chunk unless it is done or another process is at it; whether it was computed here."""
+        """Compute a chunk unless it is done or another process works on it, and return whether it was computed here."""
         done = self._folder / DONE / str(chunk)
         try:
             with FileLock(self._folder / CLAIMS / f"{chunk}.lock", timeout=0):
@@ -114,7 +114,7 @@ class Build:
             return False
 
     def _finish(self) -> None:
-        """Check every chunk against what was computed, then move the arrays to where they are looked for."""
+        """Check every chunk against its checksum, then move the arrays to their entries."""
         with FileLock(self._folder / "finish.lock"):
             if self._is_there():
                 return
@@ -155,7 +155,7 @@ def _header(key: Key) -> bytes:
 
 
 def _allocate(path: Path, key: Key) -> None:
-    """An array file of full size: a disk that is too small says so before anything is computed."""
+    """Create an array file of full size: a disk that is too small fails before anything is computed."""
     header = _header(key)
     with path.open("wb") as file:
         file.write(header)
@@ -167,7 +167,7 @@ def _allocate(path: Path, key: Key) -> None:
 
 
 def _write_rows(path: Path, key: Key, start: int, rows: np.ndarray) -> None:
-    """Rows of an array file, written, not mapped: on a full disk a mapped page kills the process (SIGBUS)."""
+    """Write rows of an array file, not through a mapping: on a full disk a mapped page kills the process (SIGBUS)."""
     with path.open("rb+") as file:
         file.seek(len(_header(key)) + start * key.size_bytes // key.shape[0])
         file.write(np.ascontiguousarray(rows, dtype=key.dtype).data.cast("B"))

@@ -26,7 +26,7 @@ from tuner.common.arrays import is_whole
 from tuner.common.files import free_bytes, write_text
 
 VERSION = 1
-"""Of the form of an entry: it is part of every key."""
+"""Version of the form of an entry, part of every key."""
 CHUNK_IMAGES = 256
 """Images that are computed, written and checked together."""
 VERIFIED_FOR_S = 3600.0
@@ -36,7 +36,7 @@ ARRAY, META, USED, VERIFIED, USERS = "activations.npy", "meta.json", "used", "ve
 
 @dataclass(frozen=True)
 class Key:
-    """What the values of an entry follow from (`identity`, JSON), and the array that they make."""
+    """The facts that determine the values of an entry (`identity`, JSON), and the form of its array."""
 
     identity: Mapping[str, Any]
     shape: tuple[int, ...]
@@ -56,13 +56,13 @@ class Key:
 
     @property
     def chunks(self) -> int:
-        """How many chunks the array has."""
+        """The number of chunks of the array."""
         return -(-self.shape[0] // CHUNK_IMAGES)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What lies in one folder of the cache, for people: `status` is `whole`, `unfinished`, `refused` or `damaged`."""
+    """One folder of the cache, described for people: `status` is `whole`, `unfinished`, `refused` or `damaged`."""
 
     folder: Path
     status: str
@@ -75,29 +75,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class CacheUse:
-    """What a process has read of the cache in a while."""
+    """The use that a process has made of the cache in a while."""
 
     hits: int
     """Entries that were there when they were needed."""
     misses: int
     """Entries that had to be computed first, here or by others at the same time."""
     size_bytes: int | None
-    """Of all entries of the machine; None: not looked at, since nothing was computed here."""
+    """Size of all entries of the machine; None: not measured, since nothing was computed here."""
 
 
 class Store:
-    """The activations of one machine, as one process sees them; what it has opened stays there until `release`."""
+    """The activations of one machine, as one process sees them; entries it has opened are kept until `release`."""
 
     def __init__(self, cache_dir: Path) -> None:
         self.root = cache_dir / "activations"
         self._held: dict[Path, FileLock] = {}
 
     def folder(self, key: Key) -> Path:
-        """Where the entry of `key` is, or would be."""
+        """Return the folder of the entry of `key`, whether it exists or not."""
         return self.root / key.digest
 
     def open(self, key: Key) -> np.ndarray | None:
-        """The array of an entry, memory-mapped and read-only, held from now on; None if it is not there.
+        """Return the array of an entry, memory-mapped and read-only, held from now on; None if it is not there.
 
         Raises:
             DamagedEntryError: it was there, and was not what was written; it has been removed.
@@ -119,21 +119,21 @@ class Store:
         return mapped
 
     def has(self, key: Key) -> bool:
-        """Whether there is an entry of the right size (its values are checked when it is opened)."""
+        """Return whether there is an entry of the right size (its values are checked when it is opened)."""
         folder = self.folder(key)
         return (folder / META).is_file() and is_whole(folder / ARRAY, key.shape, np.dtype(key.dtype))
 
     def refusal(self, key: Key) -> str | None:
-        """Why values of this kind cannot be stored, if that was found out before."""
+        """Return why values of this kind cannot be stored, if that is known from an earlier try."""
         meta = _read_json(self.folder(key) / META)
         return str(meta["refused"]) if "refused" in meta else None
 
     def refuse(self, key: Key, reason: str) -> None:
-        """Remember that values of this kind cannot be stored."""
+        """Record that values of this kind cannot be stored."""
         write_text(self.folder(key) / META, json.dumps({"identity": dict(key.identity), "refused": reason}))
 
     def hold(self, folder: Path) -> None:
-        """Keep others from removing what is in `folder` for as long as this process lives."""
+        """Keep others from removing the content of `folder` for as long as this process lives."""
         if folder not in self._held:
             (folder / USERS).mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / USERS / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock")
@@ -141,7 +141,7 @@ class Store:
             self._held[folder] = lock
 
     def release(self, folder: Path | None = None) -> None:
-        """Let `folder` go (None: all that is held)."""
+        """Let others remove `folder` again (None: everything that is held)."""
         for held in [folder] if folder is not None else list(self._held):
             lock = self._held.pop(held, None)
             if lock is not None:
@@ -149,15 +149,15 @@ class Store:
                 Path(lock.lock_file).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """What the disk has left."""
+        """Return the free bytes of the disk."""
         return free_bytes(self.root)
 
     def size_bytes(self) -> int:
-        """What all entries take on the disk, whole or not."""
+        """Return the bytes that all entries take on the disk, whole or not."""
         return sum(_size_bytes(folder) for folder in self.root.glob("*") if folder.is_dir())
 
     def make_room(self, size_bytes: int, max_bytes: int) -> bool:
-        """Remove what was used least recently until `size_bytes` more fit into `max_bytes` and onto the disk.
+        """Remove the entries used least recently until `size_bytes` more fit into `max_bytes` and onto the disk.
 
         What any process uses is never removed. False if that leaves too little room; then nothing more was removed
         than had to be tried.
@@ -184,7 +184,7 @@ class DamagedEntryError(Exception):
 
 
 def damage(folder: Path, key: Key | None = None) -> str | None:
-    """What is wrong with an entry, or None; its values are read through unless that was done within the hour."""
+    """Return what is wrong with an entry, or None; its values are read unless that was done within the hour."""
     meta = _read_json(folder / META)
     try:
         shape, dtype, checksums = tuple(meta["shape"]), np.dtype(meta["dtype"]), list(meta["checksums"])
@@ -206,17 +206,17 @@ def damage(folder: Path, key: Key | None = None) -> str | None:
 
 
 def chunk_checksums(array: np.ndarray) -> list[int]:
-    """CRC-32 of each chunk of an array `[N, ...]`."""
+    """Return the CRC-32 of each chunk of an array `[N, ...]`."""
     return [checksum(array[start : start + CHUNK_IMAGES]) for start in range(0, len(array), CHUNK_IMAGES)]
 
 
 def checksum(rows: np.ndarray) -> int:
-    """CRC-32 of the values: against accidents, not against an attacker, who could write the checksum too."""
+    """Return the CRC-32 of the values: it finds accidents, not attackers, who could write the checksum too."""
     return zlib.crc32(np.ascontiguousarray(rows).data.cast("B"))
 
 
 def write_meta(folder: Path, key: Key, checksums: list[int]) -> None:
-    """Write the description of an entry: what it is, and the checksums of its chunks."""
+    """Write the description of an entry: its identity, its form, and the checksums of its chunks."""
     meta = {
         "identity": dict(key.identity), "shape": key.shape, "dtype": key.dtype, "checksums": checksums
     }  # fmt: skip
@@ -224,7 +224,7 @@ def write_meta(folder: Path, key: Key, checksums: list[int]) -> None:
 
 
 def list_entries(root: Path) -> Iterator[Entry]:
-    """Everything that takes room under `root`, whole or not."""
+    """Yield every entry under `root`, whole or not."""
     for folder in sorted(root.glob("*")):
         if not folder.is_dir():
             continue
@@ -247,7 +247,7 @@ def _size_bytes(folder: Path) -> int:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a living process holds `folder`; what dead ones have left is cleared away."""
+    """Return whether a living process holds `folder`, and remove the locks of dead ones."""
     for path in folder.glob(f"{USERS}/*.lock"):
         try:
             with FileLock(path, timeout=0):
@@ -271,7 +271,7 @@ def _touch(path: Path) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty when it is not there or damaged."""
+    """Return the object in a file; empty when it is not there or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -35,13 +35,13 @@ MULTIPLICATIONS_PER_BYTE_GPU = 3000.0
 LEAST_GAIN = 0.1
 """Share of an epoch that must be saved, a trained layer costing three times a frozen one."""
 BATCH_PIXELS = 2**21
-"""Of one batch on the way: more does not fit into the processor's caches (144 px: 64 images 720/s, 256: 620/s)."""
+"""Pixels of one batch: more do not fit into the processor's caches (144 px: 64 images 720/s, 256: 620/s)."""
 TRAIN, VALIDATION = "train", "validation"
 
 
 @dataclass(frozen=True)
 class FrozenPart:
-    """What is frozen in one trial, and everything that its activations follow from."""
+    """The frozen part of one trial, with everything that determines its activations."""
 
     trial_model: TrialModel
     configuration: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Activations:
         self._size_known = False
 
     def place(self, part: FrozenPart, unfreeze_depth: int) -> Place | None:
-        """Where a phase that trains `unfreeze_depth` blocks is cut; None: it is trained from the images."""
+        """Return the place at which a phase that trains `unfreeze_depth` blocks is cut; None: from the images."""
         place = place_below(part.trial_model, part.places, unfreeze_depth)
         if place is None or self._lost_id(part) in self._lost:
             return None
@@ -78,12 +78,12 @@ class Activations:
         return place if is_worth_keeping(place, whole, int(np.prod(self._data.image_shape)), has_gpu()) else None
 
     def lose(self, part: FrozenPart, reason: str) -> None:
-        """From now on, train what shares the frozen part of `part` from the images, and say why."""
+        """Train everything that shares the frozen part of `part` from the images from now on, and say why."""
         self._lost.add(self._lost_id(part))
         self._say(f"cached activations are not used: {reason}; training from the images, which takes longer")
 
     def work(self, part: FrozenPart, depths: Iterable[int], frozen_below: int, epoch: int, seconds: float) -> Progress:
-        """Do some of what is missing for `epoch` of phases that train so many blocks.
+        """Do some of the work that is missing for `epoch` of phases that train so many blocks.
 
         `frozen_below` is the depth below which the weights are still those of `part`.
 
@@ -103,7 +103,7 @@ class Activations:
         return Progress(0, 0)
 
     def splits(self, part: FrozenPart, place: Place, epoch: int) -> tuple[Split, Split] | None:
-        """Training and validation activations at a place for an epoch; None: an entry was lost, work must be done."""
+        """Return training and validation activations at a place for an epoch; None if an entry was lost."""
         found = []
         for name in (TRAIN, VALIDATION):
             key = self._key(part, name, place, self._view(part, name, epoch))
@@ -119,11 +119,11 @@ class Activations:
         return found[0], found[1]
 
     def release(self) -> None:
-        """Let go of all entries: others may remove them."""
+        """Release all entries, so that others may remove them."""
         self._store.release()
 
     def taken_use(self) -> CacheUse | None:
-        """What was read since this was last asked; None: nothing."""
+        """Return the use of the cache since the last call; None if there was none."""
         if not self._hits and not self._misses:
             return None
         is_first, self._size_known = not self._size_known, True
@@ -183,7 +183,7 @@ class Activations:
     def _targets(
         self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None
     ) -> list[Place]:
-        """What one pass fills: what is missing, and what other trials of the search may ask for if there is room."""
+        """Return the places for one pass to fill: missing ones, and, if there is room, others of the search."""
         depths = self._settings.depths.get(str(part.configuration["architecture"]), ())
         others = {self.place(part, depth) for depth in depths if depth >= frozen_below}
         known = part.places
@@ -194,7 +194,7 @@ class Activations:
         return wanted if size <= room / 4 else [place for place in wanted if place in own]
 
     def _source(self, part: FrozenPart, split: str, target: Place, view: int | None) -> Place | None:
-        """The nearest place below `target` whose activations are there."""
+        """Return the nearest place below `target` whose activations are there."""
         known = part.places
         under = known[: known.index(target)]
         there = [place for place in under if self._store.has(self._key(part, split, place, view))]
@@ -203,7 +203,7 @@ class Activations:
     def _compute(
         self, part: FrozenPart, split: str, source: Place | None, targets: Sequence[Place], view: int | None
     ) -> Callable[[int, int], list[np.ndarray]]:
-        """The function that computes rows of all targets."""
+        """Return the function that computes rows of all targets."""
         key = self._key(part, split, targets[0], view)
         network = below(part.trial_model, source, targets, key.dtype)
         array = None if source is None else self._store.open(self._key(part, split, source, view))
@@ -222,7 +222,7 @@ class Activations:
         return compute
 
     def _images(self, part: FrozenPart, split: str, start: int, stop: int, view: int | None) -> np.ndarray:
-        """Raw images, or the augmented variant number `view` of them."""
+        """Return raw images, or the augmented variant number `view` of them."""
         images, labels = self._split(split).batch(np.arange(start, stop))
         if view is None or part.augment is None:
             return images
@@ -235,7 +235,7 @@ class Activations:
         return (epoch - 1) % self._settings.views
 
     def _key(self, part: FrozenPart, split: str, place: Place, view: int | None) -> Key:
-        """The key of an entry: float32 where float16 was found to be too coarse."""
+        """Return the key of an entry: of float32 where float16 was found to be too coarse."""
         identity = {
             "data": self._data.fingerprint,
             "name": self._data.name,
@@ -269,7 +269,7 @@ class Activations:
 
 
 def is_worth_keeping(place: Place, whole: int, image_bytes: int, on_gpu: bool) -> bool:
-    """Whether reading activations at a place is quicker than computing them, by enough to fill a disk with them.
+    """Return whether reading activations at a place is faster than computing them, by enough to fill a disk.
 
     `whole` are the multiplications of the whole backbone. Reading costs bytes, over those of the image itself;
     computing costs multiplications. Above the place, an epoch costs a forward and a backward pass of twice as much.
@@ -281,7 +281,7 @@ def is_worth_keeping(place: Place, whole: int, image_bytes: int, on_gpu: bool) -
 
 
 def run_in_batches(network: keras.Model, rows: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Every output of `network` for `rows`; the last batch is filled up, so that all are computed in the same way."""
+    """Return every output of `network` for `rows`; the last batch is filled up, so that all are computed alike."""
     parts = []
     for start in range(0, len(rows), batch):
         taken = rows[start : start + batch]

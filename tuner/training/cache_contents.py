@@ -1,4 +1,4 @@
-"""What lies in a cache: prepared data sets and cached activations, whole or not.
+"""The content of a cache: prepared data sets and cached activations, whole or not.
 
 Only folders that have a name which the cache gives, and nothing in them but its files, are looked at. So whoever names
 a wrong folder loses nothing, and links are never followed.
@@ -54,7 +54,7 @@ class Item:
     """Unix time of the last use. Of a data set: when it was made, or when activations of it were used last."""
     in_use: bool
     details: Mapping[str, Any]
-    """What its values follow from; of a data set also its name, if there are activations of it."""
+    """The facts that determine its values; for a data set also its name, if there are activations of it."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class Item:
         return str(self.details.get("name", "-"))
 
     def describe(self) -> str:
-        """What it is, and why it is not whole, in a few words."""
+        """Return in a few words what it is, and why it is not whole."""
         words = ["prepared images" if self.kind == DATASETS else "activations"]
         if self.details:
             words = _dataset_words(self.details) if self.kind == DATASETS else _activation_words(self.details)
@@ -71,7 +71,7 @@ class Item:
 
 
 def list_items(cache: Path) -> list[Item]:
-    """Everything that the cache holds, used last first; empty if there is no such folder.
+    """Return everything that the cache holds, the last used first; empty if there is no such folder.
 
     Raises:
         InputError: what should be a folder of the cache is a link or a file.
@@ -83,12 +83,12 @@ def list_items(cache: Path) -> list[Item]:
 
 
 def build_lock(folder: Path) -> FileLock:
-    """The lock of whoever makes this data set; taken at once or not at all."""
+    """Return the lock of the process that makes this data set; it is taken at once or not at all."""
     return FileLock(folder.parent / f"{folder.name.lstrip('.')[:24]}.lock", timeout=0)
 
 
 def damage(item: Item) -> str | None:
-    """What is wrong with the values of a whole item, all of them read; None if nothing is, or if it is gone."""
+    """Return what is wrong with the values of a whole item, after reading all; None if nothing is, or if it is gone."""
     if item.kind == ACTIVATIONS:
         (item.folder / VERIFIED).unlink(missing_ok=True)  # read through even if that was done within the hour
         problem = activation_store.damage(item.folder)
@@ -101,7 +101,7 @@ def damage(item: Item) -> str | None:
 
 
 def _own_folders(cache: Path, kind: str) -> Iterator[Path]:
-    """Folders that the cache has made itself, also those that were being removed (`activation_store.remove`)."""
+    """Yield folders that the cache itself has made, also those being removed (`activation_store.remove`)."""
     root = cache / kind
     if root.is_symlink() or (root.exists() and not root.is_dir()):
         raise InputError(f"{root} must be a folder; got a link or a file")
@@ -146,7 +146,7 @@ def _activation_status(folder: Path, meta: Mapping[str, Any]) -> tuple[str, str]
 
 
 def _dataset_item(folder: Path, activations: Sequence[Item | None]) -> Item | None:
-    """A prepared data set. A copy does not tell its name; activations made from it do."""
+    """Return a prepared data set as an item; its name is known only from activations made of it."""
     details = _dataset_details(_read_object(folder / META))
     status, reason = _dataset_status(folder, details)
     own = [item for item in activations if item and details and item.details.get("data") == details["fingerprint"]]
@@ -198,7 +198,7 @@ def _is_being_made(folder: Path) -> bool:
 
 
 def _dataset_damage(folder: Path) -> str | None:
-    """Whether the values are those of which the description holds the fingerprint (`prepared._write_meta`)."""
+    """Return what is wrong with the values, if their fingerprint is not the one in the description."""
     meta = _read_object(folder / META)
     try:
         hashes = {
@@ -220,7 +220,7 @@ def _values_sha256(path: Path) -> str:
 
 
 def _size_bytes(folder: Path) -> int:
-    """Bytes on the disk: an unfinished array may hold less than its length."""
+    """Return the bytes on the disk: an unfinished array may hold less than its length."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
@@ -236,7 +236,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def total_words(items: Sequence[Item]) -> str:
-    """How many items of which kind, and their size together."""
+    """Return in words how many items of each kind there are, and their size together."""
     datasets = sum(item.kind == DATASETS for item in items)
     entries = len(items) - datasets
     words = [f"{datasets} prepared data set{'' if datasets == 1 else 's'}"] if datasets else []

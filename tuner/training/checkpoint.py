@@ -42,7 +42,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:
-    """The checkpoint in `directory`.
+    """Return the checkpoint in `directory`.
 
     Raises:
         RunError: there is none, it is damaged, or another version wrote it.
@@ -65,7 +65,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
 
 
 def earlier_checkpoints(directory: Path) -> list[Path]:
-    """Checkpoints of the same trial that were written before the one in `directory`, the newest first.
+    """Return the older checkpoints of the same trial beside the one in `directory`, the newest first.
 
     Ray numbers them: they lie beside each other, and their names are in the order of their age.
     """

@@ -1,4 +1,4 @@
-"""Networks that a process keeps built and compiled from trial to trial.
+"""Cache of the networks that a process keeps built and compiled from trial to trial.
 
 Tracing a step function takes as long as some epochs on cached activations. Two trials whose networks differ only in
 numbers (learning rate, dropout rates, batch size, seed) can share one. A trial always builds its own network, or its
@@ -31,7 +31,7 @@ BACKBONES_KEPT = 2
 
 
 class AdjustableDropout(keras.layers.Layer):
-    """The dropout of another layer, drawn from that layer's random stream, at a rate that can change between steps."""
+    """Dropout in place of another such layer, with its random stream, at a rate that can change between steps."""
 
     def __init__(self, plain: keras.layers.Dropout, rate: keras.Variable) -> None:
         super().__init__(name=plain.name, dtype=plain.dtype_policy)
@@ -63,11 +63,11 @@ class Trainer:
 
     network: keras.Model
     variables: list[Any]
-    """What the optimizer trains, in the order of the whole network."""
+    """The variables that the optimizer trains, in the order of the whole network."""
     _initial: list[np.ndarray] = field(default_factory=list)
 
     def start(self, learning_rate: float) -> None:
-        """Forget what the optimizer has seen, and go on at the rate of a trial."""
+        """Reset the optimizer, and set the learning rate of a trial."""
         optimizer = self.network.optimizer
         if not self._initial:
             optimizer.build(self.variables)
@@ -88,7 +88,7 @@ class Backbone:
 
     @classmethod
     def of(cls, model: keras.Model) -> Backbone:
-        """Return a backbone as it was just built."""
+        """Return a backbone that has just been built, with its weights as they are now."""
         initial = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
         digest = hashlib.sha256()
         for weight in model.weights:  # not its random streams, which inference leaves alone
@@ -96,12 +96,12 @@ class Backbone:
         return cls(model, digest.hexdigest(), initial)
 
     def set_back(self) -> None:
-        """Give it these weights again."""
+        """Set its weights to those it was built with."""
         _assign(self.model.variables, self._initial)
 
 
 class Structure:
-    """The network of a trial with what has been compiled of it, and a variable for the rate of each dropout layer."""
+    """The network of a trial with its compiled forms, and a variable for the rate of each dropout layer."""
 
     def __init__(self, trial_model: TrialModel, backbone: Backbone | None) -> None:
         self.trial_model, self.backbone = trial_model, backbone
@@ -115,7 +115,7 @@ class Structure:
         }  # without autocast: in half precision a rate would be another rate
 
     def take_over(self, fresh: keras.Model) -> None:
-        """Take the weights, random streams and dropout rates of a part that was built alike, for another trial."""
+        """Copy the weights, random streams and dropout rates of a part built alike, for another trial."""
         _assign(self._own.variables, [keras.ops.convert_to_numpy(variable) for variable in fresh.variables])
         rates = [layer.rate for layer in fresh.operations if _is_adjustable(layer)]
         for (layer, variable), rate in zip(self._rates.items(), rates, strict=True):
@@ -125,7 +125,7 @@ class Structure:
     def trainer(
         self, configuration: Mapping[str, Any], unfreeze_depth: int, place: Place | None, learning_rate: float
     ) -> Trainer:
-        """Return what trains the head and the top `unfreeze_depth` blocks from what is at `place` (None: images)."""
+        """Return the trainer of the head and the top `unfreeze_depth` blocks, reading from `place` (None: images)."""
         freeze(self.trial_model, unfreeze_depth)
         settings = [general(configuration, name) for name in ("optimizer", "weight_decay", "label_smoothing")]
         key = json.dumps([unfreeze_depth, place.name if place else None, *settings])
@@ -205,7 +205,7 @@ class Workbench:
         return structure
 
     def _clear_away(self) -> None:
-        """Let go of what was used longest ago, a backbone with all structures on it."""
+        """Drop the entries used longest ago, a backbone with all structures on it."""
         while len(self._backbones) > BACKBONES_KEPT:
             _, old = self._backbones.popitem(last=False)
             for key in [key for key, structure in self._structures.items() if structure.backbone is old]:
@@ -215,7 +215,7 @@ class Workbench:
 
 
 def _backbone_key(configuration: Mapping[str, Any], image_shape: tuple[int, int, int], seed: int) -> str:
-    """Return what a backbone follows from; pretrained weights do not depend on the seed."""
+    """Return a text of everything that determines a backbone; pretrained weights do not depend on the seed."""
     architecture = ARCHITECTURES[configuration["architecture"]]
     if not architecture.is_backbone:
         return ""
@@ -233,7 +233,7 @@ def _preprocess(configuration: Mapping[str, Any]) -> str:
 
 
 def _identity(fresh: keras.Model) -> str | None:
-    """Return all that the compiled steps of a network follow from; None where a part of it may do more than it tells.
+    """Return a text of everything that determines a network's compiled steps; None where a part may hide something.
 
     Left out are numbers that `Structure.take_over` carries over: the seeds of initial weights and of random streams
     that are among the variables, and the rates of adjustable dropout. Layers that are not of Keras, and functions of
@@ -267,7 +267,7 @@ def _with_inner(model: keras.Model) -> Iterator[Any]:
 
 
 def _tells_all(operation: Any) -> bool:
-    """Return whether an operation is Keras's own, and so is all that it was given to call."""
+    """Return whether an operation is Keras's own, and every function that it was given to call is too."""
     return _is_of_keras(type(operation)) and all(
         _is_of_keras(value) for value in vars(operation).values() if callable(value)
     )
@@ -283,7 +283,7 @@ def _has_carried_stream(layer: Any) -> bool:
 
 
 def _without_initial_seeds(config: Any) -> Any:
-    """Return a layer's configuration without the seeds of its initializers, which have been used when it was built."""
+    """Return a layer's configuration without the seeds of its initializers, which have done their work."""
     if isinstance(config, list | tuple):
         return [_without_initial_seeds(part) for part in config]
     if not isinstance(config, dict):
@@ -300,7 +300,7 @@ def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
 
 
 def _build_optimizer(configuration: Mapping[str, Any]) -> Any:
-    """The optimizer of a configuration; `Trainer.start` sets its learning rate."""
+    """Return the optimizer of a configuration; `Trainer.start` sets its learning rate."""
     weight_decay = float(general(configuration, "weight_decay")) or None
     match general(configuration, "optimizer"):
         case "adamw":

@@ -25,18 +25,18 @@ FLOAT16_NORMAL = 2.0**-14
 
 @dataclass(frozen=True)
 class Place:
-    """Where activations can be kept: a tensor through which everything goes."""
+    """A place in a network where activations can be kept: a tensor that everything above it is computed from."""
 
     name: str
     """The operation of the backbone, or `pooled average`, `pooled max`."""
     shape: tuple[int, ...]
-    """Of the activations of one image."""
+    """Shape of the activations of one image."""
     multiplications: int
-    """Of one image, from the pixels up to here."""
+    """Multiplications for one image, from the pixels up to here."""
 
     @property
     def values(self) -> int:
-        """How many numbers one image has here."""
+        """The number of values of one image here."""
         return int(np.prod(self.shape))
 
 
@@ -45,7 +45,7 @@ class PrecisionError(TunerError):
 
 
 def places(trial_model: TrialModel) -> tuple[Place, ...]:
-    """The places of a network on a backbone, from the one nearest the pixels to the one that the head reads.
+    """Return the places of a network on a backbone, from the one nearest the pixels to the one that the head reads.
 
     Before each block, except where nothing lies below it; the output of the backbone; and the pooled vector, unless
     pooling is flattening, which only names the same values otherwise.
@@ -67,7 +67,7 @@ def places(trial_model: TrialModel) -> tuple[Place, ...]:
 
 
 def place_below(trial_model: TrialModel, known: Sequence[Place], unfreeze_depth: int) -> Place | None:
-    """The last of the places `known` that stays frozen while so many blocks are trained; None: none does."""
+    """Return the last of the places `known` that stays frozen while so many blocks are trained; None: none does."""
     if not known or unfreeze_depth == 0:
         return known[-1] if known else None
     name = trial_model.blocks[unfreeze_depth - 1].cut_before_operation
@@ -75,7 +75,7 @@ def place_below(trial_model: TrialModel, known: Sequence[Place], unfreeze_depth:
 
 
 def above(trial_model: TrialModel, place: Place | None, replace: Callable[[Any], Any]) -> keras.Model:
-    """The network from the activations at a place (None: from raw images) to the probabilities.
+    """Return the network from the activations at a place (None: from raw images) to the probabilities.
 
     It shares all layers, but for those of the head that `replace` gives another for.
     """
@@ -98,7 +98,7 @@ def _with(model: keras.Model, replace: Callable[[Any], Any]) -> keras.Model:
 
 
 def below(trial_model: TrialModel, source: Place | None, targets: Sequence[Place], dtype: str) -> keras.Model:
-    """The network from `source` (None: raw images) to the activations at each of `targets`, in order, and a check.
+    """Return the network from `source` (None: raw images) to the activations at each of `targets`, and a check.
 
     The check is `[N, P, 2]`: the largest value and the mean square of each image at each place on the way, before
     rounding.
@@ -134,7 +134,7 @@ def below(trial_model: TrialModel, source: Place | None, targets: Sequence[Place
 
 
 def check_precision(check: np.ndarray) -> None:
-    """See that float16 rounds to its 11 bits everywhere; `check` is what `below` gives.
+    """Check that float16 rounds to its 11 bits everywhere; `check` is the last output of `below`.
 
     Raises:
         PrecisionError: a value is too large for float16, or all are so small that it rounds them more coarsely.
@@ -170,7 +170,7 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 
 
 def _multiplications(backbone: keras.Model) -> dict[str, int]:
-    """Multiplications of one image up to and including each operation, in the order of the graph."""
+    """Return the multiplications for one image up to and including each operation, in the order of the graph."""
     total, found = 0, {}
     for operation in backbone.operations:
         total += _own_multiplications(operation)
@@ -179,7 +179,7 @@ def _multiplications(backbone: keras.Model) -> dict[str, int]:
 
 
 def _own_multiplications(operation: Any) -> int:
-    """Of a convolution or dense layer: each value of the kernel, once per position of the output."""
+    """Return the multiplications of a layer: each value of its kernel, once per position of the output."""
     if isinstance(operation, keras.Model):
         return sum(_own_multiplications(layer) for layer in operation.layers)
     kernels = [variable for variable in getattr(operation, "weights", ()) if "kernel" in variable.name]

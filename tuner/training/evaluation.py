@@ -1,4 +1,4 @@
-"""What a report shows of a trained model and its data: probabilities and losses, predictions, variants as pictures."""
+"""Evaluation of a trained model: probabilities, losses, and the part of them that a report shows. Knows Keras only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_PX = 160
 
 
 def variant_texts(space: Space) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The preprocessing and the augmentation texts of a space."""
+    """Return the preprocessing and the augmentation texts of a space."""
     found: dict[str, tuple[str, ...]] = {}
     for parameter in flatten(space):
         if parameter.name in ("preprocess", "augment"):
@@ -32,7 +32,7 @@ def variant_texts(space: Space) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def build_variants(space: Space, dataset: Dataset, seed: int) -> tuple[Variant, ...]:
-    """The images as they are, then after each variant; validation images of different classes."""
+    """Return the images as they are, then after each variant; validation images of different classes."""
     raw = dataset.validation.batch(_of_different_classes(dataset.validation))[0]
     preprocessing, augmentations = variant_texts(space)
     found = [Variant("as they are", raw)]
@@ -42,14 +42,14 @@ def build_variants(space: Space, dataset: Dataset, seed: int) -> tuple[Variant, 
 
 
 def _of_different_classes(split: Split) -> np.ndarray:
-    """Positions of a few images, each of another class as long as there are."""
+    """Return the positions of a few images, each of another class as long as there are."""
     _, first = np.unique(split.labels, return_index=True)
     rest = np.setdiff1d(np.arange(len(split)), first)
     return np.concatenate([first, rest])[:IMAGES]
 
 
 def _preprocessed(text: str, raw: np.ndarray) -> np.ndarray:
-    """What comes out, from black to white; without a value range, from the least value of an image to its largest."""
+    """Return preprocessed images from black to white; without a range, from each one's least value to its largest."""
     import keras
 
     preprocess = parse_preprocess(text)
@@ -73,7 +73,7 @@ def _thinned(images: np.ndarray) -> np.ndarray:
 
 
 def save_variants(path: Path, variants: Sequence[Variant]) -> None:
-    """Keep variants for the report."""
+    """Write variants for the report."""
     arrays = {f"images_{index}": variant.images for index, variant in enumerate(variants)}
     with replacing(path) as aside, aside.open("wb") as file:
         texts = np.array([variant.text for variant in variants])
@@ -89,7 +89,7 @@ SMALLEST_PROBABILITY = 1e-7
 
 
 def predict_probabilities(model: Any, split: Split, batch_size: int = BATCH_SIZE) -> np.ndarray:
-    """`[N, K] float32`: the probability of each class for each image of a split."""
+    """Return the probability of each class for each image of a split, `[N, K] float32`."""
     found = []
     for start in range(0, len(split), batch_size):
         images, _ = split.batch(np.arange(start, min(start + batch_size, len(split))))
@@ -98,13 +98,13 @@ def predict_probabilities(model: Any, split: Split, batch_size: int = BATCH_SIZE
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The mean loss, as Keras' categorical cross-entropy without label smoothing."""
+    """Return the mean loss, as Keras' categorical cross-entropy without label smoothing."""
     of_true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.clip(of_true, SMALLEST_PROBABILITY, 1.0)).mean())
 
 
 def choose_shown(labels: np.ndarray, probabilities: np.ndarray, number: int = SHOWN) -> np.ndarray:
-    """Rows worth showing, `[S] int64`: the most confident mistakes, and others drawn at random from right and wrong."""
+    """Return the rows to show, `[S] int64`: the most confident mistakes, and random ones from right and wrong."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     right = np.flatnonzero(predicted == labels)
@@ -115,7 +115,7 @@ def choose_shown(labels: np.ndarray, probabilities: np.ndarray, number: int = SH
 
 
 def save_predictions(path: Path, of: tuple[int, int], probabilities: np.ndarray, split: Split) -> None:
-    """Keep what a report shows of a model's predictions; `of` are the finalist and its seed."""
+    """Write the part of a model's predictions that a report shows; `of` are the finalist and its seed."""
     top = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
     rows = choose_shown(split.labels, probabilities)
     with replacing(path) as aside, aside.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What goes wrong in a trial is that trial's result: caught in one place, told in one line, of a kind with a name."""
+"""Failures of trials, which are the trials' results: caught here, described in one line, and sorted into kinds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ high rates, the 23 that came above it in an epoch ended at the accuracy of guess
 
 
 def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
-    """What `action` returns and None; or None and, in one line for the tables, why it failed."""
+    """Return the result of `action` and None; or None and, in one line for the tables, why it failed."""
     try:
         return action(), None
     # All that a network, a library or a disk raises in a trial is its result, told to sampler, record and report; a
@@ -35,7 +35,7 @@ def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
 
 
 def describe_failure(error: BaseException) -> str:
-    """One line: the kind of failure and the first line of its message.
+    """Return one line: the kind of failure and the first line of its message.
 
     >>> describe_failure(MemoryError("cannot hold [128, 64]"))
     'out of memory: cannot hold [128, 64]'
@@ -45,7 +45,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def loss_failure(history: Mapping[str, float], epoch: int, num_classes: int) -> str | None:
-    """Why an epoch's values leave no hope; None when they do.
+    """Return why an epoch's values leave no hope; None when they do not.
 
     The validation loss may be large for a while (statistics of batch normalisation that lag behind), so that only one
     that is infinite counts.
@@ -68,7 +68,7 @@ def loss_failure(history: Mapping[str, float], epoch: int, num_classes: int) -> 
 
 
 def kind_of(reason: str) -> str:
-    """What reasons have in common that are the same but for numbers, or of one of the kinds that have a name.
+    """Return the kind of a reason: one that has a name, or the reason with `#` for its numbers.
 
     >>> kind_of("out of memory: cannot hold [128, 64]"), kind_of("ValueError: 3 is not 4")
     ('out of memory', 'ValueError: # is not #')

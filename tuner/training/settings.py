@@ -1,4 +1,4 @@
-"""Settings that a trial has besides its configuration and its data. Light: no Keras, so that a driver can make it."""
+"""The settings of a trial besides its configuration and its data. Light: no Keras, so that a driver can make them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tuner.runs.epoch import Phase
 
 @dataclass(frozen=True)
 class Ended:
-    """The end that a trial came to by itself."""
+    """The end of a trial by itself."""
 
     status: Literal["completed", "failed"]
     reason: str
 
 
 def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: int) -> Phase:
-    """Return the phase of an epoch (from 1): the head first, then the unfrozen blocks with it.
+    """Return the phase of an epoch (from 1): first the head, then unfrozen blocks too; `scratch` without a backbone.
 
     Without a backbone it is `scratch`.
 
@@ -34,7 +34,7 @@ def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: i
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """Settings of a trial, the same for all trials of a search but for the seed."""
+    """The settings of a trial besides its configuration and its data."""
 
     max_epochs: int
     head_epochs: int
@@ -42,7 +42,7 @@ class TrialSettings:
     """Epochs of the last phase without improvement after which the trial ends; None: never."""
     min_delta: float
     metric: str
-    """What is measured in every epoch and makes an epoch the best."""
+    """The metric of every epoch that makes an epoch the best."""
     mode: Mode
     seed: int
     times_inference: bool = False
@@ -51,12 +51,12 @@ class TrialSettings:
 
 @dataclass(frozen=True)
 class ActivationSettings:
-    """Where and how activations of frozen layers are kept."""
+    """The place, the form and the limits of cached activations of frozen layers."""
 
     cache_dir: Path
     dtype: Literal["float16", "float32"]
     max_bytes: int
-    """Of all cached activations of the machine together."""
+    """Most bytes of all cached activations of the machine together."""
     views: int | None = None
     """Augmented variants of each image that are kept, one per epoch in turn; None: augmented trials keep nothing."""
     depths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

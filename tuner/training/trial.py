@@ -127,7 +127,7 @@ class Trial:
         return phase_of(epoch, self._built.backbone is not None, self._unfreeze_depth, self.settings.head_epochs)
 
     def _enter_phase(self, phase: Phase) -> None:
-        """Freeze what this phase leaves alone and start a new optimizer for what it trains."""
+        """Freeze the layers that this phase does not train, and start a new optimizer for the others."""
         self.phase: Phase = phase
         self._epochs_waited = 0
         self._start_trainer()
@@ -141,7 +141,7 @@ class Trial:
         return self._unfreeze_depth if phase == "fine_tune" else 0
 
     def _cut(self, unfreeze_depth: int) -> Place | None:
-        """Where activations are read while so many blocks are trained; None: training starts from the images."""
+        """Return the place to read activations from while so many blocks are trained; None: from the images."""
         if self._activations is None or self._part is None:
             return None
         return self._activations.place(self._part, unfreeze_depth)
@@ -151,7 +151,7 @@ class Trial:
         return float(general(self.configuration, "learning_rate")) * float(factor)
 
     def work_on_activations(self, seconds: float) -> Progress:
-        """Do some of what the cache lacks for the next epoch, for about so long; `advance` would do all of it."""
+        """Do some of the work that the cache lacks for the next epoch, for about so long; `advance` would do all."""
         if self._activations is None or self._part is None:
             return Progress(0, 0)
         phase = self._phase_of(self.epoch + 1)
@@ -165,7 +165,7 @@ class Trial:
             return Progress(0, 0)
 
     def _splits(self) -> tuple[Split, Split]:
-        """What the next epoch reads; the trainer goes over to raw images when the cache has been lost."""
+        """Return the data for the next epoch; the trainer changes to raw images when the cache has been lost."""
         while self._activations is not None and self._part is not None and self._place is not None:
             while not self.work_on_activations(60.0).is_finished:
                 continue
@@ -186,11 +186,11 @@ class Trial:
 
     @property
     def cut(self) -> str | None:
-        """Where the current phase reads cached activations; None: it trains from the images."""
+        """The place whose cached activations the current phase reads; None: it trains from the images."""
         return self._place.name if self._place else None
 
     def advance(self) -> Epoch | None:
-        """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
+        """Train and validate one epoch, and return its results; None if the trial failed in it (see `ended`)."""
         if self.ended is not None:
             raise TunerError(f"the trial has ended ({self.ended.reason}); it cannot be advanced")
         if self._phase_of(self.epoch + 1) != self.phase:
@@ -210,7 +210,7 @@ class Trial:
         return self._conclude(history, seconds)
 
     def _fit_epoch(self) -> tuple[dict[str, float], float]:
-        """What the epoch showed, and the seconds that training and validation took."""
+        """Train and validate, and return the values of the epoch and the seconds that it took."""
         train, validation = self._splits()
         started = time.perf_counter()
         epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
@@ -229,7 +229,7 @@ class Trial:
         return history, time.perf_counter() - started
 
     def _halve_batch(self) -> bool:
-        """Go on with half the batch size, once; False if that has been tried or there is nothing to halve."""
+        """Halve the batch size, once; return False if that was done before or there is nothing to halve."""
         if self.batch_size_used < int(general(self.configuration, "batch_size")) or self.batch_size_used < 2:
             return False
         self.batch_size_used //= 2
@@ -257,7 +257,7 @@ class Trial:
         )
 
     def _end(self) -> Ended | None:
-        """Whether the trial has come to its own end: `patience` counts in its last phase only."""
+        """Return the end of the trial if it has come: `patience` counts in its last phase only."""
         if self.epoch >= self.settings.max_epochs:
             return Ended("completed", "max_epochs")
         last_phase = self.phase == self._phase_of(self.settings.max_epochs)
@@ -271,7 +271,7 @@ class Trial:
         return len(self.data.train)
 
     def measure(self) -> ModelCost:
-        """Measure how large the network is and, where that is asked for, how long it takes for an image."""
+        """Measure the size of the network and, where that is asked for, its time for an image."""
         size_mb = stored_mb(self.model)
         if not self.settings.times_inference:
             return ModelCost(size_mb)
@@ -279,7 +279,7 @@ class Trial:
         return ModelCost(size_mb, seconds, problem)
 
     def restore_best(self) -> None:
-        """Give the model the weights of its best epoch, as Keras' `restore_best_weights` does."""
+        """Set the model to the weights of its best epoch, as Keras' `restore_best_weights` does."""
         _assign(self._changing, self._best_weights)
 
     def save(self, directory: Path) -> None:
@@ -301,7 +301,7 @@ class Trial:
         save_checkpoint(directory, Checkpoint(counters, arrays))
 
     def load(self, directory: Path) -> None:
-        """Go on from a checkpoint; raises RunError when it is damaged or of another model."""
+        """Resume from a checkpoint; raises RunError when it is damaged or of another model."""
         checkpoint = load_checkpoint(directory)
         counters, arrays = checkpoint.counters, checkpoint.arrays
         self.epoch, self.batch_size_used = int(counters["epoch"]), int(counters["batch_size_used"])
@@ -336,7 +336,7 @@ def run_trial(
     checkpoint_directory: Path | None = None,
     activations: Activations | None = None,
 ) -> Trial:
-    """The trial of `configuration`, trained to its own end with its best weights restored.
+    """Train a trial of `configuration` to its own end, and return it with its best weights.
 
     `report` is called once per epoch, after the checkpoint of that epoch was written (if there is a directory for it).
     """

@@ -1,4 +1,4 @@
-"""What whoever drives trials asks of one, and of what makes them. Light: no Keras, so that any trial can be one.
+"""The interface between trials, their makers, and the code that drives them. Light: no Keras, any trial can be one.
 
 `trial.Trial` trains a network. Benchmarks and tests have trials that sleep, that follow a known curve, or that crash.
 """
@@ -16,20 +16,20 @@ from tuner.training.settings import Ended
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a build of cached activations has come, in images."""
+    """The progress of a build of cached activations, in images."""
 
     done: int
     total: int
 
     @property
     def is_finished(self) -> bool:
-        """Whether everything is there."""
+        """Whether all images are done."""
         return self.done >= self.total
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What a trial's network costs those who use it."""
+    """The costs of a trial's network in use."""
 
     model_mb: float
     """Size of all weights as they are stored, in units of 2**20 bytes."""
@@ -44,7 +44,7 @@ class TrialLike(Protocol):
 
     epoch: int
     seconds: float
-    """Of all its epochs, those of earlier processes too."""
+    """Seconds of all its epochs, those of earlier processes too."""
     best: float | None
     """The best value of the metric so far."""
     ended: Ended | None
@@ -56,7 +56,7 @@ class TrialLike(Protocol):
 
     @property
     def cut(self) -> str | None:
-        """Where cached activations are read; None: training starts from the images."""
+        """The place whose cached activations are read; None: training starts from the images."""
         ...
 
     @property
@@ -65,15 +65,15 @@ class TrialLike(Protocol):
         ...
 
     def work_on_activations(self, seconds: float) -> Progress:
-        """Do some of what the cache lacks for the next epoch, for about so long."""
+        """Do some of the work that the cache lacks for the next epoch, for about so long."""
         ...
 
     def advance(self) -> Epoch | None:
-        """Train and validate one epoch; None if the trial failed in it (`ended` has the reason)."""
+        """Train and validate one epoch, and return its results; None if the trial failed in it (see `ended`)."""
         ...
 
     def measure(self) -> ModelCost:
-        """Measure what the network costs those who use it."""
+        """Measure the costs of the network in use."""
         ...
 
     def save(self, directory: Path) -> None:
@@ -81,19 +81,19 @@ class TrialLike(Protocol):
         ...
 
     def load(self, directory: Path) -> None:
-        """Go on from a checkpoint; raises RunError when it is damaged or of another trial."""
+        """Resume from a checkpoint; raises RunError when it is damaged or of another trial."""
         ...
 
 
 class TrialMaker(Protocol):
-    """What makes the trials of one process, one at a time, and keeps from trial to trial what is costly to have."""
+    """A maker of the trials of one process, one at a time, which keeps whatever is costly from trial to trial."""
 
     def prepare(self) -> None:
-        """Get ready what all trials share; it may take long."""
+        """Prepare the things that all trials share; it may take long."""
         ...
 
     def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
-        """Make a trial of this configuration, on at most so many batches of the training images."""
+        """Return a new trial of this configuration, on at most so many batches of the training images."""
         ...
 
     def taken_cache_use(self) -> dict[str, int | None] | None:
@@ -101,5 +101,5 @@ class TrialMaker(Protocol):
         ...
 
     def release(self) -> None:
-        """Let go of what only the trial before has read."""
+        """Release the things that only the last trial has read."""
         ...

@@ -182,10 +182,10 @@ class Rungs(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """How trials that met with the same at a rung are shown."""
+    """The look of trials with the same fate at a rung."""
 
     field: str
-    """Of `Rung`."""
+    """The field of `Rung` with their number."""
     color: str
     words: str
 

@@ -68,7 +68,7 @@ class LearningCurves(NamedTuple):
     trials: tuple[CurveTrial, ...]
     """By rank, the highlighted ones first."""
     epochs: tuple[EpochValue, ...]
-    """Of one trial after another; epochs whose value is no finite number are left out."""
+    """Points of one trial after another; epochs whose value is no finite number are left out."""
     left_out: int
     """Trials for which there was no room."""
 

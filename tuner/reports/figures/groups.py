@@ -66,7 +66,7 @@ class Groups(NamedTuple):
     hyperparameter: str
     groups: tuple[Group, ...]
     trials: tuple[GroupTrial, ...]
-    """Of one group after another, by rank."""
+    """Trials of one group after another, by rank."""
     left_out: int
     """Groups for which there was no room."""
     baseline: float | None

@@ -1,4 +1,4 @@
-"""How much each hyperparameter matters."""
+"""Importance of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PERMUTATIONS = 8
 
 
 class Importance(NamedTuple):
-    """How much of the differences between trials a hyperparameter explains."""
+    """The share of the differences between trials that a hyperparameter explains."""
 
     name: str
     share: float
-    """Of the variance of the metric, lost when the values of this hyperparameter are shuffled (below 0: none)."""
+    """Share of the metric's variance that is lost when this hyperparameter's values are shuffled (below 0: none)."""
     low: float
     high: float
     """The 10th and 90th percentile over shuffles."""

@@ -41,11 +41,11 @@ class ParetoPoint(NamedTuple):
     trial: int
     status: ResultStatus
     value: float
-    """Of the first metric."""
+    """Value of the first metric."""
     other: float
-    """Of the panel's metric."""
+    """Value of the panel's metric."""
     is_on_front: bool
-    """Of all metrics together."""
+    """Whether it is on the front of all metrics together."""
     is_baseline: bool
     is_winner: bool
 

@@ -44,11 +44,11 @@ class ConfusedPair(NamedTuple):
     predicted: str
     images: int
     of_images: int
-    """Of the true class."""
+    """All images of the true class."""
 
 
 class Confusion(NamedTuple):
-    """How often each class was taken for each other one."""
+    """The share of each class that was taken for each other one."""
 
     class_names: tuple[str, ...]
     """In the order of the matrix."""
@@ -152,18 +152,18 @@ def describe_confusion(data: Confusion) -> str:
 
 
 class ClassScore(NamedTuple):
-    """How well one class is told."""
+    """The accuracy for one class."""
 
     name: str
     accuracy: float
     low: float
-    """Of the 95% interval (Wilson)."""
+    """Lower end of the 95% interval (Wilson)."""
     high: float
     images: int
 
 
 class ClassAccuracy(NamedTuple):
-    """How well each class is told, the worst first."""
+    """The accuracy for each class, the worst first."""
 
     classes: tuple[ClassScore, ...]
     mean: float

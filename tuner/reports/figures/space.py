@@ -51,7 +51,7 @@ class Hyperparameter(NamedTuple):
     choices: tuple[str, ...]
     """In their order; empty for a number."""
     low: float | None
-    """Of the numbers; None with choices."""
+    """Lower end of the numbers; None with choices."""
     high: float | None
     is_log: bool
     """Whether its values are spread by factors."""
