@@ -65,6 +65,14 @@ def test_every_suppression_says_why() -> None:
                 assert re.search(r"[a-z]{2}", directive.sub("", line[found.start() :])), f"{path.name}: {line.strip()}"
 
 
+def test_no_docstring_is_a_question() -> None:
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for path in code("tuner"):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, documented)]
+        for text in filter(None, map(ast.get_docstring, nodes)):
+            assert not re.match(r"(What|How|Why|Where|Of|As)\b", text), f"{path.name}: {text.splitlines()[0]}"
+
+
 def test_no_trial_reads_the_test_split() -> None:
     readers = [path.name for path in (ROOT / "tuner").rglob("*.py") if "load_test(" in path.read_text()]
     assert sorted(readers) == ["_finalists.py", "loading.py"], "only finalists are judged on the test split"

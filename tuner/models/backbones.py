@@ -96,7 +96,7 @@ def _describe_missing(application: str, error: Exception) -> str:
 
 
 def number_automatic_names(model: keras.Model) -> None:
-    """Number the operations that Keras named anew, in the order of the graph: `add_18` is `add_1` of this model.
+    """Rename the operations that Keras named, counted in the order of the graph: `add_18` is `add_1` of this model.
 
     Keras counts all that a process has built. What is drawn from a seed by name must not depend on that.
     """

@@ -111,7 +111,7 @@ class Stopping:
 
     @property
     def message(self) -> str | None:
-        """Why the search is given up; None as long as it is not."""
+        """The reason to give the search up; None as long as there is none."""
         return self._first_trials.reason
 
     @property
@@ -125,7 +125,7 @@ class Stopping:
 
     @property
     def reason(self) -> Reason:
-        """Why trials run no more; `finished` if nothing of this has happened."""
+        """The reason why trials run no more; `finished` if nothing of this has happened."""
         if self._interrupted.is_set():
             return "interrupted"
         if self.message is not None:
