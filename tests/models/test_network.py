@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import InputError
+from tuner.common.seeds import derive_seed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.backbones import adapt_pixels
 from tuner.models.network import TrialModel, build_model, freeze, parameter_counts
@@ -282,3 +283,18 @@ def test_standardised_images_are_passed_on_and_grey_ones_repeated() -> None:
     adapted = keras.Model(inputs, adapt_pixels(inputs, None, "caffe"))
     grey = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(adapted(grey)), np.repeat(grey, 3, axis=-1))
+
+
+@pytest.mark.parametrize("architecture", ["dense", "cnn", "inception"])
+def test_layers_that_the_product_names_keep_their_names_and_with_them_their_initial_weights(architecture) -> None:
+    configuration = {"architecture": architecture, "dropout": 0.2, "preprocess": "grayscale|scale(0,1)"}
+    first, second = (build_model(configuration, (32, 32, 3), 10, seed=3).model for _ in range(2))
+    assert [operation.name for operation in first.operations] == [operation.name for operation in second.operations]
+    assert {"dense": "dense_1", "cnn": "dense_1", "inception": "dropout"}[architecture] in [
+        layer.name for layer in first.layers
+    ]
+    for layer in first.layers:
+        if hasattr(layer, "kernel"):
+            seed = derive_seed(derive_seed(3, "weights"), layer.name, "kernel_initializer")
+            drawn = keras.initializers.GlorotUniform(seed)(layer.kernel.shape)
+            assert np.array_equal(layer.kernel, drawn), layer.name

@@ -35,6 +35,9 @@ class Architecture:
     backbone_parameters: tuple[str, ...] | None = None
     """The only parameters, with `weights`, that a backbone's `build` reads: trials that differ in others share it,
     and with `weights: imagenet` also those of other seeds. None: it may read any, and the seed."""
+    names_layers: bool = False
+    """Whether `build` names every layer. Those names stay; otherwise layers are numbered anew, as Keras would name
+    them in a new process. Initial weights follow from the names."""
 
     @property
     def is_backbone(self) -> bool:
@@ -90,6 +93,7 @@ ARCHITECTURES.add(
         },
         minimum_px=1,
         build=_build_dense,
+        names_layers=True,
     ),
 )
 
@@ -131,6 +135,7 @@ ARCHITECTURES.add(
         },
         minimum_px=4,
         build=_build_cnn,
+        names_layers=True,
     ),
 )
 
@@ -158,6 +163,7 @@ ARCHITECTURES.add(
         },
         minimum_px=4,
         build=_build_inception,
+        names_layers=True,
     ),
 )
 
@@ -191,7 +197,9 @@ def _add_backbone(
     parameters = {**width, **_HEAD}
     ARCHITECTURES.add(
         name,
-        Architecture(name, description, parameters, minimum_px, build, application, pixel_scaling, (*width, "weights")),
+        Architecture(
+            name, description, parameters, minimum_px, build, application, pixel_scaling, (*width, "weights"), True
+        ),
     )
 
 

@@ -95,13 +95,18 @@ def _describe_missing(application: str, error: Exception) -> str:
     )
 
 
-def number_automatic_names(model: keras.Model) -> None:
+def number_automatic_names(model: keras.Model, *, layers_too: bool = True) -> None:
     """Rename the operations that Keras named, counted in the order of the graph: `add_18` is `add_1` of this model.
 
-    Keras counts all that a process has built. What is drawn from a seed by name must not depend on that.
+    Keras counts all that a process has built. What is drawn from a seed by name must not depend on that. `layers_too`:
+    not where layers were given names, since `dense_1` may be one.
     """
     operations = getattr(model, "operations", None) or model.layers
-    automatic = [operation for operation in operations if is_automatic_name(operation)]
+    automatic = [
+        operation
+        for operation in operations
+        if is_automatic_name(operation) and (layers_too or not isinstance(operation, keras.Layer))
+    ]
     taken = {operation.name for operation in operations} - {operation.name for operation in automatic}
     counts: Counter[str] = Counter()
     for operation in automatic:

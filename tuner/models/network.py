@@ -78,7 +78,7 @@ def build_model(
         features = architecture.build(values, inputs, derive_seed(seed, "dropout"))
     model = keras.Model(images, _probabilities(features, num_classes), name=architecture.name)
     if backbone is None:
-        number_automatic_names(model)
+        number_automatic_names(model, layers_too=not architecture.names_layers)
     # The backbone's own weights are pretrained, or seeded where it was built.
     seed_layers([layer for layer in model.layers if layer is not backbone], derive_seed(seed, "weights"))
     return TrialModel(model, backbone, () if backbone is None else blocks(backbone), pixels, maps, pooled)
