@@ -147,7 +147,7 @@ def test_suggestions_of_a_conditional_space_are_in_it() -> None:
 
 def test_it_is_a_sampler_of_searches_and_needs_no_torch() -> None:
     assert isinstance(SAMPLERS["gp"].build(SamplerContext(0)), GaussianProcessSampler)
-    code = "import sys, tuner.gp_sampler; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    code = "import sys, tuner.algorithms._gp_sampler; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
