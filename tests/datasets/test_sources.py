@@ -231,7 +231,8 @@ def test_sources_are_known_by_the_names_of_the_documentation() -> None:
 
 
 def test_the_light_part_of_the_program_can_import_data_sets_without_their_libraries() -> None:
-    script = "import sys, tuner.datasets.loading; print({'keras', 'tensorflow', 'sklearn', 'PIL', 'pyarrow'} & set(sys.modules))"
+    libraries = "{'keras', 'tensorflow', 'sklearn', 'PIL', 'pyarrow'}"
+    script = f"import sys, tuner.datasets.loading; print({libraries} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
 
