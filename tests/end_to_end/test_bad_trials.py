@@ -72,7 +72,7 @@ def test_every_kind_of_bad_trial_is_recorded_with_its_reason_and_the_rest_goes_o
     assert any(text.startswith(f"trial {number} goes on in another process from epoch 1: crashed") for text in again)
     page = (tmp_path / "reports" / "bad" / "leaderboard.md").read_text()
     assert all(words in page for words in ("no epoch for", "Segmentation fault", "limit of a trial", "loss exploded"))
-    assert not any(run.last_words.iterdir())
+    assert not any(run.exit_reasons.iterdir())
 
 
 @pytest.mark.full

@@ -14,7 +14,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 
 from tuner.algorithms._ray_schedulers import PromotingScheduler
 from tuner.algorithms.halving import Halving
-from tuner.execution.exit_reason import LastWords, take_last_words
+from tuner.execution.exit_reason import ExitReasonFile, take_exit_reason
 from tuner.execution.lost_workers import HangWatch, LostWorkers, describe_loss, limit_attempts, treat_all_losses_alike
 
 RAY_ON_A_DEAD_PROCESS = """The actor died unexpectedly before finishing this task.
@@ -27,35 +27,35 @@ by the OOM killer due to high memory usage, (2) ray stop --force was called"""
 
 def die(folder: Path, code: str) -> int:
     """Let a process die that has begun a trial; its exit status."""
-    imports = "from pathlib import Path; from tuner.execution.exit_reason import LastWords"
-    begin = f"{imports}\nwords = LastWords(Path({str(folder)!r}))\n"
+    imports = "from pathlib import Path; from tuner.execution.exit_reason import ExitReasonFile"
+    begin = f"{imports}\nwords = ExitReasonFile(Path({str(folder)!r}))\n"
     process = subprocess.run([sys.executable, "-c", f"{begin}words.begin('a')\n{code}"], check=False)
     return process.returncode
 
 
 def test_a_crash_in_native_code_is_told_with_its_signal_and_place_once(tmp_path):
     assert die(tmp_path, "import ctypes\nctypes.string_at(0)") == -11
-    told = take_last_words(tmp_path, "a")
+    told = take_exit_reason(tmp_path, "a")
     assert told is not None and told.startswith("crashed: Segmentation fault in string_at (__init__.py:")
-    assert take_last_words(tmp_path, "a") is None
+    assert take_exit_reason(tmp_path, "a") is None
     assert die(tmp_path, "import os\nos.abort()") == -6
-    assert take_last_words(tmp_path, "a") == "crashed: Aborted in <module> (<string>:5)"
+    assert take_exit_reason(tmp_path, "a") == "crashed: Aborted in <module> (<string>:5)"
 
 
 def test_a_process_above_its_memory_ends_itself_and_says_so(tmp_path):
     code = "from tuner.execution.exit_reason import watch_memory\nwatch_memory(300, words.say)\nimport time, numpy\n"
     assert die(tmp_path, f"{code}kept = numpy.ones(50 * 2**20)\ntime.sleep(20)") == 1
-    told = take_last_words(tmp_path, "a")
+    told = take_exit_reason(tmp_path, "a")
     assert told is not None and told.startswith("out of memory: its process took ")
     assert told.endswith("the limit of a trial is 300 MB")
 
 
 def test_a_process_that_is_killed_or_ends_its_trial_has_no_last_words(tmp_path):
     assert die(tmp_path, "import os\nos.kill(os.getpid(), 9)") == -9
-    assert take_last_words(tmp_path, "a") is None
+    assert take_exit_reason(tmp_path, "a") is None
     assert die(tmp_path, "words.end()\nimport os\nos.abort()") == -6
     assert not any(tmp_path.iterdir())
-    words = LastWords(tmp_path / "file" / "below")
+    words = ExitReasonFile(tmp_path / "file" / "below")
     (tmp_path / "file").touch()
     words.begin("a")  # where no file can be written there are none, and the trial goes on
     words.say("something")
@@ -108,7 +108,7 @@ class FakeTrial:
 def test_the_last_words_come_before_what_ray_says_of_the_latest_loss(tmp_path):
     lost, trial = LostWorkers(tmp_path / "words", HangWatch(None, 0)), FakeTrial(tmp_path, RAY_ON_A_DEAD_PROCESS)
     assert lost.reason(trial) == "worker lost: its process was killed"
-    words = LastWords(tmp_path / "words")
+    words = ExitReasonFile(tmp_path / "words")
     words.begin("a")
     words.say("out of memory: too much")
     assert lost.reason(trial) == "out of memory: too much"

@@ -33,7 +33,7 @@ def record(tmp_path) -> Record:
 
 @pytest.fixture
 def recorder(record, tmp_path) -> Recorder:
-    lost = LostWorkers(tmp_path / "last_words", HangWatch(None, 0))
+    lost = LostWorkers(tmp_path / "exit_reasons", HangWatch(None, 0))
     return Recorder(record, Location(str(tmp_path)), CheckpointRemover(RunDirectory(tmp_path)), print, lost, print)
 
 

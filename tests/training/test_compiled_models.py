@@ -12,7 +12,7 @@ import pytest
 from tests.support.other_architectures import OTHERS, register
 from tuner.models.backbones import build_backbone
 from tuner.training.activations import Activations
-from tuner.training.compiled_models import STRUCTURES_KEPT, AdjustableDropout, Backbone, Workbench
+from tuner.training.compiled_models import STRUCTURES_KEPT, AdjustableDropout, Backbone, CompiledModels
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trial import Trial
 
@@ -46,8 +46,10 @@ def imagenet_or_random(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.applications, "MobileNetV2", without_weights)
 
 
-def numbers(configuration: dict[str, Any], data: Any, bench: Workbench | None, seed: int = 7) -> list[dict[str, Any]]:
-    trial = Trial(configuration, data, replace(SETTINGS, seed=seed), workbench=bench)
+def numbers(
+    configuration: dict[str, Any], data: Any, bench: CompiledModels | None, seed: int = 7
+) -> list[dict[str, Any]]:
+    trial = Trial(configuration, data, replace(SETTINGS, seed=seed), compiled_models=bench)
     found = []
     while trial.ended is None:
         epoch = trial.advance()
@@ -71,14 +73,14 @@ def numbers(configuration: dict[str, Any], data: Any, bench: Workbench | None, s
 def test_a_trial_at_a_used_bench_gives_the_numbers_of_one_at_a_new_bench(
     first, changes, small_digits, imagenet_or_random
 ):
-    bench, second = Workbench(), {**first, **changes}
+    bench, second = CompiledModels(), {**first, **changes}
     before = numbers(first, small_digits, bench)
     assert numbers(second, small_digits, bench, seed=11) == numbers(second, small_digits, None, seed=11)
     assert numbers(first, small_digits, bench) == before
 
 
 def test_trials_of_one_structure_share_what_is_compiled(small_digits):
-    bench = Workbench()
+    bench = CompiledModels()
     numbers(DENSE, small_digits, bench)
     one = bench.take(DENSE, small_digits.image_shape, 10, 1)
     other = bench.take(
@@ -91,7 +93,7 @@ def test_trials_of_one_structure_share_what_is_compiled(small_digits):
 
 
 def test_a_bench_keeps_a_bounded_number_of_structures(small_digits):
-    bench = Workbench()
+    bench = CompiledModels()
     for units in range(1, STRUCTURES_KEPT + 4):
         bench.take({**DENSE, "dense_units": units}, small_digits.image_shape, 10, 0)
     assert len(bench._structures) == STRUCTURES_KEPT
@@ -121,7 +123,7 @@ def other_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_architecture_of_someone_else_trains_at_a_used_bench_as_at_a_new_one(name: str, few_digits):
     first, changes, _ = OTHERS[name]
-    first, bench = {"architecture": name, **first}, Workbench()
+    first, bench = {"architecture": name, **first}, CompiledModels()
     second = {**first, **changes}
     numbers(first, few_digits, bench)
     assert numbers(second, few_digits, bench, seed=11) == numbers(second, few_digits, None, seed=11)
@@ -131,13 +133,13 @@ def test_an_architecture_of_someone_else_trains_at_a_used_bench_as_at_a_new_one(
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_dropout_layer_trains_at_the_rate_and_in_the_kind_that_it_was_built_with(name: str, few_digits):
     first, changes, is_shared = OTHERS[name]
-    bench, structures = Workbench(), []
+    bench, structures = CompiledModels(), []
     for number, configuration in enumerate(({**first}, {**first, **changes})):
         configuration["architecture"] = name
         structure = bench.take(configuration, few_digits.image_shape, 10, number)
         network = structure.trainer(configuration, 0, None, 0.01).network
         assert trained_dropout(network) == built_dropout(structure.trial_model.model), configuration
-        fresh = Workbench().take(configuration, few_digits.image_shape, 10, number)
+        fresh = CompiledModels().take(configuration, few_digits.image_shape, 10, number)
         assert built_dropout(structure.trial_model.model) == built_dropout(fresh.trial_model.model)
         structures.append(structure)
     assert (structures[0] is structures[1]) == is_shared

@@ -16,7 +16,7 @@ from ray.tune.schedulers import (
 
 from tuner.algorithms.halving import Halving
 from tuner.algorithms.schedulers import SchedulerContext, clip_to_space, numeric
-from tuner.runs.epoch import METRIC, TIME, Told
+from tuner.runs.epoch import METRIC, TIME, StepResult
 from tuner.spec.space import Dimension, Integer, Real
 
 
@@ -33,7 +33,7 @@ class PromotingScheduler(FIFOScheduler):
         super().__init__()
         self._halving = halving
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: Told) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: StepResult) -> str:
         """Stop a trial that has to wait at a rung."""
         if result["shown"] is None:
             return str(TrialScheduler.CONTINUE)
@@ -43,7 +43,7 @@ class PromotingScheduler(FIFOScheduler):
             self._halving.hold(number)
         return str(TrialScheduler.STOP if waits else TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Told) -> None:
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: StepResult) -> None:
         """Note that a trial has come to its own end, or has left its slot to wait."""
         number = int(trial.config["trial"])
         self._halving.release(number)

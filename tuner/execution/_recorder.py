@@ -15,7 +15,7 @@ from tuner.common.locations import Location
 from tuner.execution.lost_workers import LostWorkers, limit_attempts
 from tuner.execution.trial_actor import merged_configuration
 from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, CheckpointRemover, trials_to_keep
-from tuner.runs.epoch import TIME, Epoch, Told, facts_of
+from tuner.runs.epoch import TIME, Epoch, StepResult, facts_of
 from tuner.runs.events import (
     CheckpointSaved,
     ConfigurationChanged,
@@ -90,7 +90,7 @@ class Recorder(Callback):
             self._on_disk_full(reason)
         return reason.startswith(DISK_FULL)
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: StepResult, **info: Any) -> None:
         """Record one epoch, or the notices and progress before it."""
         for text in result["notices"]:
             self._record.append(Notice(text=text))
@@ -99,7 +99,7 @@ class Recorder(Callback):
         if result["shown"] is not None:
             self._take_epoch(trial, result["shown"], result)
 
-    def _take_epoch(self, trial: Any, shown: Epoch, told: Told) -> None:
+    def _take_epoch(self, trial: Any, shown: Epoch, told: StepResult) -> None:
         number, configuration = self._numbers[trial.trial_id], merged_configuration(trial.config)
         if configuration != self._record.state.trials[number].configuration:
             self._record.append(ConfigurationChanged(trial=number, epoch=shown.epoch, configuration=configuration))

@@ -53,16 +53,16 @@ def own_memory_mb() -> float:
     return float(own) / _MB
 
 
-def watch_memory(limit_mb: float, last_words: Callable[[str], None]) -> None:
-    """Start a thread that ends this process above `limit_mb`, after it has given the reason to `last_words`."""
-    threading.Thread(target=_watch, args=(limit_mb, last_words), daemon=True, name="memory limit").start()
+def watch_memory(limit_mb: float, leave_reason: Callable[[str], None]) -> None:
+    """Start a thread that ends this process above `limit_mb`, after it has given the reason to `leave_reason`."""
+    threading.Thread(target=_watch, args=(limit_mb, leave_reason), daemon=True, name="memory limit").start()
 
 
-def _watch(limit_mb: float, last_words: Callable[[str], None]) -> None:
+def _watch(limit_mb: float, leave_reason: Callable[[str], None]) -> None:
     wait = threading.Event()
     while not wait.wait(CHECK_EVERY_S):
         if (taken_mb := own_memory_mb()) > limit_mb:
-            last_words(over_limit(taken_mb, limit_mb))
+            leave_reason(over_limit(taken_mb, limit_mb))
             os._exit(1)  # at once: other threads go on to allocate
 
 
@@ -79,7 +79,7 @@ _FATAL = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(?:.*/)?([^"/]+)", line ([0-9]+) in (.+)$', re.MULTILINE)
 
 
-class LastWords:
+class ExitReasonFile:
     """The file with the reason, for the current trial of a worker process; without a folder or room, none is left."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -111,7 +111,7 @@ class LastWords:
             self._file = None
 
 
-def take_last_words(folder: Path | None, trial: str) -> str | None:
+def take_exit_reason(folder: Path | None, trial: str) -> str | None:
     """Return, once, why the worker of a trial died, as a reason for the tables; None when it left none."""
     if folder is None:
         return None

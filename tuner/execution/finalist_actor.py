@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from tuner.common.errors import RunError
 from tuner.common.locations import Location, exists, fetched, filled
-from tuner.execution.exit_reason import take_last_words
+from tuner.execution.exit_reason import take_exit_reason
 from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
 from tuner.execution.trial_actor import WORK_S
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess, Workers
@@ -25,7 +25,7 @@ WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Step:
+class FinalistStep:
     """The state of a finalist after an epoch."""
 
     epoch: int
@@ -83,15 +83,15 @@ class FinalistActor:
         self._trial, failure = attempt(build)
         self._failure = failure or ""
 
-    def step(self) -> Step:
+    def step(self) -> FinalistStep:
         """Do a part of what the next epoch needs of the cache, or train the epoch; the end is always checkpointed."""
         trial = self._trial
         if trial is None:
             self._process.let_go()
-            return Step(0, None, 0.0, None, self._taken_notices(), ("failed", self._failure))
+            return FinalistStep(0, None, 0.0, None, self._taken_notices(), ("failed", self._failure))
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S)) if trial.ended is None else (None, None)
         if progress is not None and not progress.is_finished:
-            return Step(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
+            return FinalistStep(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
         result = trial.advance() if trial.ended is None and failure is None else None
         every_s = self._process.context.trial_kind.checkpoint_every_s
         if trial.ended is not None or time.monotonic() - self._saved >= every_s:
@@ -103,7 +103,7 @@ class FinalistActor:
         if ended is not None:
             self._process.let_go()
         epoch_s = result.seconds if result is not None else None
-        return Step(trial.epoch, trial.best, trial.seconds, epoch_s, self._taken_notices(), ended)
+        return FinalistStep(trial.epoch, trial.best, trial.seconds, epoch_s, self._taken_notices(), ended)
 
     def _taken_notices(self) -> tuple[str, ...]:
         return tuple(self._process.taken_notices())
@@ -143,7 +143,7 @@ class Pool:
     def _go_on(self, actor: Any, training: Training) -> None:
         self._busy[actor.step.remote()] = (actor, training)
 
-    def finished(self) -> list[tuple[Training, Step | Lost]]:
+    def finished(self) -> list[tuple[Training, FinalistStep | Lost]]:
         """Return epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
         ready, _ = ray.wait([*self._waiting, *self._busy], num_returns=1, timeout=WAIT_S)
         self.workers.at_once()  # asked for also when nothing waits: other searches see by it that this one lives
@@ -164,10 +164,10 @@ class Pool:
         self._go_on(actor, training)
         return None
 
-    def _take(self, reference: Any) -> tuple[Training, Step | Lost]:
+    def _take(self, reference: Any) -> tuple[Training, FinalistStep | Lost]:
         actor, training = self._busy.pop(reference)
         try:
-            step: Step = ray.get(reference)
+            step: FinalistStep = ray.get(reference)
         except RayError as error:  # the process was killed: what it trained goes on in another
             ray.kill(actor)
             return training, self._loss(training, error)
@@ -182,7 +182,7 @@ class Pool:
     def _loss(self, training: Training, error: RayError) -> Lost:
         name = _name(training)
         self._hang_watch.end(name)
-        said = take_last_words(self.workers.guard.last_words, name)
+        said = take_exit_reason(self.workers.guard.exit_reasons, name)
         reason = self._hung.pop(name, None) or said or describe_loss(str(error))
         self._losses[name] += 1
         return Lost(reason, self._losses[name] > attempts_left(reason))

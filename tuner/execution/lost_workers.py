@@ -18,8 +18,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback
 
 from tuner.common.files import DISK_FULL, is_disk_full
-from tuner.execution.exit_reason import take_last_words
-from tuner.runs.epoch import TIME, Told
+from tuner.execution.exit_reason import take_exit_reason
+from tuner.runs.epoch import TIME, StepResult
 from tuner.training.failures import CRASHED, HUNG, OUT_OF_MEMORY, WORKER_LOST, kind_of
 
 FLOOR_S = 60.0
@@ -126,8 +126,8 @@ _CAUSE = re.compile(r"The actor is dead because (.+?)(?:\.(?:\s|$)|$)", re.MULTI
 class LostWorkers(Callback):
     """A callback of the driver that ends workers that hang, and knows why a worker was lost."""
 
-    def __init__(self, last_words: Path | None, hang_watch: HangWatch) -> None:
-        self._last_words, self._hang_watch = last_words, hang_watch
+    def __init__(self, exit_reasons: Path | None, hang_watch: HangWatch) -> None:
+        self._exit_reasons, self._hang_watch = exit_reasons, hang_watch
         self._running: dict[str, Any] = {}
         self._hung: dict[str, str] = {}
 
@@ -139,7 +139,7 @@ class LostWorkers(Callback):
         self._running[trial.trial_id] = trial
         self._hang_watch.begin(trial.trial_id)
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: StepResult, **info: Any) -> None:
         """Note a sign of life."""
         shown = result["shown"]
         self._hang_watch.see(trial.trial_id, result["epoch"], shown.seconds if shown is not None else None)
@@ -178,7 +178,7 @@ class LostWorkers(Callback):
     def reason(self, trial: Any) -> str:
         """Return why a trial's worker was lost, in one line; to be called once for each loss."""
         hung = self._hung.pop(trial.trial_id, None)
-        said = take_last_words(self._last_words, trial.trial_id)
+        said = take_exit_reason(self._exit_reasons, trial.trial_id)
         return hung or said or describe_loss(_last_error(trial))
 
 

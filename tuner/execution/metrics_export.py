@@ -20,7 +20,7 @@ from ray.util import metrics
 
 from tuner.common.metrics import is_better
 from tuner.common.process import in_background
-from tuner.runs.epoch import Told
+from tuner.runs.epoch import StepResult
 from tuner.runs.events import (
     EpochReported,
     Event,
@@ -170,7 +170,7 @@ class Monitor(Callback):
         """Set the number of trials that can run, which changes on a cluster while a search runs."""
         self._send("tuner_slots", slots)
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: StepResult, **info: Any) -> None:
         """Add a worker's use of its node's cache since its last result."""
         read = result["cache"]
         if read is None:

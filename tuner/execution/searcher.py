@@ -12,7 +12,7 @@ from tuner.algorithms.halving import Halving
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.slots import Slots
 from tuner.common.metrics import Mode
-from tuner.runs.epoch import METRIC, Told, facts_of
+from tuner.runs.epoch import METRIC, StepResult, facts_of
 
 WORKER_GROWTH_MB = 500.0
 """A worker that has grown by this much since its generation began is not used again."""
@@ -109,7 +109,7 @@ class StudySearcher(Searcher):
         self._live[trial_id] = number
         return {**trial_config(number, configuration, origin, resume_from), "generation": self._generation}
 
-    def on_trial_result(self, trial_id: str, result: Told) -> None:
+    def on_trial_result(self, trial_id: str, result: StepResult) -> None:
         """Report one epoch to the study."""
         self._watch_memory(result)
         shown = result["shown"]
@@ -117,7 +117,7 @@ class StudySearcher(Searcher):
             measured = shown.measured(facts_of(result))
             self._study.observe(self._live[trial_id], shown.epoch, shown.best_so_far, measured)
 
-    def _watch_memory(self, result: Told) -> None:
+    def _watch_memory(self, result: StepResult) -> None:
         """Ask for new workers from now on when a worker of this generation has grown too far."""
         if result["generation"] != self._generation:
             return
@@ -126,7 +126,7 @@ class StudySearcher(Searcher):
             self._generation += 1
             self._smallest_memory_mb = float("inf")
 
-    def on_trial_complete(self, trial_id: str, result: Told | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: StepResult | None = None, error: bool = False) -> None:
         """Report to the study how a trial ended: by itself, stopped by the scheduler, or broken."""
         if result is not None and result.get("ended_status") != "failed":
             self.on_trial_result(trial_id, result)

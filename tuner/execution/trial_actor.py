@@ -19,7 +19,7 @@ from tuner.common.metrics import Mode, metric_of
 from tuner.common.seeds import trial_seed
 from tuner.execution.exit_reason import own_memory_mb
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess
-from tuner.runs.epoch import Epoch, Told
+from tuner.runs.epoch import Epoch, StepResult
 from tuner.training.checkpoint import earlier_checkpoints
 from tuner.training.failures import attempt
 from tuner.training.settings import Ended
@@ -106,7 +106,7 @@ class TrialActor(tune.Trainable):
             where = f"goes on from epoch {self._trial.epoch}" if self._trial.epoch else "begins anew"
             self._process.notify(f"trial {self.config['trial']} {where}: {problem}")
 
-    def step(self) -> Told:
+    def step(self) -> StepResult:
         """Train one epoch, and return the result that samplers, schedulers and the record see."""
         if self._trial is None and self._failure is None:
             self._begin()
@@ -114,7 +114,7 @@ class TrialActor(tune.Trainable):
             return self._tell(ended=Ended("failed", self._failure or ""))
         return self._advance(self._trial)
 
-    def _advance(self, trial: TrialLike) -> Told:
+    def _advance(self, trial: TrialLike) -> StepResult:
         """Do a part of what the next epoch needs of the cache, or train the epoch."""
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S))
         if progress is not None and not progress.is_finished:
@@ -143,13 +143,13 @@ class TrialActor(tune.Trainable):
 
     def _tell(
         self, shown: Epoch | None = None, ended: Ended | None = None, building: tuple[int, int] | None = None
-    ) -> Told:
+    ) -> StepResult:
         """Return what Ray is told of this step; what was collected for it, such as notices, is taken away."""
         metric, trial = self._process.context.settings.metric, self._trial
         epoch, best = (trial.epoch, trial.best) if trial is not None else (0, None)
         _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epoch, _in_words(shown, ended))
         every_s = self._process.context.trial_kind.checkpoint_every_s
-        return Told(
+        return StepResult(
             epoch=epoch,
             best_so_far=WORST[metric_of(metric).mode] if best is None else best,
             shown=shown,

@@ -138,8 +138,8 @@ def run_trials(launch: Launch) -> None:
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"  # Ray's own state is never read: the record is the truth
     treat_all_losses_alike()
     workers, recording = launch.workers, launch.recording
-    if workers.guard.last_words is not None:
-        shutil.rmtree(workers.guard.last_words, ignore_errors=True)  # of sessions that were killed
+    if workers.guard.exit_reasons is not None:
+        shutil.rmtree(workers.guard.exit_reasons, ignore_errors=True)  # of sessions that were killed
     scheduler = SCHEDULERS[launch.decisions.scheduler]
     trainable = tune.with_resources(
         tune.with_parameters(TrialActor, context=workers.context, guard=workers.guard),
@@ -209,7 +209,7 @@ def _searcher(launch: Launch) -> StudySearcher:
 
 def _callbacks(launch: Launch, is_population: bool) -> list[Callback]:
     recording, ending = launch.recording, launch.ending
-    lost_workers = LostWorkers(launch.workers.guard.last_words, ending.hang_watch)
+    lost_workers = LostWorkers(launch.workers.guard.exit_reasons, ending.hang_watch)
     recorder = Recorder(
         recording.record,
         recording.run.checkpoints,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.cluster.slots import Packing, Slots
 from tuner.datasets.loading import DataRequest, Split, load_dataset
-from tuner.execution.exit_reason import LastWords, watch_memory
+from tuner.execution.exit_reason import ExitReasonFile, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
 from tuner.models.backend import configure_backend
 from tuner.models.parameters import general
@@ -19,7 +19,7 @@ from tuner.training.trial_like import TrialMaker
 if TYPE_CHECKING:
     from tuner.datasets.loading import Dataset
     from tuner.training.activations import Activations
-    from tuner.training.compiled_models import Workbench
+    from tuner.training.compiled_models import CompiledModels
     from tuner.training.trial import Trial
 
 OnBatch = Callable[[int], None]
@@ -36,7 +36,7 @@ class KerasTrials:
         self._context, self._on_batch, self._notify = context, on_batch, notify
         self._data: Dataset | None = None
         self._activations: Activations | None = None
-        self._workbench: Workbench | None = None
+        self._compiled_models: CompiledModels | None = None
 
     def prepare(self) -> None:
         """Open the data; raises as `load_dataset` does."""
@@ -47,15 +47,15 @@ class KerasTrials:
 
         One on a part of the data has activations of its own, which no other trial reads.
         """
-        from tuner.training.compiled_models import Workbench
+        from tuner.training.compiled_models import CompiledModels
         from tuner.training.trial import Trial
 
-        self._workbench = self._workbench or Workbench()
+        self._compiled_models = self._compiled_models or CompiledModels()
         settings, data = replace(self._context.settings, seed=seed), self._open_data()
         if batches is None:
-            return Trial(configuration, data, settings, self._open_activations(), self._workbench, self._on_batch)
+            return Trial(configuration, data, settings, self._open_activations(), self._compiled_models, self._on_batch)
         part = _first_batches(data, batches, int(str(general(configuration, "batch_size"))))
-        return Trial(configuration, part, settings, self._activations_of(part), self._workbench, self._on_batch)
+        return Trial(configuration, part, settings, self._activations_of(part), self._compiled_models, self._on_batch)
 
     def _open_data(self) -> Dataset:
         """Return the data set, read from this node's prepared copy."""
@@ -133,7 +133,7 @@ class WorkerContext:
 class Guard:
     """The measures against a worker that dies or takes too much memory."""
 
-    last_words: Path | None = None
+    exit_reasons: Path | None = None
     """The folder where it leaves why it dies."""
     memory_mb: float | None = None
     """It ends itself when it takes more; None: there is no limit."""
@@ -163,18 +163,18 @@ class WorkerProcess:
         """Signs of life, of whatever its user says that it is at."""
         self._notices: list[str] = []
         self.trials = context.trials(self.pulse, self._notices.append)
-        self._last_words = LastWords(guard.last_words if guard is not None else None)
+        self._exit_reason = ExitReasonFile(guard.exit_reasons if guard is not None else None)
         if guard is not None and guard.memory_mb is not None:
-            watch_memory(guard.memory_mb, self._last_words.say)
+            watch_memory(guard.memory_mb, self._exit_reason.say)
 
     def take_on(self, name: str) -> None:
         """Start signs of life and the exit reason of this trial."""
-        self._last_words.begin(name)
+        self._exit_reason.begin(name)
         self.pulse.begin(name)
 
     def let_go(self) -> None:
         """End signs of life and the exit reason of the trial."""
-        self._last_words.end()
+        self._exit_reason.end()
         self.pulse.end()
         self.trials.release()
 

@@ -65,9 +65,9 @@ class RunDirectory:
         return self.checkpoints.child("ray")
 
     @property
-    def last_words(self) -> Path | None:
+    def exit_reasons(self) -> Path | None:
         """The folder in which a dying process leaves its reason for the driver; None where it is a bucket."""
-        return None if self.checkpoints.is_remote else Path(self.checkpoints.address, "last_words")
+        return None if self.checkpoints.is_remote else Path(self.checkpoints.address, "exit_reasons")
 
     @property
     def best_model(self) -> Path:

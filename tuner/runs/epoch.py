@@ -36,7 +36,7 @@ class Epoch(NamedTuple):
         return {**facts, "seconds": self.seconds, **self.metrics}
 
 
-class Told(TypedDict):
+class StepResult(TypedDict):
     """The result that a worker gives Ray after each step; Ray adds fields of its own."""
 
     epoch: int
@@ -71,7 +71,7 @@ class Told(TypedDict):
     """Ray's."""
 
 
-def facts_of(told: Told) -> dict[str, Any]:
+def facts_of(told: StepResult) -> dict[str, Any]:
     """Return the facts of a trial that are metrics, by name; None for what is not known."""
     values: Mapping[str, Any] = told
     return {name: values.get(name) for name in facts()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.common.files import DISK_FULL, disk_full_error
-from tuner.execution.finalist_actor import Lost, Pool, Step
+from tuner.execution.finalist_actor import FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import all_cpus
 from tuner.reports.console import SearchConsole
@@ -87,7 +87,7 @@ def _train(
                 if not step.is_final:
                     waiting.append(training)
                     continue
-                step = Step(0, None, 0.0, None, (), ("failed", step.reason))
+                step = FinalistStep(0, None, 0.0, None, (), ("failed", step.reason))
             for text in step.notices:
                 console.say(text)
             spent[key] = max(spent.get(key, 0.0), step.seconds)  # of a lost worker nothing new is known
@@ -98,7 +98,7 @@ def _train(
                 console.say(_words(event, done, len(wanted), record))
 
 
-def _trained(training: Training, step: Step, seconds: float) -> FinalistTrained:
+def _trained(training: Training, step: FinalistStep, seconds: float) -> FinalistTrained:
     status, reason = step.ended or ("failed", "")
     return FinalistTrained(
         trial=training.trial,

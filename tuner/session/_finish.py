@@ -35,7 +35,7 @@ GOES_ON = ("interrupted", "given_up")
 """Reasons that end a session before the search is over."""
 
 
-def conclude(
+def finish_session(
     search: ResolvedSearch,
     prepared: Prepared,
     run: RunDirectory,

@@ -26,7 +26,7 @@ _OPEN = ("space.", "baseline.")
 _SHOWN, _LONGEST = 5, 80
 
 
-def begun(state: RunState, run: RunDirectory) -> StudyCreated:
+def first_event(state: RunState, run: RunDirectory) -> StudyCreated:
     """Return the first event of a run; raises RunError when it was killed before that was written."""
     if state.study is None:
         raise RunError(f"{run.path}: there is no search to resume; leave out --resume to begin one")

@@ -25,7 +25,7 @@ from tuner.runs.record import read_state
 from tuner.runs.state import RunState
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, Study, resolve
-from tuner.session._resume import MAY_CHANGE, begun, refuse_other_data, refuse_other_search
+from tuner.session._resume import MAY_CHANGE, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import check_files, check_names
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, cache_folder, prepare, prepared_data, staged_data
@@ -121,7 +121,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
     else:
         raise RunError("--resume must name a run when no search-space file is given")
     state = read_state(run.record)  # a damaged record is told before Ray starts
-    study = begun(state, run)
+    study = first_event(state, run)
     run = replace(run, storage=_storage(run, state, options))
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
@@ -188,7 +188,7 @@ def _search(
     from tuner.algorithms.warm_start import save_earlier
     from tuner.cluster.ray_session import logging_to
     from tuner.reports.writer import reporting
-    from tuner.session._finish import conclude
+    from tuner.session._finish import finish_session
     from tuner.session.preparation import prepare
     from tuner.session.session import run_session
 
@@ -206,7 +206,7 @@ def _search(
                 save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report):
                 end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
-        conclude(search, prepared, run, end, options.reports_dir, console)
+        finish_session(search, prepared, run, end, options.reports_dir, console)
     return EXIT_STATUSES.get(end[0], 0)
 
 

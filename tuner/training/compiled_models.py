@@ -162,7 +162,7 @@ def keras_metrics() -> list[Any]:
     return found
 
 
-class Workbench:
+class CompiledModels:
     """The structures of one process; only one trial at a time may use them."""
 
     def __init__(self) -> None:

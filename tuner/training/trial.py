@@ -26,7 +26,7 @@ from tuner.models.parameters import general
 from tuner.runs.epoch import Epoch, Phase
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tuner.training.compiled_models import Workbench
+from tuner.training.compiled_models import CompiledModels
 from tuner.training.cut_points import Place, places
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.training.settings import Ended, TrialSettings, phase_of
@@ -76,9 +76,9 @@ VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a
 class Trial:
     """A configuration in training: `advance` trains one epoch, until `ended` says how the trial ended by itself.
 
-    With `activations`, frozen layers are run once and read from then on; without, they are run in every epoch. A
-    `workbench` lends what earlier trials of this process have compiled; only one trial at a time may use it. `on_batch`
-    is told of every batch, with the number of the epoch.
+    With `activations`, frozen layers are run once and read from then on; without, they are run in every epoch. The
+    networks of `compiled_models`, from earlier trials of this process, are used again; only one trial at a time may use
+    it. `on_batch` is told of every batch, with the number of the epoch.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Trial:
         data: Dataset,
         settings: TrialSettings,
         activations: Activations | None = None,
-        workbench: Workbench | None = None,
+        compiled_models: CompiledModels | None = None,
         on_batch: Callable[[int], None] = lambda _epoch: None,
     ) -> None:
         started = time.perf_counter()
@@ -102,13 +102,13 @@ class Trial:
         augment = parse_augment(str(general(configuration, "augment")))
         self._augment = None if augment.is_identity else augment
         self._activations, self._on_batch = activations, on_batch
-        self._build(workbench or Workbench())
+        self._build(compiled_models or CompiledModels())
         self.setup_s = time.perf_counter() - started
 
-    def _build(self, workbench: Workbench) -> None:
+    def _build(self, compiled_models: CompiledModels) -> None:
         seed = derive_seed(self.settings.seed, "model")
         shape, num_classes = self.data.image_shape, len(self.data.class_names)
-        self._structure = workbench.take(self.configuration, shape, num_classes, seed)
+        self._structure = compiled_models.take(self.configuration, shape, num_classes, seed)
         self._built = self._structure.trial_model
         self.model, backbone = self._built.model, self._structure.backbone
         self._unfreeze_depth = int(self.configuration.get("unfreeze_depth") or 0) if backbone is not None else 0
