@@ -13,7 +13,7 @@ from tuner.reports._leaderboard import leaderboard_markdown
 from tuner.reports.results import build_results
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
 from tuner.runs.finalists import (
-    Training,
+    FinalistTraining,
     best_training,
     finalist_seed,
     finalist_trials,
@@ -91,7 +91,7 @@ def test_all_finalists_are_trained_with_one_seed_before_the_next_and_none_twice(
     order = [(one.trial, one.seed_number) for one in remaining_trainings(state, (1, 0), 2)]
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1)]
     state.apply(trained(1, 0, 0.5))
-    assert remaining_trainings(state, (1, 0), 1) == [Training(0, 0, {"architecture": "cnn"})]
+    assert remaining_trainings(state, (1, 0), 1) == [FinalistTraining(0, 0, {"architecture": "cnn"})]
 
 
 def test_seeds_are_the_same_for_all_finalists_and_no_trial_has_had_them() -> None:

@@ -16,7 +16,7 @@ from tuner.execution.exit_reason import take_exit_reason
 from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
 from tuner.execution.trial_actor import WORK_S
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess, Workers
-from tuner.runs.finalists import Training, finalist_seed
+from tuner.runs.finalists import FinalistTraining, finalist_seed
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.failures import attempt
 from tuner.training.trial_like import TrialLike
@@ -62,7 +62,7 @@ class FinalistActor:
         """Return True, as soon as the process answers."""
         return True
 
-    def begin(self, training: Training, location: Location) -> None:
+    def begin(self, training: FinalistTraining, location: Location) -> None:
         """Start a training, from its checkpoint if there is one that can be read."""
         self._process.let_go()
         self._process.take_on(_name(training))
@@ -117,9 +117,9 @@ class Pool:
         cpus, gpus = workers.packing.cpus_per_trial, workers.packing.gpus_per_trial
         self._make = ray.remote(FinalistActor).options(num_cpus=cpus, num_gpus=gpus)
         self._idle: list[Any] = []
-        self._busy: dict[Any, tuple[Any, Training]] = {}
+        self._busy: dict[Any, tuple[Any, FinalistTraining]] = {}
         self._hang_watch = hang_watch
-        self._waiting: dict[Any, tuple[Any, Training, Location]] = {}
+        self._waiting: dict[Any, tuple[Any, FinalistTraining, Location]] = {}
         """Trainings that wait for a process, which may wait for other searches or for a node: that is no hanging. A
         process gets its training only when it has answered: with it, it can hang before any answer leaves it."""
         self._hung: dict[str, str] = {}
@@ -135,15 +135,15 @@ class Pool:
         """Return whether something is being trained."""
         return bool(self._busy or self._waiting)
 
-    def begin(self, training: Training, location: Location) -> None:
+    def begin(self, training: FinalistTraining, location: Location) -> None:
         """Give a training to an idle actor, or to a new one."""
         actor = self._idle.pop() if self._idle else self._make.remote(self.workers.context, self.workers.guard)
         self._waiting[actor.is_up.remote()] = (actor, training, location)
 
-    def _go_on(self, actor: Any, training: Training) -> None:
+    def _go_on(self, actor: Any, training: FinalistTraining) -> None:
         self._busy[actor.step.remote()] = (actor, training)
 
-    def finished(self) -> list[tuple[Training, FinalistStep | Lost]]:
+    def finished(self) -> list[tuple[FinalistTraining, FinalistStep | Lost]]:
         """Return epochs that have ended since the last call, waiting for one a little while; their trainings go on."""
         ready, _ = ray.wait([*self._waiting, *self._busy], num_returns=1, timeout=WAIT_S)
         self.workers.at_once()  # asked for also when nothing waits: other searches see by it that this one lives
@@ -151,7 +151,7 @@ class Pool:
         found = [self._take(one) if one in self._busy else self._give(one) for one in ready]
         return [one for one in found if one is not None]
 
-    def _give(self, reference: Any) -> tuple[Training, Lost] | None:
+    def _give(self, reference: Any) -> tuple[FinalistTraining, Lost] | None:
         """Start the training of a process that has answered."""
         actor, training, location = self._waiting.pop(reference)
         try:
@@ -164,7 +164,7 @@ class Pool:
         self._go_on(actor, training)
         return None
 
-    def _take(self, reference: Any) -> tuple[Training, FinalistStep | Lost]:
+    def _take(self, reference: Any) -> tuple[FinalistTraining, FinalistStep | Lost]:
         actor, training = self._busy.pop(reference)
         try:
             step: FinalistStep = ray.get(reference)
@@ -179,7 +179,7 @@ class Pool:
             self._idle.append(actor)
         return training, step
 
-    def _loss(self, training: Training, error: RayError) -> Lost:
+    def _loss(self, training: FinalistTraining, error: RayError) -> Lost:
         name = _name(training)
         self._hang_watch.end(name)
         said = take_exit_reason(self.workers.guard.exit_reasons, name)
@@ -201,5 +201,5 @@ class Pool:
             ray.kill(actor)
 
 
-def _name(training: Training) -> str:
+def _name(training: FinalistTraining) -> str:
     return f"finalist-{training.trial}-{training.seed_number}"

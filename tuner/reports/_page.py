@@ -87,7 +87,7 @@ class Filter(NamedTuple):
     choices: Sequence[str]
 
 
-class Column(NamedTuple):
+class PageColumn(NamedTuple):
     """A column of the leaderboard."""
 
     title: str
@@ -102,7 +102,7 @@ class Page(NamedTuple):
     verdict: str
     """Markdown."""
     parts: Sequence[PagePart]
-    columns: Sequence[Column]
+    columns: Sequence[PageColumn]
     rows: Sequence[Sequence[Any]]
     """The rows of its table: the cells as shown, and the values to sort and filter by."""
     elapsed_s: float
@@ -210,7 +210,7 @@ def _size_px(path: Path) -> tuple[int, int]:
     return round(points_wide * SCREEN_DPI / 72), round(points_high * SCREEN_DPI / 72)
 
 
-def leaderboard_rows(results: Results) -> tuple[list[Column], list[list[Any]]]:
+def leaderboard_rows(results: Results) -> tuple[list[PageColumn], list[list[Any]]]:
     """Return columns and rows of the leaderboard; a row is the cells as shown, and the values to sort and filter by.
 
     Ranked trials first, by rank; then those without a result; then the failed ones.
@@ -218,17 +218,17 @@ def leaderboard_rows(results: Results) -> tuple[list[Column], list[list[Any]]]:
     names = results.differing_within
     with_gain = results.baseline is not None
     columns = [
-        Column("rank", is_number=True),
-        Column("trial", is_number=True),
-        Column(results.metric, is_number=True),
-        *([Column("gain", is_number=True)] if with_gain else []),
-        Column("architecture", is_number=False),
-        Column("configuration", is_number=False),
-        Column("epochs", is_number=True),
-        Column("time", is_number=True),
-        *(Column(title, is_number=title != "front") for title in cost_columns(results)),
-        Column("status", is_number=False),
-        Column("reason", is_number=False),
+        PageColumn("rank", is_number=True),
+        PageColumn("trial", is_number=True),
+        PageColumn(results.metric, is_number=True),
+        *([PageColumn("gain", is_number=True)] if with_gain else []),
+        PageColumn("architecture", is_number=False),
+        PageColumn("configuration", is_number=False),
+        PageColumn("epochs", is_number=True),
+        PageColumn("time", is_number=True),
+        *(PageColumn(title, is_number=title != "front") for title in cost_columns(results)),
+        PageColumn("status", is_number=False),
+        PageColumn("reason", is_number=False),
     ]
     order = [*results.ranked, *results.waiting, *results.failed]
     return columns, [sortable(columns, _cells(results, trial, names, with_gain)) for trial in order]
@@ -254,7 +254,7 @@ def _cells(
     ]
 
 
-def _filters(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Filter]:
+def _filters(columns: Sequence[PageColumn], rows: Sequence[Sequence[Any]]) -> list[Filter]:
     """Return lists to choose from: studies, architectures and statuses, where there are several."""
     found = []
     for index, column in enumerate(columns):
@@ -265,7 +265,7 @@ def _filters(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[F
     return found
 
 
-def sortable(columns: Sequence[Column], pairs: Sequence[tuple[str, float | None]]) -> list[Any]:
+def sortable(columns: Sequence[PageColumn], pairs: Sequence[tuple[str, float | None]]) -> list[Any]:
     """Return a row of the table: its cells as shown, and for each column of numbers the value to sort by."""
     values = [
         None if value is None else float(f"{value:.6g}") if column.is_number else 0

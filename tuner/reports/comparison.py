@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from tuner.common.errors import InputError
 from tuner.common.metrics import Mode, oriented
 from tuner.reports._leaderboard_sections import interval_words
-from tuner.reports._page import Column, Page, PagePart, as_html, page_figure, render, sortable
+from tuner.reports._page import Page, PageColumn, PagePart, as_html, page_figure, render, sortable
 from tuner.reports.figures.registry import FORMATS, DrawnFigure, Format, save_figure
 from tuner.reports.figures.style import (
     BLACK,
@@ -193,13 +193,13 @@ def _result_cells(results: Results) -> list[str]:
     ]
 
 
-def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[list[Any]]]:
+def comparison_rows(comparison: Comparison) -> tuple[list[PageColumn], list[list[Any]]]:
     """Return columns and rows of the joint leaderboard."""
     columns = [
-        Column("rank", is_number=True), Column("study", is_number=False), Column("trial", is_number=True),
-        Column(comparison.metric, is_number=True), Column("architecture", is_number=False),
-        Column("configuration", is_number=False), Column("epochs", is_number=True), Column("time", is_number=True),
-        Column("status", is_number=False),
+        PageColumn("rank", is_number=True), PageColumn("study", is_number=False), PageColumn("trial", is_number=True),
+        PageColumn(comparison.metric, is_number=True), PageColumn("architecture", is_number=False),
+        PageColumn("configuration", is_number=False), PageColumn("epochs", is_number=True),
+        PageColumn("time", is_number=True), PageColumn("status", is_number=False),
     ]  # fmt: skip
     rows = []
     for rank, (name, trial) in enumerate(joint_ranking(comparison), start=1):

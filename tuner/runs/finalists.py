@@ -22,7 +22,7 @@ from tuner.runs.pareto import front_finalists, metrics_of
 from tuner.runs.state import RunState
 
 
-class Training(NamedTuple):
+class FinalistTraining(NamedTuple):
     """One training of a finalist."""
 
     trial: int
@@ -70,10 +70,10 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     return tuple(best + baseline) if best else ()
 
 
-def remaining_trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[Training]:
+def remaining_trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[FinalistTraining]:
     """Return the trainings that are left, seed by seed: if interrupted, all finalists have about as many."""
     return [
-        Training(trial, number, dict(state.trials[trial].configuration))
+        FinalistTraining(trial, number, dict(state.trials[trial].configuration))
         for number in range(seeds)
         for trial in trials
         if (trial, number) not in state.finalists

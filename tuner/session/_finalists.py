@@ -18,7 +18,7 @@ from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
 from tuner.runs.finalists import (
-    Training,
+    FinalistTraining,
     best_training,
     finalist_trials,
     pack_bits,
@@ -63,7 +63,7 @@ def run_finalists(
 
 
 def _train(
-    wanted: Sequence[Training],
+    wanted: Sequence[FinalistTraining],
     pool: Pool,
     run: RunDirectory,
     record: Record,
@@ -98,7 +98,7 @@ def _train(
                 console.say(_words(event, done, len(wanted), record))
 
 
-def _trained(training: Training, step: FinalistStep, seconds: float) -> FinalistTrained:
+def _trained(training: FinalistTraining, step: FinalistStep, seconds: float) -> FinalistTrained:
     status, reason = step.ended or ("failed", "")
     return FinalistTrained(
         trial=training.trial,

@@ -158,7 +158,7 @@ def describe_cost(data: Cost) -> str:
     )
 
 
-class Rung(NamedTuple):
+class RungOutcome(NamedTuple):
     """A rung, and how many of the trials that reached it went on or ended there."""
 
     epoch: int
@@ -176,7 +176,7 @@ class Rung(NamedTuple):
 class Rungs(NamedTuple):
     """All rungs of a search, the first epoch first."""
 
-    rungs: tuple[Rung, ...]
+    rungs: tuple[RungOutcome, ...]
     trials: int
     without_epoch: int
 
@@ -185,7 +185,7 @@ class Fate(NamedTuple):
     """The look of trials with the same fate at a rung."""
 
     field: str
-    """The field of `Rung` with their number."""
+    """The field of `RungOutcome` with their number."""
     color: str
     words: str
 
@@ -216,7 +216,9 @@ def build_rungs(results: Results) -> Rungs | None:
         here = [trial for trial in inside if lengths[trial.number] <= border]
         on = len(inside) - len(here)
         kinds = Counter(_fate(trial) for trial in here)
-        found.append(Rung(border, len(inside), on, kinds["stopped"], kinds["ended"], kinds["failed"], kinds["open"]))
+        found.append(
+            RungOutcome(border, len(inside), on, kinds["stopped"], kinds["ended"], kinds["failed"], kinds["open"])
+        )
         begin = border + 1
     return Rungs(tuple(found), len(results.trials), len(results.trials) - len(lengths))
 
