@@ -20,10 +20,11 @@ from tuner.jobs._upload import local_data, write_package
 from tuner.reports._leaderboard import leaderboard_markdown
 from tuner.reports.figures.cost import build_rungs
 from tuner.reports.results import Results, build_results
-from tuner.runs.events import SessionStarted
+from tuner.runs.events import Resolved, SessionStarted
 from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch, resolve
 from tuner.session.checks import check_names
+from tuner.session.session import resolved_settings
 from tuner.spec.spec import read_spec, require
 
 
@@ -96,18 +97,20 @@ def test_a_scheduler_of_someone_else_that_pauses_has_the_rungs_of_one_in_plan_an
     for name in ("asha", "waits"):
         search = search_of(f"search.scheduler={name}", "search.sampler=auto", branches, "baseline={architecture: cnn}")
         assert search.policy.reduction_factor.value == 2
-    flow = build_rungs(results_of("waits"))
-    assert flow is not None and [rung.epoch for rung in flow.rungs] == [1, 2, 4, 8]
+        flow = build_rungs(results_of(name, resolved_settings(search, None)))
+        last = study_created(max_epochs=8).max_epochs
+        compared = [rung for rung in search.policy.compared_at if rung < last]
+        assert flow is not None and [rung.epoch for rung in flow.rungs] == [*compared, last] != [last]
 
 
-def results_of(scheduler: str) -> Results:
+def results_of(scheduler: str, resolved: Resolved | None = None) -> Results:
     """Return those of a search with one trial, in a space with two branches."""
     space = {"x": {"choose": {"a": {}, "b": {}}}}
     written = {"search": {"grace_epochs": 1}, "training": {"head_epochs": 0}, "space": space}
     state = RunState()
     for event in (
         study_created(max_epochs=8, specification=written),
-        SessionStarted(resumed=False, max_concurrent=1, sampler="random", scheduler=scheduler),
+        SessionStarted(resumed=False, max_concurrent=1, sampler="random", scheduler=scheduler, resolved=resolved),
         trial_started(0),
         *(epoch(0, number, 0.1 * number) for number in range(1, 9)),
         trial_ended(0, "completed", "max_epochs"),
