@@ -76,6 +76,7 @@ def test_a_baseline_builds_and_trains_one_step_on_images_of_its_shape(file) -> N
     assert any(changed)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["cifar100_small", "fashion_mnist"])
 def test_a_baseline_trains_on_the_real_images_where_they_are(name, tmp_path, capsys) -> None:
     if name == "cifar100_small":

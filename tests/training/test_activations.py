@@ -87,6 +87,7 @@ def test_a_second_trial_and_a_later_process_compute_nothing(small_digits, tmp_pa
     assert numbers(epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))) == numbers(first)
 
 
+@pytest.mark.full
 def test_other_data_weights_or_preprocessing_never_share_an_entry(small_digits, few_digits, tmp_path: Path):
     epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
     before = len(whole_entries(tmp_path))
@@ -123,6 +124,7 @@ def test_a_cache_that_is_too_small_is_said_and_the_trial_trains_from_the_images(
     assert said[0].startswith("cached activations are not used: ") and "training from the images" in said[0]
 
 
+@pytest.mark.full
 def test_a_full_disk_is_said_and_the_trial_trains_from_the_images(
     small_digits, from_images, tmp_path: Path, monkeypatch
 ):

@@ -170,6 +170,7 @@ def test_the_weights_of_a_backbone_are_known_by_the_same_digest_in_every_process
     assert len({Backbone.of(model).weights for model in models}) == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_trial_trains_in_the_mixed_precision_of_a_gpu(policy: str, small_digits, tmp_path, imagenet_or_random):
     keras.config.set_dtype_policy(policy)
