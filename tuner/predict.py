@@ -97,8 +97,7 @@ def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespac
 def find_images(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the files that are named, and the images in folders and below, by name.
 
-    Raises:
-        InputError: nothing is there, or a folder holds no image.
+    Raises InputError when nothing is there, or a folder holds no image.
     """
     from tuner.datasets.images import SUFFIXES
 
@@ -117,8 +116,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
 def load_run_classifier(path: Path) -> Classifier:
     """Return the best model of a run as a classifier.
 
-    Raises:
-        RunError: there is no such run, or it has exported no model.
+    Raises RunError when there is no such run, or it has exported no model.
     """
     from tuner.models.export import load_model
     from tuner.runs.directory import open_run

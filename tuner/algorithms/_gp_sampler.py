@@ -8,12 +8,11 @@ level.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -22,7 +21,7 @@ from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_e
 from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
 from tuner.algorithms._scalarisation import mode_of, scalarised
 from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
-from tuner.algorithms.tpe import EPOCH_SECONDS
+from tuner.algorithms.tpe import EPOCH_SECONDS, IndependentRandomSampler, space_of
 from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed
 
@@ -49,7 +48,7 @@ RESAMPLED = 0.08
 """Share of the parameters of a neighbour that are drawn anew: a step cannot lead from choice to choice."""
 
 
-class GaussianProcessSampler(BaseSampler):
+class GaussianProcessSampler(IndependentRandomSampler):
     """The sampler. A suggestion follows from seed and study alone, so a resumed search makes the same.
 
     Args:
@@ -66,11 +65,12 @@ class GaussianProcessSampler(BaseSampler):
         earlier: Sequence[Sequence[FrozenTrial]] = (),
         per_second: bool = False,
     ) -> None:
-        self._seed, self._earlier = seed, earlier
+        super().__init__(seed)
+        self._earlier = earlier
         most = RANDOM_TRIALS_WITH_RUNGS if trials is None else trials // 3
         self._random_trials_with_rungs = max(RANDOM_TRIALS, min(RANDOM_TRIALS_WITH_RUNGS, most))
         self._per_second = per_second
-        self._earlier_space = _space_of([trial for trials in earlier for trial in trials], {})
+        self._earlier_space = space_of([trial for trials in earlier for trial in trials], {})
         self._models: list[EarlierModel] | None = None
         self._are_alike = False
         self._encoding = Encoding({})
@@ -79,8 +79,8 @@ class GaussianProcessSampler(BaseSampler):
         self._earlier_rows: list[np.ndarray] = []
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
-        return _space_of(study.get_trials(deepcopy=False), self._earlier_space)
+        """Return every parameter that a trial has had; see optuna.samplers.BaseSampler."""
+        return space_of(study.get_trials(deepcopy=False), self._earlier_space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -134,13 +134,6 @@ class GaussianProcessSampler(BaseSampler):
         points = encoding.points(np.array([self._rows[one.number] for one in timed]))
         return CostModel(points, np.array([one.user_attrs[EPOCH_SECONDS] for one in timed]), encoding.groups)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Return a random value of one parameter; see optuna.samplers.BaseSampler."""
-        seed = derive_seed(self._seed, "suggestion", trial.number, param_name)
-        return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
-
     def _encode(self, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]) -> Encoding:
         """Return the encoding of the space as it is now, with the rows of all trials in `_rows`."""
         if self._encoding.distributions != space:
@@ -159,14 +152,6 @@ class GaussianProcessSampler(BaseSampler):
             self._models = earlier_models(self._earlier, encoding, mode=mode)
             self._are_alike = are_alike(self._models, encoding, np.array(self._earlier_rows))
         return self._models
-
-
-def _space_of(trials: Sequence[FrozenTrial], known: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """Return the known parameters and every other one that a trial has had."""
-    found = dict(known)
-    for trial in trials:
-        found |= trial.distributions
-    return found
 
 
 def _suggest(
@@ -201,12 +186,9 @@ def _suggest(
         return np.where(_nearest(places, tried) < SAME, promises - REPEATED, promises)
 
     leaders = np.nan_to_num(rows[np.argsort(-expected, kind="stable")[:NEAR_BEST]], nan=0.5)
-    candidates = np.concatenate(
-        [
-            generator.random((CANDIDATES, len(encoding.names))),
-            *(_neighbours(row, AROUND_EACH, 0.1, generator) for row in leaders),
-        ]
-    )
+    anywhere = generator.random((CANDIDATES, len(encoding.names)))
+    near_best = [_neighbours(row, AROUND_EACH, 0.1, generator) for row in leaders]
+    candidates = np.concatenate([anywhere, *near_best])
     promises = promise(candidates)
     for starts, number, deviation in REFINEMENTS:
         leaders = candidates[np.argsort(-promises, kind="stable")[:starts]]

@@ -17,12 +17,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
+from optuna.samplers import NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.algorithms._observations import evidence_of
 from tuner.algorithms._scalarisation import directions_of, reached
+from tuner.algorithms.tpe import IndependentRandomSampler, space_of
 from tuner.common.seeds import derive_seed
 
 POPULATION = 16
@@ -52,18 +53,16 @@ def _complete(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-class EvolutionSampler(BaseSampler):
+class EvolutionSampler(IndependentRandomSampler):
     """The sampler. The first generation, mutations and failed trials' places are drawn at random."""
 
     def __init__(self, seed: int, population: int = POPULATION) -> None:
-        self._seed, self._population = seed, population
+        super().__init__(seed)
+        self._population = population
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return every parameter that a trial has had, also of other branches; see optuna.samplers.BaseSampler."""
-        found: dict[str, BaseDistribution] = {}
-        for other in study.get_trials(deepcopy=False):
-            found |= other.distributions
-        return found
+        """Return every parameter that a trial has had; see optuna.samplers.BaseSampler."""
+        return space_of(study.get_trials(deepcopy=False), {})
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -78,12 +77,6 @@ class EvolutionSampler(BaseSampler):
         view = optuna.create_study(directions=directions_of(study), sampler=sampler)
         view.add_trials(complete)
         return dict(view.ask().relative_params)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Return a random value of one parameter; see optuna.samplers.BaseSampler."""
-        return self._drawn("suggestion", study, trial, param_name, param_distribution)
 
     def _seen(
         self, study: Study, trials: Sequence[FrozenTrial], space: dict[str, BaseDistribution]
@@ -101,7 +94,3 @@ class EvolutionSampler(BaseSampler):
         if trial.distributions.get(name) == distribution:
             return trial.params[name]
         return self._drawn("dormant", study, trial, name, distribution)
-
-    def _drawn(self, use: str, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        seed = derive_seed(self._seed, use, trial.number, name)
-        return RandomSampler(seed=seed).sample_independent(study, trial, name, distribution)

@@ -81,60 +81,49 @@ def build_asha(context: SchedulerContext) -> Any:
     return PromotingScheduler(context.halving)
 
 
+def _compared(context: SchedulerContext) -> dict[str, Any]:
+    """Return what all schedulers of Ray are told: the values that they compare, and when."""
+    return {"time_attr": TIME, "metric": METRIC, "mode": context.mode}
+
+
 def build_asha_stopping(context: SchedulerContext) -> Any:
     """Return Ray's ASHA, which stops trials and never goes back."""
-    return ASHAScheduler(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        max_t=context.max_epochs,
-        grace_period=context.grace_epochs,
-        reduction_factor=context.reduction_factor,
-    )
+    epochs = {"max_t": context.max_epochs, "grace_period": context.grace_epochs}
+    return ASHAScheduler(**_compared(context), **epochs, reduction_factor=context.reduction_factor)
 
 
 def build_hyperband(context: SchedulerContext) -> Any:
     """Return Hyperband in the paper's order, largest bracket first; Ray keeps that form under BOHB's name."""
-    return HyperBandForBOHB(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        max_t=context.max_epochs,
-        reduction_factor=context.reduction_factor,
-    )
+    factor = context.reduction_factor
+    return HyperBandForBOHB(**_compared(context), max_t=context.max_epochs, reduction_factor=factor)
 
 
 def build_median(context: SchedulerContext) -> Any:
     """Return the rule of the median of running averages."""
-    return MedianStoppingRule(
-        time_attr=TIME, metric=METRIC, mode=context.mode, grace_period=context.grace_epochs, min_samples_required=3
-    )
+    return MedianStoppingRule(**_compared(context), grace_period=context.grace_epochs, min_samples_required=3)
+
+
+def _of_population(context: SchedulerContext) -> dict[str, Any]:
+    """Return what both schedulers of populations are told."""
+    return {
+        **_compared(context),
+        "perturbation_interval": context.grace_epochs,
+        "custom_explore_fn": lambda config: clip_to_space(config, context.mutable),
+    }
 
 
 def build_pbt(context: SchedulerContext) -> Any:
     """Return population based training."""
-    return PopulationBasedTraining(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        perturbation_interval=context.grace_epochs,
-        hyperparam_mutations={name: _mutations(dimension) for name, dimension in context.mutable.items()},
-        custom_explore_fn=lambda config: clip_to_space(config, context.mutable),
-    )
+    mutations = {name: _mutations(dimension) for name, dimension in context.mutable.items()}
+    return PopulationBasedTraining(**_of_population(context), hyperparam_mutations=mutations)
 
 
 def build_pb2(context: SchedulerContext) -> Any:
     """Return population based bandits."""
     from ray.tune.schedulers.pb2 import PB2  # it needs more libraries than the others
 
-    return PB2(
-        time_attr=TIME,
-        metric=METRIC,
-        mode=context.mode,
-        perturbation_interval=context.grace_epochs,
-        hyperparam_bounds={name: [bound.low, bound.high] for name, bound in numeric(context.mutable).items()},
-        custom_explore_fn=lambda config: clip_to_space(config, context.mutable),
-    )
+    bounds = {name: [bound.low, bound.high] for name, bound in numeric(context.mutable).items()}
+    return PB2(**_of_population(context), hyperparam_bounds=bounds)
 
 
 def _mutations(dimension: Dimension) -> Any:

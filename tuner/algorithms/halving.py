@@ -19,8 +19,7 @@ from tuner.runs.events import Status
 def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tuple[int, ...]:
     """Return the epochs at which trials are compared, below `max_epochs`.
 
-    Raises:
-        ValueError: the epochs would not grow.
+    Raises ValueError when the epochs would not grow.
 
     >>> rung_epochs(50, 2, 4)
     (2, 8, 32)

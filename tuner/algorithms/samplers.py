@@ -6,44 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
-from optuna.study import Study
+from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler
 from optuna.trial import FrozenTrial
 
 from tuner.algorithms._gp_sampler import GaussianProcessSampler
 from tuner.algorithms._nsga2 import EvolutionSampler
-from tuner.algorithms.tpe import EqualEpochTPESampler
+from tuner.algorithms.tpe import EqualEpochTPESampler, IndependentRandomSampler
 from tuner.common.registry import Registry
-from tuner.common.seeds import derive_seed
-
-
-class IndependentRandomSampler(BaseSampler):
-    """Uniform draws, each seeded from the trial's number and the parameter's name.
-
-    Optuna's RandomSampler goes through one random sequence: after a resume it would begin anew, and propose again what
-    has been tried. Here a trial's draw is the same whatever came before it.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: no parameters are sampled together."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing: no parameters are sampled together."""
-        return {}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Return the value of one parameter; see optuna.samplers.BaseSampler."""
-        seed = derive_seed(self._seed, "suggestion", trial.number, param_name)
-        return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
 
 @dataclass(frozen=True)
@@ -77,6 +46,13 @@ class SamplerEntry:
     """Whether it looks at the first metric only, so that a search for a Pareto front would not be one."""
 
 
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+
+
+def _add(name: str, build: Callable[[SamplerContext], BaseSampler], description: str, **facts: Any) -> None:
+    SAMPLERS.add(name, SamplerEntry(build, description, **facts))
+
+
 def _random(context: SamplerContext) -> BaseSampler:
     return IndependentRandomSampler(context.seed)
 
@@ -91,47 +67,18 @@ def _cmaes(context: SamplerContext) -> BaseSampler:
 
 
 def _qmc(context: SamplerContext) -> BaseSampler:
-    return QMCSampler(
-        seed=context.seed, scramble=True, independent_sampler=_random(context), warn_independent_sampling=False
-    )
+    seed, at_random = context.seed, _random(context)
+    return QMCSampler(seed=seed, scramble=True, independent_sampler=at_random, warn_independent_sampling=False)
 
 
-SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
-SAMPLERS.add("random", SamplerEntry(_random, "independent uniform draws"))
-SAMPLERS.add("grid", SamplerEntry(_random, "every configuration of a finite space, in order", tries_all=True))
-SAMPLERS.add(
-    "tpe",
-    SamplerEntry(
-        lambda context: EqualEpochTPESampler(context.seed),
-        "tree-structured Parzen estimator, compared at equal epochs",
-        knows_one_metric=True,
-    ),
-)
-SAMPLERS.add(
-    "gp",
-    SamplerEntry(
-        _gp,
-        "our Gaussian process over hyperparameters and epochs, expected improvement",
-        weighs_seconds=True,
-        why="best of those measured on LCBench, see benchmarks/LOG.md",
-    ),
-)
-SAMPLERS.add(
-    "cmaes",
-    SamplerEntry(
-        _cmaes,
-        "covariance matrix adaptation; choices and conditional parameters are drawn at random",
-        replays=True,
-        knows_one_metric=True,
-    ),
-)
-SAMPLERS.add(
-    "qmc",
-    SamplerEntry(_qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True),
-)
-SAMPLERS.add(
-    "nsga2",
-    SamplerEntry(
-        lambda context: EvolutionSampler(context.seed), "evolution of the Pareto front (NSGA-II), also through branches"
-    ),
-)
+_add("random", _random, "independent uniform draws")
+_add("grid", _random, "every configuration of a finite space, in order", tries_all=True)
+_add("tpe", lambda context: EqualEpochTPESampler(context.seed),
+     "tree-structured Parzen estimator, compared at equal epochs", knows_one_metric=True)  # fmt: skip
+_add("gp", _gp, "our Gaussian process over hyperparameters and epochs, expected improvement", weighs_seconds=True,
+     why="best of those measured on LCBench, see benchmarks/LOG.md")  # fmt: skip
+_add("cmaes", _cmaes, "covariance matrix adaptation; choices and conditional parameters are drawn at random",
+     replays=True, knows_one_metric=True)  # fmt: skip
+_add("qmc", _qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True)
+_add("nsga2", lambda context: EvolutionSampler(context.seed),
+     "evolution of the Pareto front (NSGA-II), also through branches")  # fmt: skip

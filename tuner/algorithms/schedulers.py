@@ -13,12 +13,8 @@ from tuner.common.registry import Registry
 from tuner.spec.space import Choice, Dimension, Integer, Real
 
 MUTABLE = (
-    "learning_rate",
-    "fine_tune_learning_rate_factor",
-    "weight_decay",
-    "label_smoothing",
-    "batch_size",
-    "augment",
+    *("learning_rate", "fine_tune_learning_rate_factor", "weight_decay"),
+    *("label_smoothing", "batch_size", "augment"),
 )
 """Hyperparameters that a population may change in a running trial: the weights fit before and after."""
 
@@ -96,61 +92,29 @@ def _leaves_choice(dimension: Dimension) -> bool:
             return False
 
 
-def _of_ray(name: str) -> Callable[[SchedulerContext], Any]:
-    """Return what builds a scheduler with the function `name` of the module that imports Ray.
+SCHEDULERS: Registry[SchedulerEntry] = Registry("scheduler")
+
+
+def _add(name: str, builder: str, description: str, **facts: Any) -> None:
+    """Register what the function `builder` of the module that imports Ray builds.
 
     By its name alone: reports read the entries, and must not depend on Ray.
     """
 
     def build(context: SchedulerContext) -> Any:
-        return getattr(importlib.import_module("tuner.algorithms._ray_schedulers"), name)(context)
+        return getattr(importlib.import_module("tuner.algorithms._ray_schedulers"), builder)(context)
 
-    return build
+    SCHEDULERS.add(name, SchedulerEntry(build, description, **facts))
 
 
-SCHEDULERS: Registry[SchedulerEntry] = Registry("scheduler")
-SCHEDULERS.add("none", SchedulerEntry(_of_ray("build_none"), "every trial trains to its own end"))
-SCHEDULERS.add(
-    "asha",
-    SchedulerEntry(
-        _of_ray("build_asha"),
-        "asynchronous successive halving: pauses at each rung, the best go on",
-        why="best with gp on LCBench, see benchmarks/LOG.md",
-        halves=True,
-        pauses=True,
-    ),
-)
-SCHEDULERS.add(
-    "asha_stopping",
-    SchedulerEntry(
-        _of_ray("build_asha_stopping"),
-        "Ray's asynchronous successive halving: stops at each rung, never goes back",
-        halves=True,
-    ),
-)
-SCHEDULERS.add(
-    "hyperband",
-    SchedulerEntry(_of_ray("build_hyperband"), "brackets of successive halving; trials wait at rungs", halves=True),
-)
-SCHEDULERS.add(
-    "bohb",
-    SchedulerEntry(
-        _of_ray("build_hyperband"), "hyperband with a TPE that compares at equal epochs", halves=True, sampler="tpe"
-    ),
-)
-SCHEDULERS.add("median", SchedulerEntry(_of_ray("build_median"), "stops what is below the median of running averages"))
-SCHEDULERS.add(
-    "pbt",
-    SchedulerEntry(
-        _of_ray("build_pbt"), "population based training: copies good trials, perturbs them", is_population=True
-    ),
-)
-SCHEDULERS.add(
-    "pb2",
-    SchedulerEntry(
-        _of_ray("build_pb2"),
-        "population based bandits: copies good trials, a Gaussian process chooses",
-        is_population=True,
-        changes_numbers_only=True,
-    ),
-)
+_add("none", "build_none", "every trial trains to its own end")
+_add("asha", "build_asha", "asynchronous successive halving: pauses at each rung, the best go on",
+     why="best with gp on LCBench, see benchmarks/LOG.md", halves=True, pauses=True)  # fmt: skip
+_add("asha_stopping", "build_asha_stopping",
+     "Ray's asynchronous successive halving: stops at each rung, never goes back", halves=True)  # fmt: skip
+_add("hyperband", "build_hyperband", "brackets of successive halving; trials wait at rungs", halves=True)
+_add("bohb", "build_hyperband", "hyperband with a TPE that compares at equal epochs", halves=True, sampler="tpe")
+_add("median", "build_median", "stops what is below the median of running averages")
+_add("pbt", "build_pbt", "population based training: copies good trials, perturbs them", is_population=True)
+_add("pb2", "build_pb2", "population based bandits: copies good trials, a Gaussian process chooses",
+     is_population=True, changes_numbers_only=True)  # fmt: skip

@@ -139,7 +139,14 @@ class SearchStudy:
                 continue
             is_open = recorded.status in ("running", "paused")
             if not is_open and not self._sampler_replays:
-                self.optuna_study.add_trial(_frozen(self._space, recorded, self._other_metrics))
+                values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
+                more: dict[str, Any] = {}
+                if recorded.epochs:
+                    more[EPOCH_SECONDS] = fmean(epoch.seconds for epoch in recorded.epochs)
+                    if others := other_values(recorded, self._other_metrics):
+                        more[OTHER_METRICS] = others
+                ended = ended_trial(self._space, recorded.configuration, recorded.status, values, more)
+                self.optuna_study.add_trial(ended)
                 continue
             self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
             for epoch in recorded.epochs:
@@ -159,18 +166,23 @@ class SearchStudy:
         self._trials[number] = trial
 
 
-def _frozen(space: Space, recorded: TrialState, other_metrics: tuple[str, ...]) -> FrozenTrial:
-    """Return an ended trial in Optuna's form; to ask Optuna for it anew would cost a suggestion."""
-    parameters, distributions = optuna_parameters(space, recorded.configuration)
-    values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
-    completed = recorded.status == "completed" and bool(values)
+def ended_trial(
+    space: Space, configuration: Configuration, status: str, values: Mapping[int, float], more: Mapping[str, Any]
+) -> FrozenTrial:
+    """Return an ended trial in Optuna's form; to ask Optuna for it anew would cost a suggestion.
+
+    `values` are the best up to each epoch, `more` user attributes beside those that say how it ended.
+    """
+    parameters, distributions = optuna_parameters(space, configuration)
+    completed = status == "completed" and bool(values)
+    marks = {ENDED_BY_ITSELF: True} if completed else {FAILED: True} if status == "failed" else {}
     return create_trial(
         state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
-        value=recorded.best,  # of a stopped trial too: Optuna takes over its last report
+        value=values[max(values)] if values else None,  # of a stopped trial too: Optuna takes over its last report
         params=parameters,
         distributions=distributions,
-        intermediate_values=values,
-        user_attrs=_attributes(recorded, completed, other_metrics),
+        intermediate_values=dict(values),
+        user_attrs={**marks, **more},
     )
 
 
@@ -186,18 +198,6 @@ def optuna_parameters(space: Space, configuration: Configuration) -> tuple[dict[
 
     configure(space, look_up)
     return parameters, distributions
-
-
-def _attributes(recorded: TrialState, completed: bool, other_metrics: tuple[str, ...]) -> dict[str, Any]:
-    """Return the user attributes that samplers read of an ended trial."""
-    found: dict[str, Any] = {ENDED_BY_ITSELF: True} if completed else {}
-    if recorded.status == "failed":
-        found[FAILED] = True
-    if recorded.epochs:
-        found[EPOCH_SECONDS] = fmean(epoch.seconds for epoch in recorded.epochs)
-        if others := other_values(recorded, other_metrics):
-            found[OTHER_METRICS] = others
-    return found
 
 
 def _facts(recorded: TrialState) -> dict[str, Any]:

@@ -56,6 +56,45 @@ def comparison_epoch(trials: Sequence[FrozenTrial], needed: int) -> int | None:
     return None
 
 
+class IndependentRandomSampler(BaseSampler):
+    """Uniform draws, each seeded from the trial's number and the parameter's name.
+
+    Optuna's RandomSampler goes through one random sequence: after a resume it would begin anew, and propose again what
+    has been tried. Here a trial's draw is the same whatever came before it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return nothing: no parameters are sampled together."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing: no parameters are sampled together."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a random value of one parameter; see optuna.samplers.BaseSampler."""
+        return self._drawn("suggestion", study, trial, param_name, param_distribution)
+
+    def _drawn(self, use: str, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        seed = derive_seed(self._seed, use, trial.number, name)
+        return RandomSampler(seed=seed).sample_independent(study, trial, name, distribution)
+
+
+def space_of(trials: Sequence[FrozenTrial], known: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """Return the known parameters and every other one that a trial has had, also of other branches."""
+    found = dict(known)
+    for trial in trials:
+        found |= trial.distributions
+    return found
+
+
 class EqualEpochTPESampler(BaseSampler):
     """Multivariate TPE (in groups of parameters that occur together) on the values at one epoch.
 
@@ -157,12 +196,7 @@ def _below(values: Sequence[float], direction: StudyDirection) -> float:
 
 
 def _seen_as(trial: FrozenTrial, value: float | None) -> FrozenTrial:
-    parameters: Mapping[str, Any] = trial.params
-    distributions = dict(trial.distributions)
-    if value is not None:
-        return create_trial(
-            state=TrialState.COMPLETE, value=value, params=dict(parameters), distributions=distributions
-        )
     # Without a value: one that runs keeps others away from its place; of one that ended there is nothing to learn.
-    state = TrialState.FAIL if trial.state.is_finished() else TrialState.RUNNING
-    return create_trial(state=state, params=dict(parameters), distributions=distributions)
+    without = TrialState.FAIL if trial.state.is_finished() else TrialState.RUNNING
+    state = without if value is None else TrialState.COMPLETE
+    return create_trial(state=state, value=value, params=dict(trial.params), distributions=dict(trial.distributions))

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from optuna.trial import FrozenTrial, create_trial
-from optuna.trial import TrialState as OptunaState
+from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._transfer import PORTFOLIO, portfolio
-from tuner.algorithms.study import optuna_parameters
-from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
+from tuner.algorithms.study import ended_trial
 from tuner.common.errors import RunError
 from tuner.common.files import write_text
 from tuner.common.metrics import Mode, is_better
@@ -67,8 +65,7 @@ NOTHING = WarmStart((), ())
 def read_earlier(names: Sequence[str], runs_dir: Path, metric: str, mode: Mode) -> list[EarlierStudy]:
     """Return the studies that `names` stand for: run directories, or names of studies in `runs_dir`.
 
-    Raises:
-        RunError: one is not there, or holds no trial that showed anything.
+    Raises RunError when one is not there, or holds no trial that showed anything.
     """
     studies = []
     for name in names:
@@ -156,21 +153,8 @@ def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Itera
     for trial in study.trials:
         configuration = fit_into(space, trial.configuration, defaults)
         if configuration is not None and (trial.best_by_epoch or trial.status == "failed"):
-            yield configuration, _frozen(trial, configuration, space)
-
-
-def _frozen(trial: EarlierTrial, configuration: Configuration, space: Space) -> FrozenTrial:
-    """Return a trial in Optuna's form; one that ran or waited when its study ended counts as stopped."""
-    parameters, distributions = optuna_parameters(space, configuration)
-    completed = trial.status == "completed" and bool(trial.best_by_epoch)
-    return create_trial(
-        state=OptunaState.COMPLETE if completed else OptunaState.PRUNED,
-        value=trial.best_by_epoch[max(trial.best_by_epoch)] if completed else None,
-        params=parameters,
-        distributions=distributions,
-        intermediate_values=trial.best_by_epoch,
-        user_attrs={ENDED_BY_ITSELF: True} if completed else {FAILED: True} if trial.status == "failed" else {},
-    )
+            # One that ran or waited when its study ended counts as stopped.
+            yield configuration, ended_trial(space, configuration, trial.status, trial.best_by_epoch, {})
 
 
 class _Elsewhere(Exception):

@@ -59,8 +59,7 @@ def _problem(report: NodeReport, storage: Location) -> str | None:
 def inspect_nodes(nodes: Sequence[dict[str, Any]], storage: Location) -> list[NodeReport]:
     """Return what each node finds of a storage that the driver can use; a missing folder is made.
 
-    Raises:
-        InputError: the driver itself cannot use it.
+    Raises InputError when the driver itself cannot use it.
     """
     import ray
     from ray.exceptions import RayError

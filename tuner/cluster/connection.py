@@ -24,9 +24,8 @@ REACHED_WITHIN_S = 3.0
 def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iterator[Capacity]:
     """Connect to the Ray cluster at `HOST:PORT`, or on this machine (`auto`); it is left running at the end.
 
-    Raises:
-        InputError: it cannot be reached, does not accept the token, asks for none (if not `insecure`), runs another
-            Ray, Python or tuner, or has a node that cannot use the storage.
+    Raises InputError when it cannot be reached, does not accept the token, asks for none (if not `insecure`), runs
+    another Ray, Python or tuner, or has a node that cannot use the storage.
     """
     check_reachable(address)
     variables = set_worker_environment()
@@ -68,8 +67,7 @@ def check_token(address: str, insecure: bool = False) -> None:
 
     Ray itself takes 21 s for a wrong token, and does not tell a cluster that accepts everyone.
 
-    Raises:
-        InputError: one of both is not so, or the second cannot be seen; that one only counts if not `insecure`.
+    Raises InputError when one of both is not so, or the second cannot be seen; that one only counts if not `insecure`.
     """
     mode = os.environ["RAY_AUTH_MODE"]
     answers = _probes(address, mode, "disabled")
@@ -107,8 +105,7 @@ def _probes(address: str, *modes: str) -> dict[str, TokenAnswer]:
 def check_reachable(address: str) -> None:
     """Refuse an address where nothing answers: Ray would wait 81 seconds for it and end the process.
 
-    Raises:
-        InputError: it is no address, or nothing answers there.
+    Raises InputError when it is no address, or nothing answers there.
     """
     if address == "auto":
         return

@@ -100,8 +100,7 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
 
     `name` is what its dashboard calls the search. With `preloads`, workers load the libraries of a trial in advance.
 
-    Raises:
-        InputError: the dashboard is wanted, and its libraries are not installed.
+    Raises InputError when the dashboard is wanted, and its libraries are not installed.
     """
     set_worker_environment()
     if with_dashboard:
@@ -269,8 +268,7 @@ def concurrent_trials(wanted: int | None, capacity: Capacity, cpus_per_trial: fl
 
     A number that was asked for on a cluster is taken as it is: its autoscaler starts the nodes that are missing.
 
-    Raises:
-        InputError: not even one trial fits.
+    Raises InputError when not even one trial fits.
     """
     fit = capacity.slots(cpus_per_trial, gpus_per_trial)
     if capacity.is_cluster and wanted is not None:

@@ -40,8 +40,7 @@ def user_path(text: str | Path) -> Path:
 def check_folder(path: Path, what: str, *, is_written: bool = True) -> None:
     """Check that `path` is, or can become, a folder to write to (to read, if not `is_written`); nothing is made.
 
-    Raises:
-        InputError: it cannot; the message calls it `what`.
+    Raises InputError when it cannot; the message calls it `what`.
     """
     rule = f"{what} must be a folder that can be {'written to' if is_written else 'read'}"
     try:

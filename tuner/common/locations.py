@@ -102,9 +102,8 @@ class Location:
 def parse_location(text: str, option: str) -> Location:
     """Return the location that a user has named; a folder becomes absolute: workers run in folders of their own.
 
-    Raises:
-        InputError: it is no folder that can be written to, of an unknown kind of store, or holds a secret or a setting
-            that is not known.
+    Raises InputError when it is no folder that can be written to, of an unknown kind of store, or holds a secret or a
+    setting that is not known.
     """
     if not is_remote(text):
         path = Path(text).expanduser().absolute()
@@ -135,8 +134,7 @@ def parse_location(text: str, option: str) -> Location:
 def check_location(location: Location, option: str, within_s: float = 20.0) -> None:
     """Check that files can be written, read and removed here, in time: some stores retry for minutes.
 
-    Raises:
-        InputError: they cannot; the message says why and where credentials come from.
+    Raises InputError when they cannot; the message says why and where credentials come from.
     """
     outcome: list[Exception | None] = []
 
@@ -221,8 +219,7 @@ def exists(location: Location) -> bool:
 def fetched(location: Location) -> Iterator[Path]:
     """Yield a local folder with the files of `location`: the folder itself, or a copy for the time of the block.
 
-    Raises:
-        OSError: they cannot be read.
+    Raises OSError when they cannot be read.
     """
     if not location.is_remote:
         yield Path(location.address)
@@ -239,8 +236,7 @@ def fetched(location: Location) -> Iterator[Path]:
 def filled(location: Location) -> Iterator[Path]:
     """Yield a local folder to write files into; at the end of the block they are in `location`.
 
-    Raises:
-        OSError: they cannot be written.
+    Raises OSError when they cannot be written.
     """
     if not location.is_remote:
         Path(location.address).mkdir(parents=True, exist_ok=True)

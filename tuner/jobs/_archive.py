@@ -28,8 +28,7 @@ _CHUNK = 48_000  # a multiple of 3: base64 without padding, but for the last
 def pack(files: Mapping[str, Path]) -> bytes:
     """Return a compressed archive of `files`, each under its name; missing files are left out.
 
-    Raises:
-        TunerError: it would be too large to be sent.
+    Raises TunerError when it would be too large to be sent.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=3) as archive:
@@ -57,11 +56,7 @@ def write_lines(data: bytes) -> Iterator[str]:
 
 
 def read_lines(log: str) -> bytes:
-    """Return the data that `write_lines` wrote into a log.
-
-    Raises:
-        LostError: it is not all there, or damaged.
-    """
+    """Return the data that `write_lines` wrote into a log; raises LostError when it is not all there, or damaged."""
     pieces: list[bytes] = []
     for line in log.split("\n"):
         if not line.startswith('{"tuner": '):
@@ -95,8 +90,7 @@ def unpack(data: bytes, folders: Mapping[str, Path]) -> list[Path]:
 
     Each is written aside and renamed. Nothing is written when anything in the archive is wrong.
 
-    Raises:
-        TunerError: it is no archive, or holds something that is no plain file in one of the folders.
+    Raises TunerError when it is no archive, or holds something that is no plain file in one of the folders.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:

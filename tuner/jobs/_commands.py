@@ -194,8 +194,7 @@ def _fetch_archive(jobs: Jobs, name: str, what: dict[str, object]) -> bytes:
 def refuse_foreign_name(name: str, job: Job) -> None:
     """Refuse a run name from a job that no run of its study can have: folders here are named after it.
 
-    Raises:
-        RunError: it is another name, such as `..`.
+    Raises RunError when it is another name, such as `..`.
     """
     study = job.study or re.sub("-[0-9]{1,9}$", "", name)
     if not (STUDY_NAME.fullmatch(study) and re.fullmatch(f"{re.escape(study)}(-[0-9]{{1,9}})?", name)):
@@ -204,11 +203,7 @@ def refuse_foreign_name(name: str, job: Job) -> None:
 
 
 def refuse_other_run(record: Path, data: bytes) -> None:
-    """Refuse to overwrite the run of another search.
-
-    Raises:
-        RunError: at `record` is the record of one.
-    """
+    """Refuse to overwrite the run of another search; raises RunError when at `record` is the record of one."""
     if record.is_file():
         with record.open("rb") as lines:
             if lines.readline() != first_line_of(data, "run/record.jsonl"):

@@ -35,8 +35,7 @@ def follow(jobs: JobReader, name: str, replay: Replay, sleep: Callable[[float], 
     When the connection breaks, that is said once, and it is tried again, ever more slowly, without an end: the job does
     not need whoever follows it. What was shown before is not shown again.
 
-    Raises:
-        InputError: the cluster does not know the job any more, or no longer takes the token.
+    Raises InputError when the cluster does not know the job any more, or no longer takes the token.
     """
     wait_s, is_lost = FIRST_WAIT_S, False
     while True:

@@ -158,11 +158,7 @@ class Replay:
         self._open: dict[str, AbstractContextManager[None]] = {}
 
     def feed(self, text: str) -> None:
-        """Show the next piece of the log.
-
-        Raises:
-            RunError: another version of tuner wrote it.
-        """
+        """Show the next piece of the log; raises RunError when another version of tuner wrote it."""
         self.taken += len(text)
         *lines, self._partial = (self._partial + text).split("\n")
         for line in lines:

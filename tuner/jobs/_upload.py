@@ -50,8 +50,7 @@ def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], sha
     A name that every tuner knows is the cluster's, unless `named` (`--data`) says otherwise. So is a path below the
     folder that the cluster's nodes share, and an absolute one where nothing is here.
 
-    Raises:
-        DataError: it is a relative path, and nothing is there.
+    Raises DataError when it is a relative path, and nothing is there.
     """
     is_own_name = source in NAMED and source not in named
     resolved = source if is_own_name else resolve(source, staged)
@@ -66,8 +65,7 @@ def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], sha
 def local_runs(names: Sequence[str]) -> dict[str, RunDirectory]:
     """Return those earlier studies to learn from whose run directories lie here, by their names in the file.
 
-    Raises:
-        InputError: one is written as a path of this machine, and no run is there.
+    Raises InputError when one is written as a path of this machine, and no run is there.
     """
     found: dict[str, RunDirectory] = {}
     for name in names:
@@ -95,8 +93,7 @@ def write_package(
 
     The same files make the same bytes, so that Ray does not ask for them twice.
 
-    Raises:
-        InputError: it is larger than what Ray takes, or a file cannot be read.
+    Raises InputError when it is larger than what Ray takes, or a file cannot be read.
     """
     names: list[str] = []
     folder = source = None

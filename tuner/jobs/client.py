@@ -78,8 +78,7 @@ class Jobs:
     def __init__(self, address: str) -> None:
         """Connect to Ray's dashboard at `http://HOST:PORT`.
 
-        Raises:
-            InputError: nothing answers there, it is not Ray's dashboard, or it does not take the token.
+        Raises InputError when nothing answers there, it is not Ray's dashboard, or it does not take the token.
         """
         self.address = _checked(address)
         self._client = _connect(self.address)
@@ -87,8 +86,7 @@ class Jobs:
     def submit(self, name: str, work: Mapping[str, Any], metadata: Mapping[str, str], package: Path | None) -> None:
         """Start a job that does `work` (see `entrypoint`) in a folder with the content of `package`, a zip file.
 
-        Raises:
-            LostError: the connection broke; whether the job has begun is not known.
+        Raises LostError when the connection broke; whether the job has begun is not known.
         """
         variables = {VARIABLE: json.dumps(work), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WITHIN_S)}
         environment = {"env_vars": variables, **({"working_dir": str(package)} if package is not None else {})}
@@ -110,8 +108,7 @@ class Jobs:
     def find(self, name: str) -> Job:
         """Return the search submitted as `name`, or the newest of the study `name` that was not refused.
 
-        Raises:
-            InputError: there is none; the message has the nearest name.
+        Raises InputError when there is none; the message has the nearest name.
         """
         jobs = self.all()
         for job in jobs:
@@ -139,8 +136,7 @@ class Jobs:
         It may return earlier: Ray ends the stream now and then, and one that is silent for long may be dead without a
         sign. Ray sends the log from its beginning each time.
 
-        Raises:
-            LostError: the connection broke.
+        Raises LostError when the connection broke.
         """
         with self._translating(name):
             asyncio.run(self._tail(name, skip, take))

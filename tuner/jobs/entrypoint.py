@@ -83,8 +83,7 @@ def in_working_copy(sent: Path) -> Iterator[None]:
 def place_data(sent: Path, folder: Path) -> None:
     """Copy data that came with a job to where all nodes see them; a folder of this name already has the same data.
 
-    Raises:
-        InputError: the folder cannot be made.
+    Raises InputError when the folder cannot be made.
     """
     if folder.exists():
         return
@@ -112,8 +111,7 @@ def _fetch(run: str, report: str, with_models: bool) -> int:
 def fetched_files(run_path: Path, report: Path, *, with_models: bool) -> dict[str, Path]:
     """Return the files of a search to send back, by their names in the archive: checkpoints stay.
 
-    Raises:
-        TunerError: there is no such run any more.
+    Raises TunerError when there is no such run any more.
     """
     run = RunDirectory(run_path)
     if not run.record.is_file():

@@ -116,8 +116,7 @@ def _refuse_vanishing(values: Mapping[str, Any], height: int, width: int) -> Non
 def cnn_features(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
     """Return the features of blocks of convolutions, each ended by 2x2 max pooling, then of the dense layers.
 
-    Raises:
-        InputError: the images are too small for so many blocks.
+    Raises InputError when the images are too small for so many blocks.
     """
     _refuse_vanishing(values, *inputs.shape[1:3])
     normalise, x = values["batch_normalization"], inputs

@@ -105,8 +105,7 @@ _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*")
 def parse_pipeline(text: str, registry: Registry[Operation[Effect]]) -> tuple[Call[Effect], ...]:
     """Return the calls written as `text`; `none` and the empty text are the identity.
 
-    Raises:
-        PipelineError: the text is not of the form, an operation is unknown, or an argument is not what it takes.
+    Raises PipelineError when the text is not of the form, an operation is unknown, or an argument is not what it takes.
     """
     if len(text) > MAX_CHARACTERS:
         raise PipelineError(f"{registry.kind} text must be at most {MAX_CHARACTERS} characters; got {len(text)}")

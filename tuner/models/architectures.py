@@ -64,117 +64,85 @@ def _dropout(default: float, where: str) -> Parameter:
     return Parameter("float", low=0.0, high=0.9, default=default, description=f"share of values dropped {where}")
 
 
-def _pooling(default: str, *values: str) -> Parameter:
-    return Parameter("choice", values=values, default=default, description="how a feature map becomes a vector")
+def _choice(description: str, default: str, *values: str) -> Parameter:
+    return Parameter("choice", values=values, default=default, description=description)
 
 
+_POOLING = "how a feature map becomes a vector"
 _BATCH_NORMALIZATION = Parameter("bool", default=False, description="normalise by batch before each ReLU")
 _DENSE_UNITS = Parameter("int", low=1, high=16_384, default=512, description="units of the first hidden dense layer")
 _DENSE_GROWTH = Parameter("float", low=0.1, high=4.0, default=1.0, description="units times this at each next layer")
 
 
-def _build_dense(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    from tuner.models._from_scratch import dense_features
+def _add_from_scratch(name: str, description: str, minimum_px: int, parameters: Mapping[str, Parameter]) -> None:
+    """Register a network whose features the function `NAME_features` of `_from_scratch` builds."""
 
-    return dense_features(values, inputs, seed)
+    def build(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
+        from tuner.models import _from_scratch
+
+        return getattr(_from_scratch, f"{name}_features")(values, inputs, seed)
+
+    ARCHITECTURES.add(name, Architecture(name, description, parameters, minimum_px, build, names_layers=True))
 
 
-ARCHITECTURES.add(
+_add_from_scratch(
     "dense",
-    Architecture(
-        name="dense",
-        description="hidden dense layers on the pixels",
-        parameters={
-            "hidden_layers": Parameter("int", low=0, high=20, default=3, description="hidden dense layers (ReLU)"),
-            "dense_units": _DENSE_UNITS,
-            "dense_growth": _DENSE_GROWTH,
-            "dropout": _dropout(0.0, "after each hidden layer"),
-            "batch_normalization": _BATCH_NORMALIZATION,
-        },
-        minimum_px=1,
-        build=_build_dense,
-        names_layers=True,
-    ),
+    "hidden dense layers on the pixels",
+    1,
+    {
+        "hidden_layers": Parameter("int", low=0, high=20, default=3, description="hidden dense layers (ReLU)"),
+        "dense_units": _DENSE_UNITS,
+        "dense_growth": _DENSE_GROWTH,
+        "dropout": _dropout(0.0, "after each hidden layer"),
+        "batch_normalization": _BATCH_NORMALIZATION,
+    },
 )
-
-
-def _build_cnn(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    from tuner.models._from_scratch import cnn_features
-
-    return cnn_features(values, inputs, seed)
-
-
-ARCHITECTURES.add(
+_add_from_scratch(
     "cnn",
-    Architecture(
-        name="cnn",
-        description="blocks of convolutions and max pooling, then dense layers",
-        parameters={
-            "blocks": Parameter("int", low=1, high=8, default=2, description="blocks, each ending in 2x2 max pooling"),
-            "convolutions_per_block": Parameter("int", low=1, high=6, default=2, description="convolutions (ReLU)"),
-            "filters": Parameter("int", low=1, high=2048, default=32, description="filters in the first block"),
-            "filters_growth": Parameter("float", low=0.5, high=4.0, default=2.0, description="times this per block"),
-            "max_filters": Parameter("int", low=1, high=4096, default=512, description="filters where growth ends"),
-            "kernel_px": Parameter("int", low=1, high=15, default=3, description="kernel of the first block"),
-            "kernel_growth_px": Parameter(
-                "int", low=0, high=4, default=0, description="kernel grows by this per block"
-            ),
-            "padding": Parameter(
-                "choice",
-                values=("same", "valid", "last_valid"),
-                default="same",
-                description="last_valid: only the last convolution of each block is unpadded",
-            ),
-            "block_dropout": _dropout(0.0, "after each block"),
-            "pooling": _pooling("flatten", "flatten", "average", "max"),
-            "dense_layers": Parameter("int", low=0, high=10, default=1, description="hidden dense layers (ReLU)"),
-            "dense_units": _DENSE_UNITS,
-            "dense_growth": _DENSE_GROWTH,
-            "dropout": _dropout(0.5, "before the softmax"),
-            "batch_normalization": _BATCH_NORMALIZATION,
-        },
-        minimum_px=4,
-        build=_build_cnn,
-        names_layers=True,
-    ),
+    "blocks of convolutions and max pooling, then dense layers",
+    4,
+    {
+        "blocks": Parameter("int", low=1, high=8, default=2, description="blocks, each ending in 2x2 max pooling"),
+        "convolutions_per_block": Parameter("int", low=1, high=6, default=2, description="convolutions (ReLU)"),
+        "filters": Parameter("int", low=1, high=2048, default=32, description="filters in the first block"),
+        "filters_growth": Parameter("float", low=0.5, high=4.0, default=2.0, description="times this per block"),
+        "max_filters": Parameter("int", low=1, high=4096, default=512, description="filters where growth ends"),
+        "kernel_px": Parameter("int", low=1, high=15, default=3, description="kernel of the first block"),
+        "kernel_growth_px": Parameter("int", low=0, high=4, default=0, description="kernel grows by this per block"),
+        "padding": _choice(
+            "last_valid: only the last convolution of each block is unpadded", "same", "same", "valid", "last_valid"
+        ),
+        "block_dropout": _dropout(0.0, "after each block"),
+        "pooling": _choice(_POOLING, "flatten", "flatten", "average", "max"),
+        "dense_layers": Parameter("int", low=0, high=10, default=1, description="hidden dense layers (ReLU)"),
+        "dense_units": _DENSE_UNITS,
+        "dense_growth": _DENSE_GROWTH,
+        "dropout": _dropout(0.5, "before the softmax"),
+        "batch_normalization": _BATCH_NORMALIZATION,
+    },
 )
-
-
-def _build_inception(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
-    from tuner.models._from_scratch import inception_features
-
-    return inception_features(values, inputs, seed)
-
-
-ARCHITECTURES.add(
+_add_from_scratch(
     "inception",
-    Architecture(
-        name="inception",
-        description="a 7x7 stem of stride 2 and GoogLeNet's inception modules",
-        parameters={
-            "stem_filters": Parameter("int", low=1, high=512, default=64, description="filters of the 7x7 stem"),
-            "stem_pooling": Parameter("bool", default=True, description="3x3 max pooling of stride 2 after the stem"),
-            "modules": Parameter("int", low=1, high=9, default=2, description="modules, with GoogLeNet's filters"),
-            "width": Parameter("float", low=0.1, high=4.0, default=1.0, description="times GoogLeNet's filters"),
-            "reduction": Parameter("bool", default=False, description="1x1 convolutions before 3x3 and 5x5"),
-            "pooling": _pooling("average", "average", "max", "flatten"),
-            "dropout": _dropout(0.0, "before the softmax"),
-            "batch_normalization": _BATCH_NORMALIZATION,
-        },
-        minimum_px=4,
-        build=_build_inception,
-        names_layers=True,
-    ),
+    "a 7x7 stem of stride 2 and GoogLeNet's inception modules",
+    4,
+    {
+        "stem_filters": Parameter("int", low=1, high=512, default=64, description="filters of the 7x7 stem"),
+        "stem_pooling": Parameter("bool", default=True, description="3x3 max pooling of stride 2 after the stem"),
+        "modules": Parameter("int", low=1, high=9, default=2, description="modules, with GoogLeNet's filters"),
+        "width": Parameter("float", low=0.1, high=4.0, default=1.0, description="times GoogLeNet's filters"),
+        "reduction": Parameter("bool", default=False, description="1x1 convolutions before 3x3 and 5x5"),
+        "pooling": _choice(_POOLING, "average", "average", "max", "flatten"),
+        "dropout": _dropout(0.0, "before the softmax"),
+        "batch_normalization": _BATCH_NORMALIZATION,
+    },
 )
 
 _HEAD = {
-    "weights": Parameter(
-        "choice", values=("imagenet", "none"), default="imagenet", description="none: random weights from the seed"
-    ),
+    "weights": _choice("none: random weights from the seed", "imagenet", "imagenet", "none"),
     "unfreeze_depth": Parameter(
         "int", low=0, default=0, description="blocks trained after the head phase, from the output; 0: head only"
     ),
-    "pooling": _pooling("average", "average", "max", "flatten"),
+    "pooling": _choice(_POOLING, "average", "average", "max", "flatten"),
     "head_batch_normalization": Parameter("bool", default=False, description="normalise by batch after pooling"),
     "head_layers": Parameter("int", low=1, high=10, default=1, description="hidden dense layers, if head_units"),
     "head_units": Parameter("int", low=0, high=16_384, default=0, description="units of each; 0: no hidden layers"),
@@ -193,14 +161,9 @@ def _add_backbone(
         return build_backbone(application, values, inputs, seed)
 
     width = {"alpha": Parameter("choice", values=alphas, default=1.0, description="width")} if alphas else {}
-    description = f"{application} of Keras Applications under a head"
-    parameters = {**width, **_HEAD}
-    ARCHITECTURES.add(
-        name,
-        Architecture(
-            name, description, parameters, minimum_px, build, application, pixel_scaling, (*width, "weights"), True
-        ),
-    )
+    description, own = f"{application} of Keras Applications under a head", (*width, "weights")
+    facts = (application, pixel_scaling, own, True)
+    ARCHITECTURES.add(name, Architecture(name, description, {**width, **_HEAD}, minimum_px, build, *facts))
 
 
 _add_backbone("mobilenet_v2", "MobileNetV2", "tf", alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4))

@@ -59,8 +59,7 @@ class Augment:
 def parse_augment(text: str) -> Augment:
     """Return the augmentation written as `text`, for example `flip|shift(4)`; `none` is the identity.
 
-    Raises:
-        PipelineError: with the operation, the argument, the rule and the value.
+    Raises PipelineError with the operation, the argument, the rule and the value.
     """
     return Augment(parse_pipeline(text, AUGMENTATION))
 
@@ -179,12 +178,5 @@ for _name, _effect, _argument, _description in (
     ("noise", _noise, Argument("stddev", float, 0.0, 1.0), "Gaussian, stddev times the range, new in every epoch"),
 ):
     AUGMENTATION.add(_name, Operation((_argument,), _effect, _description))
-AUGMENTATION.add(
-    "mixup",
-    Operation(
-        (Argument("alpha", float, 0.01, 10.0),),
-        _mixup,
-        "pairs of images and of their labels mixed, Beta(alpha, alpha)",
-        mixes_labels=True,
-    ),
-)
+_ALPHA, _MIXED = Argument("alpha", float, 0.01, 10.0), "pairs of images and of their labels mixed, Beta(alpha, alpha)"
+AUGMENTATION.add("mixup", Operation((_ALPHA,), _mixup, _MIXED, mixes_labels=True))

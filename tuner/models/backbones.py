@@ -36,8 +36,7 @@ def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int
     Operations that Keras named are renumbered from 0, so that a name means the same in every process. With
     `weights: none` the weights come from `seed`.
 
-    Raises:
-        WeightsError: the pretrained weights cannot be fetched or read.
+    Raises WeightsError when the pretrained weights cannot be fetched or read.
     """
     constructor = getattr(keras.applications, application)
     options: dict[str, Any] = {"include_top": False, "input_shape": tuple(shape)}
@@ -58,8 +57,7 @@ def build_backbone(application: str, values: Mapping[str, Any], shape: tuple[int
 def imagenet_classifier(application: str) -> tuple[keras.Model, list[str], Callable[[Any], Any]]:
     """Return a whole network, its 1,000 labels, and the function that makes its inputs of raw images.
 
-    Raises:
-        OSError, ValueError: the weights or the labels cannot be fetched.
+    Raises OSError or ValueError when the weights or the labels cannot be fetched.
     """
     constructor = getattr(keras.applications, application)
     module = importlib.import_module(constructor.__module__)

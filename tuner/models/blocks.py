@@ -209,18 +209,4 @@ def _has_no_activation(operation: Any) -> bool:
 
 def blocks(backbone: keras.Model) -> tuple[Block, ...]:
     """Return the blocks of a backbone, from the output downwards: `unfreeze_depth: 1` trains the first."""
-    return find_blocks(backbone_graph(backbone), _output_name(backbone))
-
-
-def backbone_cuts(backbone: keras.Model) -> tuple[str, ...]:
-    """Return the operations whose output is a valid cut, from the first after the input to the output."""
-    return cut_points(backbone_graph(backbone), _output_name(backbone))[1:]
-
-
-def _output_name(backbone: keras.Model) -> str:
-    return str(backbone.outputs[0]._keras_history.operation.name)
-
-
-def count_blocks(backbone: keras.Model) -> int:
-    """Return how many blocks there are: the largest `unfreeze_depth`."""
-    return len(blocks(backbone))
+    return find_blocks(backbone_graph(backbone), str(backbone.outputs[0]._keras_history.operation.name))

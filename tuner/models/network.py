@@ -123,8 +123,7 @@ def freeze(trial_model: TrialModel, unfreeze_depth: int) -> None:
 
     A model from scratch has no blocks and is always trained whole. Compile after this: that is when Keras reads it.
 
-    Raises:
-        InputError: there are not so many blocks.
+    Raises InputError when there are not so many blocks.
     """
     known = trial_model.blocks
     if not 0 <= unfreeze_depth <= len(known):

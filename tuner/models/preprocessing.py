@@ -16,7 +16,7 @@ import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
-from tuner.models._operations import NONE, Argument, Call, Operation, Value, parse_pipeline
+from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
 
 # Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.
 _LOW_BITS = np.array([2**31 - 1])
@@ -83,14 +83,6 @@ Range = tuple[float, float]
 MAX_PX = 2048
 
 
-def _same_shape(_values: Mapping[str, Value], shape: Shape) -> Shape:
-    return shape
-
-
-def _same_range(_values: Mapping[str, Value], value_range: Range | None) -> Range | None:
-    return value_range
-
-
 @dataclass(frozen=True)
 class Effect:
     """The effect of an operation on images, on their shape and on their value range.
@@ -100,8 +92,8 @@ class Effect:
     """
 
     apply: Callable[[Mapping[str, Any], Any, Any, Any], Any]
-    shape: Callable[[Mapping[str, Any], Shape], Shape] = _same_shape
-    range: Callable[[Mapping[str, Any], Range | None], Range | None] = _same_range
+    shape: Callable[[Mapping[str, Any], Shape], Shape] = lambda _values, shape: shape
+    range: Callable[[Mapping[str, Any], Range | None], Range | None] = lambda _values, value_range: value_range
     needs_range: bool = False
     needs_size: bool = False
 
@@ -127,8 +119,7 @@ class Preprocess:
 
         A symbolic image may have None for height and width; what needs to know them must then come after resize.
 
-        Raises:
-            PipelineError: an operation cannot be applied to images of that shape.
+        Raises PipelineError when an operation cannot be applied to images of that shape.
         """
         for call in self.calls:
             if call.operation.effect.needs_size and not all(shape):
@@ -156,8 +147,7 @@ RAW_RANGE: Range = (0.0, 255.0)
 def parse_preprocess(text: str) -> Preprocess:
     """Return the preprocessing written as `text`, for example `grayscale|resize(64)|scale(-1,1)`.
 
-    Raises:
-        PipelineError: with the operation, the argument, the rule and the value.
+    Raises PipelineError with the operation, the argument, the rule and the value.
     """
     calls = parse_pipeline(text, PREPROCESSING)
     value_range: Range | None = RAW_RANGE
@@ -242,13 +232,8 @@ def _crop_shape(values: Mapping[str, Any], shape: Shape) -> Shape:
 
 _PX = (Argument("px", int, 1, MAX_PX), Argument("width_px", int, 0, MAX_PX, default=0))
 _METHOD = Argument("method", str, words=("bilinear", "bicubic", "nearest", "lanczos3", "lanczos5"), default="bilinear")
-_add(
-    "resize",
-    Effect(_resize, shape=_resize_shape),
-    "to px by px (or by width_px); antialiased when it shrinks",
-    *_PX,
-    _METHOD,
-)
+_add("resize", Effect(_resize, shape=_resize_shape),
+     "to px by px (or by width_px); antialiased when it shrinks", *_PX, _METHOD)  # fmt: skip
 _add("crop", Effect(_crop, shape=_crop_shape, needs_size=True), "the middle px by px (or by width_px)", *_PX)
 
 
@@ -262,9 +247,7 @@ def _grayscale(_values: Mapping[str, Any], images: Any, _range: Range | None, _r
 
 
 def _grayscale_shape(_values: Mapping[str, Any], shape: Shape) -> Shape:
-    if shape[2] not in (1, 3):
-        raise PipelineError(f"grayscale must have images of 1 or 3 channels; got {shape[2]}")
-    return (*shape[:2], 1)
+    return _with_channels("grayscale", shape, 1)
 
 
 def _rgb(_values: Mapping[str, Any], images: Any, _range: Range | None, _raw: Any) -> Any:
@@ -274,9 +257,13 @@ def _rgb(_values: Mapping[str, Any], images: Any, _range: Range | None, _raw: An
 
 
 def _rgb_shape(_values: Mapping[str, Any], shape: Shape) -> Shape:
+    return _with_channels("rgb", shape, 3)
+
+
+def _with_channels(operation: str, shape: Shape, channels: int) -> Shape:
     if shape[2] not in (1, 3):
-        raise PipelineError(f"rgb must have images of 1 or 3 channels; got {shape[2]}")
-    return (*shape[:2], 3)
+        raise PipelineError(f"{operation} must have images of 1 or 3 channels; got {shape[2]}")
+    return (*shape[:2], channels)
 
 
 _add("grayscale", Effect(_grayscale, shape=_grayscale_shape), "one channel, by ITU-R 601 luma weights")

@@ -21,6 +21,16 @@ from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
 
 
+class _File:
+    """A file of a run directory by its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunDirectory, _owner: type[RunDirectory]) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The folder `runs/STUDY`, with everything that a search leaves behind."""
@@ -29,35 +39,31 @@ class RunDirectory:
     storage: Location | None = None
     """Location of checkpoints that do not lie here; every worker reads and writes them."""
 
+    record = _File("record.jsonl")
+    """The record of results, from which the rest can be derived."""
+    copied_bytes = _File("copied_bytes.txt")
+    """The length in bytes of the record's copy in the storage."""
+    specification = _File("specification.yaml")
+    """The search-space file as resolved; can be searched again."""
+    warm_start = _File("warm_start.json")
+    """The facts taken over from earlier studies, so that a resumed session knows the same."""
+    log = _File("search.log")
+    """Everything that was kept off the console."""
+    best_model = _File("best.keras")
+    """The best trial's model; takes raw images."""
+    labels = _File("labels.json")
+    """The class names in the order of the model's outputs, as a JSON list."""
+    about_best = _File("best.json")
+    """The configuration of the best model, its labels, and the command that trains it again."""
+    predictions = _File("predictions.npz")
+    """The predictions of the exported model for the test images."""
+    variants = _File("variants.npz")
+    """A few images after each variant of preprocessing and augmentation."""
+
     @property
     def checkpoints(self) -> Location:
         """The location of checkpoints: the run directory, or its folder in the storage."""
         return Location(str(self.path.resolve())) if self.storage is None else self.storage.child(self.name)
-
-    @property
-    def record(self) -> Path:
-        """The record of results, from which the rest can be derived."""
-        return self.path / "record.jsonl"
-
-    @property
-    def copied_bytes(self) -> Path:
-        """The file with the length in bytes of the record's copy in the storage."""
-        return self.path / "copied_bytes.txt"
-
-    @property
-    def specification(self) -> Path:
-        """The search-space file as resolved; can be searched again."""
-        return self.path / "specification.yaml"
-
-    @property
-    def warm_start(self) -> Path:
-        """The facts taken over from earlier studies, so that a resumed session knows the same."""
-        return self.path / "warm_start.json"
-
-    @property
-    def log(self) -> Path:
-        """Everything that was kept off the console."""
-        return self.path / "search.log"
 
     @property
     def ray(self) -> Location:
@@ -69,16 +75,6 @@ class RunDirectory:
         """The folder in which a dying process leaves its reason for the driver; None where it is a bucket."""
         return None if self.checkpoints.is_remote else Path(self.checkpoints.address, "exit_reasons")
 
-    @property
-    def best_model(self) -> Path:
-        """The best trial's model; takes raw images."""
-        return self.path / "best.keras"
-
-    @property
-    def labels(self) -> Path:
-        """The class names in the order of the model's outputs, as a JSON list."""
-        return self.path / "labels.json"
-
     def finalist(self, trial: int, seed_number: int) -> Location:
         """Return the location of the checkpoint of one training of a finalist."""
         return self.checkpoints.child("finalists", f"trial-{trial:05d}-seed-{seed_number}")
@@ -87,26 +83,11 @@ class RunDirectory:
         """Return the path of the model of a finalist on the Pareto front that is not the best; takes raw images."""
         return self.path / f"front-{trial:05d}.keras"
 
-    @property
-    def about_best(self) -> Path:
-        """The configuration of the best model, its labels, and the command that trains it again."""
-        return self.path / "best.json"
-
     def exported_model(self) -> Path:
         """Return the path of the exported best model; raises RunError when there is none yet."""
         if not self.best_model.is_file():
             raise RunError(f"{self.path}: has no {self.best_model.name} yet; it is written when the search has ended")
         return self.best_model
-
-    @property
-    def predictions(self) -> Path:
-        """The predictions of the exported model for the test images."""
-        return self.path / "predictions.npz"
-
-    @property
-    def variants(self) -> Path:
-        """A few images after each variant of preprocessing and augmentation."""
-        return self.path / "variants.npz"
 
     @property
     def name(self) -> str:
@@ -189,9 +170,8 @@ def _has_record(run: RunDirectory) -> bool:
 def new_run(runs_dir: Path, study: str, storage: Location | None = None) -> RunDirectory:
     """Return the run directory of a new search: `STUDY`, or `STUDY-2` and so on after finished ones.
 
-    Raises:
-        RunError: the latest run of the study is unfinished, so that going on with it is probably what is wanted; or the
-            storage has one of this name, from another machine.
+    Raises RunError when the latest run of the study is unfinished, so that going on with it is probably what is wanted;
+    or the storage has one of this name, from another machine.
     """
     for number in itertools.count(1):
         run = RunDirectory(runs_dir / (study if number == 1 else f"{study}-{number}"), storage)

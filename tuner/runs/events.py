@@ -201,27 +201,11 @@ class EpochReported(_Event):
     @classmethod
     def of(cls, trial: int, shown: Epoch) -> Self:
         """Return the event that says what an epoch of a trial showed."""
-        return cls(
-            trial=trial,
-            epoch=shown.epoch,
-            phase=shown.phase,
-            seconds=shown.seconds,
-            metrics=dict(shown.metrics),
-            best_so_far=shown.best_so_far,
-            learning_rate=shown.learning_rate,
-        )
+        return cls(trial=trial, **shown._replace(metrics=dict(shown.metrics))._asdict())
 
     def compact(self) -> Epoch:
         """Return the same for the state: in a third of the memory."""
-        return Epoch(
-            self.epoch,
-            self.phase,
-            self.seconds,
-            self.learning_rate,
-            self.best_so_far,
-            self.metrics,
-            self.elapsed_s,
-        )
+        return Epoch._make(getattr(self, name) for name in Epoch._fields)
 
 
 class CheckpointSaved(_Event):

@@ -19,7 +19,7 @@ from tuner.common.metrics import metric_of, oriented
 from tuner.common.seeds import derive_seed
 from tuner.runs.events import Configuration
 from tuner.runs.pareto import front_finalists, metrics_of
-from tuner.runs.state import RunState
+from tuner.runs.state import FinalistState, RunState
 
 
 class FinalistTraining(NamedTuple):
@@ -108,8 +108,12 @@ def summarise_finalists(state: RunState) -> tuple[Finalist, ...]:
     return tuple(sorted(found, key=lambda one: (-oriented(one.validation.mean, state.mode), one.trial)))
 
 
+def _trainings_of(state: RunState, trial: int) -> list[FinalistState]:
+    return [finalist for (number, _), finalist in sorted(state.finalists.items()) if number == trial]
+
+
 def _summarise(state: RunState, trial: int) -> Finalist | None:
-    own = [finalist for (number, _), finalist in sorted(state.finalists.items()) if number == trial]
+    own = _trainings_of(state, trial)
     done = [one.trained.best for one in own if one.trained.status == "completed"]
     values = [value for value in done if value is not None and math.isfinite(value)]
     if not values:
@@ -176,9 +180,7 @@ def gain_on_test(state: RunState, trial: int, other: int) -> Interval | None:
 
 def _correct(state: RunState, trial: int) -> np.ndarray | None:
     """Return `[seeds, images] float64`, 1 where the finalist was right; None before it was tested."""
-    tested = [
-        one.tested for (own, _), one in sorted(state.finalists.items()) if own == trial and one.tested is not None
-    ]
+    tested = [one.tested for one in _trainings_of(state, trial) if one.tested is not None]
     if not tested:
         return None
     return np.stack([unpack_bits(test.correct, test.images) for test in tested]).astype(np.float64)

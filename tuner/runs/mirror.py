@@ -52,8 +52,7 @@ def mirrored(run: RunDirectory, report: Path, say: Callable[[str], None]) -> Ite
 
     What cannot be copied is said once, and tried again.
 
-    Raises:
-        TunerError: at the end, the storage cannot be written; the run directory holds everything.
+    Raises TunerError when, at the end, the storage cannot be written; the run directory holds everything.
     """
     if run.storage is None:
         yield
@@ -88,8 +87,7 @@ def _copy_until(ended: threading.Event, mirror: Mirror, location: Location, say:
 def download_run(location: Location, folder: Path, but_for: Container[str] = ()) -> RunDirectory:
     """Copy a run from its storage to `folder`, without some files, the checkpoints and the report, which stay there.
 
-    Raises:
-        RunError: it holds no run, cannot be read, or `folder` has one already.
+    Raises RunError when it holds no run, cannot be read, or `folder` has one already.
     """
     run = RunDirectory(folder, location.parent)
     if run.record.exists():
@@ -113,8 +111,7 @@ def run_at(text: str) -> Iterator[RunDirectory]:
 
     The model and the specification stay in the storage, and with them the commands that would name a copy of them.
 
-    Raises:
-        RunError: it is no run, or cannot be read.
+    Raises RunError when it is no run, or cannot be read.
     """
     if not is_remote(text):
         yield open_run(Path(text))

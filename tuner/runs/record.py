@@ -66,9 +66,8 @@ class Record:
     def append(self, event: Event) -> bool:
         """Write `event` with its times, update the state, tell the listeners; return False if it said nothing new.
 
-        Raises:
-            TunerError: it could not be written whole (DiskFullError: for want of room), or an earlier one could not.
-                The file ends with the last whole event.
+        Raises TunerError when it could not be written whole (DiskFullError: for want of room), or an earlier one could
+        not. The file ends with the last whole event.
         """
         if self.broken is not None:
             raise self.broken
@@ -135,8 +134,7 @@ def _read_beat(path: Path) -> float:
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the events of a record; a last line without its end is left out.
 
-    Raises:
-        RunError: there is no such file, a line cannot be read, or another version of tuner wrote it.
+    Raises RunError when there is no such file, a line cannot be read, or another version of tuner wrote it.
     """
     try:
         if not path.is_file():
@@ -212,17 +210,14 @@ def _misplaced(state: RunState, event: Event) -> str | None:
 
 def _cut_torn_line(path: Path) -> None:
     with path.open("rb+") as file:
-        content_end = file.seek(0, os.SEEK_END)
-        position = content_end
-        while position > 0:
-            step = min(4096, position)
-            file.seek(position - step)
-            newline = file.read(step).rfind(b"\n")
-            if newline >= 0:
-                keep = position - step + newline + 1
+        end = keep = file.seek(0, os.SEEK_END)
+        while keep > 0:
+            start = max(0, keep - 4096)
+            file.seek(start)
+            found = file.read(keep - start).rfind(b"\n")
+            if found >= 0:
+                keep = start + found + 1
                 break
-            position -= step
-        else:
-            keep = 0
-        if keep < content_end:
+            keep = start
+        if keep < end:
             file.truncate(keep)

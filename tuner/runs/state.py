@@ -110,9 +110,8 @@ class RunState:
             case FinalistTested():
                 self.finalists[event.trial, event.seed_number].tested = event
             case TrialStarted():
-                self.trials[event.trial] = TrialState(
-                    event.trial, dict(event.configuration), event.origin, event.elapsed_s
-                )
+                started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
+                self.trials[event.trial] = started
             case _:
                 return _apply_to_trial(self.trials[event.trial], event)
         return True
@@ -150,16 +149,12 @@ def _notice_kind(text: str) -> str:
     return re.sub("[0-9]+", "", text.partition(":")[0])
 
 
-def _apply_to_trial(
-    trial: TrialState,
-    event: TrialMeasured
-    | TrialPaused
-    | TrialResumed
-    | ConfigurationChanged
-    | EpochReported
-    | CheckpointSaved
-    | TrialEnded,
-) -> bool:
+_OfTrial = (
+    TrialMeasured | TrialPaused | TrialResumed | ConfigurationChanged | EpochReported | CheckpointSaved | TrialEnded
+)
+
+
+def _apply_to_trial(trial: TrialState, event: _OfTrial) -> bool:
     match event:
         case TrialMeasured():
             if trial.measured is not None:

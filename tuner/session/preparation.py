@@ -152,10 +152,10 @@ class BlockCounts:
         facts = [architecture.name, values.get("alpha"), values["weights"], height, width, __version__]
         key = json.dumps([*facts, _weights_files()])
         if key not in self._counts:
-            from tuner.models.blocks import count_blocks
+            from tuner.models.blocks import blocks
 
             configure_backend(os.cpu_count() or 1)
-            number = count_blocks(architecture.build(values, (height, width, 3), 0))
+            number = len(blocks(architecture.build(values, (height, width, 3), 0)))
             release_memory()
             self._counts[json.dumps([*facts, _weights_files()])] = number  # it may just have been downloaded
             with contextlib.suppress(OSError):  # next time it takes as long again

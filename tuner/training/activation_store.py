@@ -99,8 +99,7 @@ class Store:
     def open(self, key: Key) -> np.ndarray | None:
         """Return the array of an entry, memory-mapped and read-only, held from now on; None if it is not there.
 
-        Raises:
-            DamagedEntryError: it was there, and was not what was written; it has been removed.
+        Raises DamagedEntryError when it was there, and was not what was written; it has been removed.
         """
         folder = self.folder(key)
         if not (folder / ARRAY).exists():

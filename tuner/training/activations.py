@@ -87,8 +87,7 @@ class Activations:
 
         `frozen_below` is the depth below which the weights are still those of `part`.
 
-        Raises:
-            OSError: the disk cannot hold it.
+        Raises OSError when the disk cannot hold it.
         """
         own = {self.place(part, depth) for depth in depths} - {None}
         if not own:

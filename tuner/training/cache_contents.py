@@ -73,8 +73,7 @@ class Item:
 def list_items(cache: Path) -> list[Item]:
     """Return everything that the cache holds, the last used first; empty if there is no such folder.
 
-    Raises:
-        InputError: what should be a folder of the cache is a link or a file.
+    Raises InputError when what should be a folder of the cache is a link or a file.
     """
     activations = [_activation_item(folder) for folder in _own_folders(cache, ACTIVATIONS)]
     datasets = [_dataset_item(folder, activations) for folder in _own_folders(cache, DATASETS)]

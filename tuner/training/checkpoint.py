@@ -44,8 +44,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(directory: Path) -> Checkpoint:
     """Return the checkpoint in `directory`.
 
-    Raises:
-        RunError: there is none, it is damaged, or another version wrote it.
+    Raises RunError when there is none, it is damaged, or another version wrote it.
     """
     path = directory / FILE_NAME
     try:
