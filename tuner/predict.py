@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMATS = ("table", "csv", "json")
-BATCH_SIZE = 64
+BATCH_SIZE = 32
+BATCH_PIXELS = 2**22
+"""As many go through a network at a time, for photos of any size are in memory as they were taken."""
 _EPILOG = """\
 examples:
   python -m tuner.predict runs/digits picture.png                   the five most probable labels
@@ -46,12 +48,13 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with its labels, for images `[H, W, C]` of one size."""
+    """A model with its labels, for images `[H, W, channels]` of one size, or of any (`px` is None)."""
 
     labels: Sequence[str]
-    image_shape: tuple[int, int, int]
+    px: tuple[int, int] | None
+    channels: int
     probabilities: Callable[[np.ndarray], np.ndarray]
-    """Of raw images `[N, H, W, C] uint8`: `[N, K] float32`."""
+    """Of raw images of one size `[N, H, W, channels] uint8`: `[N, K] float32`."""
 
 
 def build_predict_parser() -> argparse.ArgumentParser:
@@ -132,7 +135,9 @@ def load_run_classifier(path: Path) -> Classifier:
         shape = [height, width, channels]
         raise RunError(f"{run.about_best}: cannot be read: it must have labels and the shape of an image; got {shape}")
     model = load_model(exported)
-    return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(images))
+    # Version 0.1 exported models that squeeze what is not of their size: for these it is fitted here.
+    px = (height, width) if any(layer.name == "to_size" for layer in model.layers) else None
+    return Classifier(labels, px, channels, lambda images: model.predict_on_batch(images))
 
 
 def load_imagenet_classifier(name: str) -> Classifier:
@@ -162,7 +167,7 @@ def load_imagenet_classifier(name: str) -> Classifier:
             "put both files into the folder models/ of KERAS_HOME"
         ) from None
     height, width, channels = model.input_shape[1:]
-    return Classifier(labels, (height, width, channels), lambda images: model.predict_on_batch(scale(images)))
+    return Classifier(labels, (height, width), channels, lambda images: model.predict_on_batch(scale(images)))
 
 
 def predict_files(
@@ -180,21 +185,34 @@ def predict_files(
                     on_failure(path, found)
                 else:
                     read.append((path, found))
-        if not read:
-            continue
-        probabilities = np.asarray(classifier.probabilities(np.stack([image for _, image in read])))
-        for (path, _), row in zip(read, probabilities, strict=True):
+        rows = _probabilities(classifier, [image for _, image in read])
+        for (path, _), row in zip(read, rows, strict=True):
             order = np.argsort(-row, kind="stable")[:top]
             yield Prediction(path, tuple((classifier.labels[index], float(row[index])) for index in order))
 
 
+def _probabilities(classifier: Classifier, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return those of each image, in order; images of one size go through the network together."""
+    import numpy as np
+
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image.shape, []).append(place)
+    found: dict[int, np.ndarray] = {}
+    for (height, width, *_), together in places.items():
+        size = max(1, BATCH_PIXELS // (height * width))
+        for chunk in (together[start : start + size] for start in range(0, len(together), size)):
+            rows = classifier.probabilities(np.stack([images[place] for place in chunk]))
+            found.update(zip(chunk, np.asarray(rows), strict=True))
+    return [found[place] for place in range(len(images))]
+
+
 def _decode(path: Path, classifier: Classifier) -> Any:
-    """Return the image as the training images were made, `[H, W, C] uint8`, or as text why it cannot be."""
+    """Return the image as the model takes it, `[H, W, channels] uint8`, or as text why it cannot be."""
     from tuner.datasets.images import decode_image
 
-    height, width, channels = classifier.image_shape
     try:
-        return decode_image(path, (height, width), grey=channels == 1)
+        return decode_image(path, classifier.px, grey=classifier.channels == 1)
     except DataError as error:
         return str(error)
 

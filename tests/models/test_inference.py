@@ -7,7 +7,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tuner.datasets.images import convert_pixels
 from tuner.models.export import BATCH_SIZE, FEWEST_PASSES, any_size, seconds_per_image, stored_mb
 from tuner.models.network import build_model
 
@@ -53,3 +56,60 @@ def test_a_larger_network_takes_longer_and_nothing_of_it_changes(small_digits):
     before = [np.array(weight) for weight in large.weights]
     assert seconds_per_image(large, small_digits.validation) > seconds_per_image(small, small_digits.validation) > 0
     assert all((np.array(weight) == old).all() for weight, old in zip(large.weights, before, strict=True))
+
+
+# --- an exported model sees what it was trained on ---
+
+HEIGHT, WIDTH = 12, 20
+SEEN = {
+    channels: any_size(keras.Sequential([keras.Input((HEIGHT, WIDTH, channels))]), (HEIGHT, WIDTH, channels))
+    for channels in (1, 3)
+}
+
+
+def photo(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def assert_is_seen_as_trained(images: np.ndarray) -> None:
+    trained = np.stack([convert_pixels(image, (HEIGHT, WIDTH), images.shape[3] == 1) for image in images])
+    seen = SEEN[images.shape[3]].predict_on_batch(images)
+    assert np.abs(seen - trained).max() < 1.01, "Pillow rounds twice"
+    assert np.abs(seen - trained).mean() < 0.5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [
+        (120, 200),  # its proportions
+        (12, 21),  # nearly its size
+        (13, 20),
+        (300, 60),  # portrait
+        (60, 300),  # landscape
+        (9, 400),  # panorama
+        (400, 9),
+        (5, 7),  # smaller
+        (1, 1),
+        (1, 50),
+        (50, 1),
+        (11, 19),
+        (700, 900),  # much larger
+        (2000, 31),
+    ],
+)
+def test_raw_images_of_any_size_are_seen_as_the_training_sees_them(height, width, channels) -> None:
+    assert_is_seen_as_trained(photo(height, width, channels)[None])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 4), st.sampled_from([1, 3]), st.integers(0, 9))
+def test_batches_of_any_size_are_seen_as_the_training_sees_them(height, width, number, channels, seed) -> None:
+    assert_is_seen_as_trained(np.stack([photo(height, width, channels, seed + each) for each in range(number)]))
+
+
+def test_images_of_its_own_size_are_seen_as_they_are() -> None:
+    for height, width in ((HEIGHT, WIDTH), (3, 10), (224, 224), (299, 331)):
+        model = any_size(keras.Sequential([keras.Input((height, width, 3))]), (height, width, 3))
+        image = photo(height, width, 3)
+        assert (model.predict_on_batch(image[None])[0] == image).all()

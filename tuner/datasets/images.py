@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +29,8 @@ EncodedImage = Path | bytes
 Result = TypeVar("Result")
 _GREY_MODES = {"1", "L", "LA", "I;16"}
 _ORIENTATION = 0x0112
+_UNDO = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""Pillow's numbers of what undoes each orientation; `exif_transpose` writes EXIF again, and fails on odd tags."""
 # Pillow lets errors of many kinds through when a file is damaged (tests/datasets/test_images.py damages some thousand).
 _DAMAGE = (
     OSError,
@@ -39,9 +43,11 @@ _DAMAGE = (
     ArithmeticError,
     MemoryError,
     RuntimeError,
+    AssertionError,
     struct.error,
     zlib.error,
 )
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata; what is wrong with pixels is raised
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,16 @@ def read_header(encoded: EncodedImage) -> Header:
 def _upright_size(image: Image) -> tuple[int, int]:
     width, height = image.size
     # Pillow decodes the whole of a PNG to look for its orientation: only where that matters.
-    if width != height and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
-        return width, height
-    return height, width
+    return (width, height) if width != height and _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
+def _orientation(image: Image) -> int:
+    """Return how the image is turned, 1 to 8; 1 where that cannot be read."""
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except _DAMAGE:
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _is_grey(image: Image) -> bool:
@@ -99,19 +112,96 @@ def convert_pixels(pixels: np.ndarray, px: tuple[int, int] | None, grey: bool) -
 
 
 def _open(encoded: EncodedImage, read: Callable[[Image], Result]) -> Result:
+    """Return what `read` makes of the opened image: where that fails, of the same pixels without their metadata."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         _refuse_without_content(encoded)
-        with Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded), formats=FORMATS) as image:
-            _refuse_bomb(image.width * image.height, Image.MAX_IMAGE_PIXELS)
-            return read(image)
+        try:
+            return _read(encoded, read)
+        except _DAMAGE:
+            for bare in _without_metadata(encoded):
+                with suppress(*_DAMAGE):
+                    return _read(bare, read)
+            raise
     except UnidentifiedImageError:
         raise DataError(f"is not an image in a format that is read ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"is too large: {error}") from None
     except _DAMAGE as error:
         raise DataError(f"cannot be decoded: {str(error) or type(error).__name__}") from None
+
+
+def _read(encoded: EncodedImage, read: Callable[[Image], Result]) -> Result:
+    from PIL import Image
+
+    with Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded), formats=FORMATS) as image:
+        _refuse_bomb(image.width * image.height, Image.MAX_IMAGE_PIXELS)
+        return read(image)
+
+
+# --- metadata, which never lose an image ---
+
+
+def _without_metadata(encoded: EncodedImage) -> Iterator[bytes]:
+    """Yield the file with no metadata but EXIF's, which say how it is turned, then without these, too."""
+    content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
+    for beginning, strip in ((b"\x89PNG", _strip_png), (b"\xff\xd8", _strip_jpeg), (b"RIFF", _strip_webp)):
+        if content.startswith(beginning):
+            yield strip(content, True)
+            yield strip(content, False)
+
+
+def _strip_png(content: bytes, keeps_exif: bool) -> bytes:
+    kinds = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"} | ({b"eXIf"} if keeps_exif else set())
+    kept, start = bytearray(content[:8]), 8
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        if content[start + 4 : start + 8] in kinds:
+            kept += content[start:end]
+        start = end
+    return bytes(kept)
+
+
+def _strip_jpeg(content: bytes, keeps_exif: bool) -> bytes:
+    """Return all but the application's segments and comments before the first scan; JFIF's and Adobe's tell colours."""
+    kept, start = bytearray(content[:2]), 2
+    while (start := content.find(b"\xff", start)) >= 0:
+        marker = content[start + 1 : start + 2]
+        if marker in _SCAN_OR_END:
+            return bytes(kept) + content[start:]
+        if marker in _WITHOUT_LENGTH:
+            start += 1
+            continue
+        end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+        data = content[start + 4 : end]
+        is_colours = data.startswith((b"JFIF\0", b"Adobe")) and len(data) >= 12
+        is_metadata = b"\xe0" <= marker <= b"\xef" or marker == b"\xfe"
+        if not is_metadata or is_colours or (keeps_exif and data.startswith(b"Exif\0")):
+            kept += content[start:end]
+        start = end
+    return bytes(kept)
+
+
+_SCAN_OR_END = (b"\xda", b"\xd9", b"")
+_WITHOUT_LENGTH = (b"\x00", b"\x01", b"\xff", *(bytes([marker]) for marker in range(0xD0, 0xD9)))
+
+
+def _strip_webp(content: bytes, keeps_exif: bool) -> bytes:
+    kinds = {b"VP8X", b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"} | ({b"EXIF"} if keeps_exif else set())
+    kept, start = bytearray(b"WEBP"), 12
+    while start + 8 <= len(content):
+        end = start + 8 + (size := int.from_bytes(content[start + 4 : start + 8], "little")) + size % 2
+        if (kind := content[start : start + 4]) in kinds and end <= len(content):
+            chunk = content[start:end]
+            # Flags of what follows: profile 0x20, XMP 0x04, EXIF 0x08.
+            kept += (
+                chunk
+                if kind != b"VP8X"
+                else chunk[:8] + bytes(flags & (0xDB if keeps_exif else 0xD3) for flags in chunk[8:9]) + chunk[9:]
+            )
+        start = end
+    return b"RIFF" + len(kept).to_bytes(4, "little") + bytes(kept)
 
 
 def _refuse_without_content(encoded: EncodedImage) -> None:
@@ -137,8 +227,9 @@ def _to_array(image: Image, px: tuple[int, int] | None, grey: bool) -> np.ndarra
         # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. Twice what is wanted leaves the filter enough to average:
         # 224 px of 4000x3000: 0.28 s -> 0.06 s, no value differs by more than 2 of 255.
         image.draft(None, (2 * max(px), 2 * max(px)))
-    # The orientation before the depth: it is lost when 16 bits become 8.
-    plain = _over_white(_eight_bits(ImageOps.exif_transpose(image))).convert("L" if grey else "RGB")
+    image.load()  # before the orientation: what is wrong with its pixels is not to be taken for metadata
+    turned = image.transpose(Pillow.Transpose(_UNDO[turn])) if (turn := _orientation(image)) in _UNDO else image
+    plain = _over_white(_eight_bits(turned)).convert("L" if grey else "RGB")
     if px is not None and (plain.height, plain.width) != px:
         plain = ImageOps.fit(plain, (px[1], px[0]), method=Pillow.Resampling.BILINEAR)
     array = np.asarray(plain, dtype=np.uint8)

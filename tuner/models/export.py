@@ -52,13 +52,35 @@ def seconds_per_image(model: Any, split: Split, clock: Callable[[], float] = tim
 
 
 def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
-    """Return a model for images of any size, resized to that of the data set; images of this size stay as they are."""
+    """Return a model for raw images of any size, which it fits as `decode_image` does; those of its own size stay."""
     import keras
 
     height, width, channels = image_shape
     images = keras.Input((None, None, channels), dtype="float32", name="images")
-    resized = keras.layers.Resizing(height, width, interpolation="bilinear", dtype="float32", name="to_size")(images)
-    return keras.Model(images, model(resized), name=model.name)
+    return keras.Model(images, model(_fitted(images, height, width)), name=model.name)
+
+
+def _fitted(images: Any, height: int, width: int) -> Any:
+    """Return the middle of images, resized as by Pillow: its bilinear filter is a triangle as wide as the scale.
+
+    In plain operations, two products with matrices: Keras's `Resizing` moves the middle by up to a pixel, and its
+    `antialias` is an operation that neither XLA nor LiteRT has.
+    """
+    from keras import ops
+
+    # Counted, for the sizes of symbolic images are not known: 1, 2, ... along each side.
+    rows, columns = (ops.cumsum(ops.ones_like(line)) for line in (images[0, :, 0, 0], images[0, 0, :, 0]))
+    # Pixels of the image to one of the result; whole numbers until the division, so that 1 is exact.
+    scale = ops.minimum(ops.max(rows) * width, ops.max(columns) * height) / (height * width)
+
+    def weights(places: Any, size: int) -> Any:
+        from_middle = np.arange(size, dtype=np.float32)[:, None] - (size - 1) / 2
+        centres = ops.max(places) / 2 + scale * from_middle
+        triangle = ops.relu(1 - ops.abs(places[None, :] - 0.5 - centres) / ops.maximum(scale, 1.0))
+        return triangle / ops.sum(triangle, axis=1, keepdims=True)
+
+    planes = ops.matmul(weights(rows, height), ops.transpose(images, (0, 3, 1, 2)))
+    return ops.transpose(ops.matmul(planes, ops.transpose(weights(columns, width))), (0, 2, 3, 1))
 
 
 def load_model(path: Path) -> Any:
@@ -69,9 +91,11 @@ def load_model(path: Path) -> Any:
     import keras
 
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from None
+    model.jit_compile = False  # XLA would compile it for each size of images anew
+    return model
 
 
 def save_model_as(exported: Path, path: Path, form: str) -> Path:
