@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from tests.support.make_record import epoch as reported
 from tests.support.make_record import study_created, trial_ended, trial_started
@@ -81,7 +82,9 @@ class Life:
 
 
 def facts(study: SearchStudy) -> list[tuple[Any, ...]]:
-    return [(one.params, one.state, one.values, one.user_attrs) for one in study.optuna_study.get_trials()]
+    """Return what a sampler looks at: not what was proposed in vain."""
+    known = [one for one in study.optuna_study.get_trials() if one.state != TrialState.FAIL]
+    return [(one.params, one.state, one.values, one.user_attrs) for one in known]
 
 
 # --- what a study is told ---
@@ -183,7 +186,7 @@ def test_nsga2_crosses_the_parameters_of_branches_too():
     study.rebuild(replay(events))
     asked = [study.suggest().configuration for _ in range(20)]
     same = [one["filters"] == 32 for one in asked if one["architecture"] == "cnn"]
-    assert np.mean(same) > 0.5
+    assert np.mean(same) > 0.3, "a copy of a parent is changed in one value"
 
 
 def test_the_front_of_a_search_is_that_of_its_values():

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.support.make_record import epoch as reported
 from tests.support.make_record import study_created, trial_ended, trial_started
-from tuner.algorithms.samplers import SAMPLERS, SamplerContext
+from tuner.algorithms.samplers import SAMPLERS, IndependentRandomSampler, SamplerContext
 from tuner.algorithms.study import Queued, SearchStudy, Suggestion
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
 from tuner.runs.events import Event
@@ -123,6 +123,90 @@ def test_a_suggestion_is_a_copy():
 def test_numbers_are_counted_from_0_without_gaps():
     study = make(queue=[Queued(BASELINE, "baseline")])
     assert [study.suggest().number for _ in range(4)] == [0, 1, 2, 3]
+
+
+# --- no configuration twice ---
+
+BRANCHES = Choose({"linear": {}, "dense": {"units": Choice((8, 16))}})
+FEW: dict[str, tuple[dict[str, Any], int | float]] = {
+    "one point": ({"rate": Choice((0.1,))}, 1),
+    "two of one choice": ({"rate": Choice((0.1, 0.2)), "size": Integer(4, 4)}, 2),
+    "a float that is a point": ({"rate": Real(0.1, 0.1), "size": Integer(1, 3)}, 3),
+    "steps": ({"size": Integer(8, 64, 8)}, 8),
+    "log steps": ({"size": Integer(1, 6, log=True)}, 6),
+    "nothing as a value": ({"augment": Choice(("none", None, False)), "size": Integer(1, 2)}, 6),
+    "branches of different size": ({"architecture": BRANCHES, "batch": Choice((1, 2, 3))}, 9),
+    "a branch without a choice": (
+        {"architecture": Choose({"linear": {}, "dense": {"dropout": Real(0.0, 0.5)}})},
+        math.inf,
+    ),
+}
+"""Spaces by what is small in them, and the number of their configurations."""
+
+
+def suggested(study: SearchStudy, most: int, paused: bool = False) -> list[dict[str, Any]]:
+    """Ask for trials until there are no more, each the better the larger its values are."""
+    found: list[dict[str, Any]] = []
+    while len(found) < most and (suggestion := study.suggest()) is not None:
+        found.append(suggestion.configuration)
+        numbers = [value for value in suggestion.configuration.values() if isinstance(value, int | float)]
+        study.observe(suggestion.number, 1, float(sum(numbers)), {"seconds": 1.0})
+        if not paused:
+            study.finish(suggestion.number, "completed")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name"),
+    [(one, name) for one in SAMPLERS for name in FEW if FEW[name][1] < math.inf or not SAMPLERS[one].tries_all],
+)
+def test_each_configuration_of_a_small_space_is_suggested_once_and_then_none(sampler, name):
+    space, size = FEW[name]
+    for paused in (False, True):
+        study = SearchStudy(space, SAMPLERS[sampler].build(SamplerContext(0)), "max")
+        found = suggested(study, 20, paused)
+        assert len({frozenset(one.items()) for one in found}) == len(found) == min(size, 20)
+        assert study.suggest() is None or size == math.inf
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("first", [3, 7])
+def test_a_resumed_search_of_a_small_space_goes_on_as_the_undisturbed_one_and_repeats_nothing(sampler, first):
+    space = FEW["branches of different size"][0]
+
+    def make_small() -> SearchStudy:
+        entry = SAMPLERS[sampler]
+        return SearchStudy(space, entry.build(SamplerContext(0)), "max", sampler_replays=entry.replays)
+
+    lived, events = make_small(), [study_created()]
+    whole = []
+    while (one := lived.suggest()) is not None:
+        whole.append(one)
+        lived.observe(one.number, 1, 0.1 * one.configuration["batch"])
+        lived.finish(one.number, "completed")
+        if len(whole) <= first:
+            events += [trial_started(one.number, one.configuration, origin=one.origin)]
+            events += [reported(one.number, 1, 0.1 * one.configuration["batch"]), trial_ended(one.number, "completed")]
+    resumed = make_small()
+    resumed.rebuild(replay(events))
+    rest = []
+    while (one := resumed.suggest()) is not None:
+        rest.append(one)
+        resumed.observe(one.number, 1, 0.1 * one.configuration["batch"])
+        resumed.finish(one.number, "completed")
+    assert len(whole) == 9 and whole[first:] == rest
+
+
+def test_a_queue_that_names_a_configuration_twice_or_one_of_the_record_tries_it_once():
+    study = make(queue=[Queued(BASELINE, "baseline"), Queued(BASELINE, "portfolio"), Queued(BASELINE, "grid")])
+    assert [study.suggest().origin for _ in range(2)] == ["baseline", "sampler"]
+
+
+def test_what_is_tried_instead_of_a_repeated_proposal_is_near_it():
+    study = SearchStudy({f"x{number}": Integer(0, 9) for number in range(6)}, IndependentRandomSampler(0), "max")
+    proposed = study.suggest().configuration
+    near = study._untried_near(proposed)
+    assert near != proposed and len(near.items() & proposed.items()) == 5
 
 
 # --- rebuilt from a record ---

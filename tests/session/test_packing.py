@@ -27,6 +27,7 @@ from tuner.spec.spec import read_spec, require
 LONG = {"search__time_budget": "2h", "search__trials": 1000}
 SPACE = {
     "batch_size": {"choice": [32, 64]},
+    "learning_rate": {"log_float": [1e-4, 1e-1]},
     "architecture": {"choose": {"mobilenet_v2": {"alpha": 0.35, "unfreeze_depth": {"int": [0, 4]}}}},
 }
 
@@ -102,7 +103,10 @@ def test_what_was_measured_is_remembered_for_the_same_search_and_no_other(tmp_pa
     first, _ = choose(tmp_path, Capacity(2, 0), measured)
     again, asked = choose(tmp_path, Capacity(2, 0))
     assert again == first and asked == []
-    other = {"architecture": {"choose": {"mobilenet_v2": {"alpha": 0.35, "unfreeze_depth": 0}}}}
+    other = {
+        "learning_rate": {"log_float": [1e-4, 1e-1]},
+        "architecture": {"choose": {"mobilenet_v2": {"alpha": 0.35, "unfreeze_depth": 0}}},
+    }
     _, asked = choose(tmp_path, Capacity(2, 0), measured, space=other)
     assert asked == [(2, 1.0), (1, 2.0)]
 

@@ -81,9 +81,10 @@ def test_auto_tries_all_of_a_small_space_unless_time_may_end_it_before():
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(8, 8), (40, 40), (1000, 40)])
-def test_a_grid_ends_when_it_is_used_up(trials, expected):
-    assert resolved(wrong(FINITE), "search.sampler=grid", f"search.trials={trials}").budget.trials == expected
-    assert resolved(wrong(FINITE), f"search.trials={trials}").budget.trials == trials
+def test_a_search_ends_when_its_space_is_used_up(trials, expected):
+    for override in ("search.sampler=grid", "search.sampler=tpe", "search.time_budget=1h", "search.scheduler=pbt"):
+        assert resolved(wrong(FINITE), override, f"search.trials={trials}").budget.trials == expected
+    assert resolved(RIGHT, f"search.trials={trials}").budget.trials == trials
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_a_sound_plan_has_no_warnings():
     ("lines", "overrides", "words"),
     [
         (NO_BASELINE, [], "no baseline is given"),
-        (FINITE, ["search.trials=41"], "more trials (41) than configurations (40): some will be repeated"),
+        (FINITE, ["search.trials=41"], "the space has fewer configurations (40) than search.trials (41): the"),
         ({}, ["search.trials=101"], "no time budget is given, and many trials: consider search.time_budget"),
         ({}, ["training.early_stopping=null"], "neither early stopping nor a scheduler that halves"),
         ({}, ["training.max_epochs=1", "search.scheduler=asha_stopping"], "no rung lies below max_epochs"),
@@ -168,7 +169,7 @@ def test_what_is_probably_not_meant_is_a_warning(lines: dict[int, str], override
 @pytest.mark.parametrize(
     ("lines", "overrides", "words"),
     [
-        (FINITE, ["search.trials=40"], "some will be repeated"),
+        (FINITE, ["search.trials=40"], "fewer configurations"),
         ({}, ["search.trials=101", "search.time_budget=1h"], "time budget"),
         ({}, ["training.early_stopping=null", "search.scheduler=asha_stopping"], "early stopping"),
         (BACKBONE, ["training.max_epochs=4"], "head phase"),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
@@ -46,6 +46,9 @@ SAME, REPEATED = 0.02, 1e6
 ask the same again. What is subtracted from its promise keeps the order among such."""
 RESAMPLED = 0.08
 """Share of the parameters of a neighbour that are drawn anew: a step cannot lead from choice to choice."""
+
+_KNOWN = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+"""A FAIL trial is a proposal that had been tried before, and tells nothing."""
 
 
 class GaussianProcessSampler(IndependentRandomSampler):
@@ -86,7 +89,8 @@ class GaussianProcessSampler(IndependentRandomSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return values for all of `search_space`; Optuna ignores those of branches that are not taken."""
-        trials = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
+        others = study.get_trials(deepcopy=False, states=_KNOWN)
+        trials = [one for one in others if one.number != trial.number and one.params]
         shown = {one.number: evidence_of(one) for one in trials}
         informative = {number: one for number, one in shown.items() if one.is_informative}
         generator = np.random.default_rng(derive_seed(self._seed, "suggestion", trial.number))

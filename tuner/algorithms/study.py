@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
@@ -16,11 +18,29 @@ from optuna.trial import TrialState as OptunaState
 from tuner.algorithms._scalarisation import OTHER_METRICS, direction_of, with_measured
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.common.metrics import Mode
+from tuner.common.seeds import derive_seed
 from tuner.runs.pareto import other_values
 from tuner.runs.state import RunState, TrialState
-from tuner.spec.space import Configuration, Dimension, Integer, Real, Scalar, Space, configure, misfits
+from tuner.spec.space import (
+    Configuration,
+    Dimension,
+    Integer,
+    Real,
+    Scalar,
+    Space,
+    configure,
+    count,
+    enumerate_configurations,
+    misfits,
+    sample,
+    vary,
+)
 
-Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio"]
+Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio", "untried"]
+"""`untried`: the sampler proposed what had been tried, and this is near it."""
+
+_NEAR, _KEPT, _MOST_DRAWS = 64, 0.8, 10_000
+"""Draws near a proposal, their share of its values, and draws at most in search of what was not tried."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,8 @@ class SearchStudy:
     """A study that suggests configurations and observes trials. It knows Optuna, and nothing of Ray.
 
     An epoch's value is the best so far. A trial that ended by itself is COMPLETE, a stopped one PRUNED with all the
-    values it reported; a failed one is PRUNED too and marked, so that samplers can learn that its region is bad.
+    values it reported; a failed one is PRUNED too and marked, so that samplers can learn that its region is bad. No
+    configuration is suggested twice: a proposal that was tried is FAIL in Optuna, which samplers pass over.
     """
 
     def __init__(
@@ -77,20 +98,48 @@ class SearchStudy:
         self._trials: dict[int, Trial] = {}
         self._seconds: dict[int, list[float]] = {}
         self._next_number = 0
+        self._size, self._tried = count(space), set[frozenset[tuple[str, Scalar]]]()
 
     def suggest(self) -> Suggestion | None:
-        """Return the next trial; None when a finite list of configurations (a grid) is used up."""
-        queued = next(self._queue, None)
-        if queued is None and not self._sampler_may_propose:
+        """Return the next trial; None when a grid, or the space itself, is used up."""
+        for queued in self._queue:
+            if self._is_new(queued.configuration):
+                return self._begin(queued.configuration, queued.origin)
+        if not self._sampler_may_propose or len(self._tried) >= self._size:
             return None
+        trial = self.optuna_study.ask()
+        proposed = configure(self._space, lambda *one: suggest_value(trial, *one))
+        if self._is_new(proposed):
+            return self._begin(proposed, "sampler", trial)
+        self.optuna_study.tell(trial, state=OptunaState.FAIL)
+        instead = self._untried_near(proposed)
+        return self._begin(instead, "untried") if instead is not None else None
+
+    def _is_new(self, configuration: Configuration) -> bool:
+        return frozenset(configuration.items()) not in self._tried
+
+    def _begin(self, configuration: Configuration, origin: Origin, trial: Trial | None = None) -> Suggestion:
         number = self._next_number
         self._next_number += 1
-        if queued is not None:
-            self._add(number, queued.configuration)
-            return Suggestion(number, dict(queued.configuration), queued.origin)
-        trial = self.optuna_study.ask()
-        self._trials[number] = trial
-        return Suggestion(number, configure(self._space, lambda *one: suggest_value(trial, *one)), "sampler")
+        self._tried.add(frozenset(configuration.items()))
+        if trial is None:
+            self._add(number, configuration)
+        else:
+            self._trials[number] = trial
+        return Suggestion(number, dict(configuration), origin)
+
+    def _untried_near(self, proposed: Configuration) -> Configuration | None:
+        """Return a configuration that was not tried and shares most values with a proposal, as far as a few draws tell.
+
+        None where none is left: that is not known beforehand if a range of floats holds only a few.
+        """
+        generator = np.random.default_rng(derive_seed(0, "untried", self._next_number))
+        drawn = [vary(self._space, proposed, _KEPT, generator) for _ in range(_NEAR)]
+        if near := [one for one in drawn if self._is_new(one)]:
+            return max(near, key=lambda one: len(one.items() & proposed.items()))
+        far = (sample(self._space, generator) for _ in range(_MOST_DRAWS))
+        others = enumerate_configurations(self._space) if self._size < math.inf else far
+        return next((one for one in others if self._is_new(one)), None)
 
     def observe(self, number: int, epoch: int, value: float, measured: Mapping[str, Any] | None = None) -> None:
         """Report a trial's best value so far at an epoch, and other measurements by name."""
@@ -137,6 +186,9 @@ class SearchStudy:
             self._next_number = max(self._next_number, number + 1)
             if misfits(self._space, recorded.configuration):
                 continue
+            self._tried.add(frozenset(recorded.configuration.items()))
+            if recorded.origin == "untried":
+                self._discard_proposal()
             is_open = recorded.status in ("running", "paused")
             if not is_open and not self._sampler_replays:
                 values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
@@ -155,6 +207,13 @@ class SearchStudy:
                 self.pause(number)
             elif recorded.status != "running":
                 self.finish(number, recorded.status)
+
+    def _discard_proposal(self) -> None:
+        """Let the sampler propose, as in the session that found the proposal tried before."""
+        trial = self.optuna_study.ask()
+        if self._sampler_replays:
+            _ = trial.relative_params
+        self.optuna_study.tell(trial, state=OptunaState.FAIL)
 
     def _add(self, number: int, configuration: Configuration, drawn: bool = False) -> None:
         """Open a trial with a given configuration; `drawn`: the sampler draws one too, as in the first session."""

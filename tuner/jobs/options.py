@@ -36,7 +36,7 @@ examples:
 
 The address is that of Ray's dashboard on the head, which `ray dashboard FILE` brings to this machine; the token is that
 of ~/.ray/auth_token. Ctrl-C leaves the search running.
-exit status: that of the search: 0 done, 1 failed, 2 wrong input, 130 interrupted
+exit status: that of the search: 0 there is a winner, 1 there is none, 2 wrong input, 130 interrupted
 """
 
 

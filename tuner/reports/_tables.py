@@ -74,7 +74,10 @@ def _of_epoch(attribute: str, name: str) -> Callable[[TrialResult], float | None
 _TRIAL_BEGINNING: tuple[Column, ...] = (
     Column("trial", "int64", "number of the trial, from 0; unique in a study", attrgetter("number")),
     Column(
-        "origin", "string", "who proposed it: `baseline`, `portfolio` (earlier studies), `sampler`, `grid`, `queued`"
+        "origin",
+        "string",
+        "who proposed it: `baseline`, `portfolio` (earlier studies), `sampler`, `untried` (near what the sampler had "
+        "proposed before), `grid`, `queued`",
     ),
     Column("status", "string", f"one of {', '.join(f'`{status}`' for status in STATUSES)}"),
     Column("reason", "string", "why it ended; null while it has not", lambda trial: trial.reason or None),

@@ -138,7 +138,7 @@ def _optuna_trials(space: Space, study: OptunaStudy, state: RunState) -> list[An
     from tuner.spec.space import misfits
 
     begun = state.study.time if state.study is not None else 0.0
-    ended = [trial for trial in study.get_trials(deepcopy=True) if trial.state.is_finished()]
+    ended = study.get_trials(states=(OptunaState.COMPLETE, OptunaState.PRUNED))  # not what was proposed in vain
     numbers = [
         number
         for number, trial in sorted(state.trials.items())

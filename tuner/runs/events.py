@@ -122,7 +122,7 @@ class TrialStarted(_Event):
     event: Literal["trial_started"] = "trial_started"
     trial: Count
     configuration: Configuration
-    origin: Literal["baseline", "sampler", "grid", "queued", "portfolio"]
+    origin: Literal["baseline", "sampler", "grid", "queued", "portfolio", "untried"]
 
 
 class Facts(_Event):

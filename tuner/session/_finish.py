@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._stopping import Reason
 from tuner.session.preparation import Prepared
+from tuner.training.failures import ADVICE, kind_of
 
 if TYPE_CHECKING:
     from tuner.training.trial import Trial
@@ -42,8 +44,8 @@ def finish_session(
     end: tuple[Reason, RunState],
     reports_dir: Path,
     console: SearchConsole,
-) -> None:
-    """Write the report, export the best model, and say the result and where it is."""
+) -> bool:
+    """Write the report, export the best model, and say the result and where it is; return whether there is a winner."""
     reason, state = end
     numbers = {
         status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "paused", "running")
@@ -54,17 +56,52 @@ def finish_session(
     if best is not None:
         console.say(f"best: {search.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
     _say_finalists(state, console)
+    is_exported = True
     try:
         if reason not in GOES_ON and best is not None:
-            _export(search, prepared, run, state, console)
+            is_exported = _export(search, prepared, run, state, console)
     finally:  # whatever became of the model, the search is done and is reported
         with console.preparing("writing the report"):
             paths = write_report(state, reports_dir / run.name, retrain_command(run.path, state), run=run)
         console.say(f"report: {_relative(paths.page)}")
     if reason == "given_up" and state.session_ended is not None:
         console.say(f"given up: {state.session_ended.message}")
+    resume = console.resume_command(Path(_relative(run.path)))
     if reason in GOES_ON:
-        console.say(f"go on with: {console.resume_command(Path(_relative(run.path)))}")
+        console.say(f"go on with: {resume}")
+        return False
+    lacking = missing_winner(state, reason, resume, Path(_relative(run.log)))
+    if lacking is not None:
+        console.say(lacking)
+    return lacking is None and is_exported
+
+
+def missing_winner(state: RunState, reason: Reason, resume: str, log: Path) -> str | None:
+    """Return in a line why a search that is over has no winner, and what to do; None if it has one."""
+    failed = Counter(kind_of(trial.reason) for trial in state.with_status("failed"))
+    others = len(state.trials) - failed.total()
+    if state.best_trial() is None:
+        if not others and failed:
+            return f"no winner: {_failures([trial.reason for trial in state.with_status('failed')], 'trial', log)}"
+        ended = "time budget ended" if reason == "time_budget" else "search ended"
+        return (
+            f"no winner: the {ended} before any trial had finished an epoch"
+            f"{f' ({failed.total()} failed)' if failed else ''}; give more time: {resume} --set search.time_budget=..."
+        )
+    trainings = [one.trained for one in state.finalists.values()]
+    if state.finalists_started is None or summarise_finalists(state) or not trainings:
+        return None
+    words = _failures([one.reason for one in trainings], "finalist training", log)
+    return f"no winner: {words}; the model is that of the best trial, which nothing has confirmed"
+
+
+def _failures(reasons: Sequence[str], what: str, log: Path) -> str:
+    """Return in words that all of some failed, mostly why, and what to do about it."""
+    (kind, number), *_ = Counter(map(kind_of, reasons)).most_common(1)
+    latest = next(reason for reason in reversed(reasons) if kind_of(reason) == kind)
+    every = f"all {len(reasons)} {what}s" if len(reasons) > 1 else f"the only {what}"
+    shared = "" if number == len(reasons) else f", {number} of them"
+    return f"{every} failed{shared} with: {latest}; {ADVICE.get(kind, f'see {log}')}"
 
 
 def _say_finalists(state: RunState, console: SearchConsole) -> None:
@@ -80,7 +117,8 @@ def _say_finalists(state: RunState, console: SearchConsole) -> None:
 
 def _export(
     search: ResolvedSearch, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole
-) -> None:
+) -> bool:
+    """Export the best model with what belongs to it, and return whether it is there, if the trials have any."""
     from tuner.training.evaluation import build_variants, save_variants
 
     try:
@@ -91,11 +129,12 @@ def _export(
             front = export_front(run, state, context)
     except TunerError as error:  # say what is missing
         console.say(f"the best model was not exported: {error}")
-        return
+        return isinstance(error, _NoNetworkError)
     save_variants(run.variants, build_variants(search.study.space, prepared.dataset, search.study.seed))
     console.say(f"model: {_relative(path)} (labels: {_relative(run.labels)})")
     if front:
         console.say(f"other finalists on the Pareto front: {', '.join(_relative(other) for other in front)}")
+    return True
 
 
 def _relative(path: Path) -> str:
@@ -158,6 +197,10 @@ def _save(trial: Trial, path: Path) -> Path:
     return aside.replace(path)
 
 
+class _NoNetworkError(RunError):
+    """Trials of a kind that has no network."""
+
+
 class TrainedModels:
     """The trials of a run with their best weights, made in this process."""
 
@@ -193,7 +236,7 @@ class TrainedModels:
 
         trial = self._trials.begin(dict(configuration), seed)
         if not isinstance(trial, Trial):
-            raise RunError(f"trials of the kind {type(trial).__name__} have no network to export or to test")
+            raise _NoNetworkError(f"trials of the kind {type(trial).__name__} have no network to export or to test")
         return trial
 
 

@@ -19,6 +19,8 @@ from tuner.session._resolved import Chosen, Policy, ResolvedSearch, Study, has_u
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, Space, count
 
+ENDS_EARLY = "the search ends when each was tried once"
+
 
 def planned_rungs(search: ResolvedSearch) -> tuple[Rung, ...]:
     """Return how many trials train how far if halving goes as on paper; the last rung is the full training."""
@@ -45,8 +47,9 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
             f"the scheduler stops trials by {study.metric} alone: small ones may be stopped before they have shown "
             "what they can; search.scheduler=none trains all to their end"
         )
-    if trials > count(study.space):
-        found.append(f"more trials ({trials}) than configurations ({count(study.space)}): some will be repeated")
+    asked = search.specification["search"]["trials"]
+    if asked > trials:
+        found.append(f"the space has fewer configurations ({trials}) than search.trials ({asked}): {ENDS_EARLY}")
     if search.budget.time_s is None and trials > 100:
         found.append("no time budget is given, and many trials: consider search.time_budget")
     if has_unfreezing(study.space) and training.head_epochs >= training.max_epochs:

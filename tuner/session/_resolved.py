@@ -140,7 +140,7 @@ def resolve(spec: Spec) -> ResolvedSearch:
     return ResolvedSearch(
         Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed),
         policy,
-        Budget(_trials(spec, policy), search.time_budget, spec.finalists.count, spec.finalists.seeds),
+        Budget(_trials(spec), search.time_budget, spec.finalists.count, spec.finalists.seeds),
         Training(_settings(spec), spec.activations, unfreeze_depths(spec.space)),
         _shares(spec),
         spec.resolved(),
@@ -197,10 +197,8 @@ def _reduction_factor(spec: Spec, scheduler: str) -> Chosen[int]:
     return Chosen(default_reduction_factor(pauses, branches), f"{pace}; see benchmarks/LOG.md" if pauses else "")
 
 
-def _trials(spec: Spec, policy: Policy) -> int:
-    """Return how many trials there will be: a grid ends when it is used up, whatever the file says."""
-    if not SAMPLERS[policy.sampler.value].tries_all:
-        return spec.search.trials
+def _trials(spec: Spec) -> int:
+    """Return how many trials there will be: a search ends when its space is used up, whatever the file says."""
     return int(min(spec.search.trials, count(spec.space)))
 
 

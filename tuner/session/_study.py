@@ -100,16 +100,12 @@ def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHI
 
 
 def _queue(study: Study, state: RunState, portfolio: Sequence[Configuration], is_grid: bool) -> Iterable[Queued]:
-    """Yield what is tried before the sampler is asked: the baseline, earlier studies' proposals, a grid; none twice."""
-    tried = [trial.configuration for trial in state.trials.values()]
-    if study.baseline is not None and study.baseline not in tried:
-        tried.append(dict(study.baseline))
+    """Yield what is tried, if it was not, before the sampler is asked: the baseline, earlier studies, a grid.
+
+    A population may have changed its baseline since.
+    """
+    if study.baseline is not None and all(trial.origin != "baseline" for trial in state.trials.values()):
         yield Queued(dict(study.baseline), "baseline")
-    for configuration in portfolio:
-        if configuration not in tried:
-            tried.append(configuration)
-            yield Queued(configuration, "portfolio")
+    yield from (Queued(configuration, "portfolio") for configuration in portfolio)
     if is_grid:
-        for configuration in enumerate_configurations(study.space):
-            if configuration not in tried:
-                yield Queued(configuration, "grid")
+        yield from (Queued(configuration, "grid") for configuration in enumerate_configurations(study.space))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.common.errors import InputError, RunError, RunInUseError
+from tuner.common.errors import InputError, RunError, RunInUseError, TunerError
 from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
 from tuner.common.seeds import derive_seed, trial_seed
@@ -151,8 +151,8 @@ def _usable(text: str) -> Location:
     return location
 
 
-EXIT_STATUSES = {"interrupted": 130, "given_up": 1}
-"""Exit statuses of a search by its end; 0 for every other one."""
+EXIT_STATUSES = {"interrupted": 130}
+"""Exit statuses by its end of a search that has no winner, or may have another when it goes on; 1 for every other."""
 
 
 def _ray(options: SearchOptions, run: RunDirectory) -> AbstractContextManager[Capacity]:
@@ -206,8 +206,8 @@ def _search(
                 save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report):
                 end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
-        finish_session(search, prepared, run, end, options.reports_dir, console)
-    return EXIT_STATUSES.get(end[0], 0)
+        has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
+    return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
 
 
 def train_inline(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> int:

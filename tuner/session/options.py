@@ -23,7 +23,7 @@ examples:
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
   python -m tuner.search search_spaces/cifar100.yaml --address auto --storage s3://bucket/tuner    train on a cluster
 
-exit status: 0 done, 1 failed, 2 wrong input (nothing was trained), 130 interrupted
+exit status: 0 there is a winner, 1 there is none, 2 wrong input (nothing was trained), 130 interrupted
 """
 
 

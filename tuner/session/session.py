@@ -183,10 +183,15 @@ def _say_start(session: _Session, workers: Workers) -> None:
             resolved=resolved_settings(session.search, workers.guard.memory_mb),
         )
     )
-    session.console.say(
-        f"searching: {session.search.budget.trials} trials, {packing.describe()}, sampler {policy.sampler.value}, "
-        f"scheduler {policy.scheduler.value}; {session.console.stop_hint}"
-    )
+    trials = f"{session.search.budget.trials} trials{_whole_space(session.search)}"
+    rules = f"sampler {policy.sampler.value}, scheduler {policy.scheduler.value}"
+    session.console.say(f"searching: {trials}, {packing.describe()}, {rules}; {session.console.stop_hint}")
+
+
+def _whole_space(search: ResolvedSearch) -> str:
+    """Return in words that the trials are fewer than asked for, if they are."""
+    asked = search.specification["search"]["trials"]
+    return "" if asked <= search.budget.trials else f" (the space has no more; search.trials is {asked})"
 
 
 def resolved_settings(search: ResolvedSearch, memory_mb: float | None) -> Resolved:

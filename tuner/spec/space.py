@@ -172,6 +172,16 @@ def sample(space: Space, generator: np.random.Generator) -> Configuration:
     return configure(space, lambda _qualified, _name, dimension: _draw(dimension, generator))
 
 
+def vary(space: Space, configuration: Configuration, kept: float, generator: np.random.Generator) -> Configuration:
+    """Return a configuration in which about a share `kept` of the values is that of another, and the rest is drawn."""
+
+    def look_up(_qualified: str, name: str, dimension: Dimension) -> Scalar:
+        is_kept = name in configuration and generator.random() < kept and dimension.contains(configuration[name])
+        return configuration[name] if is_kept else _draw(dimension, generator)
+
+    return configure(space, look_up)
+
+
 def _draw(dimension: Dimension, generator: np.random.Generator) -> Scalar:
     match dimension:
         case Integer(low, high, step, log):

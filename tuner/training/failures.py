@@ -24,6 +24,14 @@ HOPELESS = 1000.0
 high rates, the 23 that came above it in an epoch ended at the accuracy of guessing; one that learned had 73 times."""
 
 
+ADVICE = {
+    NOT_A_NUMBER: "try smaller learning rates, and look at what space.preprocess makes of the values",
+    EXPLODED: "try smaller learning rates, and look at what space.preprocess makes of the values",
+    OUT_OF_MEMORY: "try smaller batches or images, or give a trial more with resources.memory_gb_per_trial",
+}
+"""What to do about failures by their kind; for any other, the log tells more."""
+
+
 def attempt(action: Callable[[], Result]) -> tuple[Result | None, str | None]:
     """Return the result of `action` and None; or None and, in one line for the tables, why it failed."""
     try:

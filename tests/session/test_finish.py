@@ -1,0 +1,114 @@
+"""A search has succeeded if it has made something: every way to end without a winner, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.make_record import epoch, study_created, trial_ended, trial_started
+from tuner.runs.events import Event, FinalistsStarted, FinalistTrained
+from tuner.runs.record import replay
+from tuner.session._finish import missing_winner
+
+NAN, OUT = "not a number: loss is nan at epoch 1", "out of memory: cannot hold [8, 8]"
+LOG = "runs/small/search.log"
+
+
+def failed(number: int, reason: str, epochs: int = 0) -> list[Event]:
+    shown = [epoch(number, one, 0.5) for one in range(1, epochs + 1)]
+    return [trial_started(number), *shown, trial_ended(number, "failed", reason)]
+
+
+def cut_off(number: int) -> list[Event]:
+    return [trial_started(number), trial_ended(number, "stopped", "time_budget")]
+
+
+def completed(number: int) -> list[Event]:
+    return [trial_started(number), epoch(number, 1, 0.5), trial_ended(number)]
+
+
+def finalists(*reasons: str) -> list[Event]:
+    """Trainings of trial 0, failed for these reasons; where there is none, completed."""
+    trained: list[Event] = [
+        FinalistTrained(
+            trial=0,
+            seed_number=number,
+            status="failed" if reason else "completed",
+            reason=reason,
+            epochs=0 if reason else 2,
+            best=None if reason else 0.5,
+            seconds=1.0,
+        )
+        for number, reason in enumerate(reasons)
+    ]
+    return [FinalistsStarted(trials=[0], seeds=max(1, len(reasons))), *trained]
+
+
+MISSING: dict[str, tuple[list[Event], str, list[str]]] = {
+    "one of one failed": (failed(0, NAN), "finished", ["the only trial failed with: not a number", "learning rates"]),
+    "two failed alike": (
+        [*failed(0, NAN), *failed(1, NAN)],
+        "finished",
+        ["no winner: all 2 trials failed with: not a number: loss is nan at epoch 1; try smaller learning rates"],
+    ),
+    "three failed differently": (
+        [*failed(0, NAN), *failed(1, OUT), *failed(2, OUT)],
+        "finished",
+        ["all 3 trials failed, 2 of them with: out of memory", "batches or images", "memory_gb_per_trial"],
+    ),
+    "five failed with an error of a library": (
+        [one for number in range(5) for one in failed(number, f"ValueError: {number} is too small")],
+        "finished",
+        ["all 5 trials failed with: ValueError: 4 is too small; see runs/small/search.log"],
+    ),
+    "failed after they had shown epochs": (failed(0, NAN, epochs=3), "finished", ["the only trial failed"]),
+    "failed within the budget": ([*failed(0, NAN), *failed(1, NAN)], "time_budget", ["all 2 trials failed"]),
+    "the budget ended before an epoch": (
+        [*cut_off(0), *cut_off(1)],
+        "time_budget",
+        ["the time budget ended before any trial had finished an epoch; give more time: RESUME --set search.time_bud"],
+    ),
+    "some failed, the rest was cut off": ([*failed(0, NAN), *cut_off(1)], "time_budget", ["an epoch (1 failed); give"]),
+    "the budget ended before a trial": ([], "time_budget", ["the time budget ended before any trial had finished"]),
+    "the finalist failed": (
+        [*completed(0), *finalists(OUT)],
+        "finished",
+        ["no winner: the only finalist training failed with: out of memory", "the best trial, which nothing has conf"],
+    ),
+    "all trainings of finalists failed": (
+        [*completed(0), *finalists(OUT, OUT, NAN)],
+        "time_budget",
+        ["all 3 finalist trainings failed, 2 of them with: out of memory"],
+    ),
+}  # fmt: skip
+
+
+def lacking(events: list[Event], reason: Any) -> str | None:
+    return missing_winner(replay([study_created(), *events]), reason, "RESUME", Path(LOG))
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_search_that_made_nothing_says_so_in_a_line_with_what_to_do(name: str) -> None:
+    events, reason, words = MISSING[name]
+    said = lacking(events, reason)
+    assert said is not None and "\n" not in said
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        completed(0),
+        [*failed(1, NAN), *completed(0), *failed(2, OUT)],
+        [trial_started(0), epoch(0, 1, 0.5), trial_ended(0, "stopped", "time_budget")],
+        [*completed(0), *finalists("")],
+        [*completed(0), *finalists(OUT, "", NAN)],
+        [*completed(0), FinalistsStarted(trials=[0], seeds=2)],
+    ],
+    ids=["one", "some failed", "cut off after an epoch", "finalist", "a training failed", "no time for finalists"],
+)
+def test_one_trial_with_an_epoch_or_one_training_of_a_finalist_is_enough(events: list[Event]) -> None:
+    assert lacking(events, "time_budget") is None
