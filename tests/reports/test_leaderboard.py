@@ -48,8 +48,8 @@ TWO = (
 def test_the_head_says_what_won_and_by_how_much():
     text = page(finished(*TWO))
     assert (
-        "**Trial 1 (cnn) won with val_accuracy 62.50%**, 12.50 percentage points better than the baseline's 50.00% "
-        "(trial 0)."
+        "**Trial 1 (cnn) won with val_accuracy 62.50%**, after epoch 2, 12.50 percentage points better than the "
+        "baseline's 50.00% (trial 0)."
     ) in text
     assert "- **Trials**: 2 (1 completed, 1 stopped)\n" in text
     assert "- **Time**: 1 min 40 s, 3 epochs in trials\n" in text
@@ -65,9 +65,20 @@ def test_trials_are_listed_by_rank_with_their_gain():
         "rank", "trial", "val_accuracy", "gain", "architecture", "configuration", "epochs", "time", "parameters",
         "status",
     ]  # fmt: skip
-    assert first == ["1", "1", "62.50%", "+12.50", "cnn", "filters 64", "2", "4.0 s", "-", "stopped, scheduler"]
+    assert first == [
+        "1",
+        "1",
+        "62.50%",
+        "+12.50 after epoch 2",
+        "cnn",
+        "filters 64",
+        "2",
+        "4.0 s",
+        "-",
+        "stopped, scheduler",
+    ]
     assert second == [
-        "2", "0 (baseline)", "50.00%", "+0.00", "cnn", "filters 32", "1", "2.0 s", "1,234,567", "completed, max epochs",
+        "2", "0 (baseline)", "50.00%", "-", "cnn", "filters 32", "1", "2.0 s", "1,234,567", "completed, max epochs",
     ]  # fmt: skip
 
 
@@ -112,13 +123,16 @@ def test_a_gain_that_may_be_chance_is_called_so():
     assert "2 other trials lie in that range, the baseline among them: its gain may be chance." in text
 
 
-def test_a_baseline_that_was_not_trained_to_its_end_is_mentioned():
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [(0.6, "10.00 percentage points better"), (0.4, "10.00 percentage points worse"), (0.5, "no better")],
+)
+def test_a_baseline_that_was_not_trained_to_its_end_is_compared_at_its_last_epoch(first, words):
     state = finished(
-        trial_started(0), epoch(0, 1, 0.5), trial_ended(0, "stopped", "scheduler"), trial_started(1), epoch(1, 1, 0.6),
-        trial_ended(1),
+        trial_started(0), epoch(0, 1, 0.5), trial_ended(0, "stopped", "scheduler"), trial_started(1),
+        epoch(1, 1, first), epoch(1, 2, 0.9), trial_ended(1),
     )  # fmt: skip
-    assert "The baseline was stopped after 1 of at most 20 epochs, so part of the difference may be" in page(state)
-    assert "of at most" not in page(finished(*TWO))
+    assert f"with val_accuracy 90.00%**, after epoch 1, {words} than the baseline's 50.00% (trial 0)." in page(state)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +291,9 @@ def test_the_interval_is_wilsons():
     assert wilson_interval(0.0, 10)[0] == pytest.approx(0.0)
 
 
-def test_a_gain_of_nothing_has_no_minus_sign():
-    assert [format_gain("val_accuracy", gain) for gain in (-1e-9, 0.0, -0.0001)] == ["+0.00", "+0.00", "-0.01"]
-    assert format_gain("val_loss", -1e-9) == "+0.0000"
+def test_a_gain_of_nothing_has_no_sign():
+    assert [format_gain("val_accuracy", gain) for gain in (-1e-9, 0.0, -0.0001)] == ["0.00", "0.00", "-0.01"]
+    assert format_gain("val_loss", -1e-9) == "0.0000"
     assert format_value("val_accuracy", None) == "-"
 
 

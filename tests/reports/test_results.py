@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import RunError
 from tuner.common.metrics import oriented
+from tuner.reports.formatting import counted
 from tuner.reports.results import build_results, outcomes, trajectory
-from tuner.runs.events import SessionEnded
+from tuner.runs.events import FinalistsStarted, FinalistTrained, SessionEnded, TrialPaused
 from tuner.runs.state import RunState
 
 
@@ -59,7 +60,7 @@ def test_a_loss_is_ranked_from_small_to_large_and_its_gain_is_positive_when_bett
     )  # fmt: skip
     results = build_results(state)
     assert [trial.number for trial in results.ranked] == [1, 0]
-    assert results.gain(results.ranked[0]) == pytest.approx(0.05)
+    assert results.gain(results.ranked[0]).value == pytest.approx(0.05)
 
 
 def test_the_best_epoch_is_the_first_of_equals_with_its_own_values():
@@ -107,9 +108,80 @@ def test_the_gain_is_unknown_without_a_value_of_the_baseline():
         results = build_results(state)
         assert results.gain(results.winner) is None
     results = build_results(three_trials())
-    assert results.gain(results.ranked[0]) == pytest.approx(0.2)
-    assert results.gain(results.ranked[1]) == 0
+    assert results.gain(results.ranked[0]).value == pytest.approx(0.2)
     assert results.gain(results.failed[0]) is None
+
+
+def finalist_trained(trial: int, seed_number: int, value: float) -> FinalistTrained:
+    return FinalistTrained(
+        trial=trial, seed_number=seed_number, status="completed", reason="max_epochs", epochs=3, best=value, seconds=1
+    )
+
+
+COMPLETED, STOPPED, PAUSED, RUNNING = "completed", "stopped", "paused", None
+BASELINE, OTHER = [0.5, 0.7, 0.72], [0.4, 0.6, 0.8, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "baseline_fate", "trial", "fate", "gain", "basis"),
+    [
+        (BASELINE, COMPLETED, OTHER, COMPLETED, 0.18, ""),
+        (BASELINE[:2], PAUSED, OTHER, COMPLETED, -0.1, "after epoch 2"),
+        (BASELINE[:1], STOPPED, OTHER, COMPLETED, -0.1, "after epoch 1"),
+        (BASELINE[:2], RUNNING, OTHER, RUNNING, -0.1, "after epoch 2"),
+        (BASELINE, COMPLETED, OTHER[:2], STOPPED, -0.1, "after epoch 2"),
+        (BASELINE, COMPLETED, OTHER[:1], RUNNING, -0.1, "after epoch 1"),
+        (BASELINE, COMPLETED, OTHER, STOPPED, 0.18, "after epoch 4"),
+        ([0.7, 0.5], COMPLETED, [0.4, 0.9], STOPPED, 0.2, "after epoch 2"),
+        ([0.7, 0.5], STOPPED, [0.9, 0.2], COMPLETED, 0.2, "after epoch 2"),
+        ([math.nan, 0.5], STOPPED, [0.6, 0.55, 0.9], COMPLETED, 0.1, "after epoch 2"),
+        ([0.5], PAUSED, [math.nan, 0.9], COMPLETED, None, ""),
+    ],
+)
+def test_a_gain_is_between_equal_epochs_where_one_of_the_two_was_ended(
+    baseline, baseline_fate, trial, fate, gain, basis
+):
+    events = []
+    for number, (values, status) in enumerate([(baseline, baseline_fate), (trial, fate)]):
+        bests = [max(value for value in (0.0, *values[: index + 1]) if value == value) for index in range(len(values))]
+        events += [
+            trial_started(number),
+            *(epoch(number, index + 1, value, bests[index]) for index, value in enumerate(values)),
+        ]
+        if status == PAUSED:
+            events.append(TrialPaused(trial=number, epoch=len(values)))
+        elif status is not None:
+            events.append(trial_ended(number, status))
+    results = build_results(small_state(*events))
+    found = results.gain(results.trials[1])
+    assert (None if found is None else found.value) == (None if gain is None else pytest.approx(gain))
+    assert found is None or found.basis == basis
+    assert results.gain(results.trials[0]) is None, "the baseline is not better than itself"
+    end = "" if baseline_fate == COMPLETED else f", after {counted(len(baseline), 'epoch')}"
+    assert results.baseline_line == (
+        pytest.approx(max(value for value in baseline if value == value)),
+        f"baseline{end}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("baseline", "trial", "gain", "basis"),
+    [([0.6, 0.7, 0.8], [0.9, 0.9, 0.6], 0.1, "over 3 seeds"), ([0.6], [0.5, 0.6], -0.05, "over 2 and 1 seed"),
+     ([], [0.9], 0.4, "after epoch 1"), ([0.6], [], 0.4, "after epoch 1")],
+)  # fmt: skip
+def test_a_gain_of_finalists_is_over_their_seeds(baseline, trial, gain, basis):
+    events = [trial_started(0), epoch(0, 1, 0.5), trial_ended(0, STOPPED), trial_started(1), epoch(1, 1, 0.9)]
+    events.append(FinalistsStarted(trials=[1, 0], seeds=3))
+    for number, values in ((0, baseline), (1, trial)):
+        events += [finalist_trained(number, seed, value) for seed, value in enumerate(values)]
+    results = build_results(small_state(*events))
+    found = results.gain(results.trials[1])
+    assert found.value == pytest.approx(gain) and found.basis == basis
+    value, label = results.baseline_line
+    assert (value, label) == (
+        (pytest.approx(np.mean(baseline)), f"baseline, over {counted(len(baseline), 'seed')}")
+        if baseline else (0.5, "baseline, after 1 epoch")
+    )  # fmt: skip
 
 
 def test_the_best_so_far_counts_the_epochs_of_failed_trials_and_not_their_values():

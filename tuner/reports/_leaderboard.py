@@ -26,6 +26,7 @@ from tuner.reports.formatting import (
     escaped,
     fenced,
     format_duration,
+    format_gain,
     format_value,
     is_share,
     metric_words,
@@ -131,24 +132,18 @@ def _comparison(results: Results, winner: TrialResult) -> str:
         return "the best of the search; it had no baseline to compare with."
     if baseline.status == "failed":
         return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_text(baseline)}."
-    if gain is None:
-        return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
     if winner.is_baseline:
         others = len(results.ranked) > 1
         return f"and it is the baseline{': the search found nothing better' if others else ''}{so_far}."
+    if gain is None:
+        return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
     unit = "percentage points" if is_share(results.metric) else f"of {escaped(results.metric)}"
-    by = f"{100 * gain:.2f}" if is_share(results.metric) else f"{gain:.4f}"
-    value = format_value(results.metric, baseline.best)
-    return f"{by} {unit} better than the baseline's {value} (trial {baseline.number}).{_unequal(results, baseline)}"
-
-
-def _unequal(results: Results, baseline: TrialResult) -> str:
-    """Warn when the baseline was not trained to its end: then the gain is not all the search's merit."""
-    if baseline.status == "completed":
-        return ""
-    length = f"{len(baseline.epochs)} of at most {results.study.max_epochs if results.study else 0} epochs"
-    word = "was stopped" if baseline.status == "stopped" else f"is {baseline.status}"
-    return f" The baseline {word} after {length}, so part of the difference may be its shorter training."
+    by = format_gain(results.metric, abs(gain.value)).removeprefix("+")
+    words = "no better" if float(by) == 0 else f"{by} {unit} {'better' if gain.value > 0 else 'worse'}"
+    basis = f"{gain.basis}, " if gain.basis else ""
+    return (
+        f"{basis}{words} than the baseline's {format_value(results.metric, gain.baseline)} (trial {baseline.number})."
+    )
 
 
 def run_facts(results: Results) -> list[str]:

@@ -62,7 +62,10 @@ def legend(results: Results) -> list[str]:
     unit = "percentage points" if is_share(results.metric) else f"units of {escaped(results.metric)}"
     sentences = []
     if results.baseline is not None:
-        sentences.append(f"Gain: over the baseline, in {unit}; positive is better.")
+        sentences.append(
+            f"Gain: over the baseline, in {unit}; positive is better. It is the difference over seeds where both were "
+            "trained again, else that after the last epoch that both had reached, where one was ended before its end."
+        )
     sentences.append("Time: training and validation of the trial's epochs.")
     if len(results.ranked) > ROWS:
         sentences.append(f"The best {ROWS} of {len(results.ranked):,} trials; all are in trials.parquet.")
@@ -92,7 +95,7 @@ def _trial_row(results: Results, trial: TrialResult, names: Sequence[str]) -> li
         str(trial.rank),
         trial.label,
         format_value(results.metric, trial.best),
-        *([] if results.baseline is None else [format_gain(results.metric, results.gain(trial))]),
+        *([] if results.baseline is None else [gain_cell(results, trial)[0]]),
         escaped(trial.architecture),
         escaped(describe_configuration(trial.configuration, names)),
         str(len(trial.epochs)),
@@ -100,6 +103,14 @@ def _trial_row(results: Results, trial: TrialResult, names: Sequence[str]) -> li
         *(shown for shown, _ in cost_cells(results, trial)),
         status_words(trial),
     ]
+
+
+def gain_cell(results: Results, trial: TrialResult) -> tuple[str, float | None]:
+    """Return the gain over the baseline in words, with what was compared, and as a number."""
+    gain = results.gain(trial)
+    return (
+        ("-", None) if gain is None else (f"{format_gain(results.metric, gain.value)} {gain.basis}".strip(), gain.value)
+    )
 
 
 def cost_columns(results: Results) -> list[str]:

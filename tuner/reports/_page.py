@@ -23,12 +23,11 @@ from PIL import Image
 from tuner import __version__
 from tuner.common.errors import TunerError
 from tuner.reports._leaderboard import PageTexts
-from tuner.reports._leaderboard_sections import cost_cells, cost_columns
+from tuner.reports._leaderboard_sections import cost_cells, cost_columns, gain_cell
 from tuner.reports.figures.registry import FIGURES, PNG_DPI, DrawnFigure
 from tuner.reports.formatting import (
     describe_configuration,
     format_duration,
-    format_gain,
     format_value,
     reason_words,
 )
@@ -238,12 +237,11 @@ def _cells(
     results: Results, trial: TrialResult, names: Sequence[str], with_gain: bool
 ) -> list[tuple[str, float | None]]:
     """Return the cells of a trial, each with the value of its number."""
-    gain = results.gain(trial)
     return [
         (str(trial.rank or "-"), trial.rank),
         (trial.label, trial.number),
         (format_value(results.metric, trial.best), trial.best),
-        *([(format_gain(results.metric, gain), gain)] if with_gain else []),
+        *([gain_cell(results, trial)] if with_gain else []),
         (trial.architecture, 0),
         (describe_configuration(trial.configuration, names), 0),
         (str(len(trial.epochs)), len(trial.epochs)),

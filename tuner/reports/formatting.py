@@ -98,13 +98,13 @@ def format_value(metric: str, value: float | None) -> str:
 def format_gain(metric: str, gain: float | None) -> str:
     """Say how much better than the baseline: in percentage points, or in units of a loss; positive is better.
 
-    >>> format_gain("val_accuracy", 0.0312), format_gain("val_loss", -0.5), format_gain("val_loss", None)
-    ('+3.12', '-0.5000', '-')
+    >>> format_gain("val_accuracy", 0.0312), format_gain("val_loss", -0.5), format_gain("val_accuracy", -1e-9)
+    ('+3.12', '-0.5000', '0.00')
     """
     if gain is None:
         return "-"
     shown = f"{100 * gain:+.2f}" if is_share(metric) else f"{gain:+.4f}"
-    return shown.replace("-0.00", "+0.00") if float(shown) == 0 else shown
+    return shown.lstrip("+-") if float(shown) == 0 else shown
 
 
 def format_duration(seconds: float) -> str:

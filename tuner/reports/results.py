@@ -15,6 +15,7 @@ from tuner.common.errors import RunError
 from tuner.common.intervals import Interval
 from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_values, metric_of, objectives, oriented
 from tuner.common.registry import unknown_name
+from tuner.reports.formatting import counted
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
     Scalar,
@@ -32,6 +33,23 @@ from tuner.runs.state import FinalistState, RunState, TrialState
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
 """`unfinished`: the session has ended and left the trial to be resumed."""
+
+
+class Gain(NamedTuple):
+    """How much better than the baseline a trial is, in units of the metric."""
+
+    value: float
+    baseline: float
+    """The baseline's value in this comparison."""
+    basis: str
+    """What was compared ("over 3 seeds", "after epoch 2"); empty for two trainings that both came to their end."""
+
+
+class BaselineLine(NamedTuple):
+    """The baseline's value as a line in a figure."""
+
+    value: float
+    label: str
 
 
 @dataclass(frozen=True)
@@ -98,6 +116,12 @@ class TrialResult:
         if self.ended is not None:
             return self.ended.elapsed_s
         return self.epochs[-1].elapsed_s if self.epochs else self.started_s
+
+    def best_until(self, epoch: int, metric: str, mode: Mode) -> float | None:
+        """Return the best value that its own epochs had up to this one; None without a finite one."""
+        found = [one.metrics.get(metric, math.nan) for one in self.epochs if one.epoch <= epoch]
+        finite = (value for value in found if math.isfinite(value))
+        return max(finite, key=lambda value: oriented(value, mode), default=None)
 
     def epochs_in(self, phase: Phase) -> int:
         """Epochs trained in one phase."""
@@ -176,9 +200,17 @@ class Results:
         return next((trial for trial in self.trials if trial.is_baseline), None)
 
     @property
-    def baseline_value(self) -> float | None:
-        """The baseline's best value, if it has one that counts."""
-        return self.baseline.best if self.baseline is not None and self.baseline.rank is not None else None
+    def baseline_line(self) -> BaselineLine | None:
+        """The baseline's mean over seeds, else its best value and how far it was trained; None without a value."""
+        baseline = self.baseline
+        if baseline is None or baseline.rank is None or baseline.best is None:
+            return None
+        if (again := self.finalist(baseline)) is not None:
+            return BaselineLine(again.validation.mean, f"baseline, over {counted(again.trained, 'seed')}")
+        is_done = baseline.status == "completed" or not baseline.epochs
+        return BaselineLine(
+            baseline.best, "baseline" if is_done else f"baseline, after {counted(baseline.epochs[-1].epoch, 'epoch')}"
+        )
 
     @cached_property
     def failed(self) -> tuple[TrialResult, ...]:
@@ -227,11 +259,35 @@ class Results:
         """Return the trial of this number; None when the record has none."""
         return next((trial for trial in self.trials if trial.number == number), None)
 
-    def gain(self, trial: TrialResult) -> float | None:
-        """Return how much better than the baseline `trial` is, in units of the metric; None when that is unknown."""
-        if self.baseline_value is None or trial.rank is None:
+    def finalist(self, trial: TrialResult) -> Finalist | None:
+        """Return what came of training this trial again; None where it was not."""
+        return next((one for one in self.finalists if one.trial == trial.number), None)
+
+    def gain(self, trial: TrialResult) -> Gain | None:
+        """Return how much better than the baseline `trial` is; None when that is unknown, and for the baseline.
+
+        Finalists are compared over their seeds. Where the trial or the baseline was ended before its end, both count
+        for what they showed at the last epoch that both had reached: more training is no merit of a configuration.
+        """
+        baseline = self.baseline
+        if baseline is None or baseline.rank is None or trial.rank is None or trial.is_baseline:
             return None
-        return oriented((trial.best or 0.0) - self.baseline_value, self.mode)
+        ours, theirs = self.finalist(trial), self.finalist(baseline)
+        if ours is not None and theirs is not None:
+            seeds = counted(theirs.trained, "seed")
+            seeds = seeds if ours.trained == theirs.trained else f"{ours.trained} and {seeds}"
+            return self._gain(ours.validation.mean, theirs.validation.mean, f"over {seeds}")
+        open_ones = [one.epochs[-1].epoch for one in (trial, baseline) if one.status != "completed" and one.epochs]
+        if not open_ones:
+            return self._gain(trial.best, baseline.best, "")
+        epoch = min(open_ones)
+        value, before = (one.best_until(epoch, self.metric, self.mode) for one in (trial, baseline))
+        return self._gain(value, before, f"after epoch {epoch}")
+
+    def _gain(self, value: float | None, baseline: float | None, basis: str) -> Gain | None:
+        if value is None or baseline is None:
+            return None
+        return Gain(oriented(value - baseline, self.mode), baseline, basis)
 
 
 def build_results(

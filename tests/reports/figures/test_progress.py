@@ -12,6 +12,6 @@ def test_the_best_so_far_ends_at_the_winner_and_shows_every_trial():
     data = build_best_so_far(results)
     assert data.points[-1].best == results.winner.best
     assert {outcome.trial for outcome in data.outcomes} == {trial.number for trial in results.trials}
-    assert data.baseline == results.baseline.best
+    assert data.baseline.value == results.baseline.best
     assert (data.elapsed_s, data.epochs) == (results.elapsed_s, results.total_epochs)
     assert max(outcome.epochs for outcome in data.outcomes) <= data.epochs

@@ -30,7 +30,7 @@ from tuner.reports.figures.style import (
     set_title,
 )
 from tuner.reports.formatting import counted, format_value, metric_words
-from tuner.reports.results import Results, ResultStatus, TrialResult
+from tuner.reports.results import BaselineLine, Results, ResultStatus, TrialResult
 
 MOST_GROUPS = 24
 """Settings compared in one figure; more would not be legible."""
@@ -69,7 +69,7 @@ class Groups(NamedTuple):
     """Trials of one group after another, by rank."""
     left_out: int
     """Groups for which there was no room."""
-    baseline: float | None
+    baseline: BaselineLine | None
 
 
 def group_by_architecture(results: Results) -> Groups | None:
@@ -100,7 +100,7 @@ def _build_groups(results: Results, hyperparameter: str) -> Groups | None:
             for trial in sample_evenly([trial for trial in trials if trial.rank is not None], MOST_TRIALS)
         ),
         left_out=len(members) - len(shown),
-        baseline=results.baseline_value,
+        baseline=results.baseline_line,
     )
 
 
@@ -131,7 +131,7 @@ def draw_groups(data: Groups) -> Figure:
         if group.median is not None and group.trials > 1:
             panel.plot([group.median] * 2, [row - 0.32, row + 0.32], color=BLACK, linewidth=2.6, zorder=3)
     if data.baseline is not None:
-        panel.axvline(data.baseline, color=GREY, linewidth=1.2, linestyle=DASHED, zorder=2)
+        panel.axvline(data.baseline.value, color=GREY, linewidth=1.2, linestyle=DASHED, zorder=2)
     set_row_axis(panel, labels)
     set_metric_axis(panel, "x", data.metric, [trial.value for trial in data.trials])
     handles = build_status_handles({trial.status for trial in data.trials})
@@ -140,7 +140,7 @@ def draw_groups(data: Groups) -> Figure:
     if any(group.median_low is not None for group in data.groups):
         handles.append(Line2D([], [], color=BLACK, linewidth=5, alpha=0.3, label="its 95% interval"))
     if data.baseline is not None:
-        handles.append(build_baseline_handle())
+        handles.append(build_baseline_handle(data.baseline.label))
     set_legend(figure, handles)
     more = f" ({data.left_out} more left out)" if data.left_out else ""
     set_title(figure, f"Best {metric_words(data.metric)} of each trial, by {_hyperparameter_words(data)}{more}")

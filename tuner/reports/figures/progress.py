@@ -27,7 +27,7 @@ from tuner.reports.figures.style import (
     time_unit,
 )
 from tuner.reports.formatting import counted, format_value, metric_words
-from tuner.reports.results import Outcome, Results, ResultStatus, TrajectoryPoint, outcomes, trajectory
+from tuner.reports.results import BaselineLine, Outcome, Results, ResultStatus, TrajectoryPoint, outcomes, trajectory
 
 
 class BestSoFar(NamedTuple):
@@ -36,7 +36,7 @@ class BestSoFar(NamedTuple):
     metric: str
     points: tuple[TrajectoryPoint, ...]
     outcomes: tuple[Outcome, ...]
-    baseline: float | None
+    baseline: BaselineLine | None
     elapsed_s: float
     epochs: int
 
@@ -53,7 +53,7 @@ def build_best_so_far(results: Results) -> BestSoFar | None:
         metric=results.metric,
         points=points,
         outcomes=tuple(outcome for outcome in outcomes(results) if outcome.trial in shown),
-        baseline=results.baseline_value,
+        baseline=results.baseline_line,
         elapsed_s=max(results.finalists_from_s or results.elapsed_s, points[-1].elapsed_s),
         epochs=results.total_epochs,
     )
@@ -76,7 +76,7 @@ def draw_best_so_far(data: BestSoFar) -> Figure:
     by_epochs.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     lines = [Line2D([], [], color=BLACK, linewidth=2, label="best so far")]
     if data.baseline is not None:
-        lines.append(build_baseline_handle())
+        lines.append(build_baseline_handle(data.baseline.label))
     marks = build_status_handles({outcome.status for outcome in data.outcomes}, failed="failed (no value)")
     set_legend(figure, [*lines, *marks], below=True)
     last = data.points[-1]
@@ -90,7 +90,7 @@ def _draw_steps(panel: Any, data: BestSoFar, places: Sequence[float], end: float
     bests = [point.best for point in data.points]
     panel.step([*places, max(end, places[-1])], [*bests, bests[-1]], where="post", color=BLACK, linewidth=2, zorder=3)
     if data.baseline is not None:
-        panel.axhline(data.baseline, color=GREY, linewidth=1.2, linestyle=DASHED, zorder=2)
+        panel.axhline(data.baseline.value, color=GREY, linewidth=1.2, linestyle=DASHED, zorder=2)
     panel.set_xlim(left=0)
 
 

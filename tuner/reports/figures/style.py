@@ -126,9 +126,9 @@ def build_status_handles(statuses: Collection[ResultStatus], *, failed: str = "f
     return [build_handle(*MARKS[status], labels.get(status, status)) for status in MARKS if status in statuses]
 
 
-def build_baseline_handle() -> Line2D:
+def build_baseline_handle(label: str) -> Line2D:
     """Return the legend entry for the line of the baseline's value."""
-    return Line2D([], [], color=GREY, linewidth=1.2, linestyle=DASHED, label="baseline")
+    return Line2D([], [], color=GREY, linewidth=1.2, linestyle=DASHED, label=label)
 
 
 def crowd_style(number: int) -> dict[str, Any]:
