@@ -36,7 +36,7 @@ STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running
 
 
 class Gain(NamedTuple):
-    """How much better than the baseline a trial is, in units of the metric."""
+    """Advantage of a trial over the baseline, in units of the metric; positive is better."""
 
     value: float
     baseline: float
