@@ -99,16 +99,18 @@ def ended(number: int):
     [
         (small_state(), LIMITS, 50.0, None),
         (small_state(trial_started(0)), LIMITS, 50.0, None),
-        (ended(2), LIMITS, 50.0, 200.0),  # 8 trials to come, at 25 s each
-        (ended(10), LIMITS, 50.0, 0.0),
-        (ended(12), LIMITS, 50.0, 0.0),  # those of an earlier session with more trials
+        (ended(2), LIMITS, 50.0, 213.0),  # 8 trials to come, at 25 s each, and 13 s for export and report
+        (ended(10), LIMITS, 50.0, 13.0),
+        (ended(12), LIMITS, 50.0, 13.0),  # those of an earlier session with more trials
         (small_state(), Limits(10, 120.0, 2), 50.0, 70.0),
         (ended(2), Limits(10, 120.0, 2), 50.0, 70.0),
-        (ended(2), Limits(10, 1000.0, 2), 50.0, 200.0),
+        (ended(2), Limits(10, 1000.0, 2), 50.0, 280.0),
         (ended(2), Limits(10, 40.0, 2), 50.0, 0.0),
     ],
 )  # fmt: skip
-def test_the_time_left_is_that_of_the_trials_or_of_the_budget_whichever_is_shorter(state, limits, elapsed_s, expected):
+def test_the_time_left_is_that_of_trials_and_closing_or_of_the_budget_whichever_is_shorter(
+    state, limits, elapsed_s, expected
+):
     assert time_left_s(state, limits, elapsed_s) == expected
 
 
@@ -166,7 +168,7 @@ def test_a_sign_of_life_tells_the_time_left_once_it_is_known(record, clock):
         record.append(trial_started(1))
         clock.now += HEARTBEAT_S
         record.append(epoch(1, 1, 0.4))
-    assert lines(console)[-1].endswith("; about 7 min 30 s left")  # 9 trials to come, at 50 s each
+    assert lines(console)[-1].endswith("; about 7 min 43 s left")  # 9 trials to come, at 50 s each, and the report
 
 
 def test_brackets_in_a_reason_are_shown_as_they_are(record, clock):

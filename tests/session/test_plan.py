@@ -193,6 +193,9 @@ trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs
 rungs           at each, the best 1 of 4 go on
 epochs          about 26, at most 128
 finalists       the best 3 and the baseline again, with 3 seeds each; then the test split
+time            at least 53 min 05 s for preparation and trials, at most 35 min 23 s for finalists,
+                about 1 min 32 s for export and report; what does not fit is left out: seeds, then
+                finalists
 
 space
 ├── preprocess: choice of scale(0,1), standardise

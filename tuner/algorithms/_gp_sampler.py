@@ -18,8 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
-from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
-from tuner.algorithms._scalarisation import mode_of, scalarised
+from tuner.algorithms._observations import Observations, evidence_of, mode_of, most_telling, observe, scalarised
 from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 from tuner.algorithms.tpe import EPOCH_SECONDS, IndependentRandomSampler, space_of
 from tuner.common.metrics import Mode

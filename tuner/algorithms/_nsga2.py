@@ -21,8 +21,7 @@ from optuna.samplers import NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.algorithms._observations import evidence_of
-from tuner.algorithms._scalarisation import directions_of, reached
+from tuner.algorithms._observations import directions_of, evidence_of, reached
 from tuner.algorithms.tpe import IndependentRandomSampler, space_of
 from tuner.common.seeds import derive_seed
 

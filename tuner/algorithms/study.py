@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.algorithms._scalarisation import OTHER_METRICS, direction_of, with_measured
+from tuner.algorithms._observations import OTHER_METRICS, direction_of, with_measured
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed

@@ -131,6 +131,11 @@ class Pool:
         return len(self._busy) + len(self._waiting) < self.workers.at_once()
 
     @property
+    def has_idle(self) -> bool:
+        """Return whether a process waits for a training."""
+        return bool(self._idle)
+
+    @property
     def is_busy(self) -> bool:
         """Return whether something is being trained."""
         return bool(self._busy or self._waiting)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from tuner.cluster import key_value_store
 from tuner.common.process import in_background
 
-GIVE_EVERY_S = 10.0
+GIVE_EVERY_S = 5.0
 GIVEN_AT_MOST_S = 600.0
 """While a checkpoint is written: the storage may be slow, or may never answer."""
 _KEY = "alive-"
@@ -25,7 +25,7 @@ class Pulse:
     def __init__(self, every_s: float = GIVE_EVERY_S) -> None:
         self._every_s = every_s
         self._name: str | None = None
-        self._epoch, self._given, self._count = 0, 0.0, 0
+        self._epoch, self._given, self._done = 0, 0.0, 0
         self._leaves_something = False
 
     def begin(self, name: str) -> None:
@@ -36,11 +36,12 @@ class Pulse:
     def __call__(self, epoch: int) -> None:
         """Note that something of the current `epoch` has been done."""
         now = time.monotonic()
+        self._done += 1
         if epoch != self._epoch:  # that the one before has ended, was told
-            self._epoch, self._given = epoch, now
+            self._epoch, self._given, self._done = epoch, now, 0
         elif self._name is not None and now - self._given >= self._every_s:
-            self._given, self._count, self._leaves_something = now, self._count + 1, True
-            key_value_store.put(_KEY + self._name, f"{epoch} {self._count}")
+            self._given, self._leaves_something = now, True
+            key_value_store.put(_KEY + self._name, f"{epoch} {self._done}")
 
     @contextmanager
     def during(self, epoch: int) -> Iterator[None]:
@@ -75,3 +76,9 @@ class Signs:
             return False
         self._last[name] = sign
         return True
+
+
+def batches_done(name: str) -> int:
+    """Return how many batches of its first epoch a trial has begun after the first, as far as it has said so."""
+    epoch, done = (int(word) for word in (key_value_store.get(_KEY + name) or "0 0").split())
+    return done if epoch == 1 else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.ray_session import trial_resources
 from tuner.execution._recorder import Recorder
+from tuner.execution.heartbeat import batches_done
 from tuner.execution.lost_workers import LOST_WORKERS_PER_TRIAL, HangWatch, LostWorkers, treat_all_losses_alike
 from tuner.execution.metrics_export import Monitor
 from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
-from tuner.execution.trial_actor import TrialActor
+from tuner.execution.trial_actor import TrialActor, merged_configuration
 from tuner.execution.worker_process import Workers
 from tuner.runs.checkpoint_retention import CheckpointRemover
 from tuner.runs.directory import RunDirectory
@@ -32,6 +34,9 @@ from tuner.runs.record import Record
 
 MOST_PENDING = 1000
 """Trials that may wait for a place on a cluster: the searcher itself gives out no more than there are slots."""
+
+TOLD_EVERY_S = 2.0
+"""Seconds between two looks at the batches of the first epoch."""
 
 SETTLED_TRIALS = 500
 """Trials between two times at which the objects of the driver are taken to stay."""
@@ -76,6 +81,10 @@ class Ending:
     on_disk_full: Callable[[str], None]
     """Called when a trial was lost because there was no room for its checkpoint."""
     hang_watch: HangWatch
+    lacks_an_epoch: Callable[[], bool]
+    """Whether a time budget is being spent, and no epoch has ended yet."""
+    on_first_batches: Callable[[Sequence[tuple[int, Mapping[str, object], int]]], None]
+    """Told meanwhile of each running trial: its number, its configuration, and the batches of its first epoch."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,10 @@ class _StopWhenAsked(Stopper):
 
 
 class _EveryStep(Callback):
-    """A callback that gives signs of life of this search, as time goes by."""
+    """A callback that gives signs of life of this search, as time goes by, and tells how its first epoch gets on."""
 
     def __init__(self, launch: Launch) -> None:
-        self._launch = launch
+        self._launch, self._told = launch, time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles callbacks for Tuner.restore, which is not used
@@ -127,6 +136,14 @@ class _EveryStep(Callback):
         """Give a sign of life of this search, to the next session and to other searches."""
         self._launch.recording.record.beat()
         self._launch.workers.at_once()
+        ending = self._launch.ending
+        if time.monotonic() - self._told >= TOLD_EVERY_S and ending.lacks_an_epoch():
+            self._told = time.monotonic()
+            running = [trial for trial in trials if trial.status == trial.RUNNING]
+            ending.on_first_batches(
+                [(trial.config["trial"], merged_configuration(trial.config), batches_done(trial.trial_id))
+                 for trial in running]
+            )  # fmt: skip
 
 
 def run_trials(launch: Launch) -> None:

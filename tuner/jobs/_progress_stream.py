@@ -90,6 +90,7 @@ class ProgressStream(SearchConsole):
     @contextmanager
     def watching(self, record: Watched, limits: Limits) -> Iterator[None]:
         """Write that the search is to be shown until the end of the block; its events are sent in any case."""
+        self._tells_notices = True
         self.send("watching", limits=asdict(limits))
         try:
             yield
@@ -228,7 +229,8 @@ def _values(line: str) -> dict[str, Any] | None:
 def _limits(values: dict[str, Any]) -> Limits:
     try:
         budget = values["time_budget_s"]
-        return Limits(int(values["trials"]), None if budget is None else float(budget), int(values["max_concurrent"]))
+        counts = [int(values[name]) for name in ("max_concurrent", "finalists", "finalist_seeds")]
+        return Limits(int(values["trials"]), None if budget is None else float(budget), *counts)
     except (KeyError, TypeError, ValueError):
         raise RunError(
             "another version of tuner runs on the cluster: what it says of a search is not known here"

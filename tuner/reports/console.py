@@ -20,6 +20,7 @@ from rich.text import Text
 
 from tuner.common.errors import printable
 from tuner.runs.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
+from tuner.runs.forecast import rest_s
 from tuner.runs.pareto import comparable_values, metrics_of, other_values, pareto_front
 from tuner.runs.record import Record
 from tuner.runs.state import RunState, TrialState
@@ -38,6 +39,8 @@ class Limits:
     trials: int
     time_budget_s: float | None
     max_concurrent: int
+    finalists: int = 0
+    finalist_seeds: int = 1
 
 
 class Watched(Protocol):
@@ -53,16 +56,17 @@ class Watched(Protocol):
 
 
 def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | None:
-    """Estimate the seconds until the search ends: the trials to come at the pace so far, at most what is left to spend.
+    """Estimate the seconds until all is done: trials to come at the pace so far, finalists, export and report.
 
+    At most what is left to spend.
     None while nothing has ended and there is no budget.
     """
     by_budget = None if limits.time_budget_s is None else max(0.0, limits.time_budget_s - elapsed_s)
     ended = [trial for trial in state.trials.values() if trial.status != "running"]
     if not ended:
         return by_budget
-    per_trial_s = elapsed_s / len(ended)
-    by_trials = max(0.0, (limits.trials - len(ended)) * per_trial_s)
+    rest = rest_s(state, limits.time_budget_s, limits.finalists, limits.finalist_seeds)
+    by_trials = max(0.0, (limits.trials - len(ended)) * elapsed_s / len(ended)) + rest
     return by_trials if by_budget is None else min(by_trials, by_budget)
 
 
@@ -137,6 +141,8 @@ class SearchConsole:
         self._clock = clock
         self._building: dict[int, str] = {}
         self._built_said = -math.inf
+        self._tells_notices = False
+        """Whether what is noted in the record is said by itself."""
 
     def building(self, trial: int, done: int, total: int) -> None:
         """Note that activations are being computed for a trial: so many images of so many."""
@@ -156,6 +162,11 @@ class SearchConsole:
         """Print one line."""
         self.console.print(Text(printable(text)))
 
+    def note(self, record: Record, text: str) -> None:
+        """Record a notice, and say it once."""
+        if record.append(Notice(text=text)) and not self._tells_notices:
+            self.say(text)
+
     @contextmanager
     def preparing(self, what: str) -> Iterator[None]:
         """Say what is being prepared, and how long it took if that was noticeable."""
@@ -172,7 +183,8 @@ class SearchConsole:
 
     @contextmanager
     def watching(self, record: Watched, limits: Limits) -> Iterator[None]:
-        """Show the search from here to the end of the block."""
+        """Show the search from here to the end of the block, and go on saying what is noted."""
+        self._tells_notices = True
         if self.console.is_terminal:
             with Live(
                 console=self.console,

@@ -44,10 +44,11 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="e
 class Record:
     """An open record, which appends events to its file, keeps the state and tells listeners (the console, the sampler).
 
-    `clock` is an argument so that tests need not sleep.
+    `clock` is an argument so that tests need not sleep; `began` is when the session did, by this clock, which prepares
+    before it opens the record.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, began: float | None = None) -> None:
         self.path = path
         self.state = RunState()
         self._clock = clock
@@ -58,7 +59,8 @@ class Record:
             self.state = read_state(path)
         self._beats = path.with_name(BEATS)
         self._elapsed_before_s = max(self.state.elapsed_s, _read_beat(self._beats))
-        self._opened = self._last_beat = clock()
+        self._last_beat = clock()
+        self._opened = self._last_beat if began is None else min(began, self._last_beat)
         self._file = path.open("ab", buffering=0)
         self.broken: TunerError | None = None
         """Why nothing can be written any more, once that is so."""
@@ -120,6 +122,15 @@ class Record:
             with contextlib.suppress(OSError):  # the last event is there; a full disk has been told of
                 os.fsync(self._file.fileno())
             self._file.close()
+
+
+def beat_after(record: Path, state: RunState) -> None:
+    """Write the elapsed time of a closed record: export and report were spent, too."""
+    ended = state.session_ended
+    if ended is not None:
+        with contextlib.suppress(OSError):
+            elapsed_s = ended.elapsed_s + max(0.0, time.time() - ended.time)
+            write_text(record.with_name(BEATS), f"{elapsed_s:.1f}\n")
 
 
 def _read_beat(path: Path) -> float:

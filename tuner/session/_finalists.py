@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.execution.finalist_actor import FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import all_cpus
-from tuner.reports.console import SearchConsole
+from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
 from tuner.runs.finalists import (
@@ -22,13 +24,13 @@ from tuner.runs.finalists import (
     best_training,
     finalist_trials,
     pack_bits,
-    remaining_trainings,
     summarise_finalists,
 )
+from tuner.runs.forecast import Wanted, costs_of, expected_epochs, fit_trainings, wanted_trainings
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
 from tuner.session._finish import TrainedModels
-from tuner.session._resolved import Budget
+from tuner.session._stopping import TimeBudget
 from tuner.training.evaluation import cross_entropy, predict_probabilities, save_predictions
 
 if TYPE_CHECKING:
@@ -37,65 +39,170 @@ if TYPE_CHECKING:
 
 
 def run_finalists(
-    budget: Budget,
+    time: TimeBudget,
     pool: Pool,
     run: RunDirectory,
     record: Record,
     console: SearchConsole,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train the best trials again with every seed, then read the test split; skip what the record already has."""
-    chosen = finalist_trials(record.state, budget.finalists)
-    before = record.state.finalists_started
-    if chosen and (before is None or (tuple(before.trials), before.seeds) != (chosen, budget.finalist_seeds)):
-        record.append(FinalistsStarted(trials=list(chosen), seeds=budget.finalist_seeds))
-    missing = remaining_trainings(record.state, chosen, budget.finalist_seeds)
-    if missing:
-        names = ", ".join(str(trial) for trial in chosen)
+    """Train the best trials again with every seed, then read the test split; skip what the record already has.
+
+    With a time budget, what does not fit is left out: seeds, then finalists.
+    """
+    state, budget = record.state, time.budget
+    chosen = finalist_trials(state, budget.finalists)
+    trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.finalist_seeds))
+    kept = trainings.fit(pool.workers.at_once())
+    known = [*((one.trial, one.seed_number) for one in kept), *state.finalists]
+    shown = tuple(one for one in chosen if any(one == trial for trial, _ in known))
+    seeds = 1 + max((number for trial, number in known if trial in shown), default=-1)
+    before = state.finalists_started
+    if shown and (before is None or (tuple(before.trials), before.seeds) != (shown, seeds)):
+        record.append(FinalistsStarted(trials=list(shown), seeds=seeds))
+    if kept:
+        names = ", ".join(str(trial) for trial in shown)
         console.say(
-            f"finalists: trials {names} are trained again, each with {budget.finalist_seeds} seeds; then the test split"
+            f"finalists: trials {names} are trained again, {_seeds(seeds)} each; then the test split{_left(time)}"
         )
         with closing(pool):
-            _train(missing, pool, run, record, console, should_stop)
-    if chosen and not should_stop():
+            _train(trainings, len(kept), pool, run, record, console, should_stop)
+    if shown and not should_stop():
         with console.preparing("judging the finalists on the test split"):
-            _judge(pool.workers.context, run, record)
+            trainings.untested = _judge(pool.workers.context, run, record, time)
+    if not should_stop() and (words := trainings.left_out()):
+        console.note(record, words)
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed{'' if number == 1 else 's'}"
+
+
+def _left(time: TimeBudget) -> str:
+    """Say what is left of a time budget."""
+    left_s = time.left_s()
+    return "" if math.isinf(left_s) else f"; {format_seconds(max(0.0, left_s))} left for all"
+
+
+class Trainings:
+    """The trainings that finalists lack, as long as there is time for them; what was timed corrects the forecast."""
+
+    def __init__(self, record: Record, time: TimeBudget, wanted: Sequence[Wanted]) -> None:
+        self._record, self.time, self._waiting = record, time, deque(wanted)
+        self._wanted, self._out = tuple(wanted), set[int]()
+        self._expected = expected_epochs(record.state, {one.trial for one in wanted})
+        self._ratios: deque[float] = deque(maxlen=PACED_BY)
+        self._costs = costs_of(record.state, time.budget.time_s, list(self._expected))
+        self._to_test = 0
+        self.untested = 0
+
+    def fit(self, slots: int) -> tuple[Wanted, ...]:
+        """Return the trainings that fit by the forecast."""
+        room_s = self.time.left_before_closing_s()
+        return fit_trainings(self._wanted, room_s, [self._costs.start_s] * slots, self._costs.test_s).kept
+
+    @property
+    def room_s(self) -> float:
+        """Seconds that are left for training, without those that the test split takes with what is trained."""
+        return self.time.left_before_closing_s() - self._costs.test_s * self._to_test
+
+    @property
+    def are_left(self) -> bool:
+        """Whether some have not begun."""
+        return bool(self._waiting)
+
+    @property
+    def pace(self) -> float:
+        """How many times longer epochs take than they were forecast."""
+        return median(self._ratios) if self._ratios else 1.0
+
+    def see(self, trial: int, epoch: int, seconds: float) -> None:
+        """Take in the seconds of an epoch; the first of a process compiles, and says little."""
+        expected_s = self._expected.get(trial, ())
+        if 1 < epoch <= len(expected_s):
+            self._ratios.append(seconds / max(1e-3, expected_s[epoch - 1]))
+            self.time.pace = self.pace
+
+    def take(self, *, is_new_process: bool) -> Wanted | None:
+        """Take the next training that can be done and tested in time, if it begins now; drop those that cannot."""
+        start_s = self._costs.start_s if is_new_process else 0.0
+        while self._waiting:
+            one = self._waiting.popleft()
+            paced = one._replace(seconds=self.pace * one.seconds)
+            if one.trial not in self._out and fit_trainings([paced], self.room_s, [start_s], self._costs.test_s).kept:
+                self._to_test += 1
+                return one
+            self._out.add(one.trial)
+        return None
+
+    def put_back(self, one: Wanted) -> None:
+        """Take back a training whose process was lost."""
+        self._to_test -= 1
+        self._waiting.append(one)
+
+    def left_out(self) -> str:
+        """Say what was left out for want of time; empty if nothing was."""
+        trained = self._record.state.finalists
+        missing = [one for one in self._wanted if (one.trial, one.seed_number) not in trained]
+        if not missing and not self.untested:
+            return ""
+        whole = [trial for trial in dict.fromkeys(one.trial for one in missing) if (trial, 0) not in trained]
+        seeds = sum(one.trial not in whole for one in missing)
+        words = [
+            *([f"{seeds} more training{'' if seeds == 1 else 's'} with other seeds"] if seeds else []),
+            *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(str(one) for one in whole)}"] if whole else []),
+            *([f"the test split for {self.untested}"] if self.untested else []),
+        ]
+        more_s = fit_trainings(missing, math.inf, [self._costs.start_s], self._costs.test_s).seconds
+        return f"left out for the time budget: {', '.join(words)}; about {format_seconds(more_s)} more were needed"
+
+
+PACED_BY = 6
+"""The latest epochs that say how fast finalists train now."""
 
 
 def _train(
-    wanted: Sequence[FinalistTraining],
+    trainings: Trainings,
+    number: int,
     pool: Pool,
     run: RunDirectory,
     record: Record,
     console: SearchConsole,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train each training to its own end, as many at a time as trials were, and record it."""
-    waiting = deque(wanted)
+    """Train each training to its own end, as many at a time as trials were, and record it; cut what takes too long."""
+    wanted: dict[tuple[int, int], Wanted] = {}
     spent: dict[tuple[int, int], float] = {}
     done = 0
-    while (waiting or pool.is_busy) and not should_stop():
-        while waiting and pool.has_room:
-            training = waiting.popleft()
-            pool.begin(training, run.finalist(training.trial, training.seed_number))
+    while (trainings.are_left or pool.is_busy) and not should_stop() and trainings.room_s > 0:
+        while trainings.are_left and pool.has_room:
+            one = trainings.take(is_new_process=not pool.has_idle)
+            if one is not None:
+                wanted[one.trial, one.seed_number] = one
+                training = FinalistTraining(
+                    one.trial, one.seed_number, dict(record.state.trials[one.trial].configuration)
+                )
+                pool.begin(training, run.finalist(one.trial, one.seed_number))
         record.beat()
-        for training, step in pool.finished():
+        for training, step in pool.finished() if pool.is_busy else []:
             key = (training.trial, training.seed_number)
             if isinstance(step, Lost):
                 if step.reason.startswith(DISK_FULL):
                     raise disk_full_error(run.path, step.reason)
                 if not step.is_final:
-                    waiting.append(training)
+                    trainings.put_back(wanted[key])
                     continue
                 step = FinalistStep(0, None, 0.0, None, (), ("failed", step.reason))
             for text in step.notices:
                 console.say(text)
+            if step.epoch_s is not None:
+                trainings.see(training.trial, step.epoch, step.epoch_s)
             spent[key] = max(spent.get(key, 0.0), step.seconds)  # of a lost worker nothing new is known
             if step.ended is not None:
-                done += 1
                 event = _trained(training, step, spent[key])
                 record.append(event)
-                console.say(_words(event, done, len(wanted), record))
+                done += 1
+                console.say(f"{_words(event, done, max(done, number), record)}{_left(trainings.time)}")
 
 
 def _trained(training: FinalistTraining, step: FinalistStep, seconds: float) -> FinalistTrained:
@@ -118,43 +225,52 @@ def _words(event: FinalistTrained, done: int, total: int, record: Record) -> str
     return f"finalist {done} of {total}: trial {event.trial}, seed {event.seed_number}: {event.status}{reason}, {value}"
 
 
-def _judge(context: WorkerContext, run: RunDirectory, record: Record) -> None:
+def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: TimeBudget) -> int:
     """Read the test split for all trained finalists that have not been judged, and keep the best one's predictions.
 
     This is the one place that reads it, and it does so when nothing is left to be chosen: which finalist has won, and
-    which of its trainings is exported, follows from the validation split alone.
+    which of its trainings is exported, follows from the validation split alone. The winner is the first, so that it is
+    judged even if there is no time for the others; return how many are left.
     """
-    untested = [
-        (key, finalist.trained)
-        for key, finalist in sorted(record.state.finalists.items())
-        if finalist.tested is None and finalist.trained.status == "completed"
-    ]
     ranked = summarise_finalists(record.state)
+    ranks = {finalist.trial: rank for rank, finalist in enumerate(ranked)}
     if not ranked:
-        return
+        return 0
     winner = (ranked[0].trial, best_training(record.state, ranked[0].trial) or 0)
+    untested = sorted(
+        (
+            key
+            for key, finalist in record.state.finalists.items()
+            if finalist.tested is None and finalist.trained.status == "completed"
+        ),
+        key=lambda key: (key != winner, ranks.get(key[0], len(ranks)), key),
+    )
     kept = load_predictions(run.predictions)
-    if not untested and kept is not None and tuple(kept.of) == winner:
-        return
+    has_predictions = kept is not None and tuple(kept.of) == winner
+    if not untested and has_predictions:
+        return 0
     models = TrainedModels(replace(context, cpus=all_cpus()), run, record.state)  # nothing is trained now
-    of_winner = None
-    for key, trained in untested:
+    for place, key in enumerate(untested):
+        if place and costs_of(record.state, time.budget.time_s, [key[0]]).test_s > time.left_before_closing_s():
+            return len(untested) - place
         probabilities, test = _of_test_split(models.finalist(*key))
         correct = np.argmax(probabilities, axis=1) == test.labels
         record.append(
             FinalistTested(
-                trial=trained.trial,
-                seed_number=trained.seed_number,
+                trial=key[0],
+                seed_number=key[1],
                 images=len(test),
                 test_accuracy=float(correct.mean()),
                 test_loss=cross_entropy(probabilities, test.labels),
                 correct=pack_bits(correct),
             )
         )
-        of_winner = probabilities if key == winner else of_winner
-    if of_winner is None:  # it was judged in an earlier session, when another one was ahead
-        of_winner, test = _of_test_split(models.finalist(*winner))
-    save_predictions(run.predictions, winner, of_winner, test)
+        if key == winner:
+            has_predictions = True
+            save_predictions(run.predictions, winner, probabilities, test)
+    if not has_predictions:  # it was judged in an earlier session, when another one was ahead
+        save_predictions(run.predictions, winner, *_of_test_split(models.finalist(*winner)))
+    return 0
 
 
 def _of_test_split(trial: Trial) -> tuple[np.ndarray, Split]:

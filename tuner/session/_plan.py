@@ -15,6 +15,7 @@ from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import metric_of
 from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
+from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Chosen, Policy, ResolvedSearch, Study, has_unfreezing
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, Space, count
@@ -89,6 +90,7 @@ def print_plan(search: ResolvedSearch, console: Console) -> None:
         *([("rungs", _rung_words(search.policy))] if len(rungs) > 1 else []),
         ("epochs", f"about {rungs[-1].epochs_spent:,}, at most {most_epochs(search):,}"),
         ("finalists", _finalist_words(search)),
+        *([("time", _time_words(budget.time_s, budget.finalists))] if budget.time_s is not None else []),
     ):
         facts.add_row(name, Text(value))
     console.print(Group(facts, "", draw_space(study.space), "", _rung_table(rungs)), soft_wrap=False)  # nothing is cut
@@ -113,6 +115,16 @@ def _finalist_words(search: ResolvedSearch) -> str:
         best = f"the best by {search.study.metric}" + (f", {number - 1} more of the Pareto front" if number > 1 else "")
         return f"{best} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
     return f"the best {number} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
+
+
+def _time_words(budget_s: float, finalists: int) -> str:
+    """Return the parts of a time budget; they are forecast anew from what is seen."""
+    trials_s, finalists_s, closing_s = (format_seconds(seconds) for seconds in expected_parts(budget_s, finalists))
+    words = f", at most {finalists_s} for finalists" if finalists else ""
+    return (
+        f"at least {trials_s} for preparation and trials{words}, about {closing_s} for export and report; what does "
+        "not fit is left out: seeds, then finalists"
+    )
 
 
 def _rung_words(policy: Policy) -> str:

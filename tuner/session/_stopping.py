@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Literal, NamedTuple
 
-from tuner.reports.console import SearchConsole
+from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.events import Event, Notice, TrialEnded, TrialResumed, TrialStarted
+from tuner.runs.forecast import costs_of, share_out, wanted_trainings
 from tuner.runs.record import Record
+from tuner.session._resolved import Budget
 from tuner.training.failures import kind_of
 
 FIRST_TRIALS = 10
@@ -80,6 +83,98 @@ class FirstTrials:
             )
 
 
+class TimeBudget:
+    """The promise that a search ends in time with all that belongs to it: when its parts have to end for that."""
+
+    LOOK_EVERY_S = 1.0
+    """The forecast is as old as that, at most."""
+
+    def __init__(self, budget: Budget, record: Record, slots: Callable[[], int]) -> None:
+        self.budget, self._record, self._slots = budget, record, slots
+        self._trials_until_s, self._looked_s = math.inf, -math.inf
+        self.pace = 1.0
+        """How many times longer all takes now than was forecast: finalists that are timed say so."""
+
+    @property
+    def total_s(self) -> float:
+        """All that may be spent; infinite without a budget."""
+        return math.inf if self.budget.time_s is None else self.budget.time_s
+
+    def elapsed_s(self) -> float:
+        """Return what the search has taken so far, in all its sessions."""
+        return self._record.elapsed_s()
+
+    def left_s(self) -> float:
+        """Return what is left of the budget."""
+        return self.total_s - self.elapsed_s()
+
+    def left_before_closing_s(self) -> float:
+        """Return what is left until export and report have to begin."""
+        closing_s = costs_of(self._record.state, self.budget.time_s).closing_s
+        return self.left_s() - closing_s * min(MOST_PACE, max(1.0, self.pace))
+
+    def left_for_trials_s(self) -> float:
+        """Return what is left for trials: all but the rest as it is forecast now, which is none before an epoch is."""
+        now_s = self._record.elapsed_s()
+        if self.budget.time_s is not None and now_s - self._looked_s >= self.LOOK_EVERY_S:
+            self._looked_s, self._trials_until_s = now_s, self._trials_until(self.budget.time_s)
+        return self._trials_until_s - now_s
+
+    def _trials_until(self, total_s: float) -> float:
+        state = self._record.state
+        wanted = (
+            wanted_trainings(state, self.budget.finalists, self.budget.finalist_seeds) if self.budget.finalists else []
+        )
+        costs = costs_of(state, total_s, [one.trial for one in wanted])
+        began_s = state.sessions[0].elapsed_s if state.sessions else 0.0
+        return began_s + share_out(total_s - began_s, wanted, self._slots(), costs).trials
+
+
+MOST_PACE = 4.0
+"""More is no slow machine, but a forecast that is wrong."""
+
+
+class FirstEpoch:
+    """A watch over the first epochs of a search: whether one of them can end in time, by their first batches."""
+
+    def __init__(self, time: TimeBudget, batches: Callable[[Mapping[str, object]], int]) -> None:
+        self._time, self._batches = time, batches
+        self._seen: dict[int, tuple[float, int]] = {}
+        self.message: str | None = None
+
+    def see(self, running: Sequence[tuple[int, Mapping[str, object], int]]) -> None:
+        """Take in the trials that run: number, configuration and the batches begun after the first."""
+        needed_s = [self._needed_s(*trial) for trial in running]
+        soonest_s = min((seconds for seconds in needed_s if seconds is not None), default=None)
+        left_s = self._time.left_for_trials_s()
+        if soonest_s is None or None in needed_s or DOUBT * soonest_s <= left_s:
+            return
+        self.message = too_short(
+            self._time.total_s,
+            f"by its first batches the first one takes {format_seconds(soonest_s)} more, and "
+            f"{format_seconds(max(0.0, left_s))} are left for it",
+            self._time.total_s - left_s + 1.5 * soonest_s,
+        )
+
+    def _needed_s(self, number: int, configuration: Mapping[str, object], done: int) -> float | None:
+        """Return the seconds until the epoch ends; None: that cannot be told yet."""
+        now_s = self._time.elapsed_s()
+        since_s, before = self._seen.setdefault(number, (now_s, done)) if done else (now_s, done)
+        if done <= before:
+            return None
+        return (self._batches(configuration) - done) * (now_s - since_s) / (done - before)
+
+
+DOUBT = 0.8
+"""A forecast by first batches that is too long by less than that is no reason to give up."""
+
+
+def too_short(budget_s: float, why: str, enough_s: float | None = None) -> str:
+    """Return what to say of a time budget in which not even one epoch can be trained."""
+    minutes = "" if enough_s is None else f"; {math.ceil(enough_s / 60)}m or more would do"
+    return f"search.time_budget ({format_seconds(budget_s)}) is too short for one epoch: {why}{minutes}"
+
+
 Reason = Literal["finished", "time_budget", "interrupted", "given_up"]
 
 
@@ -87,13 +182,20 @@ class Stopping:
     """The decision, at every step of a session, whether to end it."""
 
     def __init__(
-        self, record: Record, budget_s: float | None, interrupted: threading.Event, branching: Sequence[str]
+        self,
+        record: Record,
+        time: TimeBudget,
+        interrupted: threading.Event,
+        branching: Sequence[str],
+        batches: Callable[[Mapping[str, object]], int],
     ) -> None:
-        self._record, self._budget_s, self._interrupted = record, budget_s, interrupted
+        self._record, self.time, self._interrupted = record, time, interrupted
+        self.first_epoch = FirstEpoch(time, batches)
         self._first_trials = FirstTrials(branching)
         for number, trial in record.state.trials.items():
             self._first_trials.know(number, trial.configuration)
         self.disk_full: str | None = None
+        self._time_is_over = False
         record.listen(self._take_in)
 
     def _take_in(self, event: Event) -> None:
@@ -112,7 +214,18 @@ class Stopping:
     @property
     def message(self) -> str | None:
         """The reason to give the search up; None as long as there is none."""
-        return self._first_trials.reason
+        if self._first_trials.reason or self.first_epoch.message:
+            return self._first_trials.reason or self.first_epoch.message
+        if self._time_is_over and self.lacks_an_epoch():
+            used_s = self._record.state.sessions[0].elapsed_s if self._record.state.sessions else 0.0
+            return too_short(self.time.total_s, f"none has ended, and preparation took {format_seconds(used_s)}")
+        return None
+
+    def lacks_an_epoch(self) -> bool:
+        """Return whether a budget is being spent and no epoch has ended yet."""
+        return self.time.budget.time_s is not None and not any(
+            trial.epochs for trial in self._record.state.trials.values()
+        )
 
     @property
     def is_broken(self) -> bool:
@@ -120,7 +233,8 @@ class Stopping:
         return self.disk_full is not None or self.message is not None or self._record.broken is not None
 
     def should_stop(self) -> bool:
-        """Return whether no more trials are to run."""
+        """Return whether no more trials are to run; that time is over stays so, whatever is forecast later."""
+        self._time_is_over = self._time_is_over or self.time.left_for_trials_s() <= 0
         return self.is_broken or self.reason != "finished"
 
     @property
@@ -130,8 +244,7 @@ class Stopping:
             return "interrupted"
         if self.message is not None:
             return "given_up"
-        is_spent = self._budget_s is not None and self._record.elapsed_s() >= self._budget_s
-        return "time_budget" if is_spent else "finished"
+        return "time_budget" if self._time_is_over else "finished"
 
 
 @contextmanager

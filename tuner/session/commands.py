@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, o
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import StudyCreated
 from tuner.runs.mirror import download_run, mirrored
-from tuner.runs.record import read_state
+from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, Study, resolve
@@ -182,6 +183,7 @@ def _search(
         RunError: the data are not those that the run began with.
         InputError: where something is to be written, nothing can be; nothing was then.
     """
+    began = time.time()
     check_folder(run.path, "the run directory")
     check_folder(options.reports_dir / run.name, "--reports")
     cache_folder(options)
@@ -205,8 +207,9 @@ def _search(
             elif learns_from:
                 save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report):
-                end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
+                end = run_session(search, prepared, run, capacity, console, resumed=goes_on, began=began)
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
+        beat_after(run.record, end[1])
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
+import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from tuner.common.process import describe_environment
 from tuner.execution.heartbeat import Signs
 from tuner.execution.lost_workers import HangWatch
 from tuner.execution.worker_process import Guard, Workers
+from tuner.models.parameters import general
 from tuner.reports.console import Limits, SearchConsole
 from tuner.runs.checkpoint_retention import remove_old_checkpoints
 from tuner.runs.directory import RunDirectory
@@ -28,11 +32,12 @@ from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
 from tuner.session._packing import choose_packing, trial_memory
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._resume import describe_data
-from tuner.session._stopping import Reason, Stopping, interruptible
+from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
 from tuner.session.preparation import Prepared
 from tuner.spec.space import branching
 from tuner.spec.spec import dump_spec
+from tuner.training.settings import VALIDATION_BATCH_SIZE
 
 if TYPE_CHECKING:
     from tuner.execution.metrics_export import Monitor
@@ -63,13 +68,16 @@ def run_session(
     console: SearchConsole,
     *,
     resumed: bool,
+    began: float | None = None,
 ) -> tuple[Reason, RunState]:
     """Run trials until all are done, the budget is spent or Ctrl-C; return why it ended, and the state.
+
+    The session `began` (`time.time()`) before its data were prepared: that is spent, too.
 
     Raises:
         DiskFullError: there is no room for the record, or for checkpoints; it can be resumed when there is.
     """
-    record = Record(run.record)
+    record = Record(run.record, began=began)
     try:
         console.recording(record)
         return _run(_Session(search, prepared, run, record, console, resumed), capacity), record.state
@@ -96,7 +104,7 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
     packing = _pack(session, capacity)
     with interruptible(session.console) as interrupted, monitoring(record, search.budget.trials) as monitor:
         wait_for_workers(capacity, packing.trials)
-        stopping = Stopping(record, search.budget.time_s, interrupted, branching(search.study.space))
+        stopping = _stopping(session, packing, interrupted)
         context = session.prepared.worker_context(search.training, packing.cpus_per_trial)
         guard = Guard(session.run.exit_reasons, trial_memory(search.shares, capacity, packing.trials))
         with _slots(session, packing, capacity, monitor) as slots:
@@ -105,8 +113,21 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
             if reason in ("finished", "time_budget") and search.budget.finalists:
                 _run_finalists(session, workers, stopping)
         reason = "interrupted" if interrupted.is_set() else reason
-        record.append(SessionEnded(reason="error" if reason == "given_up" else reason, message=stopping.message))
+        message = stopping.message if reason == "given_up" else None
+        record.append(SessionEnded(reason="error" if reason == "given_up" else reason, message=message))
     return reason
+
+
+def _stopping(session: _Session, packing: Packing, interrupted: threading.Event) -> Stopping:
+    """Return what decides when the session is to end."""
+    search, dataset = session.search, session.prepared.dataset
+
+    def batches(configuration: Mapping[str, object]) -> int:
+        size = int(str(general(configuration, "batch_size")))
+        return math.ceil(len(dataset.train) / size) + math.ceil(len(dataset.validation) / VALIDATION_BATCH_SIZE)
+
+    time_budget = TimeBudget(search.budget, session.record, lambda: packing.trials)
+    return Stopping(session.record, time_budget, interrupted, branching(search.study.space), batches)
 
 
 def _pack(session: _Session, capacity: Capacity) -> Packing:
@@ -140,7 +161,8 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     launch = _launch(session, workers, decisions, stopping, monitor)
     _watch_disk(session, workers.packing.trials)
     if launch.has_work:
-        with session.console.watching(record, Limits(limits.trials, limits.time_s, workers.packing.trials)):
+        shown = Limits(limits.trials, limits.time_s, workers.packing.trials, limits.finalists, limits.finalist_seeds)
+        with session.console.watching(record, shown):
             try:
                 run_trials(launch)
             except Exception:  # whatever Ray makes of a disk without room, when it writes its own state at the end
@@ -221,7 +243,13 @@ def _launch(session: _Session, workers: Workers, decisions: Decisions, stopping:
             continuation=lambda number: continuation(number, record.state, run),
         ),
         Recording(run, record, monitor, session.console.building),
-        Ending(stopping.should_stop, stopping.on_disk_full, _hang_watch(session)),
+        Ending(
+            stopping.should_stop,
+            stopping.on_disk_full,
+            _hang_watch(session),
+            stopping.lacks_an_epoch,
+            stopping.first_epoch.see,
+        ),
     )
 
 
@@ -240,12 +268,11 @@ def _run_finalists(session: _Session, workers: Workers, stopping: Stopping) -> N
 
     pool, console = Pool(workers, _hang_watch(session)), session.console
     try:
-        run_finalists(session.search.budget, pool, session.run, session.record, console, stopping.is_interrupted)
+        run_finalists(stopping.time, pool, session.run, session.record, console, stopping.is_interrupted)
     except DiskFullError:
         raise
     except TunerError as error:
-        session.note(f"the finalists were given up: {error}")
-        console.say(f"the finalists were given up: {error}")
+        console.note(session.record, f"the finalists were given up: {error}")
 
 
 def _created(session: _Session) -> StudyCreated:

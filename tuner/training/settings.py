@@ -19,6 +19,10 @@ class Ended:
     reason: str
 
 
+VALIDATION_BATCH_SIZE = 256
+"""No gradients are kept, so it may be larger than a training batch."""
+
+
 def phase_of(epoch: int, has_backbone: bool, unfreeze_depth: int, head_epochs: int) -> Phase:
     """Return the phase of an epoch (from 1): first the head, then unfrozen blocks too; `scratch` without a backbone.
 

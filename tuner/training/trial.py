@@ -29,7 +29,7 @@ from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from tuner.training.compiled_models import CompiledModels
 from tuner.training.cut_points import Place, places
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
-from tuner.training.settings import Ended, TrialSettings, phase_of
+from tuner.training.settings import VALIDATION_BATCH_SIZE, Ended, TrialSettings, phase_of
 from tuner.training.trial_like import ModelCost, Progress
 
 
@@ -68,9 +68,6 @@ class Batches(keras.utils.PyDataset):
         if self._augment is None:
             return images, targets
         return self._augment.apply(images, targets, derive_seed(self._seed, index))
-
-
-VALIDATION_BATCH_SIZE = 256  # no gradients are kept, so it may be larger than a training batch
 
 
 class Trial:

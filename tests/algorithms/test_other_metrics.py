@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tests.support.make_record import epoch as reported
 from tests.support.make_record import study_created, trial_ended, trial_started
 from tests.support.told import told
-from tuner.algorithms._scalarisation import OTHER_METRICS, reached, with_measured
+from tuner.algorithms._observations import OTHER_METRICS, reached, with_measured
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import SearchStudy
 from tuner.common.metrics import front, hypervolume
