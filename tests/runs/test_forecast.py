@@ -117,6 +117,8 @@ def test_finalists_get_no_more_than_their_share_and_one_alone_a_larger_one():
     alone = share_out(200.0, wanted([80.0]), 1, COSTS)
     assert FINALISTS_SHARE * rest < alone.finalists <= ONE_TRAINING_SHARE * rest
     assert share_out(200.0, wanted([150.0]), 1, COSTS).finalists == 0.0
+    cut = [Wanted(0, 0, 150.0, least_s=60.0)]  # for as many epochs as its trial had
+    assert share_out(200.0, cut, 1, COSTS).finalists == pytest.approx(5 + 60 * CAUTION + 1)
 
 
 @given(room_s=st.floats(-100, 10_000), seconds=st.lists(st.floats(0.1, 500), max_size=5), slots=st.integers(1, 8))
@@ -139,7 +141,7 @@ def test_closing_is_forecast_from_the_start_of_a_worker_within_bounds():
     def costs(first_s: float) -> Costs:
         return costs_of(small_state(session_started(elapsed_s=3.0), *trained(0, [2.0], first_s)), 600.0)
 
-    assert costs(13.0).start_s == 20.0 and costs(13.0).closing_s == CLOSING_STARTS * 20.0
+    assert costs(11.0).start_s == 16.0 and costs(11.0).closing_s == CLOSING_STARTS * 16.0
     assert costs(3.5) == Costs(START_S, TEST_S, CLOSING_S[0], STOP_S + 2.0)
     assert costs(3000.0).start_s == LONGEST_START_S and costs(3000.0).closing_s == CLOSING_STARTS * LONGEST_START_S
     assert costs_of(small_state(), 3000.0).closing_s == CLOSING_S[1]
@@ -175,7 +177,7 @@ def test_a_machine_that_becomes_slower_is_seen_in_the_trials_that_run():
     steady = small_state(session_started(), *trained(0, [2.0] * 6), max_epochs=6)
     slower = small_state(session_started(), *trained(0, [2.0, 2.0, 2.0, 2.0, 6.0, 6.0]), max_epochs=6)
     one_late = small_state(session_started(), *trained(0, [2.0, 2.0, 2.0, 2.0, 2.0, 9.0]), max_epochs=6)
-    assert [one.seconds for one in wanted_trainings(steady, 1, 1)] == [12.0]
+    assert wanted_trainings(steady, 1, 1) == [Wanted(0, 0, 12.0, 12.0)]
     assert [one.seconds for one in wanted_trainings(slower, 1, 1)] == [60.0]
     assert [one.seconds for one in wanted_trainings(one_late, 1, 1)] == [19.0]
 

@@ -103,11 +103,14 @@ def _trials(machine: Simulated, time: TimeBudget) -> None:
 def _finalists(machine: Simulated, time: TimeBudget) -> None:
     trainings = Trainings(machine, time, wanted_trainings(machine.state, 3, 3))
     running: dict[tuple[int, int], tuple[int, float]] = {}
+    ends_s: dict[tuple[int, int], float] = {}
     starting, idle = dict[tuple[int, int], float](), 0
     while (trainings.are_left or running or starting) and trainings.room_s > 0:
         while trainings.are_left and len(running) + len(starting) < machine.slots:
-            one = trainings.take(is_new_process=not idle)
-            if one is not None:
+            taken = trainings.take(is_new_process=not idle)
+            if taken is not None:
+                one, within_s = taken
+                ends_s[one.trial, one.seed_number] = math.inf if within_s is None else machine.now_s + within_s
                 starting[one.trial, one.seed_number] = 0.0 if idle else machine.start_s
                 idle -= bool(idle)
         machine.pass_time(0.2)
@@ -115,7 +118,7 @@ def _finalists(machine: Simulated, time: TimeBudget) -> None:
             del starting[key]
             running[key] = (0, 0.0)
         starting = {key: left_s - 0.2 for key, left_s in starting.items()}
-        idle += _one_step(machine, trainings, running)
+        idle += _one_step(machine, trainings, running, ends_s)
     for place, (trial, seed) in enumerate([*machine.state.finalists]):
         if place and machine.test_s > time.left_before_closing_s():
             break
@@ -124,7 +127,12 @@ def _finalists(machine: Simulated, time: TimeBudget) -> None:
                                       correct=pack_bits(np.ones(1, dtype=bool))))  # fmt: skip
 
 
-def _one_step(machine: Simulated, trainings: Trainings, running: dict[tuple[int, int], tuple[int, float]]) -> int:
+def _one_step(
+    machine: Simulated,
+    trainings: Trainings,
+    running: dict[tuple[int, int], tuple[int, float]],
+    ends_s: dict[tuple[int, int], float],
+) -> int:
     """Train all for a moment, and return how many have ended."""
     ended = 0
     for (trial, seed), (done, part_s) in [*running.items()]:
@@ -134,11 +142,12 @@ def _one_step(machine: Simulated, trainings: Trainings, running: dict[tuple[int,
         if part_s == 0.0:
             slow = machine.slower if machine.now_s > machine.slow_from_s else 1.0
             trainings.see(trial, done, length_s * slow)
-        if done == EPOCHS:
+            is_cut = machine.now_s + length_s * slow > ends_s[trial, seed]
+        if part_s == 0.0 and (done == EPOCHS or is_cut):
             del running[trial, seed]
             ended += 1
             machine.append(FinalistTrained(trial=trial, seed_number=seed, status="completed", reason="max_epochs",
-                                           epochs=EPOCHS, best=0.9, seconds=EPOCHS * length_s))  # fmt: skip
+                                           epochs=done, best=0.9, seconds=EPOCHS * length_s))  # fmt: skip
     return ended
 
 
@@ -215,6 +224,19 @@ def test_what_is_left_out_is_said_by_seeds_and_finalists(opened):
     assert trainings.take(is_new_process=False) is None
     words = trainings.left_out()
     assert words.startswith("left out for the time budget: 1 more training with other seeds, finalist 1; about 1 min")
+
+
+def test_the_best_trial_is_trained_for_as_many_epochs_as_fit_if_all_do_not(opened):
+    record, now = opened
+    record.append(trial_started(0))
+    now[0] += 20.0
+    record.append(epoch(0, 1, 0.6, seconds=20.0))
+    time = TimeBudget(Budget(2, 80.0, 2, 2), record, lambda: 1)
+    trainings = Trainings(record, time, wanted_trainings(record.state, 2, 2))
+    assert [(one.trial, one.seed_number) for one in trainings.fit(1)] == [(0, 0)]
+    taken = trainings.take(is_new_process=True)
+    assert taken is not None and taken[0].seconds == 40.0 and taken[1] == 80.0 - 20.0 - 13.0 - 1.0  # closing, test
+    assert trainings.take(is_new_process=False) is None
 
 
 def test_nothing_is_said_when_all_was_trained(opened):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess, 
 from tuner.runs.finalists import FinalistTraining, finalist_seed
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.failures import attempt
+from tuner.training.settings import Ended
 from tuner.training.trial_like import TrialLike
 
 WAIT_S = 1.0
+TIME_BUDGET = "time_budget"
+"""The reason of a training that was cut."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,15 @@ class FinalistActor:
         self._trial: TrialLike | None = None
         self._failure = ""
         self._location = Location("")
-        self._saved = time.monotonic()
+        self._saved, self._ends_at = time.monotonic(), math.inf
 
     def is_up(self) -> bool:
         """Return True, as soon as the process answers."""
         return True
 
-    def begin(self, training: FinalistTraining, location: Location) -> None:
-        """Start a training, from its checkpoint if there is one that can be read."""
+    def begin(self, training: FinalistTraining, location: Location, within_s: float | None = None) -> None:
+        """Start a training, from its checkpoint if there is one that can be read; it ends `within_s` seconds."""
+        self._ends_at = math.inf if within_s is None else time.monotonic() + within_s
         self._process.let_go()
         self._process.take_on(_name(training))
         self._location, self._trial = location, None
@@ -93,6 +98,8 @@ class FinalistActor:
         if progress is not None and not progress.is_finished:
             return FinalistStep(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
         result = trial.advance() if trial.ended is None and failure is None else None
+        if result is not None and trial.ended is None and time.monotonic() + result.seconds > self._ends_at:
+            trial.ended = Ended("completed", TIME_BUDGET)
         every_s = self._process.context.trial_kind.checkpoint_every_s
         if trial.ended is not None or time.monotonic() - self._saved >= every_s:
             with self._process.pulse.during(trial.epoch + 1), filled(self._location) as folder:
@@ -119,7 +126,7 @@ class Pool:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, FinalistTraining]] = {}
         self._hang_watch = hang_watch
-        self._waiting: dict[Any, tuple[Any, FinalistTraining, Location]] = {}
+        self._waiting: dict[Any, tuple[Any, FinalistTraining, Location, float]] = {}
         """Trainings that wait for a process, which may wait for other searches or for a node: that is no hanging. A
         process gets its training only when it has answered: with it, it can hang before any answer leaves it."""
         self._hung: dict[str, str] = {}
@@ -140,10 +147,11 @@ class Pool:
         """Return whether something is being trained."""
         return bool(self._busy or self._waiting)
 
-    def begin(self, training: FinalistTraining, location: Location) -> None:
-        """Give a training to an idle actor, or to a new one."""
+    def begin(self, training: FinalistTraining, location: Location, within_s: float | None = None) -> None:
+        """Give a training to an idle actor, or to a new one; it is cut to what can be trained `within_s` seconds."""
+        ends_at = math.inf if within_s is None else time.monotonic() + within_s
         actor = self._idle.pop() if self._idle else self._make.remote(self.workers.context, self.workers.guard)
-        self._waiting[actor.is_up.remote()] = (actor, training, location)
+        self._waiting[actor.is_up.remote()] = (actor, training, location, ends_at)
 
     def _go_on(self, actor: Any, training: FinalistTraining) -> None:
         self._busy[actor.step.remote()] = (actor, training)
@@ -158,14 +166,14 @@ class Pool:
 
     def _give(self, reference: Any) -> tuple[FinalistTraining, Lost] | None:
         """Start the training of a process that has answered."""
-        actor, training, location = self._waiting.pop(reference)
+        actor, training, location, ends_at = self._waiting.pop(reference)
         try:
             ray.get(reference)
         except RayError as error:
             ray.kill(actor)
             return training, self._loss(training, error)
         self._hang_watch.begin(_name(training))
-        actor.begin.remote(training, location)
+        actor.begin.remote(training, location, None if math.isinf(ends_at) else ends_at - time.monotonic())
         self._go_on(actor, training)
         return None
 

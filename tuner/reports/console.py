@@ -139,6 +139,8 @@ class SearchConsole:
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(soft_wrap=True, highlight=False)
         self._clock = clock
+        self.began = time.time()
+        """The start of the session: from here on time is spent."""
         self._building: dict[int, str] = {}
         self._built_said = -math.inf
         self._tells_notices = False

@@ -13,7 +13,6 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from tuner.runs.epoch import Epoch
 from tuner.runs.finalists import finalist_trials, remaining_trainings
 from tuner.runs.state import RunState, TrialState
 
@@ -27,9 +26,9 @@ CLOSING_STARTS = 1.3
 """Export and report take so many times the start of a process: both load libraries and compute in one thread."""
 CLOSING_S = (13.0, 90.0)
 """Least and most for export and report."""
-START_S, LONGEST_START_S, STARTS = 10.0, 60.0, 2.0
+START_S, LONGEST_START_S, STARTS = 10.0, 25.0, 2.0
 """Least and most for the start of a process: Ray has loaded the libraries of the first workers before, so that a later
-one takes twice as long; more than a minute is no start, but activations that were computed."""
+one takes twice as long; what takes longer is no start, but activations that were computed."""
 STOP_S, LONGEST_STOP_S = 2.0, 12.0
 """Ending the workers, and what they may take for it: an epoch that takes longer is cut."""
 LATER_PHASE = 3.0
@@ -62,6 +61,8 @@ class Wanted(NamedTuple):
     trial: int
     seed_number: int
     seconds: float
+    least_s: float = math.inf
+    """For as many epochs as its trial had: the first of all is cut to those rather than left out."""
 
 
 class Fit(NamedTuple):
@@ -85,8 +86,9 @@ def fit_trainings(wanted: Sequence[Wanted], room_s: float, free_at_s: Sequence[f
     `wanted` are in the order in which they begin; `free_at_s` are the seconds until each process can begin one. A
     finalist of which a training does not fit gets no later seed either.
 
-    >>> fit_trainings([Wanted(0, 0, 10), Wanted(1, 0, 50), Wanted(0, 1, 10), Wanted(1, 1, 5)], 30, [5.0], 1.0)
-    Fit(kept=(Wanted(trial=0, seed_number=0, seconds=10), Wanted(trial=0, seed_number=1, seconds=10)), seconds=27.0)
+    >>> wanted = [Wanted(0, 0, 10), Wanted(1, 0, 50), Wanted(0, 1, 10), Wanted(1, 1, 5)]
+    >>> [(one.trial, one.seed_number) for one in fit_trainings(wanted, 30, [5.0], 1.0).kept]
+    [(0, 0), (0, 1)]
     """
     slots, kept, out, end_s = sorted(free_at_s), list[Wanted](), set[int](), 0.0
     for one in wanted:
@@ -104,12 +106,15 @@ def fit_trainings(wanted: Sequence[Wanted], room_s: float, free_at_s: Sequence[f
 def share_out(room_s: float, wanted: Sequence[Wanted], slots: int, costs: Costs) -> Parts:
     """Return the parts of the `room_s` seconds that are left while trials run.
 
-    All finalists if they fit into their share; else what fits; the first of them alone may take more.
+    All finalists if they fit into their share; else what fits; the first of them alone may take more, and may be cut.
     """
     rest_s = max(0.0, room_s - costs.closing_s - costs.stop_s)
-    cautious = [one._replace(seconds=CAUTION * one.seconds) for one in wanted]
-    of_all = fit_trainings(cautious, FINALISTS_SHARE * rest_s, [costs.start_s] * slots, costs.test_s)
-    of_one = fit_trainings(cautious[:1], ONE_TRAINING_SHARE * rest_s, [costs.start_s] * slots, costs.test_s)
+    cautious, free_at_s = [one._replace(seconds=CAUTION * one.seconds) for one in wanted], [costs.start_s] * slots
+    of_all = fit_trainings(cautious, FINALISTS_SHARE * rest_s, free_at_s, costs.test_s)
+    of_one = fit_trainings(cautious[:1], ONE_TRAINING_SHARE * rest_s, free_at_s, costs.test_s)
+    if not of_one.kept:
+        cut = [one._replace(seconds=CAUTION * one.least_s) for one in wanted[:1]]
+        of_one = fit_trainings(cut, ONE_TRAINING_SHARE * rest_s, free_at_s, costs.test_s)
     finalists_s = max(of_all.seconds, of_one.seconds)
     return Parts(rest_s - finalists_s, finalists_s, costs.closing_s + costs.stop_s)
 
@@ -151,15 +156,10 @@ def costs_of(state: RunState, budget_s: float | None, chosen: Sequence[int] = ()
 
 def _start_s(state: RunState) -> float | None:
     """Return the seconds that a process takes until it trains, by the first that did; None before any has."""
-    first = min((trial.epochs[0] for trial in state.trials.values() if trial.epochs), default=None, key=_elapsed_s)
-    began_s = [one.elapsed_s for one in state.sessions if first is not None and one.elapsed_s <= first.elapsed_s]
-    if first is None or not began_s:
+    trained_s = [trial.epochs[0].elapsed_s - trial.epochs[0].seconds for trial in state.trials.values() if trial.epochs]
+    if not trained_s or not state.sessions:
         return None
-    return min(LONGEST_START_S, max(START_S, STARTS * (first.elapsed_s - first.seconds - began_s[-1])))
-
-
-def _elapsed_s(epoch: Epoch) -> float:
-    return epoch.elapsed_s
+    return min(LONGEST_START_S, max(START_S, STARTS * (min(trained_s) - state.sessions[0].elapsed_s)))
 
 
 def _test_s(state: RunState, chosen: Sequence[TrialState]) -> float:
@@ -189,7 +189,11 @@ def wanted_trainings(state: RunState, count: int, seeds: int) -> list[Wanted]:
     """Return the trainings that the finalists of a search still lack, seed by seed, each with the seconds it takes."""
     missing = remaining_trainings(state, finalist_trials(state, count), seeds)
     expected = expected_epochs(state, {one.trial for one in missing})
-    return [Wanted(one.trial, one.seed_number, sum(expected[one.trial])) for one in missing]
+    had = {number: len(state.trials[number].epochs) for number in expected}
+    return [
+        Wanted(one.trial, one.seed_number, sum(expected[one.trial]), sum(expected[one.trial][: had[one.trial]]))
+        for one in missing
+    ]
 
 
 def expected_epochs(state: RunState, trials: Iterable[int]) -> dict[int, list[float]]:

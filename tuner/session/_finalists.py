@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.common.files import DISK_FULL, disk_full_error
-from tuner.execution.finalist_actor import FinalistStep, Lost, Pool
+from tuner.execution.finalist_actor import TIME_BUDGET, FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import all_cpus
 from tuner.reports.console import SearchConsole, format_seconds
@@ -54,6 +54,7 @@ def run_finalists(
     chosen = finalist_trials(state, budget.finalists)
     trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.finalist_seeds))
     kept = trainings.fit(pool.workers.at_once())
+    trainings.fitting = len(kept)
     known = [*((one.trial, one.seed_number) for one in kept), *state.finalists]
     shown = tuple(one for one in chosen if any(one == trial for trial, _ in known))
     seeds = 1 + max((number for trial, number in known if trial in shown), default=-1)
@@ -66,7 +67,7 @@ def run_finalists(
             f"finalists: trials {names} are trained again, {_seeds(seeds)} each; then the test split{_left(time)}"
         )
         with closing(pool):
-            _train(trainings, len(kept), pool, run, record, console, should_stop)
+            _train(trainings, pool, run, record, console, should_stop)
     if shown and not should_stop():
         with console.preparing("judging the finalists on the test split"):
             trainings.untested = _judge(pool.workers.context, run, record, time)
@@ -94,12 +95,23 @@ class Trainings:
         self._ratios: deque[float] = deque(maxlen=PACED_BY)
         self._costs = costs_of(record.state, time.budget.time_s, list(self._expected))
         self._to_test = 0
+        self.fitting = 0
+        """Trainings that were forecast to fit."""
         self.untested = 0
 
     def fit(self, slots: int) -> tuple[Wanted, ...]:
         """Return the trainings that fit by the forecast."""
-        room_s = self.time.left_before_closing_s()
-        return fit_trainings(self._wanted, room_s, [self._costs.start_s] * slots, self._costs.test_s).kept
+        room_s, test_s = self.time.left_before_closing_s(), self._costs.test_s
+        kept = fit_trainings(self._wanted, room_s, [self._costs.start_s] * slots, test_s).kept
+        first = self._wanted[:1]
+        if (
+            first
+            and first[0] not in kept
+            and self._fits([first[0]._replace(seconds=first[0].least_s)], self._costs.start_s)
+        ):
+            rest = fit_trainings(self._wanted, room_s - test_s, [self._costs.start_s] * (slots - 1), test_s).kept
+            return (*first, *rest)
+        return kept
 
     @property
     def room_s(self) -> float:
@@ -113,7 +125,7 @@ class Trainings:
 
     @property
     def pace(self) -> float:
-        """How many times longer epochs take than they were forecast."""
+        """Factor by which epochs take longer than they were forecast."""
         return median(self._ratios) if self._ratios else 1.0
 
     def see(self, trial: int, epoch: int, seconds: float) -> None:
@@ -123,17 +135,26 @@ class Trainings:
             self._ratios.append(seconds / max(1e-3, expected_s[epoch - 1]))
             self.time.pace = self.pace
 
-    def take(self, *, is_new_process: bool) -> Wanted | None:
-        """Take the next training that can be done and tested in time, if it begins now; drop those that cannot."""
+    def take(self, *, is_new_process: bool) -> tuple[Wanted, float | None] | None:
+        """Take the next training that can be done and tested in time, if it begins now; drop those that cannot.
+
+        With the seconds that it may take, if it may be cut: only the first of all, the best trial's, is.
+        """
         start_s = self._costs.start_s if is_new_process else 0.0
         while self._waiting:
             one = self._waiting.popleft()
-            paced = one._replace(seconds=self.pace * one.seconds)
-            if one.trial not in self._out and fit_trainings([paced], self.room_s, [start_s], self._costs.test_s).kept:
+            least_s = one.least_s if one == self._wanted[0] else math.inf
+            for seconds in (one.seconds, least_s):
+                paced = one._replace(seconds=self.pace * seconds)
+                if one.trial in self._out or not self._fits([paced], start_s):
+                    continue
                 self._to_test += 1
-                return one
+                return one, None if seconds == one.seconds else max(0.0, self.room_s)
             self._out.add(one.trial)
         return None
+
+    def _fits(self, wanted: Sequence[Wanted], start_s: float) -> bool:
+        return bool(fit_trainings(wanted, self.room_s, [start_s], self._costs.test_s).kept)
 
     def put_back(self, one: Wanted) -> None:
         """Take back a training whose process was lost."""
@@ -144,11 +165,13 @@ class Trainings:
         """Say what was left out for want of time; empty if nothing was."""
         trained = self._record.state.finalists
         missing = [one for one in self._wanted if (one.trial, one.seed_number) not in trained]
-        if not missing and not self.untested:
+        cut = [one.trained for one in trained.values() if one.trained.reason == TIME_BUDGET]
+        if self.time.budget.time_s is None or not (missing or cut or self.untested):
             return ""
         whole = [trial for trial in dict.fromkeys(one.trial for one in missing) if (trial, 0) not in trained]
         seeds = sum(one.trial not in whole for one in missing)
         words = [
+            *(f"the epochs of trial {one.trial} after {one.epochs}" for one in cut),
             *([f"{seeds} more training{'' if seeds == 1 else 's'} with other seeds"] if seeds else []),
             *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(str(one) for one in whole)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
@@ -163,7 +186,6 @@ PACED_BY = 6
 
 def _train(
     trainings: Trainings,
-    number: int,
     pool: Pool,
     run: RunDirectory,
     record: Record,
@@ -176,13 +198,14 @@ def _train(
     done = 0
     while (trainings.are_left or pool.is_busy) and not should_stop() and trainings.room_s > 0:
         while trainings.are_left and pool.has_room:
-            one = trainings.take(is_new_process=not pool.has_idle)
-            if one is not None:
+            taken = trainings.take(is_new_process=not pool.has_idle)
+            if taken is not None:
+                one, within_s = taken
                 wanted[one.trial, one.seed_number] = one
                 training = FinalistTraining(
                     one.trial, one.seed_number, dict(record.state.trials[one.trial].configuration)
                 )
-                pool.begin(training, run.finalist(one.trial, one.seed_number))
+                pool.begin(training, run.finalist(one.trial, one.seed_number), within_s)
         record.beat()
         for training, step in pool.finished() if pool.is_busy else []:
             key = (training.trial, training.seed_number)
@@ -202,7 +225,7 @@ def _train(
                 event = _trained(training, step, spent[key])
                 record.append(event)
                 done += 1
-                console.say(f"{_words(event, done, max(done, number), record)}{_left(trainings.time)}")
+                console.say(f"{_words(event, done, max(done, trainings.fitting), record)}{_left(trainings.time)}")
 
 
 def _trained(training: FinalistTraining, step: FinalistStep, seconds: float) -> FinalistTrained:

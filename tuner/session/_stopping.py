@@ -93,7 +93,7 @@ class TimeBudget:
         self.budget, self._record, self._slots = budget, record, slots
         self._trials_until_s, self._looked_s = math.inf, -math.inf
         self.pace = 1.0
-        """How many times longer all takes now than was forecast: finalists that are timed say so."""
+        """Factor by which all takes longer now than was forecast: finalists that are timed say so."""
 
     @property
     def total_s(self) -> float:
@@ -130,8 +130,8 @@ class TimeBudget:
         return began_s + share_out(total_s - began_s, wanted, self._slots(), costs).trials
 
 
-MOST_PACE = 4.0
-"""More is no slow machine, but a forecast that is wrong."""
+MOST_PACE = 1.5
+"""Most by which export and report are expected to take longer: the trainings that compete with them have ended."""
 
 
 class FirstEpoch:

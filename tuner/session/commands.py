@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -183,7 +182,6 @@ def _search(
         RunError: the data are not those that the run began with.
         InputError: where something is to be written, nothing can be; nothing was then.
     """
-    began = time.time()
     check_folder(run.path, "the run directory")
     check_folder(options.reports_dir / run.name, "--reports")
     cache_folder(options)
@@ -207,7 +205,7 @@ def _search(
             elif learns_from:
                 save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report):
-                end = run_session(search, prepared, run, capacity, console, resumed=goes_on, began=began)
+                end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
         beat_after(run.record, end[1])
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)

@@ -68,16 +68,13 @@ def run_session(
     console: SearchConsole,
     *,
     resumed: bool,
-    began: float | None = None,
 ) -> tuple[Reason, RunState]:
     """Run trials until all are done, the budget is spent or Ctrl-C; return why it ended, and the state.
-
-    The session `began` (`time.time()`) before its data were prepared: that is spent, too.
 
     Raises:
         DiskFullError: there is no room for the record, or for checkpoints; it can be resumed when there is.
     """
-    record = Record(run.record, began=began)
+    record = Record(run.record, began=console.began)
     try:
         console.recording(record)
         return _run(_Session(search, prepared, run, record, console, resumed), capacity), record.state
