@@ -54,7 +54,6 @@ def run_finalists(
     chosen = finalist_trials(state, budget.finalists)
     trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.finalist_seeds))
     kept = trainings.fit(pool.workers.at_once())
-    trainings.fitting = len(kept)
     known = [*((one.trial, one.seed_number) for one in kept), *state.finalists]
     shown = tuple(one for one in chosen if any(one == trial for trial, _ in known))
     seeds = 1 + max((number for trial, number in known if trial in shown), default=-1)
@@ -62,10 +61,8 @@ def run_finalists(
     if shown and (before is None or (tuple(before.trials), before.seeds) != (shown, seeds)):
         record.append(FinalistsStarted(trials=list(shown), seeds=seeds))
     if kept:
-        names = ", ".join(str(trial) for trial in shown)
-        console.say(
-            f"finalists: trials {names} are trained again, {_seeds(seeds)} each; then the test split{_left(time)}"
-        )
+        names = f"trial {shown[0]} is" if len(shown) == 1 else f"trials {', '.join(map(str, shown))} are"
+        console.say(f"finalists: {names} trained again, {_seeds(seeds)} each; then the test split{_left(time)}")
         with closing(pool):
             _train(trainings, pool, run, record, console, should_stop)
     if shown and not should_stop():
@@ -95,22 +92,23 @@ class Trainings:
         self._ratios: deque[float] = deque(maxlen=PACED_BY)
         self._costs = costs_of(record.state, time.budget.time_s, list(self._expected))
         self._to_test = 0
+        self._starts_s = [self._costs.start_s]
         self.fitting = 0
         """Trainings that were forecast to fit."""
         self.untested = 0
 
     def fit(self, slots: int) -> tuple[Wanted, ...]:
         """Return the trainings that fit by the forecast."""
-        room_s, test_s = self.time.left_before_closing_s(), self._costs.test_s
-        kept = fit_trainings(self._wanted, room_s, [self._costs.start_s] * slots, test_s).kept
-        first = self._wanted[:1]
+        room_s, test_s, first = self.time.left_before_closing_s(), self._costs.test_s, self._wanted[:1]
+        self._starts_s = [self._costs.start_s] * slots
+        kept = fit_trainings(self._wanted, room_s, self._starts_s, test_s).kept
         if (
             first
             and first[0] not in kept
-            and self._fits([first[0]._replace(seconds=first[0].least_s)], self._costs.start_s)
+            and self._fits(first[0]._replace(seconds=first[0].least_s), self._costs.start_s)
         ):
-            rest = fit_trainings(self._wanted, room_s - test_s, [self._costs.start_s] * (slots - 1), test_s).kept
-            return (*first, *rest)
+            kept = (*first, *fit_trainings(self._wanted, room_s - test_s, self._starts_s[1:], test_s).kept)
+        self.fitting = len(kept)
         return kept
 
     @property
@@ -146,15 +144,15 @@ class Trainings:
             least_s = one.least_s if one == self._wanted[0] else math.inf
             for seconds in (one.seconds, least_s):
                 paced = one._replace(seconds=self.pace * seconds)
-                if one.trial in self._out or not self._fits([paced], start_s):
+                if one.trial in self._out or not self._fits(paced, start_s):
                     continue
                 self._to_test += 1
                 return one, None if seconds == one.seconds else max(0.0, self.room_s)
             self._out.add(one.trial)
         return None
 
-    def _fits(self, wanted: Sequence[Wanted], start_s: float) -> bool:
-        return bool(fit_trainings(wanted, self.room_s, [start_s], self._costs.test_s).kept)
+    def _fits(self, one: Wanted, start_s: float) -> bool:
+        return bool(fit_trainings([one], self.room_s, [start_s], self._costs.test_s).kept)
 
     def put_back(self, one: Wanted) -> None:
         """Take back a training whose process was lost."""
@@ -176,7 +174,7 @@ class Trainings:
             *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(str(one) for one in whole)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
         ]
-        more_s = fit_trainings(missing, math.inf, [self._costs.start_s], self._costs.test_s).seconds
+        more_s = fit_trainings(missing, math.inf, self._starts_s, self._costs.test_s).seconds
         return f"left out for the time budget: {', '.join(words)}; about {format_seconds(more_s)} more were needed"
 
 
