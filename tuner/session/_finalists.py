@@ -147,7 +147,10 @@ class Trainings:
                 if one.trial in self._out or not self._fits(paced, start_s):
                     continue
                 self._to_test += 1
-                return one, None if seconds == one.seconds else max(0.0, self.room_s)
+                if seconds == one.seconds:
+                    return one, None
+                self._out.add(one.trial)  # its other seeds would not be cut alike
+                return one, max(0.0, self.room_s)
             self._out.add(one.trial)
         return None
 

@@ -1,0 +1,1 @@
+"""Whether searches keep their time budgets."""
