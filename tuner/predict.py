@@ -154,9 +154,9 @@ def load_imagenet_classifier(name: str) -> Classifier:
     known = [each for each in ARCHITECTURES if ARCHITECTURES[each].is_backbone]
     if name not in known:
         raise UnknownNameError(unknown_name("network", name, known))
-    from tuner.models.backend import all_cpus, configure_backend
+    from tuner.models.backend import configure_backend
 
-    configure_backend(all_cpus())
+    configure_backend()
     from tuner.models.backbones import imagenet_classifier
 
     try:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from tuner.cluster._node_checks import check_nodes, inspect_nodes
-from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_off_console, set_worker_environment
+from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_off_console
 from tuner.cluster.token_probe import ENDED_WITHIN_S, TokenAnswer, ended_probe, start_probe
 from tuner.common.errors import InputError, first_line
 from tuner.common.locations import Location
-from tuner.common.process import keeping_termination
+from tuner.common.process import keeping_termination, set_surroundings
 
 REACHED_WITHIN_S = 3.0
 
@@ -28,7 +28,7 @@ def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iter
     another Ray, Python or tuner, or has a node that cannot use the storage.
     """
     check_reachable(address)
-    variables = set_worker_environment()
+    variables = set_surroundings()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     check_token(address, insecure)
     import ray

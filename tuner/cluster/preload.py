@@ -6,11 +6,26 @@ import importlib
 import os
 from pathlib import Path
 
-for _name in ("keras", "ray.tune"):  # their imports take seconds
-    importlib.import_module(_name)
+from tuner.common.errors import last_line
+from tuner.common.process import set_surroundings
 
 READY = "TUNER_READY"
-"""Names the folder in which each process leaves a file when it has everything."""
+"""Names the folder in which each process leaves a file when it has everything, or with the reason why it cannot."""
 
-if os.environ.get(READY):
-    Path(os.environ[READY], str(os.getpid())).touch()
+
+def _load() -> None:
+    set_surroundings()
+    mark = Path(os.environ.get(READY) or os.devnull, str(os.getpid()))
+    try:
+        for name in ("keras", "ray.tune"):  # their imports take seconds
+            importlib.import_module(name)
+    except Exception as error:  # whatever a library raises as it is imported
+        if os.environ.get(READY):
+            mark.with_suffix(".aside").write_text(f"{type(error).__name__}: {last_line(error)}")
+            mark.with_suffix(".aside").rename(mark.with_suffix(".failed"))
+        raise
+    if os.environ.get(READY):
+        mark.with_suffix(".loaded").touch()
+
+
+_load()

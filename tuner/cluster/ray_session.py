@@ -14,11 +14,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tuner.common.errors import InputError
-from tuner.common.process import keeping_termination, standard_error_to
+import psutil
+
+from tuner.common.errors import InputError, TunerError, first_line
+from tuner.common.process import home, keeping_termination, set_surroundings, standard_error_to, usable_cpus
 
 _CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
 
@@ -51,6 +54,10 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 WORKERS_READY_S = 60.0
+LOADED, FAILED = ".loaded", ".failed"
+"""Suffixes of the files in which workers say that they have loaded their libraries, or why not (`preload`)."""
+LONGEST_FOLDER = 41
+"""Bytes of the path of a folder in which Ray can make its sockets: the system allows for 107 in all."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,13 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
 
     `name` is what its dashboard calls the search. With `preloads`, workers load the libraries of a trial in advance.
 
-    Raises InputError when the dashboard is wanted, and its libraries are not installed.
+    Raises InputError when the dashboard's libraries are missing, or a place for Ray's files; TunerError when Ray fails.
     """
-    set_worker_environment()
+    set_surroundings()
     if with_dashboard:
         _check_dashboard()
     import ray
+    from ray.exceptions import RayError
 
     if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
         yield _capacity()
@@ -114,18 +122,23 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
     from ray.tune.execution import class_cache
 
     class_cache.DEFAULT_ENV_VARS.clear()
-    keep_token_private()
+    if not keep_token_private():
+        os.environ["RAY_AUTH_TOKEN"] = _own_token()
     with _starting_workers(preloads) as ready, _loopback():
-        with keeping_termination():
-            context = ray.init(
-                address="local",
-                include_dashboard=with_dashboard,
-                dashboard_host="127.0.0.1",
-                job_config=job_config(name),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-            )
+        try:
+            with keeping_termination():
+                context = ray.init(
+                    address="local",
+                    num_cpus=usable_cpus(),
+                    include_dashboard=with_dashboard,
+                    dashboard_host="127.0.0.1",
+                    job_config=job_config(name),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                )
+        except (RuntimeError, ValueError, OSError, RayError) as error:
+            raise TunerError(f"Ray could not start: {first_line(error)}") from error
         keep_off_console()
         try:
             yield replace(_capacity(), ready=ready, dashboard=context.dashboard_url or None)
@@ -133,22 +146,51 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
             ray.shutdown()
 
 
-def keep_token_private() -> None:
+def keep_token_private() -> bool:
     """Make the token of this machine's Ray, which allows to run programs, readable by this user alone.
 
-    Ray makes one for all its clusters, with whatever rights the umask leaves.
+    Ray makes one for all its clusters, with whatever rights the umask leaves. False: there is no place for it.
     """
     if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        return
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+        return True
+    written, folder = os.environ.get("RAY_AUTH_TOKEN_PATH"), home()
+    if not written and folder is None:
+        return False
+    path = Path(written) if written else Path(folder or "", ".ray", "auth_token")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
             file.write(secrets.token_hex(32))
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
-    except OSError as error:  # a home that cannot be written to, a token of someone else: Ray says what it lacks
+    except OSError as error:  # a home that cannot be written to, a token of someone else
         logging.getLogger(__name__).warning("%s: the token's rights could not be set: %s", path, error)
+    return os.access(path, os.R_OK)
+
+
+@cache
+def _own_token() -> str:
+    """Return a token that only this process and those it starts know; Ray asks for it once in the life of a process."""
+    return secrets.token_hex(32)
+
+
+def short_folder() -> Path:
+    """Return a folder for the files of Ray, whose sockets allow for a path of `LONGEST_FOLDER` bytes.
+
+    Raises:
+        InputError: there is none that can be written to.
+    """
+    mine = f"tuner-{os.getuid()}" if hasattr(os, "getuid") else "tuner"
+    folders = [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]  # noqa: S108
+    for place in [Path(folder).absolute() for folder in folders if folder]:
+        for folder in (place, place / mine):  # what is called ray there may be someone else's
+            used = next((path for path in (folder / "ray", folder, place) if path.exists()), folder)
+            if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(used, os.W_OK | os.X_OK):
+                return folder
+    raise InputError(
+        f"RAY_TMPDIR must be a folder that can be written to, with a path of at most {LONGEST_FOLDER} characters; "
+        f"none of {', '.join(folder for folder in folders if folder)} is"
+    )
 
 
 def _private(path: str, flags: int) -> int:
@@ -190,17 +232,6 @@ def _loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
-def set_worker_environment() -> dict[str, str]:
-    """Set the environment variables that worker processes need, before Ray is imported, and return them."""
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "KERAS_HOME" in os.environ:  # workers run in other folders
-        os.environ["KERAS_HOME"] = str(Path(os.environ["KERAS_HOME"]).expanduser().absolute())
-    names = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
-    return {name: os.environ[name] for name in names if name in os.environ}
-
-
 def keep_off_console() -> None:
     """Log what Ray would print, such as two screens for each dead worker; the record has that in one line."""
     from ray._private import worker
@@ -223,6 +254,7 @@ def _starting_workers(preloads: bool) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         added = {
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            "RAY_TMPDIR": str(short_folder()),
             "RAY_idle_worker_killing_time_threshold_ms": "600000",  # they may wait for the driver to be ready
         }
         if preloads:
@@ -247,13 +279,44 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
 
 
 def wait_for_workers(capacity: Capacity, slots: int) -> None:
-    """Wait until as many workers have loaded their libraries as trials will run, where that can be told."""
-    deadline = time.monotonic() + WORKERS_READY_S
-    wanted = min(slots, int(capacity.cpus))
-    while capacity.ready is not None and len(list(capacity.ready.iterdir())) < wanted:
+    """Wait until as many workers have loaded their libraries as trials will run, where that can be told.
+
+    Raises:
+        TunerError: none can: the message says why.
+    """
+    if capacity.ready is None:
+        return
+    deadline, wanted = time.monotonic() + WORKERS_READY_S, min(slots, int(capacity.cpus))
+    while len(list(capacity.ready.glob(f"*{LOADED}"))) < wanted:
+        if reason := next((path.read_text() for path in capacity.ready.glob(f"*{FAILED}")), None) or _told_by_dead():
+            raise TunerError(f"the processes that train cannot start: {reason}")
         if time.monotonic() > deadline:
             return  # Ray will start others
         time.sleep(0.05)
+
+
+def _told_by_dead() -> str:
+    """Return the last line of the error with which a worker has ended before it could load anything of ours."""
+    import ray
+
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+    for path in logs.glob("worker-*.err"):
+        process = path.stem.rpartition("-")[2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            lines = path.read_text(errors="replace").strip().splitlines()
+            if any(line.startswith("Traceback ") for line in lines):
+                return lines[-1][:300]
+    return ""
+
+
+def gpus_here() -> int:
+    """Return the GPUs of this machine that a Ray on it would give to trials, whether libraries can use them or not."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    visible = manager.get_current_process_visible_accelerator_ids()
+    number = int(manager.get_current_node_num_accelerators())
+    return number if visible is None else min(number, len(visible))
 
 
 def _capacity() -> Capacity:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import is_disk_full
+from tuner.common.process import settled
 
 _LONGEST = 1000
 """Characters of what is said of a wrong command line."""
@@ -34,7 +35,8 @@ def failure(error: TunerError | OSError) -> tuple[list[str], int]:
 def run_command(action: Callable[[], int]) -> int:
     """Run `action` and return its exit status; a deliberate error goes to standard error and gives its own status."""
     try:
-        return action()
+        with settled():
+            return action()
     except (TunerError, OSError) as error:
         lines, status = failure(error)
         print(*lines, sep="\n", file=sys.stderr)

@@ -1,21 +1,183 @@
-"""This process: threads beside a block, standard error in a file, SIGTERM as Ctrl-C, versions and machine."""
+"""This process: what it inherits and what of that it sets anew, threads beside a block, streams, signals, machine.
+
+What tuner depends on is set (`set_surroundings`, in every process) or checked (`settled`, before a command begins).
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 import psutil
+
+from tuner.common.errors import InputError
+
+_SET = {
+    "KERAS_BACKEND": "tensorflow",
+    "MPLBACKEND": "agg",  # Keras imports matplotlib, and fails where that of a notebook is missing
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+_UNLESS_SET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+_LEFT_OUT = re.compile(r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|PYTHON(WARNINGS|OPTIMIZE|INSPECT|STARTUP)")
+"""Would train by other rules, or fail where a library warns or asserts."""
+_OF_OTHER_SEARCHES = re.compile(r"TUNE_\w+|RAY_(AIR|TRAIN|CHDIR)_\w+")
+_IMPORTED = (
+    *("ray", "keras", "tensorflow", "optuna", "numpy", "pandas", "scipy", "sklearn", "pyarrow", "matplotlib", "PIL"),
+    *("rich", "yaml", "pydantic", "psutil", "jinja2", "filelock", "platformdirs", "markdown_it"),
+)
+_OPEN_FILES = 65_536
+
+
+def set_surroundings() -> dict[str, str]:
+    """Set what Keras, TensorFlow and Ray read from the environment, before they are imported; return what workers need.
+
+    Every process that trains does so: it may have been started by others, on another machine.
+    """
+    for name in [name for name in os.environ if _LEFT_OUT.fullmatch(name)]:
+        del os.environ[name]
+    os.environ.update(_SET)
+    for name, value in _UNLESS_SET.items():
+        os.environ.setdefault(name, value)
+    os.environ["KERAS_HOME"] = str(keras_home())  # absolute: workers run in other folders
+    return {name: os.environ[name] for name in (*_SET, *_UNLESS_SET, "KERAS_HOME")}
+
+
+def home() -> Path | None:
+    """Return the user's home; None where it is not known or not there, as for a container's user without a name."""
+    with suppress(RuntimeError):
+        if (folder := Path.home()).is_dir():
+            return folder
+    return None
+
+
+def keras_home() -> Path:
+    """Return the absolute folder of Keras: KERAS_HOME, else in the user's home, else among the temporary files."""
+    with suppress(RuntimeError):
+        if written := os.environ.get("KERAS_HOME"):
+            return Path(written).expanduser().absolute()
+    return (home() or Path(tempfile.gettempdir())) / ".keras"
+
+
+def usable_cpus() -> int:
+    """Return the CPUs that this process may use: those it is bound to (taskset, SLURM), within a container's limit."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    folder = Path("/sys/fs/cgroup")
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):  # of the other version, or "max"
+            quota, period = map(int, " ".join((folder / file).read_text() for file in files).split())
+            cpus = min(cpus, max(1, quota // period)) if quota > 0 else cpus
+    return cpus
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Set and check the surroundings of a command; variables are put back at the end, for a program that goes on.
+
+    Raises:
+        InputError: something that the command needs is not there, and cannot be set.
+    """
+    before = dict(os.environ)
+    _open_streams()
+    try:
+        _check_places()
+        for name in [name for name in os.environ if _OF_OTHER_SEARCHES.fullmatch(name)]:
+            del os.environ[name]
+        if "error" in os.environ.get("PYTHONWARNINGS", "") + " ".join(sys.warnoptions):
+            warnings.simplefilter("ignore")
+        set_surroundings()
+        _allow_open_files()
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _open_streams() -> None:
+    """Give standard streams that are closed nothing to read and nowhere to write, else files would get their numbers.
+
+    Those that cannot write all characters write the others as escapes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(nothing := os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            if nothing != number:
+                os.close(nothing)
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w" if number else "r", encoding="utf-8"))  # noqa: SIM115  for ever
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_places() -> None:
+    """Check the folders that every command uses, and that modules come from where they should.
+
+    Raises:
+        InputError: the working folder is gone, no temporary file can be made, or PYTHONPATH hides a module.
+    """
+    try:
+        here = Path.cwd()
+    except OSError:
+        raise InputError("the working folder must exist; it has been removed: change to another one") from None
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        raise InputError(
+            "TMPDIR must be a folder that can be written to; no folder for temporary files can be"
+        ) from None
+    if "TMPDIR" in os.environ:
+        os.environ["TMPDIR"] = folder  # one that can be used, for what is started from here
+    package = Path(__file__).parents[2]
+    if (main := sys.modules["__main__"].__spec__) is not None and main.name.startswith("tuner.") and here != package:
+        sys.path[:1] = [path for path in sys.path[:1] if Path(path) != here]  # `python -m` looks there first
+        os.environ["PYTHONSAFEPATH"] = "1"
+    for text in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        if hidden := hidden_module(Path(text)):
+            raise InputError(f"PYTHONPATH must not hide a module that tuner needs; {hidden} does: leave {text} out")
+
+
+def hidden_module(folder: Path) -> Path | None:
+    """Return what hides a module of Python or a library from those who import it; None: nothing, or it is installed."""
+    if any(folder.glob("*.dist-info")):
+        return None
+    places = (
+        folder / place
+        for name in (*sys.stdlib_module_names, *_IMPORTED)
+        for place in (f"{name}.py", f"{name}/__init__.py")
+    )
+    return next((place for place in places if place.is_file()), None)
+
+
+def _allow_open_files() -> None:
+    """Allow as many open files as the system lets us: Ray needs hundreds, and macOS begins with 256."""
+    with suppress(ImportError, OSError, ValueError):  # not on Windows
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
 
 PACKAGES = ("tuner", "ray", "tensorflow", "keras", "optuna", "numpy", "pandas", "pyarrow")
 
@@ -26,7 +188,7 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "system": platform.platform(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_cpus(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "commit": _commit(),
     }

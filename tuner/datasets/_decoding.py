@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from tuner.common.arrays import ArrayWriter
 from tuner.common.errors import DataError
+from tuner.common.process import usable_cpus
 from tuner.datasets.images import EncodedImage, Header, convert_pixels, decode_image, read_header
 from tuner.datasets.sources import Listed, Listing
 
@@ -86,7 +86,7 @@ def _header(encoded: EncodedImage) -> Header | None:
 
 
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    return ThreadPoolExecutor(max_workers=min(8, usable_cpus()))
 
 
 def _chunks(number: int, size: int) -> Iterator[range]:

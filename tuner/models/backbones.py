@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +15,7 @@ import numpy as np
 from keras import layers
 
 from tuner.common.errors import WeightsError, is_failed_download
+from tuner.common.process import keras_home
 from tuner.common.seeds import derive_seed
 from tuner.models.blocks import is_automatic_name
 from tuner.models.parameters import PixelScaling
@@ -81,7 +80,7 @@ def _load_pretrained(constructor: Any, application: str, options: Mapping[str, A
 
 
 def _describe_missing(application: str, error: Exception) -> str:
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    folder = keras_home() / "models"
     url = re.search(r"https?://\S+/(\S+\.h5)", str(error))
     what = f"the ImageNet weights of {application}"
     otherwise = "or choose `weights: none` to train from scratch"

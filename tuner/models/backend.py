@@ -7,29 +7,37 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tuner.common.process import standard_error_to
+from tuner.common.errors import InputError, last_line
+from tuner.common.process import keras_home, set_surroundings, standard_error_to, usable_cpus
 
 
-def all_cpus() -> float:
-    """Return the number of CPUs for a process that is alone on the machine."""
-    return float(os.cpu_count() or 1)
-
-
-def configure_backend(cpus: float) -> None:
-    """Set the threads of this process to its trial's CPUs, GPU memory to grow on demand, and its precision.
+def configure_backend(cpus: float | None = None) -> None:
+    """Set the threads of this process (None: all CPUs), GPU memory to grow on demand, and what keras.json would set.
 
     With more threads than CPUs, trials of one machine fight for the cores. Must be called before the first tensor is
-    made; a later call changes nothing. Other Keras backends are left alone.
+    made; a later call changes no threads.
+
+    Raises:
+        InputError: Keras or TensorFlow cannot be loaded, or a program has loaded Keras with another backend before.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet():
-        import keras
-
-        if keras.backend.backend() != "tensorflow":
-            return
-        import tensorflow
-
-    threads = max(1, int(cpus))
+    set_surroundings()
+    try:
+        with _quiet():
+            import keras
+            import tensorflow
+    except Exception as error:  # whatever a library raises as it is imported
+        hint = f"; look at {keras_home() / 'keras.json'}" if "configuration" in str(error) else ""
+        raise InputError(
+            f"Keras must load with TensorFlow; {type(error).__name__}: {last_line(error)}{hint}"
+        ) from error
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(f"KERAS_BACKEND must be tensorflow before Keras is loaded; it is {keras.backend.backend()}")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+    threads = max(1, int(cpus or usable_cpus()))
     try:
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
@@ -83,26 +91,16 @@ def has_gpu() -> bool:
 
 def jit_compile() -> bool | str:
     """Return whether to compile steps by XLA: on CPUs they become two to four times slower (benchmarks/LOG.md)."""
-    import keras
-
-    return "auto" if has_gpu() or keras.backend.backend() != "tensorflow" else False
+    return "auto" if has_gpu() else False
 
 
-def steps_per_execution() -> int:
-    """Return the steps between two returns to Python: 32 make cached epochs up to twice as fast, more nothing.
-
-    TensorFlow loops over them; other backends would unroll the loop.
-    """
-    import keras
-
-    return 32 if keras.backend.backend() == "tensorflow" else 1
+STEPS_PER_EXECUTION = 32
+"""Steps between two returns to Python: these make cached epochs up to twice as fast, more nothing."""
 
 
 def gpu_memory() -> tuple[int, int] | None:
     """Return the peak bytes of this process on the first GPU, and its limit; None without a GPU."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow" or not has_gpu():
+    if not has_gpu():
         return None
     import tensorflow
     from tensorflow.python.client import device_lib  # the public API does not tell how large a GPU is

@@ -85,9 +85,9 @@ def _fitted(images: Any, height: int, width: int) -> Any:
 
 def load_model(path: Path) -> Any:
     """Return the Keras model in a file; raises RunError when it cannot be loaded."""
-    from tuner.models.backend import all_cpus, configure_backend
+    from tuner.models.backend import configure_backend
 
-    configure_backend(all_cpus())
+    configure_backend()
     import keras
 
     try:

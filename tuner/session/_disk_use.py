@@ -5,7 +5,6 @@ Of every trial that may go on, the newest checkpoints are kept; a scheduler that
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,6 +16,7 @@ import numpy as np
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.errors import InputError
 from tuner.common.files import format_size, free_bytes
+from tuner.common.process import usable_cpus
 from tuner.common.seeds import derive_seed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.backend import configure_backend, release_memory
@@ -58,7 +58,7 @@ def checkpoint_bytes(study: Study, image_shape: tuple[int, int, int], num_classe
 
     Their networks are built to count their weights. Nothing is fetched: pretrained weights are as many as random ones.
     """
-    configure_backend(os.cpu_count() or 1)  # first: it keeps TensorFlow from telling of itself
+    configure_backend()  # first: it keeps TensorFlow from telling of itself
     from tuner.models.network import build_model, freeze, parameter_counts
 
     generator = np.random.default_rng(derive_seed(study.seed, "disk use"))
@@ -86,7 +86,7 @@ def disk_use_words(search: ResolvedSearch, data: PreparedCopy | None, runs: Path
 
     The networks depend on the data: before these are prepared, only the number of checkpoints is known.
     """
-    number = checkpoints_at_once(search, search.shares.at_once or os.cpu_count() or 1)
+    number = checkpoints_at_once(search, search.shares.at_once or usable_cpus())
     where = _with_room(runs)
     if data is None:
         return [f"disk: about {number:,} checkpoints at a time {where}; how large, is known when the data are prepared"]

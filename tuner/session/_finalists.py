@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.common.files import DISK_FULL, disk_full_error
+from tuner.common.process import usable_cpus
 from tuner.execution.finalist_actor import TIME_BUDGET, FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
-from tuner.models.backend import all_cpus
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
@@ -273,7 +273,7 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: Time
     has_predictions = kept is not None and tuple(kept.of) == winner
     if not untested and has_predictions:
         return 0
-    models = TrainedModels(replace(context, cpus=all_cpus()), run, record.state)  # nothing is trained now
+    models = TrainedModels(replace(context, cpus=usable_cpus()), run, record.state)  # nothing is trained now
     for place, key in enumerate(untested):
         if place and costs_of(record.state, time.budget.time_s, [key[0]]).test_s > time.left_before_closing_s():
             return len(untested) - place

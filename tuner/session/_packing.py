@@ -66,7 +66,9 @@ def candidates(capacity: Capacity, cpus_per_trial: float | None, wanted: int | N
         return [(wanted, share if cpus_per_trial is None else cpus_per_trial)]
     if cpus_per_trial is not None:
         fit = capacity.slots(cpus_per_trial, 0.0)
-        return [(trials, cpus_per_trial) for trials in dict.fromkeys((fit, fit // 2)) if trials]
+        return [(trials, cpus_per_trial) for trials in dict.fromkeys((fit, fit // 2)) if trials] or [
+            (1, cpus_per_trial)
+        ]
     powers = [
         2**power for power in range(MOST_CPUS_PER_TRIAL.bit_length()) if 2**power <= min(cpus, MOST_CPUS_PER_TRIAL)
     ]

@@ -17,6 +17,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
 from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Chosen, Policy, ResolvedSearch, Study, has_unfreezing
+from tuner.session.checks import beyond_this_machine
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, Space, count
 
@@ -57,6 +58,8 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
         found.append("the head phase lasts to the end: no block will be unfrozen, whatever unfreeze_depth says")
     if training.patience is None and not halves:
         found.append("neither early stopping nor a scheduler that halves: every trial costs max_epochs")
+    if beyond := beyond_this_machine(search.shares):
+        found.append(f"{beyond}; more takes a cluster (--address)")
     return found + [f"{name} means nothing to {other} and is ignored there" for name, other in _ignored(study.space)]
 
 

@@ -249,8 +249,14 @@ class Stopping:
 
 @contextmanager
 def interruptible(console: SearchConsole) -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C sets; the second one interrupts at once."""
+    """Yield an event that the first Ctrl-C sets; the second one interrupts at once.
+
+    In a thread of a program no Ctrl-C arrives.
+    """
     event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # the only one that may ask for signals
+        yield event
+        return
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
         event.set()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS, mutable_dimensions, numeric
+from tuner.cluster.ray_session import Capacity, gpus_here
 from tuner.common.errors import InputError, Problem
+from tuner.common.process import usable_cpus
 from tuner.common.registry import unknown_name
 from tuner.datasets.loading import check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL, Parameter
 from tuner.models.preprocessing import parse_preprocess
-from tuner.session._resolved import has_unfreezing, resolved_scheduler
+from tuner.session._resolved import Shares, has_unfreezing, resolved_scheduler
 from tuner.spec.schema import AUTO, given
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.spec.space_parser import Finding, Path
@@ -40,6 +43,35 @@ def check_files(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
     except InputError as error:
         return [reading.problem(("data", "source"), str(error))]
     return []
+
+
+def beyond_this_machine(shares: Shares) -> str:
+    """Return what is wrong with shares that this machine cannot give to one trial; empty: it can."""
+    cpus, gpus = usable_cpus(), gpus_here() if shares.gpus else 0
+    for name, wanted, there in (("cpus", shares.cpus, cpus), ("gpus", shares.gpus, gpus)):
+        if wanted and wanted > there:
+            return (
+                f"resources.{name}_per_trial must be at most {there}, the {name[:-1].upper()}s that this machine gives "
+                f"to tuner; got {wanted:g}"
+            )
+    return ""
+
+
+def checked_gpus(shares: Shares, capacity: Capacity, computes: Callable[[], bool]) -> tuple[Capacity, str]:
+    """Return the capacity without GPUs of this machine on which TensorFlow cannot compute, and what to say of them.
+
+    Raises:
+        InputError: trials are to have them.
+    """
+    if not capacity.gpus or capacity.is_cluster or shares.gpus == 0 or computes():
+        return capacity, ""
+    why = (
+        f"TensorFlow sees none of this machine's {capacity.gpus:g} GPUs: its CUDA libraries come with "
+        "pip install --editable '.[gpu]' (or CUDA_VISIBLE_DEVICES hides them)"
+    )
+    if shares.gpus:
+        raise InputError(f"resources.gpus_per_trial must be 0 here; {why}")
+    return replace(capacity, gpus=0.0), f"trials train on CPUs: {why}"
 
 
 def _as_written(reading: SpecReading, path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,8 +13,9 @@ import numpy as np
 from tuner.common.errors import InputError, RunError, RunInUseError, TunerError
 from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
+from tuner.common.process import usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
-from tuner.models.backend import configure_backend
+from tuner.models.backend import configure_backend, has_gpu
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.epoch import Epoch
@@ -26,7 +26,7 @@ from tuner.runs.state import RunState
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, Study, resolve
 from tuner.session._resume import MAY_CHANGE, first_event, refuse_other_data, refuse_other_search
-from tuner.session.checks import check_files, check_names
+from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, cache_folder, prepare, prepared_data, staged_data
 from tuner.spec.space import sample
@@ -182,6 +182,8 @@ def _search(
         RunError: the data are not those that the run began with.
         InputError: where something is to be written, nothing can be; nothing was then.
     """
+    if options.address is None and (beyond := beyond_this_machine(search.shares)):
+        raise InputError(beyond)
     check_folder(run.path, "the run directory")
     check_folder(options.reports_dir / run.name, "--reports")
     cache_folder(options)
@@ -199,6 +201,9 @@ def _search(
         with _ray(options, run) as capacity:
             if capacity.dashboard is not None:
                 console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
+            capacity, gpus_said = checked_gpus(search.shares, capacity, _sees_gpu)
+            if gpus_said:
+                console.say(gpus_said)
             prepared = prepare(search.study, options, console, trial_kind)
             if isinstance(learns_from, StudyCreated):
                 refuse_other_data(learns_from, prepared.dataset, run)
@@ -211,12 +216,17 @@ def _search(
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
 
 
+def _sees_gpu() -> bool:
+    configure_backend()
+    return has_gpu()
+
+
 def train_inline(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> int:
     """Train the baseline (without one: a random configuration) as trial 0, and return the exit status."""
     study = search.study
     generator = np.random.default_rng(derive_seed(study.seed, "inline"))
     configuration = study.baseline if study.baseline is not None else sample(study.space, generator)
-    alone = float(os.cpu_count() or 1) if search.shares.cpus is None else search.shares.cpus
+    alone = search.shares.cpus or usable_cpus()
     return _train(search, configuration, 0, prepare(study, options, console), alone, console)
 
 

@@ -15,6 +15,7 @@ from tuner import __version__
 from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
+from tuner.common.process import keras_home
 from tuner.datasets.loading import DataRequest, find_prepared_data, load_dataset
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
@@ -58,7 +59,7 @@ def staged_data(options: SearchOptions) -> dict[str, str]:
 def cache_folder(options: SearchOptions) -> Path:
     """Return the absolute folder of prepared data and activations; raises InputError when nothing can be kept there."""
     folder = user_path(options.cache_dir or default_cache_dir()).absolute()
-    check_folder(folder, "--cache", is_written=False)  # what is prepared already can be read
+    check_folder(folder, "--cache (or TUNER_CACHE)", is_written=not folder.exists())  # what is prepared can be read
     return folder
 
 
@@ -154,7 +155,7 @@ class BlockCounts:
         if key not in self._counts:
             from tuner.models.blocks import blocks
 
-            configure_backend(os.cpu_count() or 1)
+            configure_backend()
             number = len(blocks(architecture.build(values, (height, width, 3), 0)))
             release_memory()
             self._counts[json.dumps([*facts, _weights_files()])] = number  # it may just have been downloaded
@@ -166,7 +167,7 @@ class BlockCounts:
 
 def _weights_files() -> list[tuple[str, int, int]]:
     """Return name, size and time of every weights file that Keras has on this machine."""
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    folder = keras_home() / "models"
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.h5"))
 
 

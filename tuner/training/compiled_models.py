@@ -20,7 +20,7 @@ import numpy as np
 
 from tuner.common.metrics import LOSS, METRICS
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.backend import jit_compile, steps_per_execution
+from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile
 from tuner.models.network import TrialModel, build_head, build_model, freeze
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
@@ -143,7 +143,7 @@ class Structure:
             optimizer=_build_optimizer(configuration),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=general(configuration, "label_smoothing")),
             metrics=keras_metrics(),
-            steps_per_execution=steps_per_execution(),
+            steps_per_execution=STEPS_PER_EXECUTION,
             jit_compile=jit_compile(),
         )
         return Trainer(network, list(self.trial_model.model.trainable_variables))
