@@ -1,3 +1,44 @@
 """tuner: finds the best image classifier for a data set, and gives an honest account of how."""
 
+import os
+import sys
+
 __version__ = "0.1.0"
+
+_LIBRARIES = (
+    *("ray", "keras", "tensorflow", "optuna", "numpy", "pandas", "scipy", "sklearn", "pyarrow", "matplotlib", "PIL"),
+    *("rich", "yaml", "pydantic", "psutil", "jinja2", "filelock", "platformdirs", "markdown_it"),
+)
+
+
+def hidden_module(folder: str) -> str | None:
+    """Return what hides a module of Python or a library from those who import it; None: nothing, or it is installed."""
+    try:
+        files = set(os.listdir(folder))
+    except OSError:
+        return None
+    if any(file.endswith(".dist-info") for file in files):
+        return None
+    places = (
+        place for name in (*sys.stdlib_module_names, *_LIBRARIES) for place in (f"{name}.py", f"{name}/__init__.py")
+    )
+    found = (os.path.join(folder, place) for place in places if place.partition("/")[0] in files)
+    return next((place for place in found if os.path.isfile(place)), None)
+
+
+def _settle_imports() -> None:
+    """Look for no module in the working folder, where `python -m` looks first; refuse a PYTHONPATH that hides one."""
+    if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
+        del sys.path[0]
+        os.environ["PYTHONSAFEPATH"] = "1"
+    for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        if hidden := hidden_module(folder):
+            if sys.stderr is not None:
+                sys.stderr.write(
+                    f"PYTHONPATH must not hide a module that tuner needs; {hidden} does: leave {folder} out\n"
+                )
+            sys.exit(2)
+
+
+if sys.argv[:1] == ["-m"]:  # a command begins, and has imported nothing yet
+    _settle_imports()

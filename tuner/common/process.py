@@ -37,11 +37,8 @@ _UNLESS_SET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TF_CPP_MIN_LOG_LEVEL"
 _LEFT_OUT = re.compile(r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|PYTHON(WARNINGS|OPTIMIZE|INSPECT|STARTUP)")
 """Would train by other rules, or fail where a library warns or asserts."""
 _OF_OTHER_SEARCHES = re.compile(r"TUNE_\w+|RAY_(AIR|TRAIN|CHDIR)_\w+")
-_IMPORTED = (
-    *("ray", "keras", "tensorflow", "optuna", "numpy", "pandas", "scipy", "sklearn", "pyarrow", "matplotlib", "PIL"),
-    *("rich", "yaml", "pydantic", "psutil", "jinja2", "filelock", "platformdirs", "markdown_it"),
-)
 _OPEN_FILES = 65_536
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def set_surroundings() -> dict[str, str]:
@@ -77,10 +74,9 @@ def keras_home() -> Path:
 def usable_cpus() -> int:
     """Return the CPUs that this process may use: those it is bound to (taskset, SLURM), within a container's limit."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    folder = Path("/sys/fs/cgroup")
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         with suppress(OSError, ValueError):  # of the other version, or "max"
-            quota, period = map(int, " ".join((folder / file).read_text() for file in files).split())
+            quota, period = map(int, " ".join((_CGROUPS / file).read_text() for file in files).split())
             cpus = min(cpus, max(1, quota // period)) if quota > 0 else cpus
     return cpus
 
@@ -130,13 +126,9 @@ def _open_streams() -> None:
 
 
 def _check_places() -> None:
-    """Check the folders that every command uses, and that modules come from where they should.
-
-    Raises:
-        InputError: the working folder is gone, no temporary file can be made, or PYTHONPATH hides a module.
-    """
+    """Check the folders that every command uses; raises InputError for one that is not there."""
     try:
-        here = Path.cwd()
+        Path.cwd()
     except OSError:
         raise InputError("the working folder must exist; it has been removed: change to another one") from None
     try:
@@ -147,25 +139,6 @@ def _check_places() -> None:
         ) from None
     if "TMPDIR" in os.environ:
         os.environ["TMPDIR"] = folder  # one that can be used, for what is started from here
-    package = Path(__file__).parents[2]
-    if (main := sys.modules["__main__"].__spec__) is not None and main.name.startswith("tuner.") and here != package:
-        sys.path[:1] = [path for path in sys.path[:1] if Path(path) != here]  # `python -m` looks there first
-        os.environ["PYTHONSAFEPATH"] = "1"
-    for text in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
-        if hidden := hidden_module(Path(text)):
-            raise InputError(f"PYTHONPATH must not hide a module that tuner needs; {hidden} does: leave {text} out")
-
-
-def hidden_module(folder: Path) -> Path | None:
-    """Return what hides a module of Python or a library from those who import it; None: nothing, or it is installed."""
-    if any(folder.glob("*.dist-info")):
-        return None
-    places = (
-        folder / place
-        for name in (*sys.stdlib_module_names, *_IMPORTED)
-        for place in (f"{name}.py", f"{name}/__init__.py")
-    )
-    return next((place for place in places if place.is_file()), None)
 
 
 def _allow_open_files() -> None:

@@ -1,0 +1,181 @@
+"""What tuner's processes inherit: set by tuner, or checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tuner import hidden_module
+from tuner.common import process
+from tuner.common.errors import InputError
+from tuner.common.process import home, keras_home, set_surroundings, settled, usable_cpus
+
+ABSENT = None
+
+
+@pytest.mark.parametrize(
+    ("name", "inherited", "wanted"),
+    [
+        ("MPLBACKEND", "module://matplotlib_inline.backend_inline", "agg"),
+        ("MPLBACKEND", "TkAgg", "agg"),
+        ("MPLBACKEND", "", "agg"),
+        ("KERAS_BACKEND", "torch", "tensorflow"),
+        ("KERAS_BACKEND", "theano", "tensorflow"),
+        ("KERAS_BACKEND", "", "tensorflow"),
+        ("KERAS_MAX_EPOCHS", "1", ABSENT),
+        ("KERAS_MAX_STEPS_PER_EPOCH", "one", ABSENT),
+        ("KERAS_NNX_ENABLED", "true", ABSENT),
+        ("TF_USE_LEGACY_KERAS", "1", ABSENT),
+        ("TF_FORCE_GPU_ALLOW_GROWTH", "false", "true"),
+        ("TF_CPP_MIN_LOG_LEVEL", "0", "0"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0", "0"),
+        ("PYTHONWARNINGS", "error", ABSENT),
+        ("PYTHONOPTIMIZE", "2", ABSENT),
+        ("PYTHONINSPECT", "1", ABSENT),
+        ("PYTHONSTARTUP", "/home/me/.pythonrc", ABSENT),
+        ("RAY_AIR_NEW_OUTPUT", "1", "0"),
+        ("RAY_CHDIR_TO_TRIAL_DIR", "0", ABSENT),
+        ("TUNE_RESULT_BUFFER_LENGTH", "50", ABSENT),
+        ("TUNE_MAX_PENDING_TRIALS_PG", "1", ABSENT),
+        ("TMPDIR", "/scratch/that/is/gone", tempfile.gettempdir()),
+        ("KERAS_HOME", "", str(Path.home() / ".keras")),
+        ("KERAS_HOME", "~/weights", str(Path.home() / "weights")),
+        ("KERAS_HOME", "weights", str(Path("weights").absolute())),
+        ("CUDA_VISIBLE_DEVICES", "", ""),
+        ("OMP_NUM_THREADS", "many", "many"),
+    ],
+)
+def test_a_variable_has_within_a_command_the_value_that_tuner_needs_and_afterwards_its_own(
+    monkeypatch, name, inherited, wanted
+) -> None:
+    monkeypatch.setenv(name, inherited)
+    with settled():
+        assert os.environ.get(name) == wanted
+    assert os.environ[name] == inherited
+
+
+def test_workers_of_another_machine_are_given_what_the_driver_has_set(monkeypatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    given = set_surroundings()
+    assert given["MPLBACKEND"] == "agg" and given["KERAS_BACKEND"] == "tensorflow"
+    assert all(os.environ[name] == value for name, value in given.items())
+
+
+@pytest.mark.parametrize("place", ["/nonexistent", "/dev/null", None])
+def test_without_a_home_keras_has_a_folder_among_the_temporary_files(monkeypatch, place) -> None:
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.setenv("HOME", place) if place else monkeypatch.delenv("HOME")
+    if place is None:
+        monkeypatch.setattr(Path, "home", classmethod(lambda _cls: (_ for _ in ()).throw(RuntimeError("no home"))))
+    assert home() is None
+    assert keras_home() == Path(tempfile.gettempdir(), ".keras")
+
+
+def test_a_working_folder_that_was_removed_is_told_in_one_line(monkeypatch, tmp_path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InputError, match="the working folder must exist"), settled():
+        pass
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_in_one_line(monkeypatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(InputError, match="TMPDIR must be a folder that can be written to"), settled():
+        pass
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["random.py", "typing.py", "json/__init__.py", "numpy/__init__.py", "keras.py", "ray/__init__.py", "enum.py"],
+)
+def test_a_file_that_hides_a_module_of_python_or_of_a_library_is_seen(tmp_path, file) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert hidden_module(str(tmp_path)) == str(tmp_path / file)
+
+
+@pytest.mark.parametrize(
+    "files", [["mine.py"], ["numpy/__init__.py", "numpy-2.4.dist-info/METADATA"], ["random/x.txt"], []]
+)
+def test_a_folder_with_other_modules_or_with_installed_ones_hides_nothing(tmp_path, files) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert hidden_module(str(tmp_path)) is None
+
+
+def test_warnings_that_are_errors_elsewhere_are_none_here(monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with settled():
+            warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    ("bound_to", "files", "cpus"),
+    [
+        (8, {}, 8),
+        (8, {"cpu.max": "max 100000"}, 8),
+        (8, {"cpu.max": "250000 100000"}, 2),
+        (8, {"cpu.max": "50000 100000"}, 1),
+        (2, {"cpu.max": "800000 100000"}, 2),
+        (8, {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        (8, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        (8, {"cpu.max": "nonsense"}, 8),
+    ],
+)
+def test_cpus_are_those_that_a_scheduler_or_a_container_leaves(monkeypatch, tmp_path, bound_to, files, cpus) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(bound_to)))
+    monkeypatch.setattr(process, "_CGROUPS", tmp_path)
+    assert usable_cpus() == cpus
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "said"),
+    [
+        ("{} list", 0, "the cache is empty"),
+        ("{} list 2>&-", 0, "the cache is empty"),
+        ("{} list <&-", 0, "the cache is empty"),
+        ("{} list >&-", 0, ""),
+        ("{} list <&- >&- 2>&-", 0, ""),
+        ("PYTHONIOENCODING=ascii {} list", 0, "the cache is empty"),
+        ("PYTHONIOENCODING=latin-1 {} list", 0, "the cache is empty"),
+        ("LANG=C LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {} list", 0, "the cache is empty"),
+        ("TERM=dumb NO_COLOR=1 COLUMNS=0 {} list", 0, "the cache is empty"),
+        ("COLUMNS=wide LINES=-1 {} list", 0, "the cache is empty"),
+        ("PYTHONWARNINGS=error {} list", 0, "the cache is empty"),
+        ("PYTHONOPTIMIZE=2 {} list", 0, "the cache is empty"),
+        ("TZ=Mars/Olympus {} list", 0, "the cache is empty"),
+        ("umask 777; {} list", 0, "the cache is empty"),
+        ("ulimit -n 64; {} list", 0, "the cache is empty"),
+        ("PYTHONIOENCODING=ascii {} list --cache é", 0, "the cache is empty"),
+        ("touch random.py csv.py numpy.py; {} list", 0, "the cache is empty"),
+        ("mkdir gone; cd gone; rmdir ../gone; {} list", 2, "the working folder must exist"),
+        ("touch shadow/random.py; PYTHONPATH=shadow {} list", 2, "PYTHONPATH must not hide a module"),
+    ],
+)
+def test_a_command_works_or_says_in_one_line_what_its_surroundings_lack(tmp_path, shell, status, said) -> None:
+    (tmp_path / "shadow").mkdir()
+    command = shell.format(f"{sys.executable} -m tuner.cache")
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "TUNER_CACHE": str(tmp_path / "none")},
+    )  # fmt: skip
+    assert ended.returncode == status, ended.stderr
+    assert said in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr and len(ended.stderr.splitlines()) <= (status == 2)
