@@ -141,7 +141,7 @@ def test_cpus_are_those_that_a_scheduler_or_a_container_leaves(monkeypatch, tmp_
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(bound_to)))
-    monkeypatch.setattr(process, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(process, "CGROUPS", tmp_path)
     assert usable_cpus() == cpus
 
 

@@ -38,7 +38,7 @@ _LEFT_OUT = re.compile(r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|PYT
 """Would train by other rules, or fail where a library warns or asserts."""
 _OF_OTHER_SEARCHES = re.compile(r"TUNE_\w+|RAY_(AIR|TRAIN|CHDIR)_\w+")
 _OPEN_FILES = 65_536
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def set_surroundings() -> dict[str, str]:
@@ -76,7 +76,7 @@ def usable_cpus() -> int:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         with suppress(OSError, ValueError):  # of the other version, or "max"
-            quota, period = map(int, " ".join((_CGROUPS / file).read_text() for file in files).split())
+            quota, period = map(int, " ".join((CGROUPS / file).read_text() for file in files).split())
             cpus = min(cpus, max(1, quota // period)) if quota > 0 else cpus
     return cpus
 
