@@ -138,4 +138,4 @@ def test_the_texts_of_the_page_are_those_of_the_leaderboard(tmp_path) -> None:
     state = make_state(20)
     text = page_of(state, tmp_path)
     assert "How far to trust this" not in text  # the part has a heading of its own
-    assert "Can I trust it?" in text and "Wilson" in text and "The best configuration" in text
+    assert "Can I trust it?" in text and "Bonferroni" in text and "The best configuration" in text

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.make_record import epoch, small_state, trial_ended, trial_started
-from tuner.common.intervals import mean_interval
+from tests.support.make_record import epoch, session_started, small_state, trial_ended, trial_started
+from tuner.common.intervals import mean_interval, wilson_interval
 from tuner.reports._leaderboard import leaderboard_markdown
+from tuner.reports.formatting import escaped
 from tuner.reports.results import build_results
-from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
+from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, SessionEnded, TrialMeasured
 from tuner.runs.finalists import (
     FinalistTraining,
     best_training,
@@ -134,8 +135,8 @@ def test_the_interval_of_a_mean_is_students() -> None:
 def test_with_one_seed_the_interval_is_that_of_the_images() -> None:
     (only,) = summarise_finalists(judged({0: answers(0.7, seeds=1)}, {0: 0.7}))
     assert only.test_accuracy is not None and only.test_accuracy.low is not None
-    mean = only.test_accuracy.mean
-    assert mean - only.test_accuracy.low == pytest.approx(1.959964 * (mean * (1 - mean) / 2000) ** 0.5, rel=1e-2)
+    assert only.test_accuracy == only.model_accuracy
+    assert only.test_accuracy[1:] == wilson_interval(only.test_accuracy.mean, 2000)
 
 
 def test_no_mistake_among_a_few_images_does_not_mean_that_there_are_none() -> None:
@@ -148,13 +149,14 @@ def test_no_mistake_among_a_few_images_does_not_mean_that_there_are_none() -> No
 def test_equal_answers_have_no_gain_and_what_is_hard_for_both_cancels_out() -> None:
     table = answers(0.7)
     same = gain_on_test(judged({0: table, 1: table}, {0: 0.6, 1: 0.5}), 0, 1)
-    assert same is not None and same.mean == 0
+    assert same is not None and same.points.mean == 0
     worse = table.copy()
     worse[:, :40] = False
     paired = gain_on_test(judged({0: table, 1: worse}, {0: 0.6, 1: 0.5}), 0, 1)
     other = gain_on_test(judged({0: table, 1: answers(0.686, seed=5)}, {0: 0.6, 1: 0.5}), 0, 1)
-    assert paired is not None and other is not None and paired.low is not None and other.low is not None
-    assert paired.mean - paired.low < other.mean - other.low
+    assert paired is not None and other is not None
+    assert paired.points.low is not None and other.points.low is not None
+    assert paired.points.mean - paired.points.low < other.points.mean - other.points.low
 
 
 def test_the_interval_of_a_gain_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -168,16 +170,18 @@ def test_the_interval_of_a_gain_holds_the_truth_about_as_often_as_it_says() -> N
             for trial, rate in ((0, 0.72), (1, 0.70))
         }
         gain = gain_on_test(judged(tables, {0: 0.7, 1: 0.6}), 0, 1)
-        assert gain is not None and gain.low is not None and gain.high is not None
-        held += gain.low <= 0.02 <= gain.high
+        assert gain is not None and gain.points.low is not None and gain.points.high is not None
+        held += gain.points.low <= 0.02 <= gain.points.high
     assert 0.92 <= held / 300 <= 0.995
 
 
 def test_the_leaderboard_says_who_won_on_the_test_images_and_by_how_much() -> None:
-    page = leaderboard_markdown(build_results(judged({1: answers(0.8), 0: answers(0.7, seed=1)}, {1: 0.7, 0: 0.6})))
+    page = leaderboard_markdown(
+        build_results(ended(judged({1: answers(0.8), 0: answers(0.7, seed=1)}, {1: 0.7, 0: 0.6})))
+    )
     assert "**Trial 1 (cnn) won with test accuracy" in page and "3 seeds" in page
     assert "Trial 1 is better than the baseline" in page
-    assert "times the standard deviation from seed to seed" in page
+    assert "the mean of 3 seeds" in page and "best.keras is one of these trainings" in page
     assert "## Finalists" in page and "The test split was read once" in page
 
 
@@ -194,3 +198,148 @@ def test_finalists_that_were_not_tested_are_not_called_winners_on_test_images() 
     state.apply(trained(1, 0, 0.5))
     page = leaderboard_markdown(build_results(state))
     assert "The test split has not been read yet" in page and "won with test accuracy" not in page
+
+
+BETTER, EQUAL, WORSE = answers(0.8), answers(0.7, seed=2), answers(0.6, seed=3)
+
+
+def texts_of(state: RunState) -> str:
+    return leaderboard_markdown(build_results(state))
+
+
+def ended(state: RunState, reason="finished") -> RunState:
+    state.apply(SessionEnded(reason=reason))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({1: BETTER, 0: EQUAL}, "Trial 1 is better than the baseline (trial 0): +"),
+        ({1: WORSE, 0: EQUAL}, "Trial 1 is worse than the baseline (trial 0) on the test images, though not on"),
+        ({1: EQUAL, 0: EQUAL}, "Trial 1 and the baseline (trial 0) cannot be told apart: 0.00 points"),
+        (
+            {1: BETTER[:1], 0: EQUAL[:1]},
+            "Trial 1 and the baseline (trial 0) cannot be compared, there being one seed each",
+        ),
+        ({1: BETTER, 0: EQUAL[:1]}, "Trial 1 and the baseline (trial 0) cannot be compared, there being one seed each"),
+        ({1: BETTER[:1], 0: EQUAL}, "Trial 1 and the baseline (trial 0) cannot be compared, there being one seed each"),
+        ({1: BETTER, 0: EQUAL[:2]}, "95% interval"),
+        ({1: BETTER[:2], 0: WORSE[:2]}, "2 seeds each"),
+        ({0: BETTER, 1: EQUAL}, "The winner is the baseline (trial 0): the search found nothing better"),
+        ({0: BETTER, 1: EQUAL}, "Trial 0 (cnn), the baseline, won with test accuracy"),
+        ({1: BETTER, 2: EQUAL}, "The baseline (trial 0) was not trained again, so no gain can be stated."),
+        ({1: BETTER, 2: EQUAL, 3: WORSE, 0: WORSE}, "Trial 1 is better than trial 3:"),
+        ({1: BETTER, 2: EQUAL, 3: WORSE, 0: WORSE}, "The others were not compared with each other"),
+        ({1: BETTER[:1], 0: EQUAL[:1]}, "one seed (95% interval for new images alone"),
+        ({1: BETTER, 0: EQUAL}, "the mean of 3 seeds (95% interval for the mean over new seeds and new images:"),
+        ({1: BETTER, 0: EQUAL}, "best.keras is one of these trainings: "),
+    ],
+)
+def test_a_verdict_says_what_was_compared_and_what_was_not(tables, words) -> None:
+    state = ended(judged(tables, {trial: 0.9 - 0.1 * place for place, trial in enumerate(tables)}))
+    page = texts_of(state)
+    assert words in page
+    assert "+0.00" not in page and "-0.00" not in page and "standard deviation" not in page
+    if min(len(table) for table in tables.values()) < 2:
+        assert "is better than" not in page and "Recommended" not in page
+
+
+@pytest.mark.parametrize("why", ["out of memory: tensor_a", "hung"])
+def test_a_baseline_whose_trainings_have_all_failed_is_named_with_the_reason(why) -> None:
+    state = searched(0.1, 0.5)
+    state.apply(FinalistsStarted(trials=[1, 0], seeds=1))
+    state.apply(trained(1, 0, 0.5))
+    state.apply(trained(0, 0, None, status="failed").model_copy(update={"reason": why}))
+    state.apply(judgement(1, 0, BETTER[0]))
+    words = f"All trainings of the baseline (trial 0) with new seeds failed, so no gain can be stated: {escaped(why)}."
+    assert words in texts_of(ended(state))
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([trial_ended(0, "failed", "boom")], "The baseline (trial 0) failed, so no gain can be stated: boom."),
+        ([], "The baseline (trial 0) has no value, so it was not trained again"),
+    ],
+)
+def test_a_baseline_that_has_failed_or_has_no_value_is_named(events, words) -> None:
+    started = [trial_started(0), *events, trial_started(1), epoch(1, 1, 0.5), trial_ended(1)]
+    state = small_state(*started, FinalistsStarted(trials=[1], seeds=1), trained(1, 0, 0.5), judgement(1, 0, BETTER[0]))
+    assert words in texts_of(ended(state))
+
+
+def test_a_search_without_a_baseline_says_so_in_its_verdict() -> None:
+    started = [trial_started(1), epoch(1, 1, 0.5), trial_ended(1)]
+    state = small_state(*started, FinalistsStarted(trials=[1], seeds=1), trained(1, 0, 0.5), judgement(1, 0, BETTER[0]))
+    assert "The search had no baseline to compare with." in texts_of(ended(state))
+
+
+@pytest.mark.parametrize(
+    ("reason", "verb"),
+    [
+        ("finished", "won"),
+        ("time_budget", "won"),
+        ("interrupted", "is ahead"),
+        ("error", "is ahead"),
+        (None, "is ahead"),
+    ],
+)
+def test_nothing_has_won_before_the_search_is_over(reason, verb) -> None:
+    state = judged({1: BETTER, 0: EQUAL}, {1: 0.7, 0: 0.6})
+    page = texts_of(state if reason is None else ended(state, reason))
+    assert f"**Trial 1 (cnn) {verb} with test accuracy" in page
+
+
+def test_readings_of_the_test_split_are_counted_by_session() -> None:
+    state = judged({1: BETTER, 0: EQUAL}, {1: 0.7, 0: 0.6})
+    assert "The test split was read once" in texts_of(state)
+    for number in range(2):
+        state.apply(session_started())
+        state.apply(trained(2 + number, 0, 0.4))
+        state.apply(judgement(2 + number, 0, WORSE[0]))
+    page = texts_of(state)
+    assert "The test split was read in 3 sessions" in page and "No choice was made by its test accuracy" not in page
+
+
+def test_the_trust_section_is_about_the_finalist_that_was_chosen() -> None:
+    state = judged({2: BETTER, 1: EQUAL, 0: WORSE}, {2: 0.7, 1: 0.6, 0: 0.5})
+    page = texts_of(ended(state))
+    assert "Trained again with 3 new seeds, trial 2, the winner, has 70.10% instead of 50.00% in the search" in page
+    assert "The highest value, 50.00% of trial 0, is the best of 3 trials and 3 epochs" in page
+    assert "chance" not in page
+
+
+def with_sizes(tables: dict[int, np.ndarray], sizes: dict[int, tuple[int, float | None]]) -> RunState:
+    state = judged(tables, {trial: 0.9 - 0.1 * place for place, trial in enumerate(tables)})
+    for trial, (parameters, seconds) in sizes.items():
+        state.apply(TrialMeasured(trial=trial, parameters=parameters, seconds_per_image=seconds))
+    return ended(state)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        (
+            {1: (900, None), 2: (300, None)},
+            "Recommended: trial 2. It cannot be told apart from trial 1 and is smaller: 300",
+        ),
+        ({1: (900, None), 2: (890, None)}, "Recommended: trial 1. No finalist that cannot be told apart from it is"),
+        ({1: (300, None), 2: (900, None)}, "Recommended: trial 1."),
+        ({1: (900, 0.002), 2: (900, 0.001)}, "is faster: 1 ms an image instead of 2 ms"),
+        ({}, "Recommended: trial 1."),
+    ],
+)
+def test_of_finalists_that_cannot_be_told_apart_the_smaller_or_faster_is_recommended(sizes, words) -> None:
+    assert words in texts_of(with_sizes({1: EQUAL, 2: EQUAL.copy(), 0: WORSE}, sizes))
+
+
+def test_a_smaller_finalist_that_is_worse_is_not_recommended() -> None:
+    assert "Recommended" not in texts_of(with_sizes({1: BETTER, 2: WORSE}, {1: (900, None), 2: (10, None)}))
+
+
+def test_a_gain_is_over_the_seeds_that_both_were_tested_with() -> None:
+    state = judged({1: BETTER, 0: EQUAL[:2]}, {1: 0.7, 0: 0.6})
+    gain = gain_on_test(state, 1, 0)
+    assert gain is not None and gain.seeds == 2
+    assert gain.points.mean == pytest.approx(BETTER[:2].mean() - EQUAL[:2].mean())

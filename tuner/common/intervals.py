@@ -1,4 +1,4 @@
-"""95% intervals of means, shares and medians. Pure."""
+"""95% intervals of means and shares. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
+
+import numpy as np
 
 CONFIDENCE = 0.95
 
@@ -33,17 +35,35 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def half_width(of_seeds: Sequence[tuple[float, int]], of_images: float) -> float:
-    """Return half of a 95% interval from variances of means and their degrees of freedom (Welch-Satterthwaite).
+def crossed_interval(table: np.ndarray, added: Sequence[float]) -> Interval:
+    """Return the 95% interval of the mean of `[seeds, images]`, for new seeds and new images; no bounds for one seed.
 
-    The variance of the images rests on thousands of them, so it counts as known.
+    Two-way random effects. What images add (and seeds by chance, image by image) rests on all images and counts as
+    known; what seeds add beyond it rests on a few, hence Student's t. The halves are squared and added (Zou & Donner
+    2008), as Satterthwaite's degrees of freedom hold 87% with two seeds. A part of the known variance is taken from
+    what seeds show, so that seeds that do not matter do not widen the interval: how large a part is chosen by numerical
+    integration, under which 93 to 98% of intervals hold the truth whatever the variances are.
+    `added` are values of images that would change the mean little, so that no spread is never taken for certainty.
     """
+    seeds, images = table.shape
+    mean, of_seeds, of_images = float(table.mean()), table.mean(axis=1), table.mean(axis=0)
+    if seeds < 2:
+        return Interval(mean, None, None)
     from scipy import stats
 
-    total = sum(variance for variance, _ in of_seeds) + of_images
-    uncertain = sum(variance**2 / freedom for variance, freedom in of_seeds if freedom)
-    freedom = total**2 / uncertain if uncertain else math.inf
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
+    padded = np.concatenate([of_images, added])
+    known = float(padded.var()) / len(padded)
+    residuals = table - of_seeds[:, None] - of_images + mean
+    both = float((residuals**2).sum()) / ((seeds - 1) * max(1, images - 1) * images * seeds)
+    taken = 0.05 + min(1.0, both / known) * (0.7 - 0.55 / (seeds - 1))
+    excess = max(0.0, float(of_seeds.var(ddof=1)) / seeds - taken * known)
+    of_new_seeds = float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)) ** 2 * excess
+    half, shift = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(known), float(padded.mean()) - mean
+    return Interval(
+        mean,
+        mean - math.hypot(max(0.0, half - shift), math.sqrt(of_new_seeds)),
+        mean + math.hypot(max(0.0, half + shift), math.sqrt(of_new_seeds)),
+    )
 
 
 def wilson_interval(share: float, number: int) -> tuple[float, float]:
@@ -58,18 +78,17 @@ def wilson_interval(share: float, number: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95% interval of a median, from the ranks of the values (Thompson 1936); None for fewer than six.
+def selected_interval(share: float, number: int, candidates: int) -> tuple[float, float]:
+    """Return an interval that holds the true share of the best of so many candidates in at least 95% of cases.
 
-    It assumes nothing about how the values are distributed.
+    Each candidate's exact interval (Clopper & Pearson 1934) has its part of the 5% (Bonferroni), so that those of all
+    hold together, whichever is the best and however the candidates depend on each other.
 
-    >>> median_interval([1, 2, 3, 4, 5, 6]), median_interval([1, 2, 3])
-    ((1, 6), None)
+    >>> [round(bound, 4) for bound in selected_interval(0.5, 100, 24)]
+    [0.3432, 0.6568]
     """
-    ordered, number = sorted(values), len(values)
-    if number < 6:  # the smallest and the largest of fewer hold the median less often than that
-        return None
     from scipy import stats
 
-    below = int(stats.binom.ppf((1 - CONFIDENCE) / 2, number, 0.5))
-    return ordered[below - 1], ordered[number - below]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, candidates)
+    interval = stats.binomtest(round(share * number), number).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)

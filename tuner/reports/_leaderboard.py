@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from tuner.algorithms.schedulers import SCHEDULERS
-from tuner.common.intervals import Interval, wilson_interval
-from tuner.common.metrics import VALIDATION, epoch_objectives
+from tuner.common.intervals import selected_interval
+from tuner.common.metrics import VALIDATION, epoch_objectives, oriented
 from tuner.reports._leaderboard_sections import (
-    comparisons,
+    brief_comparisons,
     finalists_section,
     front_section,
     interval_words,
@@ -33,6 +33,7 @@ from tuner.reports.formatting import (
     without_folders,
 )
 from tuner.reports.results import Results, TrialResult
+from tuner.runs.finalists import Finalist
 
 
 class FigureLink(NamedTuple):
@@ -97,37 +98,49 @@ def _verdict(results: Results) -> str:
         return "The record is empty: no search has begun."
     if winner is None:
         return f"**No trial has a result{': all have failed' if results.failed and not results.waiting else ' yet'}.**"
-    tested = results.finalists[0].test_accuracy if results.finalists else None
-    if tested is not None:
-        return _tested_verdict(results, tested)
+    if results.finalists:
+        return _finalist_verdict(results, results.finalists[0])
     value = format_value(results.metric, winner.best)
-    verb = "is ahead" if _is_open(results) else "won"
-    words = f"**Trial {_named(winner)} {verb} with {escaped(results.metric)} {value}**"
+    words = f"**Trial {_named(winner)} {_won(results)} with {escaped(results.metric)} {value}**"
     return f"{words}, {_comparison(results, winner)}"
 
 
-def _tested_verdict(results: Results, interval: Interval) -> str:
-    """Say what won when the finalists have been judged on the test split."""
-    first = results.finalists[0]
-    value = f"test accuracy {format_value('accuracy', interval.mean)}"
+def _won(results: Results) -> str:
+    return "is ahead" if results.is_open else "won"
+
+
+def _finalist_verdict(results: Results, first: Finalist) -> str:
+    """Say which finalist won: the headline is its mean over seeds, beside it the one training that is exported."""
     name = _named(results.chosen) if results.chosen is not None else str(first.trial)
-    seeds = counted(first.trained, "seed")
-    words = f"**Trial {name} won with {value}** (95% interval {interval_words('accuracy', interval)}, {seeds})"
-    return " ".join([f"{words}.", *(line.removeprefix("- ") for line in comparisons(results))])
+    if first.test_accuracy is None:
+        value = f"{escaped(results.metric)} {format_value(results.metric, first.validation.mean)}"
+        seeds = "" if first.trained == 1 else ", the mean"
+        words = f"**Trial {name} {_won(results)} with {value}**{seeds} of {counted(first.trained, 'seed')}"
+        return f"{words}; its test accuracy is not known yet."
+    between = interval_words("accuracy", first.test_accuracy)
+    words = f"**Trial {name} {_won(results)} with test accuracy {format_value('accuracy', first.test_accuracy.mean)}**"
+    if first.tested == 1:
+        words += f", one seed (95% interval for new images alone {between}; what another seed does is not known)."
+    else:
+        words += (
+            f", the mean of {first.tested} seeds (95% interval for the mean over new seeds and new images: {between})."
+        )
+    if first.tested > 1 and first.model_accuracy is not None:
+        share, own = first.model_accuracy.mean, interval_words("accuracy", first.model_accuracy)
+        words += (
+            f" best.keras is one of these trainings: {format_value('accuracy', share)}, for new images {own} (Wilson)."
+        )
+    return " ".join([words, *brief_comparisons(results)])
 
 
 def _named(trial: TrialResult) -> str:
-    return f"{trial.number} ({escaped(trial.architecture)})" if trial.architecture else str(trial.number)
-
-
-def _is_open(results: Results) -> bool:
-    """Say whether the ranking can still change by going on."""
-    return any(trial.status in ("running", "unfinished") for trial in results.trials) or results.session_ended is None
+    is_baseline = ", the baseline," if trial.is_baseline else ""
+    return f"{trial.number} ({escaped(trial.architecture)}){is_baseline}" if trial.architecture else trial.label
 
 
 def _comparison(results: Results, winner: TrialResult) -> str:
     baseline, gain = results.baseline, results.gain(winner)
-    so_far = " so far" if _is_open(results) else ""
+    so_far = " so far" if results.is_open else ""
     if baseline is None:
         return "the best of the search; it had no baseline to compare with."
     if baseline.status == "failed":
@@ -142,7 +155,8 @@ def _comparison(results: Results, winner: TrialResult) -> str:
     words = "no better" if float(by) == 0 else f"{by} {unit} {'better' if gain.value > 0 else 'worse'}"
     basis = f"{gain.basis}, " if gain.basis else ""
     return (
-        f"{basis}{words} than the baseline's {format_value(results.metric, gain.baseline)} (trial {baseline.number})."
+        f"{basis}{words} than the baseline's {format_value(results.metric, gain.baseline)} (trial {baseline.number}), "
+        "in one training each: no verdict, as another seed may turn it round."
     )
 
 
@@ -275,35 +289,55 @@ def _trust(results: Results) -> list[str]:
     if not number:
         return []
     sentences = [
-        "The values of trials are validation values of one training each, with one seed each; "
-        "the search itself reads no test image."
+        "The values of trials are validation values of one training each, with one seed each, at its best epoch; "
+        "the search itself reads no test image.",
+        *(_selection(results) if number > 1 else []),
+        *_trained_again(results),
     ]
-    if number > 1:
-        selected = f"{'highest' if results.mode == 'max' else 'lowest'} of {number:,}"
-        sentences.append(
-            f"The winner was picked as the {selected} such values, so its value is optimistic: "
-            "expect somewhat less on new images."
-        )
-    sentences += _resolution(results)
     if "stopped" in results.counts:
         sentences.append("Stopped trials were ended early; longer training might have changed their place.")
     return ["## How far to trust this", "", *sentences]
 
 
-def _resolution(results: Results) -> list[str]:
-    """Say which values the number of validation images can tell apart; for accuracy only."""
-    winner, images = results.winner, results.study.data.get("validation_images") if results.study else None
-    if winner is None or winner.best is None or results.metric != "val_accuracy":
+def _selection(results: Results) -> list[str]:
+    """Say what it does to a value that it was picked among many; in numbers for an accuracy."""
+    best, images = results.winner, results.study.data.get("validation_images") if results.study else None
+    if best is None or best.best is None:
         return []
-    if not isinstance(images, int) or images < 1 or not 0 <= winner.best <= 1:
-        return []
-    low, high = wilson_interval(winner.best, images)
-    near = [trial for trial in results.ranked[1:] if trial.best is not None and trial.best >= low]
-    lie = {0: "no other trial lies", 1: "1 other trial lies"}.get(len(near), f"{len(near):,} other trials lie")
-    among = ", the baseline among them: its gain may be chance" if any(trial.is_baseline for trial in near) else ""
+    extreme, less = ("highest", "less") if results.mode == "max" else ("lowest", "more")
+    candidates = sum(len(trial.epochs) for trial in results.ranked)
+    words = (
+        f"The {extreme} value, {format_value(results.metric, best.best)} of trial {best.number}, is the best of "
+        f"{len(results.ranked):,} trials and {counted(candidates, 'epoch')}, so it is optimistic: "
+        f"expect somewhat {less} on new images."
+    )
+    if results.metric != "val_accuracy" or not isinstance(images, int) or images < 1 or not 0 <= best.best <= 1:
+        return [words]
+    low, high = selected_interval(best.best, images, candidates)
     return [
-        f"{images:,} validation images alone leave the winner's value uncertain between {low:.1%} and {high:.1%} "
-        f"(95% interval, Wilson); {lie} in that range{among}."
+        f"{words} Chosen among so many on {images:,} validation images, that training's accuracy on new images "
+        f"is between {low:.1%} and {high:.1%} (at least 95%; exact intervals, Bonferroni)."
+    ]
+
+
+def _trained_again(results: Results) -> list[str]:
+    """Say what became of the chosen finalist's value when it was trained with seeds by which it had not been chosen."""
+    chosen = results.chosen
+    if not results.finalists or chosen is None or chosen.best is None:
+        return []
+    first, metric = results.finalists[0], results.metric
+    lost = oriented(chosen.best - first.validation.mean, results.mode)
+    unit = " points" if is_share(metric) else ""
+    size = f"{abs(lost) * 100:.2f}" if is_share(metric) else f"{abs(lost):.4f}"
+    what = f"{size}{unit} {'worse' if lost > 0 else 'better'}" if float(size) else "the same"
+    words = (
+        f"Trained again with {counted(first.trained, 'new seed')}, trial {chosen.number}, the winner, has "
+        f"{format_value(metric, first.validation.mean)} instead of {format_value(metric, chosen.best)} in "
+        f"the search: {what}."
+    )
+    return [
+        words,
+        *(["No choice was made by its test accuracy."] if first.tested and results.test_readings == 1 else []),
     ]
 
 

@@ -17,13 +17,18 @@ from tuner.reports.formatting import (
     is_share,
     metric_words,
     reason_words,
+    signed,
     table,
 )
 from tuner.reports.results import Results, TrialResult
-from tuner.runs.finalists import Finalist
+from tuner.runs.finalists import Difference, Finalist
 
 ROWS = 100
 """Trials shown; more would bury the page, and trials.parquet holds them all."""
+CLEARLY_LESS = 0.9
+"""The share of parameters or time from which a model counts as smaller or faster."""
+MOST_GIVEN_UP = 0.02
+"""Most of the test accuracy that is given up for a smaller model: intervals of two seeds are wide."""
 _TRIAL_NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
 _FINALIST_NUMBERS = frozenset({"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed"})
 
@@ -207,12 +212,22 @@ def _choice_words(results: Results) -> list[str]:
 
 
 def _tested_words(results: Results) -> list[str]:
-    if all(finalist.test_accuracy is None for finalist in results.finalists):
+    if not results.test_readings:
         return ["The test split has not been read yet."]
-    varying = "new seeds and new images" if max(one.trained for one in results.finalists) > 1 else "new images"
+    seeds = max(one.tested for one in results.finalists)
+    words = (
+        "The intervals of test accuracy are for the mean over new seeds and for new images, those of the validation "
+        "split for new seeds (Student's t)."
+        if seeds > 1
+        else "With one seed, the interval of test accuracy is for new images alone; what another seed does is unknown."
+    )
+    if results.test_readings == 1:
+        return ["The test split was read once, when all were trained.", words]
     return [
-        f"The test split was read once, when all were trained. Its interval is for {varying}, "
-        "that of the validation split for new seeds (Student's t)."
+        f"The test split was read in {results.test_readings} sessions, each time when all its finalists were "
+        "trained. The ranking never follows from it; but whoever went on because of what an earlier reading said has "
+        "chosen by it, and the last result is optimistic to that extent.",
+        words,
     ]
 
 
@@ -252,37 +267,110 @@ def _deviation(metric: str, deviation: float) -> str:
 
 
 def comparisons(results: Results) -> list[str]:
-    """Compare the first finalist with the second and with the baseline, on the test images."""
-    if not results.finalists or not results.gains:
+    """Compare the first finalist with each of the others on the test images; say which have not been compared."""
+    if not any(finalist.tested for finalist in results.finalists):
         return []
+    found = [_against(results, other.trial) for other in results.finalists[1:]]
+    found += [words for words in (_baseline_fate(results), recommendation(results)) if words]
+    if len(results.finalists) > 2:
+        found.append("The others were not compared with each other, and each interval is for one comparison by itself.")
+    return [f"- {line}" for line in found]
+
+
+def brief_comparisons(results: Results) -> list[str]:
+    """Say in a few sentences what follows for the second finalist, for the baseline, and which one to take."""
+    others = [finalist.trial for finalist in results.finalists[1:]]
     baseline = results.baseline.number if results.baseline is not None else None
-    first, second = results.finalists[0], results.finalists[1].trial if len(results.finalists) > 1 else None
-    found = []
-    if second is not None and second in results.gains and second != baseline:
-        found.append(f"- {_against(first.trial, f'trial {second}', results.gains[second])}")
-    if baseline in results.gains and baseline is not None:
-        found.append(f"- {_against(first.trial, 'the baseline', results.gains[baseline])}{_noise_words(results)}")
-    return found
+    shown = dict.fromkeys([*others[:1], *([baseline] if baseline in others else [])])
+    found = [_against(results, trial) for trial in shown if trial is not None]
+    return [words for words in (*found, _baseline_fate(results), recommendation(results)) if words]
 
 
-def _against(first: int, other: str, gain: Interval) -> str:
-    low, high = gain.low or 0.0, gain.high or 0.0
-    words = f"{100 * gain.mean:+.2f} points of test accuracy, 95% interval {100 * low:+.2f} to {100 * high:+.2f}"
-    if low > 0:
-        return f"Trial {first} is better than {other}: {words}."
-    if high < 0:
-        return f"Trial {first} is worse than {other} on the test images, though not on the validation images: {words}."
-    return f"Trial {first} and {other} cannot be told apart: {words}."
+def _label(results: Results, trial: int) -> str:
+    is_baseline = results.baseline is not None and results.baseline.number == trial
+    return f"the baseline (trial {trial})" if is_baseline else f"trial {trial}"
 
 
-def _noise_words(results: Results) -> str:
-    """Say how large the gain over the baseline is beside what the seed alone does."""
+def _against(results: Results, other: int) -> str:
+    first, name, gain = (
+        capital(_label(results, results.finalists[0].trial)),
+        _label(results, other),
+        results.gains.get(other),
+    )
+    if gain is None:
+        return f"{first} and {name} have not been compared: one of them has not been tested."
+    (mean, low, high), seeds = gain.points, gain.seeds
+    points = f"{signed(100 * mean, 2)} points of test accuracy"
+    if low is None or high is None:
+        why = "one seed each" if seeds == 1 else "no seed that both were trained with"
+        return f"{first} and {name} cannot be compared, there being {why}: {points}, which another seed may turn round."
+    words = f"{points}, 95% interval {signed(100 * low, 2)} to {signed(100 * high, 2)}, {seeds} seeds each"
+    match _sign(gain):
+        case 1:
+            return f"{first} is better than {name}: {words}."
+        case -1:
+            return f"{first} is worse than {name} on the test images, though not on the validation images: {words}."
+    return f"{first} and {name} cannot be told apart: {words}."
+
+
+def _sign(gain: Difference) -> int:
+    """Return 1 or -1 where the interval, as it is shown, is on one side of 0; else 0."""
+    low, high = (round(100 * (bound or 0.0), 2) for bound in gain.points[1:])
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _baseline_fate(results: Results) -> str:
+    """Say why there is no gain over the baseline, where there is none."""
     baseline = results.baseline
-    gain = results.gains.get(baseline.number) if baseline is not None else None
-    noise = results.finalists[0].test_deviation
-    if gain is None or not noise:
+    if baseline is None:
+        return "The search had no baseline to compare with."
+    name = f"the baseline (trial {baseline.number})"
+    if baseline.number == results.finalists[0].trial:
+        return f"The winner is {name}: the search found nothing better on the validation split."
+    if any(finalist.trial == baseline.number for finalist in results.finalists):
         return ""
-    return f" That is {abs(gain.mean) / noise:.1f} times the standard deviation from seed to seed."
+    if baseline.status == "failed":
+        return f"{capital(name)} failed, so no gain can be stated: {reason_text(baseline)}."
+    if baseline.rank is None:
+        return f"{capital(name)} has no value, so it was not trained again and no gain can be stated."
+    trained = [one.trained for one in results.trainings if one.trained.trial == baseline.number]
+    if not trained:
+        return f"{capital(name)} was not trained again, so no gain can be stated."
+    reason = escaped(reason_words(trained[0].reason))
+    return f"All trainings of {name} with new seeds failed, so no gain can be stated: {reason}."
+
+
+def recommendation(results: Results) -> str:
+    """Say which of the finalists that cannot be told apart from the first to take, and why; empty without any."""
+    first = results.chosen
+    equal = [
+        trial
+        for trial in (results.trial(other.trial) for other in results.finalists[1:])
+        if first is not None and trial is not None and _is_equal(results.gains.get(trial.number))
+    ]
+    if first is None or not equal:
+        return ""
+    name = _label(results, first.number)
+    for metric, words, unit in (("parameters", "smaller", " parameters"), ("seconds_per_image", "faster", " an image")):
+        own = _cost(first, metric)
+        others = [(value, trial.number) for trial in equal if (value := _cost(trial, metric)) is not None]
+        if own is not None and others and min(others)[0] <= CLEARLY_LESS * own:
+            value, number = min(others)
+            costs = f"{format_value(metric, value)}{unit} instead of {format_value(metric, own)}"
+            return (
+                f"Recommended: {_label(results, number)}. It cannot be told apart from {name} and is {words}: {costs}; "
+                "`--retrain` trains it."
+            )
+    return f"Recommended: {name}. No finalist that cannot be told apart from it is clearly smaller or faster."
+
+
+def _is_equal(gain: Difference | None) -> bool:
+    """Say whether two finalists cannot be told apart, and the second was not much worse either."""
+    return gain is not None and gain.points.low is not None and _sign(gain) == 0 and gain.points.mean <= MOST_GIVEN_UP
+
+
+def _cost(trial: TrialResult, metric: str) -> float | None:
+    return trial.parameters if metric == "parameters" else getattr(trial.measured, metric, None)
 
 
 def front_section(results: Results) -> list[str]:

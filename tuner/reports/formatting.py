@@ -103,8 +103,17 @@ def format_gain(metric: str, gain: float | None) -> str:
     """
     if gain is None:
         return "-"
-    shown = f"{100 * gain:+.2f}" if is_share(metric) else f"{gain:+.4f}"
-    return shown.lstrip("+-") if float(shown) == 0 else shown
+    return signed(100 * gain, 2) if is_share(metric) else signed(gain, 4)
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a difference with its sign; what is shown as 0 has none.
+
+    >>> signed(0.126, 2), signed(-0.001, 2)
+    ('+0.13', '0.00')
+    """
+    shown = f"{value:+.{digits}f}"
+    return shown if float(shown) else shown[1:]
 
 
 def format_duration(seconds: float) -> str:

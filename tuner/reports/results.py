@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuner.common.errors import RunError
-from tuner.common.intervals import Interval
 from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_values, metric_of, objectives, oriented
 from tuner.common.registry import unknown_name
 from tuner.reports.formatting import counted
@@ -25,7 +24,7 @@ from tuner.runs.events import (
     TrialEnded,
     TrialMeasured,
 )
-from tuner.runs.finalists import Finalist, gain_on_test, summarise_finalists
+from tuner.runs.finalists import Difference, Finalist, gain_on_test, summarise_finalists
 from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.runs.predictions import Predictions, Variant
 from tuner.runs.state import FinalistState, RunState, TrialState
@@ -143,8 +142,10 @@ class Results:
     """The best mean on the validation split first."""
     trainings: tuple[FinalistState, ...] = ()
     """Trainings of all finalists, by trial and seed."""
-    gains: Mapping[int, Interval] = field(default_factory=dict)
+    gains: Mapping[int, Difference] = field(default_factory=dict)
     """By how much the first finalist is more accurate on the test images than each of the others."""
+    test_readings: int = 0
+    """Sessions that read the test split."""
     predictions: Predictions | None = None
     """Predictions of the exported model for the test images."""
     variants: tuple[Variant, ...] = ()
@@ -181,6 +182,16 @@ class Results:
     def ranked(self) -> tuple[TrialResult, ...]:
         """Trials with a rank, the best first."""
         return tuple(sorted((trial for trial in self.trials if trial.rank), key=lambda trial: trial.rank or 0))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the ranking can still change by going on."""
+        ended = self.session_ended
+        return (
+            ended is None
+            or ended.reason in ("interrupted", "error")
+            or any(trial.status in ("running", "unfinished") for trial in self.trials)
+        )
 
     @property
     def winner(self) -> TrialResult | None:
@@ -315,13 +326,14 @@ def build_results(
         finalists=finalists,
         trainings=tuple(state.finalists[key] for key in sorted(state.finalists)),
         gains=_gains(state, finalists),
+        test_readings=len(state.tested_in),
         predictions=predictions,
         variants=variants,
         finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
     )
 
 
-def _gains(state: RunState, finalists: tuple[Finalist, ...]) -> dict[int, Interval]:
+def _gains(state: RunState, finalists: tuple[Finalist, ...]) -> dict[int, Difference]:
     """Return by how much the first finalist is better than each other one that was tested."""
     found = {other.trial: gain_on_test(state, finalists[0].trial, other.trial) for other in finalists[1:]}
     return {trial: gain for trial, gain in found.items() if gain is not None}

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tuner.common.intervals import Interval, half_width, mean_interval
+from tuner.common.intervals import Interval, crossed_interval, mean_interval, wilson_interval
 from tuner.common.metrics import metric_of, oriented
 from tuner.common.seeds import derive_seed
-from tuner.runs.events import Configuration
+from tuner.runs.events import Configuration, FinalistTested
 from tuner.runs.pareto import front_finalists, metrics_of
 from tuner.runs.state import FinalistState, RunState
 
@@ -28,6 +28,15 @@ class FinalistTraining(NamedTuple):
     trial: int
     seed_number: int
     configuration: Configuration
+
+
+class Difference(NamedTuple):
+    """The difference in test accuracy between two finalists."""
+
+    points: Interval
+    """In shares, not points, of images; no bounds, and so no verdict, for fewer than two seeds."""
+    seeds: int
+    """With which both were trained and tested."""
 
 
 class Finalist(NamedTuple):
@@ -41,9 +50,11 @@ class Finalist(NamedTuple):
     deviation: float | None
     """Standard deviation of the metric from seed to seed; None with fewer than two."""
     test_accuracy: Interval | None
-    """For new seeds and new images; None before the test split was read."""
-    test_deviation: float | None
-    """Standard deviation of the test accuracy from seed to seed."""
+    """For new seeds and new images, with one seed for new images; None before the test split was read."""
+    tested: int
+    """Trainings that were tested."""
+    model_accuracy: Interval | None
+    """Test accuracy of the one training whose model is exported, for new images (Wilson)."""
     test_loss: float | None
 
 
@@ -118,17 +129,18 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
     values = [value for value in done if value is not None and math.isfinite(value)]
     if not values:
         return None
-    tested = [one.tested for one in own if one.tested is not None]
-    accuracies = [test.test_accuracy for test in tested]
+    tested = _tested(state, trial)
+    model = tested.get(best_training(state, trial) or 0)
     return Finalist(
         trial=trial,
         trained=len(values),
         failed=len(own) - len(values),
         validation=_clipped(mean_interval(values), state.metric),
         deviation=stdev(values) if len(values) > 1 else None,
-        test_accuracy=_test_interval(accuracies, tested[0].images) if tested else None,
-        test_deviation=stdev(accuracies) if len(accuracies) > 1 else None,
-        test_loss=fmean(test.test_loss for test in tested) if tested else None,
+        test_accuracy=_test_interval(list(tested.values())) if tested else None,
+        tested=len(tested),
+        model_accuracy=_test_interval([model]) if model is not None else None,
+        test_loss=fmean(test.test_loss for test in tested.values()) if tested else None,
     )
 
 
@@ -144,43 +156,44 @@ def best_training(state: RunState, trial: int) -> int | None:
     done = [
         (-oriented(one.trained.best, state.mode), number)
         for (own, number), one in state.finalists.items()
-        if own == trial and one.trained.status == "completed" and one.trained.best is not None
-    ]
+        if own == trial and one.trained.status == "completed"
+        and one.trained.best is not None and math.isfinite(one.trained.best)
+    ]  # fmt: skip
     return min(done)[1] if done else None
 
 
-def _test_interval(accuracies: Sequence[float], images: int) -> Interval:
-    """Return the interval of an accuracy for new seeds and new images; all seeds were tested on the same images."""
-    mean = fmean(accuracies)
-    seeds = (stdev(accuracies) ** 2 / len(accuracies), len(accuracies) - 1) if len(accuracies) > 1 else (0.0, 0)
+def _test_interval(tested: Sequence[FinalistTested]) -> Interval:
+    """Return the interval of an accuracy for new images, and for new seeds if there are several."""
+    if len(tested) == 1:
+        share = tested[0].test_accuracy
+        return Interval(share, *wilson_interval(share, tested[0].images))
     # Two right and two wrong ones more (Agresti and Coull 1998): no images were wrong is not that none will be.
-    share = (mean * images + 2) / (images + 4)
-    half = half_width([seeds], share * (1 - share) / (images + 4))
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+    mean, low, high = crossed_interval(np.stack([_answers(one) for one in tested]), [0, 0, 1, 1])
+    return Interval(mean, max(0.0, low or 0.0), min(1.0, 1.0 if high is None else high))
 
 
-def gain_on_test(state: RunState, trial: int, other: int) -> Interval | None:
+def gain_on_test(state: RunState, trial: int, other: int) -> Difference | None:
     """Return how much more accurate a finalist is than another on the test images, for new seeds and new images.
 
-    The images are the same for both, so what makes an image hard for both cancels out. None before the test.
+    Both had the same images and seeds, so what is hard for both cancels out. None before the test.
     """
-    ours, theirs = _correct(state, trial), _correct(state, other)
-    if ours is None or theirs is None:
+    ours, theirs = _tested(state, trial), _tested(state, other)
+    if not ours or not theirs:
         return None
-    of_seeds = [
-        (float(np.var(table.mean(axis=1), ddof=1)) / len(table), len(table) - 1)
-        for table in (ours, theirs)
-        if len(table) > 1
-    ]
-    by_image = ours.mean(axis=0) - theirs.mean(axis=0)
-    mean = float(by_image.mean())
-    half = half_width(of_seeds, float(np.var(by_image)) / len(by_image))
-    return Interval(mean, mean - half, mean + half)
+    shared = sorted(set(ours) & set(theirs))
+    if not shared:
+        means = [fmean(one.test_accuracy for one in tested.values()) for tested in (ours, theirs)]
+        return Difference(Interval(means[0] - means[1], None, None), 0)
+    table = np.stack([_answers(ours[seed]) - _answers(theirs[seed]) for seed in shared])
+    # One image more for each of the two, after Agresti and Min (2005): few images on which they differ show no spread.
+    return Difference(crossed_interval(table, [-1, 1]), len(shared))
 
 
-def _correct(state: RunState, trial: int) -> np.ndarray | None:
-    """Return `[seeds, images] float64`, 1 where the finalist was right; None before it was tested."""
-    tested = [one.tested for one in _trainings_of(state, trial) if one.tested is not None]
-    if not tested:
-        return None
-    return np.stack([unpack_bits(test.correct, test.images) for test in tested]).astype(np.float64)
+def _tested(state: RunState, trial: int) -> dict[int, FinalistTested]:
+    """Return the tests of a finalist by the number of the seed."""
+    return {one.tested.seed_number: one.tested for one in _trainings_of(state, trial) if one.tested is not None}
+
+
+def _answers(test: FinalistTested) -> np.ndarray:
+    """Return `[images] float64`, 1 where the finalist was right."""
+    return unpack_bits(test.correct, test.images).astype(np.float64)

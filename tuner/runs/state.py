@@ -77,6 +77,8 @@ class RunState:
     finalists_started: FinalistsStarted | None = None
     finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
     """By trial and number of the seed."""
+    tested_in: set[int] = field(default_factory=set)
+    """The sessions, from 1, that read the test split."""
     elapsed_s: float = 0.0
     _latest_notices: dict[str, str] = field(default_factory=dict)
     """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
@@ -109,6 +111,7 @@ class RunState:
                 self.finalists[event.trial, event.seed_number] = FinalistState(event)
             case FinalistTested():
                 self.finalists[event.trial, event.seed_number].tested = event
+                self.tested_in.add(len(self.sessions))
             case TrialStarted():
                 started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
                 self.trials[event.trial] = started

@@ -55,7 +55,7 @@ def finish_session(
     best = state.best_trial()
     if best is not None:
         console.say(f"best: {search.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
-    _say_finalists(state, console)
+    _say_finalists(state, console, is_over=reason not in GOES_ON)
     is_exported = True
     try:
         if reason not in GOES_ON and best is not None:
@@ -104,15 +104,23 @@ def _failures(reasons: Sequence[str], what: str, log: Path) -> str:
     return f"{every} failed{shared} with: {latest}; {ADVICE.get(kind, f'see {log}')}"
 
 
-def _say_finalists(state: RunState, console: SearchConsole) -> None:
+def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
     """Say the result of the first finalist, once it was judged on the test split."""
     finalists = summarise_finalists(state)
     if not finalists or finalists[0].test_accuracy is None:
         return
-    mean, low, high = finalists[0].test_accuracy
-    between = "" if low is None or high is None else f" (95% interval {low:.4f} to {high:.4f})"
-    seeds = f"{finalists[0].trained} seed{'' if finalists[0].trained == 1 else 's'}"
-    console.say(f"won: trial {finalists[0].trial}, test accuracy {mean:.4f}{between}, {seeds}")
+    first, (mean, low, high) = finalists[0], finalists[0].test_accuracy
+    of, for_what = (
+        ("one seed", "new images alone:") if first.tested == 1
+        else (f"the mean of {first.tested} seeds", "the mean over new seeds and new images:")
+    )  # fmt: skip
+    seeds = f"{of} (95% interval for {for_what} {low:.4f} to {high:.4f})"
+    console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}, test accuracy {mean:.4f}, {seeds}")
+    if first.tested > 1 and first.model_accuracy is not None:
+        share, low, high = first.model_accuracy
+        console.say(
+            f"best.keras, one of these trainings: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})"
+        )
 
 
 def _export(

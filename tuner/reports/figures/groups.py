@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tuner.common.intervals import median_interval
 from tuner.reports.figures.style import (
     BLACK,
     DASHED,
@@ -51,9 +50,9 @@ class Group(NamedTuple):
     setting: str
     best: float | None
     median: float | None
-    median_low: float | None
-    """Its 95% interval; None with fewer than six results."""
-    median_high: float | None
+    middle: tuple[float, float] | None
+    """The range of the middle half; None for fewer than four results. No interval: what the search draws, and stops,
+    depends on what it has seen."""
     trials: int
     """With a result."""
     failed: int
@@ -107,13 +106,11 @@ def _build_groups(results: Results, hyperparameter: str) -> Groups | None:
 def _build_group(setting: str, trials: Sequence[TrialResult]) -> Group:
     """Return the group of `trials`, which come by rank, the failed ones last."""
     values = [trial.best for trial in trials if trial.rank is not None and trial.best is not None]
-    low, high = median_interval(values) or (None, None)
     return Group(
         setting=setting,
         best=values[0] if values else None,
         median=median(values) if values else None,
-        median_low=low,
-        median_high=high,
+        middle=(float(np.quantile(values, 0.25)), float(np.quantile(values, 0.75))) if len(values) > 3 else None,
         trials=len(values),
         failed=len(trials) - len(values),
     )
@@ -125,9 +122,8 @@ def draw_groups(data: Groups) -> Figure:
     figure, (panel,) = build_figure(10.5, 2.2 + sum(0.34 + 0.16 * label.count("\n") for label in labels))
     for row, group in enumerate(data.groups):
         _draw_strip(panel, row, [trial for trial in data.trials if trial.setting == group.setting])
-        if group.median_low is not None:
-            interval = [group.median_low, group.median_high]
-            panel.plot(interval, [row, row], color=BLACK, linewidth=5, alpha=0.3, solid_capstyle="butt", zorder=2)
+        if group.middle is not None:
+            panel.plot(group.middle, [row, row], color=BLACK, linewidth=5, alpha=0.3, solid_capstyle="butt", zorder=2)
         if group.median is not None and group.trials > 1:
             panel.plot([group.median] * 2, [row - 0.32, row + 0.32], color=BLACK, linewidth=2.6, zorder=3)
     if data.baseline is not None:
@@ -137,8 +133,8 @@ def draw_groups(data: Groups) -> Figure:
     handles = build_status_handles({trial.status for trial in data.trials})
     if any(group.trials > 1 for group in data.groups):
         handles.append(build_handle("|", BLACK, BLACK, "median", 12))
-    if any(group.median_low is not None for group in data.groups):
-        handles.append(Line2D([], [], color=BLACK, linewidth=5, alpha=0.3, label="its 95% interval"))
+    if any(group.middle is not None for group in data.groups):
+        handles.append(Line2D([], [], color=BLACK, linewidth=5, alpha=0.3, label="the middle half"))
     if data.baseline is not None:
         handles.append(build_baseline_handle(data.baseline.label))
     set_legend(figure, handles)
@@ -176,9 +172,9 @@ def _group_words(group: Group, metric: str) -> str:
     if group.best is None:
         return f"{group.setting}: no result, {failed}"
     value = f"best {format_value(metric, group.best)}, median {format_value(metric, group.median)}"
-    if group.median_low is not None:
-        low, high = format_value(metric, group.median_low), format_value(metric, group.median_high)
-        value += f" (95% interval {low} to {high})"
+    if group.middle is not None:
+        low, high = (format_value(metric, bound) for bound in group.middle)
+        value += f" (the middle half {low} to {high})"
     return f"{group.setting}: {value} of {counted(group.trials, 'trial')}" + (f", {failed}" if failed else "")
 
 

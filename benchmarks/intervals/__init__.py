@@ -1,0 +1,95 @@
+"""How often 95% intervals of finalists hold the truth: planted accuracies, the product's own functions."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from tuner.common.intervals import Interval, selected_interval
+from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, StudyCreated, TrialStarted
+from tuner.runs.finalists import gain_on_test, pack_bits, summarise_finalists
+from tuner.runs.state import RunState
+
+Images = Literal["same", "mixed", "own"]
+"""Whether images are hard for every seed, for each its own, or half and half: three kinds of crossed variance."""
+GAIN = 0.02
+
+
+class Case(NamedTuple):
+    """Two finalists, the first by `GAIN` more accurate on average."""
+
+    images: int
+    seeds: int
+    deviation: float
+    """Standard deviation of the true accuracy from seed to seed."""
+    accuracy: float = 0.9
+    kind: Images = "mixed"
+    ratio: float = 1.0
+    """How much more the second one varies."""
+
+
+class Held(NamedTuple):
+    """Shares of the intervals that held the truth."""
+
+    mean: float
+    difference: float
+
+
+def simulate(case: Case, repetitions: int, seed: int = 0) -> Held:
+    """Return how often the intervals of a finalist's accuracy, and of the difference of two, held the truth."""
+    generator = np.random.default_rng(seed)
+    held = np.zeros(2)
+    for _ in range(repetitions):
+        hardness = generator.random(case.images)
+        state = RunState()
+        state.apply(StudyCreated(study="planted", metric="val_accuracy", mode="max", seed=0, max_epochs=1,
+                                 specification={}, data={}, environment={}, command=[]))  # fmt: skip
+        state.apply(FinalistsStarted(trials=[0, 1], seeds=case.seeds))
+        for trial, accuracy in enumerate((case.accuracy, case.accuracy - GAIN)):
+            state.apply(TrialStarted(trial=trial, configuration={}, origin="sampler"))
+            deviation = case.deviation * (case.ratio if trial else 1)
+            for number in range(case.seeds):
+                rate = float(np.clip(generator.normal(accuracy, deviation), 0, 1))
+                _add(state, trial, number, _answers(case.kind, rate, hardness, generator))
+        first = next(one for one in summarise_finalists(state) if one.trial == 0)
+        gain = gain_on_test(state, 0, 1)
+        assert first.test_accuracy is not None and gain is not None  # noqa: S101  every training was tested
+        held += [_holds(first.test_accuracy, case.accuracy), _holds(gain.points, GAIN)]
+    return Held(*(held / repetitions))
+
+
+def _answers(kind: Images, rate: float, hardness: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    own = {"same": 0.0, "mixed": 0.4, "own": 1.0}[kind]
+    difficulty = stats.norm.ppf(hardness) * (1 - own) ** 0.5 + generator.normal(size=len(hardness)) * own**0.5
+    right: np.ndarray = difficulty < stats.norm.ppf(rate)
+    return right
+
+
+def _add(state: RunState, trial: int, number: int, correct: np.ndarray) -> None:
+    state.apply(FinalistTrained(trial=trial, seed_number=number, status="completed", reason="max_epochs", epochs=1,
+                                best=0.5, seconds=1.0))  # fmt: skip
+    state.apply(FinalistTested(trial=trial, seed_number=number, images=len(correct), test_loss=1.0,
+                               test_accuracy=float(correct.mean()), correct=pack_bits(correct)))  # fmt: skip
+
+
+def _holds(interval: Interval, truth: float) -> bool:
+    return interval.low is not None and interval.high is not None and interval.low <= truth <= interval.high
+
+
+def simulate_selection(trials: int, images: int, spread: float, repetitions: int, seed: int = 0) -> float:
+    """Return how often the interval of the best of many trials holds its true accuracy.
+
+    The trials' true accuracies are around 0.8, with this standard deviation; all answer the same images.
+    """
+    generator = np.random.default_rng(seed)
+    held = 0
+    for _ in range(repetitions):
+        rates = np.clip(generator.normal(0.8, spread, trials), 0, 1)
+        hardness = generator.random(images)
+        right = [_answers("mixed", float(rate), hardness, generator).mean() for rate in rates]
+        best = int(np.argmax(right))
+        low, high = selected_interval(float(right[best]), images, trials)
+        held += low <= rates[best] <= high
+    return held / repetitions
