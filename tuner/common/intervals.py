@@ -85,7 +85,7 @@ def selected_interval(share: float, number: int, candidates: int) -> tuple[float
     hold together, whichever is the best and however the candidates depend on each other.
 
     >>> [round(bound, 4) for bound in selected_interval(0.5, 100, 24)]
-    [0.3432, 0.6568]
+    [0.3454, 0.6546]
     """
     from scipy import stats
 
