@@ -141,9 +141,11 @@ def test_closing_is_forecast_from_the_start_of_a_worker_within_bounds():
     def costs(first_s: float) -> Costs:
         return costs_of(small_state(session_started(elapsed_s=3.0), *trained(0, [2.0], first_s)), 600.0)
 
-    assert costs(11.0).start_s == 16.0 and costs(11.0).closing_s == CLOSING_STARTS * 16.0
+    assert costs(11.0).start_s == 16.0 and costs(11.0).closing_s == CLOSING_S[0]
     assert costs(3.5) == Costs(START_S, TEST_S, CLOSING_S[0], STOP_S + 2.0)
     assert costs(3000.0).start_s == LONGEST_START_S and costs(3000.0).closing_s == CLOSING_STARTS * LONGEST_START_S
+    busy = costs_of(small_state(session_started(elapsed_s=3.0), *trained(0, [2.0], 3.5)), 600.0, contention=2.5)
+    assert busy.start_s == 2.5 * START_S and busy.closing_s == CLOSING_STARTS * 2.5 * START_S
     assert costs_of(small_state(), 3000.0).closing_s == CLOSING_S[1]
     assert costs_of(small_state(), 300.0).closing_s == 24.0 and costs_of(small_state(), None).closing_s == CLOSING_S[0]
 

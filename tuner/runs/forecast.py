@@ -22,11 +22,11 @@ CAUTION = 1.2
 """More is kept for finalists than is forecast: what is cut off is lost, what is too much is used for more seeds."""
 CLOSING_SHARE, MOST_CLOSING_SHARE = 0.08, 0.3
 """Share of the budget for export and report as long as no process has been seen to start; and their most ever."""
-CLOSING_STARTS = 1.3
-"""Export and report take so many times the start of a process: both load libraries and compute in one thread."""
+CLOSING_STARTS = 0.6
+"""Export and report take at least so many times the start of a process: both load libraries, in one thread."""
 CLOSING_S = (13.0, 90.0)
 """Least and most for export and report."""
-START_S, LONGEST_START_S, STARTS = 10.0, 25.0, 2.0
+START_S, LONGEST_START_S, STARTS, MOST_CONTENTION = 10.0, 30.0, 2.0, 3.0
 """Least and most for the start of a process: Ray has loaded the libraries of the first workers before, so that a later
 one takes twice as long; what takes longer is no start, but activations that were computed."""
 STOP_S, LONGEST_STOP_S = 2.0, 12.0
@@ -140,9 +140,12 @@ def _closing_s(seconds: float, budget_s: float | None) -> float:
     return min(high, max(low, seconds), math.inf if budget_s is None else MOST_CLOSING_SHARE * budget_s)
 
 
-def costs_of(state: RunState, budget_s: float | None, chosen: Sequence[int] = ()) -> Costs:
-    """Return what the parts of a search cost, from what its record has seen of them; `chosen` are the finalists."""
-    start_s = _start_s(state)
+def costs_of(state: RunState, budget_s: float | None, chosen: Sequence[int] = (), contention: float = 1.0) -> Costs:
+    """Return what the parts of a search cost, from what its record has seen of them; `chosen` are the finalists.
+
+    `contention` is how many processes want a core of the machine, those of the search with them.
+    """
+    start_s = _start_s(state, min(MOST_CONTENTION, max(1.0, contention)))
     by_share_s, by_start_s = CLOSING_SHARE * (budget_s or 0.0), CLOSING_STARTS * (start_s or 0.0)
     closing_s = _closing_s(by_share_s if start_s is None else by_start_s, budget_s)
     in_hand_s = [trial.epochs[-1].seconds for trial in state.with_status("running") if trial.epochs]
@@ -154,12 +157,12 @@ def costs_of(state: RunState, budget_s: float | None, chosen: Sequence[int] = ()
     )
 
 
-def _start_s(state: RunState) -> float | None:
+def _start_s(state: RunState, contention: float) -> float | None:
     """Return the seconds that a process takes until it trains, by the first that did; None before any has."""
     trained_s = [trial.epochs[0].elapsed_s - trial.epochs[0].seconds for trial in state.trials.values() if trial.epochs]
     if not trained_s or not state.sessions:
         return None
-    return min(LONGEST_START_S, max(START_S, STARTS * (min(trained_s) - state.sessions[0].elapsed_s)))
+    return min(LONGEST_START_S, max(START_S * contention, STARTS * (min(trained_s) - state.sessions[0].elapsed_s)))
 
 
 def _test_s(state: RunState, chosen: Sequence[TrialState]) -> float:

@@ -26,7 +26,7 @@ from tuner.runs.finalists import (
     pack_bits,
     summarise_finalists,
 )
-from tuner.runs.forecast import Wanted, costs_of, expected_epochs, fit_trainings, wanted_trainings
+from tuner.runs.forecast import Wanted, expected_epochs, fit_trainings, wanted_trainings
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
 from tuner.session._finish import TrainedModels
@@ -90,7 +90,7 @@ class Trainings:
         self._wanted, self._out = tuple(wanted), set[int]()
         self._expected = expected_epochs(record.state, {one.trial for one in wanted})
         self._ratios: deque[float] = deque(maxlen=PACED_BY)
-        self._costs = costs_of(record.state, time.budget.time_s, list(self._expected))
+        self._costs = time.costs(list(self._expected))
         self._to_test = 0
         self._starts_s = [self._costs.start_s]
         self.fitting = 0
@@ -275,7 +275,7 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: Time
         return 0
     models = TrainedModels(replace(context, cpus=usable_cpus()), run, record.state)  # nothing is trained now
     for place, key in enumerate(untested):
-        if place and costs_of(record.state, time.budget.time_s, [key[0]]).test_s > time.left_before_closing_s():
+        if place and time.costs([key[0]]).test_s > time.left_before_closing_s():
             return len(untested) - place
         probabilities, test = _of_test_split(models.finalist(*key))
         correct = np.argmax(probabilities, axis=1) == test.labels

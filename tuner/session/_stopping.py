@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Literal, NamedTuple
 
+import psutil
+
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.events import Event, Notice, TrialEnded, TrialResumed, TrialStarted
-from tuner.runs.forecast import costs_of, share_out, wanted_trainings
+from tuner.runs.forecast import Costs, costs_of, share_out, wanted_trainings
 from tuner.runs.record import Record
 from tuner.session._resolved import Budget
 from tuner.training.failures import kind_of
@@ -89,8 +91,10 @@ class TimeBudget:
     LOOK_EVERY_S = 1.0
     """The forecast is as old as that, at most."""
 
-    def __init__(self, budget: Budget, record: Record, slots: Callable[[], int]) -> None:
-        self.budget, self._record, self._slots = budget, record, slots
+    def __init__(
+        self, budget: Budget, record: Record, slots: Callable[[], int], contention: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self.budget, self._record, self._slots, self._contention = budget, record, slots, contention
         self._trials_until_s, self._looked_s = math.inf, -math.inf
         self.pace = 1.0
         """Factor by which all takes longer now than was forecast: finalists that are timed say so."""
@@ -108,9 +112,13 @@ class TimeBudget:
         """Return what is left of the budget."""
         return self.total_s - self.elapsed_s()
 
+    def costs(self, chosen: Sequence[int] = ()) -> Costs:
+        """Return what the parts of the search cost, as it looks now; `chosen` are the finalists."""
+        return costs_of(self._record.state, self.budget.time_s, chosen, self._contention())
+
     def left_before_closing_s(self) -> float:
         """Return what is left until export and report have to begin."""
-        closing_s = costs_of(self._record.state, self.budget.time_s).closing_s
+        closing_s = self.costs().closing_s
         return self.left_s() - closing_s * min(MOST_PACE, max(1.0, self.pace))
 
     def left_for_trials_s(self) -> float:
@@ -125,13 +133,18 @@ class TimeBudget:
         wanted = (
             wanted_trainings(state, self.budget.finalists, self.budget.finalist_seeds) if self.budget.finalists else []
         )
-        costs = costs_of(state, total_s, [one.trial for one in wanted])
+        costs = self.costs([one.trial for one in wanted])
         began_s = state.sessions[0].elapsed_s if state.sessions else 0.0
         return began_s + share_out(total_s - began_s, wanted, self._slots(), costs).trials
 
 
 MOST_PACE = 1.5
 """Most by which export and report are expected to take longer: the trainings that compete with them have ended."""
+
+
+def processes_per_core() -> float:
+    """Return how many processes of this machine have wanted a core for the last minute."""
+    return psutil.getloadavg()[0] / (psutil.cpu_count() or 1)
 
 
 class FirstEpoch:

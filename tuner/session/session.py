@@ -32,7 +32,7 @@ from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
 from tuner.session._packing import choose_packing, trial_memory
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._resume import describe_data
-from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible
+from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible, processes_per_core
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
 from tuner.session.preparation import Prepared
 from tuner.spec.space import branching
@@ -123,7 +123,7 @@ def _stopping(session: _Session, packing: Packing, interrupted: threading.Event)
         size = int(str(general(configuration, "batch_size")))
         return math.ceil(len(dataset.train) / size) + math.ceil(len(dataset.validation) / VALIDATION_BATCH_SIZE)
 
-    time_budget = TimeBudget(search.budget, session.record, lambda: packing.trials)
+    time_budget = TimeBudget(search.budget, session.record, lambda: packing.trials, processes_per_core)
     return Stopping(session.record, time_budget, interrupted, branching(search.study.space), batches)
 
 
