@@ -22,6 +22,7 @@ from tuner.reports._leaderboard_sections import (
     trial_sections,
 )
 from tuner.reports.formatting import (
+    capital,
     counted,
     escaped,
     fenced,
@@ -32,7 +33,7 @@ from tuner.reports.formatting import (
     metric_words,
     without_folders,
 )
-from tuner.reports.results import Results, TrialResult
+from tuner.reports.results import Results, TrialResult, edge_sentences
 from tuner.runs.finalists import Finalist
 
 
@@ -62,6 +63,7 @@ def leaderboard_markdown(
         finalists_section(results),
         front_section(results),
         _trust(results),
+        _next(results),
         *trial_sections(results),
         _notices(results),
         _figures(figures),
@@ -77,6 +79,7 @@ def page_texts(
     parts = {
         "won": [finalists_section(results), front_section(results)],
         "trust": [_trust(results)[1:]],
+        "mattered": [_next(results)],
         "use": [_winner(results, retrain_command), _use(predict_command)],
         "leaderboard": [legend(results)],
         "failures": [*failures, _notices(results)],
@@ -339,6 +342,12 @@ def _trained_again(results: Results) -> list[str]:
         words,
         *(["No choice was made by its test accuracy."] if first.tested and results.test_readings == 1 else []),
     ]
+
+
+def _next(results: Results) -> list[str]:
+    """List values of the best trial at the ends of their ranges."""
+    lines = [f"- {capital(escaped(text))}." for text in edge_sentences(results)]
+    return ["## What to try next", "", *lines] if lines else []
 
 
 def _notices(results: Results) -> list[str]:

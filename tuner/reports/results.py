@@ -14,7 +14,8 @@ import numpy as np
 from tuner.common.errors import RunError
 from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_values, metric_of, objectives, oriented
 from tuner.common.registry import unknown_name
-from tuner.reports.formatting import counted
+from tuner.models.parameters import GENERAL
+from tuner.reports.formatting import counted, describe_configuration
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
     Scalar,
@@ -28,6 +29,8 @@ from tuner.runs.finalists import Difference, Finalist, gain_on_test, summarise_f
 from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.runs.predictions import Predictions, Variant
 from tuner.runs.state import FinalistState, RunState, TrialState
+from tuner.spec.space import Choice, FlatDimension, flatten, widened
+from tuner.spec.space_parser import parse_space
 
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
@@ -299,6 +302,42 @@ class Results:
         if value is None or baseline is None:
             return None
         return Gain(oriented(value - baseline, self.mode), baseline, basis)
+
+
+def _limits(one: FlatDimension) -> tuple[float | None, float | None]:
+    """Return what a hyperparameter can be at least and at most, as far as it is known without its architecture."""
+    if one.name in GENERAL:
+        return GENERAL[one.name].low, GENERAL[one.name].high
+    if "dropout" in one.name:
+        return 0.0, 0.9
+    numbers = one.dimension.values if isinstance(one.dimension, Choice) else (getattr(one.dimension, "low", None),)
+    least = min((value for value in numbers if isinstance(value, int)), default=0)
+    return (1.0 if least >= 1 and all(isinstance(value, int) for value in numbers) else None), None
+
+
+def edge_sentences(results: Results) -> list[str]:
+    """Return a sentence for each value of the chosen trial at an end of its range, with the range to try.
+
+    Ends of what is possible at all, such as no dropout, are none; nor are those of `alpha`, of which there are few.
+    """
+    specification = results.study.specification if results.study is not None else {}
+    space, findings = parse_space(specification.get("space"))
+    if results.chosen is None or findings or len(results.ranked) < 2:
+        return []
+    values = results.chosen.configuration
+    found = []
+    for one in flatten(space):
+        names = [(where.rpartition(".")[2], branch) for where, branch in one.conditions]
+        if one.name not in values or one.name == "alpha" or any(values.get(name) != branch for name, branch in names):
+            continue
+        if (wider := widened(one.dimension, values[one.name], *_limits(one))) is not None:
+            end, text = wider
+            value = describe_configuration(values, [one.name])
+            found.append(
+                f"the best {value} is at the {end} end of what was searched ({one.dimension.describe()}); "
+                f"better ones may lie beyond it, try {one.name}: {text}"
+            )
+    return found
 
 
 def build_results(

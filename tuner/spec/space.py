@@ -287,3 +287,88 @@ def _strangers(space: Space, names: Iterable[str]) -> list[tuple[str, str]]:
         unknown = unknown_name("hyperparameter", name, conditions)
         found.append((name, f"must be left out here: it belongs to {owners}" if owners else unknown))
     return found
+
+
+EDGE = 0.05
+"""Share of a range, at either end, in which a value counts as being at its end."""
+
+
+def widened(
+    dimension: Dimension, value: Scalar, low: float | None = None, high: float | None = None
+) -> tuple[str, str] | None:
+    """Return at which end of its range a value is ("upper", "lower"), and a wider range as the file writes it.
+
+    None where it is at neither end, where the range ends at what is possible at all (`low`, `high`), and where there is
+    too little choice to speak of ends: words, and fewer than three values.
+
+    >>> widened(Real(1e-4, 1e-2, log=True), 0.0099), widened(Real(0.0, 0.5), 0.0, low=0.0)
+    (('upper', '{log_float: [0.0001, 0.1]}'), None)
+    >>> widened(Choice((32, 64, 128)), 128), widened(Integer(2, 6, step=2), 2, low=1)
+    (('upper', '{choice: [32, 64, 128, 256]}'), ('lower', '{int: [1, 6]}'))
+    """
+    if isinstance(dimension, Choose) or not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if isinstance(dimension, Choice):
+        return _widened_choice(dimension, value, (low, high))
+    ends = dimension.low, dimension.high
+    if isinstance(dimension, Integer) and (ends[1] - ends[0]) // dimension.step < 2:
+        return None
+    scale: Callable[[float], float] = math.log if dimension.log else float
+    width = scale(ends[1]) - scale(ends[0])
+    if not width:
+        return None
+    place = (scale(value) - scale(ends[0])) / width
+    is_upper = place >= 1 - EDGE
+    if EDGE < place < 1 - EDGE:
+        return None
+    factor = math.exp(min(width, math.log(4 if isinstance(dimension, Integer) else 10)))
+    if dimension.log:
+        beyond = ends[1] * factor if is_upper else ends[0] / factor
+    else:
+        beyond = ends[1] + (ends[1] - ends[0]) if is_upper else ends[0] - (ends[1] - ends[0])
+    return _written_range(dimension, is_upper, _within(beyond, ends[0], low, high))
+
+
+def _within(beyond: float, lowest: float, low: float | None, high: float | None) -> float:
+    """Return a new end cut to what is possible; what has been 0 or more stays so where nothing is known of it."""
+    floor = low if low is not None else 0.0 if lowest >= 0 else -math.inf
+    return min(max(beyond, floor), math.inf if high is None else high)
+
+
+def _written_range(dimension: Integer | Real, is_upper: bool, beyond: float) -> tuple[str, str] | None:
+    low, high = (dimension.low, beyond) if is_upper else (beyond, dimension.high)
+    if isinstance(dimension, Integer):
+        low, high = math.ceil(low), math.floor(high)
+    if (low, high) == (dimension.low, dimension.high) or (dimension.log and low <= 0):
+        return None
+    kind = f"{'log_' if dimension.log else ''}{'int' if isinstance(dimension, Integer) else 'float'}"
+    step = dimension.step if isinstance(dimension, Integer) else 1
+    steps = f", step: {step}" if step > 1 and (high - low) % step == 0 else ""
+    return "upper" if is_upper else "lower", f"{{{kind}: [{_number(low)}, {_number(high)}]{steps}}}"
+
+
+def _widened_choice(
+    dimension: Choice, value: float, limits: tuple[float | None, float | None]
+) -> tuple[str, str] | None:
+    """Return the end at which one of several numbers is, and the choice with the next one, in steps or by factors."""
+    numbers = [one for one in dimension.values if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(numbers) < len(dimension.values) or len(numbers) < 3 or value not in (min(numbers), max(numbers)):
+        return None
+    is_upper, ordered = value == max(numbers), sorted(numbers)
+    last, before, third = ordered[:-4:-1] if is_upper else ordered[:3]
+    is_even = min(ordered) <= 0 or math.isclose(last - before, before - third)
+    following = last + (last - before) if is_even else last * last / before
+    if all(isinstance(one, int) for one in numbers):
+        following = round(following)
+    following = _within(following, ordered[0], *limits)
+    if following in numbers:
+        return None
+    listed = [*numbers, following] if (numbers[-1] > numbers[0]) == is_upper else [following, *numbers]
+    return "upper" if is_upper else "lower", f"{{choice: [{', '.join(map(_number, listed))}]}}"
+
+
+def _number(value: float) -> str:
+    """Return a number as YAML reads it: with a point before its exponent."""
+    text = str(value) if isinstance(value, int) else f"{value:.6g}"
+    mantissa, exponent, power = text.partition("e")
+    return f"{mantissa}{'' if not exponent or '.' in mantissa else '.0'}{exponent}{power}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.make_record import epoch, make_state, small_state, study_created, trial_ended, trial_started
-from tuner.reports.figures.importance import build_importances
+from tuner.reports.figures.importance import build_importances, describe_importances, draw_importances
 from tuner.reports.figures.registry import draw_figure
 from tuner.reports.figures.space import build_parallel, build_slices
 from tuner.reports.results import build_results
@@ -55,8 +55,60 @@ def test_a_parameter_of_one_branch_is_judged_by_the_trials_that_have_it() -> Non
 
 def test_noise_has_no_importance() -> None:
     found = build_importances(build_results(searched(lambda _, generator: float(generator.uniform(0.3, 0.6)))))
+    assert found is not None and found.items == () and found.explained < 0.3
+    assert "of the differences between trials that it has not seen, and 30% are needed" in describe_importances(found)
+    figure = draw_importances(found)
+    assert figure.get_suptitle() == "What mattered cannot be told, compared after epoch 1" and not figure.axes
+
+
+def test_a_branch_that_explains_nearly_all_is_shown_so_whatever_hangs_on_it() -> None:
+    def value(one, generator) -> float:
+        return 0.5 + 0.1 * (one["architecture"] == "b") + float(generator.normal(0, 0.01))
+
+    found = build_importances(build_results(searched(value, 40)))
+    assert found is not None and found.items[0].name == "architecture"
+    assert found.items[0].share == pytest.approx(0.96, abs=0.05) == found.items[0].together
+    assert all(abs(item.share) < 0.05 for item in found.items[1:])
+    assert "% with what only its branches have)" in describe_importances(found)
+
+
+def test_what_hangs_on_a_branch_is_told_beside_it() -> None:
+    found = build_importances(build_results(searched(lambda one, _: 0.5 + 0.05 * (one.get("blocks", 3) - 3))))
     assert found is not None
-    assert all(item.share < 0.35 for item in found.items) and found.explained < 0.2
+    (branch,) = (item for item in found.items if item.name == "architecture")
+    assert abs(branch.share) < 0.1 and branch.together is not None and branch.together > 0.8
+    assert {item.name for item in found.items if item.together is not None} == {"architecture"}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "epoch", "compared", "stopped", "valueless"),
+    [
+        ({1: 10, 9: 20}, 1, 30, 0, 0),
+        ({1: 2, 3: 10, 9: 18}, 3, 28, 2, 0),
+        ({9: 30}, 9, 30, 0, 0),
+        ({0: 5, 1: 10, 9: 15}, 1, 25, 0, 5),
+        ({1: 3, 9: 12}, 1, 15, 0, 0),
+    ],
+)
+def test_trials_are_compared_where_nearly_all_have_been_and_the_others_are_counted(
+    lengths, epoch, compared, stopped, valueless
+) -> None:
+    found = build_importances(build_results(trained_for(lengths)))
+    assert found is not None
+    assert (found.epoch, found.trials, found.stopped, found.valueless) == (epoch, compared, stopped, valueless)
+    words = describe_importances(found)
+    assert ("that the search had ended before" in words) == bool(stopped)
+    assert ("that had no value there" in words) == bool(valueless)
+
+
+def trained_for(lengths: dict[int, int]) -> RunState:
+    """Trials that were stopped after so many epochs of 9: {epochs: trials}; those without an epoch have failed."""
+    events, generator = [study_created(max_epochs=9)], np.random.default_rng(0)
+    for trial, length in enumerate(length for length, number in lengths.items() for _ in range(number)):
+        events.append(trial_started(trial, {"architecture": "cnn", "rate": float(generator.uniform())}))
+        events += [epoch(trial, one + 1, float(generator.uniform())) for one in range(length)]
+        events.append(trial_ended(trial, {0: "failed", 9: "completed"}.get(length, "stopped"), "x"))
+    return replay(events)
 
 
 def test_a_trial_that_was_stopped_counts_for_what_it_showed_until_then() -> None:
@@ -70,17 +122,25 @@ def test_a_trial_that_was_stopped_counts_for_what_it_showed_until_then() -> None
         events += [epoch(trial, one, 0.5 - dropout / 4 + 0.04 * (one - 1), best=0.9) for one in range(1, length + 1)]
         events.append(trial_ended(trial, "completed" if length == 9 else "stopped", "scheduler"))
     found = build_importances(build_results(replay(events)))
-    assert found is not None and (found.epoch, found.trials, found.left_out) == (1, 60, 0)
+    assert found is not None and (found.epoch, found.trials, found.stopped, found.valueless) == (1, 60, 0, 0)
     assert found.items[0].name == "dropout" and found.items[0].share > 0.8
 
 
-@pytest.mark.parametrize("number", [0, 1, 5])
-def test_with_a_few_trials_nothing_is_said(number) -> None:
+@pytest.mark.parametrize("number", [2, 8, 15, 19])
+def test_few_trials_are_too_few_to_tell(number) -> None:
+    found = build_importances(build_results(searched(lambda one, _: one["dropout"], number)))
+    assert found is not None and found.items == ()
+    assert f"{number} trials can be compared, and 20 are needed" in describe_importances(found)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_nothing_is_said_of_a_single_trial(number) -> None:
     assert build_importances(build_results(make_state(number))) is None
 
 
 def test_equal_values_have_no_importance() -> None:
-    assert build_importances(build_results(searched(lambda *_: 0.5))) is None
+    found = build_importances(build_results(searched(lambda *_: 0.5)))
+    assert found is not None and found.items == () and "all trials reached the same value" in found.untold
 
 
 def test_importance_is_the_same_each_time() -> None:
