@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.make_record import (
+    DATA,
     epoch,
     make_events,
     make_state,
@@ -142,3 +143,27 @@ def test_no_folder_of_runs_is_wrong_input(tmp_path, monkeypatch, capsys) -> None
     monkeypatch.chdir(tmp_path)
     assert main(["--all"]) == 2
     assert "--runs must be a folder of runs" in capsys.readouterr().err
+
+
+ENVIRONMENT = {"cpus": 8, "memory_gb": 16.0, "packages": {"keras": "3.15.1"}}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"data": {**DATA, "fingerprint": "another"}}, "The runs are on different data"),
+        ({"data": {**DATA, "train_images": 1_000}}, "different subsets or splits of the data"),
+        ({"data": {**DATA, "validation_images": 500}}, "different subsets or splits of the data"),
+        ({"specification": {"data": {"validation_fraction": 0.3}}}, "validation_fraction 0.3"),
+        ({"seed": 1}, "drawn by the seed, so they differ (first: seed 7; second: seed 1)"),
+        ({"environment": {**ENVIRONMENT, "cpus": 2}}, "different hardware"),
+        ({"environment": {**ENVIRONMENT, "memory_gb": 64.0}}, "different hardware"),
+        ({"environment": {**ENVIRONMENT, "packages": {"keras": "3.14.0"}}}, "different versions"),
+        ({}, None),
+    ],
+)
+def test_what_differs_beside_the_searches_is_said(other, words) -> None:
+    first = run_of({1.0: 0.5}, 10.0, environment=ENVIRONMENT)
+    second = run_of({1.0: 0.6}, 10.0, **{"environment": ENVIRONMENT, **other})
+    said = " ".join(compared(first=first, second=second).unlike)
+    assert said == "" if words is None else words in said

@@ -42,6 +42,7 @@ from tuner.reports.formatting import (
     table,
 )
 from tuner.reports.results import Results, TrajectoryPoint, TrialResult, trajectory
+from tuner.runs.events import StudyCreated
 
 LOOKS: list[tuple[str, Any]] = [
     (color, line) for line in ("-", "--", ":") for color in (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, BLACK)
@@ -76,7 +77,8 @@ class Comparison(NamedTuple):
     entrants: tuple[Entrant, ...]
     equal_s: float
     """As long as the shortest one ran: until there, all can be compared."""
-    same_data: bool
+    unlike: tuple[str, ...]
+    """Sentences about what else differs between the runs, so that their values do not compare the searches alone."""
 
 
 def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
@@ -95,14 +97,57 @@ def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
         told = ", ".join(f"{name}: {results.metric}" for name, results in runs)
         raise InputError(f"runs must optimise the same metric to be compared; got {told}")
     entrants = tuple(Entrant(name, results, trajectory(results)) for name, results in runs)
-    prints = {str(results.study.data.get("fingerprint")) for _, results in runs if results.study is not None}
     return Comparison(
         metric=runs[0][1].metric,
         mode=runs[0][1].mode,
         entrants=entrants,
         equal_s=min(entrant.search_s for entrant in entrants),
-        same_data=len(prints) == 1,
+        unlike=_unlike(runs),
     )
+
+
+def _unlike(runs: Sequence[tuple[str, Results]]) -> tuple[str, ...]:
+    """Say what differs besides the searches: data, split and subset of the data, hardware, versions."""
+    studies = [(name, results.study) for name, results in runs if results.study is not None]
+
+    def differ(what: str, values: Sequence[str]) -> str | None:
+        told = "; ".join(f"{escaped(name)}: {escaped(value)}" for (name, _), value in zip(studies, values, strict=True))
+        return f"{what} ({told})." if len(set(values)) > 1 else None
+
+    def asked(study: StudyCreated, key: str) -> str:
+        data = study.specification.get("data")
+        return str(data.get(key)) if isinstance(data, dict) else "None"
+
+    if len({str(study.data.get("fingerprint")) for _, study in studies}) > 1:
+        found = ["**The runs are on different data**, so their values say nothing about which search is better."]
+    else:
+        numbers = [
+            f"{study.data.get('train_images')} training and {study.data.get('validation_images')} validation images, "
+            f"validation_fraction {asked(study, 'validation_fraction')}"
+            for _, study in studies
+        ]
+        size = differ("**They see different subsets or splits of the data**", numbers)
+        seeds = differ(
+            "Validation splits and subsets that tuner draws are drawn by the seed, so they differ",
+            [f"seed {study.seed}" for _, study in studies],
+        )
+        found = [words for words in (size, seeds) if words is not None]
+    sessions = [results.sessions[-1] if results.sessions else None for _, results in runs]
+    hardware = [
+        f"{study.environment.get('cpus')} CPUs, {study.environment.get('memory_gb')} GB"
+        + ("" if last is None else f", {last.max_concurrent} at a time, {last.gpus_per_trial:g} GPUs per trial")
+        for (_, study), last in zip(studies, sessions, strict=True)
+    ]
+    versions = [_versions(study) for _, study in studies]
+    other = differ("**They ran on different hardware or with other slots**, so equal time is not equal work", hardware)
+    code = differ("They ran with different versions", versions)
+    return (*found, *(words for words in (other, code) if words is not None))
+
+
+def _versions(study: StudyCreated) -> str:
+    packages = study.environment.get("packages")
+    pairs = packages.items() if isinstance(packages, dict) else ()
+    return ", ".join(f"{name} {version}" for name, version in pairs if name in ("tuner", "keras", "tensorflow"))
 
 
 def order_at_equal_time(comparison: Comparison) -> tuple[tuple[Entrant, float | None], ...]:
@@ -158,9 +203,7 @@ def _verdict(comparison: Comparison) -> str:
     rest = f"{escaped(second.name)} had {format_value(comparison.metric, next_value)}"
     words = f"After {time}, the time of the shortest run, **{escaped(first.name)} is ahead with "
     words += f"{escaped(comparison.metric)} {format_value(comparison.metric, value)}**; {rest}."
-    if not comparison.same_data:
-        words += " **The runs are on different data**, so their values say nothing about which search is better."
-    return words + " One run each says little: differences between seeds can be as large."
+    return " ".join([words, *comparison.unlike, "One run each says little: differences between seeds can be as large."])
 
 
 def _summary(comparison: Comparison) -> str:
