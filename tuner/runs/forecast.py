@@ -37,9 +37,9 @@ LATER_STOP = 1.25
 """With another seed, a training that stops early may stop so much later."""
 COMPILED = 4
 """Trials at the start whose first epochs compile what later ones share."""
-TEST_S, IMAGE_S, BACKWARD = 1.0, 5e-4, 3.0
+TEST_S, IMAGE_S, BACKWARD, MOST_TEST_SHARE = 1.0, 5e-4, 3.0, 0.1
 """Building a network for the test split; least for an image of it if activations are read in training, which may lie
-there from earlier; and an image that is learnt from takes so many times one that is not."""
+there from earlier; an image that is learnt from takes so many times one that is not; and a network's most."""
 
 
 class Costs(NamedTuple):
@@ -151,7 +151,7 @@ def costs_of(state: RunState, budget_s: float | None, chosen: Sequence[int] = ()
     in_hand_s = [trial.epochs[-1].seconds for trial in state.with_status("running") if trial.epochs]
     return Costs(
         start_s if start_s is not None else closing_s / CLOSING_STARTS,
-        _test_s(state, [state.trials[number] for number in chosen]),
+        min(_test_s(state, [state.trials[number] for number in chosen]), MOST_TEST_SHARE * (budget_s or math.inf)),
         closing_s,
         min(LONGEST_STOP_S, STOP_S + max(in_hand_s, default=0.0)),
     )
@@ -185,7 +185,7 @@ def _image_s(trial: TrialState, train: int, validation: int) -> float:
     if facts is None or facts.cut is None:
         return median(epoch.seconds for epoch in trial.epochs) / (BACKWARD * train + validation)
     before_s = trial.epochs[0].elapsed_s - trial.epochs[0].seconds - trial.started_s
-    return max(IMAGE_S, before_s / (train + validation))
+    return max(IMAGE_S, (before_s - START_S) / (train + validation))
 
 
 def wanted_trainings(state: RunState, count: int, seeds: int) -> list[Wanted]:
