@@ -324,7 +324,10 @@ def with_sizes(tables: dict[int, np.ndarray], sizes: dict[int, tuple[int, float 
             {1: (900, None), 2: (300, None)},
             "Recommended: trial 2. It cannot be told apart from trial 1 and is smaller: 300",
         ),
-        ({1: (900, None), 2: (890, None)}, "Recommended: trial 1. No finalist that cannot be told apart from it is"),
+        (
+            {1: (900, None), 2: (890, None)},
+            "Recommended: trial 1. Of those that cannot be told apart from it, none within 2 points is",
+        ),
         ({1: (300, None), 2: (900, None)}, "Recommended: trial 1."),
         ({1: (900, 0.002), 2: (900, 0.001)}, "is faster: 1 ms an image instead of 2 ms"),
         ({}, "Recommended: trial 1."),

@@ -361,7 +361,10 @@ def recommendation(results: Results) -> str:
                 f"Recommended: {_label(results, number)}. It cannot be told apart from {name} and is {words}: {costs}; "
                 "`--retrain` trains it."
             )
-    return f"Recommended: {name}. No finalist that cannot be told apart from it is clearly smaller or faster."
+    within = f"{100 * MOST_GIVEN_UP:g} points"
+    return (
+        f"Recommended: {name}. Of those that cannot be told apart from it, none within {within} is smaller or faster."
+    )
 
 
 def _is_equal(gain: Difference | None) -> bool:
