@@ -17,6 +17,7 @@ from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
+from tuner.reports.results import build_results, edge_sentences
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, finalist_seed, summarise_finalists
@@ -56,6 +57,8 @@ def finish_session(
     if best is not None:
         console.say(f"best: {search.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
     _say_finalists(state, console, is_over=reason not in GOES_ON)
+    for sentence in edge_sentences(build_results(state)):
+        console.say(sentence)
     is_exported = True
     try:
         if reason not in GOES_ON and best is not None:
