@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import listening_addresses
-from tuner.cluster.ray_session import Capacity, concurrent_trials, local_ray, trial_resources
-from tuner.common.errors import InputError
+from tuner.cluster.ray_session import (
+    FAILED,
+    LOADED,
+    LONGEST_FOLDER,
+    Capacity,
+    concurrent_trials,
+    local_ray,
+    short_folder,
+    trial_resources,
+    wait_for_workers,
+)
+from tuner.common.errors import InputError, TunerError
 
 
 @pytest.mark.parametrize(
@@ -70,3 +81,34 @@ def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
     listening = listening_addresses()
     assert len(listening) >= 5  # the control service, the node's daemon, the driver, workers
     assert {ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback for address in listening} == {True}
+
+
+@pytest.mark.parametrize(
+    ("length", "ray_tmpdir", "is_taken"),
+    [(30, None, True), (41, None, True), (42, None, False), (101, None, False), (101, "/var/tmp", False)],  # noqa: S108  a folder of the system
+)
+def test_ray_is_given_a_folder_whose_path_leaves_room_for_its_sockets(
+    monkeypatch, length, ray_tmpdir, is_taken
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+        place = Path(short, "a" * (length - len(short) - 1))
+        place.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        if ray_tmpdir:
+            monkeypatch.setenv("RAY_TMPDIR", ray_tmpdir)
+        folder = short_folder()
+    assert (folder == place) is is_taken and len(str(folder)) <= LONGEST_FOLDER
+    assert ray_tmpdir in (None, str(folder))
+
+
+def test_why_workers_cannot_start_is_told_at_once(tmp_path) -> None:
+    (tmp_path / f"17{FAILED}").write_text("ModuleNotFoundError: No module named 'matplotlib_inline'")
+    with pytest.raises(TunerError, match="the processes that train cannot start: ModuleNotFoundError: No module named"):
+        wait_for_workers(Capacity(2, 0, ready=tmp_path), 2)
+
+
+def test_workers_that_have_loaded_everything_are_not_waited_for(tmp_path) -> None:
+    for process in (17, 18):
+        (tmp_path / f"{process}{LOADED}").touch()
+    wait_for_workers(Capacity(2, 0, ready=tmp_path), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,14 @@ def test_without_a_home_keras_has_a_folder_among_the_temporary_files(monkeypatch
         monkeypatch.setattr(Path, "home", classmethod(lambda _cls: (_ for _ in ()).throw(RuntimeError("no home"))))
     assert home() is None
     assert keras_home() == Path(tempfile.gettempdir(), ".keras")
+
+
+def test_a_user_without_a_name_and_a_home_has_one_among_the_temporary_files(monkeypatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with settled():
+        assert Path.home() == Path(tempfile.gettempdir(), f"tuner-{os.getuid()}")
+    assert "HOME" not in os.environ
 
 
 def test_a_working_folder_that_was_removed_is_told_in_one_line(monkeypatch, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,8 @@ from tuner.session._packing import (
     typical_configurations,
     within_memory,
 )
-from tuner.session._resolved import ResolvedSearch, resolve
+from tuner.session._resolved import ResolvedSearch, Shares, resolve
+from tuner.session.checks import beyond_this_machine, checked_gpus
 from tuner.spec.spec import read_spec, require
 
 LONG = {"search__time_budget": "2h", "search__trials": 1000}
@@ -220,3 +222,39 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     assert speed.worker_memory_mb > 50
     assert probing.speed({"architecture": "no such"}, 1, 1.0) is None
     assert "1 trials at a time could not be measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "told"),
+    [
+        (None, None, ""),
+        (2.0, None, ""),
+        (0.5, 0.0, ""),
+        (3.0, None, "resources.cpus_per_trial must be at most 2, the CPUs that this machine gives to tuner; got 3"),
+        (2.5, 0.0, "resources.cpus_per_trial must be at most 2, the CPUs that this machine gives to tuner; got 2.5"),
+        (1.0, 99.0, "resources.gpus_per_trial must be at most"),
+    ],
+)
+def test_what_a_trial_asks_for_above_the_machine_is_told(monkeypatch, cpus, gpus, told) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1})
+    assert beyond_this_machine(Shares(1, cpus, gpus, None, None)).startswith(told)
+    assert bool(beyond_this_machine(Shares(1, cpus, gpus, None, None))) == bool(told)
+
+
+def test_more_cpus_than_there_are_leave_one_way_to_share_them_which_is_refused() -> None:
+    assert candidates(Capacity(2, 0), 3.0, None) == [(1, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "computes", "left"),
+    [(1, None, True, 1), (1, None, False, 0), (1, 0.0, False, 1), (0, None, False, 0)],
+)
+def test_gpus_without_cuda_libraries_are_left_out_and_that_names_the_extra(there, wanted, computes, left) -> None:
+    capacity, said = checked_gpus(Shares(None, None, wanted, None, None), Capacity(8, there), lambda: computes)
+    assert capacity.gpus == left
+    assert ("'.[gpu]'" in said) == (there != left)
+
+
+def test_a_trial_that_is_to_have_a_gpu_without_cuda_libraries_is_refused() -> None:
+    with pytest.raises(InputError, match=r"resources.gpus_per_trial must be 0 here; .*'\.\[gpu\]'"):
+        checked_gpus(Shares(None, None, 0.5, None, None), Capacity(8, 1), lambda: False)

@@ -139,6 +139,10 @@ def _check_places() -> None:
         ) from None
     if "TMPDIR" in os.environ:
         os.environ["TMPDIR"] = folder  # one that can be used, for what is started from here
+    try:
+        Path.home()
+    except RuntimeError:  # a user without a name, as in containers
+        os.environ["HOME"] = str(Path(folder, f"tuner-{os.getuid()}"))
 
 
 def _allow_open_files() -> None:

@@ -22,8 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tuner.common.arrays import is_whole
-from tuner.common.errors import DataError, InputError
-from tuner.common.process import home
+from tuner.common.errors import DataError
 from tuner.datasets._decoding import Form, Notify, Shape, Written, common_shape, write_split
 from tuner.datasets.sources import Listing
 
@@ -54,17 +53,10 @@ class PreparedCopy:
 
 
 def default_cache_dir() -> Path:
-    """Return the folder for prepared copies: TUNER_CACHE, or the user's cache folder of this system.
-
-    Raises:
-        InputError: it would lie in the user's home, which is not known.
-    """
+    """Return the folder for prepared copies: TUNER_CACHE, or the user's cache folder of this system."""
     from platformdirs import user_cache_dir
 
-    written = os.environ.get("TUNER_CACHE") or user_cache_dir("tuner", appauthor=False)
-    if written.startswith("~") and home() is None:
-        raise InputError("TUNER_CACHE (or --cache) must name a folder for prepared data: this user's home is not known")
-    return Path(written)
+    return Path(os.environ.get("TUNER_CACHE") or user_cache_dir("tuner", appauthor=False))
 
 
 def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: Path, notify: Notify) -> PreparedCopy:
