@@ -121,7 +121,10 @@ def test_a_run_is_named_for_resuming_and_for_retraining_and_a_cluster_with_its_s
         (["--resume", "missing"], "missing: not a run directory: it holds no record.jsonl"),
         (["--retrain", "missing", "3"], "missing: not a run directory: it holds no record.jsonl"),
         (["{file}", "--plan", "--data", "digits"], "--data must be NAME=VALUE; got 'digits'"),
-        (["{file}", "--plan", "--set", "search.trials=none"], "search.trials must be a whole number; got 'none'"),
+        (
+            ["{file}", "--plan", "--set", "search.trials=none"],
+            "search.trials must be a whole number and cannot be none; got 'none'",
+        ),
         (["{file}", "--resume"], "small: there is no search to resume; leave out --resume to begin one"),
         (["{file}", "--resume", "missing"], "missing: not a run directory"),
     ],

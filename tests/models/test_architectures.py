@@ -193,7 +193,7 @@ REFUSED = [
     (Parameter("choice", values=(0.35, 1.0)), 0.4, "must be one of 0.35, 1.0; got 0.4"),
     (Parameter("choice", values=(0.35, 1.0)), True, "must be one of 0.35, 1.0; got True"),
     (Parameter("bool"), 1, "must be true or false; got 1"),
-    (Parameter("text"), None, "must be text; got None"),
+    (Parameter("text"), None, "must be text and cannot be none; got None"),
     (Parameter("choice", values=("a",)), "b" * 200, "must be one of a; got '" + "b" * 76 + "..."),
 ]
 

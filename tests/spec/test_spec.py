@@ -115,7 +115,7 @@ def test_an_override_may_make_a_section_and_the_last_one_wins():
         ("search.trials", "f: --set search.trials must be written key=value, for example search.trials=8"),
         ("=3", "f: --set =3 must be written key=value, for example search.trials=8"),
         ("search.trials=x", "f: search.trials must be a whole number; got 'x'"),
-        ("search.trials=", "f: search.trials must be a whole number; got nothing"),
+        ("search.trials=", "f: search.trials must be a whole number and cannot be none; got nothing"),
         ("search.trails=8", "f: search.trails: unknown setting 'trails'; did you mean 'trials'?"),
         ("serch.trials=8", "f: serch: unknown section 'serch'; did you mean 'search'?"),
         ("study.name=x", "f: --set study.name must name a setting; 'study' has none below it"),

@@ -5,22 +5,54 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import PurePath
+from typing import Any, NoReturn
 
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import is_disk_full
 from tuner.common.process import settled
+from tuner.common.registry import is_nothing
 
 _LONGEST = 1000
 """Characters of what is said of a wrong command line."""
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argparse parser whose error messages are short and free of control characters."""
+    """An argparse parser with short errors, free of control characters, and options that can be none.
+
+    An option that need not be given can be given as `none`, `off` or another word for nothing; one that stands for
+    something if it is not given, such as a folder, cannot: a folder of such a name is written `./none`.
+    """
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument as argparse does, and read the words for nothing."""
+        kind = settings.get("type", str)
+        takes_text = isinstance(kind, type) and issubclass(kind, (str, float, PurePath)) and "choices" not in settings
+        if takes_text and names[0].startswith("-") and settings.get("action", "store") == "store":
+            settings["type"] = _or_nothing(kind, settings.get("default") is None)
+        return super().add_argument(*names, **settings)
+
+    def parse_known_args(self, *arguments: Any, **settings: Any) -> Any:
+        """Return the arguments; a list of nothing is empty."""
+        found, rest = super().parse_known_args(*arguments, **settings)
+        for name, value in vars(found).items():
+            if isinstance(value, list):
+                setattr(found, name, [one for one in value if one is not None])
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, after the usage, and exit with status 2."""
         super().error(printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."))
+
+
+def _or_nothing(kind: type, can_be_nothing: bool) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if is_nothing(text) and not can_be_nothing:
+            raise argparse.ArgumentTypeError(f"cannot be {text}; a file or folder of this name is ./{text}")
+        return None if is_nothing(text) else kind(text)
+
+    read.__name__ = kind.__name__  # argparse says it of a value that is wrong
+    return read
 
 
 def failure(error: TunerError | OSError) -> tuple[list[str], int]:

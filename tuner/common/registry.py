@@ -1,4 +1,4 @@
-"""Registry of values by name, with one helpful message for an unknown name."""
+"""Registry of values by name, with one helpful message for an unknown name; the words for nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,20 @@ MOST_NAMES = 100
 """More than these are neither listed nor compared: no registry has them, only a file made to exhaust its reader."""
 
 
+NOTHING = ("none", "no", "off", "false", "null")
+NEVER_NOTHING = " and cannot be none"
+"""Added to the rule of a setting that cannot be nothing, where somebody writes that it is."""
+
+
+def is_nothing(value: object) -> bool:
+    """Return whether a value says of a setting that it is nothing: `null`, `false`, or one of these words in any case.
+
+    >>> [is_nothing(value) for value in (None, False, "Off", "never", 0, "")]
+    [True, True, True, False, False, False]
+    """
+    return value is None or value is False or (isinstance(value, str) and value.strip().casefold() in NOTHING)
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """Return the message for an unknown name: the nearest known one, then all of them.
 
@@ -22,7 +36,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     names = sorted(known)
     few = len(names) <= MOST_NAMES
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5) if few else []
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    hint = "; it cannot be none" if is_nothing(name) else f"; did you mean '{nearest[0]}'?" if nearest else ""
     listed = ", ".join(names[:MOST_NAMES]) + ("" if few else f", ... ({len(names)} in all)")
     return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
 

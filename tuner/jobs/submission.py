@@ -30,6 +30,7 @@ from tuner.jobs._commands import (
 from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
 from tuner.jobs.client import Jobs
 from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
+from tuner.models.architectures import meaning_of_nothing
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.session.checks import check_names
@@ -87,7 +88,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
     if options.storage is not None and is_remote(options.storage):
         parse_location(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
     named = split_assignments(options.data, "--data")
-    reading = load_spec(options.search_file, options.overrides)
+    reading = load_spec(options.search_file, options.overrides, meaning_of_nothing)
     staged = staged_sources(os.environ, named)
     problems = check_names(reading, staged)
     data = None

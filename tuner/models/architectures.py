@@ -11,7 +11,7 @@ from typing import Any
 
 from tuner.common.errors import InputError
 from tuner.common.registry import Registry
-from tuner.models.parameters import Parameter, PixelScaling
+from tuner.models.parameters import GENERAL, Parameter, PixelScaling, Scalar
 
 
 @dataclass(frozen=True)
@@ -175,3 +175,9 @@ _add_backbone("inception_v3", "InceptionV3", "tf", minimum_px=75)
 _add_backbone("densenet121", "DenseNet121", "torch")
 _add_backbone("efficientnet_v2_b0", "EfficientNetV2B0", "torch")
 _add_backbone("convnext_tiny", "ConvNeXtTiny", "torch")
+
+
+def meaning_of_nothing(name: str) -> Scalar:
+    """Return how a hyperparameter that a file calls nothing is kept (0 for a dropout); None where it cannot be."""
+    owners = [GENERAL, *(ARCHITECTURES[each].parameters for each in ARCHITECTURES)]
+    return next((owner[name].nothing for owner in owners if name in owner), None)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuner.common.registry import NEVER_NOTHING, is_nothing
+
 Scalar = bool | int | float | str | None
 PixelScaling = Literal["tf", "caffe", "torch"]
 """Pixel values of ImageNet weights, in Keras's words: -1..1; BGR minus the mean; mean and deviation by channel."""
@@ -51,7 +53,18 @@ class Parameter:
             if self.kind not in ("int", "float") or self._in_range(value):
                 return None
             return f"must be{self._bounds.replace(' of at', ' at')}; got {value!r}"
-        return f"{self.rule}; got {_shown(value)}"
+        return f"{self.rule}{NEVER_NOTHING if is_nothing(value) else ''}; got {_shown(value)}"
+
+    @property
+    def nothing(self) -> Scalar:
+        """How the value is kept that a file calls nothing; None where there is none.
+
+        >>> Parameter("float", low=0, high=0.9).nothing, Parameter("text").nothing, Parameter("int", low=1).nothing
+        (0, 'none', None)
+        """
+        if self.kind == "text" or "none" in self.values:
+            return "none"
+        return False if self.kind == "bool" else self.low if self.low == 0 else None
 
     def range_misfit(self, low: Any, high: Any) -> str | None:
         """Return why a search cannot go from `low` to `high`, both included, or None."""

@@ -15,6 +15,7 @@ from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
 from tuner.common.process import usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
+from tuner.models.architectures import meaning_of_nothing
 from tuner.models.backend import configure_backend, has_gpu
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
@@ -101,7 +102,7 @@ def _earlier(names: Sequence[str], study: Study, options: SearchOptions, console
 
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     """Return the checked specification of a file; raises SpecError with all its problems."""
-    reading = load_spec(path, overrides)
+    reading = load_spec(path, overrides, meaning_of_nothing)
     staged = staged_data(options)
     problems = check_names(reading, staged)
     if not (problems or reading.problems or options.plan):  # a plan can be made before the data are there
@@ -245,7 +246,7 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         )
     if not state.sessions:
         raise RunError(f"{run_path}: must say with how many CPUs a trial was trained; its record has no session")
-    search = resolve(require(load_spec(run.specification, options.overrides)))
+    search = resolve(require(load_spec(run.specification, options.overrides, meaning_of_nothing)))
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
     return _train(search, trials[number].configuration, number, prepare(search.study, options, console), cpus, console)
 

@@ -76,6 +76,8 @@ class Document:
     """Paths whose values came from the command line, and so have no line."""
     unusable: set[str] = field(default_factory=set)
     """Fields whose values were not usable; something stands in for them, of which nobody wants to hear."""
+    left_empty: set[Path] = field(default_factory=set)
+    """Paths without a value: somebody may have commented out what stood there; `null` is written on purpose."""
     around_unusable: set[str] = field(default_factory=set)
     """The lists that hold them: what is said of the whole list may be due to them, too."""
 
@@ -196,6 +198,8 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         text = str(node.value)
+        if not text and node.tag == _TAG + "null":
+            self._document.left_empty.add(path)
         try:
             value = _SCALARS[node.tag](text)
         except (KeyError, ValueError):  # a tag of its own, a tag that does not fit, thousands of digits

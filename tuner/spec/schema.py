@@ -4,19 +4,69 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import dataclass
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 
 from tuner.common.metrics import DEFAULT_METRIC, epoch_objectives, objectives
-from tuner.common.registry import unknown_name
+from tuner.common.registry import NEVER_NOTHING, is_nothing, unknown_name
 from tuner.spec.space_parser import Finding, Path
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """A mark of a setting that can be nothing, where its type does not say how."""
+
+    meaning: Any
+
+
+def meanings_of_nothing(field: FieldInfo) -> list[Any]:
+    """Return how a setting is kept when a file says that it is nothing; none where it cannot be."""
+    marked = [mark.meaning for mark in field.metadata if isinstance(mark, Nothing)]
+    kinds = _kinds(field.annotation)
+    of_kinds: dict[Any, Any] = {NoneType: None, "none": "none", "never": "never", bool: False, list: []}
+    return marked or [meaning for kind, meaning in of_kinds.items() if kind in kinds][:1]
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the types of a union, and the words of a Literal."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return list(parts)
+    if origin is Annotated:
+        return _kinds(parts[0])
+    return [kind for part in parts for kind in _kinds(part)] if parts and origin is not list else [origin or annotation]
+
+
 class Section(BaseModel):
-    """Base of the sections: unknown settings are refused, nothing is converted."""
+    """Base of the sections: unknown settings are refused; nothing is converted but the words for nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    without: ClassVar[dict[str, Any] | None] = None
+    """The settings of a section that is nothing; None where it cannot be."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_nothing(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if is_nothing(value):
+            return next(iter(meanings_of_nothing(field)), value)
+        is_yes = (
+            bool in _kinds(field.annotation) and isinstance(value, str) and value.casefold() in ("yes", "on", "true")
+        )
+        return True if is_yes else value
 
 
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)"
@@ -25,7 +75,7 @@ _TIME = re.compile(f"(?:{_PART}h)?(?:{_PART}m)?(?:{_PART}s)?")
 
 def _to_seconds(value: Any) -> Any:
     """Return `2h`, `20m`, `90s`, `1h30m` or a number of seconds as seconds."""
-    if value is None or value == "none":
+    if value is None:
         return None
     seconds = 0.0
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -41,17 +91,7 @@ def _to_float(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _to_text(value: Any) -> Any:
-    return "none" if value is None else value
-
-
-def _to_nothing(value: Any) -> Any:
-    return None if value == "none" else value
-
-
 Number = Annotated[float, BeforeValidator(_to_float)]
-OrNone = BeforeValidator(_to_nothing)
-"""Validator of a setting that may be left empty: `none` says the same."""
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
@@ -90,18 +130,18 @@ class DataSection(Section):
 
     source: str
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
-    image_px: Annotated[Annotated[int, Field(ge=4, le=2048)] | None, OrNone] = None
+    image_px: Annotated[int, Field(ge=4, le=2048)] | None = None
     colour: Literal["auto", "rgb", "grey"] = "auto"
     broken_images: Literal["fail", "skip"] = "fail"
-    max_train_images: Annotated[Annotated[int, Field(ge=2)] | None, OrNone] = None
-    max_validation_images: Annotated[Annotated[int, Field(ge=2)] | None, OrNone] = None
+    max_train_images: Annotated[int, Field(ge=2)] | None = None
+    max_validation_images: Annotated[int, Field(ge=2)] | None = None
 
 
 class EarlyStoppingSection(Section):
     """Early stopping as in Keras: the metric must improve by more than `min_delta` within `patience` epochs."""
 
     patience: Annotated[int, Field(ge=1)] = 5
-    min_delta: Annotated[Number, Field(ge=0)] = 1e-4
+    min_delta: Annotated[Number, Field(ge=0), Nothing(0.0)] = 1e-4
 
 
 class TrainingSection(Section):
@@ -109,14 +149,14 @@ class TrainingSection(Section):
 
     max_epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     head_epochs: Annotated[int, Field(ge=1)] = 3
-    early_stopping: Annotated[EarlyStoppingSection | None, OrNone] = EarlyStoppingSection()
+    early_stopping: EarlyStoppingSection | None = EarlyStoppingSection()
 
 
 class SearchSection(Section):
     """The choice of configurations, of the trials that go on, and of the end of the search."""
 
-    sampler: Annotated[str, BeforeValidator(_to_text)] = "auto"
-    scheduler: Annotated[str, BeforeValidator(_to_text)] = "auto"
+    sampler: str = "auto"
+    scheduler: Annotated[str, Nothing("none")] = "auto"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     time_budget: Seconds = None
     max_concurrent: Annotated[int, Field(ge=1)] | Auto = "auto"
@@ -132,7 +172,7 @@ class ResourcesSection(Section):
     """The resources that one trial occupies."""
 
     cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
-    gpus_per_trial: Annotated[Number, Field(ge=0)] | Auto = "auto"
+    gpus_per_trial: Annotated[Annotated[Number, Field(ge=0)] | Auto, Nothing(0.0)] = "auto"
     memory_gb_per_trial: Annotated[Number, Field(gt=0)] | Literal["auto", "none"] = "auto"
 
     @field_validator("gpus_per_trial")
@@ -149,16 +189,18 @@ class ResourcesSection(Section):
 class ActivationsSection(Section):
     """The cache of activations of frozen layers, which are read instead of being computed in every epoch."""
 
+    without = {"enabled": False}
     enabled: bool = True
     dtype: Literal["float16", "float32"] = "float16"
-    views: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, OrNone] = None
+    views: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_gb: Annotated[Number, Field(gt=0)] = 50.0
 
 
 class FinalistsSection(Section):
     """The number of best trials that are trained again before the test split is read, and of their seeds."""
 
-    count: Annotated[int, Field(ge=0, le=100)] = 3
+    without = {"count": 0}
+    count: Annotated[int, Field(ge=0, le=100), Nothing(0)] = 3
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
 
 
@@ -209,7 +251,8 @@ def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:
 def read_section(model: type[Section], values: Any, path: Path) -> tuple[Any, list[Finding]]:
     """Return the section written as `values` (None when something is wrong with it), and all its problems."""
     if not isinstance(values, dict):
-        return None, [(path, f"must map {', '.join(model.model_fields)} to values; got {shown(values)}")]
+        never = NEVER_NOTHING if is_nothing(values) else "" if model.without is None else ", or be none"
+        return None, [(path, f"must map {', '.join(model.model_fields)} to values{never}; got {shown(values)}")]
     try:
         return model.model_validate(values), []
     except ValidationError as error:
@@ -218,14 +261,25 @@ def read_section(model: type[Section], values: Any, path: Path) -> tuple[Any, li
 
 def _translate(model: type[Section], error: ValidationError) -> Iterator[Finding]:
     """Yield pydantic's errors in our words, the value last; the members of a union are one problem."""
-    rules: dict[Path, tuple[list[str], str]] = {}
+    rules: dict[Path, tuple[list[str], str, Any]] = {}
     for detail in error.errors():
         location = _location(detail)
         rule, shows_value = _rule(model, location, detail)
         got = f"; got {shown(detail['input'])}" if shows_value else ""
-        rules.setdefault(location, ([], got))[0].append(rule)
-    for location, (found, got) in rules.items():
-        yield location, " or ".join(dict.fromkeys(found)).replace(" or must be ", " or ") + got
+        rules.setdefault(location, ([], got, detail["input"]))[0].append(rule)
+    for location, (found, got, value) in rules.items():
+        rule = " or ".join(dict.fromkeys(found)).replace(" or must be ", " or ")
+        yield location, rule + (_of_nothing(model, location, value) if got and "none" not in rule else "") + got
+
+
+def _of_nothing(model: type[Section], location: Sequence[str | int], value: Any) -> str:
+    """Return what is to be said of the words for nothing where a value is wrong."""
+    field = _fields_at(model, location[:-1]).get(str(location[-1]))
+    if field is None:
+        return ""
+    if is_nothing(value):
+        return NEVER_NOTHING
+    return ", or none" if meanings_of_nothing(field) in ([None], [[]]) else ""
 
 
 def _location(detail: Any) -> tuple[str | int, ...]:
@@ -262,10 +316,8 @@ def _is_union_tag(part: str) -> bool:
     return bool(re.search(r"[\[\](-]", part)) or part in {"int", "float", "str", "none"}
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    if location == ("early_stopping",):
-        return list(EarlyStoppingSection.model_fields)
-    return list(model.model_fields)
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[str, FieldInfo]:
+    return (EarlyStoppingSection if location == ("early_stopping",) else model).model_fields
 
 
 _RULES = {

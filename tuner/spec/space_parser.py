@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tuner.common.registry import unknown_name
+from tuner.common.registry import is_nothing, unknown_name
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Scalar, Space, flatten
 
 Path = tuple[str | int, ...]
@@ -69,7 +69,7 @@ def _parse_dimension(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimen
         return _parse_choose(raw[kind], here, outer)
     if kind == "choice":
         return _parse_choice(raw[kind], here)
-    return _parse_range(kind, raw[kind], raw.get("step", 1), here)
+    return _parse_range(kind, raw[kind], 1 if is_nothing(step := raw.get("step")) else step, here)
 
 
 def _parse_choose(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimension | None, list[Finding]]:
@@ -80,7 +80,7 @@ def _parse_choose(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimensio
     for branch, inner in raw.items():
         if not re.fullmatch(r"[\w-]+", branch):  # a dot would make qualified names ambiguous
             findings.append(((*path, branch), f"must be a name of letters, digits, '_' and '-'; got {branch[:60]!r}"))
-        space, found = parse_space({} if inner is None else inner, (*path, branch), outer)
+        space, found = parse_space({} if is_nothing(inner) else inner, (*path, branch), outer)
         branches[branch] = space
         findings += found
     return Choose(branches), findings

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuner.common.errors import InputError, Problem, SpecError
 from tuner.common.metrics import Mode, metric_of
-from tuner.common.registry import unknown_name
+from tuner.common.registry import is_nothing, unknown_name
 from tuner.spec._yaml_document import MAX_CHARACTERS, Document, dotted, dump_document, read_document
 from tuner.spec.schema import (
     SECTIONS,
@@ -25,7 +25,7 @@ from tuner.spec.schema import (
     read_section,
     shown,
 )
-from tuner.spec.space import Configuration, Dimension, flatten, misfits
+from tuner.spec.space import Configuration, Dimension, Scalar, flatten, misfits
 from tuner.spec.space_parser import Finding, parse_space
 
 
@@ -96,8 +96,14 @@ class SpecReading:
         return Problem(dotted(tuple(path)), message, self.document.line(tuple(path)))
 
 
-def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
+Meaning = Callable[[str], Scalar]
+"""How a hyperparameter is kept when a file says that it is nothing; None where it cannot be."""
+
+
+def load_spec(path: Path, overrides: Sequence[str] = (), meaning: Meaning = lambda name: None) -> SpecReading:
     """Return the reading of the file at `path`, after `overrides` (each `key=value`, the value in YAML).
+
+    `meaning` tells what nothing is of a hyperparameter.
 
     Raises:
         InputError: the file cannot be opened as text.
@@ -111,10 +117,12 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SpecReading:
         raise InputError(f"{path}: no such search-space file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
-    return read_spec(text, str(path), overrides)
+    return read_spec(text, str(path), overrides, meaning)
 
 
-def read_spec(text: str, file: str = "search space", overrides: Sequence[str] = ()) -> SpecReading:
+def read_spec(
+    text: str, file: str = "search space", overrides: Sequence[str] = (), meaning: Meaning = lambda name: None
+) -> SpecReading:
     """Return the reading of a search-space text; problems are listed in its `problems`, nothing is raised."""
     document = read_document(text)
     problems: list[Problem] = []
@@ -125,6 +133,7 @@ def read_spec(text: str, file: str = "search space", overrides: Sequence[str] = 
         return SpecReading(file, document, (*document.problems, *problems), None)
     for override in overrides:
         problems += _override(values, document, override)
+    values |= {key: _with_nothing(values[key], meaning) for key in ("space", "baseline") if key in values}
     return _validate(file, document, values, problems)
 
 
@@ -147,7 +156,19 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
     target[last] = inner.values
     path = (*parents, last)
     document.overridden.add(path)
+    if () in inner.left_empty:
+        document.left_empty.add(path)
     return []
+
+
+def _with_nothing(raw: Any, meaning: Meaning, name: str = "") -> Any:
+    """Return a part of a space, or a baseline, in which each word for nothing has become what it means there."""
+    if isinstance(raw, dict):
+        return {key: _with_nothing(value, meaning, name if key == "choice" else key) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_with_nothing(value, meaning, name) for value in raw]
+    found = meaning(name) if is_nothing(raw) else None
+    return raw if found is None else found
 
 
 def _validate(file: str, document: Document, values: dict[str, Any], problems: list[Problem]) -> SpecReading:
@@ -161,7 +182,10 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     findings += [*found, *wrong_metrics]
     sections: dict[str, Any] = {}
     for key, model in SECTIONS.items():
-        sections[key], found = read_section(model, values.get(key, {} if key != "data" else None), (key,))
+        value = values.get(key, {} if key != "data" else None)
+        if is_nothing(value) and model.without is not None and (key,) not in document.left_empty:
+            value = model.without
+        sections[key], found = read_section(model, value, (key,))
         findings += found
     space, found = parse_space(values.get("space"))
     baseline, wrong = _baseline(values, space, found)
@@ -176,10 +200,8 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
 
 def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str, ...], list[Finding]]:
     """Return the metrics, whether written as one or as a list, and the problems with the list."""
-    if names is None or "metrics" not in values:
+    if names is None or names.metrics is None:
         return () if names is None else (names.metric,), []
-    if names.metrics is None:
-        return (), [(("metrics",), "must be a list such as [val_accuracy, parameters]; got nothing")]
     found = list(metrics_findings(names.metrics))
     if "metric" in values:
         found.append((("metrics",), "must not be given beside metric: the first of metrics takes its place"))
@@ -191,7 +213,7 @@ def _baseline(
 ) -> tuple[Configuration | None, list[Finding]]:
     """Return the baseline, and each way in which it is not a point of the space; `findings` are those of the space."""
     baseline = values.get("baseline")
-    if baseline is None:
+    if baseline is None or is_nothing(baseline):
         return None, []
     plain = isinstance(baseline, dict) and all(
         value is None or isinstance(value, str | int | float | bool) for value in baseline.values()
