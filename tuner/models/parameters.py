@@ -57,7 +57,7 @@ class Parameter:
 
     @property
     def nothing(self) -> Scalar:
-        """How the value is kept that a file calls nothing; None where there is none.
+        """The value that is kept where a file says nothing of the kind; None where it cannot.
 
         >>> Parameter("float", low=0, high=0.9).nothing, Parameter("text").nothing, Parameter("int", low=1).nothing
         (0, 'none', None)
