@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,10 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_cache_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
     parser = CommandParser(
-        prog="python -m tuner.cache",
-        description="Prepared data sets and cached activations of this machine: list, verify, clear.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "cache", "Prepared data sets and cached activations of this machine: list, verify, clear.", _EPILOG
     )
     add = parser.add_argument
     add("action", nargs="?", default="list", choices=("list", "verify", "clear"), help="what to do (default: list)")
@@ -114,14 +111,10 @@ def show_items(cache: Path, options: argparse.Namespace) -> int:
 
 
 def _as_json(cache: Path, items: Sequence[Item]) -> str:
+    used = [datetime.fromtimestamp(item.used, UTC).isoformat(timespec="seconds") for item in items]
     listed = [
-        {
-            "kind": item.kind, "folder": str(item.folder), "status": item.status, "reason": item.reason,
-            "in_use": item.in_use, "images": item.images, "size_bytes": item.size_bytes,
-            "used": datetime.fromtimestamp(item.used, UTC).isoformat(timespec="seconds"), "details": dict(item.details),
-        }
-        for item in items
-    ]  # fmt: skip
+        {**asdict(item), "folder": str(item.folder), "used": when} for item, when in zip(items, used, strict=True)
+    ]
     total = sum(item.size_bytes for item in items)
     return json.dumps({"folder": str(cache), "size_bytes": total, "entries": listed}, indent=1) + "\n"
 

@@ -25,12 +25,7 @@ exit status: 0 done, 1 failed, 2 wrong input
 
 def build_export_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.export`."""
-    parser = CommandParser(
-        prog="python -m tuner.export",
-        description="Write a run, or its best model, in the files of other programs.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("export", "Write a run, or its best model, in the files of other programs.", _EPILOG)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run directory, for example runs/cifar100")
     add("--csv", type=Path, metavar="FILE", help="all trials as CSV")

@@ -59,12 +59,7 @@ class Classifier:
 
 def build_predict_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.predict`."""
-    parser = CommandParser(
-        prog="python -m tuner.predict",
-        description="Print the most probable labels of images, by the best model of a run.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("predict", "Print the most probable labels of images, by the best model of a run.", _EPILOG)
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="a run directory, then images and folders of images")
     add("--imagenet", metavar="NAME", help="predict with a network of Keras Applications instead of a run's model")
@@ -229,13 +224,10 @@ def print_predictions(predictions: Iterator[Prediction], form: str) -> None:
                 path, name = (safe_cell(printable(text)) for text in (shown(one.path), label))
                 writer.writerow([path, place, name, f"{probability:.6f}"])
     elif form == "json":
-        rows = [
-            {
-                "image": shown(one.path),
-                "labels": [{"label": label, "probability": share} for label, share in one.labels],
-            }
-            for one in predictions
-        ]
+        rows = []
+        for one in predictions:
+            labels = [{"label": label, "probability": share} for label, share in one.labels]
+            rows.append({"image": shown(one.path), "labels": labels})
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     else:
         _print_table(predictions)
@@ -252,9 +244,8 @@ def _print_table(predictions: Iterator[Prediction]) -> None:
     table.add_column("probability", justify="right", no_wrap=True)
     for one in predictions:
         for place, (label, probability) in enumerate(one.labels):
-            table.add_row(
-                Text("" if place else printable(shown(one.path))), Text(printable(label)), f"{probability:.1%}"
-            )
+            path = "" if place else printable(shown(one.path))
+            table.add_row(Text(path), Text(printable(label)), f"{probability:.1%}")
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
 

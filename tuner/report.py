@@ -40,43 +40,21 @@ exit status: 0 done, 1 failed, 2 wrong input (nothing was written)
 def build_report_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.report`."""
     parser = CommandParser(
-        prog="python -m tuner.report",
-        description="Write the report of a run: one HTML page, the leaderboard, Parquet tables, figures.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "report", "Write the report of a run: one HTML page, the leaderboard, Parquet tables, figures.", _EPILOG
     )
-    parser.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUN",
-        help="a run directory, for example runs/cifar100, or its copy in a storage, s3://...; several: compared",
-    )
-    parser.add_argument("--all", action="store_true", help="a page of all runs in --runs, with links to their reports")
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path("runs"),
-        metavar="DIR",
-        dest="runs_dir",
-        help="where runs are kept (default: runs)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where the report goes (default: reports/NAME of the run directory; reports/comparison; reports)",
-    )
-    parser.add_argument(
-        "--format",
-        nargs="+",
-        choices=_FORMATS,
-        default=list(_FORMATS),
-        metavar="FORMAT",
-        help="file formats of the figures: png, svg or both (default: both)",
-    )
-    parser.add_argument("--nice", action="store_true", help="at the lowest priority, to disturb no search")
-    parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--version", action="version", version=f"tuner {__version__}")
+    add = parser.add_argument
+    run = "a run directory, for example runs/cifar100, or its copy in a storage, s3://...; several: compared"
+    add("runs", nargs="*", metavar="RUN", help=run)
+    add("--all", action="store_true", help="a page of all runs in --runs, with links to their reports")
+    where = "where runs are kept (default: runs)"
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", dest="runs_dir", help=where)
+    output = "where the report goes (default: reports/NAME of the run directory; reports/comparison; reports)"
+    add("--output", type=Path, metavar="DIR", help=output)
+    formats = "file formats of the figures: png, svg or both (default: both)"
+    add("--format", nargs="+", choices=_FORMATS, default=list(_FORMATS), metavar="FORMAT", help=formats)
+    add("--nice", action="store_true", help="at the lowest priority, to disturb no search")
+    add("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
+    add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
 

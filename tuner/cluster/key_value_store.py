@@ -5,33 +5,33 @@ It is gone with the cluster's head. Ray's functions for it are not public: they 
 
 from __future__ import annotations
 
+from typing import Any
+
 _NAMESPACE = b"tuner"
+
+
+def _call(function: str, *arguments: str) -> Any:
+    from ray.experimental import internal_kv
+
+    return getattr(internal_kv, f"_internal_kv_{function}")(*(one.encode() for one in arguments), namespace=_NAMESPACE)
 
 
 def put(key: str, text: str) -> None:
     """Set the text of `key`."""
-    from ray.experimental.internal_kv import _internal_kv_put
-
-    _internal_kv_put(key.encode(), text.encode(), namespace=_NAMESPACE)
+    _call("put", key, text)
 
 
 def get(key: str) -> str | None:
     """Return the text of `key`; None where there is none."""
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    found = _internal_kv_get(key.encode(), namespace=_NAMESPACE)
-    return None if found is None else found.decode()
+    found = _call("get", key)
+    return None if found is None else str(found.decode())
 
 
 def delete(key: str) -> None:
     """Remove `key` and its text."""
-    from ray.experimental.internal_kv import _internal_kv_del
-
-    _internal_kv_del(key.encode(), namespace=_NAMESPACE)
+    _call("del", key)
 
 
 def keys(prefix: str) -> list[str]:
     """Return the keys that begin with `prefix`."""
-    from ray.experimental.internal_kv import _internal_kv_list
-
-    return [key.decode() for key in _internal_kv_list(prefix.encode(), namespace=_NAMESPACE)]
+    return [key.decode() for key in _call("list", prefix)]

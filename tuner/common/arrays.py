@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -39,13 +39,7 @@ class ArrayWriter:
         self._file.write(self._header())
 
     def _header(self) -> bytes:
-        # numpy pads headers so that any number of rows fits into the same length (GROWTH_AXIS_MAX_DIGITS).
-        header = io.BytesIO()
-        description = np.lib.format.dtype_to_descr(self._dtype)
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": description, "fortran_order": False, "shape": (self.rows, *self._row_shape)}
-        )
-        return header.getvalue()
+        return npy_header((self.rows, *self._row_shape), self._dtype)
 
     def append(self, rows: np.ndarray) -> None:
         """Add `rows` `[N, *row_shape]`."""
@@ -70,10 +64,21 @@ class ArrayWriter:
             if error is None:
                 file.seek(0)
                 file.write(self._header())
-                file.flush()
-                os.fsync(
-                    file.fileno()
-                )  # before the rename that makes it valid, or a power cut leaves zeros of full size
+                force_to_disk(file)
+
+
+def npy_header(shape: tuple[int, ...], dtype: Any) -> bytes:
+    """Return the header of a .npy file; numpy pads it: with any number of rows it has the same length."""
+    header = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(header, {"descr": description, "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def force_to_disk(file: IO[bytes]) -> None:
+    """Force an open file to the disk: before the rename that makes it valid, or a power cut leaves zeros."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def is_whole(path: Path, shape: tuple[int, ...], dtype: Any) -> bool:

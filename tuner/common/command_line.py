@@ -18,11 +18,15 @@ _LONGEST = 1000
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argparse parser with short errors, free of control characters, and options that can be none.
+    """The parser of `python -m tuner.COMMAND`: short errors without control characters, options that can be none.
 
     An option that need not be given can be given as `none`, `off` or another word for nothing; one that stands for
     something if it is not given, such as a folder, cannot: a folder of such a name is written `./none`.
     """
+
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(f"python -m tuner.{command}", description=description, epilog=epilog, formatter_class=form)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """Add an argument as argparse does, and read the words for nothing."""

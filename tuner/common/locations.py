@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tuner.common.errors import InputError, first_line, printable
@@ -122,10 +122,8 @@ def parse_location(text: str, option: str) -> Location:
             f"{option} must not hold a secret, for it is kept in records; got {shown}; {remedy(Location(text))}"
         )
     for name in settings:  # a list of what is a secret would never be whole
-        if name not in SETTINGS[parts.scheme]:
-            raise InputError(
-                f"{option}: {unknown_name(f'setting of {parts.scheme} addresses', name, SETTINGS[parts.scheme])}"
-            )
+        if name not in (known := SETTINGS[parts.scheme]):
+            raise InputError(f"{option}: {unknown_name(f'setting of {parts.scheme} addresses', name, known)}")
     if not parts.netloc:
         raise InputError(f"{option} must name a bucket, as in {parts.scheme}://BUCKET/FOLDER; got {printable(text)}")
     return Location(text.rstrip("/"))
@@ -209,10 +207,8 @@ def remedy(location: Location) -> str:
 
 def exists(location: Location) -> bool:
     """Return whether there is a file here."""
-    from pyarrow.fs import FileType
-
     file_system, path = location.open()
-    return bool(file_system.get_file_info(path).type == FileType.File)
+    return bool(file_system.get_file_info(path).is_file)
 
 
 @contextmanager
@@ -262,20 +258,20 @@ def upload(file: Path, location: Location) -> None:
 
 def files_in(location: Location) -> list[str]:
     """Return the names of the files in a folder, without those in its subfolders. Raises OSError."""
-    from pyarrow.fs import FileSelector, FileType
-
-    file_system, path = location.open()
-    found = file_system.get_file_info(FileSelector(path, allow_not_found=True))
-    return sorted(info.base_name for info in found if info.type == FileType.File)
+    return [info.base_name for info in _listed(location) if info.is_file]
 
 
 def folders_in(location: Location) -> list[Location]:
     """Return the folders in a folder, by name; none where there is no such folder. Raises OSError."""
-    from pyarrow.fs import FileSelector, FileType
+    return [location.child(info.base_name) for info in _listed(location) if info.type.name == "Directory"]
+
+
+def _listed(location: Location) -> list[Any]:
+    from pyarrow.fs import FileSelector
 
     file_system, path = location.open()
-    found = file_system.get_file_info(FileSelector(path, allow_not_found=True))
-    return [location.child(name) for name in sorted(one.base_name for one in found if one.type == FileType.Directory)]
+    found: list[Any] = file_system.get_file_info(FileSelector(path, allow_not_found=True))
+    return sorted(found, key=lambda info: info.base_name)
 
 
 def remove_folder(location: Location) -> None:

@@ -12,26 +12,15 @@ from ray.tune import Callback
 from tuner.algorithms.halving import Halving
 from tuner.common.files import DISK_FULL, remove_empty
 from tuner.common.locations import Location
-from tuner.execution.lost_workers import LostWorkers, limit_attempts
+from tuner.execution.lost_workers import LostWorkers, NotPickled, limit_attempts
 from tuner.execution.trial_actor import merged_configuration
+from tuner.runs import events
 from tuner.runs.checkpoint_retention import CHECKPOINTS_KEPT, CheckpointRemover, trials_to_keep
 from tuner.runs.epoch import TIME, Epoch, StepResult, facts_of
-from tuner.runs.events import (
-    CheckpointSaved,
-    ConfigurationChanged,
-    EpochReported,
-    Facts,
-    Notice,
-    TrialEnded,
-    TrialMeasured,
-    TrialPaused,
-    TrialResumed,
-    TrialStarted,
-)
 from tuner.runs.record import Record
 
 
-class Recorder(Callback):
+class Recorder(NotPickled, Callback):
     """A callback that appends an event for everything that happens to a trial, in the driver, before Ray goes on."""
 
     def __init__(
@@ -51,9 +40,6 @@ class Recorder(Callback):
         _, self._root = checkpoints.open()
         self._numbers: dict[str, int] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
-
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial got a slot, for the first time or after an earlier session; not twice in a session."""
         if trial.trial_id in self._numbers:
@@ -62,10 +48,12 @@ class Recorder(Callback):
         number = self._numbers[trial.trial_id] = int(trial.config["trial"])
         known = self._record.state.trials.get(number)
         if known is not None:
-            self._record.append(TrialResumed(trial=number, epoch=known.epochs[-1].epoch if known.epochs else 0))
+            self._record.append(events.TrialResumed(trial=number, epoch=known.epochs[-1].epoch if known.epochs else 0))
             return
         configuration = merged_configuration(trial.config)
-        self._record.append(TrialStarted(trial=number, configuration=configuration, origin=trial.config["origin"]))
+        self._record.append(
+            events.TrialStarted(trial=number, configuration=configuration, origin=trial.config["origin"])
+        )
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial resumes elsewhere after its worker was lost, and limit how often it may."""
@@ -74,15 +62,13 @@ class Recorder(Callback):
             return
         limit_attempts(trial, reason)
         number = self._numbers.get(trial.trial_id)
-        if number is None:  # lost before it had begun
-            return
-        if self._record.state.trials[number].ended is not None:  # all that was lost is the state after its last epoch
-            return
+        if number is None or self._record.state.trials[number].ended is not None:
+            return  # lost before it had begun, or all that was lost is the state after its last epoch
         checkpoint = self._record.state.trials[number].checkpoint
         epoch = checkpoint.epoch if checkpoint else 0
         where = f"goes on in another process from epoch {epoch}" if epoch else "begins anew in another process"
-        self._record.append(Notice(text=f"trial {number} {where}: {reason}"))
-        self._record.append(TrialResumed(trial=number, epoch=epoch))
+        self._record.append(events.Notice(text=f"trial {number} {where}: {reason}"))
+        self._record.append(events.TrialResumed(trial=number, epoch=epoch))
 
     def _is_disk_full(self, reason: str) -> bool:
         """Return whether a full disk lost a trial, and report it: no other trial will fare better."""
@@ -93,7 +79,7 @@ class Recorder(Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: StepResult, **info: Any) -> None:
         """Record one epoch, or the notices and progress before it."""
         for text in result["notices"]:
-            self._record.append(Notice(text=text))
+            self._record.append(events.Notice(text=text))
         if result["building"] is not None:
             self._on_building(self._numbers[trial.trial_id], *result["building"])
         if result["shown"] is not None:
@@ -102,10 +88,12 @@ class Recorder(Callback):
     def _take_epoch(self, trial: Any, shown: Epoch, told: StepResult) -> None:
         number, configuration = self._numbers[trial.trial_id], merged_configuration(trial.config)
         if configuration != self._record.state.trials[number].configuration:
-            self._record.append(ConfigurationChanged(trial=number, epoch=shown.epoch, configuration=configuration))
-        self._record.append(EpochReported.of(number, shown))
+            self._record.append(
+                events.ConfigurationChanged(trial=number, epoch=shown.epoch, configuration=configuration)
+            )
+        self._record.append(events.EpochReported.of(number, shown))
         if self._record.state.trials[number].measured is None and told["parameters"] is not None:
-            self._record.append(TrialMeasured(trial=number, **facts_of(told)))
+            self._record.append(events.TrialMeasured(trial=number, **facts_of(told)))
         # Not when its state is kept: a trial that was killed then would not know of its end.
         if told["ended_status"] is not None:
             self._end(number, told, told["ended_status"], told["ended_reason"] or "")
@@ -114,7 +102,7 @@ class Recorder(Callback):
         """Record a checkpoint, and remove the one before the last, which is no longer needed."""
         path = os.path.relpath(checkpoint.path, self._root)
         number, epoch = self._numbers[trial.trial_id], (trial.last_result or {}).get(TIME, 0)
-        self._record.append(CheckpointSaved(trial=number, epoch=epoch, path=path))
+        self._record.append(events.CheckpointSaved(trial=number, epoch=epoch, path=path))
         kept = self._checkpoints.setdefault(number, [])
         kept.append(checkpoint)
         if len(kept) > CHECKPOINTS_KEPT and self._removal is not None:
@@ -128,11 +116,10 @@ class Recorder(Callback):
         result = trial.last_result or {}
         number = self._numbers.get(trial.trial_id)
         if number is not None and self._halving is not None and number in self._halving.paused:
-            self._record.append(TrialPaused(trial=number, epoch=result[TIME], **_facts(result)))
+            self._record.append(events.TrialPaused(trial=number, epoch=result[TIME], **_facts(result)))
         elif number is not None:
-            self._end(
-                number, result, result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler"
-            )
+            status, reason = result.get("ended_status") or "stopped", result.get("ended_reason") or "scheduler"
+            self._end(number, result, status, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a trial has failed because its worker was lost too often."""
@@ -143,7 +130,7 @@ class Recorder(Callback):
 
     def _end(self, number: int, result: Mapping[str, Any], status: Any, reason: str) -> None:
         if self._record.state.trials[number].ended is None:
-            self._record.append(TrialEnded(trial=number, status=status, reason=reason, **_facts(result)))
+            self._record.append(events.TrialEnded(trial=number, status=status, reason=reason, **_facts(result)))
         if self._removal is not None:
             # Until its last state is kept, this trial may have to go on.
             asked_for = {*trials_to_keep(self._record.state), number}
@@ -162,4 +149,4 @@ def _forget(trial: Any) -> None:
 
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts about a trial in a worker's result."""
-    return {name: result.get(name) for name in Facts().facts()}
+    return {name: result.get(name) for name in events.Facts().facts()}

@@ -123,16 +123,20 @@ _NODE = re.compile(r"\(pid=[0-9]+, ip=([^,)\s]+)")
 _CAUSE = re.compile(r"The actor is dead because (.+?)(?:\.(?:\s|$)|$)", re.MULTILINE)
 
 
-class LostWorkers(Callback):
+class NotPickled:
+    """Base of what Ray pickles for Tuner.restore, which is not used."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class LostWorkers(NotPickled, Callback):
     """A callback of the driver that ends workers that hang, and knows why a worker was lost."""
 
     def __init__(self, exit_reasons: Path | None, hang_watch: HangWatch) -> None:
         self._exit_reasons, self._hang_watch = exit_reasons, hang_watch
         self._running: dict[str, Any] = {}
         self._hung: dict[str, str] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Watch a trial that a worker has started."""
@@ -149,16 +153,10 @@ class LostWorkers(Callback):
         self._hang_watch.see(trial.trial_id, (trial.last_result or {}).get(TIME, 0), None)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Stop watching a trial that is over."""
+        """Stop watching a trial that is over, has failed, or waits for another worker to start it."""
         self._forget(trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Stop watching a trial that has failed."""
-        self._forget(trial)
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Stop watching a trial until another worker starts it."""
-        self._forget(trial)
+    on_trial_error = on_trial_recover = on_trial_complete
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """End the workers of trials that hang: only from here can it be done while they are in native code."""

@@ -20,19 +20,9 @@ from ray.util import metrics
 
 from tuner.common.metrics import is_better
 from tuner.common.process import in_background
+from tuner.execution.lost_workers import NotPickled
+from tuner.runs import events
 from tuner.runs.epoch import StepResult
-from tuner.runs.events import (
-    EpochReported,
-    Event,
-    FinalistsStarted,
-    FinalistTrained,
-    SessionStarted,
-    Status,
-    TrialEnded,
-    TrialPaused,
-    TrialResumed,
-    TrialStarted,
-)
 from tuner.runs.record import Record
 from tuner.training.failures import KINDS, WORKER_LOST
 
@@ -121,48 +111,45 @@ def failure_kind(reason: str) -> str:
     return next((kind for kind in FAILURES if reason.startswith(kind)), "error")
 
 
-class Monitor(Callback):
+class Monitor(NotPickled, Callback):
     """A callback that keeps the metrics of a search up to date, from the record's events and Ray Tune's results."""
 
     def __init__(self, record: Record, trials_planned: int, sink: Sink) -> None:
         self._state, self._sink = record.state, sink
         self._study = record.state.study.study if record.state.study else ""
-        self._statuses: dict[int, Status] = {trial.number: trial.status for trial in self._state.trials.values()}
+        self._statuses: dict[int, events.Status] = {trial.number: trial.status for trial in self._state.trials.values()}
         self._counts = Counter(self._statuses.values())
         self._best: float | None = None
         self._finalists: Counter[str] = Counter()
-        for status in get_args(Status):
+        for status in get_args(events.Status):
             self._send("tuner_trials", self._counts[status], status=status)
         self._send("tuner_trials_planned", trials_planned)
         self._show_best()
         record.listen(self.take)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
-
-    def take(self, event: Event) -> None:
+    def take(self, event: events.Event) -> None:
         """Update the metrics with an event of the record, which the state has applied before."""
         match event:
-            case EpochReported():
+            case events.EpochReported():
                 self._take_epoch(event)
-            case TrialStarted():
+            case events.TrialStarted():
                 self._move(event.trial, "running")
-            case TrialPaused():
+            case events.TrialPaused():
                 self._move(event.trial, "paused")
-            case TrialResumed():
+            case events.TrialResumed():
                 if self._statuses.get(event.trial) == "running":
                     self._send("tuner_resumed", 1)
                 self._move(event.trial, "running")
-            case TrialEnded():
+            case events.TrialEnded():
                 self._move(event.trial, event.status)
                 if event.status == "failed":
                     self._send("tuner_failures", 1, reason=failure_kind(event.reason))
                     self._show_best()
-            case FinalistsStarted():
+            case events.FinalistsStarted():
                 self._show_finalists("planned", len(event.trials) * event.seeds)
-            case FinalistTrained():
+            case events.FinalistTrained():
                 self._show_finalists(event.status, 1)
-            case SessionStarted():
+            case events.SessionStarted():
                 self.show_slots(event.max_concurrent)
                 self._send("tuner_slots_busy", self._counts["running"])
 
@@ -182,7 +169,7 @@ class Monitor(Callback):
         if (size_bytes := read["size_bytes"]) is not None:
             self._send("tuner_cache_bytes", size_bytes, node=node)
 
-    def _take_epoch(self, event: EpochReported) -> None:
+    def _take_epoch(self, event: events.EpochReported) -> None:
         self._send("tuner_epochs", 1)
         images = self._state.study.data.get("train_images") if self._state.study else None
         if images:
@@ -201,7 +188,7 @@ class Monitor(Callback):
         self._finalists[status] += more
         self._send("tuner_finalist_trainings", self._finalists[status], status=status)
 
-    def _move(self, trial: int, status: Status) -> None:
+    def _move(self, trial: int, status: events.Status) -> None:
         """Count a trial under another status."""
         before = self._statuses.get(trial)
         if before is not None:

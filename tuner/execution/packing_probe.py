@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from tuner.cluster.ray_session import Capacity
 from tuner.cluster.slots import cpu_words
+from tuner.common.errors import last_line
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import gpu_memory
 from tuner.spec.space import Configuration
@@ -87,9 +88,8 @@ class Probe:
             images += trial.images_per_epoch if trial.advance() else 0
         speed = images / (time.perf_counter() - started)
         held = gpu_memory()
-        return Trained(
-            speed, psutil.Process().memory_full_info().uss / 2**20, GpuMemory(*held) if held is not None else None
-        )
+        memory_mb = psutil.Process().memory_full_info().uss / 2**20
+        return Trained(speed, memory_mb, GpuMemory(*held) if held is not None else None)
 
     def close(self) -> None:
         """Remove what was kept on disk."""
@@ -137,14 +137,9 @@ class Probing:
             found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)
             ray.get([probe.close.remote() for probe in probes], timeout=GIVE_UP_S)
         except RayError as error:
-            self.say(f"{trials} trials at a time could not be measured: {_last_line(error)}")
+            self.say(f"{trials} trials at a time could not be measured: {last_line(error)}")
             return None
         finally:
             for probe in probes:
                 ray.kill(probe)
         return found
-
-
-def _last_line(error: RayError) -> str:
-    """Return the last line of the error, which tells the cause; the lines before it tell where."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

@@ -12,6 +12,7 @@ from tuner.algorithms.halving import Halving
 from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.slots import Slots
 from tuner.common.metrics import Mode
+from tuner.execution.lost_workers import NotPickled
 from tuner.runs.epoch import METRIC, StepResult, facts_of
 
 WORKER_GROWTH_MB = 500.0
@@ -31,16 +32,11 @@ def trial_config(
     number: int, configuration: Mapping[str, Any], origin: str, resume_from: str | None = None
 ) -> dict[str, Any]:
     """Return the config for a worker; the configuration stays in one piece: Ray flattens and merges what it knows."""
-    return {
-        "trial": number,
-        "configuration": dict(configuration),
-        "origin": origin,
-        "resume_from": resume_from,
-        "generation": 0,
-    }
+    own = {"trial": number, "configuration": dict(configuration), "origin": origin}
+    return {**own, "resume_from": resume_from, "generation": 0}
 
 
-class StudySearcher(Searcher):
+class StudySearcher(NotPickled, Searcher):
     """The searcher of Ray Tune that gives out trials, and tells the study their values.
 
     It limits how many run at once itself: Ray's ConcurrencyLimiter counts paused trials too, and so starves schedulers
@@ -58,12 +54,9 @@ class StudySearcher(Searcher):
         promotions: Promotions | None = None,
     ) -> None:
         super().__init__(metric=METRIC, mode=mode)
-        self._study = study
-        self._remaining = max_new_trials
-        self._slots = slots
-        self._unfinished = list(unfinished)
+        self._study, self._slots, self._promotions = study, slots, promotions
+        self._remaining, self._unfinished = max_new_trials, list(unfinished)
         self._worker_growth_mb = worker_growth_mb
-        self._promotions = promotions
         self._live: dict[str, int] = {}
         self._paused: set[str] = set()
         self._generation = 0
@@ -153,6 +146,3 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: see `save`."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles searchers for Tuner.restore, which is not used

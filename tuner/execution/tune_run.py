@@ -22,7 +22,13 @@ from tuner.algorithms.study import SearchStudy, Unfinished
 from tuner.cluster.ray_session import trial_resources
 from tuner.execution._recorder import Recorder
 from tuner.execution.heartbeat import batches_done
-from tuner.execution.lost_workers import LOST_WORKERS_PER_TRIAL, HangWatch, LostWorkers, treat_all_losses_alike
+from tuner.execution.lost_workers import (
+    LOST_WORKERS_PER_TRIAL,
+    HangWatch,
+    LostWorkers,
+    NotPickled,
+    treat_all_losses_alike,
+)
 from tuner.execution.metrics_export import Monitor
 from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
 from tuner.execution.trial_actor import TrialActor, merged_configuration
@@ -109,7 +115,7 @@ class Launch:
         return bool(self.trials.new or self.trials.unfinished or waiting)
 
 
-class _StopWhenAsked(Stopper):
+class _StopWhenAsked(NotPickled, Stopper):
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop
 
@@ -119,18 +125,12 @@ class _StopWhenAsked(Stopper):
     def stop_all(self) -> bool:
         return self._should_stop()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles stoppers for Tuner.restore, which is not used
 
-
-class _EveryStep(Callback):
+class _EveryStep(NotPickled, Callback):
     """A callback that gives signs of life of this search, as time goes by, and tells how its first epoch gets on."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch, self._told = launch, time.monotonic()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles callbacks for Tuner.restore, which is not used
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Give a sign of life of this search, to the next session and to other searches."""
@@ -148,13 +148,13 @@ class _EveryStep(Callback):
 
 def run_trials(launch: Launch) -> None:
     """Run trials until there are no more or `should_stop` says so; what happened is in the record."""
+    workers, recording, at_once = launch.workers, launch.recording, launch.workers.packing.trials
     # Ray asks a searcher for one trial at a time unless told otherwise, and would take Ctrl-C for itself.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_most_pending(launch.workers))
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once if workers.slots is None else MOST_PENDING)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no CSV, JSON and TensorBoard copies of the record
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"  # Ray's own state is never read: the record is the truth
     treat_all_losses_alike()
-    workers, recording = launch.workers, launch.recording
     if workers.guard.exit_reasons is not None:
         shutil.rmtree(workers.guard.exit_reasons, ignore_errors=True)  # of sessions that were killed
     scheduler = SCHEDULERS[launch.decisions.scheduler]
@@ -167,7 +167,7 @@ def run_trials(launch: Launch) -> None:
         trainable,
         param_space=_population_space(launch) if scheduler.is_population else {},
         tune_config=tune.TuneConfig(
-            search_alg=_population_search(workers) if scheduler.is_population else _searcher(launch),
+            search_alg=BasicVariantGenerator(max_concurrent=at_once) if scheduler.is_population else _searcher(launch),
             scheduler=scheduler.build(launch.decisions.context),
             num_samples=1 if scheduler.is_population else -1,  # until the searcher has no more
             reuse_actors=True,
@@ -186,10 +186,6 @@ def run_trials(launch: Launch) -> None:
     )
     with _short_collections(recording.record):
         tuner.fit()
-
-
-def _most_pending(workers: Workers) -> int:
-    return workers.packing.trials if workers.slots is None else MOST_PENDING
 
 
 @contextmanager
@@ -237,10 +233,6 @@ def _callbacks(launch: Launch, is_population: bool) -> list[Callback]:
         launch.halving,
     )
     return [recorder, lost_workers, _EveryStep(launch)]
-
-
-def _population_search(workers: Workers) -> BasicVariantGenerator:
-    return BasicVariantGenerator(max_concurrent=workers.packing.trials)
 
 
 def _population_space(launch: Launch) -> dict[str, Any]:

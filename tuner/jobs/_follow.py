@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from tuner.common.errors import LostError
 from tuner.jobs._progress_stream import Replay
-from tuner.jobs.client import Job
+from tuner.jobs.client import Job, Jobs
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 
 
-class JobReader(Protocol):
-    """The part of `client.Jobs` that following a job needs."""
-
-    address: str
-
-    def look(self, name: str) -> Job:
-        """Return a job as it is now."""
-
-    def log(self, name: str) -> str:
-        """Return everything that it has written so far."""
-
-    def tail(self, name: str, skip: int, take: Callable[[str], None]) -> None:
-        """Pass everything that it writes to `take`, without the first `skip` characters."""
-
-
-def follow(jobs: JobReader, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
+def follow(jobs: Jobs, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
     """Show the log of a job until it has ended, and return the job as it is then.
 
     When the connection breaks, that is said once, and it is tried again, ever more slowly, without an end: the job does
@@ -60,7 +44,7 @@ def follow(jobs: JobReader, name: str, replay: Replay, sleep: Callable[[float], 
 
 
 def wait_until_over(
-    jobs: JobReader, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
+    jobs: Jobs, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
 ) -> Job:
     """Wait until a job has ended, and return it.
 

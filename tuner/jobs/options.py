@@ -71,10 +71,9 @@ class SubmitOptions:
 def build_submit_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.submit FILE`."""
     parser = CommandParser(
-        prog="python -m tuner.submit",
-        description="Send a search, with its file and its data, to a Ray cluster, and show it as if it ran here.",
-        epilog=_EPILOG.format(commands="\n".join(f"  {name:8}{words}" for name, words in COMMANDS.items())),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "submit",
+        "Send a search, with its file and its data, to a Ray cluster, and show it as if it ran here.",
+        _EPILOG.format(commands="\n".join(f"  {name:8}{words}" for name, words in COMMANDS.items())),
     )
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="the search-space file (YAML), or one of the commands below")
@@ -83,37 +82,22 @@ def build_submit_parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with the latest unfinished run of this study")
     add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as of tuner.search")
-    add(
-        "--data",
-        action="append",
-        default=[],
-        metavar="NAME=SOURCE",
-        help="as of tuner.search; files of this machine are sent, those below --shared are the cluster's",
-    )
-    add(
-        "--warm-start",
-        nargs="+",
-        default=None,
-        metavar="RUN",
-        help="learn from earlier studies: run directories of this machine, or names of studies on the cluster",
-    )
+    data = "as of tuner.search; files of this machine are sent, those below --shared are the cluster's"
+    add("--data", action="append", default=[], metavar="NAME=SOURCE", help=data)
+    earlier = "learn from earlier studies: run directories of this machine, or names of studies on the cluster"
+    add("--warm-start", nargs="+", metavar="RUN", help=earlier)
     add("--no-finalists", action="store_true", help="as of tuner.search")
-    add(
-        "--shared",
-        type=PurePosixPath,
-        default=SHARED,
-        metavar="DIR",
-        help=f"a folder of the cluster that all its nodes see, for runs, reports and data (default: {SHARED})",
-    )
-    add("--storage", default=None, metavar="PLACE", help="as of tuner.search: a folder of the cluster, or a bucket")
-    add("--cache", default=None, metavar="DIR", help="where each node keeps prepared data (default: its user's cache)")
+    shared = f"a folder of the cluster that all its nodes see, for runs, reports and data (default: {SHARED})"
+    add("--shared", type=PurePosixPath, default=SHARED, metavar="DIR", help=shared)
+    add("--storage", metavar="PLACE", help="as of tuner.search: a folder of the cluster, or a bucket")
+    add("--cache", metavar="DIR", help="where each node keeps prepared data (default: its user's cache)")
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
 
 def build_command_parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.submit status` and the other commands."""
-    parser = CommandParser(prog=f"python -m tuner.submit {command}", description=f"{COMMANDS[command].capitalize()}.")
+    parser = CommandParser(f"submit {command}", f"{COMMANDS[command].capitalize()}.")
     add = parser.add_argument
     is_optional = command == "status"
     words = "the name that was printed when it was submitted, or its study, whose newest search is meant"
@@ -128,12 +112,8 @@ def build_command_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--address",
-        default=None,
-        metavar="URL",
-        help=f"Ray's dashboard (default: RAY_API_SERVER_ADDRESS, or {_ADDRESS})",
-    )
+    words = f"Ray's dashboard (default: RAY_API_SERVER_ADDRESS, or {_ADDRESS})"
+    parser.add_argument("--address", metavar="URL", help=words)
 
 
 def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:

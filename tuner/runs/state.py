@@ -7,27 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tuner.common.metrics import DEFAULT_METRIC, Mode, metric_of, oriented
+from tuner.runs import events
 from tuner.runs.epoch import Epoch
-from tuner.runs.events import (
-    CheckpointSaved,
-    Configuration,
-    ConfigurationChanged,
-    EpochReported,
-    Event,
-    FinalistsStarted,
-    FinalistTested,
-    FinalistTrained,
-    Notice,
-    SessionEnded,
-    SessionStarted,
-    Status,
-    StudyCreated,
-    TrialEnded,
-    TrialMeasured,
-    TrialPaused,
-    TrialResumed,
-    TrialStarted,
-)
 
 
 @dataclass
@@ -35,18 +16,18 @@ class TrialState:
     """The state of one trial."""
 
     number: int
-    configuration: Configuration
+    configuration: events.Configuration
     origin: str
     started_s: float
     """Elapsed seconds of the study when it first got a slot."""
-    status: Status = "running"
+    status: events.Status = "running"
     reason: str = ""
     epochs: list[Epoch] = field(default_factory=list)
-    measured: TrialMeasured | None = None
-    ended: TrialEnded | None = None
-    paused: TrialPaused | None = None
+    measured: events.TrialMeasured | None = None
+    ended: events.TrialEnded | None = None
+    paused: events.TrialPaused | None = None
     """The last time that it had to wait at a rung."""
-    checkpoint: CheckpointSaved | None = None
+    checkpoint: events.CheckpointSaved | None = None
     resumed: int = 0
     """Number of times it went on from a checkpoint after a loss or an interruption; promotions do not count."""
 
@@ -60,21 +41,21 @@ class TrialState:
 class FinalistState:
     """One training of a finalist."""
 
-    trained: FinalistTrained
-    tested: FinalistTested | None = None
+    trained: events.FinalistTrained
+    tested: events.FinalistTested | None = None
 
 
 @dataclass
 class RunState:
     """The state of a study after a sequence of events."""
 
-    study: StudyCreated | None = None
-    sessions: list[SessionStarted] = field(default_factory=list)
-    session_ended: SessionEnded | None = None
+    study: events.StudyCreated | None = None
+    sessions: list[events.SessionStarted] = field(default_factory=list)
+    session_ended: events.SessionEnded | None = None
     """End of the latest session; None while it runs, or after a kill."""
     trials: dict[int, TrialState] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-    finalists_started: FinalistsStarted | None = None
+    finalists_started: events.FinalistsStarted | None = None
     finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
     """By trial and number of the seed."""
     tested_in: set[int] = field(default_factory=set)
@@ -83,36 +64,36 @@ class RunState:
     _latest_notices: dict[str, str] = field(default_factory=dict)
     """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
 
-    def apply(self, event: Event) -> bool:
+    def apply(self, event: events.Event) -> bool:
         """Update the state with one event; return False if it says nothing new, as an epoch trained again does.
 
         A notice says nothing new if it is the last of its kind: what was otherwise meanwhile is so again, and is new.
         """
         self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
         match event:
-            case EpochReported():  # first: nearly all events are
+            case events.EpochReported():  # first: nearly all events are
                 return _apply_to_trial(self.trials[event.trial], event)
-            case StudyCreated():
+            case events.StudyCreated():
                 self.study = event
-            case Notice():
+            case events.Notice():
                 kind = _notice_kind(event.text)
                 if self._latest_notices.get(kind) == event.text:
                     return False
                 self._latest_notices[kind] = event.text
                 self.notices.append(event.text)
-            case SessionStarted():
+            case events.SessionStarted():
                 self.sessions.append(event)
                 self.session_ended = None
-            case SessionEnded():
+            case events.SessionEnded():
                 self.session_ended = event
-            case FinalistsStarted():
+            case events.FinalistsStarted():
                 self.finalists_started = event
-            case FinalistTrained():
+            case events.FinalistTrained():
                 self.finalists[event.trial, event.seed_number] = FinalistState(event)
-            case FinalistTested():
+            case events.FinalistTested():
                 self.finalists[event.trial, event.seed_number].tested = event
                 self.tested_in.add(len(self.sessions))
-            case TrialStarted():
+            case events.TrialStarted():
                 started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
                 self.trials[event.trial] = started
             case _:
@@ -138,7 +119,7 @@ class RunState:
         """Return the trial with the best value so far, the earliest of equals; None before any epoch."""
         return self.best_of(trial for trial in self.trials.values() if trial.status != "failed")
 
-    def with_status(self, status: Status) -> list[TrialState]:
+    def with_status(self, status: events.Status) -> list[TrialState]:
         """Return the trials of one status, by number."""
         return [trial for trial in self.trials.values() if trial.status == status]
 
@@ -152,30 +133,25 @@ def _notice_kind(text: str) -> str:
     return re.sub("[0-9]+", "", text.partition(":")[0])
 
 
-_OfTrial = (
-    TrialMeasured | TrialPaused | TrialResumed | ConfigurationChanged | EpochReported | CheckpointSaved | TrialEnded
-)
-
-
-def _apply_to_trial(trial: TrialState, event: _OfTrial) -> bool:
+def _apply_to_trial(trial: TrialState, event: events.Event) -> bool:
     match event:
-        case TrialMeasured():
+        case events.TrialMeasured():
             if trial.measured is not None:
                 return False
             trial.measured = event
-        case TrialPaused():
+        case events.TrialPaused():
             trial.status, trial.paused = "paused", event
-        case TrialResumed():
+        case events.TrialResumed():
             trial.resumed += trial.status != "paused"  # a promotion is no loss
             trial.status = "running"
-        case ConfigurationChanged():
+        case events.ConfigurationChanged():
             trial.configuration = dict(event.configuration)
-        case EpochReported():
+        case events.EpochReported():
             if trial.epochs and event.epoch <= trial.epochs[-1].epoch:
                 return False
             trial.epochs.append(event.compact())
-        case CheckpointSaved():
+        case events.CheckpointSaved():
             trial.checkpoint = event
-        case TrialEnded():
+        case events.TrialEnded():
             trial.status, trial.reason, trial.ended = event.status, event.reason, event
     return True

@@ -56,10 +56,7 @@ class SearchOptions:
 def build_search_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.search`."""
     parser = CommandParser(
-        prog="python -m tuner.search",
-        description="Find the best image classifier for a data set, as a search-space file describes.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "search", "Find the best image classifier for a data set, as a search-space file describes.", _EPILOG
     )
     add = parser.add_argument
     add("file", nargs="?", type=Path, metavar="FILE", help="the search-space file (YAML)")

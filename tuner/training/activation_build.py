@@ -7,7 +7,6 @@ checksum. A killed build therefore loses the chunks in hand and nothing else: wh
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from tuner.common.arrays import force_to_disk, npy_header
 from tuner.common.files import write_text
 from tuner.training.activation_store import (
     ARRAY,
@@ -130,7 +130,8 @@ class Build:
                     self._move(path, key, written)
 
     def _move(self, path: Path, key: Key, checksums: list[int]) -> None:
-        _force_to_disk(path)
+        with path.open("rb+") as file:
+            force_to_disk(file)
         aside = self._store.root / f".{key.digest}.{os.getpid()}.partial"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
@@ -145,18 +146,9 @@ def _wrong_chunks(path: Path, written: list[int]) -> list[int]:
     return [chunk for chunk, (now, then) in enumerate(zip(found, written, strict=True)) if now != then]
 
 
-def _header(key: Key) -> bytes:
-    header = io.BytesIO()
-    description = np.lib.format.dtype_to_descr(np.dtype(key.dtype))
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": description, "fortran_order": False, "shape": tuple(key.shape)}
-    )
-    return header.getvalue()
-
-
 def _allocate(path: Path, key: Key) -> None:
     """Create an array file of full size: a disk that is too small fails before anything is computed."""
-    header = _header(key)
+    header = npy_header(key.shape, key.dtype)
     with path.open("wb") as file:
         file.write(header)
         size = len(header) + key.size_bytes
@@ -169,10 +161,5 @@ def _allocate(path: Path, key: Key) -> None:
 def _write_rows(path: Path, key: Key, start: int, rows: np.ndarray) -> None:
     """Write rows of an array file, not through a mapping: on a full disk a mapped page kills the process (SIGBUS)."""
     with path.open("rb+") as file:
-        file.seek(len(_header(key)) + start * key.size_bytes // key.shape[0])
+        file.seek(len(npy_header(key.shape, key.dtype)) + start * key.size_bytes // key.shape[0])
         file.write(np.ascontiguousarray(rows, dtype=key.dtype).data.cast("B"))
-
-
-def _force_to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())  # before the rename that makes it valid, or a power cut leaves zeros of full size

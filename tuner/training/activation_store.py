@@ -124,7 +124,7 @@ class Store:
 
     def refusal(self, key: Key) -> str | None:
         """Return why values of this kind cannot be stored, if that is known from an earlier try."""
-        meta = _read_json(self.folder(key) / META)
+        meta = read_object(self.folder(key) / META)
         return str(meta["refused"]) if "refused" in meta else None
 
     def refuse(self, key: Key, reason: str) -> None:
@@ -153,7 +153,7 @@ class Store:
 
     def size_bytes(self) -> int:
         """Return the bytes that all entries take on the disk, whole or not."""
-        return sum(_size_bytes(folder) for folder in self.root.glob("*") if folder.is_dir())
+        return sum(folder_bytes(folder) for folder in self.root.glob("*") if folder.is_dir())
 
     def make_room(self, size_bytes: int, max_bytes: int) -> bool:
         """Remove the entries used least recently until `size_bytes` more fit into `max_bytes` and onto the disk.
@@ -184,7 +184,7 @@ class DamagedEntryError(Exception):
 
 def damage(folder: Path, key: Key | None = None) -> str | None:
     """Return what is wrong with an entry, or None; its values are read unless that was done within the hour."""
-    meta = _read_json(folder / META)
+    meta = read_object(folder / META)
     try:
         shape, dtype, checksums = tuple(meta["shape"]), np.dtype(meta["dtype"]), list(meta["checksums"])
     except (KeyError, TypeError):
@@ -195,7 +195,7 @@ def damage(folder: Path, key: Key | None = None) -> str | None:
         return "it is cut short"
     stat = (folder / ARRAY).stat()
     seen = {"size": stat.st_size, "modified": stat.st_mtime_ns}
-    before = _read_json(folder / VERIFIED)
+    before = read_object(folder / VERIFIED)
     if before.get("file") == seen and time.time() - before.get("time", 0) < VERIFIED_FOR_S:
         return None
     if chunk_checksums(np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)) != checksums:
@@ -216,10 +216,8 @@ def checksum(rows: np.ndarray) -> int:
 
 def write_meta(folder: Path, key: Key, checksums: list[int]) -> None:
     """Write the description of an entry: its identity, its form, and the checksums of its chunks."""
-    meta = {
-        "identity": dict(key.identity), "shape": key.shape, "dtype": key.dtype, "checksums": checksums
-    }  # fmt: skip
-    write_text(folder / META, json.dumps(meta))
+    form = {"shape": key.shape, "dtype": key.dtype, "checksums": checksums}
+    write_text(folder / META, json.dumps({"identity": dict(key.identity), **form}))
 
 
 def list_entries(root: Path) -> Iterator[Entry]:
@@ -227,22 +225,27 @@ def list_entries(root: Path) -> Iterator[Entry]:
     for folder in sorted(root.glob("*")):
         if not folder.is_dir():
             continue
-        meta = _read_json(folder / META)
+        meta = read_object(folder / META)
         identity = meta.get("identity", {})
         status = "refused" if "refused" in meta else "whole" if "checksums" in meta else "unfinished"
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
-            size = _size_bytes(folder)
-            used = (folder / USED if (folder / USED).exists() else folder).stat().st_mtime
-            yield Entry(folder, status, size, used, is_in_use(folder), identity)
+            size = folder_bytes(folder)
+            yield Entry(folder, status, size, last_use(folder), is_in_use(folder), identity)
 
 
-def _size_bytes(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes on the disk: an unfinished array may hold less than its length."""
     size = 0
     with contextlib.suppress(FileNotFoundError):  # the folder is removed meanwhile by another process
         for path in folder.rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # or a file in it
                 size += path.stat().st_blocks * 512 if path.is_file() else 0
     return size
+
+
+def last_use(folder: Path) -> float:
+    """Return the Unix time of the last use of an entry; raises FileNotFoundError when it is gone."""
+    return (folder / USED if (folder / USED).exists() else folder).stat().st_mtime
 
 
 def is_in_use(folder: Path) -> bool:
@@ -269,7 +272,7 @@ def _touch(path: Path) -> None:
         path.touch()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a file; empty when it is not there or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

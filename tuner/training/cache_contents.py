@@ -24,7 +24,7 @@ from tuner.common.errors import InputError
 from tuner.common.files import format_size
 from tuner.datasets.prepared import VERSION
 from tuner.training import activation_store
-from tuner.training.activation_store import ARRAY, META, USED, VERIFIED, Key
+from tuner.training.activation_store import ARRAY, META, VERIFIED, Key, folder_bytes, last_use, read_object
 
 DATASETS, ACTIVATIONS = "datasets", "activations"
 """The kinds of items, and the folders that they lie in."""
@@ -116,17 +116,17 @@ def _is_own(path: Path) -> bool:
 
 
 def _activation_item(folder: Path) -> Item | None:
-    meta = _read_object(folder / META)
+    meta = read_object(folder / META)
     status, reason = _activation_status(folder, meta)
     identity, shape = meta.get("identity"), meta.get("shape")
     details = dict(identity) if isinstance(identity, dict) else {}
     details |= {"dtype": meta["dtype"]} if "dtype" in meta else {}
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
-        used = (folder / USED if (folder / USED).exists() else folder).stat().st_mtime
+        used = last_use(folder)
         is_moving = folder.name.endswith(".partial") and time.time() - used < MOVING_S
         in_use = is_moving or activation_store.is_in_use(folder)
         images = shape[0] if status == "whole" and shape else None
-        return Item(ACTIVATIONS, folder, status, reason, images, _size_bytes(folder), used, in_use, details)
+        return Item(ACTIVATIONS, folder, status, reason, images, folder_bytes(folder), used, in_use, details)
     return None
 
 
@@ -146,7 +146,7 @@ def _activation_status(folder: Path, meta: Mapping[str, Any]) -> tuple[str, str]
 
 def _dataset_item(folder: Path, activations: Sequence[Item | None]) -> Item | None:
     """Return a prepared data set as an item; its name is known only from activations made of it."""
-    details = _dataset_details(_read_object(folder / META))
+    details = _dataset_details(read_object(folder / META))
     status, reason = _dataset_status(folder, details)
     own = [item for item in activations if item and details and item.details.get("data") == details["fingerprint"]]
     details |= {"name": own[0].name} if own else {}
@@ -154,7 +154,7 @@ def _dataset_item(folder: Path, activations: Sequence[Item | None]) -> Item | No
         used = max([folder.stat().st_mtime, *(item.used for item in own)])
         in_use = _is_being_made(folder) or any(item.in_use for item in own)
         images = sum(details["counts"].values()) if status == "whole" else None
-        return Item(DATASETS, folder, status, reason, images, _size_bytes(folder), used, in_use, details)
+        return Item(DATASETS, folder, status, reason, images, folder_bytes(folder), used, in_use, details)
     return None
 
 
@@ -198,7 +198,7 @@ def _is_being_made(folder: Path) -> bool:
 
 def _dataset_damage(folder: Path) -> str | None:
     """Return what is wrong with the values, if their fingerprint is not the one in the description."""
-    meta = _read_object(folder / META)
+    meta = read_object(folder / META)
     try:
         hashes = {
             split: [_values_sha256(folder / f"{split}_{what}.npy") for what in ("images", "labels")]
@@ -216,19 +216,6 @@ def _values_sha256(path: Path) -> str:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _size_bytes(folder: Path) -> int:
-    """Return the bytes on the disk: an unfinished array may hold less than its length."""
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 # --- in words ---

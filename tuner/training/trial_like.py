@@ -57,32 +57,25 @@ class TrialLike(Protocol):
     @property
     def cut(self) -> str | None:
         """The place whose cached activations are read; None: training starts from the images."""
-        ...
 
     @property
     def images_per_epoch(self) -> int:
         """The training images of an epoch."""
-        ...
 
     def work_on_activations(self, seconds: float) -> Progress:
         """Do some of the work that the cache lacks for the next epoch, for about so long."""
-        ...
 
     def advance(self) -> Epoch | None:
         """Train and validate one epoch, and return its results; None if the trial failed in it (see `ended`)."""
-        ...
 
     def measure(self) -> ModelCost:
         """Measure the costs of the network in use."""
-        ...
 
     def save(self, directory: Path) -> None:
         """Write a checkpoint from which `load` goes on as if there had been no stop."""
-        ...
 
     def load(self, directory: Path) -> None:
         """Resume from a checkpoint; raises RunError when it is damaged or of another trial."""
-        ...
 
 
 class TrialMaker(Protocol):
@@ -90,16 +83,12 @@ class TrialMaker(Protocol):
 
     def prepare(self) -> None:
         """Prepare the things that all trials share; it may take long."""
-        ...
 
     def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
         """Return a new trial of this configuration, on at most so many batches of the training images."""
-        ...
 
     def taken_cache_use(self) -> dict[str, int | None] | None:
         """Return what was read of the cache since this was last asked, by name; None: nothing."""
-        ...
 
     def release(self) -> None:
         """Release the things that only the last trial has read."""
-        ...
