@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tuner.common.errors import InputError, LostError
-from tuner.jobs._follow import FIRST_WAIT_S, LONGEST_WAIT_S, follow, wait_until_over
+from tuner.jobs._commands import FIRST_WAIT_S, LONGEST_WAIT_S, follow, wait_until_over
 from tuner.jobs._progress_stream import Replay
 from tuner.jobs.client import Job, State
 from tuner.reports.console import SearchConsole

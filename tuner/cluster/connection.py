@@ -50,9 +50,8 @@ def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iter
     except RuntimeError as error:
         if "Version mismatch" not in str(error):
             raise
-        raise InputError(
-            f"--address {address} must run the Ray and Python of here; {' '.join(str(error).split())}"
-        ) from None
+        said = " ".join(str(error).split())
+        raise InputError(f"--address {address} must run the Ray and Python of here; {said}") from None
     keep_off_console()
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ def keep_token_private() -> bool:
     path = Path(written) if written else Path(folder or "", ".ray", "auth_token")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
+        private = partial(os.open, mode=0o600)
+        with contextlib.suppress(FileExistsError), open(path, "x", opener=private) as file:
             file.write(secrets.token_hex(32))
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
@@ -191,10 +192,6 @@ def short_folder() -> Path:
         f"RAY_TMPDIR must be a folder that can be written to, with a path of at most {LONGEST_FOLDER} characters; "
         f"none of {', '.join(folder for folder in folders if folder)} is"
     )
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def job_config(name: str) -> Any:
@@ -271,11 +268,9 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in added:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def wait_for_workers(capacity: Capacity, slots: int) -> None:

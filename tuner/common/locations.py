@@ -148,9 +148,8 @@ def check_location(location: Location, option: str, within_s: float = 20.0) -> N
     thread.join(within_s)
     error = outcome[0] if outcome else OSError(f"no answer in {within_s:g} s")
     if isinstance(error, OSError):
-        raise InputError(
-            f"{option} {location.address} cannot be used: {first_line(error)}; {remedy(location)}"
-        ) from None
+        why = f"{first_line(error)}; {remedy(location)}"
+        raise InputError(f"{option} {location.address} cannot be used: {why}") from None
     if error is not None:
         raise error
 

@@ -81,7 +81,7 @@ class FinalistActor:
                     with fetched(location) as folder:
                         trial.load(folder)
                 except (RunError, OSError) as error:
-                    self._process.notify(f"a finalist, trial {training.trial}, begins anew: {error}")
+                    self._process.notices.append(f"a finalist, trial {training.trial}, begins anew: {error}")
                     trial = self._process.trials.begin(training.configuration, seed)
             return trial
 
@@ -93,10 +93,10 @@ class FinalistActor:
         trial = self._trial
         if trial is None:
             self._process.let_go()
-            return FinalistStep(0, None, 0.0, None, self._taken_notices(), ("failed", self._failure))
+            return self._tell(None, ("failed", self._failure))
         progress, failure = attempt(lambda: trial.work_on_activations(WORK_S)) if trial.ended is None else (None, None)
         if progress is not None and not progress.is_finished:
-            return FinalistStep(trial.epoch, trial.best, trial.seconds, None, self._taken_notices(), None)
+            return self._tell()
         result = trial.advance() if trial.ended is None and failure is None else None
         if result is not None and trial.ended is None and time.monotonic() + result.seconds > self._ends_at:
             trial.ended = Ended("completed", TIME_BUDGET)
@@ -109,11 +109,12 @@ class FinalistActor:
         ended = ("failed", failure) if failure is not None else ended
         if ended is not None:
             self._process.let_go()
-        epoch_s = result.seconds if result is not None else None
-        return FinalistStep(trial.epoch, trial.best, trial.seconds, epoch_s, self._taken_notices(), ended)
+        return self._tell(result.seconds if result is not None else None, ended)
 
-    def _taken_notices(self) -> tuple[str, ...]:
-        return tuple(self._process.taken_notices())
+    def _tell(self, epoch_s: float | None = None, ended: tuple[str, str] | None = None) -> FinalistStep:
+        trial, notices = self._trial, tuple(self._process.taken_notices())
+        epoch, best, seconds = (0, None, 0.0) if trial is None else (trial.epoch, trial.best, trial.seconds)
+        return FinalistStep(epoch, best, seconds, epoch_s, notices, ended)
 
 
 class Pool:

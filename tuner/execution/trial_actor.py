@@ -104,7 +104,7 @@ class TrialActor(tune.Trainable):
             break
         if problem and self._trial is not None:
             where = f"goes on from epoch {self._trial.epoch}" if self._trial.epoch else "begins anew"
-            self._process.notify(f"trial {self.config['trial']} {where}: {problem}")
+            self._process.notices.append(f"trial {self.config['trial']} {where}: {problem}")
 
     def step(self) -> StepResult:
         """Train one epoch, and return the result that samplers, schedulers and the record see."""
@@ -126,7 +126,7 @@ class TrialActor(tune.Trainable):
             trial = self._trial
         if failure is not None:
             return self._tell(ended=Ended("failed", failure))
-        if self._process.has_notices:  # an epoch without the cache may take long: say why before it
+        if self._process.notices:  # an epoch without the cache may take long: say why before it
             return self._tell()
         epoch = trial.advance() if trial.ended is None else None
         if epoch is not None and not self._measured:
@@ -137,7 +137,9 @@ class TrialActor(tune.Trainable):
         """Measure the costs of the trial's network in use; what cannot be measured is left out, and said."""
         cost = trial.measure()
         if cost.problem is not None:
-            self._process.notify(f"trial {self.config['trial']}: its seconds per image are not known: {cost.problem}")
+            self._process.notices.append(
+                f"trial {self.config['trial']}: its seconds per image are not known: {cost.problem}"
+            )
         seconds = {} if cost.seconds_per_image is None else {"seconds_per_image": cost.seconds_per_image}
         return {"model_mb": cost.model_mb, **seconds}
 

@@ -161,8 +161,9 @@ class WorkerProcess:
         self.context = context
         self.pulse = Pulse(context.trial_kind.sign_every_s)
         """Signs of life, of whatever its user says that it is at."""
-        self._notices: list[str] = []
-        self.trials = context.trials(self.pulse, self._notices.append)
+        self.notices: list[str] = []
+        """Texts for users, until the next `taken_notices`."""
+        self.trials = context.trials(self.pulse, self.notices.append)
         self._exit_reason = ExitReasonFile(guard.exit_reasons if guard is not None else None)
         if guard is not None and guard.memory_mb is not None:
             watch_memory(guard.memory_mb, self._exit_reason.say)
@@ -178,16 +179,7 @@ class WorkerProcess:
         self.pulse.end()
         self.trials.release()
 
-    @property
-    def has_notices(self) -> bool:
-        """Whether there is something that users should know of."""
-        return bool(self._notices)
-
-    def notify(self, text: str) -> None:
-        """Keep a text for users, until the next `taken_notices`."""
-        self._notices.append(text)
-
     def taken_notices(self) -> list[str]:
         """Return the texts for users since the last call."""
-        taken, self._notices[:] = list(self._notices), []
+        taken, self.notices[:] = list(self.notices), []
         return taken

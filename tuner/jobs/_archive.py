@@ -41,9 +41,8 @@ def pack(files: Mapping[str, Path]) -> bytes:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
             if buffer.tell() > MAX_BYTES:
-                raise TunerError(
-                    f"what is fetched must be at most {MAX_BYTES >> 20} MB; {name} is too much: copy {path}"
-                )
+                most = f"{MAX_BYTES >> 20} MB"
+                raise TunerError(f"what is fetched must be at most {most}; {name} is too much: copy {path}")
     return buffer.getvalue()
 
 

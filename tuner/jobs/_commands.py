@@ -1,4 +1,4 @@
-"""Commands for searches on a cluster: their status, their log, stopping them, and fetching their results."""
+"""Commands for searches on a cluster: their status, their log, following, stopping them, and fetching their results."""
 
 from __future__ import annotations
 
@@ -8,22 +8,77 @@ import secrets
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 
-from tuner.common.errors import RunError, TunerError, printable
+from tuner.common.errors import LostError, RunError, TunerError, printable
 from tuner.common.files import check_folder
 from tuner.jobs._archive import first_line_of, read_lines, unpack
-from tuner.jobs._follow import follow, wait_until_over
 from tuner.jobs._progress_stream import Replay
 from tuner.jobs.client import FETCH_PREFIX, STOP_WITHIN_S, Job, Jobs
 from tuner.jobs.options import SHARED, SubmitOptions
 from tuner.reports.console import SearchConsole, describe_search, format_seconds
 from tuner.spec.schema import STUDY_NAME
 
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
 FETCHED_WITHIN_S = 600.0
 _STATUS = {"finished": 0, "stopped": 130, "failed": 1, "waiting": 1, "running": 1}
+
+
+def follow(jobs: Jobs, name: str, replay: Replay, sleep: Callable[[float], None] = time.sleep) -> Job:
+    """Show the log of a job until it has ended, and return the job as it is then.
+
+    When the connection breaks, that is said once, and it is tried again, ever more slowly, without an end: the job does
+    not need whoever follows it. What was shown before is not shown again.
+
+    Raises InputError when the cluster does not know the job any more, or no longer takes the token.
+    """
+    wait_s, is_lost = FIRST_WAIT_S, False
+    while True:
+        try:
+            job = jobs.look(name)
+            if is_lost:
+                replay.console.say(f"connected to {jobs.address} again")
+            wait_s, is_lost = FIRST_WAIT_S, False
+            if job.is_over:
+                replay.feed_from_start(jobs.log(name))
+                return job
+            before = replay.taken
+            jobs.tail(name, before, replay.feed)
+            if replay.taken == before:
+                sleep(FIRST_WAIT_S)
+        except LostError as error:
+            if not is_lost:
+                replay.console.say(f"{error}; the search does not need it, trying again")
+            is_lost = True
+            sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def wait_until_over(
+    jobs: Jobs, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
+) -> Job:
+    """Wait until a job has ended, and return it.
+
+    Raises:
+        LostError: it has not after `within_s` seconds, or the connection broke in the meantime and did not come back.
+    """
+    waited_s = 0.0
+    while True:
+        lost: LostError | None = None
+        try:
+            job = jobs.look(name)
+            if job.is_over:
+                return job
+        except LostError as error:
+            lost = error
+        if waited_s >= within_s:
+            raise lost or LostError(f"{name} has not ended within {within_s:g} s")
+        sleep(every_s)
+        waited_s += every_s
 
 
 def typed_command(options: SubmitOptions, *words: str) -> str:
@@ -37,10 +92,15 @@ def say_next_commands(options: SubmitOptions, name: str, console: SearchConsole)
         console.say(f"{words}: {typed_command(options, command, name)}")
 
 
+def _find(options: SubmitOptions) -> tuple[Jobs, Job]:
+    jobs = Jobs(options.address)
+    return jobs, jobs.find(options.job or "")
+
+
 def follow_search(options: SubmitOptions, console: SearchConsole) -> int:
     """Show a search from its beginning to its end, and return its exit status."""
-    jobs = Jobs(options.address)
-    return follow_job(jobs, jobs.find(options.job or "").name, options, console)
+    jobs, job = _find(options)
+    return follow_job(jobs, job.name, options, console)
 
 
 def follow_job(jobs: Jobs, name: str, options: SubmitOptions, console: SearchConsole) -> int:
@@ -118,13 +178,12 @@ def _words(job: Job) -> str:
 
 def say_log(options: SubmitOptions, console: SearchConsole) -> int:
     """Print the log of a search so far."""
-    jobs = Jobs(options.address)
-    name = jobs.find(options.job or "").name
+    jobs, job = _find(options)
     if options.raw:
-        for line in jobs.log(name).splitlines():
+        for line in jobs.log(job.name).splitlines():
             console.say(line.expandtabs())
         return 0
-    replay = _read(jobs, name, SearchConsole(Console(soft_wrap=True, highlight=False, force_terminal=False)))
+    replay = _read(jobs, job.name, SearchConsole(Console(soft_wrap=True, highlight=False, force_terminal=False)))
     for line in (*replay.errors, *(replay.raw if replay.status is None else ())):
         console.say(line)
     return 0
@@ -132,8 +191,7 @@ def say_log(options: SubmitOptions, console: SearchConsole) -> int:
 
 def stop_search(options: SubmitOptions, console: SearchConsole) -> int:
     """Stop a search as Ctrl-C does, wait for its end, and say which results are kept."""
-    jobs = Jobs(options.address)
-    job = jobs.find(options.job or "")
+    jobs, job = _find(options)
     if job.is_over:
         console.say(f"{job.name} has ended already: {job.state}")
         return 0
@@ -156,17 +214,15 @@ def stop_search(options: SubmitOptions, console: SearchConsole) -> int:
 def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
     """Fetch the record of a search and its report, each file written aside and renamed."""
     check_folder(options.to, "--to")
-    jobs = Jobs(options.address)
-    job = jobs.find(options.job or "")
+    jobs, job = _find(options)
     run = _read(jobs, job.name).run
     if run is None:
         raise TunerError(f"{job.name} has no run yet, so that there is nothing to fetch; it is {job.state}")
     refuse_foreign_name(run.name, job)
     report = PurePosixPath(job.metadata.get("shared", str(SHARED))) / "reports" / run.name
     with console.preparing(f"fetching {run.name}"):
-        data = _fetch_archive(
-            jobs, job.name, {"run": str(run), "report": str(report), "with_models": options.with_models}
-        )
+        what = {"run": str(run), "report": str(report), "with_models": options.with_models}
+        data = _fetch_archive(jobs, job.name, what)
     folders = {"run": options.to / "runs" / run.name, "report": options.to / "reports" / run.name}
     refuse_other_run(folders["run"] / "record.jsonl", data)
     paths = unpack(data, folders)

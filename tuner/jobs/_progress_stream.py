@@ -232,6 +232,5 @@ def _limits(values: dict[str, Any]) -> Limits:
         counts = [int(values[name]) for name in ("max_concurrent", "finalists", "finalist_seeds")]
         return Limits(int(values["trials"]), None if budget is None else float(budget), *counts)
     except (KeyError, TypeError, ValueError):
-        raise RunError(
-            "another version of tuner runs on the cluster: what it says of a search is not known here"
-        ) from None
+        problem = "another version of tuner runs on the cluster: what it says of a search is not known here"
+        raise RunError(problem) from None

@@ -38,11 +38,8 @@ _MARK = "tuner"  # in the metadata of our jobs
 
 State = Literal["waiting", "running", "stopped", "finished", "failed"]
 _STATES: dict[str, State] = {
-    "PENDING": "waiting",
-    "RUNNING": "running",
-    "STOPPED": "stopped",
-    "SUCCEEDED": "finished",
-    "FAILED": "failed",
+    **{"PENDING": "waiting", "RUNNING": "running"},
+    **{"STOPPED": "stopped", "SUCCEEDED": "finished", "FAILED": "failed"},
 }
 
 

@@ -94,9 +94,8 @@ def place_data(sent: Path, folder: Path) -> None:
         if not folder.exists():  # two jobs with the same data began together
             aside.rename(folder)
     except OSError as error:
-        raise InputError(
-            f"{folder}: the data that came with the search cannot be put there: {error.strerror or error}"
-        ) from None
+        why = error.strerror or error
+        raise InputError(f"{folder}: the data that came with the search cannot be put there: {why}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -46,7 +46,8 @@ class SubmitOptions:
 
     command: str
     address: str
-    file: Path | None = None
+    file: Path = Path()
+    """The search-space file that is submitted."""
     job: str | None = None
     overrides: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
@@ -61,11 +62,6 @@ class SubmitOptions:
     raw: bool = False
     address_words: tuple[str, ...] = ()
     """The address as it has to be typed again."""
-
-    @property
-    def search_file(self) -> Path:
-        """The search-space file that is submitted."""
-        return self.file or Path()
 
 
 def build_submit_parser() -> argparse.ArgumentParser:

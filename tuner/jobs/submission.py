@@ -60,15 +60,14 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         target = Path(folder) / "package.zip"
         names = [] if options.resume else search.spec.search.warm_start
-        package = write_package(target, options.search_file, search.data, names, search.earlier, options.shared)
+        package = write_package(target, options.file, search.data, names, search.earlier, options.shared)
         metadata = {"study": search.spec.study, "file": str(options.file), "shared": str(options.shared)}
         metadata["resume"] = resume_command(options)
         try:
             jobs.submit(name, job_of(options, package), metadata, target)
         except LostError as error:
-            raise LostError(
-                f"{error}; whether {name} began is not known: {typed_command(options, 'status')} says"
-            ) from None
+            said = typed_command(options, "status")
+            raise LostError(f"{error}; whether {name} began is not known: {said} says") from None
     sent = "" if search.data is None else f", with {search.data.path} as {package.data_folder}"
     console.say(f"submitted: {name}{sent}")
     if options.detach:
@@ -84,11 +83,11 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
         SpecError: the file is wrong; the same messages as those of `python -m tuner.search`.
         InputError: the run of an earlier study is not where it should be.
     """
-    _refuse_misspelt_command(options.search_file)
+    _refuse_misspelt_command(options.file)
     if options.storage is not None and is_remote(options.storage):
         parse_location(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
     named = split_assignments(options.data, "--data")
-    reading = load_spec(options.search_file, options.overrides, meaning_of_nothing)
+    reading = load_spec(options.file, options.overrides, meaning_of_nothing)
     staged = staged_sources(os.environ, named)
     problems = check_names(reading, staged)
     data = None
@@ -114,7 +113,7 @@ def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
         overrides.append(f"data.source={json.dumps(package.data_source)}")
     if package.warm_start:
         overrides.append(f"search.warm_start={json.dumps(package.warm_start)}")
-    words = [options.search_file.name, "--address", "auto"]
+    words = [options.file.name, "--address", "auto"]
     words += ["--runs", str(options.shared / "runs"), "--reports", str(options.shared / "reports")]
     words += ["--cache", options.cache] if options.cache else []
     words += ["--storage", options.storage] if options.storage else []
@@ -129,12 +128,8 @@ def resume_command(options: SubmitOptions) -> str:
     """Return the command with which a user resumes a search that was stopped."""
     more = [] if options.shared == SHARED else ["--shared", str(options.shared)]
     more += ["--cache", options.cache] if options.cache else []
-    settings = [
-        word
-        for override in options.overrides
-        for word in ("--set", override)
-        if not override.startswith("search.warm_start=")  # the run has kept what it took over
-    ]
+    kept = [one for one in options.overrides if not one.startswith("search.warm_start=")]  # the run has what it learnt
+    settings = [word for override in kept for word in ("--set", override)]
     settings += [word for assignment in options.data for word in ("--data", assignment)]
     words = ["python", "-m", "tuner.submit", str(options.file), "--resume", *settings, *more, *options.address_words]
     return shlex.join(words)

@@ -91,9 +91,8 @@ def download_run(location: Location, folder: Path, but_for: Container[str] = ())
     """
     run = RunDirectory(folder, location.parent)
     if run.record.exists():
-        raise RunError(
-            f"{folder} is there already: go on with that, or move it away and fetch {location.address} again"
-        )
+        again = f"fetch {location.address} again"
+        raise RunError(f"{folder} is there already: go on with that, or move it away and {again}")
     try:
         if not exists(location.child(run.record.name)):
             raise RunError(f"{location.address}: not a run directory: it holds no {run.record.name}")

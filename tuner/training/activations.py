@@ -94,9 +94,8 @@ class Activations:
             return Progress(0, 0)
         for split in (TRAIN, VALIDATION):
             view = self._view(part, split, epoch)
-            progress = self._work_on(
-                part, split, [place for place in part.places if place in own], frozen_below, view, seconds
-            )
+            wanted = [place for place in part.places if place in own]
+            progress = self._work_on(part, split, wanted, frozen_below, view, seconds)
             if not progress.is_finished:
                 return progress
         return Progress(0, 0)

@@ -72,8 +72,7 @@ class Trainer:
         if not self._initial:
             optimizer.build(self.variables)
             self._initial = [keras.ops.convert_to_numpy(variable) for variable in optimizer.variables]
-        for variable, value in zip(optimizer.variables, self._initial, strict=True):
-            variable.assign(value)
+        _assign(optimizer.variables, self._initial)
         optimizer.learning_rate = learning_rate
 
 

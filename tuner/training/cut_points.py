@@ -145,9 +145,8 @@ def check_precision(check: np.ndarray) -> None:
     root = np.sqrt(mean_square.mean(axis=0))
     small = root[(root > 0) & (root < FLOAT16_NORMAL)]
     if len(small):
-        raise PrecisionError(
-            f"float16 rounds values below {FLOAT16_NORMAL:.1e} coarsely; activations are {small[0]:.1e}"
-        )
+        least = f"{FLOAT16_NORMAL:.1e}"
+        raise PrecisionError(f"float16 rounds values below {least} coarsely; activations are {small[0]:.1e}")
 
 
 def _backbone(trial_model: TrialModel) -> keras.Model:

@@ -214,11 +214,11 @@ class Trial:
         augment_seed, told = derive_seed(seed, "augment", epoch), partial(self._on_batch, epoch)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
         augment = self._augment if self._place is None else None  # cached activations are those of augmented images
+        rows = np.arange(len(validation))
+        validating = Batches(validation, num_classes, VALIDATION_BATCH_SIZE, rows, None, seed, told)
         fitted = self._trainer.network.fit(
             Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told),
-            validation_data=Batches(
-                validation, num_classes, VALIDATION_BATCH_SIZE, np.arange(len(validation)), None, seed, told
-            ),
+            validation_data=validating,
             shuffle=False,
             verbose=0,
         )
@@ -341,10 +341,9 @@ def run_trial(
     if resume_from is not None:
         trial.load(resume_from)
     while trial.ended is None:
-        result = trial.advance()
-        if checkpoint_directory is not None and result is not None:
-            trial.save(checkpoint_directory)
-        if result is not None:
+        if (result := trial.advance()) is not None:
+            if checkpoint_directory is not None:
+                trial.save(checkpoint_directory)
             report(result)
     if trial.best is not None:
         trial.restore_best()
