@@ -13,8 +13,7 @@ from tests.support import ROOT
 from tests.support.make_cache import fill, flip_last_bit, prepare_digits, run, statuses
 from tests.training.test_activation_store import build, key_of, rows_of
 from tuner.cache import parse_cache_options
-from tuner.training.activation_build import Build
-from tuner.training.activation_store import ARRAY, META, Store
+from tuner.training.activation_store import ARRAY, META, Build, Store
 from tuner.training.cache_contents import list_items
 
 # --- list ---

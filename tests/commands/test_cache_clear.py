@@ -14,8 +14,7 @@ from filelock import FileLock
 from tests.support.make_cache import fill, prepare_digits, run, statuses
 from tests.training.test_activation_store import build, key_of, rows_of, start_build
 from tuner.datasets.loading import DataRequest, load_dataset
-from tuner.training.activation_build import Build
-from tuner.training.activation_store import ARRAY, Store
+from tuner.training.activation_store import ARRAY, Build, Store
 from tuner.training.cache_contents import list_items
 
 

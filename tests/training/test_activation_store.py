@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT
-from tuner.training.activation_build import Build
 from tuner.training.activation_store import (
     ARRAY,
     CHUNK_IMAGES,
     META,
+    Build,
     DamagedEntryError,
     Key,
     Store,
@@ -161,7 +161,7 @@ SLOW_BUILD = """
     sys.path.insert(0, {root!r})
     from pathlib import Path
     from tests.training.test_activation_store import key_of, rows_of
-    from tuner.training.activation_build import Build
+    from tuner.training.activation_store import Build
     from tuner.training.activation_store import Store
     def slow(start, stop):
         print(start, flush=True)

@@ -22,8 +22,7 @@ from tuner.models.backend import has_gpu
 from tuner.models.network import TrialModel
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
-from tuner.training.activation_build import Build
-from tuner.training.activation_store import CHUNK_IMAGES, CacheUse, DamagedEntryError, Key, Store
+from tuner.training.activation_store import CHUNK_IMAGES, Build, CacheUse, DamagedEntryError, Key, Store
 from tuner.training.cut_points import Place, PrecisionError, below, check_precision, place_below
 from tuner.training.settings import ActivationSettings
 from tuner.training.trial_like import Progress
