@@ -112,10 +112,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def load_run_classifier(path: Path) -> Classifier:
-    """Return the best model of a run as a classifier.
-
-    Raises RunError when there is no such run, or it has exported no model.
-    """
+    """Return the best model of a run as a classifier; raises RunError when no run is there, or it has exported none."""
     from tuner.models.export import load_model
     from tuner.runs.directory import open_run
 

@@ -212,10 +212,7 @@ def exists(location: Location) -> bool:
 
 @contextmanager
 def fetched(location: Location) -> Iterator[Path]:
-    """Yield a local folder with the files of `location`: the folder itself, or a copy for the time of the block.
-
-    Raises OSError when they cannot be read.
-    """
+    """Yield a local folder with the files of `location`, itself or a copy for the time of the block; raises OSError."""
     if not location.is_remote:
         yield Path(location.address)
         return
@@ -229,10 +226,7 @@ def fetched(location: Location) -> Iterator[Path]:
 
 @contextmanager
 def filled(location: Location) -> Iterator[Path]:
-    """Yield a local folder to write files into; at the end of the block they are in `location`.
-
-    Raises OSError when they cannot be written.
-    """
+    """Yield a local folder to write files into, which are in `location` after the block; raises OSError."""
     if not location.is_remote:
         Path(location.address).mkdir(parents=True, exist_ok=True)
         yield Path(location.address)

@@ -192,10 +192,7 @@ def shares_beaten(points: np.ndarray) -> np.ndarray:
 
 
 def most_volume(points: np.ndarray, first: int, number: int) -> list[int]:
-    """Return at most `number` indices: `first`, then greedily the point that adds most hypervolume above 0.
-
-    Fewer when no other adds any.
-    """
+    """Return at most `number` indices: `first`, then greedily the point, if any, that adds most hypervolume above 0."""
     chosen, reference = [first], np.zeros(points.shape[1])
     while len(chosen) < number:
         before = hypervolume(points[chosen], reference)

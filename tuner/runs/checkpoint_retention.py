@@ -61,10 +61,7 @@ class CheckpointRemover:
 
 
 def remove_old_checkpoints(run: RunDirectory, state: RunState) -> None:
-    """Remove the checkpoints of trials that are over, of all sessions; not while Ray's Tuner runs.
-
-    Raises OSError when they cannot be removed.
-    """
+    """Remove the checkpoints of trials that are over, of all sessions; not while Ray's Tuner runs. Raises OSError."""
     asked_for = trials_to_keep(state)
     for session in folders_in(run.ray):
         for folder in folders_in(session):

@@ -23,22 +23,15 @@ from pydantic import Field, TypeAdapter, ValidationError
 from tuner.common.errors import RunError, TunerError
 from tuner.common.files import disk_full_error, is_disk_full, write_text
 from tuner.common.metrics import epoch_values
-from tuner.runs.events import (
-    SCHEMA_VERSION,
-    EpochReported,
-    Event,
-    FinalistTested,
-    FinalistTrained,
-    SessionEnded,
-    StudyCreated,
-    TrialEnded,
-    TrialStarted,
-)
+from tuner.runs import events
 from tuner.runs.state import RunState
 
+_ENDS = (events.TrialEnded, events.SessionEnded, events.FinalistTrained, events.FinalistTested)
+_FORCED = (events.StudyCreated, *_ENDS)
+"""Events after which the file is forced to the disk."""
 BEATS = "elapsed_s.txt"
 BEAT_EVERY_S = 10.0
-_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+_EVENT: TypeAdapter[events.Event] = TypeAdapter(Annotated[events.Event, Field(discriminator="event")])
 
 
 class Record:
@@ -52,7 +45,7 @@ class Record:
         self.path = path
         self.state = RunState()
         self._clock = clock
-        self._listeners: list[Callable[[Event], None]] = []
+        self._listeners: list[Callable[[events.Event], None]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _cut_torn_line(path)
@@ -65,7 +58,7 @@ class Record:
         self.broken: TunerError | None = None
         """Why nothing can be written any more, once that is so."""
 
-    def append(self, event: Event) -> bool:
+    def append(self, event: events.Event) -> bool:
         """Write `event` with its times, update the state, tell the listeners; return False if it said nothing new.
 
         Raises TunerError when it could not be written whole (DiskFullError: for want of room), or an earlier one could
@@ -77,8 +70,7 @@ class Record:
         stamped = event.model_copy(update={"time": now, "elapsed_s": self.elapsed_s(now)})
         if not self.state.apply(stamped):
             return False
-        is_forced = isinstance(stamped, StudyCreated | TrialEnded | SessionEnded | FinalistTrained | FinalistTested)
-        self._write(stamped.model_dump_json().encode() + b"\n", is_forced=is_forced)
+        self._write(stamped.model_dump_json().encode() + b"\n", is_forced=isinstance(stamped, _FORCED))
         for listener in self._listeners:
             listener(stamped)
         return True
@@ -112,7 +104,7 @@ class Record:
             with contextlib.suppress(OSError):  # a full disk is told of by the next event
                 write_text(self._beats, f"{self.elapsed_s(now):.1f}\n")
 
-    def listen(self, listener: Callable[[Event], None]) -> None:
+    def listen(self, listener: Callable[[events.Event], None]) -> None:
         """Call `listener` with each event appended from now on."""
         self._listeners.append(listener)
 
@@ -142,7 +134,7 @@ def _read_beat(path: Path) -> float:
     return seconds if math.isfinite(seconds) else 0.0
 
 
-def read_events(path: Path) -> Iterator[Event]:
+def read_events(path: Path) -> Iterator[events.Event]:
     """Yield the events of a record; a last line without its end is left out.
 
     Raises RunError when there is no such file, a line cannot be read, or another version of tuner wrote it.
@@ -155,35 +147,34 @@ def read_events(path: Path) -> Iterator[Event]:
                 if not line.endswith(b"\n"):
                     return
                 event = _read_event(path, number, line)
-                if number == 1 and not isinstance(event, StudyCreated):
+                if number == 1 and not isinstance(event, events.StudyCreated):
                     raise RunError(f"{path}:1: must begin with a study; got {line[:80]!r}")
                 yield event
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _read_event(path: Path, number: int, line: bytes) -> Event:
+def _read_event(path: Path, number: int, line: bytes) -> events.Event:
     try:
         event = _EVENT.validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
+        known = f"not an event of record version {events.SCHEMA_VERSION}"
+        raise RunError(f"{path}:{number}: {known}: {first['msg']}; got {line[:80]!r}") from None
+    if isinstance(event, events.StudyCreated) and event.schema_version != events.SCHEMA_VERSION:
         raise RunError(
-            f"{path}:{number}: not an event of record version {SCHEMA_VERSION}: {first['msg']}; got {line[:80]!r}"
-        ) from None
-    if isinstance(event, StudyCreated) and event.schema_version != SCHEMA_VERSION:
-        raise RunError(
-            f"{path}:{number}: record version must be {SCHEMA_VERSION}; got {event.schema_version}, "
+            f"{path}:{number}: record version must be {events.SCHEMA_VERSION}; got {event.schema_version}, "
             "which another version of tuner wrote"
         )
     return event
 
 
-def event_of(values: object) -> Event:
+def event_of(values: object) -> events.Event:
     """Return the event with these plain values; raises RunError when they are none of this version of the record."""
     try:
         return _EVENT.validate_python(values)
     except ValidationError as error:
-        raise RunError(f"not an event of record version {SCHEMA_VERSION}: {error.errors()[0]['msg']}") from None
+        raise RunError(f"not an event of record version {events.SCHEMA_VERSION}: {error.errors()[0]['msg']}") from None
 
 
 def read_state(path: Path) -> RunState:
@@ -191,10 +182,10 @@ def read_state(path: Path) -> RunState:
     return replay(read_events(path), str(path))
 
 
-def replay(events: Iterable[Event], name: str = "record") -> RunState:
-    """Return the state after `events`; raises RunError when an event names a trial that never started."""
+def replay(happened: Iterable[events.Event], name: str = "record") -> RunState:
+    """Return the state after all that `happened`; raises RunError when an event names a trial that never started."""
     state = RunState()
-    for event in events:
+    for event in happened:
         if wrong := _misplaced(state, event):
             raise RunError(f"{name}: {wrong}")
         try:
@@ -204,15 +195,15 @@ def replay(events: Iterable[Event], name: str = "record") -> RunState:
     return state
 
 
-def _misplaced(state: RunState, event: Event) -> str | None:
+def _misplaced(state: RunState, event: events.Event) -> str | None:
     """Return why an event cannot follow this state, as when two searches write to one file; None if it can."""
-    if isinstance(event, StudyCreated) and state.study is not None:
+    if isinstance(event, events.StudyCreated) and state.study is not None:
         return "must be of one study; it begins another one"
-    if isinstance(event, TrialStarted) and event.trial in state.trials:
+    if isinstance(event, events.TrialStarted) and event.trial in state.trials:
         return f"trial {event.trial} must start once; it starts again"
-    if isinstance(event, EpochReported) and state.metric not in event.metrics and state.metric in epoch_values():
+    if isinstance(event, events.EpochReported) and state.metric not in event.metrics and state.metric in epoch_values():
         return f"epochs must measure {state.metric}, which the study compares; got {', '.join(event.metrics) or 'none'}"
-    if isinstance(event, FinalistTested):
+    if isinstance(event, events.FinalistTested):
         others = {one.tested.images for one in state.finalists.values() if one.tested is not None}
         if others - {event.images}:
             return f"finalists must be tested on the same images; got {event.images} and {others.pop()} images"

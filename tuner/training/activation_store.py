@@ -4,7 +4,7 @@ An entry is a folder named by what its values follow from. It holds one plain ar
 the locks of the processes that use it, which the system gives back when they die. Light: no Keras here.
 
 It is built chunk by chunk, and all processes of a machine that wait for it help: a chunk is claimed by such a lock,
-computed, written, and marked with its checksum. A killed build loses the chunks in hand, and whoever comes next goes on.
+computed, written, and marked with its checksum. A killed build loses the chunks in hand; whoever comes next goes on.
 """
 
 from __future__ import annotations

@@ -42,10 +42,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:
-    """Return the checkpoint in `directory`.
-
-    Raises RunError when there is none, it is damaged, or another version wrote it.
-    """
+    """Return the checkpoint in `directory`; raises RunError when it is missing, damaged or of another version."""
     path = directory / FILE_NAME
     try:
         with np.load(path, allow_pickle=False) as stored:
