@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    HyperBandForBOHB,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+from ray.tune import schedulers
 
 from tuner.algorithms.halving import Halving
 from tuner.algorithms.schedulers import SchedulerContext, clip_to_space, numeric
@@ -20,7 +13,7 @@ from tuner.runs.epoch import METRIC, TIME, StepResult
 from tuner.spec.space import Dimension, Integer, Real
 
 
-class PromotingScheduler(FIFOScheduler):
+class PromotingScheduler(schedulers.FIFOScheduler):
     """A scheduler that pauses trials at rungs; `halving` chooses which goes on, and the searcher gives it a slot.
 
     Paused, to Ray, is stopped: the worker has saved a checkpoint at the rung, Ray forgets the trial, and a promotion is
@@ -36,12 +29,12 @@ class PromotingScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: StepResult) -> str:
         """Stop a trial that has to wait at a rung."""
         if result["shown"] is None:
-            return str(TrialScheduler.CONTINUE)
+            return str(schedulers.TrialScheduler.CONTINUE)
         number = int(trial.config["trial"])
         waits = self._halving.arrive(number, result["epoch"], result["best_so_far"])
         if waits:  # Ray saves its state first, while other slots may become free
             self._halving.hold(number)
-        return str(TrialScheduler.STOP if waits else TrialScheduler.CONTINUE)
+        return str(schedulers.TrialScheduler.STOP if waits else schedulers.TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: StepResult) -> None:
         """Note that a trial has come to its own end, or has left its slot to wait."""
@@ -71,7 +64,7 @@ class PromotingScheduler(FIFOScheduler):
 
 def build_none(_context: SchedulerContext) -> Any:
     """Return the scheduler that lets every trial go on."""
-    return FIFOScheduler()
+    return schedulers.FIFOScheduler()
 
 
 def build_asha(context: SchedulerContext) -> Any:
@@ -89,18 +82,20 @@ def _compared(context: SchedulerContext) -> dict[str, Any]:
 def build_asha_stopping(context: SchedulerContext) -> Any:
     """Return Ray's ASHA, which stops trials and never goes back."""
     epochs = {"max_t": context.max_epochs, "grace_period": context.grace_epochs}
-    return ASHAScheduler(**_compared(context), **epochs, reduction_factor=context.reduction_factor)
+    return schedulers.ASHAScheduler(**_compared(context), **epochs, reduction_factor=context.reduction_factor)
 
 
 def build_hyperband(context: SchedulerContext) -> Any:
     """Return Hyperband in the paper's order, largest bracket first; Ray keeps that form under BOHB's name."""
     factor = context.reduction_factor
-    return HyperBandForBOHB(**_compared(context), max_t=context.max_epochs, reduction_factor=factor)
+    return schedulers.HyperBandForBOHB(**_compared(context), max_t=context.max_epochs, reduction_factor=factor)
 
 
 def build_median(context: SchedulerContext) -> Any:
     """Return the rule of the median of running averages."""
-    return MedianStoppingRule(**_compared(context), grace_period=context.grace_epochs, min_samples_required=3)
+    return schedulers.MedianStoppingRule(
+        **_compared(context), grace_period=context.grace_epochs, min_samples_required=3
+    )
 
 
 def _of_population(context: SchedulerContext) -> dict[str, Any]:
@@ -115,7 +110,7 @@ def _of_population(context: SchedulerContext) -> dict[str, Any]:
 def build_pbt(context: SchedulerContext) -> Any:
     """Return population based training."""
     mutations = {name: _mutations(dimension) for name, dimension in context.mutable.items()}
-    return PopulationBasedTraining(**_of_population(context), hyperparam_mutations=mutations)
+    return schedulers.PopulationBasedTraining(**_of_population(context), hyperparam_mutations=mutations)
 
 
 def build_pb2(context: SchedulerContext) -> Any:

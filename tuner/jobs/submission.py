@@ -17,16 +17,7 @@ from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_location
 from tuner.datasets.staging import staged_sources
-from tuner.jobs._commands import (
-    fetch_search,
-    follow_job,
-    follow_search,
-    say_log,
-    say_next_commands,
-    say_status,
-    stop_search,
-    typed_command,
-)
+from tuner.jobs import _commands
 from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
 from tuner.jobs.client import Jobs
 from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
@@ -66,14 +57,14 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
         try:
             jobs.submit(name, job_of(options, package), metadata, target)
         except LostError as error:
-            said = typed_command(options, "status")
+            said = _commands.typed_command(options, "status")
             raise LostError(f"{error}; whether {name} began is not known: {said} says") from None
     sent = "" if search.data is None else f", with {search.data.path} as {package.data_folder}"
     console.say(f"submitted: {name}{sent}")
     if options.detach:
-        say_next_commands(options, name, console)
+        _commands.say_next_commands(options, name, console)
         return 0
-    return follow_job(jobs, name, options, console)
+    return _commands.follow_job(jobs, name, options, console)
 
 
 def read_search(options: SubmitOptions) -> CheckedSearch:
@@ -137,9 +128,9 @@ def resume_command(options: SubmitOptions) -> str:
 
 _COMMANDS: dict[str, Callable[[SubmitOptions, SearchConsole], int]] = {
     "submit": _submit,
-    "follow": follow_search,
-    "status": say_status,
-    "logs": say_log,
-    "stop": stop_search,
-    "fetch": fetch_search,
+    "follow": _commands.follow_search,
+    "status": _commands.say_status,
+    "logs": _commands.say_log,
+    "stop": _commands.stop_search,
+    "fetch": _commands.fetch_search,
 }
