@@ -140,7 +140,7 @@ def check_command(place: str, module: str, arguments: Sequence[str]) -> None:
         assert end.code == 0, f"{place}: python -m {module} {' '.join(arguments)}"
         return
     file = getattr(options, "file", None)
-    if module in ("tuner.search", "tuner.submit") and file is not None and file.parts[0] == "search_spaces":
+    if module in ("tuner.search", "tuner.submit") and file is not None and file.parts[:1] == ("search_spaces",):
         reading = load_spec(ROOT / file, options.overrides)
         require(reading, check_names(reading, {}))
 
