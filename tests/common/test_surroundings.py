@@ -50,6 +50,9 @@ ABSENT = None
         ("KERAS_HOME", "weights", str(Path("weights").absolute())),
         ("CUDA_VISIBLE_DEVICES", "", ""),
         ("OMP_NUM_THREADS", "many", "many"),
+        ("COLUMNS", "0", ABSENT),
+        ("COLUMNS", "1", ABSENT),
+        ("COLUMNS", "100", "100"),
     ],
 )
 def test_a_variable_has_within_a_command_the_value_that_tuner_needs_and_afterwards_its_own(

@@ -38,6 +38,8 @@ _LEFT_OUT = re.compile(r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|PYT
 """Would train by other rules, or fail where a library warns or asserts."""
 _OF_OTHER_SEARCHES = re.compile(r"TUNE_\w+|RAY_(AIR|TRAIN|CHDIR)_\w+")
 _OPEN_FILES = 65_536
+_FEWEST_COLUMNS = 20
+"""Nothing is printed in none, as some programs give to those that they start."""
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -96,6 +98,8 @@ def settled() -> Iterator[None]:
             del os.environ[name]
         if "error" in os.environ.get("PYTHONWARNINGS", "") + " ".join(sys.warnoptions):
             warnings.simplefilter("ignore")
+        if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns) < _FEWEST_COLUMNS:
+            del os.environ["COLUMNS"]
         set_surroundings()
         _allow_open_files()
         yield
