@@ -168,7 +168,9 @@ def test_pixels_are_converted_as_the_same_image_in_a_file() -> None:
 
 def test_formats_whose_decoders_run_other_programs_are_refused_whatever_their_name(tmp_path) -> None:
     (tmp_path / "harmless.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
-    with pytest.raises(DataError, match=r"not an image in a format that is read \(JPEG, PNG, BMP, GIF, WEBP\)"):
+    with pytest.raises(
+        DataError, match=r"not an image in a format that is read \(JPEG, PNG, BMP, GIF, WEBP, TIFF, PPM\)"
+    ):
         decode_image(tmp_path / "harmless.png", None, grey=False)
 
 

@@ -1,9 +1,13 @@
-"""Parquet in the layout of the Hugging Face hub: columns `image` (a struct of bytes and path) and `label`."""
+"""Parquet in the layout of the Hugging Face hub: columns `image` (a struct of bytes and path) and `label`.
+
+The rows may hold paths of images below the folder of the data in place of their bytes.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -13,23 +17,37 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown
-from tuner.datasets.file_sources import existing, file_identity
-from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
+from tuner.datasets.file_sources import existing, file_identity, left_out, walk
+from tuner.datasets.images import EncodedImage
+from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, first_names, number_labels, split_of
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
 
 
-class ParquetImages(Sequence[bytes]):
+@dataclass(frozen=True)
+class _File:
+    """A Parquet file: its image column, the rows of each row group, labels (numbers or texts) and class names."""
+
+    path: Path
+    column: str
+    parts: tuple[str, ...]
+    """The fields that are read of the image column: `bytes`, `path` or both."""
+    sizes: tuple[int, ...]
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+
+class ParquetImages(Sequence[EncodedImage]):
     """The encoded images of several files, one after the other; two row groups are in memory, never a whole file.
 
     Safe to use from several threads. Reading raises DataError when a file is damaged; an image that is null is empty.
     """
 
-    def __init__(self, files: Sequence[tuple[Path, str, Sequence[int]]]) -> None:
-        """Take for each of `files` its path, the name of its image column, and the rows of each row group."""
-        self._groups = [(path, column, group) for path, column, sizes in files for group in range(len(sizes))]
-        self._ends = np.cumsum([size for _, _, sizes in files for size in sizes], dtype=np.int64)
+    def __init__(self, files: Sequence[_File], root: Path) -> None:
+        self._root = root
+        self._groups = [(file, group) for file in files for group in range(len(file.sizes))]
+        self._ends = np.cumsum([size for file in files for size in file.sizes], dtype=np.int64)
         self._lock = Lock()
         self._load = lru_cache(maxsize=2)(self._read_group)
 
@@ -37,22 +55,25 @@ class ParquetImages(Sequence[bytes]):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     @overload
-    def __getitem__(self, row: int) -> bytes: ...
+    def __getitem__(self, row: int) -> EncodedImage: ...
     @overload
-    def __getitem__(self, row: slice) -> list[bytes]: ...
-    def __getitem__(self, row: int | slice) -> bytes | list[bytes]:
+    def __getitem__(self, row: slice) -> list[EncodedImage]: ...
+    def __getitem__(self, row: int | slice) -> EncodedImage | list[EncodedImage]:
         if isinstance(row, slice):
             return [self[inner] for inner in range(*row.indices(len(self)))]
         group, inside = self._place(row)
         with self._lock:  # one thread reads a group, the others find it read
             values = self._load(group)
-        return values[inside].as_py() or b""
+        held = {part: column[inside].as_py() for part, column in values.items()}
+        if held.get("bytes") or not held.get("path"):
+            return held.get("bytes") or b""
+        return image_below(self._root, self._groups[group][0].path, held["path"]) or b""
 
     def name(self, row: int) -> str:
         """Return the name of an image in error messages: its file and its row there."""
-        path = self._groups[self._place(row)[0]][0]
-        first = next(group for group, (other, _, _) in enumerate(self._groups) if other == path)
-        return f"{shown(path)} row {row - self._start(first)}"
+        file = self._groups[self._place(row)[0]][0]
+        first = next(group for group, (other, _) in enumerate(self._groups) if other is file)
+        return f"{shown(file.path)} row {row - self._start(first)}"
 
     def _start(self, group: int) -> int:
         return int(self._ends[group - 1]) if group else 0
@@ -63,52 +84,99 @@ class ParquetImages(Sequence[bytes]):
         group = int(np.searchsorted(self._ends, row, side="right"))
         return group, row - self._start(group)
 
-    def _read_group(self, group: int) -> Any:
+    def _read_group(self, group: int) -> dict[str, Any]:
         import pyarrow
         from pyarrow import compute, parquet
 
-        path, column, number = self._groups[group]
+        file, number = self._groups[group]
         try:
-            with parquet.ParquetFile(path) as file:
-                table = file.read_row_group(number, columns=[f"{column}.bytes"])
-            return compute.struct_field(table.column(column), "bytes")
+            with parquet.ParquetFile(file.path) as opened:
+                is_struct = pyarrow.types.is_struct(opened.schema_arrow.field(file.column).type)
+                columns = [f"{file.column}.{part}" for part in file.parts] if is_struct else [file.column]
+                table = opened.read_row_group(number, columns=columns).column(file.column)
+            return {part: compute.struct_field(table, part) if is_struct else table for part in file.parts}
         except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
+            raise DataError(f"{shown(file.path)}: cannot be read as Parquet: {error}") from None
 
 
-def _files(reference: str) -> dict[str, list[Path]]:
-    """Return the files of each split, told apart by the beginning of their names."""
+def image_below(root: Path, file: Path, path: str) -> Path | None:
+    """Return the file that a row names, beside its Parquet file or below the folder of the data; None: it is not there.
+
+    Files elsewhere are not read: data that come from elsewhere must not choose which.
+    """
+    for place in (file.parent / path, root / path):
+        try:
+            if place.is_file() and place.resolve().is_relative_to(root.resolve()):
+                return place
+        except (OSError, ValueError):  # a name that is too long, or no name
+            continue
+    return None
+
+
+def _files(reference: str) -> tuple[Path, dict[str, list[Path]], tuple[str, ...]]:
+    """Return the folder, the files of each split, and a notice of what is not used.
+
+    A split is told by the name of a file (`train-00000-of-00002.parquet`) or of a folder
+    (`default/train/0000.parquet`); where none is named, all is for training.
+
+    Raises:
+        DataError: nothing is for training, or a split lies in several folders, which may be copies of each other.
+    """
     root = existing(reference, "parquet")
     if root.is_file():
-        return {"train": [root]}
-    files = sorted(root.rglob("*.parquet"))
-    found = {
-        split: [path for path in files if path.name.lower().startswith(aliases)] for split, aliases in SPLITS.items()
-    }
-    if not found["train"]:
-        names = ", ".join(shown(path.relative_to(root)) for path in files[:10])
+        return root.parent, {"train": [root]}, ()
+    tree = walk(root, (".parquet",))
+    found: dict[str, dict[Path, list[Path]]] = {}
+    loose: list[str] = []
+    for file in tree.all_files():
+        split, base = _split_of_file(file.relative_to(root))
+        if split is None:
+            loose.append(str(file))
+        else:
+            found.setdefault(split, {}).setdefault(base, []).append(file)
+    if not found and loose:
+        return root, {"train": [Path(file) for file in loose]}, left_out(tree)
+    if "train" not in found:
+        names = first_names(shown(file.relative_to(root)) for file in tree.all_files())
         raise DataError(f"parquet:{reference} must hold train*.parquet; got {names or 'none'}")
-    return {split: paths for split, paths in found.items() if paths}
+    bases = sorted({base for places in found.values() for base in places})
+    if len(bases) > 1:
+        folders = first_names(map(shown, bases))
+        raise DataError(f"parquet:{reference} must hold its splits in one folder; got {folders}: name one of them")
+    splits = {split: found[split][bases[0]] for split in SPLITS if split in found}
+    return root, splits, left_out(tree, loose, "named after no split")
+
+
+def _split_of_file(name: Path) -> tuple[str | None, Path]:
+    """Return the split that a file or the nearest of its folders is named after, and the folder around that name."""
+    for part in (name, *name.parents):
+        if split := split_of(part.stem if part is name else part.name):
+            return split, part.parent
+    return None, name.parent
 
 
 def _read(reference: str) -> Listing:
-    splits: dict[str, Listed] = {}
+    root, paths, notices = _files(reference)
+    files = {split: [_read_file(path, root, split) for path in paths[split]] for split in paths}
     names: tuple[str, ...] = ()
-    for split, paths in _files(reference).items():
-        files = [_read_file(path) for path in paths]
-        images = ParquetImages(
-            [(path, column, sizes) for path, (column, sizes, _, _) in zip(paths, files, strict=True)]
-        )
-        splits[split] = Listed(np.concatenate([labels for _, _, labels, _ in files]), None, images, images.name)
-        for path, (_, _, _, named) in zip(paths, files, strict=True):
-            if names and named and named != names:
-                raise DataError(f"{shown(path)}: must have the classes of the other files; got {', '.join(named[:10])}")
-            names = names or named
-    return Listing(names or numbered_class_names(splits, f"parquet:{reference}"), splits)
+    for split, found in files.items():
+        if len({file.labels.dtype.kind for file in found}) > 1:
+            raise DataError(f"parquet:{reference} must have labels of one kind in all files of {split}")
+    for file in (file for found in files.values() for file in found):
+        if names and file.names and file.names != names:
+            raise DataError(
+                f"{shown(file.path)}: must have the classes of the other files; got {first_names(file.names)}"
+            )
+        names = names or file.names
+    labels = {split: np.concatenate([file.labels for file in found]) for split, found in files.items()}
+    names, numbers = number_labels(labels, names, f"parquet:{reference}")
+    images = {split: ParquetImages(found, root) for split, found in files.items()}
+    splits = {split: Listed(numbers[split], None, images[split], images[split].name) for split in files}
+    return Listing(names, splits, notices)
 
 
-def _read_file(path: Path) -> tuple[str, list[int], np.ndarray, tuple[str, ...]]:
-    """Return image column, rows of each row group, labels and class names of a file; its images are not read."""
+def _read_file(path: Path, root: Path, split: str) -> _File:
+    """Return what a file holds; its images are not read."""
     import pyarrow
     from pyarrow import parquet
 
@@ -116,30 +184,69 @@ def _read_file(path: Path) -> tuple[str, list[int], np.ndarray, tuple[str, ...]]
         raise DataError(f"{shown(path)}: cannot be read as Parquet: it is a folder, a pipe or a link to nothing")
     try:
         with parquet.ParquetFile(path) as file:
-            image, label = _columns(path, file.schema_arrow)
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-            labels = file.read(columns=[label]).column(label)
+            image, parts, label = _columns(path, file.schema_arrow, split)
+            sizes = tuple(int(file.metadata.row_group(group).num_rows) for group in range(file.metadata.num_row_groups))
+            labels = file.read(columns=[label]).column(label) if label else pyarrow.nulls(sum(sizes))
             names = _class_names(file.schema_arrow.metadata or {}, label)
+            if "path" in parts and any(sizes) and _has_no_bytes(file, image):
+                _check_paths(path, root, file.read_row_group(0, columns=[f"{image}.path"]).column(image))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
-    if not pyarrow.types.is_integer(labels.type) or labels.null_count:
+    return _File(path, image, parts, sizes, _plain_labels(path, label, labels), names)
+
+
+def _has_no_bytes(file: Any, image: str) -> bool:
+    """Return whether no row holds an image, by the counts that stand beside the columns."""
+    for group in range(file.metadata.num_row_groups):
+        columns = [file.metadata.row_group(group).column(each) for each in range(file.metadata.num_columns)]
+        counts = [each for each in columns if each.path_in_schema == f"{image}.bytes"]
+        if not all(each.statistics and each.statistics.null_count == each.num_values for each in counts):
+            return False
+    return True
+
+
+def _check_paths(path: Path, root: Path, images: Any) -> None:
+    """Refuse a file whose rows hold paths at which nothing is."""
+    first = next((row["path"] for row in images.to_pylist() if row and row["path"]), None)
+    if first is not None and image_below(root, path, first) is None:
         raise DataError(
-            f"{shown(path)}: {label} must be a whole number in every row; "
+            f"{shown(path)}: must hold the images; its rows hold paths such as {first!r}, and no such file lies below "
+            f"{shown(root)}: put the images there, or write the file anew with embed_external_files=True"
+        )
+
+
+def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
+    """Return labels as numbers or texts; where all are missing they are withheld, which is written -1."""
+    from pyarrow import types
+
+    if types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    if labels.null_count == len(labels):
+        return np.full(len(labels), -1, dtype=np.int64)
+    is_text = types.is_string(labels.type) or types.is_large_string(labels.type)
+    if labels.null_count or not (is_text or types.is_integer(labels.type)):
+        raise DataError(
+            f"{shown(path)}: {column} must be a whole number or a text in every row; "
             f"got {labels.type} with {labels.null_count} missing"
         )
-    return image, sizes, labels.to_numpy().astype(np.int64), names
+    return np.array(labels.to_pylist()) if is_text else labels.to_numpy().astype(np.int64)
 
 
-def _columns(path: Path, schema: Any) -> tuple[str, str]:
-    """Return the names of the image and the label column."""
+def _columns(path: Path, schema: Any, split: str) -> tuple[str, tuple[str, ...], str]:
+    """Return the image column, what is read of it, and the label column, which may lack where labels are withheld."""
     from pyarrow import types
 
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
-    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
-    if image is not None and label is not None:
+    label = next((name for name in LABEL_COLUMNS if name in schema.names), "")
+    if image is not None and (label or split != "train"):
         kind = schema.field(image).type
-        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return image, label
+        if types.is_struct(kind):
+            parts = tuple(part for part in ("bytes", "path") if kind.get_field_index(part) >= 0)
+        else:
+            parts = ("path",) if types.is_string(kind) or types.is_large_string(kind) else ()
+            parts = ("bytes",) if types.is_binary(kind) or types.is_large_binary(kind) else parts
+        if parts:
+            return image, parts, label
     raise DataError(
         f"{shown(path)}: must have the columns image (a struct of bytes and path) and label; "
         f"got {', '.join(f'{field.name}: {field.type}' for field in schema)}"
@@ -156,15 +263,16 @@ def _class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]
 
 
 def _identity(reference: str) -> Any:
-    paths = [path for paths in _files(reference).values() for path in paths]
-    return file_identity(paths, existing(reference, "parquet"))
+    root, files, _ = _files(reference)
+    return file_identity([path for paths in files.values() for path in paths], root)
 
 
 def _staged(path: Path) -> Path | None:
-    """Return the path where it holds Parquet files: the hub keeps them in data/, or beside the card of the data set."""
+    """Return the path where it holds Parquet files: the hub has them in data/, in default/train/ or beside its card."""
     if path.is_file():
         return path if path.suffix == ".parquet" else None
-    return path if any(any(place.glob("*.parquet")) for place in (path, path / "data")) else None
+    places = ("*.parquet", "data/*.parquet", "default/*/*.parquet", "*train*/*.parquet")
+    return path if any(any(path.glob(place)) for place in places) else None
 
 
 PREFIXED.add("parquet", Source(_identity, _read, True, (".parquet",), "Parquet files", _staged))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import unicodedata
 import zipfile
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,9 +20,16 @@ from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path
 from tuner.datasets.images import SUFFIXES
-from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, numbered_class_names
-
-ImagesByClass = dict[str, list[Path]]
+from tuner.datasets.sources import (
+    PREFIXED,
+    SPLITS,
+    Listed,
+    Listing,
+    Source,
+    first_names,
+    number_labels,
+    split_of,
+)
 
 
 def existing(reference: str, kind: str) -> Path:
@@ -50,90 +60,322 @@ def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
     return [str(root.resolve()), described]
 
 
+# --- what lies in a folder ---
+
+_LITTER = re.compile(
+    r"thumbs\.db|ehthumbs.*\.db|desktop\.ini|icon\r|__macosx|__pycache__|@eadir|@recycle|@tmp|#recycle|#snapshot|lost\+found|"
+    r"\$recycle\.bin|recycler|system volume information|network trash folder|temporary items",
+    re.IGNORECASE,
+)
+"""What systems and programs leave behind under a name that is not hidden."""
+_HIDDEN_LITTER = re.compile(
+    r"\.(_.*|trash.*|tmp.*|ipynb_checkpoints|git|svn|hg|dvc|cache|huggingface|venv|idea|vscode|thumbnails|@__thumb|"
+    r"appledouble|spotlight-v100|fseventsd|temporaryitems|documentrevisions-v100|picasaoriginals|comments|xvpics|snapshots?)",
+    re.IGNORECASE,
+)
+"""Hidden folders that hold nothing of the user's own, though there may be copies of images in them."""
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder is hidden, or left behind by a system: nothing of it is data."""
+    return name.startswith(".") or _LITTER.fullmatch(name) is not None
+
+
+@dataclass
+class Tree:
+    """The content of a folder: files of the wanted suffixes, folders, links to folders, and what else lies there."""
+
+    path: str
+    files: list[str] = field(default_factory=list)
+    folders: dict[str, Tree] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    others: dict[str, list[str]] = field(default_factory=dict)
+    """Paths of what is left out, by kind: a suffix, or the name of a hidden folder."""
+
+    def below(self) -> Iterator[Tree]:
+        """Yield the tree and every tree in it."""
+        yield self
+        for folder in self.folders.values():
+            yield from folder.below()
+
+    def all_files(self) -> list[Path]:
+        """Return the wanted files at any depth, sorted."""
+        return [Path(text) for text in sorted(file for tree in self.below() for file in tree.files)]
+
+    def inner_names(self) -> set[str]:
+        """Return the names of the folders in it that hold wanted files, or may by links."""
+        return {*self.holding(), *self.links}
+
+    def holding(self) -> dict[str, Tree]:
+        """Return the folders with wanted files at any depth, or links to folders."""
+        return {
+            name: folder
+            for name, folder in self.folders.items()
+            if any(tree.files or tree.links for tree in folder.below())
+        }
+
+
+def walk(folder: str | Path, suffixes: Sequence[str]) -> Tree:
+    """Return what lies in a folder, but for what is hidden and litter.
+
+    Links to folders are listed and not followed, or a loop of them would not end. The wanted files in a hidden folder
+    that no program is known to leave behind are among what is left out: it may be the class `.NET`.
+    """
+    tree = Tree(str(folder))
+    try:
+        with os.scandir(folder) as opened:
+            entries = sorted(opened, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{shown(Path(error.filename))}: cannot be read: {error.strerror}") from None
+    for entry in entries:
+        name, is_folder = entry.name, _is_folder(entry)
+        suffix = name[name.rfind(".") :].lower() if "." in name else ""
+        if is_litter(name):
+            if is_folder and not _HIDDEN_LITTER.fullmatch(name) and not _LITTER.fullmatch(name):
+                hidden = _hidden_files(entry, suffixes)
+                tree.others.update({f"in the hidden folder {shown(Path(name))}": hidden} if hidden else {})
+        elif is_folder and entry.is_symlink():
+            tree.links[name] = entry.path
+        elif is_folder:
+            tree.folders[name] = walk(entry.path, suffixes)
+        elif suffix in suffixes:
+            tree.files.append(entry.path)
+        else:
+            tree.others.setdefault(shown(Path(suffix)) if suffix else "without a suffix", []).append(entry.path)
+    return tree
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _hidden_files(entry: os.DirEntry[str], suffixes: Sequence[str]) -> list[str]:
+    try:
+        return [] if entry.is_symlink() else [str(file) for file in walk(entry.path, suffixes).all_files()]
+    except DataError:  # it may not be read, and nothing of it is wanted
+        return []
+
+
+def left_out(tree: Tree, loose: Sequence[str] = (), where: str = "") -> tuple[str, ...]:
+    """Return a notice of what is not used: how many of each kind, and where the first lies; `loose` lie at `where`."""
+    kinds: dict[str, list[str]] = {where: list(loose)} if loose else {}
+    for folder in tree.below():
+        for kind, paths in {**folder.others, "links": list(folder.links.values())}.items():
+            kinds.setdefault(kind, []).extend(paths)
+    words = [_kind_words(kind, paths, tree.path) for kind, paths in sorted(kinds.items()) if paths]
+    return (f"{shown(Path(tree.path))}: not used: {'; '.join(words)}",) if words else ()
+
+
+def _kind_words(kind: str, paths: Sequence[str], root: str) -> str:
+    s = "s" * (len(paths) > 1)
+    what = f"link{s} to folders" if kind == "links" else f"{kind} file{s}" if kind[0] == "." else f"file{s} {kind}"
+    return f"{len(paths):,} {what} ({shown(Path(os.path.relpath(paths[0], root)))}{', ...' * bool(s)})"
+
+
 # --- folders of images ---
 
-
-def _refuse_unreadable(error: OSError) -> NoReturn:
-    raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        _refuse_unreadable(error)
+ClassFolders = dict[str, list[Tree]]
+"""By the name of the class; two folders are one class where their names differ in how accents are written."""
+_UNLABELLED = re.compile(r"unknown|unlabell?ed|no_?labels?|images?|imgs?|all|data", re.IGNORECASE)
+_SURELY_CLASSES = 10
+"""So many folders that are not named after a split are classes, whatever those beside them are called."""
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Return the visible files at any depth; links to folders are not followed, or a loop of them would not end."""
-    found = [
-        f"{where}/{name}"  # a million times: joining paths takes five times as long
-        for where, _, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=False)
-        for name in names
-        if not name.startswith(".")
-    ]
-    return [Path(text) for text in sorted(found)]
-
-
-def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the folder of each split, and notices of unused ones; without split folders all is for training.
-
-    A folder named after a split is one if it holds folders: `train` can be a class beside `bus` and `tram`.
-    """
-    inner = _subfolders(root)
-    words = {alias for aliases in SPLITS.values() for alias in aliases}
-    named = {path.name.lower(): path for path in inner if path.name.lower() in words}
-    candidates = {name: path for name, path in named.items() if _subfolders(path)}
-    found: dict[str, Path] = {}
-    for split, aliases in SPLITS.items():
-        alias = next((alias for alias in aliases if alias in candidates), None)
-        if alias is not None:
-            found[split] = candidates[alias]
-    if not found:
-        return {"train": root}, []
-    if "train" not in found:
-        raise DataError(f"{shown(root)}: must hold a folder train beside {', '.join(p.name for p in found.values())}")
-    unused = [shown(Path(path.name)) for path in inner if path not in found.values()]
-    return found, [f"not used, for they are no splits with class folders: {', '.join(unused)}"] if unused else []
-
-
-def _images_by_class(folder: Path, root: Path) -> tuple[ImagesByClass, Counter[str]]:
-    """Return the images of each class folder, and the number of files of every other kind."""
-    found: ImagesByClass = {}
-    others: Counter[str] = Counter()
-    for path in _subfolders(folder):
-        if root.resolve().is_relative_to(path.resolve()):
-            raise DataError(f"{shown(path)}: a class folder must not be a link to a folder that holds it")
-        images = []
-        for file in _files_below(path):
-            if file.suffix.lower() in SUFFIXES:
-                images.append(file)
-            else:
-                others[file.suffix.lower() or "no suffix"] += 1
-        if not images:
-            raise DataError(f"{shown(path)}: a class folder must hold images ({', '.join(SUFFIXES)}); it holds none")
-        found[shown(Path(path.name))] = images
-    loose = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    others.update({"beside the class folders": len(loose)} if loose else {})
-    return found, others
-
-
-def _find_images(reference: str) -> tuple[Path, dict[str, ImagesByClass], tuple[str, ...]]:
-    """Return the folder, the images of each split by class, and notices of unused files."""
+def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str, list[Path]]], tuple[str, ...]]:
+    """Return the folder, the images of each split by class, and notices of what may not be expected."""
     root = existing(reference, "folder")
     if not root.is_dir():
         raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file")
-    folders, notices = _split_folders(root)
-    splits: dict[str, ImagesByClass] = {}
-    for split, folder in folders.items():
-        splits[split], others = _images_by_class(folder, root)
-        notices += [f"{shown(folder)}: {number:,} files not used: {kind}" for kind, number in sorted(others.items())]
-    return root, splits, tuple(notices)
+    whole = walk(root, SUFFIXES)
+    tree = _unwrapped(whole)
+    notices = [] if tree is whole else [f"{shown(root)}: read from the one folder in it, {shown(Path(tree.path))}"]
+    if above := _split_folders(tree, layout):
+        splits = _classes_in_splits(above)
+        words = [f"{_shown_name(name)} ({split})" for split, (name, _) in above.items()]
+        is_plain = all(name.lower() in SPLITS[split] for split, (name, _) in above.items())
+        notices += [] if is_plain else [f"{shown(root)}: read as splits: {', '.join(words)}"]
+    elif _has_inner_splits(tree, layout):
+        splits = _splits_in_classes(tree)
+        notices.append(f"{shown(root)}: read as splits in each class folder: {', '.join(splits)}")
+    else:
+        splits = {"train": {} if _is_unlabelled(tree) else _by_class(tree.folders)}
+    if len(splits["train"]) < 2:
+        raise _too_few_classes(tree, splits["train"])
+    return root, *_used(whole, splits, notices)
 
 
-def _read_folder(reference: str) -> Listing:
-    """Return the images of class folders, which may lie below `train`, `test` and `validation`."""
-    root, found, notices = _find_images(reference)
+def _used(
+    whole: Tree, splits: Mapping[str, ClassFolders], notices: Sequence[str]
+) -> tuple[dict[str, dict[str, list[Path]]], tuple[str, ...]]:
+    """Return the images of each split by class, and the notices with what is not used."""
+    found: dict[str, dict[str, list[Path]]] = {}
+    more: list[str] = []
+    for split, classes in splits.items():
+        images = {name: [file for tree in trees for file in tree.all_files()] for name, trees in classes.items()}
+        empty = [trees[0].path for name, trees in classes.items() if not images[name]]
+        if empty and split == "train":
+            raise DataError(
+                f"{shown(Path(empty[0]))}: a class folder must hold images ({', '.join(SUFFIXES)}); it holds none"
+            )
+        found[split] = {name: files for name, files in images.items() if files}
+        lacking = [name for name in found["train"] if name not in found[split]]
+        more += [f"{shown(Path(whole.path))}: {split} has no image of {first_names(lacking)}"] if lacking else []
+    trees = [tree for classes in splits.values() for each in classes.values() for tree in each]
+    used = {id(below) for tree in trees for below in tree.below()}
+    loose = [file for folder in whole.below() if id(folder) not in used for file in folder.files]
+    return found, (*notices, *more, *left_out(whole, loose, "outside the class folders"))
+
+
+def _shown_name(name: str) -> str:
+    """Return a name as text, the same whether its accents are composed (Linux) or not (macOS)."""
+    return unicodedata.normalize("NFC", shown(Path(name)))
+
+
+def _follow(tree: Tree) -> Tree:
+    """Return a folder of class or split folders with its links followed: such a folder may be a link."""
+    for name, link in tree.links.items():
+        if Path(tree.path).resolve().is_relative_to(Path(link).resolve()):
+            raise DataError(f"{shown(Path(link))}: a class folder must not be a link to a folder that holds it")
+        tree.folders[name] = walk(link, SUFFIXES)
+    tree.links, tree.folders = {}, dict(sorted(tree.folders.items()))
+    return tree
+
+
+def _unwrapped(tree: Tree) -> Tree:
+    """Return the folder in which class or split folders lie: one that stands alone may be wrapped around them."""
+    while len(held := _follow(tree).holding()) == 1 and not tree.files:
+        ((name, inner),) = held.items()
+        within = inner.inner_names()
+        are_splits = all(split_of(each) for each in within)
+        if not within or (not are_splits and (split_of(name) or len(tree.folders) > 1)):
+            break
+        tree = inner
+    return tree
+
+
+# --- splits and classes told apart ---
+
+
+def _split_folders(tree: Tree, layout: str) -> dict[str, tuple[str, Tree]]:
+    """Return name and folder of each split; none where the folders are classes.
+
+    Raises:
+        DataError: they may be either, or two are named after one split.
+    """
+    held = tree.holding()
+    splits = {name: split for name in held if (split := split_of(name))}
+    others = [name for name in held if name not in splits]
+    if layout == "classes" or not splits or (layout == "auto" and not _are_splits(tree, splits, others)):
+        return {}
+    found: dict[str, tuple[str, Tree]] = {}
+    for split, words in SPLITS.items():
+        names = [name for name in splits if splits[name] == split]
+        names = [name for name in names if name.lower() in words] or names
+        if split == "train" and not names and len(others) == 1:
+            names = others
+        if len(names) > 1:
+            raise _ambiguous(tree, f"{first_names(names)} are all named after the {split} split (keep one of them)")
+        found.update({split: (names[0], held[names[0]])} if names else {})
+    if "train" not in found:
+        raise DataError(f"{shown(Path(tree.path))}: must hold a folder train beside {first_names(list(splits))}")
+    return found
+
+
+def _are_splits(tree: Tree, splits: Mapping[str, str], others: Sequence[str]) -> bool:
+    """Return whether folders that are named after splits are some; raises DataError where they may be classes."""
+    inner = {split: tree.folders[name].inner_names() for name, split in splits.items()}
+    of_train = inner.get("train", set())
+    if not others or any(of_train & names for split, names in inner.items() if split != "train"):
+        return True
+    if not any(inner.values()) and len(others) >= (2 if len(inner) == 1 else _SURELY_CLASSES):
+        return False
+    raise _ambiguous(tree, f"{first_names(list(splits))} may be named after a split, beside {first_names(others)}")
+
+
+def _has_inner_splits(tree: Tree, layout: str) -> bool:
+    """Return whether every class folder holds split folders; raises DataError where they may be something else."""
+    inner = {name: folder.inner_names() for name, folder in tree.holding().items()}
+    splits = [{split for split in map(split_of, names) if split} for names in inner.values()]
+    if layout == "splits" and not any(splits):
+        raise DataError(f"{shown(Path(tree.path))}: data.layout is splits; no folder is named after train, val or test")
+    if layout != "auto":
+        return layout == "splits"
+    if any(len(found) > 1 for found in splits) or (splits and all(splits)):
+        is_clean = all(len(found) == len(names) for found, names in zip(splits, inner.values(), strict=True))
+        if (
+            is_clean
+            and all("train" in found for found in splits)
+            and not any(tree.folders[name].files for name in inner)
+        ):
+            return True
+        raise _ambiguous(tree, f"folders of {first_names(list(inner))} may be named after splits")
+    shared = set.intersection(*inner.values()) if len(inner) > 1 else set()
+    if len(shared) > 1:
+        raise _ambiguous(
+            tree,
+            f"{first_names(list(inner))} all hold {first_names(sorted(shared))}: they may be parts of one data set",
+        )
+    return False
+
+
+def _ambiguous(tree: Tree, words: str) -> DataError:
+    return DataError(
+        f"{shown(Path(tree.path))}: {words}; set data.layout to classes if each folder is a class, to splits if not"
+    )
+
+
+def _by_class(folders: Mapping[str, Tree]) -> ClassFolders:
+    found: ClassFolders = {}
+    for name, folder in folders.items():
+        found.setdefault(_shown_name(name), []).append(folder)
+    return dict(sorted(found.items()))
+
+
+def _is_unlabelled(tree: Tree) -> bool:
+    """Return whether the images in a folder are without labels: beside no class folder, or all in `images`."""
+    held = list(tree.holding())
+    return not held or (len(held) == 1 and bool(split_of(held[0]) or _UNLABELLED.fullmatch(held[0])))
+
+
+def _classes_in_splits(folders: Mapping[str, tuple[str, Tree]]) -> dict[str, ClassFolders]:
+    """Return the class folders of each split but for one, other than train, whose images are without labels."""
+    found: dict[str, ClassFolders] = {}
+    for split, (_, folder) in folders.items():
+        inner = _unwrapped(folder)
+        classes, is_unlabelled = _by_class(inner.folders), _is_unlabelled(inner)
+        if split == "train" and (is_unlabelled or len(classes) < 2):
+            names = first_names(name for name, _ in folders.values())
+            way_out = f"; set data.layout to classes if {names} are classes"
+            raise _too_few_classes(folder, [] if is_unlabelled else classes, way_out)
+        if not is_unlabelled or set(_by_class(inner.holding())) & set(found.get("train", ())):
+            found[split] = classes
+    return found
+
+
+def _splits_in_classes(tree: Tree) -> dict[str, ClassFolders]:
+    found: dict[str, ClassFolders] = {}
+    for name, folder in tree.holding().items():
+        for inner, images in _follow(folder).folders.items():
+            if split := split_of(inner):
+                found.setdefault(split, {}).setdefault(_shown_name(name), []).append(images)
+    return {split: found.get(split, {}) for split in SPLITS if split in found or split == "train"}
+
+
+def _too_few_classes(tree: Tree, classes: Iterable[str], way_out: str = "") -> DataError:
+    number = sum(len(folder.files) for folder in tree.below())
+    words = f"{number:,} images lie there without class folders, and labels in names or tables of files are not read"
+    return DataError(
+        f"{shown(Path(tree.path))}: must have at least two classes; got {first_names(list(classes)) or 'none'}"
+        + (f": {words}{way_out}" if number and (way_out or not classes) else "")
+    )
+
+
+def _read_folder(reference: str, layout: str) -> Listing:
+    """Return the images of class folders, which may lie below folders of splits, or hold them."""
+    root, found, notices = _find_images(reference, layout)
     names = tuple(found["train"])
     splits: dict[str, Listed] = {}
     for split, classes in found.items():
@@ -141,74 +383,130 @@ def _read_folder(reference: str) -> Listing:
         if unknown:
             raise DataError(
                 f"{shown(root)}: the classes of {split} must be among those of the training images "
-                f"({', '.join(names[:20])}); got {', '.join(unknown[:10])}"
+                f"({first_names(names)}); got {first_names(unknown)}"
             )
         splits[split] = _listed(classes, names)
     return Listing(names, splits, notices)
 
 
-def _listed(classes: ImagesByClass, names: tuple[str, ...]) -> Listed:
+def _listed(classes: Mapping[str, Sequence[Path]], names: tuple[str, ...]) -> Listed:
     files = [file for images in classes.values() for file in images]
     numbers = [names.index(name) for name in classes]
     labels = np.repeat(np.array(numbers, dtype=np.int64), [len(images) for images in classes.values()])
     return Listed(labels, None, files, lambda row: shown(files[row]))
 
 
-def _folder_identity(reference: str) -> Any:
-    root, found, notices = _find_images(reference)
+def _folder_identity(reference: str, layout: str) -> Any:
+    root, found, notices = _find_images(reference, layout)
     files = [file for classes in found.values() for images in classes.values() for file in images]
-    return [file_identity(files, root), notices]
+    numbers = {split: {name: len(images) for name, images in classes.items()} for split, classes in found.items()}
+    return [file_identity(files, root), numbers, notices]
 
 
 def not_hidden(folder: Path) -> list[Path]:
-    """Return what lies in a folder, but for what is hidden; nothing for a file."""
-    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    """Return what lies in a folder, but for what is hidden and litter; nothing for a file."""
+    return [path for path in folder.iterdir() if not is_litter(path.name)] if folder.is_dir() else []
 
 
 def _staged_folder(path: Path) -> Path | None:
     return path if any(child.is_dir() for child in not_hidden(path)) else None
 
 
-PREFIXED.add("folder", Source(_folder_identity, _read_folder, True, SUFFIXES, "class folders", _staged_folder))
+def _folder_source(layout: str) -> Source:
+    return Source(
+        lambda reference: _folder_identity(reference, layout),
+        lambda reference: _read_folder(reference, layout),
+        True,
+        SUFFIXES,
+        "class folders",
+        _staged_folder,
+        _folder_source,
+    )
+
+
+PREFIXED.add("folder", _folder_source("auto"))
 
 
 # --- numpy archives ---
 
+_ROLES = {
+    name: (kind, split)
+    for kind, words in (("x", "x image images img imgs pixels data"), ("y", "y label labels target targets"))
+    for word in words.split()
+    for split, aliases in SPLITS.items()
+    for name in (*(each for alias in aliases for each in (word + alias, alias + word)), *[word] * (split == "train"))
+}
+"""What an array is by its name in small letters, without what stands between its words: `x_val`, `train_images`."""
+_CLASS_NAMES = ("classnames", "classes", "labelnames", "targetnames", "names", "categories")
+
 
 def _read_npz(reference: str) -> Listing:
-    """Return the arrays x_train, y_train and, where present, those of test and validation, and class_names."""
+    """Return images and labels of training and, where present, test and validation, and the names of the classes."""
     path = existing(reference, "npz")
-    arrays = _npz_arrays(path)
-    splits: dict[str, Listed] = {}
+    names, arrays, notices = _npz_arrays(path)
+    classes = arrays.pop(("names", ""), np.array([]))
+    labels: dict[str, np.ndarray] = {}
     for split in SPLITS:
-        pixels, labels = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
-        if pixels is not None and labels is not None:
-            splits[split] = _npz_split(path, split, pixels, labels)
-        elif pixels is not None or labels is not None or split == "train":
-            raise DataError(f"{shown(path)}: must hold x_{split} and y_{split}; got {', '.join(arrays) or 'nothing'}")
-    if "class_names" in arrays:
-        return Listing(tuple(str(name) for name in arrays["class_names"].reshape(-1)), splits)
-    return Listing(numbered_class_names(splits, shown(path)), splits)
+        pixels, flat = arrays.get(("x", split)), arrays.get(("y", split))
+        if pixels is not None and flat is not None:
+            x, y = names["x", split], names["y", split]
+            labels[split] = _npz_labels(path, y, flat)
+            _check_pixels(path, x, pixels, len(labels[split]))
+        elif pixels is not None or flat is not None or split == "train":
+            raise DataError(
+                f"{shown(path)}: must hold x_{split} and y_{split}; got {first_names(names.values()) or 'nothing'}"
+            )
+    class_names, numbers = number_labels(labels, tuple(map(_text, classes.reshape(-1))), shown(path))
+    splits = {
+        split: Listed(numbers[split], arrays["x", split], (), partial(_npz_name, path, names["x", split]))
+        for split in labels
+    }
+    return Listing(class_names, splits, notices)
 
 
-def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
-    known = {"class_names", *(f"{letter}_{split}" for letter in "xy" for split in SPLITS)}
+def _npz_name(path: Path, array: str, row: int) -> str:
+    return f"{shown(path)} {array}[{row}]"
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _role(name: str) -> tuple[str, str] | None:
+    plain = re.sub(r"[\W_]", "", name.lower())
+    return ("names", "") if plain in _CLASS_NAMES else _ROLES.get(plain)
+
+
+def _npz_arrays(path: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], np.ndarray], tuple[str, ...]]:
+    """Return the names of the arrays by what they are, the arrays, and a notice of those that are not understood."""
+    names: dict[tuple[str, str], str] = {}
     try:
         # Without pickle: an archive from elsewhere cannot run anything.
         with np.load(path, allow_pickle=False) as stored:
-            _refuse_too_large(path, stored.zip, known)
-            arrays = {name: stored[name] for name in stored.files if name in known}
+            unknown = [name for name in stored.files if _role(name) is None]
+            for name in stored.files:
+                if role := _role(name):
+                    if role in names:
+                        raise DataError(
+                            f"{shown(path)}: must hold one of {names[role]} and {name}, which mean the same"
+                        )
+                    names[role] = name
+            _refuse_too_large(path, stored.zip, set(names.values()))
+            arrays = {role: stored[name] for role, name in names.items()}
     except DAMAGED_ARCHIVE as error:
         raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}") from None
-    texts = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # numpy hands on what is none
-    if texts:
-        raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {', '.join(texts)} is none")
-    return arrays
+    for role, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands on what is none
+            raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {names[role]} is none")
+    if not arrays and unknown:
+        raise DataError(f"{shown(path)}: must hold x_train and y_train; got {first_names(unknown)}")
+    notices = (f"{shown(path)}: arrays not used: {first_names(unknown)}",) if unknown else ()
+    return names, arrays, notices
 
 
-def _refuse_too_large(path: Path, archive: zipfile.ZipFile, known: set[str]) -> None:
+def _refuse_too_large(path: Path, archive: zipfile.ZipFile, wanted: set[str]) -> None:
     """Refuse an archive that unpacks to more than fits into memory, which a small file can do."""
-    needed = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in known)
+    needed = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in wanted)
     free = psutil.virtual_memory().available
     if needed > free:
         raise DataError(
@@ -217,19 +515,31 @@ def _refuse_too_large(path: Path, archive: zipfile.ZipFile, known: set[str]) -> 
         )
 
 
-def _npz_split(path: Path, split: str, pixels: np.ndarray, labels: np.ndarray) -> Listed:
-    channels = pixels.shape[3] if pixels.ndim == 4 else 1
+def _npz_labels(path: Path, name: str, labels: np.ndarray) -> np.ndarray:
+    """Return labels `[N]`, numbers or texts; of one-hot rows, the places of the ones."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
+        if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
+            raise DataError(
+                f"{shown(path)}: {name} must have one label for each image, or rows with one 1 and zeros else"
+            )
+        return np.asarray(labels.argmax(axis=1), dtype=np.int64)
     flat = labels.reshape(-1)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or channels not in (1, 3) or len(pixels) != len(flat):
+    if labels.dtype.kind in "SU":
+        return np.array([_text(label) for label in flat])
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{shown(path)}: {name} must be whole numbers or texts; got {labels.dtype}")
+    return flat.astype(np.int64)
+
+
+def _check_pixels(path: Path, name: str, pixels: np.ndarray, labels: int) -> None:
+    channels = pixels.shape[3] if pixels.ndim == 4 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or channels not in (1, 3) or len(pixels) != labels:
         raise DataError(
-            f"{shown(path)}: x_{split} must be uint8 [N, H, W] or [N, H, W, 1 or 3] with a label each; "
-            f"got {pixels.dtype} {list(pixels.shape)} and {len(flat)} labels"
+            f"{shown(path)}: {name} must be uint8 [N, H, W] or [N, H, W, 1 or 3] with a label each; "
+            f"got {pixels.dtype} {list(pixels.shape)} and {labels} labels"
         )
     if 0 in pixels.shape[1:]:
-        raise DataError(f"{shown(path)}: x_{split} must hold images of at least one pixel; got {list(pixels.shape)}")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{shown(path)}: y_{split} must be whole numbers; got {labels.dtype}")
-    return Listed(flat.astype(np.int64), pixels, (), lambda row: f"{shown(path)} x_{split}[{row}]")
+        raise DataError(f"{shown(path)}: {name} must hold images of at least one pixel; got {list(pixels.shape)}")
 
 
 def _npz_identity(reference: str) -> Any:

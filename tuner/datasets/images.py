@@ -22,12 +22,28 @@ from tuner.common.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".jpe",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+)
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """No other decoder is tried, whatever a file is named: Pillow has some that start other programs (EPS: Ghostscript)."""
 EncodedImage = Path | bytes
 Result = TypeVar("Result")
-_GREY_MODES = {"1", "L", "LA", "I;16"}
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
+_GREY_MODES = {"1", "L", "LA", "F", *_SIXTEEN_BITS}
 _ORIENTATION = 0x0112
 _UNDO = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Pillow's numbers of what undoes each orientation; `exif_transpose` writes EXIF again, and fails on odd tags."""
@@ -240,9 +256,13 @@ def _eight_bits(image: Image) -> Image:
     """Return 16-bit grey as 8-bit grey, 65535 as 255; Pillow itself clips values above 255."""
     from PIL import Image as Pillow
 
-    if image.mode != "I;16":
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, of which nobody knows what is white")
+    if image.mode not in _SIXTEEN_BITS:
         return image
-    values = np.asarray(image, dtype=np.uint32)
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"its pixels must be 0 to 65535; got {values.min()} to {values.max()}")
     return Pillow.fromarray(((values + 128) // 257).astype(np.uint8))
 
 

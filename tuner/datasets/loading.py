@@ -21,7 +21,7 @@ from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Notify
 from tuner.datasets.file_sources import existing
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
-from tuner.datasets.sources import Listing, find_source, path_of
+from tuner.datasets.sources import Listing, Source, find_source, first_names, path_of
 from tuner.datasets.staging import resolve, staged_sources
 
 
@@ -79,6 +79,7 @@ __all__ = [
     "DataRequest",
     "Dataset",
     "Split",
+    "check_layout",
     "check_source",
     "check_source_exists",
     "find_prepared_data",
@@ -91,7 +92,11 @@ SOURCE_MODULES = (*staging.SOURCE_MODULES, _library_sources)
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 """Not the study's: all studies of a data set without a test split of its own are judged on the same images."""
-CHOICES = {"colour": ("auto", "rgb", "grey"), "broken_images": ("fail", "skip")}
+CHOICES = {
+    "layout": ("auto", "classes", "splits"),
+    "colour": ("auto", "rgb", "grey"),
+    "broken_images": ("fail", "skip"),
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class DataRequest:
     """
 
     source: str
+    layout: str = "auto"
     validation_fraction: float = 0.1
     image_px: int | None = None
     colour: str = "auto"
@@ -169,6 +175,13 @@ def check_source(source: str, staged: Mapping[str, str]) -> None:
     find_source(resolve(source, staged))
 
 
+def check_layout(layout: str, source: str, staged: Mapping[str, str]) -> None:
+    """Check that a source has a layout, if one is given; raises DataError."""
+    text = resolve(source, staged)
+    if layout != "auto" and find_source(text)[0].with_layout is None:
+        raise DataError(f"must be auto with {text}: only folders have a layout; got {layout!r}")
+
+
 def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
     """Check that the folder or file of a source is there, if it has one; raises DataError."""
     resolved = resolve(source, staged)
@@ -189,10 +202,9 @@ def load_dataset(
         DataError: it cannot be found, read, decoded or split; the message says what to do.
     """
     text = resolve(request.source, staged)
-    source, reference = find_source(text)
     prepared = prepare(
         *_identity(request, text),
-        lambda: _with_test(source.read(reference), text),
+        lambda: _with_test(_read(request, text), text),
         cache_dir or default_cache_dir(),
         notify,
     )
@@ -222,14 +234,59 @@ def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_di
 
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
     """Return the key of a prepared copy: its source with the present state of its files, and the form of its images."""
-    source, reference = find_source(text)
+    source, reference = _laid_out(request, text)
     form = Form(request.image_px, request.colour, request.broken_images)
     return [text.partition(":")[0], source.identity(reference)], form
 
 
+def _laid_out(request: DataRequest, text: str) -> tuple[Source, str]:
+    source, reference = find_source(text)
+    given = request.layout != "auto" and source.with_layout
+    return given(request.layout) if given else source, reference
+
+
+def _read(request: DataRequest, text: str) -> Listing:
+    """Return the listing of a source, checked, without splits that have no labels and classes that have no images."""
+    source, reference = _laid_out(request, text)
+    listing = source.read(reference)
+    withheld = [
+        split
+        for split, listed in listing.splits.items()
+        if split != "train" and (listed.labels == -1).all() and len(listed.labels)
+    ]
+    notices = [
+        f"{text}: {len(listing.splits[split].labels):,} images of {split} not used: their labels are withheld"
+        for split in withheld
+    ]
+    splits = {split: listed for split, listed in listing.splits.items() if split not in withheld}
+    listing = replace(listing, splits=splits, notices=(*listing.notices, *notices))
+    _check_listing(listing, text)
+    return _without_unused(listing, text)
+
+
+def _without_unused(listing: Listing, source: str) -> Listing:
+    """Return the listing without the classes of which there is no image.
+
+    Raises:
+        DataError: a class has images, and none of them is for training.
+    """
+    names, trained = np.array(listing.class_names), np.unique(listing.splits["train"].labels)
+    every = np.unique(np.concatenate([listed.labels for listed in listing.splits.values()]))
+    if untrained := np.setdiff1d(every, trained).tolist():
+        raise DataError(f"{source}: every class must have training images; {first_names(names[untrained])} has none")
+    if len(every) == len(names):
+        return listing
+    unused = np.delete(names, every)
+    splits = {
+        split: replace(listed, labels=np.searchsorted(every, listed.labels).astype(np.int64))
+        for split, listed in listing.splits.items()
+    }
+    notice = f"{source}: {len(unused)} of {len(names)} classes left out, for no image is of them: {first_names(unused)}"
+    return Listing(tuple(names[every].tolist()), splits, (*listing.notices, notice))
+
+
 def _with_test(listing: Listing, source: str) -> Listing:
-    """Return the listing, checked, with a test split taken from the training images if it had none."""
-    _check_listing(listing, source)
+    """Return the listing with a test split taken from the training images if it had none."""
     if "test" in listing.splits:
         return listing
     train = listing.splits["train"]

@@ -6,7 +6,9 @@ those that are files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -18,10 +20,36 @@ from tuner.common.registry import Registry, unknown_name
 from tuner.datasets.images import EncodedImage
 
 SPLITS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("validation", "val", "valid"),
+    "train": ("train", "training", "trainval"),
+    "test": ("test", "testing", "eval", "evaluation", "holdout"),
+    "validation": ("validation", "val", "valid", "validate", "dev"),
 }
+_SPLIT_WORD = re.compile(
+    rf"[xy]?({'|'.join(word for words in SPLITS.values() for word in words)})"
+    r"(set|sets|data|dataset|images?|imgs?|pics?|photos?|folder|split|samples?)?"
+)
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that the words of a name speak of; None where they speak of none, or of two.
+
+    >>> split_of("seg_train"), split_of("TestSet"), split_of("val2017"), split_of("valley"), split_of("train_test")
+    ('train', 'test', 'validation', None, None)
+    """
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    found = {match[1] for word in words if (match := _SPLIT_WORD.fullmatch(word))}
+    splits = {split for split, aliases in SPLITS.items() if found & set(aliases)}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def first_names(names: Iterable[str], most: int = 10) -> str:
+    """Return the first of some names, and how many more there are.
+
+    >>> first_names("abc", most=2)
+    'a, b and 1 more'
+    """
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 class Selection(Sequence[EncodedImage]):
@@ -94,6 +122,8 @@ class Source:
     """The content of a staged copy of this kind, in words."""
     find_staged: Callable[[Path], Path | None] = lambda _path: None
     """Return what to read of a staged copy at a path that exists, or None where none of this kind is."""
+    with_layout: Callable[[str], Source] | None = None
+    """Return the source that reads folders as they are said to be arranged (`data.layout`); None: it has none."""
 
 
 def path_of(source: str) -> str | None:
@@ -126,16 +156,42 @@ def find_source(text: str) -> tuple[Source, str]:
     raise DataError(f"{message}; a name of your own must be staged with --data NAME=SOURCE")
 
 
-def numbered_class_names(splits: Mapping[str, Listed], where: str) -> tuple[str, ...]:
-    """Return the classes "0", "1", ... of labels that come without names.
+def number_labels(
+    labels: Mapping[str, np.ndarray], names: tuple[str, ...], where: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the names of the classes, and the labels `[N] int64` of each split, which were numbers or texts.
+
+    Texts are names of classes. Without `names`, texts are in order, and numbers are "0", "1", ...; -1 has no name: the
+    labels of a test split may be withheld.
 
     Raises:
-        DataError: there are gaps between the labels: they are not classes, or some were lost.
+        DataError: there are gaps between numbers without names: they are not classes, or some were lost; or a text is
+            none of the names.
     """
-    present = np.unique(np.concatenate([listed.labels for listed in splits.values()]))
-    if len(present) and (present[0] != 0 or present[-1] != len(present) - 1):
+    names = tuple(unicodedata.normalize("NFC", name) for name in names)
+    if any(found.dtype.kind == "U" for found in labels.values()):
+        return _number_texts(labels, names, where)
+    known = [found if split == "train" else found[found != -1] for split, found in labels.items()]
+    present = np.unique(np.concatenate(known))
+    if not names and len(present) and (present[0] != 0 or present[-1] != len(present) - 1):
         raise DataError(
             f"{where}: labels without class names must be 0 to the number of classes - 1, without gaps; "
             f"got {len(present)} different ones from {present[0]} to {present[-1]}"
         )
-    return tuple(str(label) for label in present)
+    return names or tuple(map(str, present)), {split: found.astype(np.int64) for split, found in labels.items()}
+
+
+def _number_texts(
+    labels: Mapping[str, np.ndarray], names: tuple[str, ...], where: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    texts = {
+        split: [unicodedata.normalize("NFC", str(label)) for label in found.tolist()] for split, found in labels.items()
+    }
+    is_withheld = {split for split, found in labels.items() if split != "train" and found.dtype.kind in "iu"}
+    present = {text for split, found in texts.items() if split not in is_withheld for text in found}
+    known = {name: number for number, name in enumerate(names or sorted(present))}
+    if unknown := sorted(present - set(known)):
+        raise DataError(f"{where}: labels must be names of classes ({first_names(known)}); got {first_names(unknown)}")
+    return tuple(known), {
+        split: np.array([known.get(text, -1) for text in found], dtype=np.int64) for split, found in texts.items()
+    }
