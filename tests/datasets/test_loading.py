@@ -129,11 +129,8 @@ def test_what_of_a_folder_is_not_used_is_said(tmp_path) -> None:
     (root / "Train" / "a" / ".hidden.png").write_text("x")
     picture(1).save(root / "Train" / "loose.png")
     dataset, said = load(f"folder:{root}", tmp_path / "cache")
-    assert said == [
-        "not used, for they are no splits with class folders: test",
-        f"{root / 'Train'}: 1 files not used: .txt",
-        f"{root / 'Train'}: 1 files not used: beside the class folders",
-    ]
+    words = "1 .txt file (Train/a/notes.txt); 2 files outside the class folders (Train/loose.png, ...)"
+    assert said == [f"{root}: not used: {words}"]
     assert len(dataset.load_test()) == 4
 
 

@@ -56,15 +56,33 @@ def test_a_parquet_file_that_is_damaged_inside_is_refused_even_where_broken_imag
 @pytest.mark.parametrize(
     ("names", "columns", "words"),
     [
-        (("a", "b"), {"label": [0.5] * 8}, "label must be a whole number in every row; got double with 0 missing"),
-        (("a", "b"), {"label": [0, None] * 4}, "label must be a whole number in every row; got int64 with 4 missing"),
-        (("a", "b"), {"label": ["cat", "dog"] * 4}, "label must be a whole number in every row; got"),
+        (
+            ("a", "b"),
+            {"label": [0.5] * 8},
+            "label must be a whole number or a text in every row; got double with 0 missing",
+        ),
+        (
+            ("a", "b"),
+            {"label": [0, None] * 4},
+            "label must be a whole number or a text in every row; got int64 with 4 missing",
+        ),
+        (("a", "b"), {"label": ["cat", "dog"] * 4}, r"labels must be names of classes \(a, b\); got cat, dog"),
         (("a", "b"), {"label": [0, 2] * 4}, "train labels must be 0 to 1; got 2"),
         (("a", "b"), {"label": [0, -1] * 4}, "train labels must be 0 to 1; got -1"),
         (("a", "a"), {}, "class names must be different; got a more than once"),
         (("a",), {"label": [0] * 8}, "must have at least two classes; got a"),
+        (
+            ("a", "b"),
+            {"label": ["a", None] * 4},
+            "label must be a whole number or a text in every row; got string with 4",
+        ),
+        (
+            ("a", "b"),
+            {"image": [{"bytes": None, "path": "/x/1.png"}] * 8},
+            "its rows hold paths such as '/x/1.png', and no",
+        ),
         ((), {"label": [0, 10**9] * 4}, "without gaps; got 2 different ones from 0 to 1000000000"),
-        (("a", "b"), {"image": [b"x"] * 8}, r"must have the columns image \(a struct of bytes and path\) and label"),
+        (("a", "b"), {"image": [1] * 8}, r"must have the columns image \(a struct of bytes and path\) and label"),
     ],
 )
 def test_parquet_columns_that_are_no_data_set_are_refused(names, columns, words, tmp_path) -> None:
@@ -83,8 +101,8 @@ def test_parquet_files_that_disagree_about_the_classes_are_refused(tmp_path) -> 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"y_train": np.arange(8) / 2}, "y_train must be whole numbers; got float64"),
-        ({"y_train": np.eye(8, 2, dtype=np.int64)}, r"with a label each; got uint8 \[8, 4, 4\] and 16 labels"),
+        ({"y_train": np.arange(8) / 2}, "y_train must be whole numbers or texts; got float64"),
+        ({"y_train": np.eye(8, 2, dtype=np.int64)}, "y_train must have one label for each image, or rows"),
         ({"x_train": np.zeros((8, 4, 4, 4), np.uint8)}, r"\[N, H, W, 1 or 3\] .* got uint8 \[8, 4, 4, 4\]"),
         ({"x_train": np.zeros((8, 0, 4), np.uint8)}, "images of at least one pixel"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8)}, "must hold x_test and y_test; got x_train, y_train, x_test"),
@@ -126,7 +144,7 @@ def test_wrong_parquet_and_npz_files_are_refused_with_what_they_hold(tmp_path) -
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match=r"must hold train\*.parquet; got none"):
         load(f"parquet:{tmp_path / 'nothing'}", tmp_path / "cache")
-    np.savez(tmp_path / "floats.npz", x_train=np.zeros((4, 8, 8)), y_train=np.zeros(4))
+    np.savez(tmp_path / "floats.npz", x_train=np.zeros((4, 8, 8)), y_train=np.zeros(4, int))
     with pytest.raises(DataError, match=r"x_train must be uint8 .* got float64 \[4, 8, 8\]"):
         load(f"npz:{tmp_path / 'floats.npz'}", tmp_path / "cache")
     np.savez(tmp_path / "objects.npz", x_train=np.array([object()]), y_train=np.zeros(1))
@@ -141,6 +159,152 @@ def test_an_npz_archive_is_read_with_its_splits(tmp_path) -> None:
     dataset, _ = load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
     assert dataset.class_names == ("0", "1", "2", "3") and len(dataset.validation) == 8
     assert len(dataset.train) == 32 and len(dataset.load_test()) == 8
+
+
+X, Y = np.arange(24, dtype=np.uint8).repeat(16).reshape(24, 4, 4), np.arange(24) % 3
+NPZ = {
+    "MedMNIST": {"train_images": X, "train_labels": Y[:, None], "val_images": X[:6], "val_labels": Y[:6, None], "test_images": X[:9], "test_labels": Y[:9, None]},
+    "capitals": {"X_train": X, "Y_train": Y, "X_val": X[:6], "Y_val": Y[:6], "X_test": X[:9], "Y_test": Y[:9]},
+    "valid": {"x_train": X, "y_train": Y, "x_valid": X[:6], "y_valid": Y[:6], "xTest": X[:9], "yTest": Y[:9]},
+    "the other way round": {"trainX": X, "trainY": Y, "valX": X[:6], "valY": Y[:6], "testX": X[:9], "testY": Y[:9]},
+    "images and labels": {"images_train": X, "labels_train": Y, "images_validation": X[:6], "labels_validation": Y[:6], "images_test": X[:9], "labels_test": Y[:9]},
+    "data and targets": {"train_data": X, "train_targets": Y, "dev_data": X[:6], "dev_targets": Y[:6], "test_data": X[:9], "test_targets": Y[:9]},
+    "one-hot": {"x_train": X, "y_train": np.eye(3)[Y], "x_val": X[:6], "y_val": np.eye(3, dtype=bool)[Y[:6]], "x_test": X[:9], "y_test": Y[:9]},
+    "texts": {"x_train": X, "y_train": np.array(["0", "1", "2"])[Y], "x_val": X[:6], "y_val": np.array(["0", "1", "2"])[Y[:6]], "x_test": X[:9], "y_test": np.array([b"0", b"1", b"2"])[Y[:9]]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NPZ)
+def test_archives_are_read_by_any_usual_names_of_their_arrays(name, tmp_path) -> None:
+    np.savez(tmp_path / "own.npz", **NPZ[name])
+    dataset, said = load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
+    assert dataset.class_names == ("0", "1", "2") and not said
+    assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == (24, 6, 9)
+    assert (dataset.train.images[:, 0, 0, 0] % 3 == dataset.train.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "names", "said"),
+    [
+        ({"images": X, "labels": Y}, ("0", "1", "2"), []),
+        ({"x_train": X, "y_train": Y, "class_names": np.array([b"cat", "dœg".encode(), b"fox"])}, ("cat", "dœg", "fox"), []),
+        ({"x_train": X, "y_train": Y, "label_names": np.array(["cat", "dog", "fox"])}, ("cat", "dog", "fox"), []),
+        ({"x_train": X, "y_train": np.array(["fox", "cat"])[Y % 2]}, ("cat", "fox"), []),
+        ({"x_train": X, "y_train": Y, "ids": Y, "mask": X}, ("0", "1", "2"), ["own.npz: arrays not used: ids, mask"]),
+        ({"x_train": X, "y_train": Y, "x_test": X[:6], "y_test": np.full(6, -1)}, ("0", "1", "2"), ["own.npz: 6 images of test not used: their labels are withheld"]),
+        ({"x_train": X, "y_train": Y % 2, "class_names": np.array(["cat", "dog", "fox"])}, ("cat", "dog"), ["own.npz: 1 of 3 classes left out, for no image is of them: fox"]),
+        ({"x_train": X, "y_train": 2 - 2 * (Y % 2), "class_names": np.array(["cat", "dog", "fox"])}, ("cat", "fox"), ["own.npz: 1 of 3 classes left out, for no image is of them: dog"]),
+    ],
+)  # fmt: skip
+def test_what_an_archive_holds_beside_its_splits_is_understood_or_said(arrays, names, said, tmp_path) -> None:
+    np.savez(tmp_path / "own.npz", **arrays)
+    dataset, heard = load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
+    assert dataset.class_names == names and len(dataset.load_test()) == 5
+    assert [text.replace(f"{tmp_path}/", "").removeprefix("npz:") for text in heard] == said
+    assert set(dataset.train.labels.tolist()) == set(range(len(names)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x_train": X, "y_train": Y, "X_train": X}, "must hold one of x_train and X_train, which mean the same"),
+        ({"weights": Y, "bias": Y}, "must hold x_train and y_train; got weights, bias"),
+        ({"x_train": X, "y_train": np.eye(3)[Y] * 0.5}, "y_train must have one label for each image, or rows with one 1"),
+        ({"x_train": X, "y_train": np.ones((24, 3), int)}, "y_train must have one label for each image, or rows with one 1"),
+        ({"x_train": X, "y_train": Y % 2, "x_test": X, "y_test": Y}, "every class must have training images; 2 has none"),
+        ({"x_train": X, "y_train": np.array(["a", "b", "c"])[Y], "class_names": np.array(["a", "b"])}, r"labels must be names of classes \(a, b\); got c"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": np.where(Y, Y, -1)}, "test labels must be 0 to 2; got -1"),
+    ],
+)  # fmt: skip
+def test_archives_that_can_be_understood_in_two_ways_are_refused(arrays, words, tmp_path) -> None:
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(DataError, match=words):
+        load(f"npz:{tmp_path / 'own.npz'}", tmp_path / "cache")
+
+
+def write_all(root: Path, files: dict[str, int]) -> Path:
+    for name, number in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(root / name, number)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "sizes"),
+    [
+        ({"default/train/0000.parquet": 20, "default/test/0000.parquet": 6}, (15, 5, 6)),
+        ({"default/train/0000.parquet": 10, "default/train/0001.parquet": 10, "default/test/0000.parquet": 6}, (15, 5, 6)),
+        ({"default/partial-train/0000.parquet": 20, "default/validation/0.parquet": 4, "default/test/0.parquet": 6}, (20, 4, 6)),
+        ({"data/train-00000-of-00001.parquet": 20, "data/test-00000-of-00001.parquet": 6}, (15, 5, 6)),
+        ({"data/train-0.parquet": 20, "data/test-0.parquet": 6, "data/.ipynb_checkpoints/train-0-checkpoint.parquet": 20}, (15, 5, 6)),
+        ({"data/train-0.parquet": 20, "data/test-0.parquet": 6, "data/._train-0.parquet": 20, "__MACOSX/train.parquet": 3}, (15, 5, 6)),
+        ({"split=train/part-0.parquet": 20, "split=test/part-0.parquet": 6}, (15, 5, 6)),
+        ({"cifar_train.parquet": 20, "cifar_val.parquet": 4, "cifar_test.parquet": 6}, (20, 4, 6)),
+        ({"part-0.parquet": 10, "part-1.parquet": 10}, (12, 4, 4)),
+    ],
+)  # fmt: skip
+def test_splits_of_parquet_are_told_by_the_names_of_files_or_folders_and_copies_are_left_out(
+    files, sizes, tmp_path
+) -> None:
+    dataset, said = load(f"parquet:{write_all(tmp_path / 'hub', files)}", tmp_path / "cache")
+    assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == sizes and not said
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"data/train-0.parquet": 8, "default/train/0000.parquet": 8}, "must hold its splits in one folder; got data, default: name one of them"),
+        ({"large/train/0.parquet": 8, "small/train/0.parquet": 8}, "must hold its splits in one folder; got large, small"),
+        ({"test.parquet": 8}, r"must hold train\*.parquet; got test.parquet"),
+    ],
+)  # fmt: skip
+def test_parquet_that_may_be_read_twice_or_lacks_training_images_is_refused(files, words, tmp_path) -> None:
+    with pytest.raises(DataError, match=words):
+        load(f"parquet:{write_all(tmp_path / 'hub', files)}", tmp_path / "cache")
+
+
+def test_what_lies_beside_parquet_files_is_said_and_so_are_labels_that_are_withheld(tmp_path) -> None:
+    hub = write_all(tmp_path / "hub", {"train.parquet": 20, "other.parquet": 8})
+    write_parquet(hub / "validation.parquet", 4, label=[-1] * 4)
+    table = parquet.read_table(hub / "other.parquet")
+    parquet.write_table(table.drop_columns(["label"]), hub / "test.parquet")
+    (hub / "README.md").write_text("x")
+    dataset, said = load(f"parquet:{hub}", tmp_path / "cache")
+    assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == (12, 4, 4)
+    assert said == [
+        f"{hub}: not used: 1 .md file (README.md); 1 file named after no split (other.parquet)",
+        f"parquet:{hub}: 8 images of test not used: their labels are withheld",
+        f"parquet:{hub}: 4 images of validation not used: their labels are withheld",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["text", "dictionary", "names", "unused"])
+def test_parquet_labels_may_be_texts_and_classes_without_images_are_left_out(kind, tmp_path) -> None:
+    labels = ["dog", "cat"] * 10
+    columns = {"text": {"label": labels}, "dictionary": {"label": pa.array(labels).dictionary_encode()}}
+    columns |= {"names": {"label": labels}, "unused": {"label": [2, 1] * 10}}
+    names = {"names": ("dog", "cat"), "unused": ("ant", "cat", "dog")}.get(kind, ())
+    write_parquet(tmp_path / "train.parquet", 20, names, **columns[kind])
+    dataset, said = load(f"parquet:{tmp_path / 'train.parquet'}", tmp_path / "cache")
+    assert dataset.class_names == (("dog", "cat") if kind == "names" else ("cat", "dog"))
+    right = ["dog", "cat"]
+    images, found = dataset.train.batch(np.arange(len(dataset.train)))
+    assert [dataset.class_names[label] for label in found] == [right[value % 2] for value in images[:, 0, 0, 0]]
+    assert bool(said) == (kind == "unused")
+
+
+@pytest.mark.parametrize("form", ["struct", "path", "bytes"])
+def test_rows_may_hold_bytes_or_paths_of_images_that_lie_below_the_folder(form, tmp_path) -> None:
+    (tmp_path / "hub" / "pictures").mkdir(parents=True)
+    for index in range(20):
+        (tmp_path / "hub" / "pictures" / f"{index}.png").write_bytes(encoded(index))
+    paths = [f"pictures/{index}.png" for index in range(20)]
+    struct = [{"bytes": None, "path": path} for path in paths]
+    image = {"struct": struct, "path": paths, "bytes": [encoded(index) for index in range(20)]}[form]
+    write_parquet(tmp_path / "hub" / "train.parquet", 20, image=image)
+    dataset, _ = load(f"parquet:{tmp_path / 'hub'}", tmp_path / "cache")
+    images, labels = dataset.train.batch(np.arange(len(dataset.train)))
+    assert (images[:, 0, 0, 0] % 2 == labels).all() and len(labels) == 12
 
 
 def test_unknown_and_unreachable_sources_say_what_to_do(tmp_path, monkeypatch) -> None:

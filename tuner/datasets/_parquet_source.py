@@ -189,25 +189,30 @@ def _read_file(path: Path, root: Path, split: str) -> _File:
             labels = file.read(columns=[label]).column(label) if label else pyarrow.nulls(sum(sizes))
             names = _class_names(file.schema_arrow.metadata or {}, label)
             if "path" in parts and any(sizes) and _has_no_bytes(file, image):
-                _check_paths(path, root, file.read_row_group(0, columns=[f"{image}.path"]).column(image))
+                column = image if parts == ("path",) else f"{image}.path"
+                _check_paths(path, root, file.read_row_group(0, columns=[column]).column(image))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
     return _File(path, image, parts, sizes, _plain_labels(path, label, labels), names)
 
 
 def _has_no_bytes(file: Any, image: str) -> bool:
-    """Return whether no row holds an image, by the counts that stand beside the columns."""
+    """Return whether no row holds an image, by the counts that stand beside the columns; INT32: all are null."""
     for group in range(file.metadata.num_row_groups):
         columns = [file.metadata.row_group(group).column(each) for each in range(file.metadata.num_columns)]
         counts = [each for each in columns if each.path_in_schema == f"{image}.bytes"]
-        if not all(each.statistics and each.statistics.null_count == each.num_values for each in counts):
+        if not all(
+            each.physical_type == "INT32" or (each.statistics and each.statistics.null_count == each.num_values)
+            for each in counts
+        ):
             return False
     return True
 
 
 def _check_paths(path: Path, root: Path, images: Any) -> None:
     """Refuse a file whose rows hold paths at which nothing is."""
-    first = next((row["path"] for row in images.to_pylist() if row and row["path"]), None)
+    rows = (row["path"] if isinstance(row, dict) else row for row in images.to_pylist() if row)
+    first = next(filter(None, rows), None)
     if first is not None and image_below(root, path, first) is None:
         raise DataError(
             f"{shown(path)}: must hold the images; its rows hold paths such as {first!r}, and no such file lies below "

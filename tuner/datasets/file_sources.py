@@ -244,13 +244,13 @@ def _follow(tree: Tree) -> Tree:
     return tree
 
 
-def _unwrapped(tree: Tree) -> Tree:
+def _unwrapped(tree: Tree, *, is_split: bool = False) -> Tree:
     """Return the folder in which class or split folders lie: one that stands alone may be wrapped around them."""
     while len(held := _follow(tree).holding()) == 1 and not tree.files:
         ((name, inner),) = held.items()
         within = inner.inner_names()
         are_splits = all(split_of(each) for each in within)
-        if not within or (not are_splits and (split_of(name) or len(tree.folders) > 1)):
+        if not within or (not are_splits and ((split_of(name) and not is_split) or len(tree.folders) > 1)):
             break
         tree = inner
     return tree
@@ -344,7 +344,7 @@ def _classes_in_splits(folders: Mapping[str, tuple[str, Tree]]) -> dict[str, Cla
     """Return the class folders of each split but for one, other than train, whose images are without labels."""
     found: dict[str, ClassFolders] = {}
     for split, (_, folder) in folders.items():
-        inner = _unwrapped(folder)
+        inner = _unwrapped(folder, is_split=True)
         classes, is_unlabelled = _by_class(inner.folders), _is_unlabelled(inner)
         if split == "train" and (is_unlabelled or len(classes) < 2):
             names = first_names(name for name, _ in folders.values())
