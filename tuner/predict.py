@@ -97,6 +97,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
 
     Raises InputError when nothing is there, or a folder holds no image.
     """
+    from tuner.datasets.file_sources import left_out, walk
     from tuner.datasets.images import SUFFIXES
 
     for path in paths:
@@ -105,9 +106,12 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():  # of what is no image it is said later that it cannot be decoded
             yield path
             continue
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        tree = walk(path, SUFFIXES)
+        found = tree.all_files()
         if not found:
             raise InputError(f"{path}: must hold images ({', '.join(SUFFIXES)}); it holds none")
+        for notice in left_out(tree):
+            print(printable(notice), file=sys.stderr)
         yield from found
 
 

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tuner.common.errors import DataError
+from tuner.common.files import user_path
 from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Notify
 from tuner.datasets.file_sources import existing
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
-from tuner.datasets.sources import Listing, Source, find_source, first_names, path_of
+from tuner.datasets.sources import Listing, Source, describe_classes, find_source, first_names, path_of
 from tuner.datasets.staging import resolve, staged_sources
 
 
@@ -82,6 +83,7 @@ __all__ = [
     "check_layout",
     "check_source",
     "check_source_exists",
+    "describe_data",
     "find_prepared_data",
     "load_dataset",
     "staged_sources",
@@ -230,6 +232,27 @@ def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_di
         DataError: the source is unknown, or not there.
     """
     return find_prepared(*_identity(request, resolve(request.source, staged)), cache_dir)
+
+
+def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the classes of a request in words, and the notices of its source, without decoding or downloading.
+
+    No words where the data are neither prepared nor here.
+
+    Raises:
+        DataError: they are here, and cannot be understood.
+    """
+    text = resolve(request.source, staged)
+    path = path_of(text)
+    if path is not None and not user_path(path).exists():
+        return "", ()
+    prepared = find_prepared_data(request, staged, cache_dir)
+    if prepared is not None:
+        return prepared.describe_classes(), prepared.notices
+    if path is None:
+        return "", ()
+    listing = _read(request, text)
+    return describe_classes(listing.class_names, [each.labels for each in listing.splits.values()]), listing.notices
 
 
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:

@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 from tuner.common.arrays import is_whole
 from tuner.common.errors import DataError
 from tuner.datasets._decoding import Form, Notify, Shape, Written, common_shape, write_split
-from tuner.datasets.sources import Listing
+from tuner.datasets.sources import Listing, describe_classes
 
-VERSION = 2
+VERSION = 3
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 
@@ -44,6 +44,11 @@ class PreparedCopy:
     """Images in each split that there is."""
     notices: tuple[str, ...]
     """Messages to the user each time the copy is used: images skipped, resized, left out."""
+
+    def describe_classes(self) -> str:
+        """Return the names of the classes, with the images of each in all splits."""
+        labels = [np.load(self.path / f"{split}_labels.npy", allow_pickle=False) for split in self.counts]
+        return describe_classes(self.class_names, labels)
 
     def open(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Return images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""

@@ -24,6 +24,8 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation", "holdout"),
     "validation": ("validation", "val", "valid", "validate", "dev"),
 }
+MOST_NAMED = 10
+"""So many names are written out, of classes and all else."""
 _SPLIT_WORD = re.compile(
     rf"[xy]?({'|'.join(word for words in SPLITS.values() for word in words)})"
     r"(set|sets|data|dataset|images?|imgs?|pics?|photos?|folder|split|samples?)?"
@@ -42,7 +44,7 @@ def split_of(name: str) -> str | None:
     return splits.pop() if len(splits) == 1 else None
 
 
-def first_names(names: Iterable[str], most: int = 10) -> str:
+def first_names(names: Iterable[str], most: int = MOST_NAMED) -> str:
     """Return the first of some names, and how many more there are.
 
     >>> first_names("abc", most=2)
@@ -94,6 +96,19 @@ class Listed:
         return Listed(
             self.labels[rows], pixels, Selection(self.encoded, rows), lambda place: self.name(int(rows[place]))
         )
+
+
+def describe_classes(names: Sequence[str], labels: Iterable[np.ndarray]) -> str:
+    """Return the number of classes, and the images of each where they are few; `labels` are those of all splits.
+
+    >>> describe_classes(("cat", "dog"), [np.array([0, 0, 1])])
+    '2 classes: cat 2, dog 1'
+    """
+    numbers = np.bincount(np.concatenate(list(labels)), minlength=len(names)).tolist()
+    if len(names) > MOST_NAMED:
+        return f"{len(names)} classes of {min(numbers):,} to {max(numbers):,} images"
+    counts = ", ".join(f"{name} {number:,}" for name, number in zip(names, numbers, strict=True))
+    return f"{len(names)} classes: {counts}"
 
 
 @dataclass(frozen=True)

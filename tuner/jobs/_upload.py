@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import shown, user_path
 from tuner.common.registry import unknown_name
-from tuner.datasets.file_sources import existing
+from tuner.datasets.file_sources import existing, is_litter
 from tuner.datasets.sources import NAMED, PREFIXED, path_of
 from tuner.datasets.staging import resolve
 from tuner.runs.directory import RunDirectory
@@ -142,11 +142,11 @@ def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
         if real in seen:
             raise DataError(f"{shown(Path(where))}: a folder of a data set must not be a link to one that holds it")
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
         place = Path(where).relative_to(data.path)
         yield from ((f"{(place / name).as_posix()}/", Path(where, name)) for name in folders)
         for name in sorted(names):
-            if not name.startswith(".") and (not needed or Path(name).suffix.lower() in needed):
+            if not is_litter(name) and (not needed or Path(name).suffix.lower() in needed):
                 yield (place / name).as_posix(), Path(where, name)
 
 

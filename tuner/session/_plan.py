@@ -77,14 +77,15 @@ def _ignored(space: Space) -> list[tuple[str, str]]:
     ]
 
 
-def print_plan(search: ResolvedSearch, console: Console) -> None:
-    """Print the plan for people."""
+def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> None:
+    """Print the plan for people, with the classes of the data in words."""
     study, budget, rungs = search.study, search.budget, planned_rungs(search)
     time_budget = "none" if budget.time_s is None else format_seconds(budget.time_s)
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("study", study.name),
         ("data", f"{study.data.source}, {study.data.validation_fraction:.0%} for validation unless it has its own"),
+        *([("classes", classes)] if classes else []),
         ("metrics" if len(study.metrics) > 1 else "metric", _metric_words(study)),
         ("configurations", _number_words(count(study.space), "infinitely many")),
         ("sampler", _meaning(search.policy.sampler, _sampler_words(search.policy))),

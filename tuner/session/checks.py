@@ -12,7 +12,7 @@ from tuner.cluster.ray_session import Capacity, gpus_here
 from tuner.common.errors import InputError, Problem
 from tuner.common.process import usable_cpus
 from tuner.common.registry import unknown_name
-from tuner.datasets.loading import check_source, check_source_exists
+from tuner.datasets.loading import check_layout, check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL, Parameter
@@ -91,6 +91,11 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
         check_source(reading.data.source, staged)
     except InputError as error:
         yield ("data", "source"), str(error)
+        return
+    try:
+        check_layout(reading.data.layout, reading.data.source, staged)
+    except InputError as error:
+        yield ("data", "layout"), str(error)
 
 
 def _check_architectures(reading: SpecReading) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from tuner.session._resolved import ResolvedSearch, Study, resolve
 from tuner.session._resume import MAY_CHANGE, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
-from tuner.session.preparation import Prepared, cache_folder, prepare, prepared_data, staged_data
+from tuner.session.preparation import Prepared, cache_folder, planned_data, prepare, prepared_data, staged_data
 from tuner.spec.space import sample
 from tuner.spec.spec import Spec, load_spec, require
 
@@ -56,7 +56,10 @@ def run_search(
         return _resume(spec, options, console, trial_kind)
     search = resolve(spec)
     if options.plan:
-        print_plan(search, console.console)
+        classes, notices = planned_data(search.study.data, options)
+        print_plan(search, console.console, classes)
+        for notice in notices:
+            console.say(notice)
         _tell_disk_use(search, options, console)
         _earlier(spec.search.warm_start, search.study, options, console)
         return 0

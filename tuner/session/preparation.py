@@ -16,7 +16,7 @@ from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
 from tuner.common.process import keras_home
-from tuner.datasets.loading import DataRequest, find_prepared_data, load_dataset
+from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
 from tuner.execution.worker_process import TrialKind, WorkerContext
@@ -70,6 +70,11 @@ def prepared_data(request: DataRequest, options: SearchOptions) -> prepared.Prep
     return None
 
 
+def planned_data(request: DataRequest, options: SearchOptions) -> tuple[str, tuple[str, ...]]:
+    """Return the classes of a study's data in words, none where they are not here, and what is to be said of them."""
+    return describe_data(request, staged_data(options), cache_folder(options))
+
+
 def prepare(
     study: Study, options: SearchOptions, console: SearchConsole, trial_kind: TrialKind | None = None
 ) -> Prepared:
@@ -88,7 +93,7 @@ def prepare(
         dataset = load_dataset(request, staged=staged, seed=study.seed, cache_dir=cache_dir, notify=console.say)
     console.say(
         f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
-        f"{'x'.join(str(size) for size in dataset.image_shape)}, {len(dataset.class_names)} classes"
+        f"{'x'.join(str(size) for size in dataset.image_shape)}, {dataset.prepared.describe_classes()}"
     )
     check_sizes(study.space, dataset.image_shape)
     backbones = backbone_configurations(study.space)

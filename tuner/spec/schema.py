@@ -129,6 +129,7 @@ class DataSection(Section):
     """The source of the images and how they are split."""
 
     source: str
+    layout: Literal["auto", "classes", "splits"] = "auto"
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     image_px: Annotated[int, Field(ge=4, le=2048)] | None = None
     colour: Literal["auto", "rgb", "grey"] = "auto"

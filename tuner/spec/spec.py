@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +147,9 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
         return [Problem(field, "must be written key=value, for example search.trials=8")]
     field = f"--set {key.strip()[:100]}"
     *parents, last = key.strip().split(".")
-    inner = read_document(text)
+    # A command line has no comments: `folder:/x #1` is all of a name.
+    is_plain = re.search(r"(^|\s)#", text) is not None and not re.match(r"\s*[\"'\[{|>&*!]", text)
+    inner = read_document(json.dumps(text.strip(), ensure_ascii=False) if is_plain else text)
     if inner.problems:
         return [Problem(field, inner.problems[0].message)]
     target: Any = values
