@@ -82,18 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespace) -> int:
-    files = list(find_images(paths))
+    notices: list[str] = []
+    files = list(find_images(paths, notices))
     classifier = load_run_classifier(run) if run is not None else load_imagenet_classifier(options.imagenet)
     failures: list[tuple[Path, str]] = []
     predictions = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
     print_predictions(predictions, options.format)
-    for path, reason in failures:
-        print(printable(f"{shown(path)} {reason}"), file=sys.stderr)
+    for line in (*(f"{shown(path)} {reason}" for path, reason in failures), *notices):
+        print(printable(line), file=sys.stderr)
     return 1 if failures else 0
 
 
-def find_images(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files that are named, and the images in folders and below, by name.
+def find_images(paths: Sequence[Path], notices: list[str]) -> Iterator[Path]:
+    """Yield the files that are named, and the images in folders and below, by name; `notices` tell what is left out.
 
     Raises InputError when nothing is there, or a folder holds no image.
     """
@@ -110,8 +111,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
         found = tree.all_files()
         if not found:
             raise InputError(f"{path}: must hold images ({', '.join(SUFFIXES)}); it holds none")
-        for notice in left_out(tree):
-            print(printable(notice), file=sys.stderr)
+        notices += left_out(tree)
         yield from found
 
 

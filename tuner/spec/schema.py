@@ -129,13 +129,13 @@ class DataSection(Section):
     """The source of the images and how they are split."""
 
     source: str
-    layout: Literal["auto", "classes", "splits"] = "auto"
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     image_px: Annotated[int, Field(ge=4, le=2048)] | None = None
     colour: Literal["auto", "rgb", "grey"] = "auto"
     broken_images: Literal["fail", "skip"] = "fail"
     max_train_images: Annotated[int, Field(ge=2)] | None = None
     max_validation_images: Annotated[int, Field(ge=2)] | None = None
+    layout: Literal["auto", "classes", "splits"] = "auto"
 
 
 class EarlyStoppingSection(Section):
