@@ -153,10 +153,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _hidden_files(entry: os.DirEntry[str], suffixes: Sequence[str]) -> list[str]:
-    try:
-        return [] if entry.is_symlink() else [str(file) for file in walk(entry.path, suffixes).all_files()]
-    except DataError:  # it may not be read, and nothing of it is wanted
-        return []
+    """Return the wanted files in a hidden folder, which may have its name: `.NET/.NET 1.png`."""
+    names = (f"{where}/{name}" for where, _, files in os.walk(entry.path) for name in sorted(files) if name[:2] != "._")
+    return [] if entry.is_symlink() else [name for name in names if name.lower().endswith(tuple(suffixes))]
 
 
 def left_out(tree: Tree, loose: Sequence[str] = (), where: str = "") -> tuple[str, ...]:
