@@ -294,3 +294,15 @@ def test_overrides_are_part_of_the_resolved_file():
 def test_a_space_of_one_name_may_be_a_choice_of_branches_without_parameters():
     spec = read(wrong({11: "      dense:", 12: "      cnn: {}", 13: ""}))
     assert spec.space["architecture"] == Choose({"dense": {}, "cnn": {}})
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.source=folder:/x #1", "folder:/x #1"),
+        ("data.source=#1", "#1"),
+        ('data.source="folder:/x #1"', "folder:/x #1"),
+    ],
+)
+def test_a_number_sign_on_the_command_line_begins_no_comment(override, value) -> None:
+    assert read_spec("data: {source: digits}", "f", [override]).document.values["data"]["source"] == value

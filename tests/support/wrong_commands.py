@@ -108,7 +108,7 @@ COMMANDS: dict[str, Case] = {
     "predict 5,000 digits of labels": line(f"predict runs/small x.png --top {DIGITS}", "argument --top: invalid int value"),
     "predict in an unknown format": line("predict runs/small x.png --format xml", "argument --format: invalid choice: 'xml'"),
     "predict an image that is not there": line("predict runs/small gone.png", "gone.png: must be an image or a folder of images; nothing is there", make=best),
-    "predict a folder without images": line("predict runs/small empty", "empty: must hold images (.jpg, .jpeg, .png, .bmp, .gif, .webp); it holds none", make=lambda work: (best(work), (work / "empty").mkdir())),
+    "predict a folder without images": line("predict runs/small empty", "empty: must hold images (.jpg, .jpeg, .jfif, .jpe, .png, .bmp, .gif, .webp, .tif, .tiff, .ppm, .pgm, .pbm, .pnm); it holds none", make=lambda work: (best(work), (work / "empty").mkdir())),
     "predict an image of a name that is too long": line(f"predict runs/small {'x' * 300}.png", "must be an image or a folder of images", make=best),
     "predict with no run": line("predict gone right.yaml", "gone: not a run directory"),
     "predict with a run that has no model": line("predict runs/small pets", "runs/small: has no best.keras yet; it is written when the search has ended", make=lambda work: (ended(work), make_folder(work / "pets", {"cat": 1}))),

@@ -245,7 +245,7 @@ DATA: dict[str, Case] = {
     "Parquet of labels beyond its names": parquet("train labels must be 0 to 1; got 7", label=[0, 7] * 4),
     "Parquet of labels below 0": parquet("train labels must be 0 to 1; got -1", label=[0, -1] * 4),
     "Parquet of one class": parquet("must have at least two classes; got a", names=("a",), label=[0] * 8),
-    "Parquet of images that lack": parquet("train.parquet: must hold the images; its rows hold paths such as '../../etc/passwd', and no such file lies below hub", image=[{"bytes": None, "path": "../../etc/passwd"}] * 8),
+    "Parquet of images that lack": parquet("train.parquet: must hold the images; its rows hold paths such as '../../etc/passwd', and no such file lies below ", image=[{"bytes": None, "path": "../../etc/passwd"}] * 8),
     "Parquet of names that are the same": parquet("class names must be different; got a more than once", names=("a", "a")),
     # --- names of data sets ---
     "TensorFlow data set above its folder": data("tfds:../../etc", lambda _work: None, "tfds:../../etc must name a data set such as tfds:kmnist"),
