@@ -140,10 +140,13 @@ def _report(text: str, output: Path | None, formats: tuple[Format, ...]) -> int:
     with run_at(text) as run:
         state = read_state(run.record)
         folder = output or Path("reports") / run.name
-        paths = write_report(state, folder, retrain_command(run.path, state), formats, run)
+        problems: list[str] = []
+        paths = write_report(state, folder, retrain_command(run.path, state), formats, run, problems.append)
     for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
         _print_path(path)
-    return 0
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 def _print_path(path: Path) -> None:

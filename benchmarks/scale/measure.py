@@ -60,9 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def search(options: argparse.Namespace) -> dict[str, Any]:
     """Run the search; what came of it."""
+    import ray  # noqa: F401  it sets up its logs when it is imported, and would undo `logging_to`
     from rich.console import Console
 
-    from tuner.cluster.ray_session import logging_to
+    from tuner.common.process import logging_to
     from tuner.reports.console import SearchConsole
     from tuner.runs.directory import new_run
     from tuner.runs.record import Record

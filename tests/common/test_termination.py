@@ -1,4 +1,4 @@
-"""SIGTERM, taken as Ctrl-C; in processes of their own, since pytest needs its signals."""
+"""SIGTERM and a closed terminal, taken as Ctrl-C; in processes of their own, since pytest needs its signals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
-from tuner.common.process import keeping_termination, terminating_as_interrupt
+from tuner.common.process import keeping_termination, outliving_hangup, terminating_as_interrupt
 
 WAITING = """
 import signal, sys, time
@@ -36,12 +38,95 @@ except KeyboardInterrupt:
         ("", "signal.signal(signal.SIGINT, lambda *_: sys.exit(print('gracefully')))", "gracefully"),
     ],
 )
-def test_a_terminated_search_does_what_ctrl_c_would(before, within, said) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_search_does_what_ctrl_c_would(sent, before, within, said) -> None:
     code = WAITING.format(before=before, within=within)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(sent)
     assert process.communicate(timeout=20)[0] == f"{said}\n" and process.returncode == 0
+
+
+STOPPING = """
+import signal, sys, time
+from tuner.common.process import ignore_hangup, terminating_as_interrupt
+{before}
+stopping = []
+def once(*_):
+    stopping.append(1)
+    ignore_hangup()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+with terminating_as_interrupt():
+    signal.signal(signal.SIGINT, once)
+    print("ready", flush=True)
+    deadline = time.monotonic() + {seconds}
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+print("stopped" if stopping else "undisturbed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "sent", "said"),
+    [
+        ("", [signal.SIGHUP], "stopped"),
+        ("", [signal.SIGHUP] * 3, "stopped"),  # by the shell, and by the system
+        ("", [signal.SIGTERM, signal.SIGHUP], "stopped"),  # when a session of a login ends
+        ("", [signal.SIGINT, signal.SIGHUP], "stopped"),  # Ctrl-C, then the window is closed
+        ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", [signal.SIGHUP] * 2, "undisturbed"),  # nohup
+        ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", [signal.SIGTERM], "stopped"),
+    ],
+)
+def test_a_hangup_stops_once_and_gracefully_and_not_after_nohup(before, sent, said) -> None:
+    code = STOPPING.format(before=before, seconds=0.7)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for one in sent:
+        process.send_signal(one)
+        time.sleep(0.1)
+    assert process.communicate(timeout=20)[0] == f"{said}\n" and process.returncode == 0
+
+
+def test_a_process_that_is_started_beside_the_terminal_outlives_it() -> None:
+    with outliving_hangup():
+        process = subprocess.Popen(["sleep", "20"])
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None and not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("print('x' * 10**6); return 0", 0, ""),
+        ("print('few'); return 3", 0, ""),
+        ("raise TunerError('wrong')", 1, "wrong\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+    ],
+)
+def test_a_command_whose_reader_has_gone_ends_without_a_traceback(command, status, said) -> None:
+    code = (
+        "import sys\nfrom tuner.common.command_line import run_command\nfrom tuner.common.errors import TunerError\n"
+        f"def action():\n    sys.stdin.read()\n    {command}\nsys.exit(run_command(action))"
+    )
+    words = [sys.executable, "-c", code]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdin is not None and process.stderr is not None
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == said
+    assert process.wait(20) == status
+
+
+def test_a_command_whose_output_finds_no_room_has_failed() -> None:
+    code = (
+        "import sys\nfrom tuner.common.command_line import run_command\nsys.exit(run_command(lambda: print('x') or 0))"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("the disk is full: ") and done.stderr.count("\n") == 1
 
 
 def test_what_was_asked_of_the_signal_before_holds_afterwards_and_threads_ask_for_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Ray on this machine alone, the resources that a trial occupies on any Ray, and the log of what it would print."""
+"""Ray on this machine alone, and the resources that a trial occupies on any Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import os
 import secrets
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,37 +20,7 @@ from typing import Any
 import psutil
 
 from tuner.common.errors import InputError, TunerError, first_line
-from tuner.common.process import home, keeping_termination, set_surroundings, standard_error_to, usable_cpus
-
-_CHATTY = ("ray", "optuna", "tensorflow", "absl", "py.warnings")
-
-
-@contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Send logs, warnings and standard error of libraries to the file at `path` (appended).
-
-    The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
-    so the file descriptor itself is turned to the file.
-    """
-    importlib.import_module("ray")  # it sets up its handlers on import, and would undo what follows
-
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [handler], False
-    logging.captureWarnings(True)
-    try:
-        with warnings.catch_warnings(), path.open("ab") as file, standard_error_to(file):
-            warnings.simplefilter("default")
-            yield
-    finally:
-        logging.captureWarnings(False)
-        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-        handler.close()
-
+from tuner.common.process import home, keeping_termination, outliving_hangup, set_surroundings, usable_cpus
 
 WORKERS_READY_S = 60.0
 LOADED, FAILED = ".loaded", ".failed"
@@ -126,7 +95,7 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
         os.environ["RAY_AUTH_TOKEN"] = _own_token()
     with _starting_workers(preloads) as ready, _loopback():
         try:
-            with keeping_termination():
+            with keeping_termination(), outliving_hangup():
                 context = ray.init(
                     address="local",
                     num_cpus=usable_cpus(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import is_disk_full
-from tuner.common.process import settled
+from tuner.common.process import settled, silence
 from tuner.common.registry import is_nothing
 
 _LONGEST = 1000
@@ -72,14 +73,37 @@ def run_command(action: Callable[[], int]) -> int:
     """Run `action` and return its exit status; a deliberate error goes to standard error and gives its own status."""
     try:
         with settled():
-            return action()
-    except (TunerError, OSError) as error:
-        lines, status = failure(error)
-        print(*lines, sep="\n", file=sys.stderr)
+            status = action()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
+    except (TunerError, OSError) as error:
+        if _is_unread() and not isinstance(error, TunerError):
+            return 0  # whoever reads, such as `head`, has had enough
+        lines, status = failure(error)
+        if is_disk_full(error):
+            silence(sys.stdout)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        _is_unread()
+        lines, status = ["interrupted"], 130
+    try:
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        silence(sys.stderr)
+    return status
+
+
+def _is_unread() -> bool:
+    """Return whether nobody reads standard output any more; what it still holds is dropped then."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout, 0)  # asks for errors alone
+        is_gone = bool(poll.poll(0))
+    except (OSError, ValueError, TypeError, AttributeError):  # it is no file
+        return False
+    if is_gone:
+        silence(sys.stdout)
+    return is_gone
 
 
 def split_assignments(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -72,6 +72,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+def cause_of(error: BaseException) -> str:
+    """Return one line about an error: its message, after its class where that is none of tuner's or the system's."""
+    told = isinstance(error, TunerError | OSError) and str(error)
+    return printable(first_line(error) if told else f"{type(error).__name__}: {first_line(error)}")
+
+
 def last_line(error: BaseException) -> str:
     """Return the last line of a library's message: where the message holds a traceback, this line names the cause."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

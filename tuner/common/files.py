@@ -29,6 +29,15 @@ def shown(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def as_typed(path: Path) -> str:
+    """Return a path as a user of this folder would type it; as it is, if it lies elsewhere or this folder is gone."""
+    try:
+        relative = os.path.relpath(path)
+    except OSError:
+        return shown(path)
+    return shown(path) if relative.startswith("..") else shown(Path(relative))
+
+
 def user_path(text: str | Path) -> Path:
     """Return the path that a user has written, `~` and `~name` expanded; raises InputError for an unknown user."""
     try:

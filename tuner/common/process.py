@@ -1,4 +1,4 @@
-"""This process: what it inherits and what of that it sets anew, threads beside a block, streams, signals, machine.
+"""This process: what it inherits and what of that it sets anew, threads beside a block, streams, logs, signals, machine.
 
 What tuner depends on is set (`set_surroundings`, in every process) or checked (`settled`, before a command begins).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import platform
 import re
@@ -21,7 +22,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import psutil
 
@@ -160,6 +161,7 @@ def _allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
+_LOG = logging.getLogger(__name__)
 PACKAGES = ("tuner", "ray", "tensorflow", "keras", "optuna", "numpy", "pandas", "pyarrow")
 
 
@@ -210,7 +212,7 @@ def in_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 @contextmanager
-def standard_error_to(file: IO[bytes]) -> Iterator[None]:
+def standard_error_to(file: IO[Any]) -> Iterator[None]:
     """Send standard error of this process to an open file within the block, Python's and native code's alike."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -223,8 +225,102 @@ def standard_error_to(file: IO[bytes]) -> Iterator[None]:
         os.close(kept)
 
 
+class LenientOutput:
+    """Standard output for what is shown of a search: what cannot be written is dropped, and said once in the log."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+    def write(self, text: str) -> int:
+        """Write a text if that is possible."""
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError as error:
+            sys.stdout.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+        except (OSError, ValueError, AttributeError) as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what was kept back, if that is possible."""
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError, AttributeError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Write nowhere from now on: the reader has gone, the disk is full, or there is no standard output at all."""
+        if not isinstance(error, BlockingIOError):  # of this one there may be another end
+            silence(sys.stdout)
+        _LOG.warning("standard output cannot be written, and the search goes on: %s", error)
+
+
+def silence(stream: IO[str] | None) -> None:
+    """Let what a stream still holds go nowhere: the interpreter writes it at its end, and would complain."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+        os.close(null)
+
+
+_CHATTY = ("tuner", "ray", "optuna", "tensorflow", "keras", "jax", "absl", "py.warnings")
+
+
+@contextmanager
+def logging_to(path: Path | None) -> Iterator[None]:
+    """Send logs, warnings and standard error of libraries to the file at `path` (appended); nowhere if it cannot be.
+
+    The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
+    so the file descriptor itself is turned to the file.
+    """
+    try:
+        handler = logging.FileHandler(path or os.devnull, encoding="utf-8")
+    except OSError:  # a run of someone else
+        handler = logging.FileHandler(os.devnull)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings(), standard_error_to(cast(IO[str], handler.stream)):
+            warnings.simplefilter("default")
+            yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+        handler.close()
+
+
+_HANGUP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set[signal.Signals]()
+
+
+def ignore_hangup() -> None:
+    """Let no closed terminal disturb what is left to do: a shell and the system may both send SIGHUP, after Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        for hangup in _HANGUP:
+            signal.signal(hangup, signal.SIG_IGN)
+
+
+@contextmanager
+def outliving_hangup() -> Iterator[None]:
+    """Let the processes that are started in this block outlive a closed terminal: they inherit what is blocked.
+
+    This process tells them when to end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANGUP) if _HANGUP else set()
+    try:
+        yield
+    finally:
+        if _HANGUP:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     """Call the handler of Ctrl-C directly: SIGINT may be blocked, as in Ray's jobs, or ignored, as after nohup."""
+    ignore_hangup()
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(signal.SIGINT, frame)
@@ -234,15 +330,20 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def terminating_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM act like Ctrl-C within the block; has no effect in a thread other than the main one."""
+    """Make SIGTERM and a closed terminal act like Ctrl-C within the block; has no effect in a thread.
+
+    After nohup, SIGHUP stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():  # the only one that may ask for signals
         yield
         return
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    heeded = {signal.SIGTERM} | {one for one in _HANGUP if signal.getsignal(one) is not signal.SIG_IGN}
+    previous = {one: signal.signal(one, _interrupt) for one in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for one, handler in previous.items():
+            signal.signal(one, handler)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
@@ -58,6 +58,10 @@ METRICS = {
 }
 """Every metric by its name."""
 
+_FAILED = "the metrics cannot be exported"
+Beside = Callable[[str], AbstractContextManager[None]]
+"""Makes a block of a side matter, which ends no search; given what has failed if it fails."""
+
 Sink = Callable[[str, float, Mapping[str, str]], None]
 """Takes the name of a metric, its new value (of a counter: what is to be added), and its labels."""
 
@@ -90,16 +94,17 @@ def _ray_metric(name: str) -> Any:
 
 
 @contextmanager
-def monitoring(record: Record, trials_planned: int) -> Iterator[Monitor]:
+def monitoring(record: Record, trials_planned: int, beside: Beside) -> Iterator[Monitor]:
     """Keep Ray's metrics of a search up to date from here to the end of the block."""
     exporter = RayMetrics()
 
     def refresh(ended: threading.Event) -> None:
         while not ended.wait(REFRESH_S):
-            exporter.refresh()
+            with beside(_FAILED):
+                exporter.refresh()
 
     with in_background(refresh):
-        yield Monitor(record, trials_planned, exporter)
+        yield Monitor(record, trials_planned, exporter, beside)
 
 
 def failure_kind(reason: str) -> str:
@@ -111,11 +116,15 @@ def failure_kind(reason: str) -> str:
     return next((kind for kind in FAILURES if reason.startswith(kind)), "error")
 
 
+def _unguarded(_what: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Monitor(NotPickled, Callback):
     """A callback that keeps the metrics of a search up to date, from the record's events and Ray Tune's results."""
 
-    def __init__(self, record: Record, trials_planned: int, sink: Sink) -> None:
-        self._state, self._sink = record.state, sink
+    def __init__(self, record: Record, trials_planned: int, sink: Sink, beside: Beside = _unguarded) -> None:
+        self._state, self._sink, self._beside = record.state, sink, beside
         self._study = record.state.study.study if record.state.study else ""
         self._statuses: dict[int, events.Status] = {trial.number: trial.status for trial in self._state.trials.values()}
         self._counts = Counter(self._statuses.values())
@@ -125,7 +134,7 @@ class Monitor(NotPickled, Callback):
             self._send("tuner_trials", self._counts[status], status=status)
         self._send("tuner_trials_planned", trials_planned)
         self._show_best()
-        record.listen(self.take)
+        record.listen(self.take, _FAILED)
 
     def take(self, event: events.Event) -> None:
         """Update the metrics with an event of the record, which the state has applied before."""
@@ -200,4 +209,5 @@ class Monitor(NotPickled, Callback):
         self._send("tuner_slots_busy", self._counts["running"])
 
     def _send(self, name: str, value: float, **labels: str) -> None:
-        self._sink(name, value, {"study": self._study, **labels})
+        with self._beside(_FAILED):
+            self._sink(name, value, {"study": self._study, **labels})

@@ -51,8 +51,9 @@ class ProgressStream(SearchConsole):
 
     def send(self, kind: str, **values: Any) -> None:
         """Write one line of this kind."""
+        line = json.dumps({_KIND: kind, **values}) + "\n"
         with self._lock:  # what is measured and what lives are said from threads
-            self._write(json.dumps({_KIND: kind, **values}) + "\n")
+            self._write(line)
 
     def say(self, text: str) -> None:
         """Write one line of text for the user."""
@@ -73,7 +74,7 @@ class ProgressStream(SearchConsole):
         self.send("recording", run=str(record.path.parent.resolve()))
         for event in read_events(record.path):
             self._event(event)
-        record.listen(self._event)
+        record.listen(self._event, "the progress cannot be sent")
 
     def _event(self, event: Event) -> None:
         self.send("event", event=event.model_dump(mode="json"))
@@ -123,7 +124,7 @@ class RemoteRecord:
         last = self._last
         return 0.0 if last is None else last.elapsed_s + max(0.0, self.clock() - last.time)
 
-    def listen(self, listener: Callable[[Event], None]) -> None:
+    def listen(self, listener: Callable[[Event], None], side_matter: str = "") -> None:
         """Call `listener` with each event that arrives from now on."""
         self._listeners.append(listener)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
-from tuner.common.process import terminating_as_interrupt
+from tuner.common.process import LenientOutput, terminating_as_interrupt
 from tuner.jobs._archive import pack, write_lines
 from tuner.jobs._progress_stream import ProgressStream
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
@@ -46,8 +46,9 @@ def main() -> int:
 
 
 def _write(line: str) -> None:
-    sys.stdout.write(line)
-    sys.stdout.flush()
+    output = LenientOutput()
+    output.write(line)
+    output.flush()
 
 
 def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -9,16 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
+from rich.status import Status as Spinner
 from rich.table import Table
 from rich.text import Text
 
-from tuner.common.errors import printable
+from tuner.common.errors import cause_of, printable
+from tuner.common.process import LenientOutput
 from tuner.runs.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
 from tuner.runs.forecast import rest_s
 from tuner.runs.pareto import comparable_values, metrics_of, other_values, pareto_front
@@ -29,6 +32,8 @@ HEARTBEAT_S = 30.0
 """Plain lines: at least one this often while trials run."""
 ROWS = 12
 """Running trials shown at the same time; more would not fit a terminal."""
+_PROGRESS = "the progress cannot be shown"
+_LOG = logging.getLogger(__name__)
 _HIDDEN = ("architecture", "preprocess")
 
 
@@ -51,8 +56,8 @@ class Watched(Protocol):
     def elapsed_s(self) -> float:
         """Return the seconds that the study has run."""
 
-    def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with each event from now on."""
+    def listen(self, listener: Callable[[Event], None], side_matter: str = "") -> None:
+        """Call `listener` with each event from now on; one for a side matter, named if it fails, ends nothing."""
 
 
 def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | None:
@@ -137,10 +142,11 @@ class SearchConsole:
     quit_hint = "; Ctrl-C again quits at once"
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console = console or Console(soft_wrap=True, highlight=False)
+        self.console = console or Console(file=cast(IO[str], LenientOutput()), soft_wrap=True, highlight=False)
         self._clock = clock
         self.began = time.time()
         """The start of the session: from here on time is spent."""
+        self._failed: set[str] = set()
         self._building: dict[int, str] = {}
         self._built_said = -math.inf
         self._tells_notices = False
@@ -162,7 +168,20 @@ class SearchConsole:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(Text(printable(text)))
+        with self.beside("the console cannot be written"):
+            self.console.print(Text(printable(text)))
+
+    @contextmanager
+    def beside(self, what: str, then: str = "the search goes on") -> Iterator[None]:
+        """Keep a side matter in this block from ending the search: that it failed is said once, the log tells more."""
+        try:
+            yield
+        # A side matter may fail in whatever way its libraries know, and none of them is worth a search.
+        except Exception as error:  # noqa: BLE001  whatever a side matter raises, it must not end the search
+            if what not in self._failed:
+                self._failed.add(what)
+                _LOG.warning("%s", what, exc_info=True)
+                self.say(f"{what}: {cause_of(error)}; {then}")
 
     def note(self, record: Record, text: str) -> None:
         """Record a notice, and say it once."""
@@ -174,7 +193,7 @@ class SearchConsole:
         """Say what is being prepared, and how long it took if that was noticeable."""
         started = self._clock()
         if self.console.is_terminal:
-            with self.console.status(f"{what} ..."):
+            with self._live(self.console.status(f"{what} ...")):
                 yield
         else:
             self.say(f"{what} ...")
@@ -188,20 +207,37 @@ class SearchConsole:
         """Show the search from here to the end of the block, and go on saying what is noted."""
         self._tells_notices = True
         if self.console.is_terminal:
-            with Live(
+            live = Live(
                 console=self.console,
-                get_renderable=lambda: draw_search(record.state, limits, record.elapsed_s(), self._building),
+                get_renderable=lambda: self._drawn(record, limits),
                 refresh_per_second=2,
                 transient=True,
                 redirect_stdout=False,
                 redirect_stderr=False,  # it goes to the log file (`log`)
-            ):
-                record.listen(self._said_live)
+            )
+            with self._live(live):
+                record.listen(self._said_live, _PROGRESS)
                 yield
             return
         lines = _Lines(self, record, limits, self._clock)
-        record.listen(lines)
+        record.listen(lines, _PROGRESS)
         yield
+
+    @contextmanager
+    def _live(self, picture: Live | Spinner) -> Iterator[None]:
+        """Show a picture that moves until the end of the block, if it can be shown."""
+        with self.beside(_PROGRESS):
+            picture.start()
+        try:
+            yield
+        finally:
+            with self.beside(_PROGRESS):
+                picture.stop()
+
+    def _drawn(self, record: Watched, limits: Limits) -> RenderableType:
+        with self.beside(_PROGRESS):
+            return draw_search(record.state, limits, record.elapsed_s(), self._building)
+        return Text("")
 
     def _said_live(self, event: Event) -> None:
         if isinstance(event, EpochReported):

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.common.errors import InputError, TunerError
-from tuner.common.files import check_folder, shown, write_text
+from tuner.common.files import as_typed, check_folder, write_text
 from tuner.common.process import in_background
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
 from tuner.reports._page import render_page
@@ -117,11 +117,13 @@ def write_report(
     retrain_command: str | None = None,
     formats: Sequence[Format] = ("png", "svg"),
     run: RunDirectory | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> ReportPaths:
     """Write the report of a run as it is known now; files of an earlier report there are replaced one by one.
 
     `retrain_command` is shown as what trains the best trial again; `formats` are those of the figures; `run` is where
-    the exported model and its predictions are, if they are to be shown.
+    the exported model and its predictions are, if they are to be shown; `say` is told of figures that cannot be drawn,
+    which are left out then.
 
     Raises:
         InputError: `directory` cannot be made.
@@ -142,7 +144,7 @@ def write_report(
         trials = save_table(trials_table(results), directory / "trials.parquet")
         epochs = save_table(epochs_table(results), directory / "epochs.parquet")
         finalists = save_table(finalists_table(results), directory / "finalists.parquet")
-        figures = save_figures(results, directory / "figures", formats)
+        figures = save_figures(results, directory / "figures", formats, say)
         links = [FigureLink(figure.paths[0].relative_to(directory).as_posix(), figure.alt) for figure in figures]
         text = leaderboard_markdown(results, retrain_command=retrain_command, figures=links)
         leaderboard = write_text(directory / "leaderboard.md", text)
@@ -155,13 +157,7 @@ def write_report(
 
 def _predict_command(run: RunDirectory) -> str:
     """Return the shell command that predicts with the best model."""
-    return f"{shlex.join(['python', '-m', 'tuner.predict', _as_typed(run.path)])} IMAGE..."
-
-
-def _as_typed(path: Path) -> str:
-    """Return a path as the user would type it."""
-    relative = os.path.relpath(path)
-    return shown(path if relative.startswith("..") else Path(relative))
+    return f"{shlex.join(['python', '-m', 'tuner.predict', as_typed(run.path)])} IMAGE..."
 
 
 def make_directory(directory: Path) -> None:
@@ -199,7 +195,7 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
     best = state.trials[finalists[0].trial] if finalists else state.best_trial()
     if best is None or state.study is None or not (run_path / "specification.yaml").is_file():
         return None
-    words = ["--retrain", _as_typed(run_path), str(best.number), *_data_options(state.study.command)]
+    words = ["--retrain", as_typed(run_path), str(best.number), *_data_options(state.study.command)]
     return shlex.join(["python", "-m", "tuner.search", *words])
 
 

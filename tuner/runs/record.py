@@ -15,6 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -38,14 +39,22 @@ class Record:
     """An open record, which appends events to its file, keeps the state and tells listeners (the console, the sampler).
 
     `clock` is an argument so that tests need not sleep; `began` is when the session did, by this clock, which prepares
-    before it opens the record.
+    before it opens the record; `beside` makes a block that keeps a side matter from ending the search, given what has
+    failed if it fails.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time, began: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        began: float | None = None,
+        beside: Callable[[str], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self.path = path
         self.state = RunState()
         self._clock = clock
-        self._listeners: list[Callable[[events.Event], None]] = []
+        self._beside = beside
+        self._listeners: list[tuple[Callable[[events.Event], None], str]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _cut_torn_line(path)
@@ -71,8 +80,9 @@ class Record:
         if not self.state.apply(stamped):
             return False
         self._write(stamped.model_dump_json().encode() + b"\n", is_forced=isinstance(stamped, _FORCED))
-        for listener in self._listeners:
-            listener(stamped)
+        for listener, side_matter in self._listeners:
+            with self._beside(side_matter) if side_matter and self._beside else nullcontext():
+                listener(stamped)
         return True
 
     def _write(self, line: bytes, *, is_forced: bool) -> None:
@@ -104,9 +114,9 @@ class Record:
             with contextlib.suppress(OSError):  # a full disk is told of by the next event
                 write_text(self._beats, f"{self.elapsed_s(now):.1f}\n")
 
-    def listen(self, listener: Callable[[events.Event], None]) -> None:
-        """Call `listener` with each event appended from now on."""
-        self._listeners.append(listener)
+    def listen(self, listener: Callable[[events.Event], None], side_matter: str = "") -> None:
+        """Call `listener` with each event from now on; one for a side matter, said if it fails, ends nothing."""
+        self._listeners.append((listener, side_matter))
 
     def close(self) -> None:
         """Force everything to the disk and close the file."""

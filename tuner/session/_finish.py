@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.common.errors import RunError, TunerError, first_line
-from tuner.common.files import write_text
+from tuner.common.errors import RunError, TunerError, cause_of, first_line
+from tuner.common.files import as_typed, write_text
 from tuner.common.locations import Location, fetched
+from tuner.common.process import ignore_hangup
 from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.export import any_size
@@ -31,6 +33,7 @@ from tuner.training.failures import ADVICE, kind_of
 if TYPE_CHECKING:
     from tuner.training.trial import Trial
 
+_LOG = logging.getLogger(__name__)
 _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted",
             "given_up": "given up"}  # fmt: skip
 
@@ -48,6 +51,7 @@ def finish_session(
 ) -> bool:
     """Write the report, export the best model, and say the result and where it is; return whether there is a winner."""
     reason, state = end
+    ignore_hangup()  # all that is left is to tell of it
     numbers = {
         status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "paused", "running")
     }
@@ -56,24 +60,28 @@ def finish_session(
     best = state.best_trial()
     if best is not None:
         console.say(f"best: {search.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
-    _say_finalists(state, console, is_over=reason not in GOES_ON)
-    for sentence in edge_sentences(build_results(state)):
-        console.say(sentence)
+    with console.beside("the result cannot be summed up"):
+        _say_finalists(state, console, is_over=reason not in GOES_ON)
+        for sentence in edge_sentences(build_results(state)):
+            console.say(sentence)
     is_exported = True
     try:
         if reason not in GOES_ON and best is not None:
             is_exported = _export(search, prepared, run, state, console)
     finally:  # whatever became of the model, the search is done and is reported
-        with console.preparing("writing the report"):
-            paths = write_report(state, reports_dir / run.name, retrain_command(run.path, state), run=run)
-        console.say(f"report: {_relative(paths.page)}")
+        again = f"write it with: {shlex.join(['python', '-m', 'tuner.report', as_typed(run.path)])}"
+        with console.beside("the report was not written", again):
+            with console.preparing("writing the report"):
+                command = retrain_command(run.path, state)
+                paths = write_report(state, reports_dir / run.name, command, run=run, say=console.say)
+            console.say(f"report: {as_typed(paths.page)}")
     if reason == "given_up" and state.session_ended is not None:
         console.say(f"given up: {state.session_ended.message}")
-    resume = console.resume_command(Path(_relative(run.path)))
+    resume = console.resume_command(Path(as_typed(run.path)))
     if reason in GOES_ON:
         console.say(f"go on with: {resume}")
         return False
-    lacking = missing_winner(state, reason, resume, Path(_relative(run.log)))
+    lacking = missing_winner(state, reason, resume, Path(as_typed(run.log)))
     if lacking is not None:
         console.say(lacking)
     return lacking is None and is_exported
@@ -137,21 +145,21 @@ def _export(
             # With as many threads as the trials had: other threads, other roundings.
             context = prepared.worker_context(search.training, state.sessions[-1].cpus_per_trial)
             path = export_best(run, state, context, retrain_command(run.path, state))
-            front = export_front(run, state, context)
-    except TunerError as error:  # say what is missing
-        console.say(f"the best model was not exported: {error}")
+    # Keras raises errors of any kind for a layer that cannot be saved.
+    except Exception as error:  # noqa: BLE001  whatever it is, it is said, and the search is reported
+        if not isinstance(error, TunerError):
+            _LOG.warning("export", exc_info=True)
+        console.say(f"the best model was not exported: {cause_of(error)}")
         return isinstance(error, _NoNetworkError)
-    save_variants(run.variants, build_variants(search.study.space, prepared.dataset, search.study.seed))
-    console.say(f"model: {_relative(path)} (labels: {_relative(run.labels)})")
+    console.say(f"model: {as_typed(path)} (labels: {as_typed(run.labels)})")
+    with console.beside("the report lacks its examples of images"):
+        save_variants(run.variants, build_variants(search.study.space, prepared.dataset, search.study.seed))
+    front: list[Path] = []
+    with console.beside("the other models of the Pareto front were not exported"):
+        front = export_front(run, state, context)
     if front:
-        console.say(f"other finalists on the Pareto front: {', '.join(_relative(other) for other in front)}")
+        console.say(f"other finalists on the Pareto front: {', '.join(as_typed(other) for other in front)}")
     return True
-
-
-def _relative(path: Path) -> str:
-    """Return a path as the user would type it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retrain_command: str | None) -> Path:

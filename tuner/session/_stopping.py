@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from tuner.common.process import ignore_hangup
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.events import Event, Notice, TrialEnded, TrialResumed, TrialStarted
 from tuner.runs.forecast import Costs, costs_of, share_out, wanted_trainings
@@ -273,6 +274,7 @@ def interruptible(console: SearchConsole) -> Iterator[threading.Event]:
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
         event.set()
+        ignore_hangup()
         signal.signal(signal.SIGINT, previous)
         words = f"stopping: running epochs are let go, checkpoints are kept{console.quit_hint}"
         # not from here: what is interrupted may be in the middle of saying something else, and hold its lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 from tuner.common.errors import InputError, RunError, RunInUseError, TunerError
 from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
-from tuner.common.process import usable_cpus
+from tuner.common.process import logging_to, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
 from tuner.models.architectures import meaning_of_nothing
 from tuner.models.backend import configure_backend, has_gpu
@@ -192,12 +193,12 @@ def _search(
     check_folder(options.reports_dir / run.name, "--reports")
     cache_folder(options)
     from tuner.algorithms.warm_start import save_earlier
-    from tuner.cluster.ray_session import logging_to
     from tuner.reports.writer import reporting
     from tuner.session._finish import finish_session
     from tuner.session.preparation import prepare
     from tuner.session.session import run_session
 
+    importlib.import_module("ray")  # it sets up its logs when it is imported, and would undo `logging_to`
     report, goes_on = options.reports_dir / run.name, isinstance(learns_from, StudyCreated)
     with run.locked(is_new=not goes_on), logging_to(run.log), mirrored(run, report, console.say):
         for folder in (run.path, report):

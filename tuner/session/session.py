@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from tuner.algorithms.warm_start import load_earlier, warm_start
 from tuner.cluster.ray_session import Capacity, wait_for_workers
 from tuner.cluster.slots import Cluster, ClusterSlots, Packing
-from tuner.common.errors import DiskFullError, TunerError, first_line
+from tuner.common.errors import DiskFullError, TunerError, cause_of, first_line
 from tuner.common.files import disk_full_error, is_disk_full, write_text
 from tuner.common.process import describe_environment
 from tuner.execution.heartbeat import Signs
@@ -42,6 +43,9 @@ from tuner.training.settings import VALIDATION_BATCH_SIZE
 if TYPE_CHECKING:
     from tuner.execution.metrics_export import Monitor
     from tuner.execution.tune_run import Decisions, Launch
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def run_session(
     Raises:
         DiskFullError: there is no room for the record, or for checkpoints; it can be resumed when there is.
     """
-    record = Record(run.record, began=console.began)
+    record = Record(run.record, began=console.began, beside=console.beside)
     try:
         console.recording(record)
         return _run(_Session(search, prepared, run, record, console, resumed), capacity), record.state
@@ -99,7 +103,10 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
         write_text(session.run.specification, dump_spec(search.specification))
         record.append(_created(session))
     packing = _pack(session, capacity)
-    with interruptible(session.console) as interrupted, monitoring(record, search.budget.trials) as monitor:
+    with (
+        interruptible(session.console) as interrupted,
+        monitoring(record, search.budget.trials, session.console.beside) as monitor,
+    ):
         wait_for_workers(capacity, packing.trials)
         stopping = _stopping(session, packing, interrupted)
         context = session.prepared.worker_context(search.training, packing.cpus_per_trial)
@@ -266,10 +273,12 @@ def _run_finalists(session: _Session, workers: Workers, stopping: Stopping) -> N
     pool, console = Pool(workers, _hang_watch(session)), session.console
     try:
         run_finalists(stopping.time, pool, session.run, session.record, console, stopping.is_interrupted)
-    except DiskFullError:
-        raise
-    except TunerError as error:
-        console.note(session.record, f"the finalists were given up: {error}")
+    # The search is done: no library that fails in a training more, or on the test split, may keep it from its report.
+    except Exception as error:
+        if isinstance(error, DiskFullError) or is_disk_full(error):
+            raise
+        _LOG.warning("finalists", exc_info=True)
+        console.note(session.record, f"the finalists were given up: {cause_of(error)}")
 
 
 def _created(session: _Session) -> StudyCreated:
@@ -293,7 +302,8 @@ def _watch_disk(session: _Session, slots: int) -> None:
     checkpoints, record = session.run.checkpoints, session.record
     if not checkpoints.is_remote:
         folder, at_once = Path(checkpoints.address), checkpoints_at_once(session.search, slots)
-        record.listen(CheckpointWatch(folder, at_once, record.state, session.note))
+        watch = CheckpointWatch(folder, at_once, record.state, session.note)
+        record.listen(watch, "the room for checkpoints cannot be watched")
 
 
 def _close_trials(record: Record, reason: Reason) -> None:

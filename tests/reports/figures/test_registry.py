@@ -7,15 +7,18 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.support import ROOT
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import UnknownNameError
+from tuner.reports.figures import registry
 from tuner.reports.figures.registry import FIGURES, FORMATS, draw_figure, save_figures
 from tuner.reports.results import build_results
 from tuner.runs.events import SessionEnded
@@ -193,3 +196,23 @@ def test_a_new_figure_is_one_file_and_one_entry(tmp_path):
     assert f"![{words}](figures/lengths.png)" in (tmp_path / "report" / "leaderboard.md").read_text(encoding="utf-8")
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert f'alt="{words}"' in page.split('id="cost"')[1].split("</section>")[0]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("part", ["build", "draw", "describe"])
+def test_a_figure_that_raises_is_left_out_and_named_and_the_others_are_drawn(name, part, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("division by zero")
+
+    nothing = SimpleNamespace(build=lambda _: None)
+    something = SimpleNamespace(build=lambda _: 1, draw=lambda _: Figure(), describe=lambda _: "a line")
+    broken = SimpleNamespace(**{**vars(something), part: fail})
+    kinds = {other: broken if other == name else something if other == "cost" else nothing for other in FIGURES}
+    monkeypatch.setattr(registry, "FIGURES", kinds)
+    left = tmp_path / f"{name}.png"
+    left.touch()
+    problems: list[str] = []
+    drawn = registry.save_figures(None, tmp_path, ("png",), problems.append)
+    assert [figure.name for figure in drawn] == [other for other in ["cost"] if other != name]
+    assert problems == [f"the figure {name} is left out of the report: ZeroDivisionError: division by zero"]
+    assert not left.exists(), "that of an earlier report"

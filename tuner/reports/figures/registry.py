@@ -7,6 +7,7 @@ results (None when there is nothing to show), the one that draws them, and the o
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from typing import Literal
 import matplotlib.style
 from matplotlib.figure import Figure
 
+from tuner.common.errors import cause_of
 from tuner.common.files import replacing
 from tuner.common.registry import Registry
 from tuner.reports.figures import cost, curves, groups, importance, pareto, predictions, progress, space
 from tuner.reports.figures.style import STYLE, FigureKind
 from tuner.reports.results import Results
 
+_LOG = logging.getLogger(__name__)
 Format = Literal["png", "svg"]
 FORMATS: tuple[Format, ...] = ("png", "svg")
 PNG_DPI = 144
@@ -71,22 +74,43 @@ def draw_figure(name: str, results: Results) -> Figure | None:
         return kind.draw(data)
 
 
-def save_figures(results: Results, directory: Path, formats: Sequence[Format] = FORMATS) -> tuple[DrawnFigure, ...]:
+def save_figures(
+    results: Results,
+    directory: Path,
+    formats: Sequence[Format] = FORMATS,
+    say: Callable[[str], None] | None = None,
+) -> tuple[DrawnFigure, ...]:
     """Draw every figure that has something to show into `directory`, and remove those of an earlier report that do not.
+
+    One that cannot be drawn is left out, and `say` is told; without `say`, what it raises is raised.
 
     Matplotlib's settings are replaced while this runs and put back afterwards, so do not draw in another thread.
     """
     drawn = []
     for name in FIGURES:
-        kind = FIGURES[name]
-        data = kind.build(results)
-        wanted = formats if data is not None else ()
-        if data is not None:
-            paths = save_figure(partial(kind.draw, data), directory, name, formats)
-            drawn.append(DrawnFigure(name, paths, kind.describe(data)))
+        wanted: Sequence[Format] = ()
+        try:
+            if (figure := _saved(name, results, directory, formats)) is not None:
+                drawn.append(figure)
+                wanted = formats
+        # What a figure raises for data that nobody has thought of is no reason to lose the others, and the report.
+        except Exception as error:
+            if say is None or isinstance(error, OSError):
+                raise
+            _LOG.warning("figure %s", name, exc_info=True)
+            say(f"the figure {name} is left out of the report: {cause_of(error)}")
         for suffix in set(FORMATS) - set(wanted):
             (directory / f"{name}.{suffix}").unlink(missing_ok=True)
     return tuple(drawn)
+
+
+def _saved(name: str, results: Results, directory: Path, formats: Sequence[Format]) -> DrawnFigure | None:
+    """Draw one figure into `directory`; None when there is nothing to show."""
+    kind = FIGURES[name]
+    data = kind.build(results)
+    if data is None:
+        return None
+    return DrawnFigure(name, save_figure(partial(kind.draw, data), directory, name, formats), kind.describe(data))
 
 
 def save_figure(draw: Callable[[], Figure], directory: Path, name: str, formats: Sequence[Format]) -> tuple[Path, ...]:
