@@ -1,4 +1,4 @@
-"""This process: what it inherits and what of that it sets anew, threads beside a block, streams, logs, signals, machine.
+"""This process: what it inherits and what of that it sets anew, threads beside a block, logs, signals, machine.
 
 What tuner depends on is set (`set_surroundings`, in every process) or checked (`settled`, before a command begins).
 """

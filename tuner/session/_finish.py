@@ -50,7 +50,7 @@ def finish_session(
     console: SearchConsole,
 ) -> bool:
     """Write the report, export the best model, and say the result and where it is; return whether there is a winner."""
-    reason, state = end
+    (reason, state), is_exported = end, True
     ignore_hangup()  # all that is left is to tell of it
     numbers = {
         status: len(state.with_status(status)) for status in ("completed", "stopped", "failed", "paused", "running")
@@ -64,7 +64,6 @@ def finish_session(
         _say_finalists(state, console, is_over=reason not in GOES_ON)
         for sentence in edge_sentences(build_results(state)):
             console.say(sentence)
-    is_exported = True
     try:
         if reason not in GOES_ON and best is not None:
             is_exported = _export(search, prepared, run, state, console)
