@@ -177,7 +177,7 @@ def finish(tmp_path, heard, monkeypatch) -> Callable[[], bool]:
 
 LAST: dict[str, tuple[object, str, str]] = {
     "report": (_finish, "write_report", "the report was not written: "),
-    "result in words": (_finish, "_say_finalists", "the result cannot be summed up: "),
+    "result in words": (_finish, "_say_result", "the result cannot be summed up: "),
     "images of variants": (evaluation, "build_variants", "the report lacks its examples of images: "),
     "file of variants": (evaluation, "save_variants", "the report lacks its examples of images: "),
     "other models": (_finish, "export_front", "the other models of the Pareto front were not exported: "),

@@ -61,9 +61,7 @@ def finish_session(
     if best is not None:
         console.say(f"best: {search.study.metric} {best.best:.4f}, trial {best.number}, {describe_trial(best)}")
     with console.beside("the result cannot be summed up"):
-        _say_finalists(state, console, is_over=reason not in GOES_ON)
-        for sentence in edge_sentences(build_results(state)):
-            console.say(sentence)
+        _say_result(state, console, is_over=reason not in GOES_ON)
     try:
         if reason not in GOES_ON and best is not None:
             is_exported = _export(search, prepared, run, state, console)
@@ -112,6 +110,13 @@ def _failures(reasons: Sequence[str], what: str, log: Path) -> str:
     every = f"all {len(reasons)} {what}s" if len(reasons) > 1 else f"the only {what}"
     shared = "" if number == len(reasons) else f", {number} of them"
     return f"{every} failed{shared} with: {latest}; {ADVICE.get(kind, f'see {log}')}"
+
+
+def _say_result(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
+    """Say the result of the first finalist, once it was judged on the test split, and what lies at the edge."""
+    _say_finalists(state, console, is_over=is_over)
+    for sentence in edge_sentences(build_results(state)):
+        console.say(sentence)
 
 
 def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
