@@ -166,6 +166,7 @@ def finish(tmp_path, heard, monkeypatch) -> Callable[[], bool]:
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     state = make_state(4)
+    monkeypatch.setattr(_finish, "ignore_hangup", lambda: None)  # for this process, and all that it starts
     monkeypatch.setattr(_finish, "export_best", lambda run, *_: run.best_model)
     for module, name in ((evaluation, "build_variants"), (evaluation, "save_variants"), (_finish, "export_front")):
         monkeypatch.setattr(module, name, lambda *_: [])
