@@ -259,7 +259,7 @@ def silence(stream: IO[str] | None) -> None:
     """Let what a stream still holds go nowhere: the interpreter writes it at its end, and would complain."""
     with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())  # type: ignore[union-attr]  None raises what is suppressed
+        os.dup2(null, cast(IO[str], stream).fileno())
         os.close(null)
 
 
