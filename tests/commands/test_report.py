@@ -168,7 +168,7 @@ STATES = {
     "no trials": (small_state(), "No trial has a result yet", 0),
     "one running": (small_state(trial_started(0)), "No trial has a result yet", 1),
     "one trial": (small_state(trial_started(0), epoch(0, 1, 0.5), trial_ended(0), SessionEnded(reason="finished")),
-                  "Trial 0 (cnn) won with val_accuracy 50.00%", 1),
+                  "Trial 0 (cnn), the baseline, won with val_accuracy 50.00%", 1),
     "all failed": (small_state(*(e for n in range(3) for e in (trial_started(n), trial_ended(n, "failed", "x")))),
                    "all have failed", 3),
     "running": (make_state(9, end=None), "is ahead with", 9),
