@@ -130,7 +130,10 @@ def test_a_baseline_that_was_not_trained_to_its_end_is_compared_at_its_last_epoc
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        ((trial_started(0), epoch(0, 1, 0.5), trial_ended(0)), "the baseline, won with val_accuracy 50.00%**, the only one with a value."),
+        (
+            (trial_started(0), epoch(0, 1, 0.5), trial_ended(0)),
+            "(cnn), the baseline, won with val_accuracy 50.00%**, the only one with a value.",
+        ),
         (
             (*TWO[:3], trial_started(1), epoch(1, 1, 0.4), trial_ended(1)),
             "the baseline, won with val_accuracy 50.00%**, the search found nothing better.",

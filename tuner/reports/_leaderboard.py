@@ -149,7 +149,8 @@ def _comparison(results: Results, winner: TrialResult) -> str:
     if baseline.status == "failed":
         return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_text(baseline)}."
     if winner.is_baseline:
-        return f"{'the search found nothing better' if len(results.ranked) > 1 else 'the only one with a value'}{so_far}."
+        words = "the search found nothing better" if len(results.ranked) > 1 else "the only one with a value"
+        return f"{words}{so_far}."
     if gain is None:
         return f"but the baseline (trial {baseline.number}) has no value yet to compare with."
     unit = "percentage points" if is_share(results.metric) else f"of {escaped(results.metric)}"
