@@ -83,7 +83,7 @@ def in_terminal(words: list[str], ignores_hangup: bool) -> tuple[int, int]:
 def read_until_epoch(terminal: int, record: Path) -> None:
     """Read what a terminal is written, which would else be full, until the record has an epoch."""
     deadline = time.monotonic() + 90
-    while not (record.exists() and "epoch_reported" in record.read_text()):
+    while not (record.exists() and '"event":"epoch"' in record.read_text()):
         assert time.monotonic() < deadline, "no epoch"
         if select.select([terminal], [], [], 0.1)[0]:
             os.read(terminal, 65536)
