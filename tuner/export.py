@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from tuner.common.process import logging_to
     from tuner.models.export import save_model_as
     from tuner.reports import exports
     from tuner.reports.results import build_results
@@ -59,18 +60,19 @@ def _export(options: argparse.Namespace) -> int:
     state = read_state(run.record)
     results = build_results(state)
     written: list[object] = []
-    if options.csv:
-        written.append(exports.save_csv(results, options.csv))
-    if options.latex:
-        written.append(exports.save_latex(results, options.latex))
-    if options.optuna:
-        written.append(f"study {exports.save_optuna(run, state, options.optuna)} in {options.optuna}")
-    if options.tensorboard:
-        written.append(exports.save_tensorboard(results, options.tensorboard))
-    if options.saved_model:
-        written.append(save_model_as(run.exported_model(), options.saved_model, "tf_saved_model"))
-    if options.litert:
-        written.append(save_model_as(run.exported_model(), options.litert, "litert"))
+    with logging_to(run.log):  # what libraries say meanwhile
+        if options.csv:
+            written.append(exports.save_csv(results, options.csv))
+        if options.latex:
+            written.append(exports.save_latex(results, options.latex))
+        if options.optuna:
+            written.append(f"study {exports.save_optuna(run, state, options.optuna)} in {options.optuna}")
+        if options.tensorboard:
+            written.append(exports.save_tensorboard(results, options.tensorboard))
+        if options.saved_model:
+            written.append(save_model_as(run.exported_model(), options.saved_model, "tf_saved_model"))
+        if options.litert:
+            written.append(save_model_as(run.exported_model(), options.litert, "litert"))
     for one in written:
         print(one)
     return 0

@@ -82,12 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespace) -> int:
+    from tuner.common.process import logging_to
+    from tuner.runs.directory import open_run
+
     notices: list[str] = []
     files = list(find_images(paths, notices))
-    classifier = load_run_classifier(run) if run is not None else load_imagenet_classifier(options.imagenet)
     failures: list[tuple[Path, str]] = []
-    predictions = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
-    print_predictions(predictions, options.format)
+    with logging_to(open_run(run).log if run is not None else None):  # what libraries say meanwhile
+        classifier = load_run_classifier(run) if run is not None else load_imagenet_classifier(options.imagenet)
+        found = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
+        print_predictions(found, options.format)
     for line in (*(f"{shown(path)} {reason}" for path, reason in failures), *notices):
         print(printable(line), file=sys.stderr)
     return 1 if failures else 0

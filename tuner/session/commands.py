@@ -49,23 +49,19 @@ def run_search(
     """
     console = console or SearchConsole()
     if options.retrain is not None:
-        return retrain(*options.retrain, options, console)
+        with logging_to(open_run(options.retrain[0]).log):
+            return retrain(*options.retrain, options, console)
     if options.file is None:
         return _resume(None, options, console, trial_kind)
     spec = _read(options.file, options, options.overrides)
     if options.resume is not None:
         return _resume(spec, options, console, trial_kind)
-    search = resolve(spec)
-    if options.plan:
-        classes, notices = planned_data(search.study.data, options)
-        print_plan(search, console.console, classes)
-        for notice in notices:
-            console.say(notice)
-        _tell_disk_use(search, options, console)
-        _earlier(spec.search.warm_start, search.study, options, console)
-        return 0
-    if options.inline:
-        return train_inline(search, options, console)
+    search = _resolved(spec)
+    if options.plan or options.inline:
+        with logging_to(None):
+            return (
+                _tell_plan(spec, search, options, console) if options.plan else train_inline(search, options, console)
+            )
     check_folder(options.runs_dir, "--runs")
     storage = _usable(options.storage) if options.storage is not None else None
     if not options.fresh:
@@ -79,6 +75,23 @@ def run_search(
             return _search(search, run, options, console, learns_from=earlier, trial_kind=trial_kind)
         except RunInUseError:  # before anything was written: another search had the same thought
             in_use.add(run.name)
+
+
+def _resolved(spec: Spec) -> ResolvedSearch:
+    """Return the search that a specification asks for; what libraries say of the machine is not told."""
+    with logging_to(None):
+        return resolve(spec)
+
+
+def _tell_plan(spec: Spec, search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> int:
+    """Say what the search would do, and return the exit status."""
+    classes, notices = planned_data(search.study.data, options)
+    print_plan(search, console.console, classes)
+    for notice in notices:
+        console.say(notice)
+    _tell_disk_use(search, options, console)
+    _earlier(spec.search.warm_start, search.study, options, console)
+    return 0
 
 
 def _tell_disk_use(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> None:
@@ -131,7 +144,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
-    return _search(resolve(spec or recorded), run, options, console, learns_from=study, trial_kind=trial_kind)
+    return _search(_resolved(spec or recorded), run, options, console, learns_from=study, trial_kind=trial_kind)
 
 
 def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Location | None:
