@@ -255,5 +255,5 @@ DATA: dict[str, Case] = {
     "staged copy without data": data("flowers", lambda work: (work / "x").mkdir(), "the staged copy of flowers must be Parquet files, one .npz or class folders; x has none", options="--data flowers=x"),
     "folder of staged copies that is a file": data("digits", lambda _work: None, "TUNER_DATA must name folders that can be read; got right.yaml: Not a directory", environment={"TUNER_DATA": "right.yaml"}),
     "folder of staged copies that is not there": data("digits", lambda _work: None, "TUNER_DATA must name folders that can be read; got gone: No such file", environment={"TUNER_DATA": "gone"}),
-    "cache that is a file": data("digits", lambda _work: None, "--cache must be a folder that can be read; ", "right.yaml is a file", options="--cache right.yaml"),
+    "cache that is a file": data("digits", lambda _work: None, "--cache (or TUNER_CACHE) must be a folder that can be read; ", "right.yaml is a file", options="--cache right.yaml"),
 }  # fmt: skip

@@ -120,7 +120,7 @@ RUNS: dict[str, Case] = {
     "reports in a file": Case("search right.yaml --reports right.yaml", ("--reports must be a folder", "right.yaml is a file")),
     "reports below a file": Case("search right.yaml --reports right.yaml/x", ("--reports must be a folder", "right.yaml is a file")),
     "report of the study that is a file": Case("search right.yaml", ("reports/small", "is a file"), lambda work: ((work / "reports").mkdir(), (work / "reports" / "small").write_text("x"))),
-    "cache below a file": Case("search right.yaml --cache right.yaml/x", ("--cache must be a folder", "right.yaml is a file")),
+    "cache below a file": Case("search right.yaml --cache right.yaml/x", ("--cache (or TUNER_CACHE) must be a folder", "right.yaml is a file")),
     "cache of the environment in a file": Case("search right.yaml", ("right.yaml is a file",), environment={"TUNER_CACHE": "right.yaml/x"}),
     "cache of a user that is not there": Case("search right.yaml --cache ~nobody-of-this-name/x", ("~nobody-of-this-name",)),
     # --- a run to go on with ---
