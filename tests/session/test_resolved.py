@@ -15,8 +15,8 @@ from tuner.spec.spec import read_spec, require
 
 OPEN_TEXTS = ("search.sampler", "search.scheduler")
 """Names of registries, of which `auto` is none."""
-OF_IMAGES = "data.colour"
-"""Answered where the images are read."""
+OF_DATA = {"data.colour", "data.layout"}
+"""Answered where the data are read."""
 
 
 def holds_auto(annotation: Any) -> bool:
@@ -30,7 +30,7 @@ def settings_left_to_auto() -> list[str]:
         for name, field in model.model_fields.items()
         if holds_auto(field.annotation) or f"{section}.{name}" in OPEN_TEXTS
     ]
-    return sorted(set(found) - {OF_IMAGES})
+    return sorted(set(found) - OF_DATA)
 
 
 def answers(tmp_path) -> dict[str, Any]:
