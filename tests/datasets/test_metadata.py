@@ -188,7 +188,7 @@ def each_odd_image() -> Iterator[object]:
             yield pytest.param(content, is_turned, id=f"{form}-{name}")
 
 
-@pytest.mark.parametrize(("content", "is_turned"), each_odd_image())
+@pytest.mark.parametrize(("content", "is_turned"), list(each_odd_image()))
 def test_odd_metadata_lose_no_image_and_an_orientation_that_can_be_read_counts(content, is_turned, tmp_path) -> None:
     (tmp_path / "odd").write_bytes(content)
     height, width = (24, 16) if is_turned else (16, 24)

@@ -41,6 +41,7 @@ def by_units(state: RunState) -> dict[int, tuple[str, str, int]]:
     }
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_every_kind_of_bad_trial_is_recorded_with_its_reason_and_the_rest_goes_on(tmp_path, cache_dir, monkeypatch):
     monkeypatch.setattr("tuner.execution.lost_workers.FLOOR_S", 8.0)

@@ -128,6 +128,7 @@ def test_a_stopped_search_goes_on_to_its_end_and_its_report_and_model_are_fetche
     assert "runs/small holds another search of this name; give --to another folder" in said
 
 
+@pytest.mark.full
 def test_what_the_cluster_refuses_is_said_as_a_search_here_says_it(cluster, tmp_path) -> None:
     (cluster.place / "shared" / "runs").mkdir(parents=True, exist_ok=True)
     (cluster.place / "shared" / "runs" / "refused").touch()

@@ -114,6 +114,7 @@ def test_a_corrupt_entry_is_said_and_computed_again(small_digits, tmp_path: Path
     assert len(said) == 4 and all("removed and will be computed again" in text for text in said)
 
 
+@pytest.mark.full
 def test_a_cache_that_is_too_small_is_said_and_the_trial_trains_from_the_images(
     small_digits, from_images, tmp_path: Path
 ):
