@@ -12,27 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from tuner.common.metrics import Mode, oriented
-from tuner.reports.figures.style import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREY,
-    MOST_TRIALS,
-    ORANGE,
-    VERMILLION,
-    FigureKind,
-    build_figure,
-    build_handle,
-    build_status_handles,
-    draw_marks,
-    sample_evenly,
-    set_legend,
-    set_log_axis,
-    set_metric_axis,
-    set_row_axis,
-    set_title,
-    time_unit,
-)
+from tuner.reports.figures import style
 from tuner.reports.formatting import capital, counted, format_duration, format_value, metric_words
 from tuner.reports.results import Results, ResultStatus, TrialResult
 
@@ -75,7 +55,11 @@ def build_cost(results: Results) -> Cost | None:
     front_parameters = find_cheapest_front(
         [(float(one.parameters), values[one.trial], one.trial) for one in every if one.parameters is not None]
     )
-    kept = {one.trial for one in sample_evenly(every, MOST_TRIALS)} | set(front_seconds) | set(front_parameters)
+    kept = (
+        {one.trial for one in style.sample_evenly(every, style.MOST_TRIALS)}
+        | set(front_seconds)
+        | set(front_parameters)
+    )
     shown = tuple(one for one in every if one.trial in kept)
     return Cost(results.metric, results.mode, shown, front_seconds, front_parameters)
 
@@ -93,8 +77,8 @@ def find_cheapest_front(trials: Sequence[tuple[float, float, int]]) -> tuple[int
 def draw_cost(data: Cost) -> Figure:
     """Draw the metric against seconds and against parameters, the Pareto front of each as a line."""
     with_parameters = [one for one in data.trials if one.parameters is not None]
-    figure, panels = build_figure(10.5, 4.6, 2 if with_parameters else 1, share_y=True)
-    unit, unit_s = time_unit(max(one.seconds for one in data.trials))
+    figure, panels = style.build_figure(10.5, 4.6, 2 if with_parameters else 1, share_y=True)
+    unit, unit_s = style.time_unit(max(one.seconds for one in data.trials))
     _draw_panel(panels[0], data.trials, [one.seconds / unit_s for one in data.trials], data.front_seconds)
     panels[0].set_xlabel(f"training time of the trial ({unit})")
     if with_parameters:
@@ -102,32 +86,32 @@ def draw_cost(data: Cost) -> Figure:
         _draw_panel(panels[1], with_parameters, places, data.front_parameters)
         panels[1].set_xlabel("parameters")
         panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _position: number_words(value)))
-    set_metric_axis(panels[0], "y", data.metric, [one.value for one in data.trials])
-    handles = build_status_handles({one.status for one in data.trials})
-    handles.append(Line2D([], [], color=BLACK, linewidth=1.6, label="best at that cost or below"))
+    style.set_metric_axis(panels[0], "y", data.metric, [one.value for one in data.trials])
+    handles = style.build_status_handles({one.status for one in data.trials})
+    handles.append(Line2D([], [], color=style.BLACK, linewidth=1.6, label="best at that cost or below"))
     if any(one.is_baseline for one in data.trials):
-        handles.append(build_handle("o", "none", BLACK, "baseline", 11))
-    set_legend(figure, handles, below=True)
-    set_title(figure, f"{capital(metric_words(data.metric))} against what a trial costs")
+        handles.append(style.build_handle("o", "none", style.BLACK, "baseline", 11))
+    style.set_legend(figure, handles, below=True)
+    style.set_title(figure, f"{capital(metric_words(data.metric))} against what a trial costs")
     return figure
 
 
 def _draw_panel(panel: Any, trials: Sequence[CostTrial], places: Sequence[float], front: Sequence[int]) -> None:
     """Draw marks by status and the front as a staircase; by factors where costs differ by more than ten times."""
     values, statuses = [one.value for one in trials], [one.status for one in trials]
-    draw_marks(panel, places, values, statuses, edge_width=1.3, zorder=3)
+    style.draw_marks(panel, places, values, statuses, edge_width=1.3, zorder=3)
     by_trial = {one.trial: (place, one.value) for place, one in zip(places, trials, strict=True)}
     steps = [by_trial[trial] for trial in front]
     if steps:
         end = max(places)
         panel.step([*(place for place, _ in steps), end], [*(value for _, value in steps), steps[-1][1]],
-                   where="post", color=BLACK, linewidth=1.6, zorder=4)  # fmt: skip
+                   where="post", color=style.BLACK, linewidth=1.6, zorder=4)  # fmt: skip
     for place, one in zip(places, trials, strict=True):
         if one.is_baseline:
-            panel.plot([place], [one.value], "o", mfc="none", mec=BLACK, ms=11, mew=1.4, zorder=5)
+            panel.plot([place], [one.value], "o", mfc="none", mec=style.BLACK, ms=11, mew=1.4, zorder=5)
     positive = [place for place in places if place > 0]
     if positive and max(positive) > 10 * min(positive):
-        set_log_axis(panel)
+        style.set_log_axis(panel)
 
 
 def number_words(value: float) -> str:
@@ -191,11 +175,11 @@ class Fate(NamedTuple):
 
 
 FATES = (
-    Fate("went_on", BLUE, "went on"),
+    Fate("went_on", style.BLUE, "went on"),
     Fate("ended", "#7FB8D9", "ended by themselves"),
-    Fate("stopped", ORANGE, "stopped"),
-    Fate("failed", VERMILLION, "failed"),
-    Fate("open", FAINT, "running or unfinished"),
+    Fate("stopped", style.ORANGE, "stopped"),
+    Fate("failed", style.VERMILLION, "failed"),
+    Fate("open", style.FAINT, "running or unfinished"),
 )
 
 
@@ -235,7 +219,7 @@ def _rung_epochs(results: Results) -> tuple[int, ...]:
 
 def draw_rungs(data: Rungs) -> Figure:
     """Draw a bar for each rung: how many entered, and what became of them there."""
-    figure, (panel,) = build_figure(10.5, 1.6 + 0.55 * len(data.rungs))
+    figure, (panel,) = style.build_figure(10.5, 1.6 + 0.55 * len(data.rungs))
     for row, rung in enumerate(data.rungs):
         left = 0
         for fate in FATES:
@@ -243,7 +227,7 @@ def draw_rungs(data: Rungs) -> Figure:
             if width:
                 panel.barh(row, width, left=left, color=fate.color, height=0.62, zorder=3)
                 if width >= 0.045 * data.trials:
-                    ink = "white" if fate.field in ("went_on", "failed") else BLACK
+                    ink = "white" if fate.field in ("went_on", "failed") else style.BLACK
                     panel.text(left + width / 2, row, f"{width}", ha="center", va="center", color=ink, zorder=4)
             left += width
     begins = [1, *(rung.epoch + 1 for rung in data.rungs[:-1])]
@@ -251,12 +235,12 @@ def draw_rungs(data: Rungs) -> Figure:
         f"epoch {rung.epoch}" if begin == rung.epoch else f"epochs {begin} to {rung.epoch}"
         for begin, rung in zip(begins, data.rungs, strict=True)
     ]
-    set_row_axis(panel, labels)
+    style.set_row_axis(panel, labels)
     panel.set_xlabel("trials that trained there")
-    panel.spines["left"].set_color(GREY)
+    panel.spines["left"].set_color(style.GREY)
     used = [fate for fate in FATES if any(getattr(rung, fate.field) for rung in data.rungs)]
-    set_legend(figure, [Patch(color=fate.color, label=fate.words) for fate in used], below=True)
-    set_title(figure, "Rungs: who went on, and who did not")
+    style.set_legend(figure, [Patch(color=fate.color, label=fate.words) for fate in used], below=True)
+    style.set_title(figure, "Rungs: who went on, and who did not")
     return figure
 
 
@@ -270,5 +254,5 @@ def describe_rungs(data: Rungs) -> str:
     return f"What became of {counted(data.trials, 'trial')} at each rung. {capital('; '.join(parts))}."
 
 
-COST = FigureKind(build_cost, draw_cost, describe_cost, part="cost")
-RUNGS = FigureKind(build_rungs, draw_rungs, describe_rungs, part="cost")
+COST = style.FigureKind(build_cost, draw_cost, describe_cost, part="cost")
+RUNGS = style.FigureKind(build_rungs, draw_rungs, describe_rungs, part="cost")

@@ -13,22 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from tuner.reports.figures.style import (
-    BLACK,
-    BLUE,
-    DASHED,
-    FAINT,
-    GREY,
-    VERMILLION,
-    FigureKind,
-    build_figure,
-    build_handle,
-    sample_evenly,
-    set_epoch_axis,
-    set_legend,
-    set_metric_axis,
-    set_title,
-)
+from tuner.reports.figures import style
 from tuner.reports.formatting import capital, counted, format_value, metric_words, shortened
 from tuner.reports.results import Results, TrialResult
 from tuner.runs.epoch import Epoch
@@ -80,20 +65,15 @@ def build_learning_curves(results: Results) -> LearningCurves | None:
         return None
     best = drawable[:HIGHLIGHTED] + [trial for trial in drawable[HIGHLIGHTED:] if trial.is_baseline]
     others = [trial for trial in drawable[HIGHLIGHTED:] if not trial.is_baseline]
-    behind = sample_evenly(others, BEHIND)
-    return LearningCurves(
-        metric=results.metric,
-        trials=(
-            *(_curve_trial(trial, results.metric, is_highlighted=True) for trial in best),
-            *(_curve_trial(trial, results.metric, is_highlighted=False) for trial in behind),
-        ),
-        epochs=tuple(
-            EpochValue(trial.number, epoch.epoch, epoch.metrics[results.metric])
-            for trial in (*best, *behind)
-            for epoch in _finite_epochs(trial, results.metric)
-        ),
-        left_out=len(others) - len(behind),
+    behind = style.sample_evenly(others, BEHIND)
+    metric, shown = results.metric, [*((trial, True) for trial in best), *((trial, False) for trial in behind)]
+    epochs = tuple(
+        EpochValue(trial.number, epoch.epoch, epoch.metrics[metric])
+        for trial, _ in shown
+        for epoch in _finite_epochs(trial, metric)
     )
+    trials = tuple(_curve_trial(trial, metric, is_highlighted=is_best) for trial, is_best in shown)
+    return LearningCurves(metric, trials, epochs, len(others) - len(behind))
 
 
 def _finite_epochs(trial: TrialResult, metric: str) -> list[Epoch]:
@@ -101,15 +81,9 @@ def _finite_epochs(trial: TrialResult, metric: str) -> list[Epoch]:
 
 
 def _curve_trial(trial: TrialResult, metric: str, *, is_highlighted: bool) -> CurveTrial:
-    return CurveTrial(
-        trial=trial.number,
-        rank=trial.rank or 0,
-        architecture=trial.architecture,
-        best=trial.best or 0.0,
-        unfrozen_at=_first_fine_tuned(_finite_epochs(trial, metric)),
-        is_baseline=trial.is_baseline,
-        is_highlighted=is_highlighted,
-    )
+    known = (trial.number, trial.rank or 0, trial.architecture, trial.best or 0.0)
+    unfrozen_at = _first_fine_tuned(_finite_epochs(trial, metric))
+    return CurveTrial(*known, unfrozen_at, is_baseline=trial.is_baseline, is_highlighted=is_highlighted)
 
 
 def _first_fine_tuned(epochs: Sequence[Epoch]) -> int | None:
@@ -123,26 +97,28 @@ Curve = list[tuple[int, float]]
 
 def draw_learning_curves(data: LearningCurves) -> Figure:
     """Draw the metric by epoch: the best trials in colour by rank, the others faint, unfreezing marked."""
-    figure, (panel,) = build_figure(10.5, 5.2)
+    figure, (panel,) = style.build_figure(10.5, 5.2)
     curves = _curves_by_trial(data)
     best = [trial for trial in data.trials if trial.is_highlighted]
     behind = [curves[trial.trial] for trial in data.trials if not trial.is_highlighted]
-    panel.add_collection(LineCollection(behind, colors=FAINT, linewidths=0.8, zorder=1, rasterized=len(behind) > 50))
+    panel.add_collection(
+        LineCollection(behind, colors=style.FAINT, linewidths=0.8, zorder=1, rasterized=len(behind) > 50)
+    )
     handles = [
         _draw_curve(panel, data.metric, trial, curves[trial.trial], index, len(best))
         for index, trial in enumerate(best)
     ]
-    set_metric_axis(panel, "y", data.metric, [row.value for row in data.epochs])
-    set_epoch_axis(panel)
+    style.set_metric_axis(panel, "y", data.metric, [row.value for row in data.epochs])
+    style.set_epoch_axis(panel)
     _draw_ranks(panel, best, curves, [line.get_color() for line in handles])
     if behind:
         number = len(behind) + data.left_out
         words = f"{len(behind)} of {number:,} others" if data.left_out else counted(number, "other")
-        handles.append(Line2D([], [], color=FAINT, linewidth=0.8, label=words))
+        handles.append(Line2D([], [], color=style.FAINT, linewidth=0.8, label=words))
     if any(trial.unfrozen_at is not None for trial in best):
-        handles.append(build_handle("o", "white", BLACK, "blocks unfrozen"))
-    set_legend(figure, handles)
-    set_title(figure, f"{capital(metric_words(data.metric))} by epoch, the best trials")
+        handles.append(style.build_handle("o", "white", style.BLACK, "blocks unfrozen"))
+    style.set_legend(figure, handles)
+    style.set_title(figure, f"{capital(metric_words(data.metric))} by epoch, the best trials")
     return figure
 
 
@@ -155,8 +131,8 @@ def _curves_by_trial(data: LearningCurves) -> dict[int, Curve]:
 
 def _draw_curve(panel: Any, metric: str, trial: CurveTrial, curve: Curve, index: int, number: int) -> Line2D:
     """Draw one curve: the winner in vermillion, the others from dark to light by rank, the baseline black, dashed."""
-    shade = mpl.colormaps["viridis"](0.05 + 0.7 * (index - 1) / max(1, number - 2)) if index else VERMILLION
-    color = BLACK if trial.is_baseline and index else shade
+    shade = mpl.colormaps["viridis"](0.05 + 0.7 * (index - 1) / max(1, number - 2)) if index else style.VERMILLION
+    color = style.BLACK if trial.is_baseline and index else shade
     architecture = f" {shortened(trial.architecture, 40)}" if trial.architecture else ""
     mark = ", baseline" if trial.is_baseline else ""
     line: Line2D
@@ -165,7 +141,7 @@ def _draw_curve(panel: Any, metric: str, trial: CurveTrial, curve: Curve, index:
         [value for _, value in curve],
         color=color,
         linewidth=2.6 if index == 0 else 1.5,
-        linestyle=DASHED if trial.is_baseline else "-",
+        linestyle=style.DASHED if trial.is_baseline else "-",
         marker="o" if len(curve) == 1 else None,
         label=f"{trial.rank}. trial {trial.trial}{architecture}{mark}: {format_value(metric, trial.best)}",
         zorder=30 - index,  # the better, the nearer
@@ -248,18 +224,12 @@ def build_winner(results: Results) -> Winner | None:
     winner = results.chosen
     if winner is None or winner.best is None or winner.best_epoch is None:
         return None
-    return Winner(
-        trial=winner.number,
-        architecture=winner.architecture,
-        metric=results.metric,
-        value=winner.best,
-        best_epoch=winner.best_epoch.epoch,
-        unfrozen_at=_first_fine_tuned(winner.epochs),
-        epochs=tuple(
-            WinnerEpoch(epoch.epoch, *(_finite(epoch.metrics.get(name, math.nan)) for name in WinnerEpoch._fields[1:]))
-            for epoch in winner.epochs
-        ),
+    epochs = tuple(
+        WinnerEpoch(epoch.epoch, *(_finite(epoch.metrics.get(name, math.nan)) for name in WinnerEpoch._fields[1:]))
+        for epoch in winner.epochs
     )
+    about = (winner.number, winner.architecture, results.metric, winner.best, winner.best_epoch.epoch)
+    return Winner(*about, _first_fine_tuned(winner.epochs), epochs)
 
 
 def _finite(value: float) -> float | None:
@@ -272,29 +242,29 @@ def _winner_name(data: Winner) -> str:
 
 def draw_winner(data: Winner) -> Figure:
     """Draw accuracy and loss of the winner, both phases in one picture."""
-    figure, panels = build_figure(10.5, 4.6, 2)
+    figure, panels = style.build_figure(10.5, 4.6, 2)
     epochs = [row.epoch for row in data.epochs]
     for panel, name in zip(panels, ("accuracy", "loss"), strict=True):
         train, validation = (
             np.array([getattr(row, field) for row in data.epochs], dtype=float) for field in (name, f"val_{name}")
         )
         marker = "o" if len(epochs) == 1 else None
-        panel.plot(epochs, train, color=BLUE, linewidth=1.8, linestyle=DASHED, marker=marker)
-        panel.plot(epochs, validation, color=VERMILLION, linewidth=2.2, marker=marker)
+        panel.plot(epochs, train, color=style.BLUE, linewidth=1.8, linestyle=style.DASHED, marker=marker)
+        panel.plot(epochs, validation, color=style.VERMILLION, linewidth=2.2, marker=marker)
         best = validation[epochs.index(data.best_epoch)]
-        panel.plot([data.best_epoch], [best], "*", color=VERMILLION, mec=BLACK, mew=0.6, ms=14, zorder=5)
-        set_metric_axis(panel, "y", name, [*train, *validation], log_from=50)
-        set_epoch_axis(panel)
+        panel.plot([data.best_epoch], [best], "*", color=style.VERMILLION, mec=style.BLACK, mew=0.6, ms=14, zorder=5)
+        style.set_metric_axis(panel, "y", name, [*train, *validation], log_from=50)
+        style.set_epoch_axis(panel)
         if data.unfrozen_at is not None:
             _draw_phases(panel, epochs, data.unfrozen_at)
     handles = [
-        Line2D([], [], color=BLUE, linewidth=1.8, linestyle=DASHED, label="training"),
-        Line2D([], [], color=VERMILLION, linewidth=2.2, label="validation"),
-        build_handle("*", VERMILLION, BLACK, f"best epoch: {data.best_epoch}", 12),
+        Line2D([], [], color=style.BLUE, linewidth=1.8, linestyle=style.DASHED, label="training"),
+        Line2D([], [], color=style.VERMILLION, linewidth=2.2, label="validation"),
+        style.build_handle("*", style.VERMILLION, style.BLACK, f"best epoch: {data.best_epoch}", 12),
     ]
-    set_legend(figure, handles, below=True)
+    style.set_legend(figure, handles, below=True)
     value = f"{metric_words(data.metric)} {format_value(data.metric, data.value)}"
-    set_title(figure, f"{capital(_winner_name(data))}: {value}")
+    style.set_title(figure, f"{capital(_winner_name(data))}: {value}")
     return figure
 
 
@@ -302,13 +272,15 @@ def _draw_phases(panel: Any, epochs: Sequence[int], unfrozen_at: int) -> None:
     """Shade the epochs with blocks unfrozen and name both phases above the data."""
     left, right = min(epochs) - 0.5, max(epochs) + 0.5
     border = max(left, unfrozen_at - 0.5)
-    panel.axvspan(border, right, color=BLUE, alpha=0.07, linewidth=0, zorder=0)
-    panel.axvline(border, color=GREY, linewidth=1, linestyle=":")
+    panel.axvspan(border, right, color=style.BLUE, alpha=0.07, linewidth=0, zorder=0)
+    panel.axvline(border, color=style.GREY, linewidth=1, linestyle=":")
     panel.set_xlim(left, right)
     for start, end, name in ((left, border, "head"), (border, right, "blocks unfrozen")):
         if (end - start) / (right - left) > 0.018 * len(name):
             middle = (start + end) / 2
-            panel.text(middle, 1.01, name, transform=panel.get_xaxis_transform(), color=GREY, ha="center", va="bottom")
+            panel.text(
+                middle, 1.01, name, transform=panel.get_xaxis_transform(), color=style.GREY, ha="center", va="bottom"
+            )
 
 
 def describe_winner(data: Winner) -> str:
@@ -330,5 +302,5 @@ def describe_winner(data: Winner) -> str:
     )
 
 
-WINNER = FigureKind(build_winner, draw_winner, describe_winner, part="won")
-LEARNING_CURVES = FigureKind(build_learning_curves, draw_learning_curves, describe_learning_curves, part="won")
+WINNER = style.FigureKind(build_winner, draw_winner, describe_winner, part="won")
+LEARNING_CURVES = style.FigureKind(build_learning_curves, draw_learning_curves, describe_learning_curves, part="won")

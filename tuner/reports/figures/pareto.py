@@ -10,24 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from tuner.common.metrics import epoch_objectives, metric_of, oriented
+from tuner.reports.figures import style
 from tuner.reports.figures.cost import find_cheapest_front, number_words
-from tuner.reports.figures.style import (
-    BLACK,
-    FAINT,
-    GREEN,
-    GREY,
-    MARKS,
-    MOST_TRIALS,
-    FigureKind,
-    build_figure,
-    build_handle,
-    draw_marks,
-    sample_evenly,
-    set_legend,
-    set_log_axis,
-    set_metric_axis,
-    set_title,
-)
 from tuner.reports.formatting import capital, counted, format_value, metric_words
 from tuner.reports.results import Results, ResultStatus
 
@@ -74,7 +58,9 @@ def build_pareto(results: Results) -> Pareto | None:
     known = [trial for trial in results.ranked if len(trial.values) == len(results.metrics)]
     if not results.front:
         return None
-    kept = {trial.number for trial in sample_evenly(known, MOST_TRIALS)} | {trial.number for trial in results.front}
+    kept = {trial.number for trial in style.sample_evenly(known, style.MOST_TRIALS)} | {
+        trial.number for trial in results.front
+    }
     winner = results.chosen.number if results.chosen is not None else None
     panels = []
     for metric in results.metrics[1:]:
@@ -97,45 +83,47 @@ def build_pareto(results: Results) -> Pareto | None:
 
 def draw_pareto(data: Pareto) -> Figure:
     """Draw the first metric against each other one: the front as a staircase, what it dominates faint behind it."""
-    figure, panels = build_figure(max(7.5, 5.25 * len(data.panels)), 4.8, len(data.panels), share_y=True)
+    figure, panels = style.build_figure(max(7.5, 5.25 * len(data.panels)), 4.8, len(data.panels), share_y=True)
     for axes, panel in zip(panels, data.panels, strict=True):
         _draw_panel(axes, panel, data.on_front <= MOST_LABELS)
         _set_axis(axes, panel)
     points = data.panels[0].points
-    set_metric_axis(panels[0], "y", data.metric, [point.value for point in points])
+    style.set_metric_axis(panels[0], "y", data.metric, [point.value for point in points])
     found = {point.status for point in points if point.is_on_front}
-    handles = [Line2D([], [], color=BLACK, linewidth=1.6, label="best at that cost or below")]
-    handles += [build_handle(*MARKS[status], f"on the front, {status}") for status in MARKS if status in found]
+    handles = [Line2D([], [], color=style.BLACK, linewidth=1.6, label="best at that cost or below")]
+    handles += [
+        style.build_handle(*style.MARKS[status], f"on the front, {status}") for status in style.MARKS if status in found
+    ]
     if any(not point.is_on_front for point in points):
-        handles.append(build_handle("o", FAINT, FAINT, "dominated", 5))
+        handles.append(style.build_handle("o", style.FAINT, style.FAINT, "dominated", 5))
     if any(point.is_baseline for point in points):
-        handles.append(build_handle("o", "none", BLACK, "baseline", 11))
+        handles.append(style.build_handle("o", "none", style.BLACK, "baseline", 11))
     if any(point.is_winner for point in points):
-        handles.append(build_handle("s", "none", GREEN, "winner", 11))
-    set_legend(figure, handles, below=True)
+        handles.append(style.build_handle("s", "none", style.GREEN, "winner", 11))
+    style.set_legend(figure, handles, below=True)
     others = " and ".join(metric_words(panel.metric) for panel in data.panels)
-    set_title(figure, f"{capital(metric_words(data.metric))} against {others}: the Pareto front")
+    style.set_title(figure, f"{capital(metric_words(data.metric))} against {others}: the Pareto front")
     return figure
 
 
 def _draw_panel(axes: Any, panel: ParetoPanel, has_labels: bool) -> None:
     behind = [point for point in panel.points if not point.is_on_front]
-    axes.plot(*_places(behind), "o", mfc=FAINT, mec=FAINT, ms=4, linestyle="none", zorder=2)
+    axes.plot(*_places(behind), "o", mfc=style.FAINT, mec=style.FAINT, ms=4, linestyle="none", zorder=2)
     costs = [point.other for point in panel.points]
     end = max(costs) if metric_of(panel.metric).mode == "min" else min(costs)
     stairs = [*panel.stairs, (end, panel.stairs[-1][1])]
-    axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color=BLACK, linewidth=1.6, zorder=3)
+    axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color=style.BLACK, linewidth=1.6, zorder=3)
     front = [point for point in panel.points if point.is_on_front]
-    draw_marks(axes, *_places(front), [point.status for point in front], size=7, edge_width=1.5)
+    style.draw_marks(axes, *_places(front), [point.status for point in front], size=7, edge_width=1.5)
     for point in panel.points:
         if point.is_baseline:
-            axes.plot(point.other, point.value, "o", mfc="none", mec=BLACK, ms=12, mew=1.4, zorder=5)
+            axes.plot(point.other, point.value, "o", mfc="none", mec=style.BLACK, ms=12, mew=1.4, zorder=5)
         if point.is_winner:
-            axes.plot(point.other, point.value, "s", mfc="none", mec=GREEN, ms=12, mew=1.6, zorder=5)
+            axes.plot(point.other, point.value, "s", mfc="none", mec=style.GREEN, ms=12, mew=1.6, zorder=5)
         if point.is_on_front and has_labels:
             axes.annotate(
                 str(point.trial), (point.other, point.value), xytext=(-6, 6), textcoords="offset points",
-                ha="right", fontsize=8, color=GREY, zorder=6,
+                ha="right", fontsize=8, color=style.GREY, zorder=6,
             )  # fmt: skip
 
 
@@ -147,10 +135,10 @@ def _set_axis(axes: Any, panel: ParetoPanel) -> None:
     """Write units below a panel; scale by factors where costs differ by more than ten times."""
     costs = [point.other for point in panel.points]
     if panel.metric in epoch_objectives():
-        set_metric_axis(axes, "x", panel.metric, costs)
+        style.set_metric_axis(axes, "x", panel.metric, costs)
         return
     if min(costs) > 0 and max(costs) > 10 * min(costs):
-        set_log_axis(axes)
+        style.set_log_axis(axes)
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(costs) < 1000 * min(costs) else (1.0,)))
     unit = {"seconds_per_image": " (ms per image)", "model_mb": " (MB)"}.get(panel.metric, "")
     axes.set_xlabel(f"{metric_words(panel.metric)}{unit}")
@@ -172,4 +160,4 @@ def describe_pareto(data: Pareto) -> str:
     )
 
 
-PARETO = FigureKind(build_pareto, draw_pareto, describe_pareto, part="won")
+PARETO = style.FigureKind(build_pareto, draw_pareto, describe_pareto, part="won")

@@ -12,17 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from tuner.common.intervals import wilson_interval
-from tuner.reports.figures.style import (
-    BLACK,
-    BLUE,
-    DASHED,
-    GREEN,
-    GREY,
-    VERMILLION,
-    FigureKind,
-    build_figure,
-    set_title,
-)
+from tuner.reports.figures import style
 from tuner.reports.formatting import shortened
 from tuner.reports.results import Results
 from tuner.runs.predictions import Variant
@@ -79,9 +69,8 @@ def build_confusion(results: Results) -> Confusion | None:
         if wrong[row, column]
     ]
     accuracy = float(np.trace(counts) / max(1, counts.sum()))
-    return Confusion(
-        tuple(names[index] for index in order), shares[np.ix_(order, order)], int(counts.sum()), accuracy, tuple(pairs)
-    )
+    shown, matrix = tuple(names[index] for index in order), shares[np.ix_(order, order)]
+    return Confusion(shown, matrix, int(counts.sum()), accuracy, tuple(pairs))
 
 
 def _similar_together(shares: np.ndarray) -> np.ndarray:
@@ -112,8 +101,8 @@ def draw_confusion(data: Confusion) -> Figure:
     """Draw the matrix in shares of each true class, the rarest confusions still visible."""
     number = len(data.class_names)
     size = min(16.0, max(5.5, 2.6 + 0.135 * number))
-    figure, (panel,) = build_figure(size + 1.2, size)
-    colors = LinearSegmentedColormap.from_list("confusion", ["#FFFFFF", "#9CC9E6", BLUE, "#00263F"])
+    figure, (panel,) = style.build_figure(size + 1.2, size)
+    colors = LinearSegmentedColormap.from_list("confusion", ["#FFFFFF", "#9CC9E6", style.BLUE, "#00263F"])
     # The root spreads small shares: one image in twenty is seen at a glance.
     shown = panel.imshow(np.sqrt(data.matrix), cmap=colors, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     panel.grid(visible=False)
@@ -130,14 +119,14 @@ def draw_confusion(data: Confusion) -> Figure:
         for row, column in np.ndindex(data.matrix.shape):
             share = data.matrix[row, column]
             if share >= 0.005:
-                ink = "white" if share > 0.35 else BLACK
+                ink = "white" if share > 0.35 else style.BLACK
                 panel.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=8)
     panel.set_xlabel("predicted class")
     panel.set_ylabel("true class")
     bar = figure.colorbar(shown, ax=panel, shrink=0.6, pad=0.02)
     bar.set_ticks([math.sqrt(share) for share in (0, 0.05, 0.2, 0.5, 1)], labels=["0", "5", "20", "50", "100"])
     bar.set_label("% of the images of the true class")
-    set_title(figure, f"What is taken for what: {data.images:,} test images, {data.accuracy:.2%} right")
+    style.set_title(figure, f"What is taken for what: {data.images:,} test images, {data.accuracy:.2%} right")
     return figure
 
 
@@ -197,15 +186,15 @@ def draw_class_accuracy(data: ClassAccuracy) -> Figure:
         shown = data.classes[column * per_column : (column + 1) * per_column]
         places = range(len(shown))
         panel.hlines(places, [one.low for one in shown], [one.high for one in shown], color="#9CC9E6", lw=3)
-        panel.plot([one.accuracy for one in shown], places, "o", color=BLUE, ms=4, zorder=3)
-        panel.axvline(data.mean, color=GREY, linewidth=1.2, linestyle=DASHED)
+        panel.plot([one.accuracy for one in shown], places, "o", color=style.BLUE, ms=4, zorder=3)
+        panel.axvline(data.mean, color=style.GREY, linewidth=1.2, linestyle=style.DASHED)
         names = [shortened(one.name, 24) for one in shown]
         panel.set_yticks(places, names, fontsize=8 if number <= 60 else 6.5)
         panel.set_ylim(per_column - 0.4, -0.6)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{100 * value:g}"))
         panel.set_xlabel("test accuracy (%)")
         panel.tick_params(axis="y", length=0)
-    set_title(figure, "Test accuracy by class, with 95% intervals; dashed: all classes")
+    style.set_title(figure, "Test accuracy by class, with 95% intervals; dashed: all classes")
     return figure
 
 
@@ -264,44 +253,42 @@ def _examples(results: Results) -> list[Example]:
     found, names = results.predictions, _class_names(results)
     if found is None or not names:
         return []
-    return [
-        Example(
-            pixels,
-            names[int(found.labels[row])],
-            tuple(
-                (names[int(index)], float(share))
-                for index, share in zip(found.classes[row], found.probabilities[row], strict=True)
-            ),
-        )
-        for row, pixels in zip(found.rows, found.images, strict=True)
-    ]
+    examples = []
+    for row, pixels in zip(found.rows, found.images, strict=True):
+        said = zip(found.classes[row], found.probabilities[row], strict=True)
+        labels = tuple((names[int(index)], float(share)) for index, share in said)
+        examples.append(Example(pixels, names[int(found.labels[row])], labels))
+    return examples
 
 
 def draw_examples(data: Examples) -> Figure:
     """Draw images with their true class and what the model says of them."""
     rows = math.ceil(len(data.items) / COLUMNS)
-    figure = Figure(figsize=(10.5, 0.7 + 2.55 * rows), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    figure, panels = style.build_figure(10.5, 0.7 + 2.55 * rows, COLUMNS, rows, pad=0.08)
     for panel, item in zip(panels, data.items, strict=False):
         _draw_example(panel, item)
     for panel in panels[len(data.items) :]:
         panel.set_visible(False)
-    set_title(figure, data.title)
+    style.set_title(figure, data.title)
     return figure
 
 
 def _draw_example(panel: Any, item: Example) -> None:
-    pixels = item.pixels[..., 0] if item.pixels.shape[-1] == 1 else item.pixels
-    panel.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
+    _draw_pixels(panel, item.pixels)
     panel.set_xticks([])
     panel.set_yticks([])
-    color = GREEN if item.is_right else VERMILLION
+    color = style.GREEN if item.is_right else style.VERMILLION
     for spine in panel.spines.values():
         spine.set(visible=True, color=color, linewidth=2.5)
     name, share = item.labels[0]
     said = f"{shortened(name, 20)} {share:.0%}"
     true = "" if item.is_right else f"\nis {shortened(item.true, 22)}"
     panel.set_title(f"{'✓' if item.is_right else '✗'} {said}{true}", color=color, fontsize=9.5)
+
+
+def _draw_pixels(panel: Any, pixels: np.ndarray) -> None:
+    shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    panel.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
 
 
 def describe_examples(data: Examples) -> str:
@@ -331,12 +318,11 @@ def draw_variants(data: VariantPictures) -> Figure:
     panels = figure.subplots(len(data.rows), columns, squeeze=False)
     for line, row in zip(panels, data.rows, strict=True):
         for panel, pixels in zip(line, row.images, strict=False):
-            shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-            panel.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
+            _draw_pixels(panel, pixels)
         for panel in line:
             panel.axis("off")
         line[0].set_title(row.text, loc="left", fontsize=10)
-    set_title(figure, "What the networks saw: preprocessing and augmentation")
+    style.set_title(figure, "What the networks saw: preprocessing and augmentation")
     return figure
 
 
@@ -347,10 +333,10 @@ def describe_variants(data: VariantPictures) -> str:
     return f"{number} validation images, a row for each variant of preprocessing and augmentation: {texts}."
 
 
-CONFUSION = FigureKind(build_confusion, draw_confusion, describe_confusion, part="trust")
-CLASS_ACCURACY = FigureKind(build_class_accuracy, draw_class_accuracy, describe_class_accuracy, part="trust")
-CONFIDENT_MISTAKES = FigureKind(
+CONFUSION = style.FigureKind(build_confusion, draw_confusion, describe_confusion, part="trust")
+CLASS_ACCURACY = style.FigureKind(build_class_accuracy, draw_class_accuracy, describe_class_accuracy, part="trust")
+CONFIDENT_MISTAKES = style.FigureKind(
     find_confident_mistakes, draw_examples, describe_examples, part="trust", has_photos=True
 )
-PREDICTIONS = FigureKind(choose_predictions, draw_examples, describe_examples, part="trust", has_photos=True)
-VARIANTS = FigureKind(build_variant_pictures, draw_variants, describe_variants, part="mattered", has_photos=True)
+PREDICTIONS = style.FigureKind(choose_predictions, draw_examples, describe_examples, part="trust", has_photos=True)
+VARIANTS = style.FigureKind(build_variant_pictures, draw_variants, describe_variants, part="mattered", has_photos=True)

@@ -14,23 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tuner.common.metrics import Mode
-from tuner.reports.figures.style import (
-    BLACK,
-    GREY,
-    MOST_TRIALS,
-    FigureKind,
-    build_figure,
-    build_status_handles,
-    draw_marks,
-    sample_evenly,
-    set_legend,
-    set_log_axis,
-    set_metric_axis,
-    set_title,
-)
+from tuner.reports.figures import style
 from tuner.reports.formatting import capital, counted, format_value, is_share, metric_words, shortened
 from tuner.reports.results import Results, ResultStatus, TrialResult
 from tuner.runs.events import Scalar
@@ -92,7 +78,7 @@ class Parallel(NamedTuple):
 
 def build_slices(results: Results) -> Slices | None:
     """Return each trial's value by each hyperparameter that differs; None without a result or without such a one."""
-    shown = sample_evenly(results.ranked, MOST_TRIALS)
+    shown = style.sample_evenly(results.ranked, style.MOST_TRIALS)
     every = _build_hyperparameters(results.differing_within, shown)
     if not every:
         return None
@@ -106,26 +92,17 @@ def build_parallel(results: Results) -> Parallel | None:
     if results.winner is None or len(names) < 2:
         return None
     hyperparameters = _build_hyperparameters(names, results.ranked)
-    shown = sample_evenly(results.ranked, MOST_LINES)
-    return Parallel(
-        metric=results.metric,
-        mode=results.mode,
-        hyperparameters=hyperparameters,
-        trials=_build_trials(hyperparameters, shown),
-        left_out=len(results.ranked) - len(shown),
-    )
+    shown = style.sample_evenly(results.ranked, MOST_LINES)
+    trials, left_out = _build_trials(hyperparameters, shown), len(results.ranked) - len(shown)
+    return Parallel(results.metric, results.mode, hyperparameters, trials, left_out)
 
 
 def _build_trials(hyperparameters: Sequence[Hyperparameter], trials: Sequence[TrialResult]) -> tuple[SpaceTrial, ...]:
-    return tuple(
-        SpaceTrial(
-            trial.number,
-            trial.status,
-            trial.best or 0.0,
-            tuple(_setting(hyperparameter, trial) for hyperparameter in hyperparameters),
-        )
-        for trial in trials
-    )
+    found = []
+    for trial in trials:
+        settings = tuple(_setting(hyperparameter, trial) for hyperparameter in hyperparameters)
+        found.append(SpaceTrial(trial.number, trial.status, trial.best or 0.0, settings))
+    return tuple(found)
 
 
 def _setting(hyperparameter: Hyperparameter, trial: TrialResult) -> Setting:
@@ -178,8 +155,7 @@ def draw_slices(data: Slices) -> Figure:
     number = len(data.hyperparameters)
     columns = min(3, number)
     rows = math.ceil(number / columns)
-    figure = Figure(figsize=(10.5, 1.0 + 2.5 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
+    figure, panels = style.build_figure(10.5, 1.0 + 2.5 * rows, columns, rows, share_y=True)
     for index, hyperparameter in enumerate(data.hyperparameters):
         having = [trial for trial in data.trials if trial.settings[index] is not None]
         _draw_slice(panels[index], hyperparameter, having, [trial.settings[index] for trial in having])
@@ -187,9 +163,9 @@ def draw_slices(data: Slices) -> Figure:
         panel.set_visible(False)
     shown = [trial for trial in data.trials if any(setting is not None for setting in trial.settings)]
     for panel in panels[::columns]:
-        set_metric_axis(panel, "y", data.metric, [trial.value for trial in shown])
-    set_legend(figure, build_status_handles({trial.status for trial in shown}), below=True)
-    set_title(figure, f"{capital(metric_words(data.metric))} of each trial, by each hyperparameter")
+        style.set_metric_axis(panel, "y", data.metric, [trial.value for trial in shown])
+    style.set_legend(figure, style.build_status_handles({trial.status for trial in shown}), below=True)
+    style.set_title(figure, f"{capital(metric_words(data.metric))} of each trial, by each hyperparameter")
     return figure
 
 
@@ -205,9 +181,9 @@ def _draw_slice(
         panel.set_xticks(range(len(labels)), labels, rotation=30 if turned else 0, ha="right" if turned else "center")
         panel.set_xlim(-0.5, len(labels) - 0.5)
     values, statuses = [trial.value for trial in trials], [trial.status for trial in trials]
-    draw_marks(panel, places, values, statuses, size=4.5, edge_width=1.2, zorder=3)
+    style.draw_marks(panel, places, values, statuses, size=4.5, edge_width=1.2, zorder=3)
     if hyperparameter.is_log:
-        set_log_axis(panel)
+        style.set_log_axis(panel)
     panel.set_title(hyperparameter.name)
 
 
@@ -219,7 +195,7 @@ def describe_slices(data: Slices) -> str:
 
 def draw_parallel(data: Parallel) -> Figure:
     """Draw each trial as a line through its hyperparameters to its value, the best ones darkest and on top."""
-    figure, (panel,) = build_figure(10.5, 5.0)
+    figure, (panel,) = style.build_figure(10.5, 5.0)
     last = len(data.hyperparameters)
     values = [trial.value for trial in data.trials]
     low, high = min(values), max(values)
@@ -227,11 +203,11 @@ def draw_parallel(data: Parallel) -> Figure:
     colors = mpl.colormaps["viridis_r" if data.mode == "max" else "viridis"]
     _draw_lines(panel, data, norm, colors)
     for index, hyperparameter in enumerate(data.hyperparameters):
-        panel.axvline(index, color=GREY, linewidth=1, zorder=3)
+        panel.axvline(index, color=style.GREY, linewidth=1, zorder=3)
         for place, word in _axis_ticks(hyperparameter):
             panel.text(index - 0.03, place, shortened(word, 18), fontsize=8, ha="right", va="center", zorder=5,
                        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
-    panel.axvline(last, color=BLACK, linewidth=1.4, zorder=3)
+    panel.axvline(last, color=style.BLACK, linewidth=1.4, zorder=3)
     for place in (0.0, 0.5, 1.0):
         value = low + place * (high - low)
         words = f"{100 * value:.1f}%" if is_share(data.metric) else f"{value:.3g}"
@@ -245,9 +221,9 @@ def draw_parallel(data: Parallel) -> Figure:
     for spine in panel.spines.values():
         spine.set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=panel, shrink=0.8, pad=0.02)
-    set_metric_axis(bar.ax, "y", data.metric, [])
+    style.set_metric_axis(bar.ax, "y", data.metric, [])
     more = f", {len(data.trials)} of {len(data.trials) + data.left_out:,}" if data.left_out else ""
-    set_title(figure, f"Trials through their hyperparameters{more}")
+    style.set_title(figure, f"Trials through their hyperparameters{more}")
     return figure
 
 
@@ -300,5 +276,5 @@ def describe_parallel(data: Parallel) -> str:
     )
 
 
-PARALLEL_COORDINATES = FigureKind(build_parallel, draw_parallel, describe_parallel, part="mattered")
-SLICES = FigureKind(build_slices, draw_slices, describe_slices, part="mattered")
+PARALLEL_COORDINATES = style.FigureKind(build_parallel, draw_parallel, describe_parallel, part="mattered")
+SLICES = style.FigureKind(build_slices, draw_slices, describe_slices, part="mattered")

@@ -94,12 +94,12 @@ def sample_evenly(items: Sequence[Item], number: int) -> list[Item]:
 
 
 def build_figure(
-    width_in: float, height_in: float, panels: int = 1, *, share_y: bool = False
+    width_in: float, height_in: float, panels: int = 1, rows: int = 1, *, share_y: bool = False, pad: float = 0.12
 ) -> tuple[Figure, list[Any]]:
-    """Return an empty figure with panels side by side."""
-    figure = Figure(figsize=(width_in, height_in), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-    axes = figure.subplots(1, panels, squeeze=False, sharey=share_y)
-    return figure, list(axes[0])
+    """Return an empty figure with panels side by side, in rows; `pad` lies between them, in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=pad, h_pad=min(pad, 0.1))
+    figure = Figure(figsize=(width_in, height_in), layout=layout)
+    return figure, list(figure.subplots(rows, panels, squeeze=False, sharey=share_y).flat)
 
 
 def set_title(figure: Figure, text: str) -> None:
