@@ -345,8 +345,10 @@ def recommendation(results: Results) -> str:
     first = results.chosen
     equal = [
         trial
-        for trial in (results.trial(other.trial) for other in results.finalists[1:])
-        if first is not None and trial is not None and _is_equal(results.gains.get(trial.number))
+        for other in results.finalists[1:]
+        if (trial := results.trial(other.trial)) is not None
+        and _is_equal(results.gains.get(trial.number))
+        and _overlap(results.finalists[0].validation, other.validation)
     ]
     if first is None or not equal:
         return ""
@@ -370,6 +372,13 @@ def recommendation(results: Results) -> str:
 def _is_equal(gain: Difference | None) -> bool:
     """Say whether two finalists cannot be told apart, and the second was not much worse either."""
     return gain is not None and gain.points.low is not None and _sign(gain) == 0 and gain.points.mean <= MOST_GIVEN_UP
+
+
+def _overlap(first: Interval, second: Interval) -> bool:
+    """Say whether validation does not tell two finalists apart: the test split alone chooses nothing."""
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return True
+    return first.low <= second.high and second.low <= first.high
 
 
 def _cost(trial: TrialResult, metric: str) -> float | None:
