@@ -60,7 +60,7 @@ def _export(options: argparse.Namespace) -> int:
     state = read_state(run.record)
     results = build_results(state)
     written: list[object] = []
-    with logging_to(run.log):  # what libraries say meanwhile
+    with logging_to(run.log, is_new=False):  # what libraries say meanwhile
         if options.csv:
             written.append(exports.save_csv(results, options.csv))
         if options.latex:

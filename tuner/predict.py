@@ -88,7 +88,7 @@ def _predict(run: Path | None, paths: Sequence[Path], options: argparse.Namespac
     notices: list[str] = []
     files = list(find_images(paths, notices))
     failures: list[tuple[Path, str]] = []
-    with logging_to(open_run(run).log if run is not None else None):  # what libraries say meanwhile
+    with logging_to(open_run(run).log if run is not None else None, is_new=False):  # what libraries say meanwhile
         classifier = load_run_classifier(run) if run is not None else load_imagenet_classifier(options.imagenet)
         found = predict_files(classifier, files, options.top, lambda path, reason: failures.append((path, reason)))
         print_predictions(found, options.format)

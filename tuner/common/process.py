@@ -267,14 +267,16 @@ _CHATTY = ("tuner", "ray", "optuna", "tensorflow", "keras", "jax", "absl", "py.w
 
 
 @contextmanager
-def logging_to(path: Path | None) -> Iterator[None]:
+def logging_to(path: Path | None, *, is_new: bool = True) -> Iterator[None]:
     """Send logs, warnings and standard error of libraries to the file at `path` (appended); nowhere if it cannot be.
 
+    What only reads a run adds no file to it: nowhere, too, if there is none and it may not be a new one (`is_new`).
     The console (standard output) is left to what the user wants to know. TensorFlow's native code writes past Python,
     so the file descriptor itself is turned to the file.
     """
+    is_written = path is not None and (is_new or path.exists())
     try:
-        handler = logging.FileHandler(path or os.devnull, encoding="utf-8")
+        handler = logging.FileHandler(path if path is not None and is_written else os.devnull, encoding="utf-8")
     except OSError:  # a run of someone else
         handler = logging.FileHandler(os.devnull)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -49,7 +49,7 @@ def run_search(
     """
     console = console or SearchConsole()
     if options.retrain is not None:
-        with logging_to(open_run(options.retrain[0]).log):
+        with logging_to(open_run(options.retrain[0]).log, is_new=False):
             return retrain(*options.retrain, options, console)
     if options.file is None:
         return _resume(None, options, console, trial_kind)
