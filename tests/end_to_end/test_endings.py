@@ -76,7 +76,7 @@ def in_terminal(words: list[str], ignores_hangup: bool) -> tuple[int, int]:
     if process == 0:
         if ignores_hangup:  # as nohup does
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        os.execv(words[0], words)  # noqa: S606  our own words
+        os.execv(words[0], words)  # noqa: S606  the test's command, as the terminal's leader
     return process, terminal
 
 

@@ -19,7 +19,7 @@ def _load() -> None:
     try:
         for name in ("keras", "ray.tune"):  # their imports take seconds
             importlib.import_module(name)
-    except Exception as error:  # whatever a library raises as it is imported
+    except Exception as error:  # two libraries, each with errors of its own; told to the driver, and raised again
         if os.environ.get(READY):
             mark.with_suffix(".aside").write_text(f"{type(error).__name__}: {last_line(error)}")
             mark.with_suffix(".aside").rename(mark.with_suffix(".failed"))

@@ -151,7 +151,7 @@ def short_folder() -> Path:
         InputError: there is none that can be written to.
     """
     mine = f"tuner-{os.getuid()}" if hasattr(os, "getuid") else "tuner"
-    folders = [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]  # noqa: S108  each Ray makes its own there
+    folders = [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]  # noqa: S108  Ray makes a folder of its own
     for place in [Path(folder).absolute() for folder in folders if folder]:
         for folder in (place, place / mine):  # what is called ray there may be someone else's
             used = next((path for path in (folder / "ray", folder, place) if path.exists()), folder)

@@ -25,7 +25,7 @@ def configure_backend(cpus: float | None = None) -> None:
         with _quiet():
             import keras
             import tensorflow
-    except Exception as error:  # whatever a library raises as it is imported
+    except Exception as error:  # two libraries and what they import, each with errors of its own
         hint = f"; look at {keras_home() / 'keras.json'}" if "configuration" in str(error) else ""
         raise InputError(
             f"Keras must load with TensorFlow; {type(error).__name__}: {last_line(error)}{hint}"

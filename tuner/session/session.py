@@ -273,8 +273,7 @@ def _run_finalists(session: _Session, workers: Workers, stopping: Stopping) -> N
     pool, console = Pool(workers, _hang_watch(session)), session.console
     try:
         run_finalists(stopping.time, pool, session.run, session.record, console, stopping.is_interrupted)
-    # The search is done: no library that fails in a training more, or on the test split, may keep it from its report.
-    except Exception as error:
+    except Exception as error:  # whatever fails in trainings more, the search is done, and is to be reported
         if isinstance(error, DiskFullError) or is_disk_full(error):
             raise
         _LOG.warning("finalists", exc_info=True)

@@ -93,8 +93,7 @@ def save_figures(
             if (figure := _saved(name, results, directory, formats)) is not None:
                 drawn.append(figure)
                 wanted = formats
-        # What a figure raises for data that nobody has thought of is no reason to lose the others, and the report.
-        except Exception as error:
+        except Exception as error:  # of data that nobody has thought of; the others are drawn, and the report made
             if say is None or isinstance(error, OSError):
                 raise
             _LOG.warning("figure %s", name, exc_info=True)
