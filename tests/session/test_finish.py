@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.support.make_record import epoch, study_created, trial_ended, trial_started
-from tuner.runs.events import Event, FinalistsStarted, FinalistTrained
+from tests.support.make_record import epoch, small_state, study_created, trial_ended, trial_started
+from tuner.reports.console import SearchConsole
+from tuner.runs.events import Event, FinalistsStarted, FinalistTested, FinalistTrained
+from tuner.runs.finalists import pack_bits
 from tuner.runs.record import replay
+from tuner.session import _finish
 from tuner.session._finish import missing_winner
 
 NAN, OUT = "not a number: loss is nan at epoch 1", "out of memory: cannot hold [8, 8]"
@@ -112,3 +116,20 @@ def test_a_search_that_made_nothing_says_so_in_a_line_with_what_to_do(name: str)
 )
 def test_one_trial_with_an_epoch_or_one_training_of_a_finalist_is_enough(events: list[Event]) -> None:
     assert lacking(events, "time_budget") is None
+
+
+@pytest.mark.parametrize(("winner", "words"), [(0, "trial 0, the baseline, test"), (1, "won: trial 1, test")])
+def test_a_baseline_that_wins_is_named_on_the_console(winner, words, capsys) -> None:
+    right = np.arange(40) % 4 > 0
+    state = small_state(
+        *(event for trial in range(2) for event in (trial_started(trial), epoch(trial, 1, 0.5), trial_ended(trial))),
+        FinalistsStarted(trials=[winner], seeds=1),
+        FinalistTrained(
+            trial=winner, seed_number=0, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1.0
+        ),
+        FinalistTested(
+            trial=winner, seed_number=0, images=40, test_accuracy=0.75, test_loss=1.0, correct=pack_bits(right)
+        ),
+    )
+    _finish._say_finalists(state, SearchConsole(), is_over=True)
+    assert words in " ".join(capsys.readouterr().out.split())

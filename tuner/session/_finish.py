@@ -130,7 +130,8 @@ def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) ->
         else (f"the mean of {first.tested} seeds", "the mean over new seeds and new images:")
     )  # fmt: skip
     seeds = f"{of} (95% interval for {for_what} {low:.4f} to {high:.4f})"
-    console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}, test accuracy {mean:.4f}, {seeds}")
+    is_baseline = ", the baseline" if state.trials[first.trial].origin == "baseline" else ""
+    console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}{is_baseline}, test accuracy {mean:.4f}, {seeds}")
     if first.tested > 1 and first.model_accuracy is not None:
         share, low, high = first.model_accuracy
         console.say(
