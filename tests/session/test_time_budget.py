@@ -226,6 +226,23 @@ def test_what_is_left_out_is_said_by_seeds_and_finalists(opened):
     assert words.startswith("left out for the time budget: 1 more training with other seeds, finalist 1; about 1 min")
 
 
+def test_it_is_said_that_the_best_trial_is_left_out(opened):
+    record, now = opened
+    for trial, seconds in ((0, 60.0), (1, 4.0)):
+        record.append(trial_started(trial))
+        for number in (1, 2):
+            now[0] += seconds
+            record.append(epoch(trial, number, 0.6 - 0.1 * trial, seconds=seconds))
+        record.append(trial_ended(trial))
+    trainings = Trainings(
+        record, TimeBudget(Budget(2, 210.0, 2, 1), record, lambda: 1), wanted_trainings(record.state, 2, 1)
+    )
+    assert [one.trial for one in trainings.fit(1)] == [1]
+    record.append(FinalistTrained(trial=1, seed_number=0, status="completed", reason="max_epochs", epochs=2, best=0.5,
+                                  seconds=8.0))  # fmt: skip
+    assert trainings.left_out().startswith("left out for the time budget: finalist 0 (the best trial); about ")
+
+
 def test_the_best_trial_is_trained_for_as_many_epochs_as_fit_if_all_do_not(opened):
     record, now = opened
     record.append(trial_started(0))
@@ -278,6 +295,35 @@ def test_a_budget_is_not_given_up_as_long_as_some_first_epoch_may_end(opened, se
     watch = FirstEpoch(TimeBudget(Budget(2, 120.0, 2, 2), record, lambda: 1), lambda _configuration: 100)
     for running in seen:
         watch.see([(number, {}, done) for number, done in running])
+        now[0] += 10.0
+    assert watch.message is None
+
+
+def test_activations_that_take_longer_than_the_budget_are_told_by_their_first_images(opened):
+    record, now = opened
+    watch = FirstEpoch(TimeBudget(Budget(2, 120.0, 2, 2), record, lambda: 1), lambda _configuration: 100)
+    for done in (0, 256, 512):
+        watch.build(0, done, 12_000)
+        watch.see([(0, {}, 0)])
+        now[0] += 10.0
+    assert watch.message is not None
+    assert "too short for one epoch: by the first images its activations alone take 7 min " in watch.message
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        [(256, 2_000), (1024, 2_000), (1800, 2_000)],  # quick enough
+        [(0, 12_000), (0, 12_000), (0, 12_000)],  # nothing is known
+        [(900, 1_000), (999, 1_000), (256, 40_000)],  # the images of the next split have just begun
+    ],
+)
+def test_activations_that_may_be_ready_in_time_end_no_search(opened, built):
+    record, now = opened
+    watch = FirstEpoch(TimeBudget(Budget(2, 120.0, 2, 2), record, lambda: 1), lambda _configuration: 100)
+    for done, total in built:
+        watch.build(0, done, total)
+        watch.see([(0, {}, 0)])
         now[0] += 10.0
     assert watch.message is None
 

@@ -171,10 +171,12 @@ class Trainings:
             return ""
         whole = [trial for trial in dict.fromkeys(one.trial for one in missing) if (trial, 0) not in trained]
         seeds = sum(one.trial not in whole for one in missing)
+        best = finalist_trials(self._record.state, 1)
+        names = [f"{one} (the best trial)" if one in best else str(one) for one in whole]
         words = [
             *(f"the epochs of trial {one.trial} after {one.epochs}" for one in cut),
             *([f"{seeds} more training{'' if seeds == 1 else 's'} with other seeds"] if seeds else []),
-            *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(str(one) for one in whole)}"] if whole else []),
+            *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(names)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
         ]
         more_s = fit_trainings(missing, math.inf, self._starts_s, self._costs.test_s).seconds

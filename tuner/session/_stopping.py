@@ -149,12 +149,20 @@ def processes_per_core() -> float:
 
 
 class FirstEpoch:
-    """A watch over the first epochs of a search: whether one of them can end in time, by their first batches."""
+    """A watch over the first epochs of a search: whether one of them can end in time, by their first batches.
+
+    An epoch that reads cached activations begins when these are computed; so long, their first images tell.
+    """
 
     def __init__(self, time: TimeBudget, batches: Callable[[Mapping[str, object]], int]) -> None:
         self._time, self._batches = time, batches
-        self._seen: dict[int, tuple[float, int]] = {}
+        self._seen: dict[tuple[int, int], tuple[float, int]] = {}
+        self._built: dict[int, tuple[int, int]] = {}
         self.message: str | None = None
+
+    def build(self, trial: int, done: int, total: int) -> None:
+        """Take in how many of the images whose activations a trial reads are done."""
+        self._built[trial] = (done, total)
 
     def see(self, running: Sequence[tuple[int, Mapping[str, object], int]]) -> None:
         """Take in the trials that run: number, configuration and the batches begun after the first."""
@@ -163,20 +171,23 @@ class FirstEpoch:
         left_s = self._time.left_for_trials_s()
         if soonest_s is None or None in needed_s or DOUBT * soonest_s <= left_s:
             return
+        is_built = any(batches for *_, batches in running)
+        seen = "its first batches the first one takes" if is_built else "the first images its activations alone take"
         self.message = too_short(
             self._time.total_s,
-            f"by its first batches the first one takes {format_seconds(soonest_s)} more, and "
-            f"{format_seconds(max(0.0, left_s))} are left for it",
+            f"by {seen} {format_seconds(soonest_s)} more, and {format_seconds(max(0.0, left_s))} are left for it",
             self._time.total_s - left_s + 1.5 * soonest_s,
         )
 
-    def _needed_s(self, number: int, configuration: Mapping[str, object], done: int) -> float | None:
-        """Return the seconds until the epoch ends; None: that cannot be told yet."""
+    def _needed_s(self, number: int, configuration: Mapping[str, object], batches: int) -> float | None:
+        """Return the seconds until the epoch ends, or at least its activations; None: that cannot be told yet."""
+        done, total = (batches, self._batches(configuration)) if batches else self._built.get(number, (0, 0))
         now_s = self._time.elapsed_s()
-        since_s, before = self._seen.setdefault(number, (now_s, done)) if done else (now_s, done)
-        if done <= before:
+        # Batches and images are counted apart, and so are the images of each split.
+        since_s, before = self._seen.setdefault((number, 0 if batches else total), (now_s, done)) if done else (0.0, 0)
+        if not before or done <= before:
             return None
-        return (self._batches(configuration) - done) * (now_s - since_s) / (done - before)
+        return (total - done) * (now_s - since_s) / (done - before)
 
 
 DOUBT = 0.8

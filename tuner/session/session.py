@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,7 +246,7 @@ def _launch(session: _Session, workers: Workers, decisions: Decisions, stopping:
             new=max(0, session.search.budget.trials - len(record.state.trials)),
             continuation=lambda number: continuation(number, record.state, run),
         ),
-        Recording(run, record, monitor, session.console.building),
+        Recording(run, record, monitor, _on_building(session.console, stopping)),
         Ending(
             stopping.should_stop,
             stopping.on_disk_full,
@@ -255,6 +255,16 @@ def _launch(session: _Session, workers: Workers, decisions: Decisions, stopping:
             stopping.first_epoch.see,
         ),
     )
+
+
+def _on_building(console: SearchConsole, stopping: Stopping) -> Callable[[int, int, int], None]:
+    """Return what is told of a trial, and of the images whose activations are computed for it: done, and all."""
+
+    def take_in(trial: int, done: int, total: int) -> None:
+        console.building(trial, done, total)
+        stopping.first_epoch.build(trial, done, total)
+
+    return take_in
 
 
 def _hang_watch(session: _Session) -> HangWatch:
