@@ -105,7 +105,11 @@ def test_parquet_files_that_disagree_about_the_classes_are_refused(tmp_path) -> 
         ({"y_train": np.eye(8, 2, dtype=np.int64)}, "y_train must have one label for each image, or rows"),
         ({"x_train": np.zeros((8, 4, 4, 4), np.uint8)}, r"\[N, H, W, 1 or 3\] .* got uint8 \[8, 4, 4, 4\]"),
         ({"x_train": np.zeros((8, 0, 4), np.uint8)}, "images of at least one pixel"),
-        ({"x_test": np.zeros((2, 4, 4), np.uint8)}, "must hold x_test and y_test; got x_train, y_train, x_test"),
+        ({"y_test": np.zeros(2, int)}, "must hold x_test and y_test; got x_train, y_train, y_test"),
+        (
+            {"class_names": np.array(["a", "b"], dtype=object)},
+            r"save it without objects: texts as np.array\(texts, dtype=str\)",
+        ),
         ({"x_train": np.zeros((0, 4, 4), np.uint8), "y_train": np.zeros(0, int)}, "at least two classes; got none"),
         ({"class_names": np.array(["a", "b", "a"])}, "class names must be different; got a more than once"),
         (
@@ -169,6 +173,9 @@ NPZ = {
     "the other way round": {"trainX": X, "trainY": Y, "valX": X[:6], "valY": Y[:6], "testX": X[:9], "testY": Y[:9]},
     "images and labels": {"images_train": X, "labels_train": Y, "images_validation": X[:6], "labels_validation": Y[:6], "images_test": X[:9], "labels_test": Y[:9]},
     "data and targets": {"train_data": X, "train_targets": Y, "dev_data": X[:6], "dev_targets": Y[:6], "test_data": X[:9], "test_targets": Y[:9]},
+    "abbreviated": {"X_tr": X, "y_tr": Y, "X_va": X[:6], "y_va": Y[:6], "X_te": X[:9], "y_te": Y[:9]},
+    "MNIST's files": {"train-images": X, "train-labels": Y, "val-images": X[:6], "val-labels": Y[:6], "t10k-images": X[:9], "t10k-labels": Y[:9]},
+    "whole floats": {"x_train": X, "y_train": Y.astype(float), "x_val": X[:6], "y_val": Y[:6].astype(np.float16), "x_test": X[:9], "y_test": Y[:9].astype(np.uint64)},
     "one-hot": {"x_train": X, "y_train": np.eye(3)[Y], "x_val": X[:6], "y_val": np.eye(3, dtype=bool)[Y[:6]], "x_test": X[:9], "y_test": Y[:9]},
     "texts": {"x_train": X, "y_train": np.array(["0", "1", "2"])[Y], "x_val": X[:6], "y_val": np.array(["0", "1", "2"])[Y[:6]], "x_test": X[:9], "y_test": np.array([b"0", b"1", b"2"])[Y[:9]]},
 }  # fmt: skip
@@ -190,6 +197,10 @@ def test_archives_are_read_by_any_usual_names_of_their_arrays(name, tmp_path) ->
         ({"x_train": X, "y_train": Y, "class_names": np.array([b"cat", "dœg".encode(), b"fox"])}, ("cat", "dœg", "fox"), []),
         ({"x_train": X, "y_train": Y, "label_names": np.array(["cat", "dog", "fox"])}, ("cat", "dog", "fox"), []),
         ({"x_train": X, "y_train": np.array(["fox", "cat"])[Y % 2]}, ("cat", "fox"), []),
+        ({"x_train": X, "y_train": Y % 2 == 1}, ("0", "1"), []),
+        ({"x_train": X, "y_train": np.array(["cat", "Cat "])[Y % 2]}, ("Cat ", "cat"), ["own.npz: classes of their own, though their names are alike: Cat , cat"]),
+        ({"x_train": X, "y_train": np.array(["a", "A"])[Y % 2]}, ("A", "a"), []),
+        ({"x_train": X, "y_train": Y, "x_test": X[:6]}, ("0", "1", "2"), ["own.npz: 6 images of x_test not used: without labels"]),
         ({"x_train": X, "y_train": Y, "ids": Y, "mask": X}, ("0", "1", "2"), ["own.npz: arrays not used: ids, mask"]),
         ({"x_train": X, "y_train": Y, "x_test": X[:6], "y_test": np.full(6, -1)}, ("0", "1", "2"), ["own.npz: 6 images of test not used: their labels are withheld"]),
         ({"x_train": X, "y_train": Y % 2, "class_names": np.array(["cat", "dog", "fox"])}, ("cat", "dog"), ["own.npz: 1 of 3 classes left out, for no image is of them: fox"]),
@@ -211,7 +222,7 @@ def test_what_an_archive_holds_beside_its_splits_is_understood_or_said(arrays, n
         ({"weights": Y, "bias": Y}, "must hold x_train and y_train; got weights, bias"),
         ({"x_train": X, "y_train": np.eye(3)[Y] * 0.5}, "y_train must have one label for each image, or rows with one 1"),
         ({"x_train": X, "y_train": np.ones((24, 3), int)}, "y_train must have one label for each image, or rows with one 1"),
-        ({"x_train": X, "y_train": Y % 2, "x_test": X, "y_test": Y}, "every class must have training images; 2 has none"),
+        ({"x_train": X, "y_train": Y % 2, "x_test": X, "y_test": Y}, "every class must have training images; there is none of 2"),
         ({"x_train": X, "y_train": np.array(["a", "b", "c"])[Y], "class_names": np.array(["a", "b"])}, r"labels must be names of classes \(a, b\); got c"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": np.where(Y, Y, -1)}, "test labels must be 0 to 2; got -1"),
     ],
@@ -278,10 +289,20 @@ def test_what_lies_beside_parquet_files_is_said_and_so_are_labels_that_are_withh
     ]
 
 
-@pytest.mark.parametrize("kind", ["text", "dictionary", "names", "unused"])
+@pytest.mark.parametrize("labels", [[1.0, 0.0] * 10, [True, False] * 10, [1, 0] * 10])
+def test_parquet_labels_are_whole_numbers_of_whatever_type(labels, tmp_path) -> None:
+    write_parquet(tmp_path / "train.parquet", 20, label=labels)
+    dataset, said = load(f"parquet:{tmp_path / 'train.parquet'}", tmp_path / "cache")
+    assert dataset.class_names == ("a", "b") and not said
+    images, found = dataset.train.batch(np.arange(len(dataset.train)))
+    assert (images[:, 0, 0, 0] % 2 == 1 - found).all()
+
+
+@pytest.mark.parametrize("kind", ["text", "bytes", "dictionary", "names", "unused"])
 def test_parquet_labels_may_be_texts_and_classes_without_images_are_left_out(kind, tmp_path) -> None:
     labels = ["dog", "cat"] * 10
     columns = {"text": {"label": labels}, "dictionary": {"label": pa.array(labels).dictionary_encode()}}
+    columns |= {"bytes": {"label": [text.encode() for text in labels]}}
     columns |= {"names": {"label": labels}, "unused": {"label": [2, 1] * 10}}
     names = {"names": ("dog", "cat"), "unused": ("ant", "cat", "dog")}.get(kind, ())
     write_parquet(tmp_path / "train.parquet", 20, names, **columns[kind])
@@ -312,6 +333,19 @@ def test_unknown_and_unreachable_sources_say_what_to_do(tmp_path, monkeypatch) -
         DataError, match=r"unknown data source 'cifar1000'; did you mean 'cifar100'.*--data NAME=SOURCE"
     ):
         check_source("cifar1000", {})
+    (tmp_path / "Pets" / "cat").mkdir(parents=True)
+    (tmp_path / "pets.zip").touch()
+    monkeypatch.chdir(tmp_path)
+    for source, words in {
+        "Pets": r"unknown data source 'Pets'; did you mean 'folder:Pets'\?",
+        "./Pets/": r"did you mean 'folder:\./Pets/'\?",
+        "folder:pets": r"pets does not; did you mean 'Pets'\?",
+        "folder: Pets": r"does not; did you mean 'Pets'\?",
+        "folder:$HOME/pets": "pets does not; of it, .* does$",
+        "folder:pets.zip": "must be a folder of class folders; .*pets.zip is a file: unpack it",
+    }.items():
+        with pytest.raises(DataError, match=words):
+            load(source, tmp_path / "cache")
     with pytest.raises(DataError, match="must name what to read after folder:"):
         check_source("folder:", {})
     with pytest.raises(DataError, match="must name a folder or file that exists"):

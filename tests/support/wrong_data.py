@@ -219,7 +219,6 @@ DATA: dict[str, Case] = {
     "archive of floats": archive("x_train must be uint8 [N, H, W] or [N, H, W, 1 or 3] with a label each; got float32 [8, 4, 4]", x_train=np.zeros((8, 4, 4), np.float32)),
     "archive of fewer labels": archive("with a label each; got uint8 [8, 4, 4] and 5 labels", y_train=np.zeros(5, int)),
     "archive of labels that are texts": archive("labels must be names of classes (a, b); got cat, dog", y_train=np.array(["cat", "dog"] * 4), class_names=np.array(["a", "b"])),
-    "archive of labels that are true": archive("y_train must be whole numbers or texts; got bool", y_train=np.array([True, False] * 4)),
     "archive of labels with gaps": archive("0 to the number of classes - 1, without gaps; got 2 different ones from 0 to 1000000", y_train=np.array([0, 10**6] * 4)),
     "archive of labels below 0": archive("without gaps; got 2 different ones from -1 to 0", y_train=np.array([0, -1] * 4)),
     "archive of labels beyond 63 bits": archive("without gaps; got 2 different ones from -1 to 0", y_train=np.array([0, 2**64 - 1] * 4, np.uint64)),

@@ -15,14 +15,16 @@ from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import DataError
 from tuner.common.files import shown
 from tuner.datasets.file_sources import existing, file_identity, not_hidden
-from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, first_names, number_labels
+from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, first_names, is_whole, number_labels
 
+_SHORT = {"train": ("tr", "trn"), "test": ("te", "tst", "t10k"), "validation": ("va", "vl")}
 _ROLES = {
     name: (kind, split)
     for kind, words in (("x", "x image images img imgs pixels data"), ("y", "y label labels target targets"))
     for word in words.split()
     for split, aliases in SPLITS.items()
-    for name in (*(each for alias in aliases for each in (word + alias, alias + word)), *[word] * (split == "train"))
+    for alias in (*aliases, *_SHORT[split], *[""] * (split == "train"))
+    for name in (word + alias, alias + word)
 }
 """What an array is by its name in small letters, without what stands between its words: `x_val`, `train_images`."""
 _CLASS_NAMES = ("classnames", "classes", "labelnames", "targetnames", "names", "categories")
@@ -40,6 +42,8 @@ def _read_npz(reference: str) -> Listing:
             x, y = names["x", split], names["y", split]
             labels[split] = _npz_labels(path, y, flat)
             _check_pixels(path, x, pixels, len(labels[split]))
+        elif pixels is not None and split != "train":
+            notices += (f"{shown(path)}: {len(pixels):,} images of {names['x', split]} not used: without labels",)
         elif pixels is not None or flat is not None or split == "train":
             raise DataError(
                 f"{shown(path)}: must hold x_{split} and y_{split}; got {first_names(names.values()) or 'nothing'}"
@@ -82,7 +86,11 @@ def _npz_arrays(path: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str,
             _refuse_too_large(path, stored.zip, set(names.values()))
             arrays = {role: stored[name] for role, name in names.items()}
     except DAMAGED_ARCHIVE as error:
-        raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}") from None
+        hint = "; save it without objects: texts as np.array(texts, dtype=str), images of one size"
+        raise DataError(
+            f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {error}"
+            f"{hint if 'allow_pickle' in str(error) else ''}"
+        ) from None
     for role, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy hands on what is none
             raise DataError(f"{shown(path)}: cannot be read as a numpy archive of plain arrays: {names[role]} is none")
@@ -104,7 +112,7 @@ def _refuse_too_large(path: Path, archive: zipfile.ZipFile, wanted: set[str]) ->
 
 
 def _npz_labels(path: Path, name: str, labels: np.ndarray) -> np.ndarray:
-    """Return labels `[N]`, numbers or texts; of one-hot rows, the places of the ones."""
+    """Return labels `[N]`, numbers (whole, of whatever type) or texts; of one-hot rows, the places of the ones."""
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise DataError(
@@ -114,7 +122,7 @@ def _npz_labels(path: Path, name: str, labels: np.ndarray) -> np.ndarray:
     flat = labels.reshape(-1)
     if labels.dtype.kind in "SU":
         return np.array([_text(label) for label in flat])
-    if not np.issubdtype(labels.dtype, np.integer):
+    if not np.issubdtype(labels.dtype, np.integer) and not is_whole(flat):
         raise DataError(f"{shown(path)}: {name} must be whole numbers or texts; got {labels.dtype}")
     return flat.astype(np.int64)
 

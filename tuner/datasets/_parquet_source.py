@@ -19,7 +19,17 @@ from tuner.common.errors import DataError
 from tuner.common.files import shown
 from tuner.datasets.file_sources import existing, file_identity, left_out, walk
 from tuner.datasets.images import EncodedImage
-from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, first_names, number_labels, split_of
+from tuner.datasets.sources import (
+    PREFIXED,
+    SPLITS,
+    Listed,
+    Listing,
+    Source,
+    first_names,
+    is_whole,
+    number_labels,
+    split_of,
+)
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
@@ -228,8 +238,13 @@ def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
         labels = labels.cast(labels.type.value_type)
     if labels.null_count == len(labels):
         return np.full(len(labels), -1, dtype=np.int64)
+    if types.is_binary(labels.type) or types.is_large_binary(labels.type):
+        labels = labels.cast("string")
     is_text = types.is_string(labels.type) or types.is_large_string(labels.type)
-    if labels.null_count or not (is_text or types.is_integer(labels.type)):
+    is_number = types.is_integer(labels.type) or (
+        (types.is_floating(labels.type) or types.is_boolean(labels.type)) and is_whole(labels.to_numpy())
+    )
+    if labels.null_count or not (is_text or is_number):
         raise DataError(
             f"{shown(path)}: {column} must be a whole number or a text in every row; "
             f"got {labels.type} with {labels.null_count} missing"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,30 @@ def existing(reference: str, kind: str) -> Path:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        reason = "does not" if isinstance(error, FileNotFoundError) else f"cannot be looked at: {error}"
+        reason = (
+            f"does not{_nearest_name(path)}"
+            if isinstance(error, FileNotFoundError)
+            else f"cannot be looked at: {error}"
+        )
         raise DataError(
             f"{kind}:{reference} must name a folder or file that exists; {path.absolute()} {reason}"
         ) from None
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):  # it would be waited for without end
         raise DataError(f"{kind}:{reference} must name a folder or file; {path.absolute()} is a pipe or a device")
     return path
+
+
+def _nearest_name(path: Path) -> str:
+    """Return a question with the name beside a path that may have been meant, or with the part of it that is there."""
+    try:
+        if not path.parent.is_dir():
+            there = next((str(parent) for parent in path.absolute().parents if parent.is_dir()), "/")
+            return f"; of it, {there} does"
+        names = {other.name.strip().casefold(): shown(Path(other.name)) for other in path.parent.iterdir()}
+    except (OSError, ValueError):
+        return ""
+    nearest = difflib.get_close_matches(path.name.strip(" \"'").casefold(), names, n=1)
+    return f"; did you mean {names[nearest[0]]!r}?" if nearest else ""
 
 
 def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
@@ -58,14 +77,16 @@ def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
 # --- what lies in a folder ---
 
 _LITTER = re.compile(
-    r"thumbs\.db|ehthumbs.*\.db|desktop\.ini|icon\r|__macosx|__pycache__|@eadir|@recycle|@tmp|#recycle|#snapshot|lost\+found|"
-    r"\$recycle\.bin|recycler|system volume information|network trash folder|temporary items",
+    r"thumbs\.db.*|ehthumbs.*\.db|desktop\.ini|picasa\.ini|zbthumbnail\.info|icon\r|__?macosx|__pycache__|"
+    r"@eadir|@recycle|@recently-snapshot|@sharebin|@tmp|#recycle|[#~]snapshot|_gsdata_|lost\+found|found\.\d{3}|"
+    r"\$recycle\.bin|recycle[rd]|system volume information|network trash folder|temporary items",
     re.IGNORECASE,
 )
 """What systems and programs leave behind under a name that is not hidden."""
 _HIDDEN_LITTER = re.compile(
     r"\.(_.*|trash.*|tmp.*|ipynb_checkpoints|git|svn|hg|dvc|cache|huggingface|venv|idea|vscode|thumbnails|@__thumb|"
-    r"appledouble|spotlight-v100|fseventsd|temporaryitems|documentrevisions-v100|picasaoriginals|comments|xvpics|snapshots?)",
+    r"appledouble|spotlight-v100|fseventsd|temporaryitems|documentrevisions-v100|picasaoriginals|comments|xvpics|snapshots?|"
+    r"recycle.*|thumbs?|stversions|stfolder|sync|zfs|dropbox.*|(pytest|mypy|ruff)_cache)",
     re.IGNORECASE,
 )
 """Hidden folders that hold nothing of the user's own, though there may be copies of images in them."""
@@ -108,6 +129,12 @@ class Tree:
             for name, folder in self.folders.items()
             if any(tree.files or tree.links for tree in folder.below())
         }
+
+    def innermost_names(self) -> set[str]:
+        """Return the names in the folder, or in the one folder in it, and so on: `seg_train/seg_train/sea`."""
+        names = self.inner_names()
+        inner = self.folders.get(min(names)) if len(names) == 1 and not self.files else None
+        return inner.innermost_names() if inner is not None and inner.inner_names() else names
 
 
 def walk(folder: str | Path, suffixes: Sequence[str]) -> Tree:
@@ -173,7 +200,38 @@ def _kind_words(kind: str, paths: Sequence[str], root: str) -> str:
 
 ClassFolders = dict[str, list[Tree]]
 """By the name of the class; two folders are one class where their names differ in how accents are written."""
-_UNLABELLED = re.compile(r"unknown|unlabell?ed|no_?labels?|images?|imgs?|all|data", re.IGNORECASE)
+_IMAGES = r"images?|imgs?|jpe?gs?|pngs?|jpegimages|pictures?"
+_UNLABELLED = re.compile(rf"unknown|unlabell?ed|no_?labels?|all|data|{_IMAGES}", re.IGNORECASE)
+_NO_CLASS = re.compile(rf"{_IMAGES}|(raw|original)_({_IMAGES})|un_?labell?ed(_({_IMAGES}|data))?", re.IGNORECASE)
+"""Names of what lies in a folder, whatever it shows."""
+_ASIDE = re.compile(
+    rf"{_NO_CLASS.pattern}|annotations?|labels?|masks?|segmentations?|segmaps?|trimaps?|ground_?truths?|bound(ing)?_?box(es)?|"
+    r"(.*[^a-z])?(part|fold|batch|chunk|shard|split|subset|images?|imgs?)[ _-]*\d+",
+    re.IGNORECASE,
+)
+"""Names of what belongs to images, and of numbered parts: they are no classes where all names are such."""
+_COPY = re.compile(r"( - copy( \(\d+\))?|[ _]copy( ?\d+)?| ?\(\d+\))", re.IGNORECASE)
+"""What a system adds to the name of a copy."""
+_OTHER_PICTURES = (
+    *(
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".svg",
+        ".jp2",
+        ".dcm",
+        ".dicom",
+        ".nef",
+        ".cr2",
+        ".arw",
+        ".dng",
+        ".raw",
+        ".psd",
+    ),
+    *(".tga", ".eps", ".exr", ".hdr", ".ico", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".nii"),
+)
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _SURELY_CLASSES = 10
 """So many folders that are not named after a split are classes, whatever those beside them are called."""
 
@@ -182,12 +240,13 @@ def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str,
     """Return the folder, the images of each split by class, and notices of what may not be expected."""
     root = existing(reference, "folder")
     if not root.is_dir():
-        raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file")
+        unpack = ": unpack it" if root.suffix.lower() in _ARCHIVES else ""
+        raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file{unpack}")
     whole = walk(root, SUFFIXES)
     tree = _unwrapped(whole)
     notices = [] if tree is whole else [f"{shown(root)}: read from the one folder in it, {shown(Path(tree.path))}"]
     if above := _split_folders(tree, layout):
-        splits = _classes_in_splits(above)
+        splits = _classes_in_splits(above, layout)
         words = [f"{_shown_name(name)} ({split})" for split, (name, _) in above.items()]
         is_plain = all(name.lower() in SPLITS[split] for split, (name, _) in above.items())
         notices += [] if is_plain else [f"{shown(root)}: read as splits: {', '.join(words)}"]
@@ -195,6 +254,7 @@ def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str,
         splits = _splits_in_classes(tree)
         notices.append(f"{shown(root)}: read as splits in each class folder: {', '.join(splits)}")
     else:
+        _check_classes(tree, layout)
         splits = {"train": {} if _is_unlabelled(tree) else _by_class(tree.folders)}
     if len(splits["train"]) < 2:
         raise _too_few_classes(tree, splits["train"])
@@ -244,10 +304,19 @@ def _unwrapped(tree: Tree, *, is_split: bool = False) -> Tree:
         ((name, inner),) = held.items()
         within = inner.inner_names()
         are_splits = all(split_of(each) for each in within)
-        if not within or (not are_splits and ((split_of(name) and not is_split) or len(tree.folders) > 1)):
+        others = [folder for folder in tree.folders.values() if folder is not inner]
+        if not within or (
+            not are_splits and ((split_of(name) and not is_split) or not all(map(_has_no_pictures, others)))
+        ):
             break
         tree = inner
     return tree
+
+
+def _has_no_pictures(tree: Tree) -> bool:
+    """Return whether a folder without images holds other files: annotations, lists. An empty one may be a class."""
+    kinds = {kind for folder in tree.below() for kind in folder.others}
+    return bool(kinds) and not kinds & set(_OTHER_PICTURES)
 
 
 # --- splits and classes told apart ---
@@ -280,9 +349,11 @@ def _split_folders(tree: Tree, layout: str) -> dict[str, tuple[str, Tree]]:
 
 def _are_splits(tree: Tree, splits: Mapping[str, str], others: Sequence[str]) -> bool:
     """Return whether folders that are named after splits are some; raises DataError where they may be classes."""
-    inner = {split: tree.folders[name].inner_names() for name, split in splits.items()}
+    inner = {split: tree.folders[name].innermost_names() for name, split in splits.items()}
     of_train = inner.get("train", set())
-    if not others or any(of_train & names for split, names in inner.items() if split != "train"):
+    if not others or (len(of_train) > 1 and len(inner) > 1):
+        return True
+    if any(of_train & names for split, names in inner.items() if split != "train"):
         return True
     if not any(inner.values()) and len(others) >= (2 if len(inner) == 1 else _SURELY_CLASSES):
         return False
@@ -306,12 +377,6 @@ def _has_inner_splits(tree: Tree, layout: str) -> bool:
         ):
             return True
         raise _ambiguous(tree, f"folders of {first_names(list(inner))} may be named after splits")
-    shared = set.intersection(*inner.values()) if len(inner) > 1 else set()
-    if len(shared) > 1:
-        raise _ambiguous(
-            tree,
-            f"{first_names(list(inner))} all hold {first_names(sorted(shared))}: they may be parts of one data set",
-        )
     return False
 
 
@@ -319,6 +384,38 @@ def _ambiguous(tree: Tree, words: str) -> DataError:
     return DataError(
         f"{shown(Path(tree.path))}: {words}; set data.layout to classes if each folder is a class, to splits if not"
     )
+
+
+def _check_classes(tree: Tree, layout: str, way_out: str = "") -> None:
+    """Raise DataError where the folders beside each other may be no classes, but for what the file says of them."""
+    if layout == "auto" and (words := _doubt(tree.holding())):
+        way_out = way_out or (
+            "name the one to read, rename splits to train, val and test, or set data.layout to classes if each folder "
+            "is a class"
+        )
+        raise DataError(f"{shown(Path(tree.path))}: {words}; {way_out}")
+
+
+def _doubt(folders: Mapping[str, Tree]) -> str:
+    """Return why folders may be no classes (copies, parts of one data set, several data sets); empty: they are."""
+    inner = {name: folder.innermost_names() for name, folder in folders.items()}
+    several = {name: names for name, names in inner.items() if len(names) > 1}
+    for name, names in inner.items():
+        same = [each for each in sorted(names) if each in inner and each != name]
+        if len(same) > 1 or (same and len(inner) == 2):
+            return f"{_shown_name(name)} holds {first_names(same)}, as the folder around it: it may be a copy"
+        if (copied := _COPY.sub("", name)) != name and copied in inner:
+            return f"{_shown_name(name)} may be a copy of {_shown_name(copied)}"
+        if any(len({split_of(each) for each in below.inner_names()} - {None}) > 1 for below in folders[name].below()):
+            return f"folders in {_shown_name(name)} may be named after splits: it may be a data set of its own"
+    for (name, names), (other, others) in combinations(several.items(), 2):
+        if len(shared := names & others) > 1:
+            both = f"{_shown_name(name)}, {_shown_name(other)}"
+            return f"{both} both hold {first_names(sorted(shared))}: they may be parts of one data set"
+    aside = list(filter(_ASIDE.fullmatch, folders)) if all(map(_ASIDE.fullmatch, folders)) else []
+    if len(folders) > 1 and (named := aside or list(filter(_NO_CLASS.fullmatch, folders))):
+        return f"{first_names(map(_shown_name, named))} may be no classes, by their names"
+    return ""
 
 
 def _by_class(folders: Mapping[str, Tree]) -> ClassFolders:
@@ -334,16 +431,17 @@ def _is_unlabelled(tree: Tree) -> bool:
     return not held or (len(held) == 1 and bool(split_of(held[0]) or _UNLABELLED.fullmatch(held[0])))
 
 
-def _classes_in_splits(folders: Mapping[str, tuple[str, Tree]]) -> dict[str, ClassFolders]:
+def _classes_in_splits(folders: Mapping[str, tuple[str, Tree]], layout: str) -> dict[str, ClassFolders]:
     """Return the class folders of each split but for one, other than train, whose images are without labels."""
     found: dict[str, ClassFolders] = {}
     for split, (_, folder) in folders.items():
         inner = _unwrapped(folder, is_split=True)
         classes, is_unlabelled = _by_class(inner.folders), _is_unlabelled(inner)
         if split == "train" and (is_unlabelled or len(classes) < 2):
-            names = first_names(name for name, _ in folders.values())
-            way_out = f"; set data.layout to classes if {names} are classes"
+            names = first_names(_shown_name(name) for name, _ in folders.values())
+            way_out = f"; set data.layout to classes if {names} {'are classes' if len(folders) > 1 else 'is a class'}"
             raise _too_few_classes(folder, [] if is_unlabelled else classes, way_out)
+        _check_classes(inner, layout, "name one folder to read, or set data.layout to splits if each is a class")
         if not is_unlabelled or set(_by_class(inner.holding())) & set(found.get("train", ())):
             found[split] = classes
     return found
@@ -363,7 +461,8 @@ def _too_few_classes(tree: Tree, classes: Iterable[str], way_out: str = "") -> D
     words = f"{number:,} images lie there without class folders, and labels in names or tables of files are not read"
     return DataError(
         f"{shown(Path(tree.path))}: must have at least two classes; got {first_names(list(classes)) or 'none'}"
-        + (f": {words}{way_out}" if number and (way_out or not classes) else "")
+        + (f": {words}" if number and not classes else "")
+        + (way_out if number else "")
     )
 
 

@@ -22,7 +22,15 @@ from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Notify
 from tuner.datasets.file_sources import existing
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
-from tuner.datasets.sources import Listing, Source, describe_classes, find_source, first_names, path_of
+from tuner.datasets.sources import (
+    Listing,
+    Source,
+    alike_names,
+    describe_classes,
+    find_source,
+    first_names,
+    path_of,
+)
 from tuner.datasets.staging import resolve, staged_sources
 
 
@@ -281,6 +289,8 @@ def _read(request: DataRequest, text: str) -> Listing:
         f"{text}: {len(listing.splits[split].labels):,} images of {split} not used: their labels are withheld"
         for split in withheld
     ]
+    if twins := alike_names(listing.class_names):
+        notices.append(f"{text}: classes of their own, though their names are alike: {first_names(twins)}")
     splits = {split: listed for split, listed in listing.splits.items() if split not in withheld}
     listing = replace(listing, splits=splits, notices=(*listing.notices, *notices))
     _check_listing(listing, text)
@@ -296,7 +306,9 @@ def _without_unused(listing: Listing, source: str) -> Listing:
     names, trained = np.array(listing.class_names), np.unique(listing.splits["train"].labels)
     every = np.unique(np.concatenate([listed.labels for listed in listing.splits.values()]))
     if untrained := np.setdiff1d(every, trained).tolist():
-        raise DataError(f"{source}: every class must have training images; {first_names(names[untrained])} has none")
+        raise DataError(
+            f"{source}: every class must have training images; there is none of {first_names(names[untrained])}"
+        )
     if len(every) == len(names):
         return listing
     unused = np.delete(names, every)

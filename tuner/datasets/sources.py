@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from tuner.common.errors import DataError
+from tuner.common.errors import DataError, InputError
+from tuner.common.files import user_path
 from tuner.common.registry import Registry, unknown_name
 from tuner.datasets.images import EncodedImage
 
@@ -52,6 +54,19 @@ def first_names(names: Iterable[str], most: int = MOST_NAMED) -> str:
     """
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def alike_names(names: Sequence[str]) -> list[str]:
+    """Return the names that differ from others in case, spaces and what stands between words alone.
+
+    A letter of either case is a class of its own, as in data sets of handwriting.
+
+    >>> alike_names(["Cat", "cat ", "dog", "A", "a"])
+    ['Cat', 'cat ']
+    """
+    plain = [re.sub(r"[\W_]+", "", name.casefold()) for name in names]
+    number = Counter(plain)
+    return [name for name, each in zip(names, plain, strict=True) if number[each] > 1 and len(each) > 1]
 
 
 class Selection(Sequence[EncodedImage]):
@@ -166,9 +181,30 @@ def find_source(text: str) -> tuple[Source, str]:
         return PREFIXED[kind], reference
     if not colon and text in NAMED:
         return NAMED[text], text
+    if meant := _meant(text):
+        raise DataError(f"unknown data source {text!r}; did you mean {meant!r}?")
     known = [*NAMED, *(f"{name}:" for name in PREFIXED)]
     message = unknown_name("data source", f"{kind}:" if colon else text, known)
     raise DataError(f"{message}; a name of your own must be staged with --data NAME=SOURCE")
+
+
+def _meant(path: str) -> str:
+    """Return the source that reads what lies at a path; empty if nothing does, or nothing lies there."""
+    try:
+        place = user_path(path).resolve(strict=True)
+        kind = next((kind for kind in list(PREFIXED)[::-1] if PREFIXED[kind].find_staged(place)), None)
+    except (OSError, ValueError, InputError):
+        return ""
+    return f"{kind}:{path}" if kind else ""
+
+
+def is_whole(numbers: np.ndarray) -> bool:
+    """Return whether all numbers, of whatever type, are whole: labels may be kept as floats or truth values.
+
+    >>> [is_whole(np.array(values)) for values in ([0.0, 2.0], [True, False], [0.5], [np.nan])]
+    [True, True, False, False]
+    """
+    return numbers.dtype.kind in "iufb" and bool(np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all())
 
 
 def number_labels(
