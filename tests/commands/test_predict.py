@@ -20,7 +20,7 @@ from tuner.models.export import any_size
 from tuner.predict import main
 from tuner.runs.directory import RunDirectory
 from tuner.runs.predictions import load_predictions
-from tuner.training.evaluation import choose_shown, cross_entropy, predict_probabilities, save_predictions
+from tuner.training.evaluation import choose_shown, measure, predict_probabilities, save_predictions
 
 LABELS = ["dark", "middling", "=bright", "white", "none", "other"]
 
@@ -200,7 +200,7 @@ def test_the_loss_is_that_of_keras() -> None:
     probabilities = raw / raw.sum(axis=1, keepdims=True)
     labels = generator.integers(0, 5, 20)
     theirs = keras.losses.SparseCategoricalCrossentropy()(labels, probabilities)
-    assert cross_entropy(probabilities, labels) == pytest.approx(float(theirs), rel=1e-5)
+    assert measure(["loss"], labels, probabilities)["loss"] == pytest.approx(float(theirs), rel=1e-5)
 
 
 def test_the_most_confident_mistakes_are_shown_first_and_no_image_twice() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support import ROOT
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
-from tuner.common.metrics import epoch_values
+from tuner.common.metrics import epoch_objectives, epoch_values
 from tuner.reports._tables import (
     column_names,
     column_type,
@@ -194,16 +194,19 @@ def test_the_files_say_what_they_are_and_what_each_column_means(written):
 
 def test_a_run_without_trials_has_tables_without_rows(tmp_path):
     for state in (RunState(), small_state()):
-        trials, epochs = trials_table(build_results(state)), epochs_table(build_results(state))
-        assert trials.column_names == ["study", *(column.name for column in trial_columns())]
-        assert epochs.column_names == ["study", "trial", *(column.name for column in epoch_columns())]
+        results = build_results(state)
+        trials, epochs = trials_table(results), epochs_table(results)
+        assert trials.column_names == ["study", *(column.name for column in trial_columns(results.metrics))]
+        assert epochs.column_names == ["study", "trial", *(column.name for column in epoch_columns(results.metrics))]
         assert len(pq.read_table(save_table(trials, tmp_path / "trials.parquet"))) == len(epochs) == 0
 
 
 def test_every_value_of_an_epoch_is_in_both_tables():
-    names = {column.name for column in trial_columns()}
-    assert all(f"best_epoch_{value}" in names and f"last_{value}" in names for value in epoch_values())
-    assert set(epoch_values()) < {column.name for column in epoch_columns()}
+    for metrics in ((), ("val_auc", "parameters"), epoch_objectives()):
+        names, values = {column.name for column in trial_columns(metrics)}, epoch_values(metrics)
+        assert all(f"best_epoch_{value}" in names and f"last_{value}" in names for value in values)
+        assert set(values) < {column.name for column in epoch_columns(metrics)}
+        assert "val_macro_f1" not in names or "val_macro_f1" in metrics
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch):

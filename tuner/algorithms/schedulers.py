@@ -14,7 +14,7 @@ from tuner.spec.space import Choice, Dimension, Integer, Real
 
 MUTABLE = (
     *("learning_rate", "fine_tune_learning_rate_factor", "weight_decay"),
-    *("label_smoothing", "batch_size", "augment"),
+    *("label_smoothing", "class_weight", "loss", "batch_size", "augment"),
 )
 """Hyperparameters that a population may change in a running trial: the weights fit before and after."""
 

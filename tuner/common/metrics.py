@@ -1,20 +1,22 @@
 """Metrics of trials: their names and units, which of two values is better, and several metrics at once. Pure.
 
 `METRICS` has one entry for each thing that is measured. What Keras measures has a value of the training images, under
-the entry's name, and one of the validation images, under `val_` and the name; only the latter can be optimised. All
-other entries are facts of a trial, known after its first epoch.
+the entry's name, and one of the validation images, under `val_` and the name; only the latter can be optimised. What
+has a function of predictions alone is measured of the validation images, where a study asks for it. All other entries
+are facts of a trial, known after its first epoch.
 
 Points of several metrics are arrays `[n, metrics] float` in which larger is better throughout (`oriented_points`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from tuner.common import _measures
 from tuner.common.registry import Registry
 
 Mode = Literal["max", "min"]
@@ -27,6 +29,9 @@ LOSS = "loss"
 DEFAULT_METRIC = "val_accuracy"
 
 
+Measure = Callable[[np.ndarray, np.ndarray], float]
+
+
 @dataclass(frozen=True)
 class Metric:
     """One thing that trials are measured by."""
@@ -36,13 +41,23 @@ class Metric:
     """Its name for people."""
     unit: Unit = "number"
     keras: str | None = None
-    """Keras's name of a metric that it measures in every epoch, or the loss; None: it is a fact of a trial.
+    """Keras's name of a metric that it measures in every epoch, or the loss; None: Keras does not measure it.
     Labels are one row per image with a share for each class, so that it must be a metric of that kind."""
+    measure: Measure | None = None
+    """Its value of labels `[N] int64` and probabilities `[N, K] float32`, of all images of a split at once."""
+    least_classes: int = 2
+    """The fewest classes of data with which it says anything."""
+    least_present: int = 1
+    """The fewest classes that must have images."""
 
 
 METRICS: Registry[Metric] = Registry("metric")
-METRICS.add("accuracy", Metric("max", "accuracy", "share", keras="categorical_accuracy"))
-METRICS.add("loss", Metric("min", "loss", keras=LOSS))
+METRICS.add("accuracy", Metric("max", "accuracy", "share", "categorical_accuracy", _measures.accuracy))
+METRICS.add("loss", Metric("min", "loss", keras=LOSS, measure=_measures.cross_entropy))
+METRICS.add("balanced_accuracy", Metric("max", "balanced accuracy", "share", measure=_measures.balanced_accuracy))
+METRICS.add("macro_f1", Metric("max", "macro F1", "share", measure=_measures.macro_f1))
+METRICS.add("auc", Metric("max", "AUC", "share", measure=_measures.auc, least_present=2))
+METRICS.add("top5_accuracy", Metric("max", "top-5 accuracy", "share", measure=_measures.top5_accuracy, least_classes=6))
 METRICS.add("parameters", Metric("min", "parameters", "count"))
 METRICS.add("seconds_per_image", Metric("min", "inference time", "ms"))
 METRICS.add("model_mb", Metric("min", "model size", "MB"))
@@ -57,30 +72,40 @@ def metric_of(name: str) -> Metric:
     return METRICS[name.removeprefix(VALIDATION)]
 
 
-def epoch_values() -> tuple[str, ...]:
-    """Return the names of all that is measured in every epoch, the loss first, as Keras has it.
+def epoch_values(metrics: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names of all that is measured in every epoch of a study for these metrics, the loss first.
 
-    >>> epoch_values()
-    ('loss', 'accuracy', 'val_loss', 'val_accuracy')
+    >>> epoch_values(["val_auc", "parameters"])
+    ('loss', 'accuracy', 'val_loss', 'val_accuracy', 'val_auc')
     """
     names = sorted(_measured_by_keras(), key=lambda name: METRICS[name].keras != LOSS)
-    return (*names, *(VALIDATION + name for name in names))
+    return (*names, *(VALIDATION + name for name in names), *asked_values(metrics))
+
+
+def asked_values(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Return those of a study's metrics that are measured in every epoch because it asks for them.
+
+    >>> asked_values(["val_auc", "val_loss", "parameters"])
+    ('val_auc',)
+    """
+    known = epoch_objectives()
+    return tuple(name for name in dict.fromkeys(metrics) if name in known and metric_of(name).keras is None)
 
 
 def epoch_objectives() -> tuple[str, ...]:
     """Return what can be optimised and is measured in every epoch: what schedulers can compare.
 
-    >>> epoch_objectives()
-    ('val_accuracy', 'val_loss')
+    >>> epoch_objectives()[:3]
+    ('val_accuracy', 'val_loss', 'val_balanced_accuracy')
     """
-    return tuple(VALIDATION + name for name in _measured_by_keras())
+    return tuple(VALIDATION + name for name in METRICS if name not in facts())
 
 
 def objectives() -> tuple[str, ...]:
     """Return all that can be optimised.
 
-    >>> objectives()
-    ('val_accuracy', 'val_loss', 'parameters', 'seconds_per_image', 'model_mb')
+    >>> objectives()[-4:]
+    ('val_top5_accuracy', 'parameters', 'seconds_per_image', 'model_mb')
     """
     return (*epoch_objectives(), *facts())
 
@@ -91,7 +116,7 @@ def facts() -> tuple[str, ...]:
     >>> facts()
     ('parameters', 'seconds_per_image', 'model_mb')
     """
-    return tuple(name for name in METRICS if METRICS[name].keras is None)
+    return tuple(name for name in METRICS if METRICS[name].keras is None and METRICS[name].measure is None)
 
 
 def _measured_by_keras() -> list[str]:

@@ -113,6 +113,18 @@ GENERAL: dict[str, Parameter] = {
     "label_smoothing": Parameter(
         "float", low=0.0, high=0.9, default=0.0, description="share of the label spread over all classes"
     ),
+    "class_weight": Parameter(
+        "choice",
+        values=("none", "balanced"),
+        default="none",
+        description="balanced: in the loss that is trained, all classes count alike, however many images they have",
+    ),
+    "loss": Parameter(
+        "choice",
+        values=("cross_entropy", "focal"),
+        default="cross_entropy",
+        description="focal: what is already answered surely counts less",
+    ),
 }
 
 

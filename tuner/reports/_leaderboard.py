@@ -264,7 +264,8 @@ def _reached(winner: TrialResult) -> list[str]:
     size = "" if winner.parameters is None else f"; {winner.parameters:,} parameters"
     names = [name for name in epoch_objectives() if name in at.metrics]
     validation = [f"{metric_words(name)} {format_value(name, at.metrics[name])}" for name in names]
-    training = [format_value(name, at.metrics.get(name)) for name in (one.removeprefix(VALIDATION) for one in names)]
+    trained = [name for name in (one.removeprefix(VALIDATION) for one in names) if name in at.metrics]
+    training = [format_value(name, at.metrics[name]) for name in trained]
     return [
         f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
         f"{', '.join(validation)}; in training {' and '.join(training)}{size}."

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuner.common.files import replacing
-from tuner.common.metrics import VALIDATION, epoch_values
+from tuner.common.metrics import VALIDATION, asked_values, epoch_objectives, epoch_values
 from tuner.reports.formatting import is_share, metric_words
 from tuner.reports.results import STATUSES, Results, TrialResult
 from tuner.runs.epoch import Epoch
@@ -55,10 +55,11 @@ def _epochs_in(phase: Any) -> Callable[[TrialResult], int]:
     return lambda trial: trial.epochs_in(phase)
 
 
-def _meaning(name: str) -> str:
+def _meaning(name: str, where: str) -> str:
     """Return what a value of an epoch is, in words."""
     kind = "" if name.startswith(VALIDATION) else "training "
-    return f"{kind}{metric_words(name)}{' (0 to 1)' if is_share(name) else ''}"
+    asked = "; only in studies for it" if asked_values([name]) else ""
+    return f"{kind}{metric_words(name)}{' (0 to 1)' if is_share(name) else ''} {where}{asked}"
 
 
 def _of_epoch(attribute: str, name: str) -> Callable[[TrialResult], float | None]:
@@ -118,28 +119,32 @@ _TRIAL_END: tuple[Column, ...] = (
 )
 
 
-def trial_columns() -> tuple[Column, ...]:
-    """Return the columns after the study's name and before the hyperparameters."""
+def trial_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
+    """Return the columns after the study's name and before the hyperparameters, for a study's metrics (None: any)."""
     kinds = (("best_epoch", "best_epoch", "`best_epoch`"), ("last", "last_epoch", "the last epoch"))
     values = [
-        Column(f"{prefix}_{name}", "double", f"{_meaning(name)} at {where}", _of_epoch(attribute, name))
+        Column(f"{prefix}_{name}", "double", _meaning(name, f"at {where}"), _of_epoch(attribute, name))
         for prefix, attribute, where in kinds
-        for name in epoch_values()
+        for name in _values_for(metrics)
     ]
     return (*_TRIAL_BEGINNING, *values, *_TRIAL_END)
 
 
-def epoch_columns() -> tuple[Column, ...]:
-    """Return the columns after the study's name and the trial's number."""
+def epoch_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
+    """Return the columns after the study's name and the trial's number, for a study's metrics (None: any)."""
     return (
         Column("epoch", "int64", "counted from 1 over both phases"),
         Column("phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (no backbone)"),
         Column("seconds", "double", "training and validation of this epoch, in seconds"),
         Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
-        *(Column(name, "double", f"{_meaning(name)} of this epoch", _metric(name)) for name in epoch_values()),
+        *(Column(name, "double", _meaning(name, "of this epoch"), _metric(name)) for name in _values_for(metrics)),
         Column("best_so_far", "double", "best value of the study's metric up to here"),
         Column("learning_rate", "double", "learning rate of this epoch"),
     )
+
+
+def _values_for(metrics: Sequence[str] | None) -> tuple[str, ...]:
+    return epoch_values(epoch_objectives() if metrics is None else metrics)
 
 
 def _metric(name: str) -> Callable[[Epoch], float | None]:
@@ -171,7 +176,7 @@ _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
 
 def trials_table(results: Results) -> Any:
     """Return one row per trial by number, as a `pyarrow.Table`; hyperparameters are the last columns."""
-    columns = [_array(column, results.trials) for column in trial_columns()]
+    columns = [_array(column, results.trials) for column in trial_columns(results.metrics)]
     study = _constant(_STUDY, results.name, len(results.trials))
     return _table(results, [study, *columns, *_hyperparameters(results.trials)])
 
@@ -182,7 +187,7 @@ def epochs_table(results: Results) -> Any:
     numbers = [trial.number for trial in results.trials for _ in trial.epochs]
     study = _constant(_STUDY, results.name, len(epochs))
     trial = (_field(_TRIAL.name, _TRIAL.type, _TRIAL.description), pa.array(numbers, type=pa.int64()))
-    return _table(results, [study, trial, *(_array(column, epochs) for column in epoch_columns())])
+    return _table(results, [study, trial, *(_array(column, epochs) for column in epoch_columns(results.metrics))])
 
 
 def finalists_table(results: Results) -> Any:

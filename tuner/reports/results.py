@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuner.common.errors import RunError
-from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_values, metric_of, objectives, oriented
+from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_objectives, epoch_values, metric_of, objectives, oriented
 from tuner.common.registry import unknown_name
 from tuner.models.parameters import GENERAL
 from tuner.reports.formatting import counted, describe_configuration
@@ -349,7 +349,7 @@ def build_results(
         RunError: the study's metric is none that epochs measure.
     """
     for index, name in enumerate(state.study.all_metrics if state.study is not None else ()):
-        known = objectives() if index else epoch_values()
+        known = objectives() if index else epoch_values(epoch_objectives())
         if name not in known:
             raise RunError(unknown_name("metric", name, known))
     has_ended = state.session_ended is not None

@@ -23,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tuner.common.errors import RunError, TunerError
 from tuner.common.files import disk_full_error, is_disk_full, write_text
-from tuner.common.metrics import epoch_values
+from tuner.common.metrics import epoch_objectives
 from tuner.runs import events
 from tuner.runs.state import RunState
 
@@ -211,7 +211,7 @@ def _misplaced(state: RunState, event: events.Event) -> str | None:
         return "must be of one study; it begins another one"
     if isinstance(event, events.TrialStarted) and event.trial in state.trials:
         return f"trial {event.trial} must start once; it starts again"
-    if isinstance(event, events.EpochReported) and state.metric not in event.metrics and state.metric in epoch_values():
+    if isinstance(event, events.EpochReported) and state.metric in {*epoch_objectives()}.difference(event.metrics):
         return f"epochs must measure {state.metric}, which the study compares; got {', '.join(event.metrics) or 'none'}"
     if isinstance(event, events.FinalistTested):
         others = {one.tested.images for one in state.finalists.values() if one.tested is not None}

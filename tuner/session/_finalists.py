@@ -31,7 +31,7 @@ from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
 from tuner.session._finish import TrainedModels
 from tuner.session._stopping import TimeBudget
-from tuner.training.evaluation import cross_entropy, predict_probabilities, save_predictions
+from tuner.training.evaluation import measure, predict_probabilities, save_predictions
 
 if TYPE_CHECKING:
     from tuner.datasets.loading import Split
@@ -287,7 +287,7 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: Time
                 seed_number=key[1],
                 images=len(test),
                 test_accuracy=float(correct.mean()),
-                test_loss=cross_entropy(probabilities, test.labels),
+                test_loss=measure(["loss"], test.labels, probabilities)["loss"],
                 correct=pack_bits(correct),
             )
         )

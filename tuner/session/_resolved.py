@@ -213,6 +213,7 @@ def _settings(spec: Spec) -> TrialSettings:
         mode=spec.mode,
         seed=spec.search.seed,
         times_inference="seconds_per_image" in spec.metrics,
+        other_metrics=tuple(spec.metrics[1:]),
     )
 
 

@@ -6,15 +6,18 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tuner import __version__
 from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
+from tuner.common.metrics import metric_of
 from tuner.common.process import keras_home
 from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset
 from tuner.datasets.prepared import default_cache_dir
@@ -95,6 +98,7 @@ def prepare(
         f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
         f"{'x'.join(str(size) for size in dataset.image_shape)}, {dataset.prepared.describe_classes()}"
     )
+    check_metrics(study.metrics, dataset.validation.labels, len(dataset.class_names))
     check_sizes(study.space, dataset.image_shape)
     backbones = backbone_configurations(study.space)
     if backbones:
@@ -102,6 +106,22 @@ def prepare(
         with console.preparing("checking the backbones and their weights"):
             check_backbones(study.space, backbones, dataset.image_shape, known)
     return Prepared(request, staged, cache_dir, dataset, trial_kind or TrialKind())
+
+
+def check_metrics(metrics: Sequence[str], labels: np.ndarray, num_classes: int) -> None:
+    """Refuse a metric that says nothing with so few classes, or with validation images of these labels."""
+    for name in metrics:
+        entry, present = metric_of(name), len(np.unique(labels))
+        if num_classes < entry.least_classes:
+            raise InputError(
+                f"metric {name} needs at least {entry.least_classes} classes, with fewer every prediction is right; "
+                f"the data have {num_classes}"
+            )
+        if present < entry.least_present:
+            raise InputError(
+                f"metric {name} needs validation images of at least {entry.least_present} classes; "
+                f"the validation split has images of {present}"
+            )
 
 
 def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:

@@ -121,8 +121,11 @@ def _metric(value: str) -> str:
 
 
 def _first_rule() -> str:
-    first, later = " or ".join(epoch_objectives()), objectives()[len(epoch_objectives()) :]
-    return f"must be {first}, which every epoch measures; {' and '.join(later)} can follow it in metrics: [...]"
+    *names, last = objectives()[len(epoch_objectives()) :]
+    first = ", ".join(epoch_objectives())
+    return (
+        f"must be one of {first}, which epochs measure; {', '.join(names)} and {last} can follow it in metrics: [...]"
+    )
 
 
 class DataSection(Section):

@@ -21,6 +21,7 @@ import numpy as np
 from tuner.common.metrics import LOSS, METRICS
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile
+from tuner.models.losses import build_loss, is_plain, keras_metric
 from tuner.models.network import TrialModel, build_head, build_model, freeze
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
@@ -28,6 +29,10 @@ from tuner.training.cut_points import Place, above
 
 STRUCTURES_KEPT = 12
 BACKBONES_KEPT = 2
+UNWEIGHTED = "cross_entropy"
+"""The name of a metric beside a loss that is more than the cross-entropy: what trials are compared by."""
+_COMPILED = ("optimizer", "weight_decay", "label_smoothing", "loss")
+"""General hyperparameters that are part of what is compiled."""
 
 
 class AdjustableDropout(keras.layers.Layer):
@@ -126,7 +131,7 @@ class Structure:
     ) -> Trainer:
         """Return the trainer of the head and the top `unfreeze_depth` blocks, reading from `place` (None: images)."""
         freeze(self.trial_model, unfreeze_depth)
-        settings = [general(configuration, name) for name in ("optimizer", "weight_decay", "label_smoothing")]
+        settings = [general(configuration, name) for name in _COMPILED]
         key = json.dumps([unfreeze_depth, place.name if place else None, *settings])
         if key not in self._trainers:
             self._trainers[key] = self._compile(configuration, place)
@@ -138,10 +143,11 @@ class Structure:
             return AdjustableDropout(layer, self._rates[layer]) if layer in self._rates else layer
 
         network = above(self.trial_model, place, adjustable)
+        is_comparable = is_plain(configuration) and not network.losses
         network.compile(
             optimizer=_build_optimizer(configuration),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=general(configuration, "label_smoothing")),
-            metrics=keras_metrics(),
+            loss=build_loss(configuration),
+            metrics=[*keras_metrics(), *([] if is_comparable else [keras.metrics.CategoricalCrossentropy(UNWEIGHTED)])],
             steps_per_execution=STEPS_PER_EXECUTION,
             jit_compile=jit_compile(),
         )
@@ -154,8 +160,7 @@ def keras_metrics() -> list[Any]:
     for name in METRICS:
         identifier = METRICS[name].keras
         if identifier is not None and identifier != LOSS:
-            made = keras.metrics.get(identifier)
-            metric = made if isinstance(made, keras.metrics.Metric) else keras.metrics.MeanMetricWrapper(made)
+            metric = keras_metric(identifier)
             metric.name = name
             found.append(metric)
     return found

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tuner.common.files import replacing
+from tuner.common.metrics import Metric, metric_of
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import parse_augment
 from tuner.models.preprocessing import parse_preprocess
@@ -84,8 +86,6 @@ BATCH_SIZE = 256
 TOP = 5
 SHOWN = 24
 """Images of each kind that are kept to be shown."""
-SMALLEST_PROBABILITY = 1e-7
-"""As Keras' cross-entropy takes it."""
 
 
 def predict_probabilities(model: Any, split: Split, batch_size: int = BATCH_SIZE) -> np.ndarray:
@@ -97,10 +97,21 @@ def predict_probabilities(model: Any, split: Split, batch_size: int = BATCH_SIZE
     return np.concatenate(found)
 
 
-def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean loss, as Keras' categorical cross-entropy without label smoothing."""
-    of_true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_true, SMALLEST_PROBABILITY, 1.0)).mean())
+def measure(names: Iterable[str], labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return values of predictions by their names, of all images at once; not a number where a probability is none."""
+    if not np.isfinite(probabilities).all():
+        return dict.fromkeys(names, math.nan)
+    return {name: _value(metric_of(name), labels, probabilities) for name in names}
+
+
+def _value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> float:
+    if metric.measure is not None:
+        return float(metric.measure(labels, probabilities))
+    from tuner.models.losses import keras_metric
+
+    of_keras = keras_metric(str(metric.keras))
+    of_keras.update_state(np.eye(probabilities.shape[1], dtype=np.float32)[labels], probabilities)
+    return float(of_keras.result())
 
 
 def choose_shown(labels: np.ndarray, probabilities: np.ndarray, number: int = SHOWN) -> np.ndarray:

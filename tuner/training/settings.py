@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tuner.common.metrics import Mode
+from tuner.common.metrics import Mode, asked_values
 from tuner.runs.epoch import Phase
 
 
@@ -51,6 +51,13 @@ class TrialSettings:
     seed: int
     times_inference: bool = False
     """Whether a worker measures after a trial's first epoch how long an image takes."""
+    other_metrics: tuple[str, ...] = ()
+    """Those of the study beside `metric`."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Metrics of the predictions for the validation split that are measured beside those of Keras."""
+        return asked_values((self.metric, *self.other_metrics))
 
 
 @dataclass(frozen=True)

@@ -16,29 +16,31 @@ import keras
 import numpy as np
 
 from tuner.common.errors import RunError, TunerError
-from tuner.common.metrics import epoch_values, is_better, oriented
+from tuner.common.metrics import LOSS, VALIDATION, epoch_values, is_better, oriented
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import Augment, parse_augment
 from tuner.models.export import seconds_per_image, stored_mb
+from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
 from tuner.runs.epoch import Epoch, Phase
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tuner.training.compiled_models import CompiledModels
+from tuner.training.compiled_models import UNWEIGHTED, CompiledModels
 from tuner.training.cut_points import Place, places
+from tuner.training.evaluation import measure
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.training.settings import VALIDATION_BATCH_SIZE, Ended, TrialSettings, phase_of
 from tuner.training.trial_like import ModelCost, Progress
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of `(images, one-hot labels)` in a given order.
+    """Batches of `(images, one-hot labels)`, with `weights` of the images `(images, labels, weights)`, in an order.
 
     Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is
-    augmented with a seed of its own, so that an epoch is the same however often it is read. `on_batch` is called
-    whenever one is asked for.
+    augmented with a seed of its own, so that an epoch is the same however often it is read. Where labels are mixed,
+    weights are mixed alike. `on_batch` is called whenever one is asked for.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Batches(keras.utils.PyDataset):
         augment: Augment | None,
         seed: int,
         on_batch: Callable[[], None] = lambda: None,
+        weights: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self._on_batch = on_batch
+        self._on_batch, self._weights = on_batch, weights
         self._split, self._batch_size, self._order = split, batch_size, order
         self._augment, self._seed = augment, seed
         self._one_hot = np.eye(num_classes, dtype=np.float32)
@@ -60,14 +63,20 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self._order) / self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         self._on_batch()
         positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         images, labels = self._split.batch(positions)
         targets = self._one_hot[labels]
-        if self._augment is None:
-            return images, targets
-        return self._augment.apply(images, targets, derive_seed(self._seed, index))
+        weights = None if self._weights is None else self._weights[positions]
+        if self._augment is not None:
+            seed = derive_seed(self._seed, index)
+            if weights is not None and self._augment.mixes_labels:
+                images, shares = self._augment.apply(images, np.eye(len(positions), dtype=np.float32), seed)
+                targets, weights = shares @ targets, shares @ weights
+            else:
+                images, targets = self._augment.apply(images, targets, seed)
+        return (images, targets) if weights is None else (images, targets, weights)
 
 
 class Trial:
@@ -99,6 +108,7 @@ class Trial:
         augment = parse_augment(str(general(configuration, "augment")))
         self._augment = None if augment.is_identity else augment
         self._activations, self._on_batch = activations, on_batch
+        self._weights = image_weights(configuration, data.train.labels)
         self._build(compiled_models or CompiledModels())
         self.setup_s = time.perf_counter() - started
 
@@ -216,13 +226,21 @@ class Trial:
         augment = self._augment if self._place is None else None  # cached activations are those of augmented images
         rows = np.arange(len(validation))
         validating = Batches(validation, num_classes, VALIDATION_BATCH_SIZE, rows, None, seed, told)
-        fitted = self._trainer.network.fit(
-            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told),
-            validation_data=validating,
+        network, asked = self._trainer.network, self.settings.asked
+        fitted = network.fit(
+            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told, self._weights),
+            validation_data=None if asked else validating,
             shuffle=False,
             verbose=0,
         )
         history = {name: float(values[-1]) for name, values in fitted.history.items()}
+        history.pop(UNWEIGHTED, None)
+        if asked:
+            names = epoch_values(asked)
+            probabilities = network.predict(validating, verbose=0)
+            history |= measure([one for one in names if one.startswith(VALIDATION)], validation.labels, probabilities)
+        elif VALIDATION + UNWEIGHTED in history:
+            history[VALIDATION + LOSS] = history.pop(VALIDATION + UNWEIGHTED)
         return history, time.perf_counter() - started
 
     def _halve_batch(self) -> bool:
@@ -250,7 +268,7 @@ class Trial:
             seconds=seconds,
             learning_rate=self._learning_rate(),
             best_so_far=self.best,
-            metrics={name: history[name] for name in epoch_values()},
+            metrics={name: history[name] for name in epoch_values(self.settings.asked)},
         )
 
     def _end(self) -> Ended | None:
