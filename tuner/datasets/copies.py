@@ -1,0 +1,433 @@
+"""Copies among images: exact ones by a hash of their pixels, near ones by a perceptual hash and their small versions.
+
+Near copies are what saving again, resizing, a slight crop, other brightness, contrast or the loss of colours make of a
+picture; mirrored ones are others. Precision comes first. The images are those of the prepared copy, and no work or
+memory grows faster than their number:
+
+- Every image has a small version of 32 px, and the hash of it that the library `imagehash` calls `phash`: 64 bits.
+- Bands: images that share two of the eight bytes of their hashes are looked at, neighbours in order only, so that
+  many images of one hash cost no more. Any two within 6 bits share two bytes, most within 10 do.
+- Where images are so alike that there are many pairs, only the nearest hashes count: the hash says no more.
+- A pair is judged by what is left of the details of one small version when those of the other are fitted to it:
+  brightness and contrast, a shift and a change of size of a few percent (to first order). How little must be left
+  follows from how many pairs are half alike, since chance makes the fewer pairs the nearer (`_threshold`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+NO_GROUP = -1
+SMALL_PX = 32
+"""What `imagehash.phash` makes of an image before it looks at frequencies."""
+MOST_IN_GROUP = 50
+"""Different pictures in a group of near copies: longer chains, as of a video's frames, are cut into such groups."""
+NEIGHBOURS = 16
+"""So many images that follow in a band are looked at."""
+EXAMPLES = 3
+MOST_BITS = 10
+PAIRS_PER_IMAGE = 2
+"""Pairs that are looked at closely; where there are more, only those of the nearest hashes."""
+LEAST_DETAIL = 1.5
+"""Standard deviation of the details of a small version, in grey levels: flat images are near copies of nothing."""
+LARGEST_RESIDUAL = 0.15
+HALF_ALIKE = (0.2, 0.3, 0.5)
+"""Bounds of two ranges of residuals of pairs that are half alike: no copies, but the nearest of other pictures."""
+LEAST_POWER = 3.0
+CHANCE_PAIRS_PER_IMAGE = 0.0003
+LEAST_CHROMA = 4.0
+LEAST_CHROMA_LIKENESS = 0.8
+_CHUNK_PAIRS = 2048
+_BLUR_PX, _DETAIL_PX = 0.7, 2.0
+
+
+# --- one image ---
+
+
+def sketch_images(images: np.ndarray, pool: Executor) -> tuple[np.ndarray, np.ndarray]:
+    """Return hashes `[B, 3] uint64` and small versions `[B, 32, 32, C] uint8` of images `[B, H, W, C] uint8`.
+
+    The first two numbers are a hash of all pixels, the third is perceptual.
+    """
+    if not len(images):
+        return np.empty((0, 3), np.uint64), np.empty((0, SMALL_PX, SMALL_PX, images.shape[3]), np.uint8)
+    per_task = max(1, min(64, 2**20 // int(images[0].size)))
+    parts = [images[start : start + per_task] for start in range(0, len(images), per_task)]
+    digests, small = (np.concatenate(each) for each in zip(*pool.map(_sketch, parts), strict=True))
+    return np.column_stack([digests, perceptual_hashes(small)]), small
+
+
+def _sketch(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import cv2
+
+    digests = [hashlib.sha256(np.ascontiguousarray(image).data).digest()[:16] for image in images]
+    small = [cv2.resize(image, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA) for image in images]
+    shape = (len(images), SMALL_PX, SMALL_PX, images.shape[3])
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2), np.stack(small).reshape(shape)
+
+
+def perceptual_hashes(small: np.ndarray) -> np.ndarray:
+    """Return what `imagehash.phash` gives for each small version, `[B] uint64`: the same bits, many images at once."""
+    from scipy.fftpack import dct
+
+    frequencies = dct(dct(_luma(small), axis=1), axis=2)[:, :8, :8].reshape(len(small), 64)
+    bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)
+
+
+def _luma(small: np.ndarray) -> np.ndarray:
+    """Return grey images as Pillow makes them, `[B, 32, 32] uint8`."""
+    if small.shape[3] == 1:
+        return small[..., 0]
+    weights = np.array([19595, 38470, 7471], np.uint32)
+    return ((small.astype(np.uint32) @ weights + 0x8000) >> 16).astype(np.uint8)
+
+
+# --- all images ---
+
+
+@dataclass(frozen=True)
+class Found:
+    """The copies among images: `groups` `[N] int64`, -1 for images that are copies of none.
+
+    `exact` `[N] int64` numbers the images of equal pixels alike; `cut` images are in chains that were cut.
+    """
+
+    groups: np.ndarray
+    exact: np.ndarray
+    cut: int
+
+
+def find_copies(hashes: np.ndarray, small: Sequence[np.ndarray]) -> Found:
+    """Return the copies among images with hashes `[N, 3] uint64`, and small versions in parts `[n, 32, 32, C] uint8`.
+
+    Images of equal pixels are always of one group, near copies of at most 50 different pictures.
+    """
+    pixels = np.ascontiguousarray(hashes[:, :2]).view(np.dtype((np.void, 16))).reshape(-1)
+    _, firsts, exact = np.unique(pixels, return_index=True, return_inverse=True)
+    pairs, residuals = _near_copies(hashes[firsts, 2], _Parts(small, firsts))
+    pictures, cut = _group(pairs, residuals, len(firsts))
+    members = pictures[exact]
+    sizes = np.bincount(members)
+    groups = np.where(sizes[members] > 1, members, NO_GROUP)
+    in_group = groups != NO_GROUP
+    groups[in_group] = np.unique(groups[in_group], return_inverse=True)[1]
+    return Found(groups.astype(np.int64), exact.astype(np.int64), int(np.isin(pictures[exact], cut).sum()))
+
+
+class _Parts:
+    """Rows of arrays that lie one after the other: those that are asked for are read, in their order on disk."""
+
+    def __init__(self, parts: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self._rows = rows
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        rows = self._rows[places]
+        found = np.empty((len(rows), *self._parts[0].shape[1:]), np.uint8)
+        part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(part_of_row):
+            there = np.flatnonzero(part_of_row == number)
+            there = there[np.argsort(rows[there])]
+            found[there] = self._parts[number][rows[there] - self._starts[number]]
+        return found
+
+
+def _near_copies(hashes: np.ndarray, small: _Parts) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of near copies `[P, 2]` and their residuals `[P]`."""
+    pairs, distances = _candidates(hashes)
+    within = np.cumsum(np.bincount(distances, minlength=MOST_BITS + 1))
+    nearest = max(2, int(np.searchsorted(within, PAIRS_PER_IMAGE * len(hashes), side="right")) - 1)
+    pairs = pairs[distances <= nearest]
+    residuals, has_other_colours = _compare(pairs, small)
+    is_copy = (residuals <= _threshold(residuals, len(hashes))) & ~has_other_colours
+    return pairs[is_copy], residuals[is_copy]
+
+
+def _candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs `[P, 2]` of images whose hashes differ in few bits, each once, and how many these are."""
+    octets = hashes.astype(">u8").view(np.uint8).reshape(-1, 8).astype(np.uint64)
+    found = [np.empty(0, np.uint64)]
+    number = np.uint64(len(hashes))
+    for first, second in combinations(range(8), 2):
+        band = (octets[:, first] << np.uint64(8)) | octets[:, second]
+        order = np.argsort((band << np.uint64(48)) | (hashes >> np.uint64(16))).astype(np.uint64)
+        band, there = band[order], np.arange(len(hashes))
+        for step in range(1, NEIGHBOURS + 1):
+            there = there[there + step < len(hashes)]
+            there = there[band[there] == band[there + step]]
+            one, other = order[there], order[there + step]
+            is_close = np.bitwise_count(hashes[one] ^ hashes[other]) <= MOST_BITS
+            low, high = np.minimum(one, other)[is_close], np.maximum(one, other)[is_close]
+            found.append(low * number + high)
+    unique = np.unique(np.concatenate(found))
+    pairs = np.column_stack(np.divmod(unique, max(number, np.uint64(1)))).astype(np.int64)
+    return pairs, np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(np.int64)
+
+
+def _threshold(residuals: np.ndarray, images: int) -> float:
+    """Return the residual up to which pairs are copies: by chance three of 10,000 images would seem to be one.
+
+    Pairs of different pictures become fewer with a power of the residual, at least the third (measured on Fashion-MNIST
+    and digits; the fifth on photos of hands). So those that are half alike tell how many to expect below any other.
+    """
+    less, low, high = HALF_ALIKE
+    nearer = max(1, int(np.count_nonzero((residuals >= less) & (residuals < low))))
+    farther = int(np.count_nonzero((residuals >= low) & (residuals < high)))
+    if not farther:
+        return LARGEST_RESIDUAL
+    growth = np.log((farther / (high - low)) / (nearer / (low - less))) / np.log((low + high) / (less + low))
+    power = max(LEAST_POWER, 1 + float(growth))
+    expected_at_1 = farther / images / (high**power - low**power)
+    return min(LARGEST_RESIDUAL, float((CHANCE_PAIRS_PER_IMAGE / expected_at_1) ** (1 / power)))
+
+
+# --- two images ---
+
+
+def _compare(pairs: np.ndarray, small: _Parts) -> tuple[np.ndarray, np.ndarray]:
+    """Return the residual of each pair, 0 (alike) to 1, and whether their colours are different."""
+    residuals, has_other_colours = np.ones(len(pairs)), np.zeros(len(pairs), bool)
+    for chunk in _chunks(len(pairs)):
+        images, places = np.unique(pairs[chunk], return_inverse=True)
+        one, other = np.asarray(places).reshape(-1, 2).T
+        found = small[images]
+        residuals[chunk] = _residuals(_Details.of(_luma(found)), one, other)
+        if found.shape[3] == 3:
+            has_other_colours[chunk] = _have_other_colours(_chroma(found), one, other)
+    return residuals, has_other_colours
+
+
+def _chunks(number: int) -> Iterator[slice]:
+    for start in range(0, number, _CHUNK_PAIRS):
+        yield slice(start, start + _CHUNK_PAIRS)
+
+
+@dataclass(frozen=True)
+class _Details:
+    """The details of grey images, and how they change with a shift to the right, downwards, and with the size.
+
+    `changes` `[B, 4, 1024] float32` are the details themselves and the three changes, `products` `[B, 4, 4]` their
+    sums of products, `strength` `[B]` is the standard deviation of the details.
+    """
+
+    changes: np.ndarray
+    products: np.ndarray
+    strength: np.ndarray
+
+    @classmethod
+    def of(cls, grey: np.ndarray) -> _Details:
+        from scipy.ndimage import gaussian_filter1d
+
+        unit = np.eye(SMALL_PX, dtype=np.float32)
+        blur, wide = (gaussian_filter1d(unit, px, axis=0) for px in (_BLUR_PX, _DETAIL_PX))
+        slope = np.asarray(np.gradient(unit, axis=0))
+        place = (np.arange(SMALL_PX, dtype=np.float32) - (SMALL_PX - 1) / 2) / SMALL_PX
+        smooth = blur @ grey.astype(np.float32) @ blur.T
+        right, down = smooth @ slope.T, slope @ smooth
+        changes = np.stack([smooth, right, down, right * place + down * place[:, None]], axis=1)
+        changes -= wide @ changes @ wide.T
+        middle = changes[:, 0, 4:-4, 4:-4]  # at the border even a plain slope seems to have details
+        changes = changes.reshape(len(grey), 4, -1)
+        return cls(changes, changes @ changes.transpose(0, 2, 1), middle.std(axis=(1, 2)))
+
+
+def _residuals(details: _Details, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the larger share of the details of either image that those of the other do not explain."""
+    both = np.maximum(_unexplained(details, one, other), _unexplained(details, other, one))
+    has_details = details.strength >= LEAST_DETAIL
+    found: np.ndarray = np.where(has_details[one] & has_details[other], both, 1.0)
+    return found
+
+
+def _unexplained(details: _Details, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    wanted = details.changes[target, 0]
+    common = np.einsum("nip,np->ni", details.changes[source], wanted).astype(np.float64)
+    products = details.products[source].astype(np.float64)
+    size = np.trace(products, axis1=1, axis2=2)[:, None, None]
+    weights = np.linalg.solve(products + (1e-4 * size + 1e-6) * np.eye(4), common[..., None])[..., 0]
+    explained = (weights * common).sum(axis=1) / (details.products[target, 0, 0] + 1e-6)
+    found: np.ndarray = np.where(weights[:, 0] > 0, 1 - explained, 1.0)
+    return found
+
+
+def _chroma(small: np.ndarray) -> np.ndarray:
+    """Return how much redder and bluer than grey `[B, 128] float32` small versions are, at 8 px."""
+    pooled = small.reshape(len(small), 8, 4, 8, 4, 3).mean(axis=(2, 4), dtype=np.float32)
+    grey = pooled @ np.array([0.299, 0.587, 0.114], np.float32)
+    found: np.ndarray = (pooled[..., ::2] - grey[..., None]).reshape(len(small), -1)
+    return found
+
+
+def _have_other_colours(chroma: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return for which pairs the colours differ; a grey image may be the copy of a coloured one."""
+    strength = np.sqrt((chroma**2).mean(axis=1))
+    is_coloured = strength >= LEAST_CHROMA
+    likeness = (chroma[one] * chroma[other]).mean(axis=1) / np.maximum(strength[one] * strength[other], 1e-6)
+    found: np.ndarray = is_coloured[one] & is_coloured[other] & (likeness < LEAST_CHROMA_LIKENESS)
+    return found
+
+
+# --- groups ---
+
+
+def _group(pairs: np.ndarray, residuals: np.ndarray, pictures: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group `[N]` of each picture, and the groups that are parts of longer chains.
+
+    Chains of more than 50 pictures are cut: their nearest pairs are joined first, and none that would make a larger
+    group.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(pictures, pictures))
+    count, groups = connected_components(graph, directed=False)
+    is_long = np.bincount(groups, minlength=count) > MOST_IN_GROUP
+    in_chain = np.flatnonzero(is_long[groups[pairs[:, 0]]])
+    members = np.flatnonzero(is_long[groups])
+    heads = {int(member): [int(member)] for member in members}
+    head_of = {member: member for member in heads}
+    for place in in_chain[np.argsort(residuals[in_chain], kind="stable")]:
+        low, high = sorted((head_of[int(pairs[place, 0])], head_of[int(pairs[place, 1])]))
+        if low != high and len(heads[low]) + len(heads[high]) <= MOST_IN_GROUP:
+            for moved in heads.pop(high):
+                head_of[moved] = low
+                heads[low].append(moved)
+    groups = groups.astype(np.int64)
+    groups[members] = count + np.array([head_of[int(member)] for member in members], np.int64)
+    numbered = np.unique(groups, return_inverse=True)[1]
+    return numbered, np.unique(numbered[members])
+
+
+# --- what is known and told of them ---
+
+Examples = tuple[tuple[str, ...], ...]
+"""Names of images, two by two."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """The images of a given split that are copies of images of one before it."""
+
+    split: str
+    earlier: str
+    images: int
+    examples: Examples
+
+
+@dataclass(frozen=True)
+class CopyAccount:
+    """The copies in a data set, as numbers and examples; images are named as in every other message."""
+
+    copies: int
+    """Images that are copies of an earlier one."""
+    exact_copies: int
+    """Of these, such as have the same pixels as an earlier one."""
+    groups: int
+    largest_group: int
+    in_cut_chains: int
+    """Images in chains of near copies that were too long to be kept together."""
+    conflicts: int
+    """Groups that stand under several labels."""
+    examples: Examples
+    conflict_examples: Examples
+    across: tuple[Across, ...]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> CopyAccount:
+        """Return the account that `dataclasses.asdict` made JSON of."""
+        pairs = {name: _pairs_of(values[name]) for name in ("examples", "conflict_examples")}
+        across = tuple(Across(**{**each, "examples": _pairs_of(each["examples"])}) for each in values["across"])
+        return cls(**{**values, **pairs, "across": across})
+
+
+def _pairs_of(values: Sequence[Sequence[str]]) -> Examples:
+    return tuple(map(tuple, values))
+
+
+def take_account(
+    found: Found, labels: Mapping[str, np.ndarray], name: Callable[[str, int], str], class_names: Sequence[str]
+) -> CopyAccount:
+    """Return the account of copies among images that lie split by split; `name(split, row)` names one."""
+    splits = list(labels)
+    split_of = np.repeat(np.arange(len(splits)), [len(each) for each in labels.values()])
+    row_of = np.concatenate([np.arange(len(each)) for each in labels.values()])
+    label_of = np.concatenate(list(labels.values()))
+    groups = _members(found.groups)
+    conflicts = [group for group in groups if len(np.unique(label_of[group])) > 1]
+
+    def named(image: int, *more: str) -> str:
+        split = splits[split_of[image]]
+        notes = [*([split] if len(splits) > 1 else []), *more]
+        text = name(split, int(row_of[image]))
+        return f"{text} ({', '.join(notes)})" if notes else text
+
+    def in_conflict(group: np.ndarray) -> tuple[str, ...]:
+        images = group[0], group[label_of[group] != label_of[group[0]]][0]
+        return tuple(named(image, class_names[label_of[image]]) for image in images)
+
+    def across(earlier: int, later: int) -> Across:
+        shared = [group for group in groups if {earlier, later} <= set(split_of[group].tolist())]
+        images = sum(int((split_of[group] == later).sum()) for group in shared)
+        first = [[group[split_of[group] == split][0] for split in (later, earlier)] for group in shared[:EXAMPLES]]
+        return Across(splits[later], splits[earlier], images, tuple(tuple(map(named, pair)) for pair in first))
+
+    return CopyAccount(
+        copies=sum(map(len, groups)) - len(groups),
+        exact_copies=len(found.exact) - len(np.unique(found.exact)),
+        groups=len(groups),
+        largest_group=max(map(len, groups), default=0),
+        in_cut_chains=found.cut,
+        conflicts=len(conflicts),
+        examples=tuple((named(group[0]), named(group[1])) for group in groups[:EXAMPLES]),
+        conflict_examples=tuple(in_conflict(group) for group in conflicts[:EXAMPLES]),
+        across=tuple(each for pair in combinations(range(len(splits)), 2) if (each := across(*pair)).images),
+    )
+
+
+def _members(groups: np.ndarray) -> list[np.ndarray]:
+    """Return the images of each group, ascending."""
+    grouped = np.flatnonzero(groups != NO_GROUP)
+    order = grouped[np.argsort(groups[grouped], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+
+
+def describe_copies(account: CopyAccount, is_split_here: bool) -> tuple[str, ...]:
+    """Return the notices of an account; `is_split_here`: some split is made by tuner, the source does not give all."""
+    found = []
+    if account.copies:
+        done = "kept on one side of the splits that are made" if is_split_here else "left where they are"
+        number = _numbered(account.copies, "image is a copy", "images are copies")
+        exact = f"{account.exact_copies:,} with the same pixels"
+        found.append(f"{number} of others, {exact}: {done}; {_equal(account.examples)}")
+    for across in account.across:
+        number = _numbered(across.images, f"{across.split} image is a copy", f"{across.split} images are copies")
+        found.append(
+            f"{number} of {across.earlier} images: left there, since the source gives these splits; "
+            f"results on them are too good; {_equal(across.examples)}"
+        )
+    if account.conflicts:
+        number = _numbered(account.conflicts, "picture stands", "pictures stand")
+        found.append(f"{number} under several labels: left as they are; {_equal(account.conflict_examples)}")
+    if account.in_cut_chains:
+        found.append(
+            f"{account.in_cut_chains:,} images hang together as near copies in chains of more than {MOST_IN_GROUP}, as "
+            f"frames of a video do: kept together in groups of at most {MOST_IN_GROUP}; data.group keeps all together"
+        )
+    return tuple(found)
+
+
+def _numbered(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def _equal(examples: Examples) -> str:
+    return "; ".join(" = ".join(pair) for pair in examples)
