@@ -129,7 +129,7 @@ def test_verify_finds_a_changed_value_even_if_the_entry_was_read_through_just_no
     assert "it will be made again when it is needed" in text
 
 
-@pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy"])
+@pytest.mark.parametrize("name", ["train_images.npy", "train_labels.npy"])
 def test_verify_finds_a_changed_value_in_a_data_set_and_clear_removes_it(tmp_path, capsys, name):
     folder = prepare_digits(tmp_path)
     (entry,) = fill(tmp_path, "a")

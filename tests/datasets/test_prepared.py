@@ -10,18 +10,27 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
+from tests.support.make_data import ARRAYS
 from tests.support.make_prepared import load, make_folder, picture
 from tuner.common.errors import DataError
 from tuner.datasets._decoding import Form
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.datasets.prepared import PreparedCopy, prepare
 from tuner.datasets.sources import Listed, Listing
+
+
+def picture_value(file: Path) -> int:
+    with Image.open(file) as image:
+        return int(np.asarray(image)[0, 0, 0])
+
 
 FORM = Form(image_px=None, colour="auto", broken_images="fail")
 
@@ -107,13 +116,14 @@ def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
         lambda folder: (folder / "meta.json").write_text("{"),
         lambda folder: (folder / "meta.json").write_text("[]"),
         lambda folder: (folder / "test_labels.npy").unlink(),
+        lambda folder: change_meta(folder, columns={"train": ["labels"]}),
         lambda folder: np.save(folder / "train_images.npy", np.zeros((6, 4, 4, 1), np.int8)),
         lambda folder: np.save(folder / "train_labels.npy", np.zeros(5, np.int64)),
         lambda folder: change_meta(folder, version=1),
         lambda folder: change_meta(folder, image_shape=[4, 4, 3]),
         lambda folder: change_meta(folder, counts={"train": "6"}),
     ],
-    ids=["torn meta", "other meta", "no labels", "type", "length", "version", "shape", "count"],
+    ids=["torn meta", "other meta", "no labels", "no columns", "type", "length", "version", "shape", "count"],
 )
 def test_a_damaged_copy_is_made_again(damage, tmp_path) -> None:
     first = prepared(tmp_path)
@@ -233,7 +243,8 @@ def test_long_builds_say_how_far_they_are(tmp_path) -> None:
 
 
 def test_the_test_images_are_mapped_by_load_test_and_by_nothing_else(tmp_path) -> None:
-    dataset, _ = load("digits", tmp_path)
+    np.savez(tmp_path / "own.npz", **ARRAYS, x_test=ARRAYS["x_train"][:4], y_test=ARRAYS["y_train"][:4])
+    dataset, _ = load(f"npz:{tmp_path / 'own.npz'}", tmp_path)
     dataset.train.batch(np.array([0]))
 
     def mapped() -> set[str]:
@@ -242,7 +253,58 @@ def test_the_test_images_are_mapped_by_load_test_and_by_nothing_else(tmp_path) -
 
     assert mapped() == {"train_images.npy"}
     test = dataset.load_test()
-    assert mapped() == {"train_images.npy", "test_images.npy"} and len(test) == 360
+    assert mapped() == {"train_images.npy", "test_images.npy"} and len(test) == dataset.test_images == 4
+
+
+def test_the_test_split_that_is_made_is_rows_which_no_other_split_has(tmp_path) -> None:
+    for options in ({}, {"max_train_images": 100}, {"validation_fraction": 0.5}):
+        dataset, _ = load("digits", tmp_path, **options)
+        assert dataset.prepared.counts == {"train": 1797}
+        rows = [dataset.train.rows, dataset.validation.rows, dataset.load_test().rows]
+        assert (
+            len(np.unique(np.concatenate(rows))) == sum(map(len, rows)) and len(rows[2]) == dataset.test_images == 360
+        )
+
+
+def test_the_copy_does_not_depend_on_how_it_is_split(tmp_path) -> None:
+    copies = [
+        load("digits", tmp_path, **options)[0].prepared
+        for options in ({}, {"validation_fraction": 0.5}, {"max_train_images": 100, "max_validation_images": 20})
+    ]
+    assert len({copy.path for copy in copies}) == 1
+
+
+def test_what_is_given_for_each_image_stays_beside_it_also_where_broken_images_are_skipped(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 12, "b": 12})
+    files = sorted(root.glob("*/*.png"))
+    values = np.array([picture_value(file) for file in files])
+    labels, numbers = values // 100, np.arange(24)
+    for broken in (3, 20):
+        files[broken].write_bytes(b"torn")
+    listed = Listed(labels, None, files, groups=numbers // 2, weights=(numbers / 10).astype(np.float32))
+    whole = Listing(("a", "b"), {"train": listed.take(numbers[1:])})
+    copy = prepare("mine", Form(None, "auto", "skip"), lambda: whole, tmp_path / "cache", lambda _text: None)
+    there = np.delete(numbers, [0, 3, 20])
+    assert (copy.open("train")[0][:, 0, 0, 0] == values[there]).all()
+    assert copy.column("train", "groups").tolist() == (there // 2).tolist()
+    assert np.allclose(copy.column("train", "weights"), there / 10)
+    skipped = copy.skipped("train")
+    assert skipped.put_back(copy.column("train", "groups"), skipped.groups).tolist() == (numbers[1:] // 2).tolist()
+    assert skipped.without(np.array([0, 2, 3, 22])).tolist() == [0, 2, 20]
+
+
+@pytest.mark.parametrize("column", ["groups", "weights"])
+def test_a_copy_that_lacks_a_column_is_made_again_and_columns_are_part_of_its_fingerprint(column, tmp_path) -> None:
+    given = {"groups": np.array([0, 0, 1, 1]), "weights": np.array([1, 2, 3, 4], np.float32)}
+    plain = Listed(np.array([0, 1, 0, 1]), np.zeros((4, 4, 4), np.uint8))
+    first, more = (
+        prepared(tmp_path / name, Listing(("a", "b"), {"train": listed}))
+        for name, listed in (("a", plain), ("b", replace(plain, **{column: given[column]})))
+    )
+    assert first.column("train", column) is None and first.fingerprint != more.fingerprint
+    (more.path / f"train_{column}.npy").unlink()
+    again = prepared(tmp_path / "b", Listing(("a", "b"), {"train": replace(plain, **{column: given[column]})}))
+    assert again == more and again.column("train", column).tolist() == given[column].tolist()
 
 
 def test_the_environment_names_the_cache_where_the_command_line_does_not(tmp_path, monkeypatch) -> None:

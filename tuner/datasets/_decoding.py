@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ DEFAULT_PX = 224
 CHUNK_ROWS = 512
 CHUNK_BYTES = 64 * 2**20
 PROGRESS_FROM = 5_000
+COLUMNS: Mapping[str, type[np.generic]] = {"labels": np.int64, "groups": np.int64, "weights": np.float32}
+"""What a copy may hold for each image beside its pixels, one value each."""
 Notify = Callable[[str], None]
 Shape = tuple[int, int, int]
 
@@ -34,10 +36,13 @@ class Form:
 
 @dataclass(frozen=True)
 class Written:
-    """A split on disk: its labels `[N] int64`, hashes of images and labels, and the images that are broken."""
+    """A split on disk: its labels `[N] int64`, the hash of each file, and the images that are broken."""
 
     labels: np.ndarray
-    hashes: tuple[str, str]
+    hashes: Mapping[str, str]
+    """By the name of what the file holds: `images`, and the columns of the listing."""
+    broken: np.ndarray
+    """Rows of the listing."""
     problems: tuple[str, ...]
 
 
@@ -98,7 +103,7 @@ def _chunks(number: int, size: int) -> Iterator[range]:
 
 
 def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: Notify) -> Written:
-    """Write a split to `{split}_images.npy` and `{split}_labels.npy`; broken images are left out and reported."""
+    """Write images and columns of a split to `{split}_{what}.npy`; broken images are left out and reported."""
     number = len(listed.labels)
     good = np.ones(number, dtype=bool)
     problems: list[str] = []
@@ -111,9 +116,12 @@ def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: 
             problems += [f"{listed.name(row)} {reason}" for row, reason in broken.items()]
             if number >= PROGRESS_FROM and rows.stop * 5 // number > rows.start * 5 // number and rows.stop < number:
                 notify(f"{split}: {rows.stop:,} of {number:,} images prepared")
-    with ArrayWriter(folder / f"{split}_labels.npy", (), np.int64) as labels:
-        labels.append(listed.labels[good])
-    return Written(listed.labels[good], (images.sha256, labels.sha256), tuple(problems))
+    hashes = {"images": images.sha256}
+    for what, values in listed.columns.items():
+        with ArrayWriter(folder / f"{split}_{what}.npy", (), COLUMNS[what]) as column:
+            column.append(values[good])
+        hashes[what] = column.sha256
+    return Written(listed.labels[good], hashes, np.flatnonzero(~good), tuple(problems))
 
 
 def _load_chunk(

@@ -5,7 +5,6 @@ Light: what reads a format is imported when it is read.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,58 +30,8 @@ from tuner.datasets.sources import (
     first_names,
     path_of,
 )
+from tuner.datasets.splits import hold_out, subset_stratified
 from tuner.datasets.staging import resolve, staged_sources
-
-
-def split_stratified(
-    labels: np.ndarray, fraction: float, seed: int, class_names: tuple[str, ...], source: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of `labels` `[N] int64` to keep and to hold out, ascending, the classes in proportion.
-
-    `fraction` of each class is held out.
-
-    Raises:
-        DataError: a class has too few images to stand on both sides, or the fraction leaves a class out.
-    """
-    from sklearn.model_selection import train_test_split
-
-    numbers = np.bincount(labels, minlength=len(class_names))
-    few = [class_names[index] for index in np.flatnonzero(numbers < 2)]
-    if few:
-        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-        raise DataError(
-            f"{source}: every class must have at least two images to be split; too few: {', '.join(few[:10])}{more}"
-        )
-    rows = np.arange(len(labels), dtype=np.int64)
-    try:
-        kept, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=labels)
-    except ValueError:
-        held_images = math.ceil(fraction * len(labels))
-        raise DataError(
-            f"{source}: {len(labels)} images of {len(class_names)} classes cannot be split by {fraction:g}: both parts "
-            f"must hold an image of every class; they would have {len(labels) - held_images} and {held_images} images"
-        ) from None
-    return np.sort(kept), np.sort(held)
-
-
-def subset_stratified(labels: np.ndarray, number: int, seed: int, field: str) -> np.ndarray:
-    """Return `number` rows of `labels` `[N] int64`, ascending: classes in proportion, at least one image of each.
-
-    Subsets of one seed lie in each other: a larger one has all rows of a smaller one. Each class is shuffled, its k-th
-    image of n stands at k/n, and the first `number` of all are taken.
-
-    Raises:
-        DataError: there are more classes than `number`.
-    """
-    classes, numbers = np.unique(labels, return_counts=True)
-    if number < len(classes):
-        raise DataError(f"{field} must be at least the number of classes, {len(classes)}; got {number}")
-    generator = np.random.default_rng(seed)
-    place = np.empty(len(labels))
-    for name, count in zip(classes, numbers, strict=True):
-        place[labels == name] = generator.permutation(count) / count
-    return np.sort(np.argsort(place, kind="stable")[:number])
-
 
 __all__ = [
     "DataRequest",
@@ -147,15 +96,22 @@ class Split:
     """Some rows of a memory-mapped array.
 
     `images` `[M, H, W, C] uint8` is the whole array, `rows` `[N] int64` are the images of the split in it, and
-    `labels` `[N] int64` are theirs: `images[rows[i]]` has the label `labels[i]`.
+    `labels` `[N] int64` are theirs: `images[rows[i]]` has the label `labels[i]` and the weight `weights[i]`.
     """
 
     images: np.ndarray
     rows: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
+    """`[N] float32`; None: all weigh 1."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, positions: np.ndarray) -> Split:
+        """Return the split of the images at `positions` (0 to `len`)."""
+        weights = None if self.weights is None else self.weights[positions]
+        return Split(self.images, self.rows[positions], self.labels[positions], weights)
 
     def batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return images `[B, H, W, C] uint8` and labels `[B] int64` at `positions` (0 to `len`), reading only these."""
@@ -164,7 +120,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as a study sees it. The test split is opened by `load_test` and by nothing else."""
+    """A data set as a study sees it. The test images are reached by `load_test` and by nothing else."""
 
     name: str
     source: str
@@ -174,10 +130,19 @@ class Dataset:
     train: Split
     validation: Split
     prepared: PreparedCopy
+    test_rows: np.ndarray | None
+    """Rows of the training images as prepared that are held out for testing; None: the source has a test split."""
 
     def load_test(self) -> Split:
         """Return the test split, which only the finalists see, once."""
-        return _whole(*self.prepared.open("test"))
+        if self.test_rows is None:
+            return _whole(self.prepared, "test")
+        return _whole(self.prepared, "train").take(self.test_rows)
+
+    @property
+    def test_images(self) -> int:
+        """The number of images in the test split."""
+        return self.prepared.counts["test"] if self.test_rows is None else len(self.test_rows)
 
 
 def check_source(source: str, staged: Mapping[str, str]) -> None:
@@ -213,12 +178,10 @@ def load_dataset(
     """
     text = resolve(request.source, staged)
     prepared = prepare(
-        *_identity(request, text),
-        lambda: _with_test(_read(request, text), text),
-        cache_dir or default_cache_dir(),
-        notify,
+        *_identity(request, text), lambda: _read(request, text), cache_dir or default_cache_dir(), notify
     )
-    train, validation = _train_and_validation(prepared, request.validation_fraction, seed, text)
+    kept, test_rows = _test_rows(prepared, text)
+    train, validation = _train_and_validation(prepared, kept, request.validation_fraction, seed, text)
     return Dataset(
         name=request.source,
         source=text,
@@ -230,6 +193,7 @@ def load_dataset(
             validation, request.max_validation_images, derive_seed(seed, "validation subset"), "max_validation_images"
         ),
         prepared=prepared,
+        test_rows=test_rows,
     )
 
 
@@ -320,16 +284,6 @@ def _without_unused(listing: Listing, source: str) -> Listing:
     return Listing(tuple(names[every].tolist()), splits, (*listing.notices, notice))
 
 
-def _with_test(listing: Listing, source: str) -> Listing:
-    """Return the listing with a test split taken from the training images if it had none."""
-    if "test" in listing.splits:
-        return listing
-    train = listing.splits["train"]
-    kept, held = split_stratified(train.labels, TEST_FRACTION, TEST_SEED, listing.class_names, source)
-    splits = {**listing.splits, "train": train.take(kept), "test": train.take(held)}
-    return replace(listing, splits=splits)
-
-
 def _check_listing(listing: Listing, source: str) -> None:
     names = listing.class_names
     if len(names) < 2:
@@ -345,23 +299,50 @@ def _check_listing(listing: Listing, source: str) -> None:
             raise DataError(f"{source}: {split} labels must be 0 to {len(names) - 1}; got {wrong[0]}")
 
 
-def _train_and_validation(prepared: PreparedCopy, fraction: float, seed: int, source: str) -> tuple[Split, Split]:
-    """Return training and validation split; the second is the source's own or taken from the first."""
-    images, labels = prepared.open("train")
+def _test_rows(prepared: PreparedCopy, source: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows of the training images that are not for testing, and those that are; None: a split is given.
+
+    Skipped images take part, so that one that is repaired changes sides for no other.
+    """
+    labels = prepared.labels("train")
+    if "test" in prepared.counts:
+        return np.arange(len(labels), dtype=np.int64), None
+    skipped = prepared.skipped("train")
+    groups = prepared.column("train", "groups")
+    units = None if groups is None else skipped.put_back(groups, skipped.groups)
+    every = skipped.put_back(labels, skipped.labels)
+    parts = hold_out(every, units, TEST_FRACTION, TEST_SEED, prepared.class_names, source)
+    kept, held = map(skipped.without, parts)
+    lost = np.setdiff1d(labels, labels[kept])
+    if len(lost) or not len(held):
+        what = (
+            f"train an image of {first_names(prepared.class_names[label] for label in lost)}" if len(lost) else "test"
+        )
+        raise DataError(f"{source}: too many images are broken to split the others: none is left for {what}")
+    return kept, held
+
+
+def _train_and_validation(
+    prepared: PreparedCopy, kept: np.ndarray, fraction: float, seed: int, source: str
+) -> tuple[Split, Split]:
+    """Return training and validation split of the `kept` rows; the second is the source's own or taken from them."""
+    train = _whole(prepared, "train").take(kept)
     if "validation" in prepared.counts:
-        return _whole(images, labels), _whole(*prepared.open("validation"))
+        return train, _whole(prepared, "validation")
+    groups = prepared.column("train", "groups")
+    units = None if groups is None else groups[kept]
     split_seed = derive_seed(seed, "validation split")
-    kept, held = split_stratified(labels, fraction, split_seed, prepared.class_names, source)
-    return Split(images, kept, labels[kept]), Split(images, held, labels[held])
+    trained, held = hold_out(train.labels, units, fraction, split_seed, prepared.class_names, source)
+    return train.take(trained), train.take(held)
 
 
-def _whole(images: np.ndarray, labels: np.ndarray) -> Split:
-    return Split(images, np.arange(len(labels), dtype=np.int64), labels)
+def _whole(prepared: PreparedCopy, split: str) -> Split:
+    images, labels = prepared.open(split)
+    return Split(images, np.arange(len(labels), dtype=np.int64), labels, prepared.column(split, "weights"))
 
 
 def _at_most(split: Split, number: int | None, seed: int, field: str) -> Split:
     """Return at most `number` images of a split, every class in proportion."""
     if number is None or number >= len(split):
         return split
-    taken = subset_stratified(split.labels, number, seed, f"data.{field}")
-    return Split(split.images, split.rows[taken], split.labels[taken])
+    return split.take(subset_stratified(split.labels, number, seed, f"data.{field}"))

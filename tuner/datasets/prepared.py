@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,38 +23,72 @@ from filelock import FileLock, Timeout
 
 from tuner.common.arrays import is_whole
 from tuner.common.errors import DataError
-from tuner.datasets._decoding import Form, Notify, Shape, Written, common_shape, write_split
-from tuner.datasets.sources import Listing, describe_classes
+from tuner.datasets._decoding import COLUMNS, Form, Notify, Shape, Written, common_shape, write_split
+from tuner.datasets.sources import Listed, Listing, describe_classes
+from tuner.datasets.splits import OWN_UNIT
 
-VERSION = 3
+VERSION = 4
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """The broken images of a split that are not in a copy: their rows in the listing, ascending, and their columns."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+
+    def put_back(self, column: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return a column of the copy with the `values` of the skipped images where these were listed."""
+        return np.insert(column, self.rows - np.arange(len(self.rows)), values)
+
+    def without(self, listed_rows: np.ndarray) -> np.ndarray:
+        """Return the rows in the copy of those images, by their rows in the listing, that it has."""
+        there = np.setdiff1d(listed_rows, self.rows)
+        return there - np.searchsorted(self.rows, there)
+
+
+@dataclass(frozen=True)
 class PreparedCopy:
-    """A prepared copy on disk."""
+    """A prepared copy on disk, with the splits that its source gives: a part that is made is rows of one of them."""
 
     path: Path
     class_names: tuple[str, ...]
     image_shape: Shape
     fingerprint: str
-    """SHA-256 over all images, labels and class names."""
+    """SHA-256 over all images, columns and class names."""
     counts: Mapping[str, int]
-    """Images in each split that there is."""
+    """Images in each split that the source gives."""
+    columns: Mapping[str, tuple[str, ...]]
+    """What there is for each image of a split beside its pixels: `labels`, perhaps `groups` and `weights`."""
     notices: tuple[str, ...]
     """Messages to the user each time the copy is used: images skipped, resized, left out."""
 
     def describe_classes(self) -> str:
         """Return the names of the classes, with the images of each in all splits."""
-        labels = [np.load(self.path / f"{split}_labels.npy", allow_pickle=False) for split in self.counts]
-        return describe_classes(self.class_names, labels)
+        return describe_classes(self.class_names, [self.labels(split) for split in self.counts])
 
     def open(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Return images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""
         images = np.load(self.path / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(self.path / f"{split}_labels.npy", allow_pickle=False)
-        return images, labels
+        return images, self.labels(split)
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels `[N] int64` of a split."""
+        return np.asarray(np.load(self.path / f"{split}_labels.npy", allow_pickle=False))
+
+    def column(self, split: str, name: str) -> np.ndarray | None:
+        """Return the values `[N]` of another column, such as `groups`; None: the source gives none."""
+        if name not in self.columns[split]:
+            return None
+        return np.asarray(np.load(self.path / f"{split}_{name}.npy", allow_pickle=False))
+
+    def skipped(self, split: str) -> Skipped:
+        """Return the broken images of a split that were listed and are not in the copy."""
+        meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+        return Skipped(*(np.array(meta["skipped"][split][key], np.int64) for key in ("rows", "labels", "groups")))
 
 
 def default_cache_dir() -> Path:
@@ -121,16 +155,26 @@ def _usable(folder: Path) -> PreparedCopy | None:
             (height, width, channels),
             meta["fingerprint"],
             dict(meta["counts"]),
+            {split: tuple(names) for split, names in meta["columns"].items()},
             tuple(meta["notices"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    whole = all(
-        is_whole(folder / f"{split}_images.npy", (count, *prepared.image_shape), np.uint8)
-        and is_whole(folder / f"{split}_labels.npy", (count,), np.int64)
-        for split, count in prepared.counts.items()
-    )
-    return prepared if whole and meta.get("version") == VERSION else None
+    is_right = meta.get("version") == VERSION and cut_short(folder, meta) is None
+    return prepared if is_right else None
+
+
+def cut_short(folder: Path, meta: Mapping[str, Any]) -> str | None:
+    """Return the first split of a copy with a file that is not as long as its description says; None: all are whole."""
+    for split, count in meta["counts"].items():
+        images = is_whole(folder / f"{split}_images.npy", (count, *meta["image_shape"]), np.uint8)
+        names = meta["columns"].get(split, ())
+        columns = (
+            name in COLUMNS and is_whole(folder / f"{split}_{name}.npy", (count,), COLUMNS[name]) for name in names
+        )
+        if not images or "labels" not in names or not all(columns):
+            return str(split)
+    return None
 
 
 def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> PreparedCopy:
@@ -216,13 +260,25 @@ def _write_meta(
     folder: Path, listing: Listing, shape: Shape, written: Mapping[str, Written], notices: tuple[str, ...]
 ) -> None:
     hashes = {split: there.hashes for split, there in written.items()}
-    fingerprint = hashlib.sha256(json.dumps([listing.class_names, shape, hashes], sort_keys=True).encode()).hexdigest()
     meta = {
         "version": VERSION,
         "class_names": listing.class_names,
         "image_shape": shape,
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint_of(listing.class_names, shape, hashes),
         "counts": {split: len(there.labels) for split, there in written.items()},
+        "columns": {split: list(listed.columns) for split, listed in listing.splits.items()},
+        "skipped": {split: _skipped(listed, written[split].broken) for split, listed in listing.splits.items()},
         "notices": notices,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def fingerprint_of(class_names: Sequence[str], shape: Sequence[int], hashes: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the fingerprint of a copy from the hashes of its files, by split and by what they hold."""
+    content = json.dumps([list(class_names), list(shape), hashes], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _skipped(listed: Listed, broken: np.ndarray) -> dict[str, list[int]]:
+    groups = np.full(len(listed.labels), OWN_UNIT) if listed.groups is None else listed.groups
+    return {"rows": broken.tolist(), "labels": listed.labels[broken].tolist(), "groups": groups[broken].tolist()}

@@ -104,12 +104,26 @@ class Listed:
     pixels: np.ndarray | None = None
     encoded: Sequence[EncodedImage] = ()
     name: Callable[[int], str] = _by_number
+    groups: np.ndarray | None = None
+    """`[N] int64`: images of one number stay together, in all splits; -1 belongs to none. None: no groups are given."""
+    weights: np.ndarray | None = None
+    """`[N] float32`; None: all images weigh 1."""
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What is given for each image, by its name in a prepared copy."""
+        given = {"labels": self.labels, "groups": self.groups, "weights": self.weights}
+        return {name: values for name, values in given.items() if values is not None}
 
     def take(self, rows: np.ndarray) -> Listed:
         """Return some of the images, with the names they had."""
         pixels = None if self.pixels is None else self.pixels[rows]
+        columns = {name: values[rows] for name, values in self.columns.items()}
         return Listed(
-            self.labels[rows], pixels, Selection(self.encoded, rows), lambda place: self.name(int(rows[place]))
+            **columns,
+            pixels=pixels,
+            encoded=Selection(self.encoded, rows),
+            name=lambda place: self.name(int(rows[place])),
         )
 
 

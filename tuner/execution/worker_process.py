@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tuner.cluster.slots import Packing, Slots
 from tuner.datasets.loading import DataRequest, Split, load_dataset
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
@@ -97,7 +99,7 @@ def _first_batches(data: Dataset, batches: int, batch_size: int) -> Dataset:
 
 
 def _first(split: Split, images: int) -> Split:
-    return Split(split.images, split.rows[:images], split.labels[:images])
+    return split.take(np.arange(min(images, len(split))))
 
 
 @dataclass(frozen=True)

@@ -87,5 +87,5 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "image_shape": list(dataset.image_shape),
         "train_images": len(dataset.train),
         "validation_images": len(dataset.validation),
-        "test_images": dataset.prepared.counts.get("test", 0),
+        "test_images": dataset.test_images,
     }

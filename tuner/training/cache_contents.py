@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 from tuner.common.arrays import is_whole
 from tuner.common.errors import InputError
 from tuner.common.files import format_size
-from tuner.datasets.prepared import VERSION
+from tuner.datasets.prepared import VERSION, cut_short, fingerprint_of
 from tuner.training import activation_store
 from tuner.training.activation_store import ARRAY, META, VERIFIED, Key, folder_bytes, last_use, read_object
 
@@ -32,7 +31,7 @@ MOVING_S = 60.0
 """An entry is moved to its place within milliseconds; one that has been on the way for longer was left by a crash."""
 NAMES = {DATASETS: r"[0-9a-f]{24}(\.partial)?", ACTIVATIONS: r"[0-9a-f]{24}(\.\d+\.partial)?|build-[0-9a-f]{20}"}
 FILES = (
-    r"meta\.json|(train|validation|test)_(images|labels)\.npy|activations\.npy|used|verified\.json|users|\d+\.npy|"
+    r"meta\.json|(train|validation|test)_(images|labels|groups|weights)\.npy|activations\.npy|used|verified\.json|users|\d+\.npy|"
     r"ready|done|claims|(begin|finish)\.lock"
 )
 CLASSES_SHOWN = 3
@@ -166,6 +165,7 @@ def _dataset_details(meta: Mapping[str, Any]) -> dict[str, Any]:
             "class_names": [str(name) for name in meta["class_names"]],
             "image_shape": [int(size) for size in meta["image_shape"]],
             "counts": {str(split): int(count) for split, count in meta["counts"].items()},
+            "columns": {split: list(map(str, names)) for split, names in meta.get("columns", {}).items()},
         }
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
@@ -178,11 +178,8 @@ def _dataset_status(folder: Path, details: Mapping[str, Any]) -> tuple[str, str]
         return "damaged", "its description cannot be read"
     if details["version"] != VERSION:
         return "outdated", "made by another version of tuner"
-    for split, count in details["counts"].items():
-        images = is_whole(folder / f"{split}_images.npy", (count, *details["image_shape"]), np.uint8)
-        if not images or not is_whole(folder / f"{split}_labels.npy", (count,), np.int64):
-            return "damaged", f"{split} is cut short"
-    return "whole", ""
+    split = cut_short(folder, details)
+    return ("whole", "") if split is None else ("damaged", f"{split} is cut short")
 
 
 def _is_being_made(folder: Path) -> bool:
@@ -201,11 +198,10 @@ def _dataset_damage(folder: Path) -> str | None:
     meta = read_object(folder / META)
     try:
         hashes = {
-            split: [_values_sha256(folder / f"{split}_{what}.npy") for what in ("images", "labels")]
-            for split in meta["counts"]
+            split: {what: _values_sha256(folder / f"{split}_{what}.npy") for what in ("images", *columns)}
+            for split, columns in meta["columns"].items()
         }
-        content = json.dumps([meta["class_names"], meta["image_shape"], hashes], sort_keys=True)
-        is_right = hashlib.sha256(content.encode()).hexdigest() == meta["fingerprint"]
+        is_right = fingerprint_of(meta["class_names"], meta["image_shape"], hashes) == meta["fingerprint"]
     except (KeyError, FileNotFoundError):
         return "its description cannot be read"
     return None if is_right else "its values are not those that were written"
