@@ -142,7 +142,7 @@ def test_folds_of_single_images_are_of_one_size_with_the_classes_in_proportion()
     labels = np.repeat([0, 1, 2], [500, 95, 7])
     found = fold_rows(labels, None, 5, 0, ("a", "b", "c"), "mine")
     assert {len(held) for _, held in found} <= {120, 121}
-    assert np.array([np.bincount(labels[held], minlength=3) for _, held in found]).ptp(axis=0).max() <= 1
+    assert np.ptp([np.bincount(labels[held], minlength=3) for _, held in found], axis=0).max() <= 1
     assert all((np.diff(held) > 0).all() for _, held in found)
     again, other = (fold_rows(labels, None, 5, seed, ("a", "b", "c"), "mine") for seed in (0, 1))
     assert (again[0][1] == found[0][1]).all() and not np.array_equal(other[0][1], found[0][1])
