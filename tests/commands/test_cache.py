@@ -40,7 +40,7 @@ def test_the_list_tells_data_sets_and_activations_with_their_sizes(tmp_path, cap
     status, text = run(capsys, tmp_path)
     assert status == 0
     assert text.splitlines()[0].split() == ["data", "set", "what", "images", "size", "last", "used", "status"]
-    assert text.count("whole") == 3 and "images 8x8x1, 10 classes (0, 1, 2, ...), train/test" in text
+    assert text.count("whole") == 3 and "images 8x8x1, 10 classes (0, 1, 2, ...), train" in text
     assert "1 prepared data set and 2 entries of activations, " in text
 
 

@@ -87,6 +87,7 @@ def sides_of(units: np.ndarray, *parts: np.ndarray) -> int:
     return sum(len(np.unique(units[part][units[part] >= 0])) for part in parts)
 
 
+@pytest.mark.full
 @settings(max_examples=1000)
 @given(
     data=labelled_units(), fraction=st.sampled_from([0.01, 0.1, 0.2, 0.25, 1 / 3, 0.5, 0.8]), seed=st.integers(0, 99)
@@ -105,6 +106,7 @@ def test_no_unit_is_on_two_sides_and_every_class_is_trained_on(data, fraction, s
     assert not set(single_unit_classes(labels, units)) & set(labels[held])
 
 
+@pytest.mark.full
 @settings(max_examples=1000)
 @given(data=labelled_units(), folds=st.integers(2, 6), seed=st.integers(0, 99))
 def test_folds_part_units_and_every_fold_is_trained_on_every_class(data, folds, seed) -> None:
