@@ -111,7 +111,7 @@ class Listed:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """What is given for each image, by its name in a prepared copy."""
+        """The values that are given for each image, by their name in a prepared copy."""
         given = {"labels": self.labels, "groups": self.groups, "weights": self.weights}
         return {name: values for name, values in given.items() if values is not None}
 
