@@ -7,7 +7,8 @@ __version__ = "0.1.0"
 
 _LIBRARIES = (
     *("ray", "keras", "tensorflow", "optuna", "numpy", "pandas", "scipy", "sklearn", "pyarrow", "matplotlib", "PIL"),
-    *("rich", "yaml", "pydantic", "psutil", "jinja2", "filelock", "platformdirs", "markdown_it"),
+    *("rich", "yaml", "pydantic", "psutil", "jinja2", "filelock", "platformdirs", "markdown_it", "cv2", "imagehash"),
+    *("absl", "click", "google", "grpc", "h5py", "jsonschema", "msgpack", "packaging", "requests", "six", "urllib3"),
 )
 
 
@@ -26,18 +27,23 @@ def hidden_module(folder: str) -> str | None:
     return next((place for place in found if os.path.isfile(place)), None)
 
 
+def hidden_by_path() -> str:
+    """Return what is wrong with PYTHONPATH, which workers inherit; empty: it hides no module."""
+    for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        if hidden := hidden_module(folder):
+            return f"PYTHONPATH must not hide a module that tuner needs; {hidden} does: leave {folder} out"
+    return ""
+
+
 def _settle_imports() -> None:
     """Look for no module in the working folder, where `python -m` looks first; refuse a PYTHONPATH that hides one."""
     if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
         del sys.path[0]
         os.environ["PYTHONSAFEPATH"] = "1"
-    for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
-        if hidden := hidden_module(folder):
-            if sys.stderr is not None:
-                sys.stderr.write(
-                    f"PYTHONPATH must not hide a module that tuner needs; {hidden} does: leave {folder} out\n"
-                )
-            sys.exit(2)
+    if wrong := hidden_by_path():
+        if sys.stderr is not None:
+            sys.stderr.write(f"{wrong}\n")
+        sys.exit(2)
 
 
 if sys.argv[:1] == ["-m"]:  # a command begins, and has imported nothing yet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from tuner.common.intervals import Interval, selected_interval
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, StudyCreated, TrialStarted
@@ -42,7 +42,7 @@ def simulate(case: Case, repetitions: int, seed: int = 0) -> Held:
     generator = np.random.default_rng(seed)
     held = np.zeros(2)
     for _ in range(repetitions):
-        hardness = generator.random(case.images)
+        hardness = special.ndtri(generator.random(case.images))
         state = RunState()
         state.apply(StudyCreated(study="planted", metric="val_accuracy", mode="max", seed=0, max_epochs=1,
                                  specification={}, data={}, environment={}, command=[]))  # fmt: skip
@@ -62,8 +62,8 @@ def simulate(case: Case, repetitions: int, seed: int = 0) -> Held:
 
 def _answers(kind: Images, rate: float, hardness: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     own = {"same": 0.0, "mixed": 0.4, "own": 1.0}[kind]
-    difficulty = stats.norm.ppf(hardness) * (1 - own) ** 0.5 + generator.normal(size=len(hardness)) * own**0.5
-    right: np.ndarray = difficulty < stats.norm.ppf(rate)
+    difficulty = hardness * (1 - own) ** 0.5 + generator.normal(size=len(hardness)) * own**0.5
+    right: np.ndarray = difficulty < special.ndtri(rate)
     return right
 
 
@@ -87,7 +87,7 @@ def simulate_selection(trials: int, images: int, spread: float, repetitions: int
     held = 0
     for _ in range(repetitions):
         rates = np.clip(generator.normal(0.8, spread, trials), 0, 1)
-        hardness = generator.random(images)
+        hardness = special.ndtri(generator.random(images))
         right = [_answers("mixed", float(rate), hardness, generator).mean() for rate in rates]
         best = int(np.argmax(right))
         low, high = selected_interval(float(right[best]), images, trials)

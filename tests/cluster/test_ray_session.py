@@ -54,6 +54,15 @@ def test_a_cluster_may_grow_to_the_number_that_is_asked_for_but_auto_is_what_fit
         concurrent_trials(None, empty, 1, 0)
 
 
+@pytest.mark.parametrize("place", ["/proc", "/nonexistent", "/dev/null"])
+def test_a_dashboard_whose_token_nobody_could_read_is_refused(monkeypatch, place) -> None:
+    monkeypatch.setenv("HOME", place)
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="--dashboard needs a place for its token"), local_ray(with_dashboard=True):
+        pass
+
+
 def test_a_trial_asks_for_its_cpus_and_its_share_of_a_gpu() -> None:
     request = trial_resources(2, 0.25)({"generation": 0})
     assert request.required_resources == {"CPU": 2.0, "GPU": 0.25}

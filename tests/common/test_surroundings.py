@@ -33,6 +33,13 @@ ABSENT = None
         ("KERAS_MAX_STEPS_PER_EPOCH", "one", ABSENT),
         ("KERAS_NNX_ENABLED", "true", ABSENT),
         ("TF_USE_LEGACY_KERAS", "1", ABSENT),
+        ("TF_XLA_FLAGS", "--tf_xla_auto_jit=2", ABSENT),
+        ("XLA_FLAGS", "--xla_of_jax=true", ABSENT),
+        (
+            "XLA_FLAGS",
+            "--xla_of_jax=true --xla_gpu_cuda_data_dir=/usr/lib/cuda",
+            "--xla_gpu_cuda_data_dir=/usr/lib/cuda",
+        ),
         ("TF_FORCE_GPU_ALLOW_GROWTH", "false", "true"),
         ("TF_CPP_MIN_LOG_LEVEL", "0", "0"),
         ("TF_ENABLE_ONEDNN_OPTS", "0", "0"),
@@ -115,6 +122,13 @@ def test_a_file_that_hides_a_module_of_python_or_of_a_library_is_seen(tmp_path, 
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).touch()
     assert hidden_module(str(tmp_path)) == str(tmp_path / file)
+
+
+def test_a_path_that_hides_a_module_is_refused_in_programs_that_call_a_command_too(monkeypatch, tmp_path) -> None:
+    (tmp_path / "yaml.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"/nowhere{os.pathsep}{tmp_path}")
+    with pytest.raises(InputError, match=r"PYTHONPATH must not hide a module that tuner needs; .*yaml\.py"), settled():
+        pass
 
 
 @pytest.mark.parametrize(

@@ -112,11 +112,30 @@ def test_what_ray_would_refuse_is_refused_with_where_to_copy_it(here, monkeypatc
         write(here)
 
 
-def test_a_loop_of_links_and_a_link_to_nothing_are_named(here) -> None:
+def test_what_a_search_here_would_not_read_is_not_sent_and_said(here) -> None:
     (here / "data/pets/cat/loop").symlink_to(here / "data/pets")
-    with pytest.raises(DataError, match="cat/loop: a folder of a data set must not be a link to one that holds it"):
-        write(here, LocalData("folder", Path("data/pets")))
-    (here / "data/pets/cat/loop").unlink()
+    make_folder(here / "data" / "pets", {".NET": 4})
+    made = write(here, LocalData("folder", Path("data/pets")))
+    assert len(names(here / "a.zip")) == 6
+    assert made.notices == (
+        "data/pets: not used: 1 .txt file (token.txt); 4 files in the hidden folder .NET (.NET/image 0.png, ...); "
+        "1 link to folders (cat/loop)",
+    )
+
+
+def test_folders_that_are_read_as_the_file_says_are_sent_so(here) -> None:
+    make_folder(here / "pets", {"train": 2, "bus": 3})
+    with pytest.raises(DataError, match=r"set data\.layout to classes"):
+        write(here, LocalData("folder", Path("pets")))
+    write(here, LocalData("folder", Path("pets"), "classes"))
+    assert len(names(here / "a.zip")) == 6
+
+
+def test_a_loop_of_links_and_a_link_to_nothing_are_named(here) -> None:
+    (here / "hub").mkdir()
+    (here / "hub/loop").symlink_to(here / "hub")
+    with pytest.raises(DataError, match="hub/loop: a folder of a data set must not be a link to one that holds it"):
+        write(here, LocalData("parquet", Path("hub")))
     (here / "data/pets/cat/lost.png").symlink_to(here / "nowhere")
     with pytest.raises(InputError, match=r"cat/lost.png: cannot be read: No such file"):
         write(here, LocalData("folder", Path("data/pets")))

@@ -41,6 +41,8 @@ finalists: {{count: 1, seeds: {seeds}}}
 """
 GONE_WITHIN_S = 180.0
 """After the driver was killed, nothing of the search is left."""
+LOOKS_EVERY_S = 0.2
+"""How often the record, or all processes of the machine, are read."""
 LOSSES = 2
 """Workers that a search may lose before it blames the trial."""
 Fact = tuple[object, ...]
@@ -152,7 +154,7 @@ class Search:
         started = time.monotonic()
         while left := list(marked(self._mark)):
             assert time.monotonic() < started + GONE_WITHIN_S, f"these were left: {left}"
-            time.sleep(0.1)
+            time.sleep(LOOKS_EVERY_S)
         return time.monotonic() - started
 
     def _look(self) -> None:
@@ -198,7 +200,7 @@ class Search:
         """Wait until it has happened, or the session is over."""
         while self._process.poll() is None and not happened():
             assert time.monotonic() < self._deadline, f"not done in time\n{self._told()}"
-            time.sleep(0.05)
+            time.sleep(LOOKS_EVERY_S)
 
     def _told(self) -> str:
         return (self.folder / f"output-{self.sessions:02d}.txt").read_text(errors="replace")[-4000:]

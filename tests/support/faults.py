@@ -23,7 +23,7 @@ from tuner.runs.epoch import Epoch
 from tuner.runs.finalists import finalist_seed
 from tuner.training.failures import loss_failure
 from tuner.training.settings import Ended
-from tuner.training.trial_like import TrialLike
+from tuner.training.trial_like import TrialLike, TrialMaker
 
 NAN, EXPLODE, CRASH, CRASH_ONCE, HANG, EAT, FULL, SLOW = FAULTS = range(101, 109)
 EATEN_AT_MOST_MB = 3000
@@ -113,25 +113,30 @@ class FaultyTrials:
         of_finalists: bool,
     ) -> None:
         self._sleeping = SleepingTrials(context, on_batch, notify, epoch_s=0.1)
-        self._networks = KerasTrials(context, on_batch, notify) if networks else self._sleeping
+        self._make_networks = partial(KerasTrials, context, on_batch, notify)
+        self._networks: TrialMaker | None = None if networks else self._sleeping
         self._on_batch, self._seed_of_finalists = on_batch, finalist_seed(context.settings.seed, 0)
         self._of_finalists = of_finalists
 
     def prepare(self) -> None:
-        self._networks.prepare()
+        """Load nothing: most processes of such a search end before they train a network."""
 
     def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
         fault = int(configuration["dense_units"])
         sleeps = fault in FAULTS and fault not in (NAN, EXPLODE)
-        trial = (self._sleeping if sleeps else self._networks).begin(configuration, seed, batches)
+        maker: TrialMaker = self._sleeping
+        if not sleeps:
+            self._networks = maker = self._networks or self._make_networks()
+        trial = maker.begin(configuration, seed, batches)
         has_fault = fault in FAULTS and (seed == self._seed_of_finalists or not self._of_finalists)
         return FaultyTrial(trial, fault, self._on_batch, self._of_finalists) if has_fault else trial
 
     def taken_cache_use(self) -> dict[str, int | None] | None:
-        return self._networks.taken_cache_use()
+        return self._networks.taken_cache_use() if self._networks else None
 
     def release(self) -> None:
-        self._networks.release()
+        if self._networks:
+            self._networks.release()
 
 
 def faulty_trials(networks: bool = True, of_finalists: bool = False) -> TrialKind:

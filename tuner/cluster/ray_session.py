@@ -76,7 +76,8 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
 
     `name` is what its dashboard calls the search. With `preloads`, workers load the libraries of a trial in advance.
 
-    Raises InputError when the dashboard's libraries are missing, or a place for Ray's files; TunerError when Ray fails.
+    Raises InputError when the dashboard's libraries or a place for its token are missing, or a place for Ray's files;
+    TunerError when Ray fails.
     """
     set_surroundings()
     if with_dashboard:
@@ -171,6 +172,11 @@ def job_config(name: str) -> Any:
 
 
 def _check_dashboard() -> None:
+    """Raise InputError where the dashboard lacks its libraries, or could not be entered: it asks for the token."""
+    if not keep_token_private():
+        raise InputError(
+            "--dashboard needs a place for its token: a home that can be written to, or RAY_AUTH_TOKEN_PATH"
+        )
     try:
         importlib.import_module("ray.dashboard.optional_deps")  # all that the dashboard needs beyond Ray itself
     except ImportError as error:

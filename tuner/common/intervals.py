@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -29,9 +30,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = fmean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
-    from scipy import stats
+    from scipy import special
 
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    half = float(special.stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -49,7 +50,7 @@ def crossed_interval(table: np.ndarray, added: Sequence[float]) -> Interval:
     mean, of_seeds, of_images = float(table.mean()), table.mean(axis=1), table.mean(axis=0)
     if seeds < 2:
         return Interval(mean, None, None)
-    from scipy import stats
+    from scipy import special
 
     padded = np.concatenate([of_images, added])
     known = float(padded.var()) / len(padded)
@@ -57,8 +58,8 @@ def crossed_interval(table: np.ndarray, added: Sequence[float]) -> Interval:
     both = float((residuals**2).sum()) / ((seeds - 1) * max(1, images - 1) * images * seeds)
     taken = 0.05 + min(1.0, both / known) * (0.7 - 0.55 / (seeds - 1))
     excess = max(0.0, float(of_seeds.var(ddof=1)) / seeds - taken * known)
-    of_new_seeds = float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)) ** 2 * excess
-    half, shift = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(known), float(padded.mean()) - mean
+    of_new_seeds = float(special.stdtrit(seeds - 1, (1 + CONFIDENCE) / 2)) ** 2 * excess
+    half, shift = float(special.ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(known), float(padded.mean()) - mean
     return Interval(
         mean,
         mean - math.hypot(max(0.0, half - shift), math.sqrt(of_new_seeds)),
@@ -72,9 +73,16 @@ def wilson_interval(share: float, number: int) -> tuple[float, float]:
     >>> [round(bound, 4) for bound in wilson_interval(0.5, 100)]
     [0.4038, 0.5962]
     """
+    return _share_interval(round(share * number), number, CONFIDENCE, "wilson")
+
+
+@lru_cache(maxsize=4096)
+def _share_interval(
+    right: int, number: int, confidence: float, method: Literal["wilson", "exact"]
+) -> tuple[float, float]:
     from scipy import stats
 
-    interval = stats.binomtest(round(share * number), number).proportion_ci(CONFIDENCE, method="wilson")
+    interval = stats.binomtest(right, number).proportion_ci(confidence, method=method)
     return float(interval.low), float(interval.high)
 
 
@@ -87,8 +95,5 @@ def selected_interval(share: float, number: int, candidates: int) -> tuple[float
     >>> [round(bound, 4) for bound in selected_interval(0.5, 100, 24)]
     [0.3454, 0.6546]
     """
-    from scipy import stats
-
     confidence = 1 - (1 - CONFIDENCE) / max(1, candidates)
-    interval = stats.binomtest(round(share * number), number).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
+    return _share_interval(round(share * number), number, confidence, "exact")

@@ -26,6 +26,7 @@ from typing import IO, Any, cast
 
 import psutil
 
+from tuner import hidden_by_path
 from tuner.common.errors import InputError
 
 _SET = {
@@ -35,8 +36,12 @@ _SET = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 _UNLESS_SET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-_LEFT_OUT = re.compile(r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|PYTHON(WARNINGS|OPTIMIZE|INSPECT|STARTUP)")
+_LEFT_OUT = re.compile(
+    r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|TF_XLA_FLAGS|PYTHON(WARNINGS|OPTIMIZE|INSPECT|STARTUP)"
+)
 """Would train by other rules, or fail where a library warns or asserts."""
+_XLA_PLACE = "--xla_gpu_cuda_data_dir="
+"""Kept of XLA_FLAGS. Of another flag that its TensorFlow does not know, such as one of JAX's, a process dies."""
 _OF_OTHER_SEARCHES = re.compile(r"TUNE_\w+|RAY_(AIR|TRAIN|CHDIR)_\w+")
 _OPEN_FILES = 65_536
 _FEWEST_COLUMNS = 20
@@ -51,6 +56,8 @@ def set_surroundings() -> dict[str, str]:
     """
     for name in [name for name in os.environ if _LEFT_OUT.fullmatch(name)]:
         del os.environ[name]
+    flags = [word for word in os.environ.pop("XLA_FLAGS", "").split() if word.startswith(_XLA_PLACE)]
+    os.environ.update({"XLA_FLAGS": " ".join(flags)} if flags else {})
     os.environ.update(_SET)
     for name, value in _UNLESS_SET.items():
         os.environ.setdefault(name, value)
@@ -131,7 +138,9 @@ def _open_streams() -> None:
 
 
 def _check_places() -> None:
-    """Check the folders that every command uses; raises InputError for one that is not there."""
+    """Check the folders that every command uses; raises InputError for one that is not there, or hides a module."""
+    if wrong := hidden_by_path():  # of a program that calls `main`: its workers would not start
+        raise InputError(wrong)
     try:
         Path.cwd()
     except OSError:

@@ -30,6 +30,7 @@ class LocalData:
 
     kind: str
     path: Path
+    layout: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class Package:
     """The source of the data, then."""
     warm_start: tuple[str, ...]
     """Earlier runs to learn from, by names that hold on the cluster."""
+    notices: tuple[str, ...] = ()
+    """What of the data is not sent, for a search here would not use it either."""
 
 
-def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], shared: PurePosixPath) -> LocalData | None:
+def local_data(
+    source: str, staged: Mapping[str, str], named: Sequence[str], shared: PurePosixPath, layout: str = "auto"
+) -> LocalData | None:
     """Return the data of a search if they lie here; None when the cluster has or downloads them.
 
     A name that every tuner knows is the cluster's, unless `named` (`--data`) says otherwise. So is a path below the
@@ -59,7 +64,7 @@ def local_data(source: str, staged: Mapping[str, str], named: Sequence[str], sha
         return None
     kind, path = resolved.partition(":")[0], user_path(reference)
     is_clusters = PurePosixPath(path).is_relative_to(shared) or (path.is_absolute() and not path.exists())
-    return None if is_clusters else LocalData(kind, existing(reference, kind))
+    return None if is_clusters else LocalData(kind, existing(reference, kind), layout)
 
 
 def local_runs(names: Sequence[str]) -> dict[str, RunDirectory]:
@@ -97,6 +102,7 @@ def write_package(
     """
     names: list[str] = []
     folder = source = None
+    notices: tuple[str, ...] = ()
     try:
         with zipfile.ZipFile(target, "w") as archive:
             _add(archive, file.name, file)
@@ -106,7 +112,8 @@ def write_package(
                 if run is not None:
                     _add(archive, f"{names[-1]}/{run.record.name}", run.record)
             if data is not None:
-                name = _name_of(data.path, _add_data(archive, data, shared))
+                files, notices = _files(data)
+                name = _name_of(data.path, _add_data(archive, data.path, files, shared))
                 folder = shared / "data" / name
                 inner = folder / data.path.name if data.path.is_file() else folder
                 source = f"{data.kind}:{inner}"
@@ -114,27 +121,38 @@ def write_package(
         raise InputError(f"{shown(Path(error.filename or file))}: cannot be read: {error.strerror}") from None
     if target.stat().st_size > MAX_MB * 2**20:
         raise InputError(_too_large(file, target.stat().st_size, shared))
-    return Package(folder, source, tuple(names))
+    return Package(folder, source, tuple(names), notices)
 
 
-def _add_data(archive: zipfile.ZipFile, data: LocalData, shared: PurePosixPath) -> str:
-    """Add the data to the package, and return a digest of their names and contents."""
+def _add_data(archive: zipfile.ZipFile, place: Path, files: Sequence[tuple[str, Path]], shared: PurePosixPath) -> str:
+    """Add the data at a place to the package, and return a digest of their names and contents."""
     digest = hashlib.sha256()
-    files = list(_files(data))
     size = sum(path.stat().st_size for _, path in files if path.is_file())
     if size > MAX_MB * 2**20:
-        raise InputError(_too_large(data.path, size, shared))
+        raise InputError(_too_large(place, size, shared))
     for name, path in files:
         content = _add(archive, f"data/{name}", path)
         digest.update(json.dumps([name, hashlib.sha256(content).hexdigest()]).encode())
     return digest.hexdigest()
 
 
-def _files(data: LocalData) -> Iterator[tuple[str, Path]]:
-    """Yield the files and folders of a source, by their names below it; nothing hidden, nothing of another kind."""
+def _files(data: LocalData) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
+    """Return what is sent of a source, by names below it, and notices of what is not.
+
+    Of images in folders it is what a search here would read: the cluster then reads all of it.
+    """
+    with_layout = PREFIXED[data.kind].with_layout
     if data.path.is_file():
-        yield data.path.name, data.path
-        return
+        return [(data.path.name, data.path)], ()
+    if with_layout is None:
+        return list(_all_files(data)), ()
+    listing = with_layout(data.layout).read(str(data.path))
+    images = {path for listed in listing.splits.values() for path in listed.encoded if isinstance(path, Path)}
+    return [(path.relative_to(data.path).as_posix(), path) for path in sorted(images)], listing.notices
+
+
+def _all_files(data: LocalData) -> Iterator[tuple[str, Path]]:
+    """Yield the files and folders of a source, by their names below it; nothing hidden, nothing of another kind."""
     seen: set[Path] = set()
     needed = PREFIXED[data.kind].suffixes
     for where, folders, names in os.walk(data.path, followlinks=True):

@@ -52,6 +52,8 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
         target = Path(folder) / "package.zip"
         names = [] if options.resume else search.spec.search.warm_start
         package = write_package(target, options.file, search.data, names, search.earlier, options.shared)
+        for notice in package.notices:
+            console.say(f"notice: {notice}")
         metadata = {"study": search.spec.study, "file": str(options.file), "shared": str(options.shared)}
         metadata["resume"] = resume_command(options)
         try:
@@ -84,7 +86,8 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
     data = None
     if reading.spec is not None and not problems:
         try:
-            data = local_data(reading.spec.data.source, staged, list(named), options.shared)
+            section = reading.spec.data
+            data = local_data(section.source, staged, list(named), options.shared, section.layout)
         except DataError as error:
             problems = [reading.problem(("data", "source"), str(error))]
     spec = require(reading, problems)

@@ -1,9 +1,9 @@
-"""Hyperparameters: kind, range and default of each, and those of all architectures (`architectures` has the others)."""
+"""Hyperparameters: kind, range and default of each, those of all architectures and those of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tuner.common.registry import NEVER_NOTHING, is_nothing
@@ -131,3 +131,87 @@ GENERAL: dict[str, Parameter] = {
 def general(configuration: Mapping[str, Any], name: str) -> Any:
     """Return the value of a general hyperparameter in `configuration`, or its default."""
     return configuration.get(name, GENERAL[name].default)
+
+
+def _dropout(default: float, where: str) -> Parameter:
+    return Parameter("float", low=0.0, high=0.9, default=default, description=f"share of values dropped {where}")
+
+
+def _choice(description: str, default: str, *values: str) -> Parameter:
+    return Parameter("choice", values=values, default=default, description=description)
+
+
+_POOLING = "how a feature map becomes a vector"
+_BATCH_NORMALIZATION = Parameter("bool", default=False, description="normalise by batch before each ReLU")
+_DENSE_UNITS = Parameter("int", low=1, high=16_384, default=512, description="units of the first hidden dense layer")
+_DENSE_GROWTH = Parameter("float", low=0.1, high=4.0, default=1.0, description="units times this at each next layer")
+_HEAD = {
+    "weights": _choice("none: random weights from the seed", "imagenet", "imagenet", "none"),
+    "unfreeze_depth": Parameter(
+        "int", low=0, default=0, description="blocks trained after the head phase, from the output; 0: head only"
+    ),  # at most the blocks of each
+    "pooling": _choice(_POOLING, "average", "average", "max", "flatten"),
+    "head_batch_normalization": Parameter("bool", default=False, description="normalise by batch after pooling"),
+    "head_layers": Parameter("int", low=1, high=10, default=1, description="hidden dense layers, if head_units"),
+    "head_units": Parameter("int", low=0, high=16_384, default=0, description="units of each; 0: no hidden layers"),
+    "dropout": _dropout(0.0, "before the softmax"),
+}
+
+
+def _backbone(blocks: int, alphas: tuple[float, ...] = ()) -> dict[str, Parameter]:
+    """Return the parameters of a backbone; `alphas` are the widths for which there are ImageNet weights.
+
+    `blocks` is their number in its graph (tests/models/test_blocks.py), which is not built before something is trained.
+    """
+    width = {"alpha": Parameter("choice", values=alphas, default=1.0, description="width")} if alphas else {}
+    return {**width, **_HEAD, "unfreeze_depth": replace(_HEAD["unfreeze_depth"], high=blocks)}
+
+
+OF_ARCHITECTURES: dict[str, dict[str, Parameter]] = {
+    "dense": {
+        "hidden_layers": Parameter("int", low=0, high=20, default=3, description="hidden dense layers (ReLU)"),
+        "dense_units": _DENSE_UNITS,
+        "dense_growth": _DENSE_GROWTH,
+        "dropout": _dropout(0.0, "after each hidden layer"),
+        "batch_normalization": _BATCH_NORMALIZATION,
+    },
+    "cnn": {
+        "blocks": Parameter("int", low=1, high=8, default=2, description="blocks, each ending in 2x2 max pooling"),
+        "convolutions_per_block": Parameter("int", low=1, high=6, default=2, description="convolutions (ReLU)"),
+        "filters": Parameter("int", low=1, high=2048, default=32, description="filters in the first block"),
+        "filters_growth": Parameter("float", low=0.5, high=4.0, default=2.0, description="times this per block"),
+        "max_filters": Parameter("int", low=1, high=4096, default=512, description="filters where growth ends"),
+        "kernel_px": Parameter("int", low=1, high=15, default=3, description="kernel of the first block"),
+        "kernel_growth_px": Parameter("int", low=0, high=4, default=0, description="kernel grows by this per block"),
+        "padding": _choice(
+            "last_valid: only the last convolution of each block is unpadded", "same", "same", "valid", "last_valid"
+        ),
+        "block_dropout": _dropout(0.0, "after each block"),
+        "pooling": _choice(_POOLING, "flatten", "flatten", "average", "max"),
+        "dense_layers": Parameter("int", low=0, high=10, default=1, description="hidden dense layers (ReLU)"),
+        "dense_units": _DENSE_UNITS,
+        "dense_growth": _DENSE_GROWTH,
+        "dropout": _dropout(0.5, "before the softmax"),
+        "batch_normalization": _BATCH_NORMALIZATION,
+    },
+    "inception": {
+        "stem_filters": Parameter("int", low=1, high=512, default=64, description="filters of the 7x7 stem"),
+        "stem_pooling": Parameter("bool", default=True, description="3x3 max pooling of stride 2 after the stem"),
+        "modules": Parameter("int", low=1, high=9, default=2, description="modules, with GoogLeNet's filters"),
+        "width": Parameter("float", low=0.1, high=4.0, default=1.0, description="times GoogLeNet's filters"),
+        "reduction": Parameter("bool", default=False, description="1x1 convolutions before 3x3 and 5x5"),
+        "pooling": _choice(_POOLING, "average", "average", "max", "flatten"),
+        "dropout": _dropout(0.0, "before the softmax"),
+        "batch_normalization": _BATCH_NORMALIZATION,
+    },
+    "mobilenet_v2": _backbone(18, alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
+    "mobilenet_v3_small": _backbone(12, alphas=(0.75, 1.0)),
+    "mobilenet_v3_large": _backbone(16, alphas=(0.75, 1.0)),
+    "vgg16": _backbone(5),
+    "resnet50_v2": _backbone(17),
+    "inception_v3": _backbone(13),
+    "densenet121": _backbone(62),
+    "efficientnet_v2_b0": _backbone(21),
+    "convnext_tiny": _backbone(22),
+}
+"""Those of each architecture that comes with tuner, beside the general ones."""

@@ -23,6 +23,7 @@ from tuner.reports._leaderboard_sections import (
 )
 from tuner.reports.formatting import (
     capital,
+    code,
     counted,
     escaped,
     fenced,
@@ -33,7 +34,7 @@ from tuner.reports.formatting import (
     metric_words,
     without_folders,
 )
-from tuner.reports.results import Results, TrialResult, edge_sentences
+from tuner.reports.results import Results, TrialResult, edges
 from tuner.runs.finalists import Finalist
 
 
@@ -347,7 +348,7 @@ def _trained_again(results: Results) -> list[str]:
 
 def _next(results: Results) -> list[str]:
     """List values of the best trial at the ends of their ranges."""
-    lines = [f"- {capital(escaped(text))}." for text in edge_sentences(results)]
+    lines = [f"- {capital(escaped(edge.said))}; try {code(edge.wider)}." for edge in edges(results)]
     return ["## What to try next", "", *lines] if lines else []
 
 

@@ -25,6 +25,17 @@ def escaped(text: object) -> str:
     return _MEANINGFUL.sub(lambda match: "\\" + match.group(), _WHITE.sub(" ", str(text)).strip())
 
 
+def code(text: str) -> str:
+    """Return `text` as code inside a line of Markdown, to be read as it is; its quotes are longer than any run in it.
+
+    >>> code("rate: {float: [0, 1]}"), code("a ` b")
+    ('`rate: {float: [0, 1]}`', '``a ` b``')
+    """
+    line = _WHITE.sub(" ", text).strip()
+    quotes = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
+    return f"{quotes}{line}{quotes}"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str] = frozenset()) -> list[str]:
     """Return the lines of a table; cells are Markdown already. Columns named in `numbers` are aligned to the right."""
     ruler = ["---:" if name in numbers else "---" for name in header]

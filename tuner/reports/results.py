@@ -14,7 +14,7 @@ import numpy as np
 from tuner.common.errors import RunError
 from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_objectives, epoch_values, metric_of, objectives, oriented
 from tuner.common.registry import unknown_name
-from tuner.models.parameters import GENERAL
+from tuner.models.parameters import GENERAL, OF_ARCHITECTURES
 from tuner.reports.formatting import counted, describe_configuration
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
@@ -304,10 +304,11 @@ class Results:
         return Gain(oriented(value - baseline, self.mode), baseline, basis)
 
 
-def _limits(one: FlatDimension) -> tuple[float | None, float | None]:
-    """Return what a hyperparameter can be at least and at most, as far as it is known without its architecture."""
-    if one.name in GENERAL:
-        return GENERAL[one.name].low, GENERAL[one.name].high
+def _limits(one: FlatDimension, architecture: object) -> tuple[float | None, float | None]:
+    """Return what a hyperparameter can be at least and at most, as far as that is known without its network."""
+    owners = (GENERAL, OF_ARCHITECTURES.get(str(architecture), {}))
+    if parameter := next((owner[one.name] for owner in owners if one.name in owner), None):
+        return parameter.low, parameter.high
     if "dropout" in one.name:
         return 0.0, 0.9
     numbers = one.dimension.values if isinstance(one.dimension, Choice) else (getattr(one.dimension, "low", None),)
@@ -315,8 +316,16 @@ def _limits(one: FlatDimension) -> tuple[float | None, float | None]:
     return (1.0 if least >= 1 and all(isinstance(value, int) for value in numbers) else None), None
 
 
-def edge_sentences(results: Results) -> list[str]:
-    """Return a sentence for each value of the chosen trial at an end of its range, with the range to try.
+@dataclass(frozen=True)
+class Edge:
+    """A value of the chosen trial at an end of its range: `said` of it, and the `wider` range as the file writes it."""
+
+    said: str
+    wider: str
+
+
+def edges(results: Results) -> list[Edge]:
+    """Return each value of the chosen trial at an end of its range, with the range to try.
 
     Ends of what is possible at all, such as no dropout, are none; nor are those of `alpha`, of which there are few.
     """
@@ -330,13 +339,11 @@ def edge_sentences(results: Results) -> list[str]:
         names = [(where.rpartition(".")[2], branch) for where, branch in one.conditions]
         if one.name not in values or one.name == "alpha" or any(values.get(name) != branch for name, branch in names):
             continue
-        if (wider := widened(one.dimension, values[one.name], *_limits(one))) is not None:
+        if (wider := widened(one.dimension, values[one.name], *_limits(one, values.get("architecture")))) is not None:
             end, text = wider
             value = describe_configuration(values, [one.name])
-            found.append(
-                f"the best {value} is at the {end} end of what was searched ({one.dimension.describe()}); "
-                f"better ones may lie beyond it, try {one.name}: {text}"
-            )
+            said = f"the best {value} is at the {end} end of what was searched ({one.dimension.describe()})"
+            found.append(Edge(f"{said}; better ones may lie beyond it", f"{one.name}: {text}"))
     return found
 
 

@@ -6,13 +6,14 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from tuner.common.errors import InputError, TunerError
 from tuner.common.files import as_typed, check_folder, write_text
@@ -35,30 +36,40 @@ SHARE = 0.02
 END_S = 10.0
 
 
+Beside = Callable[[str], AbstractContextManager[None]]
+"""Keeps what fails in its block from ending the search: it is said once, after these words (`SearchConsole.beside`)."""
+
+
 @contextmanager
-def reporting(run_path: Path, directory: Path, every_s: float = EVERY_S) -> Iterator[None]:
+def reporting(run_path: Path, directory: Path, beside: Beside, every_s: float = EVERY_S) -> Iterator[None]:
     """Write the report of a run into `directory` from time to time, until the end of the block."""
-    with in_background(lambda ended: _write_until(ended, run_path, directory, every_s)):
+    with in_background(lambda ended: _write_until(ended, run_path, directory, beside, every_s)):
         yield
 
 
-def _write_until(ended: threading.Event, run_path: Path, directory: Path, every_s: float) -> None:
+def _write_until(ended: threading.Event, run_path: Path, directory: Path, beside: Beside, every_s: float) -> None:
     wait_s = every_s
     while not ended.wait(wait_s):
         started = time.monotonic()
-        process = _start(run_path, directory)
-        while process.poll() is None and not ended.wait(0.2):
-            continue
-        _end(process)
-        for left in (
-            *directory.glob(f".*.{process.pid}.partial"),
-            *directory.glob(f"figures/.*.{process.pid}.partial"),
-        ):
-            left.unlink(missing_ok=True)
+        with beside("the report of the running search cannot be written"), tempfile.TemporaryFile() as said:
+            process = _start(run_path, directory, said)
+            while process.poll() is None and not ended.wait(0.2):
+                continue
+            is_done = process.poll() is not None
+            _end(process)
+            for left in (
+                *directory.glob(f".*.{process.pid}.partial"),
+                *directory.glob(f"figures/.*.{process.pid}.partial"),
+            ):
+                left.unlink(missing_ok=True)
+            if is_done and process.returncode:
+                said.seek(0)
+                lines = said.read().decode(errors="replace").strip().splitlines()
+                raise TunerError(lines[-1] if lines else f"it ended with status {process.returncode}")
         wait_s = max(every_s, (time.monotonic() - started) / SHARE)
 
 
-def _start(run_path: Path, directory: Path) -> subprocess.Popen[bytes]:
+def _start(run_path: Path, directory: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
     words = ["-m", "tuner.report", str(run_path), "--output", str(directory), "--format", "png", "--nice"]
     package = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
@@ -69,7 +80,7 @@ def _start(run_path: Path, directory: Path) -> subprocess.Popen[bytes]:
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,  # closed when this process ends, also by a kill
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,  # the last report of the search is written by itself, and says what is wrong
+        stderr=said,
     )
 
 
@@ -93,7 +104,7 @@ def end_with_stdin() -> None:
     """
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # past Python's buffer: a thread that waits in it aborts the process at its end
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -19,7 +19,7 @@ from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
-from tuner.reports.results import build_results, edge_sentences
+from tuner.reports.results import build_results, edges
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, finalist_seed, summarise_finalists
@@ -115,8 +115,8 @@ def _failures(reasons: Sequence[str], what: str, log: Path) -> str:
 def _say_result(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
     """Say the result of the first finalist, once it was judged on the test split, and what lies at the edge."""
     _say_finalists(state, console, is_over=is_over)
-    for sentence in edge_sentences(build_results(state)):
-        console.say(sentence)
+    for edge in edges(build_results(state)):
+        console.say(f"{edge.said}, try {edge.wider}")
 
 
 def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) -> None:

@@ -227,7 +227,7 @@ def _search(
                 refuse_other_data(learns_from, prepared.dataset, run)
             elif learns_from:
                 save_earlier(learns_from, run.warm_start)
-            with reporting(run.path, report):
+            with reporting(run.path, report, console.beside):
                 end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
         beat_after(run.record, end[1])

@@ -301,7 +301,7 @@ def draw_importances(data: Importances) -> Figure:
     if data.untold:
         panel.remove()
         figure.text(0.01, 0.3, textwrap.fill(f"Too few to tell: {data.untold}.", 110))
-        set_title(figure, f"What mattered cannot be told, compared after epoch {data.epoch}")
+        set_title(figure, "What mattered cannot be told")
         return figure
     labels = [
         item.name
