@@ -62,18 +62,18 @@ def plan(state: RunState) -> list[Planned]:
     return found
 
 
-def find_entry(cache: Path, split: str, place: str, images: int) -> Path | None:
-    """The array of a cut in the cache, None without one.
+def find_entry(cache: Path, place: str, images: int) -> Path | None:
+    """The array of a cut of the training images in the cache, with those of the validation split; None without one.
 
     Raises:
         RunError: there are several (the cache has served another search too), or it is of other images.
     """
     whole = [entry for entry in list_entries(cache / "activations") if entry.status == "whole"]
-    fitting = [entry for entry in whole if (entry.identity["split"], entry.identity["place"]) == (split, place)]
+    fitting = [entry for entry in whole if (entry.identity["array"], entry.identity["place"]) == ("train", place)]
     if not fitting:
         return None
     if len(fitting) > 1:
-        raise RunError(f"{cache}: must hold one entry of {place!r} for {split}, of one search; got {len(fitting)}")
+        raise RunError(f"{cache}: must hold one entry of {place!r}, of one search; got {len(fitting)}")
     array = np.load(fitting[0].folder / ARRAY, mmap_mode="r", allow_pickle=False)
     if len(array) != images:
         raise RunError(f"{fitting[0].folder / META}: must be of {images} images; got {len(array)}")
@@ -108,9 +108,9 @@ class Arrays:
         rows = self._splits[split]
         if not name:
             return rows.batch(np.arange(len(rows)))[0]
-        path = find_entry(self._cache, split, name, len(rows))
+        path = find_entry(self._cache, name, len(rows.images))
         # Keras would make float32 of float16 at every call of `fit`; once is enough.
-        return None if path is None else np.load(path, allow_pickle=False).astype(np.float32)
+        return None if path is None else np.load(path, mmap_mode="r", allow_pickle=False)[rows.rows].astype(np.float32)
 
 
 class Loop:

@@ -16,7 +16,7 @@ from benchmarks.race.report import render_report
 from benchmarks.race.results import Epoch, Run, summarise
 from tests.support.make_record import epoch, small_state, trial_started
 from tuner.common.errors import InputError, RunError
-from tuner.training.activation_store import ARRAY, Key, write_meta
+from tuner.training.activation_store import ARRAY, Build, Key, Store
 
 
 def run_of(*points: tuple[float, float], seconds: float = 1.0, dropout: float = 0.1) -> Run:
@@ -48,30 +48,27 @@ def test_a_trial_without_a_backbone_has_no_cut_and_is_refused() -> None:
         plan(state)
 
 
-def write_entry(cache: Path, place: str, split: str = "train", images: int = 3, weights: str = "a") -> Path:
-    key = Key({"split": split, "place": place, "weights": weights}, (images, 2), "float16")
-    folder = cache / "activations" / key.digest
-    folder.mkdir(parents=True)
-    np.save(folder / ARRAY, np.ones((images, 2), dtype=np.float16))
-    write_meta(folder, key, [0])
-    return folder / ARRAY
+def write_entry(cache: Path, place: str, array: str = "train", images: int = 3, weights: str = "a") -> Path:
+    key, store = Key({"array": array, "place": place, "weights": weights}, (images, 2), "float16"), Store(cache)
+    Build(store, [key], np.arange(images), lambda rows: [np.ones((len(rows), 2), dtype=np.float16)]).work(60)
+    return store.folder(key) / ARRAY
 
 
-def test_the_entry_of_a_cut_is_found_by_split_and_place(tmp_path: Path) -> None:
+def test_the_entry_of_a_cut_is_found_by_its_place(tmp_path: Path) -> None:
     write_entry(tmp_path, "block_15")
     wanted = write_entry(tmp_path, "pooled average")
     write_entry(tmp_path, "pooled average", "validation")
-    assert find_entry(tmp_path, "train", "pooled average", 3) == wanted
-    assert find_entry(tmp_path, "train", "block_14", 3) is None
+    assert find_entry(tmp_path, "pooled average", 3) == wanted
+    assert find_entry(tmp_path, "block_14", 3) is None
 
 
 def test_an_entry_of_other_images_or_of_two_searches_is_refused(tmp_path: Path) -> None:
     write_entry(tmp_path, "block_15")
     with pytest.raises(RunError, match="must be of 4 images; got 3"):
-        find_entry(tmp_path, "train", "block_15", 4)
+        find_entry(tmp_path, "block_15", 4)
     write_entry(tmp_path, "block_15", weights="b")
-    with pytest.raises(RunError, match="must hold one entry of 'block_15' for train, of one search; got 2"):
-        find_entry(tmp_path, "train", "block_15", 3)
+    with pytest.raises(RunError, match="must hold one entry of 'block_15', of one search; got 2"):
+        find_entry(tmp_path, "block_15", 3)
 
 
 # --- the comparison ---

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.make_cache import fill, flip_last_bit, prepare_digits, run, statuses
-from tests.training.test_activation_store import build, key_of, rows_of
+from tests.training.test_activation_store import ALL, build, key_of
 from tuner.cache import parse_cache_options
-from tuner.training.activation_store import ARRAY, META, Build, Store
+from tuner.training.activation_store import ARRAY, META, Store
 from tuner.training.cache_contents import list_items
 
 # --- list ---
@@ -62,7 +62,8 @@ def test_a_data_set_has_the_name_that_its_activations_know(tmp_path):
     fingerprint = json.loads((prepare_digits(tmp_path) / META).read_text())["fingerprint"]
     assert [item.name for item in list_items(tmp_path)] == ["-"]
     key = key_of("a")
-    object.__setattr__(key, "identity", {"data": fingerprint, "name": "digits", "split": "train"})
+    object.__setattr__(key, "identity", {"data": fingerprint, "array": "train"})
+    object.__setattr__(key, "name", "digits")
     store = Store(tmp_path)
     build(store, key)
     items = {item.kind: item for item in list_items(tmp_path)}
@@ -77,8 +78,8 @@ def test_every_state_of_an_entry_is_told(tmp_path, capsys):
     (unreadable / META).write_text("{")
     outdated.rename(outdated.with_name("0" * 24))  # the key of another version
     store = Store(tmp_path)
-    store.refuse(key_of("refused"), "values up to 70,000")
-    Build(store, [key_of("unfinished")], rows_of).work(0)
+    store.refuse(key_of("refused"), "values up to 70,000", ALL)
+    store.create(key_of("unfinished"))
     assert statuses(tmp_path) == ["damaged", "damaged", "outdated", "refused", "unfinished"]
     text = run(capsys, tmp_path)[1]
     for words in ("it is cut short", "its description cannot be read", "another version", "values up to 70,000"):

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from tests.support.make_cache import fill, prepare_digits, run, statuses
-from tests.training.test_activation_store import build, key_of, rows_of, start_build
+from tests.training.test_activation_store import ALL, build, key_of, start_build, values_of
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.training.activation_store import ARRAY, Build, Store
 from tuner.training.cache_contents import list_items
@@ -26,7 +26,7 @@ def test_clear_removes_activations_and_keeps_data_sets_unless_all_is_asked_for(t
     assert data.exists() and not any(entry.exists() for entry in entries)
     assert "removed in all: 1 prepared data set, " in run(capsys, tmp_path, "clear", "--all", "--yes")[1]
     assert list_items(tmp_path) == [] and not data.exists()
-    np.testing.assert_array_equal(build(Store(tmp_path), key_of("a")), rows_of(0, key_of("a").shape[0])[0])
+    np.testing.assert_array_equal(build(Store(tmp_path), key_of("a")), values_of(ALL)[0])
 
 
 def test_clear_keeps_what_was_used_lately_if_that_is_asked_for(tmp_path, capsys):
@@ -57,11 +57,11 @@ def test_clear_keeps_what_another_process_uses_and_says_so(tmp_path, capsys):
 def test_clear_keeps_a_build_and_a_data_set_that_are_being_made(tmp_path, capsys):
     data = prepare_digits(tmp_path)
     store = Store(tmp_path)
-    Build(store, [key_of("a")], rows_of).work(0)
+    Build(store, [key_of("a")], ALL, values_of).work(0)
     with FileLock(data.with_suffix(".lock")):
         status, text = run(capsys, tmp_path, "clear", "--all")
         assert status == 0 and text.count("kept, in use: ") == 2 and data.exists()
-    assert Build(store, [key_of("a")], rows_of).work(60).is_finished
+    assert Build(store, [key_of("a")], ALL, values_of).work(60).is_finished
     store.release()
 
 

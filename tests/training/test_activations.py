@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
-from tuner.datasets.loading import Dataset, Split
+from tuner.datasets.loading import DataRequest, Dataset, load_dataset
 from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
 from tuner.runs.epoch import Epoch
 from tuner.training import activations as module
-from tuner.training.activation_store import ARRAY
-from tuner.training.activations import is_worth_keeping
+from tuner.training.activation_store import ARRAY, list_entries
+from tuner.training.activations import Activations, is_worth_keeping, run_in_batches
 from tuner.training.cut_points import Place, PrecisionError, check_precision
 from tuner.training.trial import Trial
 
@@ -51,18 +52,24 @@ def test_both_phases_read_from_their_own_cut(small_digits, tmp_path: Path):
 def test_one_pass_fills_the_cuts_of_all_depths_that_the_search_may_ask_for(small_digits, tmp_path: Path):
     activations = kept(small_digits, tmp_path, depths={"mobilenet_v2": (0, 1, 3)})
     epochs_of({**MOBILENET, "weights": "none", "unfreeze_depth": 0}, small_digits, activations)
-    found = sorted((entry.identity["place"], entry.identity["split"]) for entry in whole_entries(tmp_path))
-    expected = ("block_14_add", "block_16_project_BN", "pooled average")
-    assert found == sorted((place, split) for place in expected for split in ("train", "validation"))
+    found = sorted(entry.identity["place"] for entry in whole_entries(tmp_path))
+    assert found == ["block_14_add", "block_16_project_BN", "pooled average"]
 
 
-class UnreadSplit(Split):
-    def batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+class UnreadImages:
+    def __init__(self, images: np.ndarray) -> None:
+        self.shape, self.dtype = images.shape, images.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         pytest.fail("the images were read")
 
 
-def unread(split: Split) -> UnreadSplit:
-    return UnreadSplit(split.images, split.rows, split.labels)
+def unread(data: Dataset) -> Dataset:
+    images: Any = UnreadImages(data.train.images)
+    return replace(data, train=replace(data.train, images=images), validation=replace(data.validation, images=images))
 
 
 def test_a_deeper_cut_is_computed_from_a_shallower_one_and_has_the_same_values(small_digits, tmp_path: Path):
@@ -74,7 +81,7 @@ def test_a_deeper_cut_is_computed_from_a_shallower_one_and_has_the_same_values(s
     # Only the cut of the third block is there, as after a search that never trained a head for long.
     while not shallow._activations.work(part, [3], 0, 1, 10).is_finished:
         pass
-    data = replace(small_digits, train=unread(small_digits.train), validation=unread(small_digits.validation))
+    data = unread(small_digits)
     derived = epochs_of({**MOBILENET, "unfreeze_depth": 0}, data, kept(data, cache))
     assert numbers(derived) == numbers(direct)
 
@@ -87,31 +94,103 @@ def test_a_second_trial_and_a_later_process_compute_nothing(small_digits, tmp_pa
     assert numbers(epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))) == numbers(first)
 
 
+def digits(cache_dir: Path, seed: int = 0, **settings: Any) -> Dataset:
+    request = DataRequest("digits", **settings)
+    return load_dataset(request, staged={}, seed=seed, cache_dir=cache_dir, notify=lambda _text: None)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images of each chunk whose activations are computed."""
+    found: list[int] = []
+
+    def counting(network: Any, rows: np.ndarray, batch: int) -> list[np.ndarray]:
+        found.append(len(rows))
+        return run_in_batches(network, rows, batch)
+
+    monkeypatch.setattr(module, "run_in_batches", counting)
+    return found
+
+
+def fill(data: Dataset, cache: Path) -> Activations:
+    """Compute what a head on these data reads, in float32: random weights are refused in float16."""
+    activations = kept(data, cache, dtype="float32")
+    trial = Trial({**MOBILENET, "unfreeze_depth": 0}, data, SETTINGS, activations)
+    while not trial.work_on_activations(60).is_finished:
+        pass
+    part, place = trial._part, trial._place
+    assert part is not None and place is not None and activations.splits(part, place, 1) is not None
+    return activations
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        ({}, {"seed": 1}, "all"),
+        ({}, {"validation_fraction": 0.3}, "all"),
+        ({}, {"seed": 3, "max_train_images": 100, "max_validation_images": 20}, "all"),
+        ({"max_train_images": 100}, {"max_train_images": 300}, "nested"),
+        ({"max_train_images": 100}, {"seed": 1, "max_train_images": 100}, "some"),
+        ({"max_train_images": 50, "max_validation_images": 50}, {}, "nested"),
+    ],
+    ids=str,
+)
+def test_another_seed_split_or_subset_of_the_same_images_computes_only_what_is_missing(
+    cache_dir: Path, tmp_path: Path, computed: list[int], first, second, overlap: str
+):
+    before, after = digits(cache_dir, **first), digits(cache_dir, **second)
+    rows = [np.union1d(data.train.rows, data.validation.rows) for data in (before, after)]
+    assert fill(before, tmp_path).taken_use().misses == 1 and sum(computed) == len(rows[0])
+    computed.clear()
+    use = fill(after, tmp_path).taken_use()
+    missing = np.setdiff1d(rows[1], rows[0])
+    assert sum(computed) == len(missing) and (use.hits, use.misses) == ((1, 0) if overlap == "all" else (0, 1))
+    assert (len(missing) == 0) == (overlap == "all")
+    (entry,) = whole_entries(tmp_path)
+    assert entry.images == len(np.union1d(*rows))
+
+
+def test_values_do_not_depend_on_which_rows_were_computed_first(cache_dir: Path, tmp_path: Path):
+    whole = digits(cache_dir)
+    for number in (30, 400):
+        fill(digits(cache_dir, seed=5, max_train_images=number, max_validation_images=30), tmp_path / "in parts")
+    for cache in ("in parts", "at once"):
+        fill(whole, tmp_path / cache)
+    (parts,), (once,) = (whole_entries(tmp_path / cache) for cache in ("in parts", "at once"))
+    np.testing.assert_array_equal(np.load(parts.folder / ARRAY), np.load(once.folder / ARRAY))
+
+
+def test_a_name_of_the_data_is_told_and_makes_no_difference(small_digits, tmp_path: Path, computed: list[int]):
+    fill(small_digits, tmp_path)
+    computed.clear()
+    fill(replace(small_digits, name="the same by another name"), tmp_path)
+    assert not computed
+
+
 @pytest.mark.full
-def test_other_data_weights_or_preprocessing_never_share_an_entry(small_digits, few_digits, tmp_path: Path):
+def test_other_data_weights_or_preprocessing_never_share_an_entry(small_digits, tmp_path: Path):
     epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
     before = len(whole_entries(tmp_path))
     for data, changes, seed in (
-        (few_digits, {}, 7),
+        (replace(small_digits, fingerprint="of others"), {}, 7),
         (small_digits, {"preprocess": "grayscale|resize(32)|scale(-1,1)"}, 7),
         (small_digits, {}, 8),  # the weights are random here: another seed, other weights
     ):
         epochs_of({**MOBILENET, **changes}, data, kept(data, tmp_path), replace(SETTINGS, seed=seed))
         now = len(whole_entries(tmp_path))
-        assert now == before + 4  # two cuts, two splits
+        assert now == before + 2  # two cuts
         before = now
 
 
 def test_a_corrupt_entry_is_said_and_computed_again(small_digits, tmp_path: Path):
     expected = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
     for entry in whole_entries(tmp_path):
-        path = entry.folder / ARRAY
-        content = bytearray(path.read_bytes())
-        content[-3:] = b"\0\1\2"
-        path.write_bytes(bytes(content))
+        array = np.load(entry.folder / ARRAY, mmap_mode="r+")
+        array[small_digits.train.rows[5]] += 1
+        array.flush()
     said: list[str] = []
     assert numbers(epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))) == numbers(expected)
-    assert len(said) == 4 and all("removed and will be computed again" in text for text in said)
+    assert len(said) == 2 and all("removed and will be computed again" in text for text in said)
 
 
 @pytest.mark.full
@@ -164,7 +243,8 @@ def test_activations_that_float16_cannot_hold_are_kept_as_float32(
         [report.metrics["loss"] for report in from_images], rel=1e-4
     )
     assert said == ["float16 holds values up to 65,504; activations reach 70,000: they are kept as float32"]
-    assert not list((tmp_path / "activations").glob("build-*")), "what had been allocated for it is given back"
+    refused = [entry for entry in list_entries(tmp_path / "activations") if entry.status == "refused"]
+    assert len(refused) == 2 and not any((entry.folder / ARRAY).exists() for entry in refused), "no room is taken"
 
 
 @pytest.mark.parametrize(
@@ -206,8 +286,9 @@ def test_views_take_turns_are_shared_by_trials_and_differ_from_each_other(small_
     settings = replace(SETTINGS, max_epochs=5)
     first = epochs_of(configuration, small_digits, kept(small_digits, tmp_path, views=2), settings)
     entries = whole_entries(tmp_path)
-    assert sorted(str(entry.identity["view"]) for entry in entries) == ["0", "1", "None"]  # validation is not augmented
-    arrays = [np.load(entry.folder / ARRAY) for entry in entries if entry.identity["view"] is not None]
+    views = sorted(str(entry.identity.get("view")) for entry in entries)
+    assert views == ["0", "1", "None"]  # validation is not augmented
+    arrays = [np.load(entry.folder / ARRAY) for entry in entries if "view" in entry.identity]
     assert not np.array_equal(*arrays)
     assert numbers(epochs_of(configuration, small_digits, kept(small_digits, tmp_path, views=2), settings)) == numbers(
         first

@@ -1,10 +1,12 @@
 """Cached activations on disk: content-addressed entries, bounded in size, the least recently used removed first.
 
-An entry is a folder named by what its values follow from. It holds one plain array, the checksums of its chunks, and
-the locks of the processes that use it, which the system gives back when they die. Light: no Keras here.
+An entry is a folder named by what its values follow from. It holds one plain array with a row for each image of a data
+set, of which only those take room on the disk that somebody asked for: rows that have a checksum are there. Beside it
+lie the locks of the processes that use it, which the system gives back when they die. Light: no Keras here.
 
-It is built chunk by chunk, and all processes of a machine that wait for it help: a chunk is claimed by such a lock,
-computed, written, and marked with its checksum. A killed build loses the chunks in hand; whoever comes next goes on.
+Rows are added chunk by chunk, and all processes of a machine that wait for them help: a chunk is claimed by such a
+lock, its missing rows are computed, written, and then marked with their checksums. A kill loses the chunks in hand;
+whoever comes next goes on. Written rows never change, so an entry is read while others add to it.
 """
 
 from __future__ import annotations
@@ -20,22 +22,25 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tuner.common.arrays import force_to_disk, is_whole, npy_header
-from tuner.common.files import free_bytes, write_text
+from tuner.common.arrays import is_whole, npy_header
+from tuner.common.files import free_bytes, replacing, write_text
 from tuner.training.trial_like import Progress
 
-VERSION = 1
+VERSION = 2
 """Version of the form of an entry, part of every key."""
 CHUNK_IMAGES = 256
-"""Images that are computed, written and checked together."""
+"""Rows of an array of which the missing ones are claimed, computed and written together."""
+BLOCK_BYTES = 4096
+"""The least that a file takes on the disk."""
 VERIFIED_FOR_S = 3600.0
 """An entry whose file has not been touched since is not read through again within this time."""
-ARRAY, META, USED, VERIFIED, USERS = "activations.npy", "meta.json", "used", "verified.json", "users"
+ARRAY, CHECKSUMS, META, REFUSED = "activations.npy", "checksums.npy", "meta.json", "refused.json"
+USED, VERIFIED, USERS, CLAIMS = "used", "verified.json", "users", "claims"
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,10 @@ class Key:
 
     identity: Mapping[str, Any]
     shape: tuple[int, ...]
-    """`[N, ...]`: images first."""
+    """`[N, ...]`: a row for each image that there is, whether it is asked for or not."""
     dtype: str
+    name: str = ""
+    """The name of the data set, for people: the same images may have another one."""
 
     @property
     def digest(self) -> str:
@@ -54,19 +61,23 @@ class Key:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes of the array."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
-    @property
-    def chunks(self) -> int:
-        """The number of chunks of the array."""
-        return -(-self.shape[0] // CHUNK_IMAGES)
+    def disk_bytes(self, rows: np.ndarray) -> int:
+        """Return the bytes on the disk of `rows` `[R] int64`, ascending: scattered ones take whole blocks."""
+        if not len(rows):
+            return 0
+        start = len(npy_header(self.shape, self.dtype)) + rows * self.row_bytes
+        first, last = start // BLOCK_BYTES, (start + self.row_bytes - 1) // BLOCK_BYTES
+        shared = int((first[1:] == last[:-1]).sum())
+        return BLOCK_BYTES * (int((last - first + 1).sum()) - shared)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of the cache, described for people: `status` is `whole`, `unfinished`, `refused` or `damaged`."""
+    """One folder of the cache, described for people: `status` is `whole`, `unfinished` (no row yet) or `refused`."""
 
     folder: Path
     status: str
@@ -75,6 +86,8 @@ class Entry:
     """Unix time of the last use."""
     in_use: bool
     identity: Mapping[str, Any]
+    images: int
+    """Rows that are there."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +95,20 @@ class CacheUse:
     """The use that a process has made of the cache in a while."""
 
     hits: int
-    """Entries that were there when they were needed."""
+    """Entries of which all rows were there when they were needed."""
     misses: int
-    """Entries that had to be computed first, here or by others at the same time."""
+    """Entries of which rows had to be computed first, here or by others at the same time."""
     size_bytes: int | None
     """Size of all entries of the machine; None: not measured, since nothing was computed here."""
+
+
+class _Seen(NamedTuple):
+    """The rows of an entry that were compared with their checksums, when, and the files as they were then."""
+
+    files: list[list[int]]
+    time: float
+    rows: np.ndarray
+    """`[N] bool`."""
 
 
 class Store:
@@ -95,45 +117,152 @@ class Store:
     def __init__(self, cache_dir: Path) -> None:
         self.root = cache_dir / "activations"
         self._held: dict[Path, FileLock] = {}
+        self._seen: dict[Path, _Seen] = {}
 
     def folder(self, key: Key) -> Path:
         """Return the folder of the entry of `key`, whether it exists or not."""
         return self.root / key.digest
 
-    def open(self, key: Key) -> np.ndarray | None:
-        """Return the array of an entry, memory-mapped and read-only, held from now on; None if it is not there.
+    def open(self, key: Key, rows: np.ndarray) -> np.ndarray | None:
+        """Return the array of an entry, memory-mapped and read-only, held from now on; None if it lacks one of `rows`.
 
-        Raises DamagedEntryError when it was there, and was not what was written; it has been removed.
+        Raises DamagedEntryError when something there is not what was written; the entry has been removed.
         """
         folder = self.folder(key)
-        if not (folder / ARRAY).exists():
+        if not (folder / META).exists():
             return None
         self.hold(folder)
         if not (folder / META).is_file():  # removed between the two
             self.release(folder)
             return None
-        problem = damage(folder, key)
+        try:
+            problem = form_damage(folder, key) or self._damaged_values(folder)
+        except FileNotFoundError:  # another process has found it damaged
+            self.release(folder)
+            return None
         if problem is not None:
             self.release(folder)
             remove(folder)
             raise DamagedEntryError(f"{folder}: {problem}; it was removed and will be computed again")
+        if not self.has(key, rows):
+            return None
         _touch(folder / USED)
         mapped: np.ndarray = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
         return mapped
 
-    def has(self, key: Key) -> bool:
-        """Return whether there is an entry of the right size (its values are checked when it is opened)."""
+    def _damaged_values(self, folder: Path) -> str | None:
+        """Return what is wrong with the values that are there, or None; those read within the hour are not read again.
+
+        When both files have changed others have added rows, and only these are read.
+        """
+        files, recorded = _files(folder), read_object(folder / VERIFIED)
+        is_there = rows_there(folder)
+        seen = self._seen.get(folder)
+        if seen is None and recorded.get("files") == files:
+            seen = _Seen(files, recorded.get("time", 0.0), is_there)
+        unread = is_there
+        if seen is not None and time.time() - seen.time < VERIFIED_FOR_S:
+            if all(now != then for now, then in zip(files, seen.files, strict=True)):
+                unread = is_there & ~seen.rows
+            elif files == seen.files:
+                unread = np.zeros_like(is_there)
+        else:
+            seen = None
+        if unread.any() or seen is None:
+            if problem := values_damage(folder, np.flatnonzero(unread)):
+                self._seen.pop(folder, None)
+                return problem
+            seen = _Seen(files, time.time() if seen is None else seen.time, is_there)
+            _record_verified(folder, seen)
+        self._seen[folder] = seen
+        return None
+
+    def missing(self, key: Key, rows: np.ndarray) -> np.ndarray:
+        """Return those of `rows` that an entry lacks (values are checked when it is opened)."""
         folder = self.folder(key)
-        return (folder / META).is_file() and is_whole(folder / ARRAY, key.shape, np.dtype(key.dtype))
+        if not (folder / META).is_file() or not _is_whole(folder, key):
+            return rows
+        try:
+            marks = np.load(folder / CHECKSUMS, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:  # removed meanwhile
+            return rows
+        lacking: np.ndarray = rows[marks[rows] == 0]
+        return lacking
 
-    def refusal(self, key: Key) -> str | None:
-        """Return why values of this kind cannot be stored, if that is known from an earlier try."""
-        meta = read_object(self.folder(key) / META)
-        return str(meta["refused"]) if "refused" in meta else None
+    def has(self, key: Key, rows: np.ndarray) -> bool:
+        """Return whether an entry has all of `rows`."""
+        return not len(self.missing(key, rows))
 
-    def refuse(self, key: Key, reason: str) -> None:
-        """Record that values of this kind cannot be stored."""
-        write_text(self.folder(key) / META, json.dumps({"identity": dict(key.identity), "refused": reason}))
+    def refusal(self, key: Key, rows: np.ndarray) -> str | None:
+        """Return why values of this kind cannot be stored for some of `rows`, if that is known from an earlier try.
+
+        `rows` `[R] int64` are ascending.
+        """
+        found = read_object(self.folder(key) / REFUSED)
+        known = np.array(found.get("rows", []), dtype=np.int64)
+        at = np.minimum(np.searchsorted(rows, known), len(rows) - 1)
+        return str(found["refused"]) if (rows[at] == known).any() else None
+
+    def refuse(self, key: Key, reason: str, rows: np.ndarray) -> None:
+        """Record that values of this kind cannot be stored for `rows`."""
+        path = self.folder(key) / REFUSED
+        known = np.union1d(np.array(read_object(path).get("rows", []), dtype=np.int64), rows)
+        about = {"identity": dict(key.identity), "name": key.name, "refused": reason, "rows": known.tolist()}
+        write_text(path, json.dumps(about))
+
+    def create(self, key: Key) -> None:
+        """Make an entry without rows, unless there is one, and hold it; one that is cut short is made anew."""
+        folder = self.folder(key)
+        if (folder / META).exists() and not _is_whole(folder, key):
+            self.release(folder)
+            remove(folder)
+        self.hold(folder)
+        with FileLock(folder / "begin.lock"):
+            if (folder / META).exists():
+                return
+            for name, shape, dtype in ((ARRAY, key.shape, key.dtype), (CHECKSUMS, key.shape[:1], "uint32")):
+                header = npy_header(shape, dtype)
+                with replacing(folder / name) as aside, aside.open("wb") as file:
+                    file.write(header)
+                    file.truncate(len(header) + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+            about = {"identity": dict(key.identity), "name": key.name, "shape": key.shape, "dtype": key.dtype}
+            write_text(folder / META, json.dumps(about))
+
+    def reserve(self, key: Key, rows: np.ndarray) -> None:
+        """Take the room of `rows` on the disk: one that is too small fails before anything is computed."""
+        if not hasattr(os, "posix_fallocate") or not len(rows):
+            return
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+        with (self.folder(key) / ARRAY).open("rb+") as file:
+            for run in runs:
+                os.posix_fallocate(file.fileno(), _offset(key, int(run[0])), len(run) * key.row_bytes)
+
+    def write(self, key: Key, rows: np.ndarray, values: np.ndarray) -> None:
+        """Write rows of an entry, then mark them; not through a mapping: on a full disk that kills (SIGBUS)."""
+        if not len(rows):
+            return
+        folder, values = self.folder(key), np.ascontiguousarray(values, dtype=key.dtype)
+        marks, marks_at = checksums(values), len(npy_header(key.shape[:1], "uint32"))
+        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) > 1) + 1)
+        with (folder / ARRAY).open("rb+") as file:
+            for run in runs:
+                file.seek(_offset(key, int(rows[run[0]])))
+                file.write(values[run[0] : run[-1] + 1].data.cast("B"))
+        with (folder / CHECKSUMS).open("rb+") as file:
+            for run in runs:
+                file.seek(marks_at + int(rows[run[0]]) * marks.itemsize)
+                file.write(marks[run[0] : run[-1] + 1].data.cast("B"))
+
+    def discard_empty(self, key: Key) -> None:
+        """Give back the room of an entry that has no row, unless another process adds some."""
+        folder = self.folder(key)
+        with contextlib.suppress(FileNotFoundError):
+            if rows_there(folder).any():
+                return
+            self.release(folder)
+            if not is_in_use(folder):
+                for name in (META, CHECKSUMS, ARRAY):
+                    (folder / name).unlink(missing_ok=True)
 
     def hold(self, folder: Path) -> None:
         """Keep others from removing the content of `folder` for as long as this process lives."""
@@ -186,42 +315,69 @@ class DamagedEntryError(Exception):
     """An entry was not what had been written; the caller computes it again."""
 
 
-def damage(folder: Path, key: Key | None = None) -> str | None:
-    """Return what is wrong with an entry, or None; its values are read unless that was done within the hour."""
+def damage(folder: Path) -> str | None:
+    """Return what is wrong with an entry after reading all that is there, or None."""
+    problem = form_damage(folder)
+    if problem is None:
+        files, is_there = _files(folder), rows_there(folder)
+        problem = values_damage(folder, np.flatnonzero(is_there))
+        if problem is None:
+            _record_verified(folder, _Seen(files, time.time(), is_there))
+    return problem
+
+
+def form_damage(folder: Path, key: Key | None = None) -> str | None:
+    """Return what is wrong with the files of an entry, as far as no value is read, or None."""
     meta = read_object(folder / META)
     try:
-        shape, dtype, checksums = tuple(meta["shape"]), np.dtype(meta["dtype"]), list(meta["checksums"])
+        found = Key(meta["identity"], tuple(meta["shape"]), np.dtype(meta["dtype"]).name)
     except (KeyError, TypeError):
         return "its description cannot be read"
-    if key is not None and (shape, dtype) != (key.shape, np.dtype(key.dtype)):
+    if key is not None and (found.shape, found.dtype) != (key.shape, key.dtype):
         return "it is of another shape"
-    if not is_whole(folder / ARRAY, shape, dtype):
-        return "it is cut short"
-    stat = (folder / ARRAY).stat()
-    seen = {"size": stat.st_size, "modified": stat.st_mtime_ns}
-    before = read_object(folder / VERIFIED)
-    if before.get("file") == seen and time.time() - before.get("time", 0) < VERIFIED_FOR_S:
-        return None
-    if chunk_checksums(np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)) != checksums:
-        return "its values are not those that were written"
-    write_text(folder / VERIFIED, json.dumps({"file": seen, "time": time.time()}))
+    return None if _is_whole(folder, found) else "it is cut short"
+
+
+def values_damage(folder: Path, rows: np.ndarray) -> str | None:
+    """Return what is wrong with the values of `rows` `[R] int64`, or None."""
+    array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+    marks = np.load(folder / CHECKSUMS, mmap_mode="r", allow_pickle=False)
+    for start in range(0, len(rows), CHUNK_IMAGES):
+        some = rows[start : start + CHUNK_IMAGES]
+        if (checksums(array[some]) != marks[some]).any():
+            return "its values are not those that were written"
     return None
 
 
-def chunk_checksums(array: np.ndarray) -> list[int]:
-    """Return the CRC-32 of each chunk of an array `[N, ...]`."""
-    return [checksum(array[start : start + CHUNK_IMAGES]) for start in range(0, len(array), CHUNK_IMAGES)]
+def checksums(rows: np.ndarray) -> np.ndarray:
+    """Return the CRC-32 `[R] uint32` of each row, never 0: that stands for a row that is not there.
+
+    It finds accidents, not attackers, who could write the checksum too.
+    """
+    flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
+    return np.array([zlib.crc32(row.data) or 1 for row in flat], dtype=np.uint32)
 
 
-def checksum(rows: np.ndarray) -> int:
-    """Return the CRC-32 of the values: it finds accidents, not attackers, who could write the checksum too."""
-    return zlib.crc32(np.ascontiguousarray(rows).data.cast("B"))
+def rows_there(folder: Path) -> np.ndarray:
+    """Return `[N] bool`, whether each row of an entry is there."""
+    found: np.ndarray = np.load(folder / CHECKSUMS, allow_pickle=False) != 0
+    return found
 
 
-def write_meta(folder: Path, key: Key, checksums: list[int]) -> None:
-    """Write the description of an entry: its identity, its form, and the checksums of its chunks."""
-    form = {"shape": key.shape, "dtype": key.dtype, "checksums": checksums}
-    write_text(folder / META, json.dumps({"identity": dict(key.identity), **form}))
+def _is_whole(folder: Path, key: Key) -> bool:
+    return is_whole(folder / ARRAY, key.shape, np.dtype(key.dtype)) and is_whole(
+        folder / CHECKSUMS, key.shape[:1], np.uint32
+    )
+
+
+def _files(folder: Path) -> list[list[int]]:
+    stats = [(folder / name).stat() for name in (ARRAY, CHECKSUMS)]
+    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+
+
+def _record_verified(folder: Path, seen: _Seen) -> None:
+    with contextlib.suppress(OSError):  # a cache on a disk that only others may write to
+        write_text(folder / VERIFIED, json.dumps({"files": seen.files, "time": seen.time}))
 
 
 def list_entries(root: Path) -> Iterator[Entry]:
@@ -229,12 +385,20 @@ def list_entries(root: Path) -> Iterator[Entry]:
     for folder in sorted(root.glob("*")):
         if not folder.is_dir():
             continue
-        meta = read_object(folder / META)
-        identity = meta.get("identity", {})
-        status = "refused" if "refused" in meta else "whole" if "checksums" in meta else "unfinished"
+        refused, meta = read_object(folder / REFUSED), read_object(folder / META)
+        identity, images = (meta or refused).get("identity", {}), images_there(folder)
+        status = "whole" if meta and images else "refused" if refused else "unfinished"
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
             size = folder_bytes(folder)
-            yield Entry(folder, status, size, last_use(folder), is_in_use(folder), identity)
+            yield Entry(folder, status, size, last_use(folder), is_in_use(folder), identity, images)
+
+
+def images_there(folder: Path) -> int:
+    """Return how many rows an entry has, 0 where that cannot be read."""
+    try:
+        return int(rows_there(folder).sum())
+    except (OSError, ValueError):
+        return 0
 
 
 def folder_bytes(folder: Path) -> int:
@@ -285,135 +449,82 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-Compute = Callable[[int, int], Sequence[np.ndarray]]
-"""Rows `start` to `stop` of every array that is built."""
+def _offset(key: Key, row: int) -> int:
+    return len(npy_header(key.shape, key.dtype)) + row * key.row_bytes
+
+
+Compute = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""The values of some rows, ascending and of one chunk, for every entry that is built."""
 WAITING_S = 0.1
-READY, DONE, CLAIMS = "ready", "done", "claims"
 
 
 class Build:
-    """One pass over the images of a split that fills one entry or several; `work` does a part of it.
+    """One pass over `rows` `[R] int64`, ascending, of an array of images that adds to one entry or several what lacks.
 
-    Raises OSError from `work` when the disk cannot hold it; what was computed so far stays for a later try.
+    Raises OSError from `work` when the disk cannot hold it; what was computed so far stays.
     """
 
-    def __init__(self, store: Store, keys: Sequence[Key], compute: Compute) -> None:
-        self._store, self._keys, self._compute = store, list(keys), compute
-        self._images, self._chunks = keys[0].shape[0], keys[0].chunks
-        name = hashlib.sha256("/".join(key.digest for key in keys).encode()).hexdigest()[:20]
-        self._folder = store.root / f"build-{name}"
-        self._is_finished = False
+    def __init__(self, store: Store, keys: Sequence[Key], rows: np.ndarray, compute: Compute) -> None:
+        self._store, self._keys, self._rows, self._compute = store, list(keys), rows, compute
+        self._has_begun = False
 
     def work(self, seconds: float) -> Progress:
         """Compute chunks for about `seconds` (at least one, if one is left), or wait for those of others."""
         deadline = time.monotonic() + seconds
-        while not self._is_there():
-            self._begin()
-            left = self._left()
-            if not left:
-                self._finish()
-            elif not any(self._try(chunk) for chunk in left):
+        while len(left := self._left()):
+            self._begin(left)
+            chunks = np.split(left, np.flatnonzero(np.diff(left // CHUNK_IMAGES)) + 1)
+            if not any(self._try(rows) for rows in chunks):
                 time.sleep(WAITING_S)  # others have claimed all that is left
             if time.monotonic() >= deadline:
                 break
-        if self._is_there():
-            return Progress(self._images, self._images)
-        return Progress(min(self._images - 1, (self._chunks - len(self._left())) * CHUNK_IMAGES), self._images)
-
-    def _is_there(self) -> bool:
-        """Return whether all entries are complete; the first time, remove the remains of the build."""
-        if not self._is_finished and all(self._store.has(key) for key in self._keys):
-            self._is_finished = True
-            self.give_up()
-        return self._is_finished
+        number = len(self._rows)
+        return Progress(number - len(self._left()), number)
 
     def give_up(self) -> None:
-        """Remove the remains of the build, unless another process works on it."""
-        self._store.release(self._folder)
-        if self._folder.exists() and not is_in_use(self._folder):
-            remove(self._folder)
+        """Give back the room that nothing was written to."""
+        for key in self._keys:
+            self._store.discard_empty(key)
 
-    def _begin(self) -> None:
-        """Create the folder of the build, or join the processes that have created it."""
-        self._store.hold(self._folder)
-        if (self._folder / READY).exists():
-            return
-        with FileLock(self._folder / "begin.lock"):
-            if not (self._folder / READY).exists():
-                for index, key in enumerate(self._keys):
-                    _allocate(self._folder / f"{index}.npy", key)
-                for name in (DONE, CLAIMS):
-                    (self._folder / name).mkdir(exist_ok=True)
-                write_text(self._folder / READY, "")
+    def _left(self) -> np.ndarray:
+        """Return the rows that some entry lacks."""
+        lacking = [self._store.missing(key, self._rows) for key in self._keys]
+        return lacking[0] if len(lacking) == 1 else np.unique(np.concatenate(lacking))
 
-    def _left(self) -> list[int]:
-        """Return the chunks that nobody has finished yet."""
-        there = {path.name for path in (self._folder / DONE).glob("*")}
-        return [chunk for chunk in range(self._chunks) if str(chunk) not in there]
+    def _begin(self, left: np.ndarray) -> None:
+        """Create the entries with room for the rows that are left, or join the processes that have."""
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile, as it was damaged: then the next time
+            for key in self._keys:
+                self._store.create(key)
+                if not self._has_begun:
+                    self._store.reserve(key, left)
+            self._has_begun = True
 
-    def _try(self, chunk: int) -> bool:
-        """Compute a chunk unless it is done or another process works on it, and return whether it was computed here."""
-        done = self._folder / DONE / str(chunk)
+    def _try(self, rows: np.ndarray) -> bool:
+        """Compute rows of a chunk unless another process works on it, and return whether any was computed here."""
+        with contextlib.ExitStack() as claims:
+            try:
+                for key in self._keys:
+                    claims.enter_context(_claimed(self._store.folder(key), int(rows[0]) // CHUNK_IMAGES))
+            except Timeout:
+                return False
+            lacking = [self._store.missing(key, rows) for key in self._keys]
+            rows = np.unique(np.concatenate(lacking))
+            if not len(rows):
+                return False
+            arrays = self._compute(rows)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile: all is computed again
+                for key, own, values in zip(self._keys, lacking, arrays, strict=True):
+                    self._store.write(key, own, values[np.searchsorted(rows, own)])
+            return True
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, chunk: int) -> Iterator[None]:
+    """Hold the claim to a chunk; raises Timeout when another process does."""
+    lock = FileLock(folder / CLAIMS / f"{chunk}.lock", timeout=0)
+    with lock:
         try:
-            with FileLock(self._folder / CLAIMS / f"{chunk}.lock", timeout=0):
-                if done.exists():
-                    return False
-                start = chunk * CHUNK_IMAGES
-                arrays = self._compute(start, min(start + CHUNK_IMAGES, self._images))
-                for index, (key, rows) in enumerate(zip(self._keys, arrays, strict=True)):
-                    _write_rows(self._folder / f"{index}.npy", key, start, rows)
-                write_text(done, " ".join(str(checksum(rows)) for rows in arrays))
-                return True
-        except Timeout:
-            return False
-
-    def _finish(self) -> None:
-        """Check every chunk against its checksum, then move the arrays to their entries."""
-        with FileLock(self._folder / "finish.lock"):
-            if self._is_there():
-                return
-            marks = [(self._folder / DONE / str(chunk)).read_text().split() for chunk in range(self._chunks)]
-            for index, key in enumerate(self._keys):
-                written = [int(mark[index]) for mark in marks]
-                path = self._folder / f"{index}.npy"
-                if path.exists() and not self._store.has(key):
-                    if wrong := _wrong_chunks(path, written):  # lost by a power cut: computed again
-                        for chunk in wrong:
-                            (self._folder / DONE / str(chunk)).unlink()
-                        return
-                    self._move(path, key, written)
-
-    def _move(self, path: Path, key: Key, checksums: list[int]) -> None:
-        with path.open("rb+") as file:
-            force_to_disk(file)
-        aside = self._store.root / f".{key.digest}.{os.getpid()}.partial"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        path.replace(aside / ARRAY)
-        write_meta(aside, key, checksums)
-        remove(self._store.folder(key))  # what was there was not whole
-        aside.replace(self._store.folder(key))
-
-
-def _wrong_chunks(path: Path, written: list[int]) -> list[int]:
-    found = chunk_checksums(np.load(path, mmap_mode="r", allow_pickle=False))
-    return [chunk for chunk, (now, then) in enumerate(zip(found, written, strict=True)) if now != then]
-
-
-def _allocate(path: Path, key: Key) -> None:
-    """Create an array file of full size: a disk that is too small fails before anything is computed."""
-    header = npy_header(key.shape, key.dtype)
-    with path.open("wb") as file:
-        file.write(header)
-        size = len(header) + key.size_bytes
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
-
-
-def _write_rows(path: Path, key: Key, start: int, rows: np.ndarray) -> None:
-    """Write rows of an array file, not through a mapping: on a full disk a mapped page kills the process (SIGBUS)."""
-    with path.open("rb+") as file:
-        file.seek(len(npy_header(key.shape, key.dtype)) + start * key.size_bytes // key.shape[0])
-        file.write(np.ascontiguousarray(rows, dtype=key.dtype).data.cast("B"))
+            yield
+        finally:  # while it is held: two that claim it at the same time write the same
+            Path(lock.lock_file).unlink(missing_ok=True)

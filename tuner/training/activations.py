@@ -38,6 +38,19 @@ BATCH_PIXELS = 2**21
 TRAIN, VALIDATION = "train", "validation"
 
 
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """Rows of an array of images that are read together, or of an augmented variant of the training images."""
+
+    identity: Mapping[str, Any]
+    total: int
+    """The rows of the whole array."""
+    rows: np.ndarray
+    """`[R] int64`, ascending."""
+    images: Callable[[np.ndarray], np.ndarray]
+    """By rows: `[B, H, W, C]`."""
+
+
 @dataclass(frozen=True)
 class FrozenPart:
     """The frozen part of one trial, with everything that determines its activations."""
@@ -56,7 +69,8 @@ class Activations:
     def __init__(self, data: Dataset, settings: ActivationSettings, notify: Callable[[str], None]) -> None:
         self._data, self._settings, self._notify = data, settings, notify
         self._store = Store(settings.cache_dir)
-        self._rows = {name: _rows_digest(self._split(name)) for name in (TRAIN, VALIDATION)}
+        of_train, of_validation = self._unaugmented(data.train, data.validation)
+        self._as_they_are = of_train, of_validation
         self._builds: dict[str, Build] = {}
         self._said: set[str] = set()
         self._lost: set[str] = set()
@@ -91,29 +105,34 @@ class Activations:
         own = {self.place(part, depth) for depth in depths} - {None}
         if not own:
             return Progress(0, 0)
-        for split in (TRAIN, VALIDATION):
-            view = self._view(part, split, epoch)
-            wanted = [place for place in part.places if place in own]
-            progress = self._work_on(part, split, wanted, frozen_below, view, seconds)
+        wanted = [place for place in part.places if place in own]
+        for reading in dict.fromkeys(self._readings(part, epoch)):
+            progress = self._work_on(part, reading, wanted, frozen_below, seconds)
             if not progress.is_finished:
                 return progress
         return Progress(0, 0)
 
     def splits(self, part: FrozenPart, place: Place, epoch: int) -> tuple[Split, Split] | None:
         """Return training and validation activations at a place for an epoch; None if an entry was lost."""
-        found = []
-        for name in (TRAIN, VALIDATION):
-            key = self._key(part, name, place, self._view(part, name, epoch))
+        of_train, of_validation = readings = self._readings(part, epoch)
+        arrays: dict[_Reading, np.ndarray] = {}
+        for reading in dict.fromkeys(readings):
+            key = self._key(part, reading, place)
             try:
-                array = self._store.open(key)
+                array = self._store.open(key, reading.rows)
             except DamagedEntryError as error:
                 self._say(str(error))
                 return None
             if array is None:
                 return None
             self._count(key)
-            found.append(Split(array, np.arange(len(array), dtype=np.int64), self._split(name).labels))
-        return found[0], found[1]
+            arrays[reading] = array
+        train, validation = self._data.train, self._data.validation
+        rows = of_train.rows if self._view(part, epoch) is not None else train.rows
+        return (
+            Split(arrays[of_train], rows, train.labels),
+            Split(arrays[of_validation], validation.rows, validation.labels),
+        )
 
     def release(self) -> None:
         """Release all entries, so that others may remove them."""
@@ -137,124 +156,165 @@ class Activations:
             self._hits += 1
 
     def _work_on(
-        self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None, seconds: float
+        self, part: FrozenPart, reading: _Reading, own: Sequence[Place], frozen_below: int, seconds: float
     ) -> Progress:
-        missing = [place for place in own if not self._store.has(self._key(part, split, place, view))]
+        missing = [place for place in own if not self._has(part, reading, place)]
         if not missing:
             return Progress(0, 0)
-        self._awaited.update(self._key(part, split, place, view).digest for place in missing)
-        targets = self._targets(part, split, missing, frozen_below, view)
-        keys = [self._key(part, split, place, view) for place in targets]
+        self._awaited.update(self._key(part, reading, place).digest for place in missing)
+        targets = self._targets(part, reading, missing, frozen_below)
+        keys = [self._key(part, reading, place) for place in targets]
         name = "/".join(key.digest for key in keys)
         try:
             if name not in self._builds:
-                self._builds[name] = self._begin(part, split, targets, keys, view)
+                self._builds[name] = self._begin(part, reading, targets, keys)
             progress = self._builds[name].work(seconds)
         except PrecisionError as error:
-            for key in keys:
-                self._store.refuse(key, str(error))
             self._builds.pop(name).give_up()
             self._say(f"{error}: they are kept as float32")
-            return Progress(0, keys[0].shape[0])
+            return Progress(0, len(reading.rows))
         except DamagedEntryError as error:  # of the place from which they were to be computed
             self._say(str(error))
-            return Progress(0, keys[0].shape[0])
+            return Progress(0, len(reading.rows))
         if progress.is_finished:
             del self._builds[name]
         return progress
 
-    def _begin(
-        self, part: FrozenPart, split: str, targets: Sequence[Place], keys: Sequence[Key], view: int | None
-    ) -> Build:
-        size = sum(key.size_bytes for key in keys)
-        if not self._store.make_room(size, self._settings.max_bytes):
-            bound = self._settings.max_bytes
+    def _begin(self, part: FrozenPart, reading: _Reading, targets: Sequence[Place], keys: Sequence[Key]) -> Build:
+        for key in keys:
+            self._store.create(key)  # held from now on: what is there of it makes no room
+        size, bound = self._lacking_bytes(keys, reading), self._settings.max_bytes
+        if not self._store.make_room(size, bound):
             free = self._store.free_bytes()
+            for key in keys:
+                self._store.discard_empty(key)
             raise OSError(
                 f"{size / 2**30:.2f} GiB do not fit beside what is in use: activations.max_gb is {bound / 2**30:g}, "
                 f"and the disk of {self._settings.cache_dir} has {free / 2**30:.2f} GiB left"
             )
-        source = self._source(part, split, targets[0], view)
-        return Build(self._store, keys, self._compute(part, split, source, targets, view))
+        lacking = np.unique(np.concatenate([self._store.missing(key, reading.rows) for key in keys]))
+        source = self._source(part, reading, targets[0], lacking)
+        return Build(self._store, keys, reading.rows, self._compute(part, reading, source, targets, keys))
 
-    def _targets(
-        self, part: FrozenPart, split: str, own: Sequence[Place], frozen_below: int, view: int | None
-    ) -> list[Place]:
+    def _has(self, part: FrozenPart, reading: _Reading, place: Place) -> bool:
+        return self._store.has(self._key(part, reading, place), reading.rows)
+
+    def _lacking_bytes(self, keys: Sequence[Key], reading: _Reading) -> int:
+        """Return the bytes that the rows take which entries lack."""
+        return sum(key.disk_bytes(self._store.missing(key, reading.rows)) for key in keys)
+
+    def _targets(self, part: FrozenPart, reading: _Reading, own: Sequence[Place], frozen_below: int) -> list[Place]:
         """Return the places for one pass to fill: missing ones, and, if there is room, others of the search."""
         depths = self._settings.depths.get(str(part.configuration["architecture"]), ())
         others = {self.place(part, depth) for depth in depths if depth >= frozen_below}
-        known = part.places
-        wanted = [place for place in known if place in own or place in others]
-        wanted = [place for place in wanted if not self._store.has(self._key(part, split, place, view))]
-        size = sum(self._key(part, split, place, view).size_bytes for place in wanted)
+        wanted = [place for place in part.places if place in own or place in others]
+        wanted = [place for place in wanted if not self._has(part, reading, place)]
+        size = self._lacking_bytes([self._key(part, reading, place) for place in wanted], reading)
         room = min(self._settings.max_bytes, self._store.free_bytes())
         return wanted if size <= room / 4 else [place for place in wanted if place in own]
 
-    def _source(self, part: FrozenPart, split: str, target: Place, view: int | None) -> Place | None:
-        """Return the nearest place below `target` whose activations are there."""
-        known = part.places
-        under = known[: known.index(target)]
-        there = [place for place in under if self._store.has(self._key(part, split, place, view))]
-        return there[-1] if there else None
+    def _source(
+        self, part: FrozenPart, reading: _Reading, target: Place, rows: np.ndarray
+    ) -> tuple[Place | None, np.ndarray | None]:
+        """Return the nearest place below `target` whose activations are there for `rows`, and these."""
+        under = part.places[: part.places.index(target)]
+        for place in reversed(under):
+            if self._store.has(key := self._key(part, reading, place), rows):
+                array = self._store.open(key, rows)
+                if array is not None:
+                    return place, array
+        return None, None
 
     def _compute(
-        self, part: FrozenPart, split: str, source: Place | None, targets: Sequence[Place], view: int | None
-    ) -> Callable[[int, int], list[np.ndarray]]:
+        self,
+        part: FrozenPart,
+        reading: _Reading,
+        source: tuple[Place | None, np.ndarray | None],
+        targets: Sequence[Place],
+        keys: Sequence[Key],
+    ) -> Callable[[np.ndarray], list[np.ndarray]]:
         """Return the function that computes rows of all targets."""
-        key = self._key(part, split, targets[0], view)
-        network = below(part.trial_model, source, targets, key.dtype)
-        array = None if source is None else self._store.open(self._key(part, split, source, view))
+        place, array = source
+        network = below(part.trial_model, place, targets, keys[0].dtype)
         pixels = part.trial_model.pixels.shape
         batch = CHUNK_IMAGES
         while batch > 1 and batch * pixels[1] * pixels[2] > BATCH_PIXELS:
             batch //= 2
 
-        def compute(start: int, stop: int) -> list[np.ndarray]:
-            rows = array[start:stop] if array is not None else self._images(part, split, start, stop, view)
-            *outputs, check = run_in_batches(network, rows, batch)
-            if key.dtype == "float16":
-                check_precision(check)
+        def compute(rows: np.ndarray) -> list[np.ndarray]:
+            values = array[rows] if array is not None else reading.images(rows)
+            *outputs, check = run_in_batches(network, values, batch)
+            if keys[0].dtype == "float16":
+                try:
+                    check_precision(check)
+                except PrecisionError as error:
+                    for key in keys:
+                        self._store.refuse(key, str(error), rows)
+                    raise
             return outputs
 
         return compute
 
-    def _images(self, part: FrozenPart, split: str, start: int, stop: int, view: int | None) -> np.ndarray:
-        """Return raw images, or the augmented variant number `view` of them."""
-        images, labels = self._split(split).batch(np.arange(start, stop))
+    def _readings(self, part: FrozenPart, epoch: int) -> tuple[_Reading, _Reading]:
+        """Return what an epoch reads of training and of validation images: one and the same, if of one array."""
+        view = self._view(part, epoch)
         if view is None or part.augment is None:
-            return images
-        one_hot = np.eye(len(self._data.class_names), dtype=np.float32)[labels]
-        return part.augment.apply(images, one_hot, derive_seed(0, "view", view, start))[0]
+            return self._as_they_are
+        return self._augmented(part.augment, view), self._unaugmented(self._data.validation)[0]
 
-    def _view(self, part: FrozenPart, split: str, epoch: int) -> int | None:
-        if part.augment is None or split != TRAIN or self._settings.views is None:
+    def _unaugmented(self, *splits: Split) -> tuple[_Reading, ...]:
+        """Return what is read of splits: of those that are rows of one array all rows together.
+
+        So activations belong to the images: another seed, fold or subset computes only what no earlier one has.
+        """
+        train = self._data.train.images
+        found: dict[str, _Reading] = {}
+        names = [TRAIN if split.images is train else VALIDATION for split in splits]
+        for name in dict.fromkeys(names):
+            own = [split for split, whose in zip(splits, names, strict=True) if whose == name]
+            rows = np.unique(np.concatenate([split.rows for split in own]))
+            images = own[0].images
+            found[name] = _Reading({"array": name}, len(images), rows, images.__getitem__)
+        return tuple(found[name] for name in names)
+
+    def _augmented(self, augment: Augment, view: int) -> _Reading:
+        """Return the augmented variant number `view` of the training split: its rows are those of the split."""
+        split = self._data.train
+        one_hot = np.eye(len(self._data.class_names), dtype=np.float32)
+
+        def images(rows: np.ndarray) -> np.ndarray:
+            start = int(rows[0]) // CHUNK_IMAGES * CHUNK_IMAGES
+            images, labels = split.batch(np.arange(start, min(start + CHUNK_IMAGES, len(split))))
+            seed = derive_seed(0, "view", view, start)
+            chosen: np.ndarray = augment.apply(images, one_hot[labels], seed)[0][rows - start]
+            return chosen
+
+        digest = hashlib.sha256(np.ascontiguousarray(split.rows).data.cast("B")).hexdigest()[:24]
+        identity = {"array": TRAIN, "rows": digest, "augment": augment.text, "view": view}
+        return _Reading(identity, len(split), np.arange(len(split), dtype=np.int64), images)
+
+    def _view(self, part: FrozenPart, epoch: int) -> int | None:
+        if part.augment is None or self._settings.views is None:
             return None
         return (epoch - 1) % self._settings.views
 
-    def _key(self, part: FrozenPart, split: str, place: Place, view: int | None) -> Key:
+    def _key(self, part: FrozenPart, reading: _Reading, place: Place) -> Key:
         """Return the key of an entry: of float32 where float16 was found to be too coarse."""
         identity = {
             "data": self._data.fingerprint,
-            "name": self._data.name,
-            "split": split,
-            "rows": self._rows[split],
+            **reading.identity,
             "image_shape": list(self._data.image_shape),
             "preprocess": parse_preprocess(str(general(part.configuration, "preprocess"))).text,
-            "augment": None if view is None or part.augment is None else part.augment.text,
-            "view": view,
             "architecture": str(part.configuration["architecture"]),
             "weights": part.weights,
             "place": place.name,
             "precision": keras.config.dtype_policy().name,
             "keras": f"{keras.__version__} {keras.backend.backend()}",
         }
-        key = Key(identity, (len(self._split(split)), *place.shape), self._settings.dtype)
-        if key.dtype == "float16" and self._store.refusal(key) is not None:
+        key = Key(identity, (reading.total, *place.shape), self._settings.dtype, self._data.name)
+        if key.dtype == "float16" and self._store.refusal(key, reading.rows) is not None:
             return replace(key, dtype="float32")
         return key
-
-    def _split(self, name: str) -> Split:
-        return self._data.train if name == TRAIN else self._data.validation
 
     def _lost_id(self, part: FrozenPart) -> str:
         return f"{part.weights}/{general(part.configuration, 'preprocess')}/{part.augment is not None}"
@@ -285,7 +345,3 @@ def run_in_batches(network: keras.Model, rows: np.ndarray, batch: int) -> list[n
         filled = np.concatenate([taken, np.repeat(taken[-1:], batch - len(taken), axis=0)])
         parts.append([np.asarray(output)[: len(taken)] for output in network.predict_on_batch(filled)])
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
-
-
-def _rows_digest(split: Split) -> str:
-    return hashlib.sha256(np.ascontiguousarray(split.rows).data.cast("B")).hexdigest()[:24]

@@ -23,7 +23,7 @@ from tuner.common.errors import InputError
 from tuner.common.files import format_size
 from tuner.datasets.prepared import VERSION, cut_short, fingerprint_of
 from tuner.training import activation_store
-from tuner.training.activation_store import ARRAY, META, VERIFIED, Key, folder_bytes, last_use, read_object
+from tuner.training.activation_store import META, REFUSED, Key, folder_bytes, last_use, read_object
 
 DATASETS, ACTIVATIONS = "datasets", "activations"
 """The kinds of items, and the folders that they lie in."""
@@ -31,8 +31,9 @@ MOVING_S = 60.0
 """An entry is moved to its place within milliseconds; one that has been on the way for longer was left by a crash."""
 NAMES = {DATASETS: r"[0-9a-f]{24}(\.partial)?", ACTIVATIONS: r"[0-9a-f]{24}(\.\d+\.partial)?|build-[0-9a-f]{20}"}
 FILES = (
-    r"meta\.json|(train|validation|test)_(images|labels|groups|weights)\.npy|activations\.npy|used|verified\.json|users|\d+\.npy|"
-    r"ready|done|claims|(begin|finish)\.lock"
+    r"meta\.json|(train|validation|test)_(images|labels|groups|weights)\.npy|(activations|checksums)\.npy|refused\.json|used|"
+    r"verified\.json|users|claims|begin\.lock|"
+    r"\d+\.npy|ready|done|finish\.lock"  # what builds of an earlier version have left
 )
 CLASSES_SHOWN = 3
 
@@ -87,11 +88,7 @@ def build_lock(folder: Path) -> FileLock:
 
 def damage(item: Item) -> str | None:
     """Return what is wrong with the values of a whole item, after reading all; None if nothing is, or if it is gone."""
-    if item.kind == ACTIVATIONS:
-        (item.folder / VERIFIED).unlink(missing_ok=True)  # read through even if that was done within the hour
-        problem = activation_store.damage(item.folder)
-    else:
-        problem = _dataset_damage(item.folder)
+    problem = activation_store.damage(item.folder) if item.kind == ACTIVATIONS else _dataset_damage(item.folder)
     return problem if (item.folder / META).exists() else None
 
 
@@ -115,32 +112,37 @@ def _is_own(path: Path) -> bool:
 
 
 def _activation_item(folder: Path) -> Item | None:
-    meta = read_object(folder / META)
-    status, reason = _activation_status(folder, meta)
-    identity, shape = meta.get("identity"), meta.get("shape")
-    details = dict(identity) if isinstance(identity, dict) else {}
-    details |= {"dtype": meta["dtype"]} if "dtype" in meta else {}
+    refused, meta = read_object(folder / REFUSED), read_object(folder / META)
+    images = activation_store.images_there(folder)
+    status, reason = _activation_status(folder, meta, refused, images)
+    about = meta or refused
+    details = dict(about["identity"]) if isinstance(about.get("identity"), dict) else {}
+    details |= {name: about[name] for name in ("name", "dtype") if about.get(name)}
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
         used = last_use(folder)
         is_moving = folder.name.endswith(".partial") and time.time() - used < MOVING_S
         in_use = is_moving or activation_store.is_in_use(folder)
-        images = shape[0] if status == "whole" and shape else None
-        return Item(ACTIVATIONS, folder, status, reason, images, folder_bytes(folder), used, in_use, details)
+        there = images if status == "whole" else None
+        return Item(ACTIVATIONS, folder, status, reason, there, folder_bytes(folder), used, in_use, details)
     return None
 
 
-def _activation_status(folder: Path, meta: Mapping[str, Any]) -> tuple[str, str]:
-    if folder.name.startswith(".") or not (folder / META).exists():
+def _activation_status(
+    folder: Path, meta: Mapping[str, Any], refused: Mapping[str, Any], images: int
+) -> tuple[str, str]:
+    if folder.name.startswith("."):
         return "unfinished", ""
-    if "refused" in meta:
-        return "refused", str(meta["refused"])
+    if not (folder / META).exists():
+        return ("refused", str(refused["refused"])) if "refused" in refused else ("unfinished", "")
     try:
         key = Key(meta["identity"], tuple(meta["shape"]), meta["dtype"])
-        if not is_whole(folder / ARRAY, key.shape, np.dtype(key.dtype)):
-            return "damaged", "it is cut short"
-        return ("whole", "") if key.digest == folder.name else ("outdated", "made by another version of tuner")
     except (KeyError, TypeError, ValueError):
         return "damaged", "its description cannot be read"
+    if key.digest != folder.name:
+        return "outdated", "made by another version of tuner"
+    if (problem := activation_store.form_damage(folder, key)) is not None:
+        return "damaged", problem
+    return "whole" if images else "unfinished", ""
 
 
 def _dataset_item(folder: Path, activations: Sequence[Item | None]) -> Item | None:
@@ -239,7 +241,7 @@ def _activation_words(details: Mapping[str, Any]) -> list[str]:
     return [
         f"{details.get('architecture', '?')} at {details.get('place', '?')}",
         str(details.get("preprocess", "")),
-        str(details.get("split", "")),
+        str(details.get("array", "")),
         "" if view is None else f"view {view} of {details.get('augment')}",
         str(details.get("dtype", "")),
     ]
