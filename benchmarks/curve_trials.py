@@ -98,7 +98,9 @@ class SleepingTrials:
     def prepare(self) -> None:
         """Do nothing: trials share nothing."""
 
-    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> SleepingTrial:
+    def begin(
+        self, configuration: Mapping[str, Any], seed: int, batches: int | None = None, fold: int = 0
+    ) -> SleepingTrial:
         """Make a trial; how good it is and how long it takes follow from its configuration."""
         drawn = draw(configuration)
         values = [(0.3 + 0.6 * drawn) * (1 - math.exp(-epoch / 3)) for epoch in range(1, self._max_epochs + 1)]

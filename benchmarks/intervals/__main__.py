@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 
-from benchmarks.intervals import Case, simulate, simulate_selection
+from benchmarks.intervals import Case, simulate, simulate_folds, simulate_selection
 
 REPETITIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
@@ -25,3 +25,7 @@ for images, seeds, kind, accuracy in itertools.product(
 for trials, spread in itertools.product((1, 24, 200), (0.0, 0.03)):
     held = simulate_selection(trials, 300, spread, REPETITIONS)
     print(f"best of {trials} trials, true accuracies spread by {spread:.0%}: {held:.1%}")
+for images, features, folds in itertools.product((200, 1000), (10, 60), (2, 3, 5, 10)):
+    of_folds = simulate_folds(images, features, folds, REPETITIONS)
+    words = f"{of_folds.with_addition:.1%} held, {of_folds.without:.1%} without what is added for folds"
+    print(f"{folds} folds of {images:,} images with {features} features: {words}")

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from benchmarks.intervals import Case, simulate, simulate_selection
+from benchmarks.intervals import Case, simulate, simulate_folds, simulate_selection
 
 FEW = [
     Case(360, 2, 0.0), Case(360, 2, 0.03, kind="same"), Case(360, 3, 0.01), Case(360, 5, 0.003, kind="own"),
@@ -48,3 +48,9 @@ def test_a_finalist_that_varies_three_times_as_much_from_seed_to_seed_does_not_s
 @pytest.mark.parametrize("spread", [0.0, 0.03])
 def test_the_interval_of_the_best_of_many_trials_holds(spread: float) -> None:
     assert simulate_selection(24, 300, spread, 150) >= 0.93
+
+
+@pytest.mark.parametrize(("images", "features", "folds"), [(200, 10, 3), (200, 10, 5), (100, 30, 5)])
+def test_intervals_over_folds_hold_where_those_of_independent_values_would_not(images, features, folds) -> None:
+    held = simulate_folds(images, features, folds, 300)
+    assert 0.93 <= held.with_addition <= 1.0 and held.without < held.with_addition, held

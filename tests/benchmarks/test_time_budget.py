@@ -16,10 +16,10 @@ def outcome(total_s: float, *, report: bool = True, trained: bool = True, status
         session_started(elapsed_s=20.0),
         trial_started(0, elapsed_s=21.0),
         epoch(0, 1, 0.5, elapsed_s=100.0),
-        FinalistsStarted(trials=[0], seeds=1, elapsed_s=110.0),
+        FinalistsStarted(trials=[0], trainings=1, elapsed_s=110.0),
     ]
     ended = FinalistTrained(
-        trial=0, seed_number=0, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1, elapsed_s=140.0
+        trial=0, number=0, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1, elapsed_s=140.0
     )
     events += [ended] if trained else []
     events += [Notice(text="left out for the time budget: 2 more", elapsed_s=150.0)]

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from tests.support import needs
 from tests.support.make_data import encoded, images_of, load, make_folder, picture, write_parquet
 from tuner.common.errors import DataError
-from tuner.datasets.loading import DataRequest
+from tuner.datasets.loading import DataRequest, describe_data
 
 
 def test_a_folder_is_split_into_three_parts_that_share_no_image_with_every_class_in_proportion(tmp_path) -> None:
@@ -30,6 +30,55 @@ def test_the_seed_changes_the_validation_split_and_never_the_test_split(tmp_path
     source = f"folder:{make_folder(tmp_path / 'pets')}"
     first, again, other = (images_of(load(source, tmp_path / "cache", seed=seed)[0]) for seed in (0, 0, 1))
     assert first == again and first["test"] == other["test"] and first["validation"] != other["validation"]
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 20])
+def test_folds_hold_every_training_image_once_and_no_test_image(cache_dir, folds: int) -> None:
+    data, _ = load("digits", cache_dir, validation={"folds": folds})
+    parts = [data.fold(number) for number in range(folds)]
+    held = np.concatenate([one.validation.rows for one in parts])
+    assert len(np.unique(held)) == len(held) == 1437 and not np.isin(data.test_rows, held).any()
+    for one in parts:
+        assert np.union1d(one.train.rows, one.validation.rows).tolist() == sorted(held)
+        assert len(one.train) + len(one.validation) == 1437
+        every, own = np.bincount(np.append(one.train.labels, one.validation.labels)), np.bincount(one.validation.labels)
+        assert (abs(own - every / folds) < 1).all()
+    np.testing.assert_array_equal(parts[0].validation.rows, data.validation.rows)  # the search's
+
+
+def test_folds_are_drawn_by_the_seed_and_test_images_are_not(cache_dir) -> None:
+    one, other, again = (load("digits", cache_dir, seed=seed, validation={"folds": 4})[0] for seed in (0, 1, 0))
+    assert one.validation.rows.tolist() == again.validation.rows.tolist() != other.validation.rows.tolist()
+    assert one.test_rows.tolist() == other.test_rows.tolist()
+
+
+def test_images_of_a_fold_are_limited_as_those_of_a_split(cache_dir) -> None:
+    data, _ = load("digits", cache_dir, validation={"folds": 4}, max_train_images=100, max_validation_images=30)
+    for number in range(4):
+        part = data.fold(number)
+        assert (len(part.train), len(part.validation)) == (100, 30)
+        assert not np.isin(part.train.rows, part.validation.rows).any()
+
+
+def test_folds_of_a_source_with_a_validation_split_are_refused_with_the_way_out(tmp_path) -> None:
+    for split in ("train", "val"):
+        make_folder(tmp_path / "pets" / split)
+    words = r"data.validation must be left out with folder:.*pets, which has a validation split of its own; or give"
+    with pytest.raises(DataError, match=words):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", validation={"folds": 3})
+    with pytest.raises(DataError, match=words):  # now that it is prepared
+        describe_data(DataRequest(f"folder:{tmp_path / 'pets'}", validation={"folds": 3}), {}, tmp_path / "cache")
+    with pytest.raises(DataError, match=words):  # and before
+        describe_data(
+            DataRequest(f"folder:{tmp_path / 'pets'}", validation={"folds": 3}), {}, tmp_path / "another cache"
+        )
+
+
+def test_a_class_of_one_image_cannot_be_parted_into_folds(tmp_path) -> None:
+    for split, classes in (("train", {"cat": 9, "dog": 1}), ("test", {"cat": 2, "dog": 2})):
+        make_folder(tmp_path / "pets" / split, classes)
+    with pytest.raises(DataError, match=r"data.validation.folds: folder:.*pets.*too few: dog"):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", validation={"folds": 2})
 
 
 def test_folders_named_after_splits_are_the_splits(tmp_path) -> None:
@@ -190,6 +239,8 @@ def test_the_same_images_have_the_same_fingerprint_from_any_source(tmp_path) -> 
     ("values", "words"),
     [
         ({"source": " "}, "data.source must name a data set; got ' '"),
+        ({"validation": {"folds": 1}}, "data.validation.folds must be 2 to 20; got 1"),
+        ({"validation": {"folds": 21}}, "data.validation.folds must be 2 to 20; got 21"),
         ({"validation_fraction": 1.0}, "data.validation_fraction must be above 0 and below 1; got 1.0"),
         ({"validation_fraction": float("nan")}, "data.validation_fraction must be above 0 and below 1; got nan"),
         ({"image_px": 3}, "data.image_px must be 4 to 2048; got 3"),

@@ -54,6 +54,28 @@ def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
 
 @pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
+def test_finalists_are_trained_on_every_fold_and_what_is_exported_is_one_of_these_trainings(tmp_path, cache_dir):
+    file = write_file(tmp_path, trials=2)
+    folds = ["--set", "data.validation.folds=3", "--set", "finalists.count=1"]
+    assert run_search(tmp_path, file, cache_dir, *folds) == 0
+    run = RunDirectory(tmp_path / "runs" / "small")
+    state = read_state(run.record)
+    assert state.folds == 3 and state.study.data["validation_images"] == 80
+    for finalist in summarise_finalists(state):
+        assert (finalist.trained, finalist.tested) == (3, 3)
+    page = (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert "the mean of 3 folds" in page and "the first of 3 folds" in page
+    first = summarise_finalists(state)[0]
+    tested = state.finalists[first.trial, first.model].tested
+    test = load_dataset(DataRequest("digits"), staged={}, seed=0, cache_dir=cache_dir, notify=print).load_test()
+    probabilities = keras.models.load_model(run.best_model).predict(test.batch(np.arange(len(test)))[0], verbose=0)
+    assert (probabilities.argmax(axis=1) == test.labels).mean() == pytest.approx(tested.test_accuracy)
+    assert main(["--resume", str(run.path), "--cache", str(cache_dir), "--reports", str(tmp_path / "reports")]) == 0
+    assert [event.event for event in read_events(run.record)].count("finalist_trained") == len(state.finalists)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("local_ray_session")
 def test_a_search_for_small_and_accurate_models_records_and_reports_their_front(tmp_path, cache_dir):
     file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=12)
     file.write_text(f"{file.read_text()}metrics: [val_accuracy, parameters, seconds_per_image]\n")

@@ -111,10 +111,10 @@ def test_trainings_of_finalists_are_counted(record) -> None:
     values = Values()
     Monitor(record, 1, values)
     trained: dict[str, Any] = {"reason": "max_epochs", "epochs": 3, "best": 0.5, "seconds": 9}
-    for event in (trial_started(0), FinalistsStarted(trials=[0], seeds=3),
-                  FinalistTrained(trial=0, seed_number=0, status="completed", **trained),
-                  FinalistTrained(trial=0, seed_number=1, status="completed", **trained),
-                  FinalistTrained(trial=0, seed_number=2, status="failed", **trained)):  # fmt: skip
+    for event in (trial_started(0), FinalistsStarted(trials=[0], trainings=3),
+                  FinalistTrained(trial=0, number=0, status="completed", **trained),
+                  FinalistTrained(trial=0, number=1, status="completed", **trained),
+                  FinalistTrained(trial=0, number=2, status="failed", **trained)):  # fmt: skip
         record.append(event)
     found = {
         status: values.of("tuner_finalist_trainings", status=status) for status in ("planned", "completed", "failed")
@@ -141,7 +141,7 @@ def test_failures_are_of_a_few_kinds_whatever_their_text(reason, kind) -> None:
 def test_what_workers_read_of_the_cache_is_added_up_by_node(record) -> None:
     values = Values()
     monitor = Monitor(record, 1, values)
-    for node, read in (("10.0.0.1", CacheUse(0, 2, 700)), ("10.0.0.1", CacheUse(1, 0, None)), ("10.0.0.2", None)):
+    for node, read in (("10.0.0.1", CacheUse(0, 2, 700)), ("10.0.0.1", CacheUse(2, 0, None)), ("10.0.0.2", None)):
         result = {"node_ip": node, "cache": None if read is None else vars(read)}
         monitor.on_trial_result(0, [], None, result)
     first = {name: values.of(f"tuner_cache_{name}", node="10.0.0.1") for name in ("hits", "misses", "bytes")}

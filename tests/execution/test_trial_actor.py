@@ -126,3 +126,14 @@ def test_a_reused_worker_removes_the_empty_folder_of_the_trial_before(begin, fol
         actor._logdir = str(folder(trial))  # Ray has moved on
         assert actor.reset_config({"trial": trial})
         assert before.exists() == is_kept
+
+
+def test_a_process_trains_on_the_fold_that_is_asked_for_and_by_itself_on_the_first(cache_dir: Path):
+    context = WorkerContext(DataRequest("digits", validation={"folds": 3}), {}, cache_dir, SETTINGS, None, 1.0)
+    maker, found = context.trials(), []
+    for fold in (0, 2, 2, 1, 0):
+        found.append(maker.begin(CONFIGURATION, 5, fold=fold).data.validation.rows.tolist())
+    assert found[1] == found[2] and found[0] == found[4] == maker.begin(CONFIGURATION, 5).data.validation.rows.tolist()
+    assert len({row for rows in (found[0], found[1], found[3]) for row in rows}) == sum(
+        map(len, (*found[:2], found[3]))
+    )

@@ -155,6 +155,7 @@ ENVIRONMENT = {"cpus": 8, "memory_gb": 16.0, "packages": {"keras": "3.15.1"}}
         ({"data": {**DATA, "train_images": 1_000}}, "different subsets or splits of the data"),
         ({"data": {**DATA, "validation_images": 500}}, "different subsets or splits of the data"),
         ({"specification": {"data": {"validation_fraction": 0.3}}}, "validation_fraction 0.3"),
+        ({"specification": {"data": {"validation_fraction": 0.25, "validation": {"folds": 4}}}}, "4 folds"),
         ({"seed": 1}, "drawn by the seed, so they differ (first: seed 7; second: seed 1)"),
         ({"environment": {**ENVIRONMENT, "cpus": 2}}, "different hardware"),
         ({"environment": {**ENVIRONMENT, "memory_gb": 64.0}}, "different hardware"),

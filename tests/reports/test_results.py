@@ -112,9 +112,9 @@ def test_the_gain_is_unknown_without_a_value_of_the_baseline():
     assert results.gain(results.failed[0]) is None
 
 
-def finalist_trained(trial: int, seed_number: int, value: float) -> FinalistTrained:
+def finalist_trained(trial: int, number: int, value: float) -> FinalistTrained:
     return FinalistTrained(
-        trial=trial, seed_number=seed_number, status="completed", reason="max_epochs", epochs=3, best=value, seconds=1
+        trial=trial, number=number, status="completed", reason="max_epochs", epochs=3, best=value, seconds=1
     )
 
 
@@ -171,7 +171,7 @@ def test_a_gain_is_between_equal_epochs_where_one_of_the_two_was_ended(
 )  # fmt: skip
 def test_a_gain_of_finalists_is_over_their_seeds(baseline, trial, gain, basis):
     events = [trial_started(0), epoch(0, 1, 0.5), trial_ended(0, STOPPED), trial_started(1), epoch(1, 1, 0.9)]
-    events.append(FinalistsStarted(trials=[1, 0], seeds=3))
+    events.append(FinalistsStarted(trials=[1, 0], trainings=3))
     for number, values in ((0, baseline), (1, trial)):
         events += [finalist_trained(number, seed, value) for seed, value in enumerate(values)]
     results = build_results(small_state(*events))

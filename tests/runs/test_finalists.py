@@ -35,16 +35,16 @@ def searched(*values: float, **study) -> RunState:
     return small_state(*events, **study)
 
 
-def trained(trial: int, seed_number: int, best: float | None, status="completed") -> FinalistTrained:
+def trained(trial: int, number: int, best: float | None, status="completed") -> FinalistTrained:
     return FinalistTrained(
-        trial=trial, seed_number=seed_number, status=status, reason="max_epochs", epochs=9, best=best, seconds=1.0
+        trial=trial, number=number, status=status, reason="max_epochs", epochs=9, best=best, seconds=1.0
     )
 
 
-def judgement(trial: int, seed_number: int, correct: np.ndarray) -> FinalistTested:
+def judgement(trial: int, number: int, correct: np.ndarray) -> FinalistTested:
     return FinalistTested(
         trial=trial,
-        seed_number=seed_number,
+        number=number,
         images=len(correct),
         test_accuracy=float(correct.mean()),
         test_loss=1.0,
@@ -52,14 +52,14 @@ def judgement(trial: int, seed_number: int, correct: np.ndarray) -> FinalistTest
     )
 
 
-def judged(tables: dict[int, np.ndarray], validation: dict[int, float]) -> RunState:
-    """Finalists with `[seeds, images] bool` of right answers, and a validation value for each."""
+def judged(tables: dict[int, np.ndarray], validation: dict[int, float], folds: int = 0) -> RunState:
+    """Finalists with `[trainings, images] bool` of right answers, and a validation value for each."""
     state = searched(*[0.5] * (max(tables) + 1))
-    state.apply(FinalistsStarted(trials=list(tables), seeds=len(next(iter(tables.values())))))
+    state.apply(FinalistsStarted(trials=list(tables), trainings=len(next(iter(tables.values()))), folds=folds))
     for trial, table in tables.items():
-        for seed_number, row in enumerate(table):
-            state.apply(trained(trial, seed_number, validation[trial] + 0.001 * seed_number))
-            state.apply(judgement(trial, seed_number, row))
+        for number, row in enumerate(table):
+            state.apply(trained(trial, number, validation[trial] + 0.001 * number))
+            state.apply(judgement(trial, number, row))
     return state
 
 
@@ -89,7 +89,7 @@ def test_trials_without_a_value_and_failed_ones_are_no_finalists() -> None:
 
 def test_all_finalists_are_trained_with_one_seed_before_the_next_and_none_twice() -> None:
     state = searched(0.1, 0.5)
-    order = [(one.trial, one.seed_number) for one in remaining_trainings(state, (1, 0), 2)]
+    order = [(one.trial, one.number) for one in remaining_trainings(state, (1, 0), 2)]
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1)]
     state.apply(trained(1, 0, 0.5))
     assert remaining_trainings(state, (1, 0), 1) == [FinalistTraining(0, 0, {"architecture": "cnn"})]
@@ -118,7 +118,7 @@ def test_finalists_are_ranked_by_validation_and_their_first_values_do_not_count(
 
 def test_a_training_that_failed_is_counted_and_has_no_part_in_the_mean() -> None:
     state = searched(0.1, 0.5)
-    state.apply(FinalistsStarted(trials=[1, 0], seeds=2))
+    state.apply(FinalistsStarted(trials=[1, 0], trainings=2))
     state.apply(trained(1, 0, 0.5))
     state.apply(trained(1, 1, 0.9, status="failed"))
     (only,) = summarise_finalists(state)
@@ -194,7 +194,7 @@ def test_the_leaderboard_says_when_the_first_two_cannot_be_told_apart() -> None:
 
 def test_finalists_that_were_not_tested_are_not_called_winners_on_test_images() -> None:
     state = searched(0.1, 0.5)
-    state.apply(FinalistsStarted(trials=[1, 0], seeds=1))
+    state.apply(FinalistsStarted(trials=[1, 0], trainings=1))
     state.apply(trained(1, 0, 0.5))
     page = leaderboard_markdown(build_results(state))
     assert "The test split has not been read yet" in page and "won with test accuracy" not in page
@@ -248,7 +248,7 @@ def test_a_verdict_says_what_was_compared_and_what_was_not(tables, words) -> Non
 @pytest.mark.parametrize("why", ["out of memory: tensor_a", "hung"])
 def test_a_baseline_whose_trainings_have_all_failed_is_named_with_the_reason(why) -> None:
     state = searched(0.1, 0.5)
-    state.apply(FinalistsStarted(trials=[1, 0], seeds=1))
+    state.apply(FinalistsStarted(trials=[1, 0], trainings=1))
     state.apply(trained(1, 0, 0.5))
     state.apply(trained(0, 0, None, status="failed").model_copy(update={"reason": why}))
     state.apply(judgement(1, 0, BETTER[0]))
@@ -265,13 +265,17 @@ def test_a_baseline_whose_trainings_have_all_failed_is_named_with_the_reason(why
 )
 def test_a_baseline_that_has_failed_or_has_no_value_is_named(events, words) -> None:
     started = [trial_started(0), *events, trial_started(1), epoch(1, 1, 0.5), trial_ended(1)]
-    state = small_state(*started, FinalistsStarted(trials=[1], seeds=1), trained(1, 0, 0.5), judgement(1, 0, BETTER[0]))
+    state = small_state(
+        *started, FinalistsStarted(trials=[1], trainings=1), trained(1, 0, 0.5), judgement(1, 0, BETTER[0])
+    )
     assert words in texts_of(ended(state))
 
 
 def test_a_search_without_a_baseline_says_so_in_its_verdict() -> None:
     started = [trial_started(1), epoch(1, 1, 0.5), trial_ended(1)]
-    state = small_state(*started, FinalistsStarted(trials=[1], seeds=1), trained(1, 0, 0.5), judgement(1, 0, BETTER[0]))
+    state = small_state(
+        *started, FinalistsStarted(trials=[1], trainings=1), trained(1, 0, 0.5), judgement(1, 0, BETTER[0])
+    )
     assert "The search had no baseline to compare with." in texts_of(ended(state))
 
 
@@ -349,5 +353,52 @@ def test_a_smaller_finalist_that_is_worse_is_not_recommended() -> None:
 def test_a_gain_is_over_the_seeds_that_both_were_tested_with() -> None:
     state = judged({1: BETTER, 0: EQUAL[:2]}, {1: 0.7, 0: 0.6})
     gain = gain_on_test(state, 1, 0)
-    assert gain is not None and gain.seeds == 2
+    assert gain is not None and gain.trainings == 2
     assert gain.points.mean == pytest.approx(BETTER[:2].mean() - EQUAL[:2].mean())
+
+
+# --- folds instead of seeds ---
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({1: BETTER, 0: EQUAL}, "the mean of 3 folds (95% interval for the mean over other folds and new images:"),
+        ({1: BETTER, 0: EQUAL}, "best.keras is the training on fold 3, which has the best value on its own validation"),
+        ({1: BETTER, 0: EQUAL}, "3 folds each"),
+        (
+            {1: BETTER, 0: EQUAL},
+            "were trained again on each of 3 folds of the training images, with a new seed on each",
+        ),
+        ({1: BETTER, 0: EQUAL}, "Trained again on 3 folds, trial 1, the winner, has"),
+        ({1: BETTER, 0: EQUAL}, "wider as folds share training images: Nadeau and Bengio 2003"),
+        ({1: BETTER, 0: EQUAL}, "the images of the first fold, by which they were chosen, are."),
+        ({1: BETTER, 0: EQUAL}, "fold to fold"),
+        ({1: BETTER, 0: EQUAL[:2]}, "a finalist that lacks one stands behind those that have more"),
+        ({1: BETTER[:1], 0: EQUAL[:1]}, "one fold (95% interval for new images alone"),
+        ({1: BETTER[:1], 0: EQUAL[:1]}, "there being one fold each"),
+    ],
+)
+def test_a_report_says_folds_where_finalists_were_trained_on_folds(tables, words) -> None:
+    page = texts_of(ended(judged(tables, {1: 0.7, 0: 0.6}, folds=3)))
+    assert words in page
+    assert "seeds" not in page.partition("## Trials")[0] and "seed to seed" not in page and "new seed," not in page
+
+
+def test_a_finalist_that_lacks_a_fold_stands_behind_one_that_has_all() -> None:
+    tables, values = {1: BETTER[:2], 0: EQUAL}, {1: 0.9, 0: 0.6}
+    assert [one.trial for one in summarise_finalists(judged(tables, values))] == [1, 0]
+    assert [one.trial for one in summarise_finalists(judged(tables, values, folds=3))] == [0, 1]
+
+
+def test_the_interval_over_folds_is_wider_since_they_share_training_images() -> None:
+    values = [0.5, 0.52, 0.54]
+    over_seeds, over_folds = mean_interval(values), mean_interval(values, folds=3)
+    assert over_folds.mean == over_seeds.mean
+    widths = [one.high - one.low for one in (over_seeds, over_folds)]
+    assert widths[1] / widths[0] == pytest.approx(((1 / 3 + 1 / 2) / (1 / 3)) ** 0.5)
+
+
+def test_a_training_validates_on_its_own_fold_and_one_with_another_seed_on_the_only_split() -> None:
+    assert [FinalistTraining(0, number, {}, folds=3).fold for number in range(3)] == [0, 1, 2]
+    assert [FinalistTraining(0, number, {}).fold for number in range(3)] == [0, 0, 0]

@@ -83,7 +83,7 @@ def test_seeds_are_left_out_before_finalists_and_the_last_of_each_first(room_s, 
 
 def test_a_finalist_that_takes_too_long_does_not_keep_others_out():
     fit = fit_trainings(wanted([10.0, 500.0, 5.0], seeds=2), 60.0, [0.0], 0.0)
-    assert [(one.trial, one.seed_number) for one in fit.kept] == [(0, 0), (2, 0), (0, 1), (2, 1)]
+    assert [(one.trial, one.number) for one in fit.kept] == [(0, 0), (2, 0), (0, 1), (2, 1)]
 
 
 @given(
@@ -95,7 +95,7 @@ def test_whatever_fits_fits_and_no_finalist_has_a_later_seed_without_the_earlier
     assert fit.seconds <= room_s or not fit.kept
     assert fit.seconds >= sum(one.seconds for one in fit.kept) / slots
     for _, own in groupby(sorted(fit.kept), key=lambda one: one.trial):
-        numbers = [one.seed_number for one in own]
+        numbers = [one.number for one in own]
         assert numbers == list(range(len(numbers)))
     more = fit_trainings(wanted(seconds, seeds), 2 * room_s, [3.0] * slots, test_s)
     assert len(more.kept) >= len(fit.kept) or seeds * len(seconds) > len(fit.kept)

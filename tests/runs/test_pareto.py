@@ -159,9 +159,9 @@ def test_the_leaderboard_says_that_stopped_trials_of_the_front_showed_what_they_
 
 def test_the_finalists_say_how_they_were_chosen_and_what_they_cost():
     state = searched((0.80, 50_000), (0.90, 90_000), (0.82, 20_000))
-    state.apply(FinalistsStarted(trials=[1, 2, 0], seeds=1))
+    state.apply(FinalistsStarted(trials=[1, 2, 0], trainings=1))
     for trial, best in ((1, 0.9), (2, 0.82), (0, 0.8)):
-        state.apply(FinalistTrained(trial=trial, seed_number=0, status="completed", reason="max_epochs", epochs=1,
+        state.apply(FinalistTrained(trial=trial, number=0, status="completed", reason="max_epochs", epochs=1,
                                     best=best, seconds=1.0))  # fmt: skip
     page = leaderboard_markdown(build_results(state))
     assert "trial 1. The other finalists on the front are beside it: front-00002.keras." in page

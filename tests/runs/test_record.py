@@ -161,10 +161,10 @@ def test_a_record_cut_at_any_byte_gives_the_state_of_the_events_that_are_whole(t
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b'{"event":"epoch","tr\n', r"record.jsonl:2: not an event of record version 7: .*JSON"),
-        (b"\xff\xfe\n", r"record.jsonl:2: not an event of record version 7"),
-        (b"\n", r"record.jsonl:2: not an event of record version 7"),
-        (b"[1]\n", r"record.jsonl:2: not an event of record version 7"),
+        (b'{"event":"epoch","tr\n', r"record.jsonl:2: not an event of record version 8: .*JSON"),
+        (b"\xff\xfe\n", r"record.jsonl:2: not an event of record version 8"),
+        (b"\n", r"record.jsonl:2: not an event of record version 8"),
+        (b"[1]\n", r"record.jsonl:2: not an event of record version 8"),
         (b'{"event":"unheard_of"}\n', r"record.jsonl:2: not an event .*unheard_of"),
         (b'{"event":"trial_resumed","trial":0,"epoch":0,"extra":1}\n', r"record.jsonl:2: .*Extra inputs"),
     ],
@@ -179,8 +179,22 @@ def test_a_line_that_is_no_event_is_refused_with_its_number(tmp_path, line, word
 
 def test_a_record_of_another_version_is_refused(tmp_path):
     path = write_record(tmp_path / "record.jsonl", [study_created(schema_version=1)])
-    with pytest.raises(RunError, match=r"record.jsonl:1: record version must be 7; got 1, which another version"):
+    with pytest.raises(RunError, match=r"record.jsonl:1: record version must be 7 or 8; got 1, which another version"):
         read_state(path)
+
+
+def test_a_record_of_version_7_knows_seeds_and_no_folds(tmp_path):
+    lines = [study_created(schema_version=7), trial_started(0), epoch(0, 1, 0.5), trial_ended(0)]
+    path = write_record(tmp_path / "record.jsonl", lines)
+    trained = '"status":"completed","reason":"max_epochs","epochs":9,"best":0.5,"seconds":1.0'
+    tested = '"images":8,"test_accuracy":1.0,"test_loss":0.1,"correct":"/w=="'
+    with path.open("a") as file:
+        file.write('{"event":"finalists_started","trials":[0],"seeds":1}\n')
+        file.write(f'{{"event":"finalist_trained","trial":0,"seed_number":0,{trained}}}\n')
+        file.write(f'{{"event":"finalist_tested","trial":0,"seed_number":0,{tested}}}\n')
+    state = read_state(path)
+    assert state.folds == 0 and state.finalists_started.trainings == 1
+    assert state.finalists[0, 0].tested.test_accuracy == 1.0
 
 
 def test_a_missing_record_is_refused(tmp_path):

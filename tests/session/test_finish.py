@@ -38,7 +38,7 @@ def finalists(*reasons: str) -> list[Event]:
     trained: list[Event] = [
         FinalistTrained(
             trial=0,
-            seed_number=number,
+            number=number,
             status="failed" if reason else "completed",
             reason=reason,
             epochs=0 if reason else 2,
@@ -47,7 +47,7 @@ def finalists(*reasons: str) -> list[Event]:
         )
         for number, reason in enumerate(reasons)
     ]
-    return [FinalistsStarted(trials=[0], seeds=max(1, len(reasons))), *trained]
+    return [FinalistsStarted(trials=[0], trainings=max(1, len(reasons))), *trained]
 
 
 MISSING: dict[str, tuple[list[Event], str, list[str]]] = {
@@ -110,7 +110,7 @@ def test_a_search_that_made_nothing_says_so_in_a_line_with_what_to_do(name: str)
         [trial_started(0), epoch(0, 1, 0.5), trial_ended(0, "stopped", "time_budget")],
         [*completed(0), *finalists("")],
         [*completed(0), *finalists(OUT, "", NAN)],
-        [*completed(0), FinalistsStarted(trials=[0], seeds=2)],
+        [*completed(0), FinalistsStarted(trials=[0], trainings=2)],
     ],
     ids=["one", "some failed", "cut off after an epoch", "finalist", "a training failed", "no time for finalists"],
 )
@@ -123,13 +123,11 @@ def test_a_baseline_that_wins_is_named_on_the_console(winner, words, capsys) -> 
     right = np.arange(40) % 4 > 0
     state = small_state(
         *(event for trial in range(2) for event in (trial_started(trial), epoch(trial, 1, 0.5), trial_ended(trial))),
-        FinalistsStarted(trials=[winner], seeds=1),
+        FinalistsStarted(trials=[winner], trainings=1),
         FinalistTrained(
-            trial=winner, seed_number=0, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1.0
+            trial=winner, number=0, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1.0
         ),
-        FinalistTested(
-            trial=winner, seed_number=0, images=40, test_accuracy=0.75, test_loss=1.0, correct=pack_bits(right)
-        ),
+        FinalistTested(trial=winner, number=0, images=40, test_accuracy=0.75, test_loss=1.0, correct=pack_bits(right)),
     )
     _finish._say_finalists(state, SearchConsole(), is_over=True)
     assert words in " ".join(capsys.readouterr().out.split())

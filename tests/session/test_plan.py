@@ -12,8 +12,9 @@ from tests.support.wrong_files import BACKBONE, NO_BASELINE, RIGHT, wrong
 from tuner.algorithms.halving import Rung
 from tuner.session._plan import most_epochs, plan_warnings, planned_rungs, print_plan
 from tuner.session._resolved import ResolvedSearch, has_unfreezing, resolve
+from tuner.session.checks import check_names
 from tuner.spec.space import Choice, Choose, Integer, Real
-from tuner.spec.spec import Spec, read_spec, require
+from tuner.spec.spec import Spec, dump_spec, read_spec, require
 
 
 def spec_of(text: str, *overrides: str) -> Spec:
@@ -41,6 +42,35 @@ def test_the_figures_of_a_search_without_halving():
     search = resolved(RIGHT)
     assert (search.policy.sampler.value, search.policy.scheduler.value, search.budget.trials) == ("tpe", "none", 8)
     assert planned_rungs(search) == (Rung(16, 8, 128),) and most_epochs(search) == 128
+
+
+FOLDS = wrong({2: "data: {source: digits, validation: {folds: 4}}"})
+
+
+def test_the_plan_says_folds():
+    text = " ".join(printed(spec_of(FOLDS)).split())
+    assert "digits, parted into 4 folds; the search validates on the first" in text
+    assert "the best 3 and the baseline again, on each of 4 folds; then the test split" in text
+    assert "seed" not in text.partition("finalists")[2].partition("space")[0]
+
+
+def test_folds_of_which_one_alone_is_used_are_warned_of():
+    assert any("only the first of 4 folds is used" in one for one in plan_warnings(resolved(FOLDS, "finalists=none")))
+
+
+def test_a_search_with_folds_resolves_to_what_they_come_to_and_is_a_file_again():
+    search = resolved(FOLDS)
+    assert (search.budget.trainings_each, search.budget.folds, search.study.data.folds) == (4, 4, 4)
+    written = search.specification
+    assert (written["data"]["validation_fraction"], written["finalists"]["seeds"]) == (0.25, 4)
+    reading = read_spec(dump_spec(written), "again")
+    assert check_names(reading, {}) == [] and resolve(require(reading)) == search
+
+
+@pytest.mark.parametrize("folds", range(2, 21))
+def test_what_a_run_keeps_of_its_folds_contradicts_nothing(folds: int):
+    reading = read_spec(dump_spec(resolved(FOLDS, f"data.validation.folds={folds}").specification))
+    assert check_names(reading, {}) == [] and reading.problems == ()
 
 
 def test_the_figures_of_a_search_that_halves():

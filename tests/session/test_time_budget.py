@@ -110,8 +110,8 @@ def _finalists(machine: Simulated, time: TimeBudget) -> None:
             taken = trainings.take(is_new_process=not idle)
             if taken is not None:
                 one, within_s = taken
-                ends_s[one.trial, one.seed_number] = math.inf if within_s is None else machine.now_s + within_s
-                starting[one.trial, one.seed_number] = 0.0 if idle else machine.start_s
+                ends_s[one.trial, one.number] = math.inf if within_s is None else machine.now_s + within_s
+                starting[one.trial, one.number] = 0.0 if idle else machine.start_s
                 idle -= bool(idle)
         machine.pass_time(0.2)
         for key in [key for key, left_s in starting.items() if left_s <= 0]:
@@ -123,7 +123,7 @@ def _finalists(machine: Simulated, time: TimeBudget) -> None:
         if place and machine.test_s > time.left_before_closing_s():
             break
         machine.pass_time(machine.test_s)
-        machine.append(FinalistTested(trial=trial, seed_number=seed, images=1, test_accuracy=1.0, test_loss=0.1,
+        machine.append(FinalistTested(trial=trial, number=seed, images=1, test_accuracy=1.0, test_loss=0.1,
                                       correct=pack_bits(np.ones(1, dtype=bool))))  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _one_step(
         if part_s == 0.0 and (done == EPOCHS or is_cut):
             del running[trial, seed]
             ended += 1
-            machine.append(FinalistTrained(trial=trial, seed_number=seed, status="completed", reason="max_epochs",
+            machine.append(FinalistTrained(trial=trial, number=seed, status="completed", reason="max_epochs",
                                            epochs=done, best=0.9, seconds=EPOCHS * length_s))  # fmt: skip
     return ended
 
@@ -216,10 +216,10 @@ def test_what_is_left_out_is_said_by_seeds_and_finalists(opened):
         record.append(trial_ended(trial))
     time = TimeBudget(Budget(2, 90.0, 2, 2), record, lambda: 1)
     trainings = Trainings(record, time, wanted_trainings(record.state, 2, 2))
-    assert [(one.trial, one.seed_number) for one in trainings.fit(1)] == [(0, 0)]
+    assert [(one.trial, one.number) for one in trainings.fit(1)] == [(0, 0)]
     assert trainings.take(is_new_process=True) is not None
     now[0] += 20.0
-    record.append(FinalistTrained(trial=0, seed_number=0, status="completed", reason="max_epochs", epochs=2, best=0.6,
+    record.append(FinalistTrained(trial=0, number=0, status="completed", reason="max_epochs", epochs=2, best=0.6,
                                   seconds=20.0))  # fmt: skip
     assert trainings.take(is_new_process=False) is None
     words = trainings.left_out()
@@ -238,7 +238,7 @@ def test_it_is_said_that_the_best_trial_is_left_out(opened):
         record, TimeBudget(Budget(2, 210.0, 2, 1), record, lambda: 1), wanted_trainings(record.state, 2, 1)
     )
     assert [one.trial for one in trainings.fit(1)] == [1]
-    record.append(FinalistTrained(trial=1, seed_number=0, status="completed", reason="max_epochs", epochs=2, best=0.5,
+    record.append(FinalistTrained(trial=1, number=0, status="completed", reason="max_epochs", epochs=2, best=0.5,
                                   seconds=8.0))  # fmt: skip
     assert trainings.left_out().startswith("left out for the time budget: finalist 0 (the best trial); about ")
 
@@ -250,7 +250,7 @@ def test_the_best_trial_is_trained_for_as_many_epochs_as_fit_if_all_do_not(opene
     record.append(epoch(0, 1, 0.6, seconds=20.0))
     time = TimeBudget(Budget(2, 80.0, 2, 2), record, lambda: 1)
     trainings = Trainings(record, time, wanted_trainings(record.state, 2, 2))
-    assert [(one.trial, one.seed_number) for one in trainings.fit(1)] == [(0, 0)]
+    assert [(one.trial, one.number) for one in trainings.fit(1)] == [(0, 0)]
     taken = trainings.take(is_new_process=True)
     assert taken is not None and taken[0].seconds == 40.0 and taken[1] == 80.0 - 20.0 - 13.0 - 1.0  # closing, test
     assert trainings.take(is_new_process=False) is None

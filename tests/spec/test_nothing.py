@@ -31,6 +31,7 @@ CAN_BE_NOTHING = {
     "data.image_px": None,
     "data.max_train_images": None,
     "data.max_validation_images": None,
+    "data.validation": None,
     "training.early_stopping": None,
     "training.early_stopping.min_delta": 0.0,
     "search.scheduler": "none",

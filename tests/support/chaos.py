@@ -223,9 +223,9 @@ def _fact(event: Event) -> tuple[Fact, Fact] | None:
             return ("epoch", event.trial, event.epoch), (*values, event.learning_rate)
         case FinalistTrained():
             values = (event.status, event.reason, event.epochs, event.best)
-            return ("finalist", event.trial, event.seed_number), values
+            return ("finalist", event.trial, event.number), values
         case FinalistTested():
-            return ("tested", event.trial, event.seed_number), (event.test_accuracy, event.test_loss, event.correct)
+            return ("tested", event.trial, event.number), (event.test_accuracy, event.test_loss, event.correct)
         case _:
             return None
 

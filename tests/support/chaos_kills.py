@@ -78,8 +78,9 @@ def find_victims(victim: str, mark: str, driver: int, cache: Path) -> list[psuti
     if victim == "cache builder":
         builders = set[int]()
         with contextlib.suppress(FileNotFoundError):  # a build has ended meanwhile, and its folder is gone
-            for path in (cache / "activations").glob("build-*/users/*.lock"):
-                builders.add(int(path.name.partition("-")[0]))
+            for claims in (cache / "activations").glob("*/claims"):
+                users = claims.parent.glob("users/*.lock") if any(claims.iterdir()) else ()
+                builders.update(int(path.name.partition("-")[0]) for path in users)
         return [process for process in processes if process.pid in builders][:1]
     return [process for process in processes if _WORDS[victim] in " ".join(command_of(process))][:1]
 

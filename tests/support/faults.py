@@ -121,7 +121,9 @@ class FaultyTrials:
     def prepare(self) -> None:
         """Load nothing: most processes of such a search end before they train a network."""
 
-    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
+    def begin(
+        self, configuration: Mapping[str, Any], seed: int, batches: int | None = None, fold: int = 0
+    ) -> TrialLike:
         fault = int(configuration["dense_units"])
         sleeps = fault in FAULTS and fault not in (NAN, EXPLODE)
         maker: TrialMaker = self._sleeping

@@ -147,6 +147,18 @@ TEXTS: dict[str, Case] = {
     "one image for training": line(2, "data: {source: digits, max_train_images: 1}", "data.max_train_images must be at least 2, or none; got 1"),
     "images of 100 megapixels": line(2, "data: {source: digits, image_px: 10000}", "data.image_px must be at most 2048, or none; got 10000"),
     "patience of nothing": line(14, "training: {early_stopping: {patience: 0}}", "training.early_stopping.patience must be at least 1; got 0"),
+    # --- folds ---
+    "one fold": line(2, "data: {source: digits, validation: {folds: 1}}", "data.validation.folds must be at least 2; got 1"),
+    "21 folds": line(2, "data: {source: digits, validation: {folds: 21}}", "data.validation.folds must be at most 20; got 21"),
+    "two and a half folds": line(2, "data: {source: digits, validation: {folds: 2.5}}", "data.validation.folds must be a whole number; got 2.5"),
+    "folds that are not counted": line(2, "data: {source: digits, validation: {}}", "data.validation.folds must be given"),
+    "folds of nothing": line(2, "data: {source: digits, validation: {folds: none}}", "data.validation.folds must be a whole number"),
+    "folds by another name": line(2, "data: {source: digits, validation: {fold: 3}}", "data.validation.fold: unknown setting 'fold'", "data.validation.folds must be given", problems=2),
+    "folds without their name": line(2, "data: {source: digits, validation: 5}", "data.validation must map names to values"),
+    "validation as a share": line(2, "data: {source: digits, validation: 0.2}", "data.validation must map names to values"),
+    "folds and a share": line(2, "data: {source: digits, validation: {folds: 4}, validation_fraction: 0.2}", "data.validation_fraction must be left out with data.validation: each of 4 folds holds out one of 4 images; got 0.2: leave one of the two out"),
+    "folds and the default share": line(2, "data: {source: digits, validation: {folds: 4}, validation_fraction: 0.1}", "data.validation_fraction must be left out with data.validation"),
+    "folds and seeds": file(wrong({2: "data: {source: digits, validation: {folds: 4}}", 16: "finalists: {seeds: 3}"}), ":16: finalists.seeds must be left out with data.validation: a finalist is trained on each of 4 folds, with a new seed on each; got 3: leave one of the two out"),
     # --- preprocessing ---
     "resize to 100,000": line(5, '  preprocess: {choice: ["resize(100000)", standardise]}', "space.preprocess.choice[0]: resize: px must be a whole number between 1 and 2048; got '100000'"),
     "scale from nothing to nothing": line(5, '  preprocess: {choice: ["scale(nan,1)", standardise]}', "space.preprocess.choice[0]: scale: low"),

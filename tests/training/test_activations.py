@@ -16,8 +16,9 @@ from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
 from tuner.runs.epoch import Epoch
 from tuner.training import activations as module
-from tuner.training.activation_store import ARRAY, list_entries
-from tuner.training.activations import Activations, is_worth_keeping, run_in_batches
+from tuner.training.activation_store import ARRAY, list_entries, rows_there
+from tuner.training.activations import Activations, is_worth_keeping
+from tuner.training.compiled_models import CompiledModels
 from tuner.training.cut_points import Place, PrecisionError, check_precision
 from tuner.training.trial import Trial
 
@@ -101,21 +102,26 @@ def digits(cache_dir: Path, seed: int = 0, **settings: Any) -> Dataset:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of images of each chunk whose activations are computed."""
+    """The number of images of each chunk whose activations are computed; they are all 1, which takes no time."""
     found: list[int] = []
 
-    def counting(network: Any, rows: np.ndarray, batch: int) -> list[np.ndarray]:
+    def counting(targets: list[Place], rows: np.ndarray, _batch: int) -> list[np.ndarray]:
         found.append(len(rows))
-        return run_in_batches(network, rows, batch)
+        return [np.ones((len(rows), *shape)) for shape in (*(place.shape for place in targets), (1, 2))]
 
+    monkeypatch.setattr(module, "below", lambda _model, _source, targets, _dtype: targets)
     monkeypatch.setattr(module, "run_in_batches", counting)
     return found
+
+
+BUILT = CompiledModels()
+"""Networks are built once for the tests that only count."""
 
 
 def fill(data: Dataset, cache: Path) -> Activations:
     """Compute what a head on these data reads, in float32: random weights are refused in float16."""
     activations = kept(data, cache, dtype="float32")
-    trial = Trial({**MOBILENET, "unfreeze_depth": 0}, data, SETTINGS, activations)
+    trial = Trial({**MOBILENET, "unfreeze_depth": 0}, data, SETTINGS, activations, BUILT)
     while not trial.work_on_activations(60).is_finished:
         pass
     part, place = trial._part, trial._place
@@ -151,9 +157,9 @@ def test_another_seed_split_or_subset_of_the_same_images_computes_only_what_is_m
 
 
 def test_values_do_not_depend_on_which_rows_were_computed_first(cache_dir: Path, tmp_path: Path):
-    whole = digits(cache_dir)
-    for number in (30, 400):
-        fill(digits(cache_dir, seed=5, max_train_images=number, max_validation_images=30), tmp_path / "in parts")
+    whole = digits(cache_dir, max_train_images=320, max_validation_images=20)
+    for number in (30, 200):
+        fill(digits(cache_dir, max_train_images=number, max_validation_images=10), tmp_path / "in parts")
     for cache in ("in parts", "at once"):
         fill(whole, tmp_path / cache)
     (parts,), (once,) = (whole_entries(tmp_path / cache) for cache in ("in parts", "at once"))
@@ -167,12 +173,39 @@ def test_a_name_of_the_data_is_told_and_makes_no_difference(small_digits, tmp_pa
     assert not computed
 
 
+def with_other_images(data: Dataset) -> Dataset:
+    return replace(data, prepared=replace(data.prepared, image_hashes={"train": "of other images"}))
+
+
+def test_folds_after_the_first_compute_nothing_and_test_images_are_never_computed(
+    cache_dir: Path, tmp_path: Path, computed: list[int]
+):
+    data = digits(cache_dir, validation={"folds": 5})
+    fill(data, tmp_path)
+    (entry,) = whole_entries(tmp_path)
+    assert data.test_rows is not None and len(data.test_rows) == 360
+    assert np.flatnonzero(~rows_there(entry.folder)).tolist() == data.test_rows.tolist()
+    computed.clear()
+    for number in range(1, 5):
+        use = fill(data.fold(number), tmp_path).taken_use()
+        assert use is not None and (use.hits, use.misses) == (1, 0)
+    assert fill(digits(cache_dir, seed=9, validation={"folds": 3}), tmp_path).taken_use().misses == 0
+    assert not computed
+
+
+def test_other_labels_of_the_same_images_compute_nothing(small_digits, tmp_path: Path, computed: list[int]):
+    fill(small_digits, tmp_path)
+    computed.clear()
+    fill(replace(small_digits, fingerprint="of images with other labels"), tmp_path)
+    assert not computed
+
+
 @pytest.mark.full
 def test_other_data_weights_or_preprocessing_never_share_an_entry(small_digits, tmp_path: Path):
     epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path))
     before = len(whole_entries(tmp_path))
     for data, changes, seed in (
-        (replace(small_digits, fingerprint="of others"), {}, 7),
+        (with_other_images(small_digits), {}, 7),
         (small_digits, {"preprocess": "grayscale|resize(32)|scale(-1,1)"}, 7),
         (small_digits, {}, 8),  # the weights are random here: another seed, other weights
     ):

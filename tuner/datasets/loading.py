@@ -6,8 +6,9 @@ Light: what reads a format is imported when it is read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tuner.datasets.sources import (
     first_names,
     path_of,
 )
-from tuner.datasets.splits import hold_out, subset_stratified
+from tuner.datasets.splits import fold_rows, hold_out, subset_stratified
 from tuner.datasets.staging import resolve, staged_sources
 
 __all__ = [
@@ -51,6 +52,7 @@ SOURCE_MODULES = (*staging.SOURCE_MODULES, _library_sources)
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 """Not the study's: all studies of a data set without a test split of its own are judged on the same images."""
+MOST_FOLDS = 20
 CHOICES = {
     "layout": ("auto", "classes", "splits"),
     "colour": ("auto", "rgb", "grey"),
@@ -74,6 +76,8 @@ class DataRequest:
     broken_images: str = "fail"
     max_train_images: int | None = None
     max_validation_images: int | None = None
+    validation: Mapping[str, int] | None = None
+    """`folds`: parts of the training images of which each can be the validation split; None: a fraction is held out."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -89,6 +93,13 @@ class DataRequest:
             number = getattr(self, field)
             if number is not None and number < 2:
                 raise DataError(f"data.{field} must be at least 2; got {number}")
+        if self.folds is not None and not 2 <= self.folds <= MOST_FOLDS:
+            raise DataError(f"data.validation.folds must be 2 to {MOST_FOLDS}; got {self.folds}")
+
+    @property
+    def folds(self) -> int | None:
+        """The number of folds; None where a fraction is held out."""
+        return None if self.validation is None else self.validation["folds"]
 
 
 @dataclass(frozen=True)
@@ -130,8 +141,15 @@ class Dataset:
     train: Split
     validation: Split
     prepared: PreparedCopy
+    parts: Callable[[int], tuple[Split, Split]]
+    """Training and validation split of each fold; of fold 0 where there are none."""
     test_rows: np.ndarray | None
     """Rows of the training images as prepared that are held out for testing; None: the source has a test split."""
+
+    def fold(self, number: int) -> Dataset:
+        """Return the data set with the training and validation split of a fold, from 0; a search uses the first."""
+        train, validation = self.parts(number)
+        return replace(self, train=train, validation=validation)
 
     def load_test(self) -> Split:
         """Return the test split, which only the finalists see, once."""
@@ -171,7 +189,7 @@ def load_dataset(
     """Return the data set of a request; the first time on a machine, its prepared copy is made.
 
     A source without a test split gets one (stratified, the same for all studies); one without a validation split gets
-    one from the training images (stratified, by the study's `seed`).
+    one from the training images (stratified, by the study's `seed`), or the first of its folds.
 
     Raises:
         DataError: it cannot be found, read, decoded or split; the message says what to do.
@@ -181,18 +199,18 @@ def load_dataset(
         *_identity(request, text), lambda: _read(request, text), cache_dir or default_cache_dir(), notify
     )
     kept, test_rows = _test_rows(prepared, text)
-    train, validation = _train_and_validation(prepared, kept, request.validation_fraction, seed, text)
+    parts = partial(_limited_parts, prepared, kept, request, seed, text)
+    train, validation = parts(0)
     return Dataset(
         name=request.source,
         source=text,
         fingerprint=prepared.fingerprint,
         class_names=prepared.class_names,
         image_shape=prepared.image_shape,
-        train=_at_most(train, request.max_train_images, derive_seed(seed, "train subset"), "max_train_images"),
-        validation=_at_most(
-            validation, request.max_validation_images, derive_seed(seed, "validation subset"), "max_validation_images"
-        ),
+        train=train,
+        validation=validation,
         prepared=prepared,
+        parts=parts,
         test_rows=test_rows,
     )
 
@@ -220,10 +238,12 @@ def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Pa
         return "", ()
     prepared = find_prepared_data(request, staged, cache_dir)
     if prepared is not None:
+        _refuse_folds(request, prepared.counts, text)
         return prepared.describe_classes(), prepared.notices
     if path is None:
         return "", ()
     listing = _read(request, text)
+    _refuse_folds(request, listing.splits, text)
     return describe_classes(listing.class_names, [each.labels for each in listing.splits.values()]), listing.notices
 
 
@@ -322,18 +342,47 @@ def _test_rows(prepared: PreparedCopy, source: str) -> tuple[np.ndarray, np.ndar
     return kept, held
 
 
+def _limited_parts(
+    prepared: PreparedCopy, kept: np.ndarray, request: DataRequest, seed: int, source: str, fold: int
+) -> tuple[Split, Split]:
+    """Return training and validation split of a fold, each of as many images as it may have."""
+    train, validation = _train_and_validation(prepared, kept, request, seed, source, fold)
+    seeds = [derive_seed(seed, f"{name} subset") for name in ("train", "validation")]
+    return (
+        _at_most(train, request.max_train_images, seeds[0], "max_train_images"),
+        _at_most(validation, request.max_validation_images, seeds[1], "max_validation_images"),
+    )
+
+
 def _train_and_validation(
-    prepared: PreparedCopy, kept: np.ndarray, fraction: float, seed: int, source: str
+    prepared: PreparedCopy, kept: np.ndarray, request: DataRequest, seed: int, source: str, fold: int
 ) -> tuple[Split, Split]:
     """Return training and validation split of the `kept` rows; the second is the source's own or taken from them."""
+    _refuse_folds(request, prepared.counts, source)
     train = _whole(prepared, "train").take(kept)
     if "validation" in prepared.counts:
         return train, _whole(prepared, "validation")
     groups = prepared.column("train", "groups")
     units = None if groups is None else groups[kept]
-    split_seed = derive_seed(seed, "validation split")
-    trained, held = hold_out(train.labels, units, fraction, split_seed, prepared.class_names, source)
+    if request.folds is None:
+        split_seed, fraction = derive_seed(seed, "validation split"), request.validation_fraction
+        trained, held = hold_out(train.labels, units, fraction, split_seed, prepared.class_names, source)
+        return train.take(trained), train.take(held)
+    try:
+        folds = fold_rows(train.labels, units, request.folds, derive_seed(seed, "folds"), prepared.class_names, source)
+    except DataError as error:
+        raise DataError(f"data.validation.folds: {error}") from None
+    trained, held = folds[fold]
     return train.take(trained), train.take(held)
+
+
+def _refuse_folds(request: DataRequest, splits: Container[str], source: str) -> None:
+    """Refuse folds of a source that gives a validation split."""
+    if request.folds is not None and "validation" in splits:
+        raise DataError(
+            f"data.validation must be left out with {source}, which has a validation split of its own; "
+            "or give the data without that split, and the training images are parted into folds"
+        )
 
 
 def _whole(prepared: PreparedCopy, split: str) -> Split:

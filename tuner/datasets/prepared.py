@@ -59,6 +59,8 @@ class PreparedCopy:
     image_shape: Shape
     fingerprint: str
     """SHA-256 over all images, columns and class names."""
+    image_hashes: Mapping[str, str]
+    """SHA-256 over the images of each split alone."""
     counts: Mapping[str, int]
     """Images in each split that the source gives."""
     columns: Mapping[str, tuple[str, ...]]
@@ -154,6 +156,7 @@ def _usable(folder: Path) -> PreparedCopy | None:
             tuple(meta["class_names"]),
             (height, width, channels),
             meta["fingerprint"],
+            dict(meta["image_hashes"]),
             dict(meta["counts"]),
             {split: tuple(names) for split, names in meta["columns"].items()},
             tuple(meta["notices"]),
@@ -265,6 +268,7 @@ def _write_meta(
         "class_names": listing.class_names,
         "image_shape": shape,
         "fingerprint": fingerprint_of(listing.class_names, shape, hashes),
+        "image_hashes": {split: there["images"] for split, there in hashes.items()},
         "counts": {split: len(there.labels) for split, there in written.items()},
         "columns": {split: list(listed.columns) for split, listed in listing.splits.items()},
         "skipped": {split: _skipped(listed, written[split].broken) for split, listed in listing.splits.items()},

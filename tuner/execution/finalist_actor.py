@@ -74,15 +74,15 @@ class FinalistActor:
         self._location, self._trial = location, None
 
         def build() -> TrialLike:
-            seed = finalist_seed(self._process.context.settings.seed, training.seed_number)
-            trial = self._process.trials.begin(training.configuration, seed)
+            seed = finalist_seed(self._process.context.settings.seed, training.number)
+            trial = self._process.trials.begin(training.configuration, seed, fold=training.fold)
             if exists(location.child(FILE_NAME)):
                 try:
                     with fetched(location) as folder:
                         trial.load(folder)
                 except (RunError, OSError) as error:
                     self._process.notices.append(f"a finalist, trial {training.trial}, begins anew: {error}")
-                    trial = self._process.trials.begin(training.configuration, seed)
+                    trial = self._process.trials.begin(training.configuration, seed, fold=training.fold)
             return trial
 
         self._trial, failure = attempt(build)
@@ -216,4 +216,4 @@ class Pool:
 
 
 def _name(training: FinalistTraining) -> str:
-    return f"finalist-{training.trial}-{training.seed_number}"
+    return f"finalist-{training.trial}-{training.number}"

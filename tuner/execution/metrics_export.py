@@ -155,7 +155,7 @@ class Monitor(NotPickled, Callback):
                     self._send("tuner_failures", 1, reason=failure_kind(event.reason))
                     self._show_best()
             case events.FinalistsStarted():
-                self._show_finalists("planned", len(event.trials) * event.seeds)
+                self._show_finalists("planned", len(event.trials) * event.trainings)
             case events.FinalistTrained():
                 self._show_finalists(event.status, 1)
             case events.SessionStarted():

@@ -36,43 +36,49 @@ class KerasTrials:
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
         configure_backend(context.cpus)
         self._context, self._on_batch, self._notify = context, on_batch, notify
-        self._data: Dataset | None = None
+        self._whole: Dataset | None = None
+        self._data: tuple[int, Dataset] | None = None
         self._activations: Activations | None = None
         self._compiled_models: CompiledModels | None = None
 
     def prepare(self) -> None:
         """Open the data; raises as `load_dataset` does."""
-        self._open_data()
+        self._open_data(0)
 
-    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> Trial:
+    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None, fold: int = 0) -> Trial:
         """Return a trial of this configuration; raises as `Trial` and `load_dataset` do.
 
-        One on a part of the data has activations of its own, which no other trial reads.
+        One on a part of the data computes the activations of that part alone.
         """
         from tuner.training.compiled_models import CompiledModels
         from tuner.training.trial import Trial
 
         self._compiled_models = self._compiled_models or CompiledModels()
-        settings, data = replace(self._context.settings, seed=seed), self._open_data()
+        settings, data = replace(self._context.settings, seed=seed), self._open_data(fold)
         if batches is None:
-            return Trial(configuration, data, settings, self._open_activations(), self._compiled_models, self._on_batch)
+            return Trial(
+                configuration, data, settings, self._open_activations(data), self._compiled_models, self._on_batch
+            )
         part = _first_batches(data, batches, int(str(general(configuration, "batch_size"))))
         return Trial(configuration, part, settings, self._activations_of(part), self._compiled_models, self._on_batch)
 
-    def _open_data(self) -> Dataset:
-        """Return the data set, read from this node's prepared copy."""
+    def _open_data(self, fold: int) -> Dataset:
+        """Return the data set with the parts of a fold, read from this node's prepared copy."""
         context = self._context
-        self._data = self._data or load_dataset(
+        self._whole = self._whole or load_dataset(
             context.data,
             staged=context.staged,
             seed=context.settings.seed,
             cache_dir=context.cache_dir,
             notify=lambda _text: None,
         )
-        return self._data
+        if self._data is None or self._data[0] != fold:
+            self.release()
+            self._data, self._activations = (fold, self._whole.fold(fold)), None
+        return self._data[1]
 
-    def _open_activations(self) -> Activations | None:
-        self._activations = self._activations or self._activations_of(self._open_data())
+    def _open_activations(self, data: Dataset) -> Activations | None:
+        self._activations = self._activations or self._activations_of(data)
         return self._activations
 
     def _activations_of(self, data: Dataset) -> Activations | None:

@@ -230,7 +230,7 @@ def _values(line: str) -> dict[str, Any] | None:
 def _limits(values: dict[str, Any]) -> Limits:
     try:
         budget = values["time_budget_s"]
-        counts = [int(values[name]) for name in ("max_concurrent", "finalists", "finalist_seeds")]
+        counts = [int(values[name]) for name in ("max_concurrent", "finalists", "trainings_each")]
         return Limits(int(values["trials"]), None if budget is None else float(budget), *counts)
     except (KeyError, TypeError, ValueError):
         problem = "another version of tuner runs on the cluster: what it says of a search is not known here"

@@ -114,27 +114,37 @@ def _won(results: Results) -> str:
 
 
 def _finalist_verdict(results: Results, first: Finalist) -> str:
-    """Say which finalist won: the headline is its mean over seeds, beside it the one training that is exported."""
+    """Say which finalist won: the headline is its mean over trainings, beside it the one training that is exported."""
+    repeat = results.repeat
     name = _named(results.chosen) if results.chosen is not None else str(first.trial)
     if first.test_accuracy is None:
         value = f"{escaped(results.metric)} {format_value(results.metric, first.validation.mean)}"
-        seeds = "" if first.trained == 1 else ", the mean"
-        words = f"**Trial {name} {_won(results)} with {value}**{seeds} of {counted(first.trained, 'seed')}"
+        mean = "" if first.trained == 1 else ", the mean"
+        words = f"**Trial {name} {_won(results)} with {value}**{mean} of {counted(first.trained, repeat)}"
         return f"{words}; its test accuracy is not known yet."
     between = interval_words("accuracy", first.test_accuracy)
     words = f"**Trial {name} {_won(results)} with test accuracy {format_value('accuracy', first.test_accuracy.mean)}**"
     if first.tested == 1:
-        words += f", one seed (95% interval for new images alone {between}; what another seed does is not known)."
+        words += (
+            f", one {repeat} (95% interval for new images alone {between}; what another {repeat} does is not known)."
+        )
     else:
         words += (
-            f", the mean of {first.tested} seeds (95% interval for the mean over new seeds and new images: {between})."
+            f", the mean of {first.tested} {repeat}s (95% interval for the mean over "
+            f"{'other folds' if results.folds else 'new seeds'} and new images: {between})."
         )
     if first.tested > 1 and first.model_accuracy is not None:
         share, own = first.model_accuracy.mean, interval_words("accuracy", first.model_accuracy)
-        words += (
-            f" best.keras is one of these trainings: {format_value('accuracy', share)}, for new images {own} (Wilson)."
-        )
+        exported = f"best.keras is {_exported(results, first)}"
+        words += f" {exported}: {format_value('accuracy', share)}, for new images {own} (Wilson)."
     return " ".join([words, *brief_comparisons(results)])
+
+
+def _exported(results: Results, first: Finalist) -> str:
+    """Name the training whose model is exported."""
+    if not results.folds or first.model is None:
+        return "one of these trainings"
+    return f"the training on fold {first.model + 1}, which has the best value on its own validation part"
 
 
 def _named(trial: TrialResult) -> str:
@@ -176,7 +186,7 @@ def run_facts(results: Results) -> list[str]:
         ("Search", f"{_session(results)}; {_end(results)}"),
         ("Warm start", _warm_start(results.study.specification)),
         ("Time", f"{format_duration(results.elapsed_s)}{sessions}{_finalists_time(results)}, {epochs} in trials"),
-        ("Data", _data(results.study.data)),
+        ("Data", _data(results.study.data, results.study.folds)),
         ("Seed", str(results.study.seed)),
         ("Environment", _environment(results.study.environment)),
     ]
@@ -213,13 +223,15 @@ def _end(results: Results) -> str:
     return {"finished": "finished", "time_budget": "time budget spent"}.get(ended.reason, ended.reason)
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: Mapping[str, Any], folds: int = 0) -> str:
     """Describe the data set; what the record does not know is left out."""
     name, source = str(data.get("name", "")), without_folders(str(data.get("source", "")))
     parts = [escaped(name) + (f" from {escaped(source)}" if source and source != name else "")]
     for key, word in (("train_images", "training images"), ("validation_images", "validation images")):
         if isinstance(data.get(key), int):
             parts.append(f"{data[key]:,} {word}")
+    if folds:
+        parts.append(f"the first of {folds} folds")
     if isinstance(data.get("image_shape"), list | tuple):
         parts.append("x".join(escaped(size) for size in data["image_shape"]))
     if isinstance(data.get("class_names"), list | tuple):
@@ -326,7 +338,7 @@ def _selection(results: Results) -> list[str]:
 
 
 def _trained_again(results: Results) -> list[str]:
-    """Say what became of the chosen finalist's value when it was trained with seeds by which it had not been chosen."""
+    """Say what became of the chosen finalist's value when it was trained as it had not been when it was chosen."""
     chosen = results.chosen
     if not results.finalists or chosen is None or chosen.best is None:
         return []
@@ -335,8 +347,9 @@ def _trained_again(results: Results) -> list[str]:
     unit = " points" if is_share(metric) else ""
     size = f"{abs(lost) * 100:.2f}" if is_share(metric) else f"{abs(lost):.4f}"
     what = f"{size}{unit} {'worse' if lost > 0 else 'better'}" if float(size) else "the same"
+    again = f"on {counted(first.trained, 'fold')}" if results.folds else f"with {counted(first.trained, 'new seed')}"
     words = (
-        f"Trained again with {counted(first.trained, 'new seed')}, trial {chosen.number}, the winner, has "
+        f"Trained again {again}, trial {chosen.number}, the winner, has "
         f"{format_value(metric, first.validation.mean)} instead of {format_value(metric, chosen.best)} in "
         f"the search: {what}."
     )

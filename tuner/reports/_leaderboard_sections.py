@@ -28,9 +28,11 @@ ROWS = 100
 CLEARLY_LESS = 0.9
 """The share of parameters or time from which a model counts as smaller or faster."""
 MOST_GIVEN_UP = 0.02
-"""Most of the test accuracy that is given up for a smaller model: intervals of two seeds are wide."""
+"""Most of the test accuracy that is given up for a smaller model: intervals of two trainings are wide."""
 _TRIAL_NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
-_FINALIST_NUMBERS = frozenset({"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed"})
+_FINALIST_NUMBERS = frozenset(
+    {"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed", "folds", "fold to fold"}
+)
 
 
 def trial_sections(results: Results) -> list[list[str]]:
@@ -68,8 +70,9 @@ def legend(results: Results) -> list[str]:
     sentences = []
     if results.baseline is not None:
         sentences.append(
-            f"Gain: over the baseline, in {unit}; positive is better. It is the difference over seeds where both were "
-            "trained again, else that after the last epoch that both had reached, where one was ended before its end."
+            f"Gain: over the baseline, in {unit}; positive is better. It is the difference over {results.repeat}s "
+            "where both were trained again, else that after the last epoch that both had reached, where one was ended "
+            "before its end."
         )
     sentences.append("Time: training and validation of the trial's epochs.")
     if len(results.ranked) > ROWS:
@@ -183,22 +186,39 @@ def finalists_section(results: Results) -> list[str]:
         "trial",
         metric,
         "95% interval",
-        "seed to seed",
+        f"{results.repeat} to {results.repeat}",
         "test accuracy",
         "95% interval ",
         "test loss",
         *(escaped(name) for name in results.metrics[1:]),
-        "seeds",
+        f"{results.repeat}s",
     ]
     rows = [_finalist_row(results, rank, finalist) for rank, finalist in enumerate(results.finalists, start=1)]
     sentences = [
-        "The best trials were trained again with new seeds; they are ranked by the mean on the validation split.",
-        "Their first values, by which they were chosen, are not in it.",
+        *_trained_words(results),
         *_choice_words(results),
         *_tested_words(results),
     ]
     lines = table(header, rows, _FINALIST_NUMBERS | {metric, *(escaped(name) for name in results.metrics[1:])})
     return ["## Finalists", "", " ".join(sentences), "", *lines, "", *comparisons(results)]
+
+
+def _trained_words(results: Results) -> list[str]:
+    """Say how they were trained again, and what the ranking is by."""
+    if not results.folds:
+        return [
+            "The best trials were trained again with new seeds; they are ranked by the mean on the validation split.",
+            "Their first values, by which they were chosen, are not in it.",
+        ]
+    words = [
+        f"The best trials were trained again on each of {results.folds} folds of the training images, with a new seed "
+        "on each; they are ranked by the mean over the folds, each validated on its own part.",
+        "Their first values, by which they were chosen, are not in it; the images of the first fold, by which they "
+        "were chosen, are.",
+    ]
+    if any(one.trained < results.folds for one in results.finalists):
+        words.append("Folds are not equally hard: a finalist that lacks one stands behind those that have more.")
+    return words
 
 
 def _choice_words(results: Results) -> list[str]:
@@ -214,13 +234,23 @@ def _choice_words(results: Results) -> list[str]:
 def _tested_words(results: Results) -> list[str]:
     if not results.test_readings:
         return ["The test split has not been read yet."]
-    seeds = max(one.tested for one in results.finalists)
-    words = (
-        "The intervals of test accuracy are for the mean over new seeds and for new images, those of the validation "
-        "split for new seeds (Student's t)."
-        if seeds > 1
-        else "With one seed, the interval of test accuracy is for new images alone; what another seed does is unknown."
-    )
+    repeat = results.repeat
+    if max(one.tested for one in results.finalists) < 2:
+        words = (
+            f"With one {repeat}, the interval of test accuracy is for new images alone; what another {repeat} does is "
+            "unknown."
+        )
+    elif results.folds:
+        words = (
+            "The intervals of test accuracy are for the mean over other folds of these training images and for new "
+            "test images; those of validation are for as many other images, parted in the same way (Student's t, wider "
+            "as folds share training images: Nadeau and Bengio 2003)."
+        )
+    else:
+        words = (
+            "The intervals of test accuracy are for the mean over new seeds and for new images, those of the "
+            "validation split for new seeds (Student's t)."
+        )
     if results.test_readings == 1:
         return ["The test split was read once, when all were trained.", words]
     return [
@@ -253,10 +283,10 @@ def interval_words(metric: str, interval: Interval) -> str:
     """Return the bounds of an interval in words.
 
     >>> interval_words("accuracy", Interval(0.5, 0.45, 0.55)), interval_words("loss", Interval(0.5, None, None))
-    ('45.0 to 55.0%', 'not known: one seed')
+    ('45.0 to 55.0%', 'not known: one training')
     """
     if interval.low is None or interval.high is None:
-        return "not known: one seed"
+        return "not known: one training"
     if is_share(metric):
         return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}%"
     return f"{interval.low:.4f} to {interval.high:.4f}"
@@ -299,12 +329,13 @@ def _against(results: Results, other: int) -> str:
     )
     if gain is None:
         return f"{first} and {name} have not been compared: one of them has not been tested."
-    (mean, low, high), seeds = gain.points, gain.seeds
+    (mean, low, high), number, repeat = gain.points, gain.trainings, results.repeat
     points = f"{signed(100 * mean, 2)} points of test accuracy"
     if low is None or high is None:
-        why = "one seed each" if seeds == 1 else "no seed that both were trained with"
-        return f"{first} and {name} cannot be compared, there being {why}: {points}, which another seed may turn round."
-    words = f"{points}, 95% interval {signed(100 * low, 2)} to {signed(100 * high, 2)}, {seeds} seeds each"
+        why = f"one {repeat} each" if number == 1 else f"no {repeat} that both were trained with"
+        turned = f"which another {repeat} may turn round"
+        return f"{first} and {name} cannot be compared, there being {why}: {points}, {turned}."
+    words = f"{points}, 95% interval {signed(100 * low, 2)} to {signed(100 * high, 2)}, {number} {repeat}s each"
     match _sign(gain):
         case 1:
             return f"{first} is better than {name}: {words}."
@@ -337,7 +368,8 @@ def _baseline_fate(results: Results) -> str:
     if not trained:
         return f"{capital(name)} was not trained again, so no gain can be stated."
     reason = escaped(reason_words(trained[0].reason))
-    return f"All trainings of {name} with new seeds failed, so no gain can be stated: {reason}."
+    again = "on the folds" if results.folds else "with new seeds"
+    return f"All trainings of {name} {again} failed, so no gain can be stated: {reason}."
 
 
 def recommendation(results: Results) -> str:
@@ -434,7 +466,7 @@ def _meaning(results: Results) -> list[str]:
 def _winner_words(results: Results) -> list[str]:
     chosen = results.chosen
     first = metric_words(results.metric)
-    by = f"the best by {first}{', over several seeds' if results.finalists else ''}"
+    by = f"the best by {first}{f', over several {results.repeat}s' if results.finalists else ''}"
     if chosen is None:
         return []
     words = [f"The winner, whose model is exported as best.keras, is {by}: trial {chosen.number}."]

@@ -154,10 +154,10 @@ def _metric(name: str) -> Callable[[Epoch], float | None]:
 FINALIST_COLUMNS: tuple[Column, ...] = (
     Column("trial", "int64", "number of the trial that is trained again", attrgetter("trained.trial")),
     Column(
-        "seed_number",
+        "number",
         "int64",
-        "number of the seed, from 0; the same for all finalists",
-        attrgetter("trained.seed_number"),
+        "number of the seed, or of the fold where the data are parted into folds, from 0; the same for all finalists",
+        attrgetter("trained.number"),
     ),
     Column("status", "string", "`completed` or `failed`", attrgetter("trained.status")),
     Column("reason", "string", "why it ended", attrgetter("trained.reason")),
@@ -191,7 +191,7 @@ def epochs_table(results: Results) -> Any:
 
 
 def finalists_table(results: Results) -> Any:
-    """Return one row per training of a finalist, by trial, then seed, as a `pyarrow.Table`."""
+    """Return one row per training of a finalist, by trial, then number, as a `pyarrow.Table`."""
     study = _constant(_STUDY, results.name, len(results.trainings))
     return _table(results, [study, *(_array(column, results.trainings) for column in FINALIST_COLUMNS)])
 

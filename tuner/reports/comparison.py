@@ -123,7 +123,7 @@ def _unlike(runs: Sequence[tuple[str, Results]]) -> tuple[str, ...]:
     else:
         numbers = [
             f"{study.data.get('train_images')} training and {study.data.get('validation_images')} validation images, "
-            f"validation_fraction {asked(study, 'validation_fraction')}"
+            + (f"{study.folds} folds" if study.folds else f"validation_fraction {asked(study, 'validation_fraction')}")
             for _, study in studies
         ]
         size = differ("**They see different subsets or splits of the data**", numbers)

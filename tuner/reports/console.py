@@ -45,7 +45,7 @@ class Limits:
     time_budget_s: float | None
     max_concurrent: int
     finalists: int = 0
-    finalist_seeds: int = 1
+    trainings_each: int = 1
 
 
 class Watched(Protocol):
@@ -70,7 +70,7 @@ def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | No
     ended = [trial for trial in state.trials.values() if trial.status != "running"]
     if not ended:
         return by_budget
-    rest = rest_s(state, limits.time_budget_s, limits.finalists, limits.finalist_seeds)
+    rest = rest_s(state, limits.time_budget_s, limits.finalists, limits.trainings_each)
     by_trials = max(0.0, (limits.trials - len(ended)) * elapsed_s / len(ended)) + rest
     return by_trials if by_budget is None else min(by_trials, by_budget)
 

@@ -144,7 +144,7 @@ class Results:
     finalists: tuple[Finalist, ...] = ()
     """The best mean on the validation split first."""
     trainings: tuple[FinalistState, ...] = ()
-    """Trainings of all finalists, by trial and seed."""
+    """Trainings of all finalists, by trial and number."""
     gains: Mapping[int, Difference] = field(default_factory=dict)
     """By how much the first finalist is more accurate on the test images than each of the others."""
     test_readings: int = 0
@@ -153,8 +153,15 @@ class Results:
     """Predictions of the exported model for the test images."""
     variants: tuple[Variant, ...] = ()
     """A few images as preprocessing and augmentation make them."""
+    folds: int = 0
+    """The folds that finalists were trained on; 0: they were trained with several seeds."""
     finalists_from_s: float | None = None
     """Elapsed seconds when the search was over and the finalists began."""
+
+    @property
+    def repeat(self) -> str:
+        """The word for what differs between the trainings of a finalist."""
+        return "fold" if self.folds else "seed"
 
     @property
     def name(self) -> str:
@@ -215,12 +222,12 @@ class Results:
 
     @property
     def baseline_line(self) -> BaselineLine | None:
-        """The baseline's mean over seeds, else its best value and how far it was trained; None without a value."""
+        """The baseline's mean over trainings, else its best value and how far it was trained; None without a value."""
         baseline = self.baseline
         if baseline is None or baseline.rank is None or baseline.best is None:
             return None
         if (again := self.finalist(baseline)) is not None:
-            return BaselineLine(again.validation.mean, f"baseline, over {counted(again.trained, 'seed')}")
+            return BaselineLine(again.validation.mean, f"baseline, over {counted(again.trained, self.repeat)}")
         is_done = baseline.status == "completed" or not baseline.epochs
         return BaselineLine(
             baseline.best, "baseline" if is_done else f"baseline, after {counted(baseline.epochs[-1].epoch, 'epoch')}"
@@ -280,17 +287,17 @@ class Results:
     def gain(self, trial: TrialResult) -> Gain | None:
         """Return how much better than the baseline `trial` is; None when that is unknown, and for the baseline.
 
-        Finalists are compared over their seeds. Where the trial or the baseline was ended before its end, both count
-        for what they showed at the last epoch that both had reached: more training is no merit of a configuration.
+        Finalists are compared over their trainings. Where the trial or the baseline was ended before its end, both
+        count for what they showed at the last epoch that both had reached: more training is no merit by itself.
         """
         baseline = self.baseline
         if baseline is None or baseline.rank is None or trial.rank is None or trial.is_baseline:
             return None
         ours, theirs = self.finalist(trial), self.finalist(baseline)
         if ours is not None and theirs is not None:
-            seeds = counted(theirs.trained, "seed")
-            seeds = seeds if ours.trained == theirs.trained else f"{ours.trained} and {seeds}"
-            return self._gain(ours.validation.mean, theirs.validation.mean, f"over {seeds}")
+            trained = counted(theirs.trained, self.repeat)
+            trained = trained if ours.trained == theirs.trained else f"{ours.trained} and {trained}"
+            return self._gain(ours.validation.mean, theirs.validation.mean, f"over {trained}")
         open_ones = [one.epochs[-1].epoch for one in (trial, baseline) if one.status != "completed" and one.epochs]
         if not open_ones:
             return self._gain(trial.best, baseline.best, "")
@@ -375,6 +382,7 @@ def build_results(
         test_readings=len(state.tested_in),
         predictions=predictions,
         variants=variants,
+        folds=state.folds,
         finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
     )
 

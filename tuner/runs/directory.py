@@ -75,9 +75,9 @@ class RunDirectory:
         """The folder in which a dying process leaves its reason for the driver; None where it is a bucket."""
         return None if self.checkpoints.is_remote else Path(self.checkpoints.address, "exit_reasons")
 
-    def finalist(self, trial: int, seed_number: int) -> Location:
-        """Return the location of the checkpoint of one training of a finalist."""
-        return self.checkpoints.child("finalists", f"trial-{trial:05d}-seed-{seed_number}")
+    def finalist(self, trial: int, number: int, folds: int = 0) -> Location:
+        """Return the location of the checkpoint of one training of a finalist; `folds` as in `FinalistsStarted`."""
+        return self.checkpoints.child("finalists", f"trial-{trial:05d}-{'fold' if folds else 'seed'}-{number}")
 
     def front_model(self, trial: int) -> Path:
         """Return the path of the model of a finalist on the Pareto front that is not the best; takes raw images."""

@@ -9,16 +9,20 @@ import time
 from base64 import b64decode
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from tuner.common.metrics import Mode
 from tuner.runs.epoch import EndStatus, Epoch, Phase
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
+READABLE_VERSIONS = (7, 8)
+"""Version 7 knows no folds: what is a number now was the number of a seed."""
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
+Number = Annotated[Count, Field(validation_alias=AliasChoices("number", "seed_number"))]
+"""Of a training of a finalist, from 0."""
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -59,6 +63,14 @@ class StudyCreated(_Event):
     def all_metrics(self) -> tuple[str, ...]:
         """All metrics that are optimised, `metric` first."""
         return tuple(self.metrics) or (self.metric,)
+
+    @property
+    def folds(self) -> int:
+        """The folds that the training images are parted into; 0: there are none."""
+        data = self.specification.get("data")
+        validation = data.get("validation") if isinstance(data, dict) else None
+        folds = validation.get("folds") if isinstance(validation, dict) else None
+        return folds if isinstance(folds, int) else 0
 
     @model_validator(mode="after")
     def _has_sections(self) -> Self:
@@ -227,21 +239,24 @@ class TrialEnded(Facts):
 
 
 class FinalistsStarted(_Event):
-    """The end of the search itself; its best trials are trained again with several seeds."""
+    """The end of the search itself; its best trials are trained again with several seeds, or on several folds."""
 
     event: Literal["finalists_started"] = "finalists_started"
     trials: list[Count]
     """The best first; the baseline is the last where it is not among them."""
-    seeds: Count
+    trainings: Count = Field(validation_alias=AliasChoices("trainings", "seeds"))
+    """Of each."""
+    folds: Count = 0
+    """The folds of the data, of which the numbers of trainings are; 0: they are numbers of seeds."""
 
 
 class FinalistTrained(_Event):
-    """The end of one more training of a finalist, to its own end, with one of the seeds."""
+    """The end of one more training of a finalist, to its own end, with one of the seeds or on one of the folds."""
 
     event: Literal["finalist_trained"] = "finalist_trained"
     trial: Count
-    seed_number: Count
-    """From 0; every finalist is trained with the same ones."""
+    number: Number
+    """Of the seed, or of the fold; every finalist is trained with the same ones."""
     status: Literal["completed", "failed"]
     reason: str
     epochs: Count
@@ -256,7 +271,7 @@ class FinalistTested(_Event):
 
     event: Literal["finalist_tested"] = "finalist_tested"
     trial: Count
-    seed_number: Count
+    number: Number
     images: Annotated[Count, Field(ge=1)]
     test_accuracy: Share
     test_loss: float

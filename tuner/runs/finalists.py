@@ -1,7 +1,8 @@
-"""Finalists: the best trials, trained again with several seeds, and judged on the test split when all are trained.
+"""Finalists: the best trials, trained again several times, and judged on the test split when all are trained.
 
-The value that made a trial the best of many is partly luck. Trained again it is not: so the winner is the finalist with
-the best mean on the validation split, and the test split, which nothing has read before, says how good it is.
+They are trained with several seeds or, where the data are parted into folds, on each of these. The value that made a
+trial the best of many is partly luck. Trained again it is not: so the winner is the finalist with the best mean on the
+validation split, and the test split, which nothing has read before, says how good it is.
 """
 
 from __future__ import annotations
@@ -26,17 +27,24 @@ class FinalistTraining(NamedTuple):
     """One training of a finalist."""
 
     trial: int
-    seed_number: int
+    number: int
     configuration: Configuration
+    folds: int = 0
+    """The folds of the data, of which `number` is one; 0: it is the number of a seed."""
+
+    @property
+    def fold(self) -> int:
+        """The fold that it validates on."""
+        return self.number if self.folds else 0
 
 
 class Difference(NamedTuple):
     """The difference in test accuracy between two finalists."""
 
     points: Interval
-    """In shares, not points, of images; no bounds, and so no verdict, for fewer than two seeds."""
-    seeds: int
-    """With which both were trained and tested."""
+    """In shares, not points, of images; no bounds, and so no verdict, for fewer than two trainings."""
+    trainings: int
+    """Seeds or folds with which both were trained and tested."""
 
 
 class Finalist(NamedTuple):
@@ -46,15 +54,17 @@ class Finalist(NamedTuple):
     trained: int
     failed: int
     validation: Interval
-    """The study's metric, over seeds."""
+    """The study's metric, over seeds, or over folds, each with its own validation part."""
     deviation: float | None
-    """Standard deviation of the metric from seed to seed; None with fewer than two."""
+    """Standard deviation of the metric from seed to seed, or from fold to fold; None with fewer than two."""
     test_accuracy: Interval | None
-    """For new seeds and new images, with one seed for new images; None before the test split was read."""
+    """For new trainings and new images, with one training for new images; None before the test split was read."""
     tested: int
     """Trainings that were tested."""
+    model: int | None
+    """The number of the one training whose model is exported."""
     model_accuracy: Interval | None
-    """Test accuracy of the one training whose model is exported, for new images (Wilson)."""
+    """Its test accuracy, for new images (Wilson)."""
     test_loss: float | None
 
 
@@ -81,19 +91,24 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     return tuple(best + baseline) if best else ()
 
 
-def remaining_trainings(state: RunState, trials: Sequence[int], seeds: int) -> list[FinalistTraining]:
-    """Return the trainings that are left, seed by seed: if interrupted, all finalists have about as many."""
+def remaining_trainings(state: RunState, trials: Sequence[int], trainings_each: int) -> list[FinalistTraining]:
+    """Return the trainings that are left, by number: if interrupted, all finalists have about as many."""
     return [
-        FinalistTraining(trial, number, dict(state.trials[trial].configuration))
-        for number in range(seeds)
+        training_of(state, trial, number)
+        for number in range(trainings_each)
         for trial in trials
         if (trial, number) not in state.finalists
     ]
 
 
-def finalist_seed(study_seed: int, seed_number: int) -> int:
-    """Return the seed of a training, the same for all finalists, and another than any trial's."""
-    return derive_seed(study_seed, "finalist", seed_number)
+def training_of(state: RunState, trial: int, number: int) -> FinalistTraining:
+    """Return a training of a finalist, once it is known what the numbers of trainings are."""
+    return FinalistTraining(trial, number, dict(state.trials[trial].configuration), state.folds)
+
+
+def finalist_seed(study_seed: int, number: int) -> int:
+    """Return the seed of a training, the same for all finalists, and another than any trial's, on folds too."""
+    return derive_seed(study_seed, "finalist", number)
 
 
 def pack_bits(correct: np.ndarray) -> str:
@@ -111,12 +126,18 @@ def unpack_bits(text: str, number: int) -> np.ndarray:
 
 
 def summarise_finalists(state: RunState) -> tuple[Finalist, ...]:
-    """Return all finalists with a value, the best mean on the validation split first."""
+    """Return all finalists with a value, the best mean on the validation split first.
+
+    Folds are not equally hard, so one that lacks a fold stands behind those that have more.
+    """
     started = state.finalists_started
     if started is None:
         return ()
     found = [one for one in (_summarise(state, trial) for trial in started.trials) if one is not None]
-    return tuple(sorted(found, key=lambda one: (-oriented(one.validation.mean, state.mode), one.trial)))
+    lacking = {one.trial: state.folds - one.trained if state.folds else 0 for one in found}
+    return tuple(
+        sorted(found, key=lambda one: (lacking[one.trial], -oriented(one.validation.mean, state.mode), one.trial))
+    )
 
 
 def _trainings_of(state: RunState, trial: int) -> list[FinalistState]:
@@ -129,16 +150,17 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
     values = [value for value in done if value is not None and math.isfinite(value)]
     if not values:
         return None
-    tested = _tested(state, trial)
-    model = tested.get(best_training(state, trial) or 0)
+    tested, exported = _tested(state, trial), best_training(state, trial)
+    model = tested.get(exported or 0)
     return Finalist(
         trial=trial,
         trained=len(values),
         failed=len(own) - len(values),
-        validation=_clipped(mean_interval(values), state.metric),
+        validation=_clipped(mean_interval(values, folds=state.folds), state.metric),
         deviation=stdev(values) if len(values) > 1 else None,
         test_accuracy=_test_interval(list(tested.values())) if tested else None,
         tested=len(tested),
+        model=exported,
         model_accuracy=_test_interval([model]) if model is not None else None,
         test_loss=fmean(test.test_loss for test in tested.values()) if tested else None,
     )
@@ -152,7 +174,10 @@ def _clipped(interval: Interval, metric: str) -> Interval:
 
 
 def best_training(state: RunState, trial: int) -> int | None:
-    """Return the seed number that did best on the validation split (the first of equals), whose model is exported."""
+    """Return the number of the training with the best validation value (the first of equals): its model is exported.
+
+    On folds the values are of different images, so that it is as much the easiest fold's as the best.
+    """
     done = [
         (-oriented(one.trained.best, state.mode), number)
         for (own, number), one in state.finalists.items()
@@ -163,7 +188,7 @@ def best_training(state: RunState, trial: int) -> int | None:
 
 
 def _test_interval(tested: Sequence[FinalistTested]) -> Interval:
-    """Return the interval of an accuracy for new images, and for new seeds if there are several."""
+    """Return the interval of an accuracy for new images, and for new trainings if there are several."""
     if len(tested) == 1:
         share = tested[0].test_accuracy
         return Interval(share, *wilson_interval(share, tested[0].images))
@@ -173,9 +198,9 @@ def _test_interval(tested: Sequence[FinalistTested]) -> Interval:
 
 
 def gain_on_test(state: RunState, trial: int, other: int) -> Difference | None:
-    """Return how much more accurate a finalist is than another on the test images, for new seeds and new images.
+    """Return how much more accurate a finalist is than another on the test images, for new trainings and new images.
 
-    Both had the same images and seeds, so what is hard for both cancels out. None before the test.
+    Both had the same images, seeds and folds, so what is hard for both cancels out. None before the test.
     """
     ours, theirs = _tested(state, trial), _tested(state, other)
     if not ours or not theirs:
@@ -184,14 +209,14 @@ def gain_on_test(state: RunState, trial: int, other: int) -> Difference | None:
     if not shared:
         means = [fmean(one.test_accuracy for one in tested.values()) for tested in (ours, theirs)]
         return Difference(Interval(means[0] - means[1], None, None), 0)
-    table = np.stack([_answers(ours[seed]) - _answers(theirs[seed]) for seed in shared])
+    table = np.stack([_answers(ours[number]) - _answers(theirs[number]) for number in shared])
     # One image more for each of the two, after Agresti and Min (2005): few images on which they differ show no spread.
     return Difference(crossed_interval(table, [-1, 1]), len(shared))
 
 
 def _tested(state: RunState, trial: int) -> dict[int, FinalistTested]:
-    """Return the tests of a finalist by the number of the seed."""
-    return {one.tested.seed_number: one.tested for one in _trainings_of(state, trial) if one.tested is not None}
+    """Return the tests of a finalist by the number of the training."""
+    return {one.tested.number: one.tested for one in _trainings_of(state, trial) if one.tested is not None}
 
 
 def _answers(test: FinalistTested) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Forecast of what a search has still to spend after its trials: finalists, test split, export and report. Pure.
 
 A time budget is one promise for all of it, so trials end in time for the rest. The forecast is of what was seen so far;
-as long as nothing was, of shares of the budget. What does not fit is left out: seeds, then finalists, the last of each
-first; never the model nor the report.
+as long as nothing was, of shares of the budget. What does not fit is left out: trainings of a finalist, then finalists,
+the last of each first; never the model nor the report.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tuner.runs.state import RunState, TrialState
 FINALISTS_SHARE, ONE_TRAINING_SHARE = 0.4, 0.65
 """Most of what is left without the closing that is kept for finalists: for all of them, and for one training alone."""
 CAUTION = 1.2
-"""More is kept for finalists than is forecast: what is cut off is lost, what is too much is used for more seeds."""
+"""More is kept for finalists than is forecast: what is cut off is lost, what is too much is used for more trainings."""
 CLOSING_SHARE, MOST_CLOSING_SHARE = 0.08, 0.3
 """Share of the budget for export and report as long as no process has been seen to start; and their most ever."""
 CLOSING_STARTS = 0.6
@@ -59,7 +59,7 @@ class Wanted(NamedTuple):
     """A training that finalists lack."""
 
     trial: int
-    seed_number: int
+    number: int
     seconds: float
     least_s: float = math.inf
     """For as many epochs as its trial had: the first of all is cut to those rather than left out."""
@@ -84,10 +84,10 @@ def fit_trainings(wanted: Sequence[Wanted], room_s: float, free_at_s: Sequence[f
     """Return the trainings that can be done and tested within `room_s`; what does not fit is passed over.
 
     `wanted` are in the order in which they begin; `free_at_s` are the seconds until each process can begin one. A
-    finalist of which a training does not fit gets no later seed either.
+    finalist of which a training does not fit gets no later one either.
 
     >>> wanted = [Wanted(0, 0, 10), Wanted(1, 0, 50), Wanted(0, 1, 10), Wanted(1, 1, 5)]
-    >>> [(one.trial, one.seed_number) for one in fit_trainings(wanted, 30, [5.0], 1.0).kept]
+    >>> [(one.trial, one.number) for one in fit_trainings(wanted, 30, [5.0], 1.0).kept]
     [(0, 0), (0, 1)]
     """
     slots, kept, out, end_s = sorted(free_at_s), list[Wanted](), set[int](), 0.0
@@ -127,9 +127,9 @@ def expected_parts(budget_s: float, finalists: int) -> Parts:
     return Parts(rest_s - finalists_s, finalists_s, closing_s)
 
 
-def rest_s(state: RunState, budget_s: float | None, finalists: int, seeds: int) -> float:
+def rest_s(state: RunState, budget_s: float | None, finalists: int, trainings_each: int) -> float:
     """Return the seconds that a search takes after its trials if nothing is left out."""
-    wanted = wanted_trainings(state, finalists, seeds) if finalists else []
+    wanted = wanted_trainings(state, finalists, trainings_each) if finalists else []
     costs = costs_of(state, budget_s, list(dict.fromkeys(one.trial for one in wanted)))
     slots = state.sessions[-1].max_concurrent if state.sessions else 1
     return fit_trainings(wanted, math.inf, [costs.start_s] * slots, costs.test_s).seconds + costs.closing_s
@@ -188,13 +188,13 @@ def _image_s(trial: TrialState, train: int, validation: int) -> float:
     return max(IMAGE_S, (before_s - START_S) / (train + validation))
 
 
-def wanted_trainings(state: RunState, count: int, seeds: int) -> list[Wanted]:
-    """Return the trainings that the finalists of a search still lack, seed by seed, each with the seconds it takes."""
-    missing = remaining_trainings(state, finalist_trials(state, count), seeds)
+def wanted_trainings(state: RunState, count: int, trainings_each: int) -> list[Wanted]:
+    """Return the trainings that the finalists of a search still lack, by number, each with the seconds it takes."""
+    missing = remaining_trainings(state, finalist_trials(state, count), trainings_each)
     expected = expected_epochs(state, {one.trial for one in missing})
     had = {number: len(state.trials[number].epochs) for number in expected}
     return [
-        Wanted(one.trial, one.seed_number, sum(expected[one.trial]), sum(expected[one.trial][: had[one.trial]]))
+        Wanted(one.trial, one.number, sum(expected[one.trial]), sum(expected[one.trial][: had[one.trial]]))
         for one in missing
     ]
 

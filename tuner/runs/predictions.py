@@ -14,7 +14,7 @@ class Predictions(NamedTuple):
     """The predictions of a model for the test images, as much as a report shows."""
 
     of: np.ndarray
-    """`[2] int64`: the trial and the number of the seed of the finalist that predicts."""
+    """`[2] int64`: the trial and the number of the training of the finalist that predicts."""
     labels: np.ndarray
     """`[N] int64`."""
     classes: np.ndarray

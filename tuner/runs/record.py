@@ -171,10 +171,10 @@ def _read_event(path: Path, number: int, line: bytes) -> events.Event:
         first = error.errors()[0]
         known = f"not an event of record version {events.SCHEMA_VERSION}"
         raise RunError(f"{path}:{number}: {known}: {first['msg']}; got {line[:80]!r}") from None
-    if isinstance(event, events.StudyCreated) and event.schema_version != events.SCHEMA_VERSION:
+    if isinstance(event, events.StudyCreated) and event.schema_version not in events.READABLE_VERSIONS:
         raise RunError(
-            f"{path}:{number}: record version must be {events.SCHEMA_VERSION}; got {event.schema_version}, "
-            "which another version of tuner wrote"
+            f"{path}:{number}: record version must be {' or '.join(map(str, events.READABLE_VERSIONS))}; got "
+            f"{event.schema_version}, which another version of tuner wrote"
         )
     return event
 

@@ -57,7 +57,7 @@ class RunState:
     notices: list[str] = field(default_factory=list)
     finalists_started: events.FinalistsStarted | None = None
     finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
-    """By trial and number of the seed."""
+    """By trial and number of the training."""
     tested_in: set[int] = field(default_factory=set)
     """The sessions, from 1, that read the test split."""
     elapsed_s: float = 0.0
@@ -89,9 +89,9 @@ class RunState:
             case events.FinalistsStarted():
                 self.finalists_started = event
             case events.FinalistTrained():
-                self.finalists[event.trial, event.seed_number] = FinalistState(event)
+                self.finalists[event.trial, event.number] = FinalistState(event)
             case events.FinalistTested():
-                self.finalists[event.trial, event.seed_number].tested = event
+                self.finalists[event.trial, event.number].tested = event
                 self.tested_in.add(len(self.sessions))
             case events.TrialStarted():
                 started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
@@ -109,6 +109,11 @@ class RunState:
     def mode(self) -> Mode:
         """Whether the largest or the smallest value of the metric is the best."""
         return self.study.mode if self.study is not None else metric_of(DEFAULT_METRIC).mode
+
+    @property
+    def folds(self) -> int:
+        """The folds on which finalists are trained; 0: they are trained with several seeds."""
+        return self.finalists_started.folds if self.finalists_started is not None else 0
 
     def best_of(self, trials: Iterable[TrialState]) -> TrialState | None:
         """Return the trial with the best value, the earliest of equals; None where none has a value."""

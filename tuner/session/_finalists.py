@@ -25,6 +25,7 @@ from tuner.runs.finalists import (
     finalist_trials,
     pack_bits,
     summarise_finalists,
+    training_of,
 )
 from tuner.runs.forecast import Wanted, expected_epochs, fit_trainings, wanted_trainings
 from tuner.runs.predictions import load_predictions
@@ -46,23 +47,26 @@ def run_finalists(
     console: SearchConsole,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train the best trials again with every seed, then read the test split; skip what the record already has.
+    """Train the best trials again with every seed or on every fold, then read the test split.
 
-    With a time budget, what does not fit is left out: seeds, then finalists.
+    What the record already has is skipped. With a time budget, what does not fit is left out: trainings of a finalist,
+    then finalists.
     """
     state, budget = record.state, time.budget
     chosen = finalist_trials(state, budget.finalists)
-    trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.finalist_seeds))
+    trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.trainings_each))
     kept = trainings.fit(pool.workers.at_once())
-    known = [*((one.trial, one.seed_number) for one in kept), *state.finalists]
+    known = [*((one.trial, one.number) for one in kept), *state.finalists]
     shown = tuple(one for one in chosen if any(one == trial for trial, _ in known))
-    seeds = 1 + max((number for trial, number in known if trial in shown), default=-1)
+    number = 1 + max((number for trial, number in known if trial in shown), default=-1)
     before = state.finalists_started
-    if shown and (before is None or (tuple(before.trials), before.seeds) != (shown, seeds)):
-        record.append(FinalistsStarted(trials=list(shown), seeds=seeds))
+    if shown and (before is None or (tuple(before.trials), before.trainings) != (shown, number)):
+        record.append(FinalistsStarted(trials=list(shown), trainings=number, folds=budget.folds))
     if kept:
         names = f"trial {shown[0]} is" if len(shown) == 1 else f"trials {', '.join(map(str, shown))} are"
-        console.say(f"finalists: {names} trained again, {_seeds(seeds)} each; then the test split{_left(time)}")
+        console.say(
+            f"finalists: {names} trained again, {_repeats(number, budget.folds)} each; then the test split{_left(time)}"
+        )
         with closing(pool):
             _train(trainings, pool, run, record, console, should_stop)
     if shown and not should_stop():
@@ -72,8 +76,15 @@ def run_finalists(
         console.note(record, words)
 
 
-def _seeds(number: int) -> str:
-    return f"{number} seed{'' if number == 1 else 's'}"
+def _repeats(number: int, folds: int) -> str:
+    """Say with how many seeds a finalist is trained, or on how many folds.
+
+    >>> _repeats(3, 0), _repeats(3, 3), _repeats(2, 3), _repeats(1, 0)
+    ('3 seeds', 'on 3 folds', 'on 2 of 3 folds', '1 seed')
+    """
+    if not folds:
+        return f"{number} seed{'' if number == 1 else 's'}"
+    return f"on {number}{'' if number == folds else f' of {folds}'} folds"
 
 
 def _left(time: TimeBudget) -> str:
@@ -88,6 +99,7 @@ class Trainings:
     def __init__(self, record: Record, time: TimeBudget, wanted: Sequence[Wanted]) -> None:
         self._record, self.time, self._waiting = record, time, deque(wanted)
         self._wanted, self._out = tuple(wanted), set[int]()
+        self._folds = time.budget.folds
         self._expected = expected_epochs(record.state, {one.trial for one in wanted})
         self._ratios: deque[float] = deque(maxlen=PACED_BY)
         self._costs = time.costs(list(self._expected))
@@ -149,7 +161,7 @@ class Trainings:
                 self._to_test += 1
                 if seconds == one.seconds:
                     return one, None
-                self._out.add(one.trial)  # its other seeds would not be cut alike
+                self._out.add(one.trial)  # its other trainings would not be cut alike
                 return one, max(0.0, self.room_s)
             self._out.add(one.trial)
         return None
@@ -165,17 +177,20 @@ class Trainings:
     def left_out(self) -> str:
         """Say what was left out for want of time; empty if nothing was."""
         trained = self._record.state.finalists
-        missing = [one for one in self._wanted if (one.trial, one.seed_number) not in trained]
+        missing = [one for one in self._wanted if (one.trial, one.number) not in trained]
         cut = [one.trained for one in trained.values() if one.trained.reason == TIME_BUDGET]
         if self.time.budget.time_s is None or not (missing or cut or self.untested):
             return ""
         whole = [trial for trial in dict.fromkeys(one.trial for one in missing) if (trial, 0) not in trained]
-        seeds = sum(one.trial not in whole for one in missing)
+        more, of = (
+            sum(one.trial not in whole for one in missing),
+            "on other folds" if self._folds else "with other seeds",
+        )
         best = finalist_trials(self._record.state, 1)
         names = [f"{one} (the best trial)" if one in best else str(one) for one in whole]
         words = [
             *(f"the epochs of trial {one.trial} after {one.epochs}" for one in cut),
-            *([f"{seeds} more training{'' if seeds == 1 else 's'} with other seeds"] if seeds else []),
+            *([f"{more} more training{'' if more == 1 else 's'} {of}"] if more else []),
             *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(names)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
         ]
@@ -204,14 +219,12 @@ def _train(
             taken = trainings.take(is_new_process=not pool.has_idle)
             if taken is not None:
                 one, within_s = taken
-                wanted[one.trial, one.seed_number] = one
-                training = FinalistTraining(
-                    one.trial, one.seed_number, dict(record.state.trials[one.trial].configuration)
-                )
-                pool.begin(training, run.finalist(one.trial, one.seed_number), within_s)
+                wanted[one.trial, one.number] = one
+                training = training_of(record.state, one.trial, one.number)
+                pool.begin(training, run.finalist(one.trial, one.number, training.folds), within_s)
         record.beat()
         for training, step in pool.finished() if pool.is_busy else []:
-            key = (training.trial, training.seed_number)
+            key = (training.trial, training.number)
             if isinstance(step, Lost):
                 if step.reason.startswith(DISK_FULL):
                     raise disk_full_error(run.path, step.reason)
@@ -235,7 +248,7 @@ def _trained(training: FinalistTraining, step: FinalistStep, seconds: float) -> 
     status, reason = step.ended or ("failed", "")
     return FinalistTrained(
         trial=training.trial,
-        seed_number=training.seed_number,
+        number=training.number,
         status="completed" if status == "completed" else "failed",
         reason=reason,
         epochs=step.epoch,
@@ -248,7 +261,9 @@ def _words(event: FinalistTrained, done: int, total: int, record: Record) -> str
     metric = record.state.study.metric if record.state.study else "metric"
     value = "no result" if event.best is None else f"{metric} {event.best:.4f} after {event.epochs} epochs"
     reason = f" ({event.reason})" if event.status == "failed" else ""
-    return f"finalist {done} of {total}: trial {event.trial}, seed {event.seed_number}: {event.status}{reason}, {value}"
+    folds = record.state.folds
+    which = f"fold {event.number + 1} of {folds}" if folds else f"seed {event.number}"
+    return f"finalist {done} of {total}: trial {event.trial}, {which}: {event.status}{reason}, {value}"
 
 
 def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: TimeBudget) -> int:
@@ -284,7 +299,7 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: Time
         record.append(
             FinalistTested(
                 trial=key[0],
-                seed_number=key[1],
+                number=key[1],
                 images=len(test),
                 test_accuracy=float(correct.mean()),
                 test_loss=measure(["loss"], test.labels, probabilities)["loss"],

@@ -125,18 +125,18 @@ def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) ->
     if not finalists or finalists[0].test_accuracy is None:
         return
     first, (mean, low, high) = finalists[0], finalists[0].test_accuracy
+    repeat, another = ("fold", "other") if state.folds else ("seed", "new")
     of, for_what = (
-        ("one seed", "new images alone:") if first.tested == 1
-        else (f"the mean of {first.tested} seeds", "the mean over new seeds and new images:")
+        (f"one {repeat}", "new images alone:") if first.tested == 1
+        else (f"the mean of {first.tested} {repeat}s", f"the mean over {another} {repeat}s and new images:")
     )  # fmt: skip
     seeds = f"{of} (95% interval for {for_what} {low:.4f} to {high:.4f})"
     is_baseline = ", the baseline" if state.trials[first.trial].origin == "baseline" else ""
     console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}{is_baseline}, test accuracy {mean:.4f}, {seeds}")
     if first.tested > 1 and first.model_accuracy is not None:
         share, low, high = first.model_accuracy
-        console.say(
-            f"best.keras, one of these trainings: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})"
-        )
+        which = "one of these trainings" if not state.folds else f"the one on fold {(first.model or 0) + 1}"
+        console.say(f"best.keras, {which}: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})")
 
 
 def _export(
@@ -179,8 +179,8 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
     models = TrainedModels(context, run, state)
     finalists = summarise_finalists(state)
     if finalists:
-        number, seed_number = finalists[0].trial, best_training(state, finalists[0].trial)
-        trial = models.finalist(number, seed_number or 0)
+        number = finalists[0].trial
+        trial = models.finalist(number, best_training(state, number) or 0)
     else:
         number, trial = models.best()
     _save(trial, run.best_model)
@@ -210,8 +210,8 @@ def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> 
     models, written = TrainedModels(context, run, state), []
     for finalist in summarise_finalists(state)[1:]:
         if finalist.trial in on_front:
-            seed_number = best_training(state, finalist.trial) or 0
-            written.append(_save(models.finalist(finalist.trial, seed_number), run.front_model(finalist.trial)))
+            model = models.finalist(finalist.trial, best_training(state, finalist.trial) or 0)
+            written.append(_save(model, run.front_model(finalist.trial)))
     return written
 
 
@@ -232,11 +232,11 @@ class TrainedModels:
         self._trials, self._seed = context.trials(), context.settings.seed
         self._run, self._state = run, state
 
-    def finalist(self, number: int, seed_number: int) -> Trial:
-        """Return a finalist; raises RunError when its checkpoint is missing or damaged."""
-        configuration = self._state.trials[number].configuration
-        trial = self._make(configuration, finalist_seed(self._seed, seed_number))
-        with reading(self._run.finalist(number, seed_number)) as folder:
+    def finalist(self, trial_number: int, number: int) -> Trial:
+        """Return a training of a finalist; raises RunError when its checkpoint is missing or damaged."""
+        configuration, folds = self._state.trials[trial_number].configuration, self._state.folds
+        trial = self._make(configuration, finalist_seed(self._seed, number), number if folds else 0)
+        with reading(self._run.finalist(trial_number, number, folds)) as folder:
             trial.load(folder)
         trial.restore_best()
         return trial
@@ -255,10 +255,10 @@ class TrainedModels:
         trial.restore_best()
         return best.number, trial
 
-    def _make(self, configuration: Mapping[str, Any], seed: int) -> Trial:
+    def _make(self, configuration: Mapping[str, Any], seed: int, fold: int = 0) -> Trial:
         from tuner.training.trial import Trial
 
-        trial = self._trials.begin(dict(configuration), seed)
+        trial = self._trials.begin(dict(configuration), seed, fold=fold)
         if not isinstance(trial, Trial):
             raise _NoNetworkError(f"trials of the kind {type(trial).__name__} have no network to export or to test")
         return trial

@@ -16,7 +16,7 @@ from tuner.common.metrics import metric_of
 from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
 from tuner.runs.forecast import expected_parts
-from tuner.session._resolved import Chosen, Policy, ResolvedSearch, Study, has_unfreezing
+from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing
 from tuner.session.checks import beyond_this_machine
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, Space, count
@@ -42,6 +42,8 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
     halves = SCHEDULERS[search.policy.scheduler.value].halves
     if halves and not search.policy.rungs:
         found.append("no rung lies below max_epochs: every trial will be trained to its own end")
+    if search.budget.folds and not search.budget.finalists:
+        found.append(f"no finalist is trained, so only the first of {search.budget.folds} folds is used")
     if study.baseline is None:
         found.append("no baseline is given: the report cannot say what the search gained over a known model")
     if halves and len(study.metrics) > 1:
@@ -84,7 +86,7 @@ def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> N
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("study", study.name),
-        ("data", f"{study.data.source}, {study.data.validation_fraction:.0%} for validation unless it has its own"),
+        ("data", _data_words(study)),
         *([("classes", classes)] if classes else []),
         ("metrics" if len(study.metrics) > 1 else "metric", _metric_words(study)),
         ("configurations", _number_words(count(study.space), "infinitely many")),
@@ -94,7 +96,7 @@ def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> N
         *([("rungs", _rung_words(search.policy))] if len(rungs) > 1 else []),
         ("epochs", f"about {rungs[-1].epochs_spent:,}, at most {most_epochs(search):,}"),
         ("finalists", _finalist_words(search)),
-        *([("time", _time_words(budget.time_s, budget.finalists))] if budget.time_s is not None else []),
+        *([("time", _time_words(budget.time_s, budget))] if budget.time_s is not None else []),
     ):
         facts.add_row(name, Text(value))
     console.print(Group(facts, "", draw_space(study.space), "", _rung_table(rungs)), soft_wrap=False)  # nothing is cut
@@ -102,6 +104,12 @@ def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> N
         console.print(Text(f"baseline (trial 0): {_words(study.baseline)}"))
     for warning in plan_warnings(search):
         console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _data_words(study: Study) -> str:
+    if study.data.folds:
+        return f"{study.data.source}, parted into {study.data.folds} folds; the search validates on the first"
+    return f"{study.data.source}, {study.data.validation_fraction:.0%} for validation unless it has its own"
 
 
 def _metric_words(study: Study) -> str:
@@ -112,22 +120,25 @@ def _metric_words(study: Study) -> str:
 
 
 def _finalist_words(search: ResolvedSearch) -> str:
-    number, seeds = search.budget.finalists, search.budget.finalist_seeds
+    number, budget = search.budget.finalists, search.budget
+    each = f"on each of {budget.folds} folds" if budget.folds else f"with {_plural(budget.trainings_each, 'seed')} each"
     if not number:
         return "none: no trial is trained again, the test split stays unread"
     if len(search.study.metrics) > 1:
         best = f"the best by {search.study.metric}" + (f", {number - 1} more of the Pareto front" if number > 1 else "")
-        return f"{best} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
-    return f"the best {number} and the baseline again, with {_plural(seeds, 'seed')} each; then the test split"
+        return f"{best} and the baseline again, {each}; then the test split"
+    return f"the best {number} and the baseline again, {each}; then the test split"
 
 
-def _time_words(budget_s: float, finalists: int) -> str:
+def _time_words(budget_s: float, budget: Budget) -> str:
     """Return the parts of a time budget; they are forecast anew from what is seen."""
-    trials_s, finalists_s, closing_s = (format_seconds(seconds) for seconds in expected_parts(budget_s, finalists))
-    words = f", at most {finalists_s} for finalists" if finalists else ""
+    trials_s, finalists_s, closing_s = (
+        format_seconds(seconds) for seconds in expected_parts(budget_s, budget.finalists)
+    )
+    words = f", at most {finalists_s} for finalists" if budget.finalists else ""
     return (
         f"at least {trials_s} for preparation and trials{words}, about {closing_s} for export and report; what does "
-        "not fit is left out: seeds, then finalists"
+        f"not fit is left out: {'folds' if budget.folds else 'seeds'}, then finalists"
     )
 
 

@@ -86,7 +86,10 @@ class Budget:
     trials: int
     time_s: float | None
     finalists: int
-    finalist_seeds: int
+    trainings_each: int
+    """Of a finalist: with so many seeds, or on so many folds."""
+    folds: int = 0
+    """Of the data; 0: there are none."""
 
 
 @dataclass(frozen=True)
@@ -135,15 +138,16 @@ class ResolvedSearch:
 
 def resolve(spec: Spec) -> ResolvedSearch:
     """Return the search that a checked file asks for."""
-    search, data = spec.search, DataRequest(**spec.data.model_dump())
+    search, written = spec.search, spec.resolved()
+    data = DataRequest(**written["data"])
     policy = _policy(spec)
     return ResolvedSearch(
         Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed),
         policy,
-        Budget(_trials(spec), search.time_budget, spec.finalists.count, spec.finalists.seeds),
+        Budget(_trials(spec), search.time_budget, spec.finalists.count, written["finalists"]["seeds"], data.folds or 0),
         Training(_settings(spec), spec.activations, unfreeze_depths(spec.space)),
         _shares(spec),
-        spec.resolved(),
+        written,
     )
 
 

@@ -132,7 +132,7 @@ class TimeBudget:
     def _trials_until(self, total_s: float) -> float:
         state = self._record.state
         wanted = (
-            wanted_trainings(state, self.budget.finalists, self.budget.finalist_seeds) if self.budget.finalists else []
+            wanted_trainings(state, self.budget.finalists, self.budget.trainings_each) if self.budget.finalists else []
         )
         costs = self.costs([one.trial for one in wanted])
         began_s = state.sessions[0].elapsed_s if state.sessions else 0.0

@@ -29,7 +29,12 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
 
     `staged` are the copies of data sets by name: these names are known too.
     """
-    findings = [*_check_data(reading, staged), *_check_architectures(reading), *_check_search(reading)]
+    findings = [
+        *_check_data(reading, staged),
+        *_check_folds(reading),
+        *_check_architectures(reading),
+        *_check_search(reading),
+    ]
     written = [(_as_written(reading, path), message) for path, message in findings]
     problems = [reading.problem(path, message) for path, message in dict.fromkeys(written)]
     return [problem for problem in problems if not reading.document.is_echo(problem.field)]
@@ -96,6 +101,29 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
         check_layout(reading.data.layout, reading.data.source, staged)
     except InputError as error:
         yield ("data", "layout"), str(error)
+
+
+def _check_folds(reading: SpecReading) -> Iterator[Finding]:
+    """Yield settings that say otherwise than folds do how much is held out, and how often finalists are trained.
+
+    What folds come to is no contradiction: so it stands in the file that is kept with a run.
+    """
+    data, finalists = reading.data, reading.finalists
+    if data is None or data.validation is None:
+        return
+    folds = data.validation.folds
+    if "validation_fraction" in data.model_fields_set and data.validation_fraction != 1 / folds:
+        yield (
+            ("data", "validation_fraction"),
+            f"must be left out with data.validation: each of {folds} folds holds out one of {folds} images; "
+            f"got {data.validation_fraction:g}: leave one of the two out",
+        )
+    if finalists is not None and "seeds" in finalists.model_fields_set and finalists.seeds != folds:
+        yield (
+            ("finalists", "seeds"),
+            f"must be left out with data.validation: a finalist is trained on each of {folds} folds, with a new seed "
+            f"on each; got {finalists.seeds}: leave one of the two out",
+        )
 
 
 def _check_architectures(reading: SpecReading) -> Iterator[Finding]:

@@ -165,7 +165,7 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     launch = _launch(session, workers, decisions, stopping, monitor)
     _watch_disk(session, workers.packing.trials)
     if launch.has_work:
-        shown = Limits(limits.trials, limits.time_s, workers.packing.trials, limits.finalists, limits.finalist_seeds)
+        shown = Limits(limits.trials, limits.time_s, workers.packing.trials, limits.finalists, limits.trainings_each)
         with session.console.watching(record, shown):
             try:
                 run_trials(launch)

@@ -128,6 +128,12 @@ def _first_rule() -> str:
     )
 
 
+class ValidationSection(Section):
+    """The folds that training images are parted into: each is once the validation split."""
+
+    folds: Annotated[int, Field(ge=2, le=20)]
+
+
 class DataSection(Section):
     """The source of the images and how they are split."""
 
@@ -139,6 +145,7 @@ class DataSection(Section):
     max_train_images: Annotated[int, Field(ge=2)] | None = None
     max_validation_images: Annotated[int, Field(ge=2)] | None = None
     layout: Literal["auto", "classes", "splits"] = "auto"
+    validation: ValidationSection | None = None
 
 
 class EarlyStoppingSection(Section):
@@ -201,7 +208,10 @@ class ActivationsSection(Section):
 
 
 class FinalistsSection(Section):
-    """The number of best trials that are trained again before the test split is read, and of their seeds."""
+    """The number of best trials that are trained again before the test split is read, and of their seeds.
+
+    With folds, each is trained once on each fold instead.
+    """
 
     without = {"count": 0}
     count: Annotated[int, Field(ge=0, le=100), Nothing(0)] = 3
@@ -321,7 +331,10 @@ def _is_union_tag(part: str) -> bool:
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[str, FieldInfo]:
-    return (EarlyStoppingSection if location == ("early_stopping",) else model).model_fields
+    for name in location:
+        inner = _kinds(model.model_fields[name].annotation) if name in model.model_fields else []
+        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)), model)
+    return model.model_fields
 
 
 _RULES = {

@@ -61,15 +61,19 @@ class Spec:
 
     def resolved(self) -> dict[str, Any]:
         """Return plain values with every default written out; dumped as YAML, a search-space file again."""
+        data, finalists = self.data.model_dump(), self.finalists.model_dump()
+        if self.data.validation is not None:
+            data["validation_fraction"] = 1 / self.data.validation.folds
+            finalists["seeds"] = self.data.validation.folds
         sections = {
-            "data": self.data.model_dump(),
+            "data": data,
             **({"metric": self.metric} if len(self.metrics) == 1 else {"metrics": list(self.metrics)}),
             "space": self.raw["space"],
             "training": self.training.model_dump(),
             "search": self.search.model_dump(),
             "resources": self.resources.model_dump(),
             "activations": self.activations.model_dump(),
-            "finalists": self.finalists.model_dump(),
+            "finalists": finalists,
         }
         baseline = {} if self.baseline is None else {"baseline": dict(self.baseline)}
         return {"study": self.study, **sections, **baseline}
@@ -91,6 +95,7 @@ class SpecReading:
     data: DataSection | None = None
     training: TrainingSection | None = None
     search: SearchSection | None = None
+    finalists: FinalistsSection | None = None
     metrics: tuple[str, ...] = ()
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
@@ -198,7 +203,7 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     spec = None
     if not problems and names is not None:
         spec = Spec(study=names.study, metrics=metrics, space=space, baseline=baseline, raw=values, **sections)
-    parts = {key: sections[key] for key in ("data", "training", "search")}
+    parts = {key: sections[key] for key in ("data", "training", "search", "finalists")}
     return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics)
 
 

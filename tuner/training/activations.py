@@ -130,8 +130,8 @@ class Activations:
         train, validation = self._data.train, self._data.validation
         rows = of_train.rows if self._view(part, epoch) is not None else train.rows
         return (
-            Split(arrays[of_train], rows, train.labels),
-            Split(arrays[of_validation], validation.rows, validation.labels),
+            replace(train, images=arrays[of_train], rows=rows),
+            replace(validation, images=arrays[of_validation]),
         )
 
     def release(self) -> None:
@@ -274,7 +274,8 @@ class Activations:
             own = [split for split, whose in zip(splits, names, strict=True) if whose == name]
             rows = np.unique(np.concatenate([split.rows for split in own]))
             images = own[0].images
-            found[name] = _Reading({"array": name}, len(images), rows, images.__getitem__)
+            identity = {"images": self._data.prepared.image_hashes[name], "array": name}
+            found[name] = _Reading(identity, len(images), rows, images.__getitem__)
         return tuple(found[name] for name in names)
 
     def _augmented(self, augment: Augment, view: int) -> _Reading:
@@ -290,7 +291,8 @@ class Activations:
             return chosen
 
         digest = hashlib.sha256(np.ascontiguousarray(split.rows).data.cast("B")).hexdigest()[:24]
-        identity = {"array": TRAIN, "rows": digest, "augment": augment.text, "view": view}
+        hashed = self._data.prepared.image_hashes[TRAIN]
+        identity = {"images": hashed, "array": TRAIN, "rows": digest, "augment": augment.text, "view": view}
         return _Reading(identity, len(split), np.arange(len(split), dtype=np.int64), images)
 
     def _view(self, part: FrozenPart, epoch: int) -> int | None:
@@ -301,7 +303,6 @@ class Activations:
     def _key(self, part: FrozenPart, reading: _Reading, place: Place) -> Key:
         """Return the key of an entry: of float32 where float16 was found to be too coarse."""
         identity = {
-            "data": self._data.fingerprint,
             **reading.identity,
             "image_shape": list(self._data.image_shape),
             "preprocess": parse_preprocess(str(general(part.configuration, "preprocess"))).text,

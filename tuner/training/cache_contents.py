@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tuner.common.arrays import is_whole
 from tuner.common.errors import InputError
 from tuner.common.files import format_size
 from tuner.datasets.prepared import VERSION, cut_short, fingerprint_of
@@ -149,7 +148,9 @@ def _dataset_item(folder: Path, activations: Sequence[Item | None]) -> Item | No
     """Return a prepared data set as an item; its name is known only from activations made of it."""
     details = _dataset_details(read_object(folder / META))
     status, reason = _dataset_status(folder, details)
-    own = [item for item in activations if item and details and item.details.get("data") == details["fingerprint"]]
+    own = [
+        item for item in activations if item and item.details.get("images") in details.get("image_hashes", {}).values()
+    ]
     details |= {"name": own[0].name} if own else {}
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
         used = max([folder.stat().st_mtime, *(item.used for item in own)])
@@ -167,6 +168,7 @@ def _dataset_details(meta: Mapping[str, Any]) -> dict[str, Any]:
             "class_names": [str(name) for name in meta["class_names"]],
             "image_shape": [int(size) for size in meta["image_shape"]],
             "counts": {str(split): int(count) for split, count in meta["counts"].items()},
+            "image_hashes": {str(split): str(digest) for split, digest in meta.get("image_hashes", {}).items()},
             "columns": {split: list(map(str, names)) for split, names in meta.get("columns", {}).items()},
         }
     except (KeyError, TypeError, ValueError, AttributeError):

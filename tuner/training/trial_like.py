@@ -84,8 +84,13 @@ class TrialMaker(Protocol):
     def prepare(self) -> None:
         """Prepare the things that all trials share; it may take long."""
 
-    def begin(self, configuration: Mapping[str, Any], seed: int, batches: int | None = None) -> TrialLike:
-        """Return a new trial of this configuration, on at most so many batches of the training images."""
+    def begin(
+        self, configuration: Mapping[str, Any], seed: int, batches: int | None = None, fold: int = 0
+    ) -> TrialLike:
+        """Return a new trial of this configuration, on at most so many batches of the training images.
+
+        `fold` is the one that it validates on, where the data are parted into folds.
+        """
 
     def taken_cache_use(self) -> dict[str, int | None] | None:
         """Return what was read of the cache since this was last asked, by name; None: nothing."""
