@@ -139,7 +139,7 @@ def _fitted(inputs: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 def _accuracy(weights: np.ndarray) -> float:
     length = float(np.linalg.norm(weights[:-1]))
-    return float(np.mean(stats.norm.cdf((APART * weights[0] + weights[-1] * np.array([-1, 1])) / length)))
+    return float(np.mean(special.ndtr((APART * weights[0] + weights[-1] * np.array([-1, 1])) / length)))
 
 
 def _share_right(inputs: np.ndarray, signs: np.ndarray, is_held: np.ndarray) -> float:
