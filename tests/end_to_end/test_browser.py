@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support import needs
+from tests.support.make_data import make_folder
 from tests.support.make_record import make_state
+from tuner.data import main as look_at_data
 from tuner.reports.writer import write_report
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -116,4 +118,46 @@ def test_axe_finds_no_serious_problem(browser, report, scheme) -> None:
     violations = Axe().run(page).response["violations"]
     serious = [f"{one['id']}: {one['help']}" for one in violations if one["impact"] in ("serious", "critical")]
     assert not serious
+    context.close()
+
+
+# --- the page of a data set ---
+
+
+@pytest.fixture(scope="module")
+def data_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a folder with odd names and a broken image."""
+    folder = tmp_path_factory.mktemp("data")
+    make_folder(folder / "pets", {"cat": 30, "<script>alert(1)<": 9, "שלום": 4})
+    (folder / "pets" / "cat" / f"{'long' * 50}.png").touch()
+    assert look_at_data([f"folder:{folder / 'pets'}", "--page", str(folder / "page.html")]) == 0
+    return folder / "page.html"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_data_page_shows_its_pictures_at_any_width_in_light_and_dark_without_a_script(
+    browser, data_page, width, scheme
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    page, told = context.new_page(), []
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("console", lambda message: told.append(message.text))
+    page.on(
+        "request", lambda request: told.append(request.url) if not request.url.startswith(("file:", "data:")) else 0
+    )
+    page.goto(data_page.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("img.sheet").count() == 3 and page.locator("script").count() == 0
+    assert page.get_by_text("<script>alert(1)<").first.is_visible()
+    for index in range(3):
+        sheet = page.locator("img.sheet").nth(index)
+        sheet.scroll_into_view_if_needed()
+        assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") > 90
+    violations = Axe().run(page).response["violations"]
+    assert not [f"{one['id']}: {one['help']}" for one in violations if one["impact"] in ("serious", "critical")]
+    assert not told
     context.close()

@@ -33,6 +33,7 @@ from tests.support.documents import (
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.cache import parse_cache_options
+from tuner.data import build_data_parser
 from tuner.datasets import loading as _loading  # it brings all sources into their registries
 from tuner.datasets.sources import NAMED, PREFIXED
 from tuner.export import build_export_parser
@@ -56,6 +57,7 @@ YAML_BLOCKS = [block for document in DOCUMENTS for block in blocks(document) if 
 NEEDED: dict[str, dict[str, Any]] = {"data": {"source": "digits"}, "space": {"architecture": "cnn"}}
 PARSERS = {
     "tuner.search": parse_search_options,
+    "tuner.data": lambda arguments: build_data_parser().parse_args(arguments),
     "tuner.report": lambda arguments: build_report_parser().parse_args(arguments),
     "tuner.export": lambda arguments: build_export_parser().parse_args(arguments),
     "tuner.predict": lambda arguments: build_predict_parser().parse_args(arguments),

@@ -107,6 +107,65 @@ def _is_grey(image: Image) -> bool:
     return image.mode in _GREY_MODES
 
 
+@dataclass(frozen=True)
+class Original:
+    """The properties of an image file as it is; its size once it is upright."""
+
+    width: int
+    height: int
+    is_grey: bool
+    is_transparent: bool
+    bits: int
+    """Of a channel."""
+    format: str
+
+
+def look_at(encoded: EncodedImage, px: int) -> tuple[Original, np.ndarray]:
+    """Return what an image file is, and the whole of it `[H, W, 3] uint8`, at most `px` high and wide, over white.
+
+    Raises:
+        DataError: it cannot be decoded, with the reason.
+    """
+    return _open(encoded, lambda image: (_original(image), _small(image, px)))
+
+
+def read_original(encoded: EncodedImage) -> Original:
+    """Return what an image file is by its header, without decoding it where its format allows that.
+
+    Raises:
+        DataError: it cannot be read, with the reason.
+    """
+    return _open(encoded, _original)
+
+
+def _original(image: Image) -> Original:
+    bits = _bits(image)  # first: Pillow forgets it when it looks for the orientation of a PNG
+    height, width = _upright_size(image)
+    return Original(width, height, _is_grey(image), image.has_transparency_data, bits, image.format or "")
+
+
+def _bits(image: Image) -> int:
+    """Return the bits of a channel in the file; Pillow opens colours of 16 bits as ones of 8."""
+    if image.mode in ("1", "F"):
+        return 1 if image.mode == "1" else 32
+    tiles = getattr(image, "tile", None)
+    decoder, _, _, told = tiles[0] if tiles else ("", (), 0, ())
+    told = told if isinstance(told, tuple) else (told,)
+    is_wide = decoder.startswith("ppm") and isinstance(told[-1], int) and told[-1] > 255  # its largest value
+    return 16 if is_wide or image.mode in _SIXTEEN_BITS or ";16" in str(told[:1]) else 8
+
+
+def _small(image: Image, px: int) -> np.ndarray:
+    from PIL import Image as Pillow
+
+    image.draft(None, (2 * px, 2 * px))
+    image.load()
+    turned = image.transpose(Pillow.Transpose(_UNDO[turn])) if (turn := _orientation(image)) in _UNDO else image
+    plain = _over_white(_eight_bits(turned)).convert("RGB")
+    plain.thumbnail((px, px), Pillow.Resampling.BILINEAR)
+    return np.asarray(plain, dtype=np.uint8)
+
+
 def decode_image(encoded: EncodedImage, px: tuple[int, int] | None, grey: bool) -> np.ndarray:
     """Return the image as `[H, W, 1 or 3] uint8`, upright; of a moving picture the first frame.
 

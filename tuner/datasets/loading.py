@@ -260,8 +260,32 @@ def _laid_out(request: DataRequest, text: str) -> tuple[Source, str]:
     return given(request.layout) if given else source, reference
 
 
+def list_data(request: DataRequest, staged: Mapping[str, str]) -> tuple[str, Listing, tuple[str, ...]]:
+    """Return the source of a request, its listing, and why a search would refuse it as it is.
+
+    Raises:
+        DataError: there is nothing that can be listed.
+    """
+    text = resolve(request.source, staged)
+    listing = _listed(request, text)
+    try:
+        return text, _checked(listing, text), ()
+    except DataError as error:
+        return text, listing, (str(error),)
+
+
 def _read(request: DataRequest, text: str) -> Listing:
     """Return the listing of a source, checked, without splits that have no labels and classes that have no images."""
+    return _checked(_listed(request, text), text)
+
+
+def _checked(listing: Listing, text: str) -> Listing:
+    _check_listing(listing, text)
+    return _without_unused(listing, text)
+
+
+def _listed(request: DataRequest, text: str) -> Listing:
+    """Return the listing of a source without splits that have no labels."""
     source, reference = _laid_out(request, text)
     listing = source.read(reference)
     withheld = [
@@ -276,9 +300,7 @@ def _read(request: DataRequest, text: str) -> Listing:
     if twins := alike_names(listing.class_names):
         notices.append(f"{text}: classes of their own, though their names are alike: {first_names(twins)}")
     splits = {split: listed for split, listed in listing.splits.items() if split not in withheld}
-    listing = replace(listing, splits=splits, notices=(*listing.notices, *notices))
-    _check_listing(listing, text)
-    return _without_unused(listing, text)
+    return replace(listing, splits=splits, notices=(*listing.notices, *notices))
 
 
 def _without_unused(listing: Listing, source: str) -> Listing:

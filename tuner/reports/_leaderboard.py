@@ -53,9 +53,16 @@ class PageTexts(NamedTuple):
 
 
 def leaderboard_markdown(
-    results: Results, *, retrain_command: str | None = None, figures: Sequence[FigureLink] = ()
+    results: Results,
+    *,
+    retrain_command: str | None = None,
+    figures: Sequence[FigureLink] = (),
+    data: Sequence[str] = (),
 ) -> str:
-    """Return the page. `retrain_command` trains the winner again; `figures` are shown with their descriptions."""
+    """Return the page. `retrain_command` trains the winner again; `figures` are shown with their descriptions.
+
+    `data` are the lines of the section about the data.
+    """
     sections = [
         [f"# Leaderboard: {escaped(results.name)}" if results.name else "# Leaderboard"],
         [_verdict(results)],
@@ -65,6 +72,7 @@ def leaderboard_markdown(
         front_section(results),
         _trust(results),
         _next(results),
+        data,
         *trial_sections(results),
         _notices(results),
         _figures(figures),

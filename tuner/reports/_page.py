@@ -24,6 +24,7 @@ from tuner import __version__
 from tuner.common.errors import TunerError
 from tuner.reports._leaderboard import PageTexts
 from tuner.reports._leaderboard_sections import cost_cells, cost_columns, gain_cell
+from tuner.reports.data_section import DataView
 from tuner.reports.figures.registry import FIGURES, PNG_DPI, DrawnFigure
 from tuner.reports.formatting import (
     describe_configuration,
@@ -45,6 +46,7 @@ TITLES: dict[str, str] = {
     "won": "What won, and by how much",
     "trust": "Can I trust it?",
     "mattered": "What mattered?",
+    "data": "What were the data?",
     "cost": "What did it cost?",
     "use": "How do I use it?",
     "leaderboard": "Leaderboard",
@@ -76,6 +78,7 @@ class PagePart(NamedTuple):
     texts: Sequence[Markup]
     figures: Sequence[PageFigure]
     is_first: bool
+    data: DataView | None = None
 
 
 class Filter(NamedTuple):
@@ -110,7 +113,9 @@ class Page(NamedTuple):
     is_running: bool = False
 
 
-def render_page(results: Results, texts: PageTexts, figures: Sequence[DrawnFigure]) -> str:
+def render_page(
+    results: Results, texts: PageTexts, figures: Sequence[DrawnFigure], data: DataView | None = None
+) -> str:
     """Return the page of a run, complete with its figures, style and script."""
     columns, rows = leaderboard_rows(results)
     return render(
@@ -118,7 +123,7 @@ def render_page(results: Results, texts: PageTexts, figures: Sequence[DrawnFigur
             title=results.name or "Leaderboard",
             kind="Report of a search",
             verdict=texts.verdict,
-            parts=_parts(texts, figures),
+            parts=_parts(texts, figures, data),
             columns=columns,
             rows=rows,
             elapsed_s=results.elapsed_s,
@@ -126,6 +131,12 @@ def render_page(results: Results, texts: PageTexts, figures: Sequence[DrawnFigur
             is_running=results.study is not None and results.session_ended is None,
         )
     )
+
+
+def render_data(source: str, verdict: str, data: DataView) -> str:
+    """Return the page of a data set, which needs no script; `verdict` is Markdown."""
+    part = PagePart("data", "What is in it", (), (), True, data)
+    return render(Page(source, "Account of a data set", verdict, [part], columns=(), rows=(), elapsed_s=0.0, files=()))
 
 
 def render(page: Page) -> str:
@@ -148,12 +159,13 @@ def render(page: Page) -> str:
         files=page.files,
         rows=page.rows,
         style=style,
+        has_script=any(part.id == "leaderboard" for part in page.parts) or page.is_running,
         script=script,
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
-def _parts(texts: PageTexts, figures: Sequence[DrawnFigure]) -> list[PagePart]:
+def _parts(texts: PageTexts, figures: Sequence[DrawnFigure], data: DataView | None) -> list[PagePart]:
     """Return the sections that have something to say, in the order of the questions that people ask."""
     by_part: dict[str, list[PageFigure]] = {}
     for figure in figures:
@@ -161,8 +173,9 @@ def _parts(texts: PageTexts, figures: Sequence[DrawnFigure]) -> list[PagePart]:
     found: list[PagePart] = []
     for part, title in TITLES.items():
         own = [as_html(text) for text in texts.parts.get(part, ()) if text]
-        if own or by_part.get(part) or part == "leaderboard":
-            found.append(PagePart(part, title, own, by_part.get(part, []), is_first=not found))
+        view = data if part == "data" else None
+        if own or by_part.get(part) or view is not None or part == "leaderboard":
+            found.append(PagePart(part, title, own, by_part.get(part, []), not found, view))
     return found
 
 

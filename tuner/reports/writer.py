@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tuner.common.errors import InputError, TunerError
+from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import as_typed, check_folder, write_text
 from tuner.common.process import in_background
+from tuner.datasets.account import Account, Gallery, load_account
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
-from tuner.reports._page import render_page
+from tuner.reports._page import render_data, render_page
 from tuner.reports._tables import epochs_table, finalists_table, save_table, trials_table
+from tuner.reports.data_section import data_markdown, data_verdict, data_view, draw_sheets, load_sheets
+from tuner.reports.formatting import without_folders
 from tuner.reports.results import build_results
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import summarise_finalists
@@ -157,13 +160,28 @@ def write_report(
         finalists = save_table(finalists_table(results), directory / "finalists.parquet")
         figures = save_figures(results, directory / "figures", formats, say)
         links = [FigureLink(figure.paths[0].relative_to(directory).as_posix(), figure.alt) for figure in figures]
-        text = leaderboard_markdown(results, retrain_command=retrain_command, figures=links)
+        account = load_account(run.data) if run is not None else None
+        data = data_markdown(account) if account is not None else ()
+        text = leaderboard_markdown(results, retrain_command=retrain_command, figures=links, data=data)
         leaderboard = write_text(directory / "leaderboard.md", text)
         texts = page_texts(results, retrain_command=retrain_command, predict_command=predict_command)
-        page = write_text(directory / "index.html", render_page(results, texts, figures))  # last: it names the others
+        view = data_view(account, load_sheets(run.contact_sheets)) if run is not None and account is not None else None
+        page = write_text(directory / "index.html", render_page(results, texts, figures, view))  # it names the others
     return ReportPaths(
         page, leaderboard, trials, epochs, finalists, tuple(path for figure in figures for path in figure.paths)
     )
+
+
+def write_data_page(path: Path, account: Account, gallery: Gallery | None) -> None:
+    """Write the page of a data set, with contact sheets of the classes in `gallery`.
+
+    Raises:
+        InputError: `path` cannot be written to.
+    """
+    sheets = draw_sheets(gallery) if gallery is not None else ()
+    source = printable(without_folders(account.source))
+    with writing_to(path.parent):
+        write_text(path, render_data(source, data_verdict(account), data_view(account, sheets)))
 
 
 def _predict_command(run: RunDirectory) -> str:

@@ -59,6 +59,10 @@ class RunDirectory:
     """The predictions of the exported model for the test images."""
     variants = _File("variants.npz")
     """A few images after each variant of preprocessing and augmentation."""
+    data = _File("data.json")
+    """The account of the data."""
+    contact_sheets = _File("contact_sheets.npz")
+    """Some training images of each class."""
 
     @property
     def checkpoints(self) -> Location:

@@ -19,6 +19,7 @@ from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
 from tuner.common.metrics import metric_of
 from tuner.common.process import keras_home
+from tuner.datasets.account import Aims, load_account, save_account, take_account
 from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
@@ -28,6 +29,8 @@ from tuner.models.backend import configure_backend, release_memory
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
 from tuner.reports.console import SearchConsole
+from tuner.reports.data_section import draw_sheets, save_sheets
+from tuner.runs.directory import RunDirectory
 from tuner.session._resolved import Study, Training
 from tuner.session.options import SearchOptions
 from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
@@ -35,6 +38,11 @@ from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
 if TYPE_CHECKING:
     from tuner.datasets import prepared
     from tuner.datasets.loading import Dataset
+
+
+REPORT_SHEETS = 24
+REPORT_IMAGES = 8
+"""A report shows pictures of so many classes, so many of each."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,18 @@ def check_metrics(metrics: Sequence[str], labels: np.ndarray, num_classes: int) 
                 f"metric {name} needs validation images of at least {entry.least_present} classes; "
                 f"the validation split has images of {present}"
             )
+
+
+def keep_account(study: Study, prepared: Prepared, run: RunDirectory) -> None:
+    """Write the account of a study's data into a run, with pictures of the classes, for its report."""
+    if load_account(run.data) is not None:
+        return
+    aims = Aims(study.metrics, frozenset(parameter.name for parameter in flatten(study.space)), study.seed)
+    account, gallery = take_account(
+        prepared.request, staged=prepared.staged, cache_dir=prepared.cache_dir, aims=aims, is_quick=True
+    )
+    save_sheets(run.contact_sheets, draw_sheets(gallery, REPORT_SHEETS, REPORT_IMAGES))
+    save_account(run.data, account)
 
 
 def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:

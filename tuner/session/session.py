@@ -35,7 +35,7 @@ from tuner.session._resolved import ResolvedSearch
 from tuner.session._resume import describe_data
 from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible, processes_per_core
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
-from tuner.session.preparation import Prepared
+from tuner.session.preparation import Prepared, keep_account
 from tuner.spec.space import branching
 from tuner.spec.spec import dump_spec
 from tuner.training.settings import VALIDATION_BATCH_SIZE
@@ -102,6 +102,8 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
     if record.state.study is None:
         write_text(session.run.specification, dump_spec(search.specification))
         record.append(_created(session))
+    with session.console.beside("the report lacks the account of the data"):
+        keep_account(search.study, session.prepared, session.run)
     packing = _pack(session, capacity)
     with (
         interruptible(session.console) as interrupted,

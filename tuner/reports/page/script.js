@@ -13,7 +13,7 @@
   }
 })();
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const data = JSON.parse(document.getElementById("table-data").textContent);
   const table = document.getElementById("leaderboard-table");
   if (!table || !data.rows.length) return;
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
