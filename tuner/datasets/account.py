@@ -29,12 +29,10 @@ from tuner.datasets.loading import (
     DataRequest,
     find_prepared_data,
     list_data,
-    split_stratified,
 )
 from tuner.datasets.prepared import PreparedCopy
-
-OWN_UNIT = -1
 from tuner.datasets.sources import SPLITS, Listed, Listing, path_of
+from tuner.datasets.splits import OWN_UNIT, hold_out
 
 VERSION = 1
 """Of the form of an account as JSON."""
@@ -116,7 +114,7 @@ class ColourFacts:
     """Images by the bits of a channel."""
     formats: Mapping[str, int]
     brightness: tuple[float, float, float] | None
-    """The mean of an image, 0 to 255: 5% of the images are below the first, half below the second, 95% below the last."""
+    """Means of images, 0 to 255: 5% of the images are below the first, half below the second, 95% below the last."""
     measured: int
     """Images of which brightness and blankness were measured: all, or so many drawn by chance."""
     blank: int
@@ -161,7 +159,7 @@ class GroupFacts:
 
 @dataclass(frozen=True)
 class Conflict:
-    """One picture under several labels."""
+    """One picture under several labels: the names of its images, and the class of each."""
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
@@ -616,43 +614,41 @@ class _Looking:
         """Return the splits of a search, the rows to train on, and why it could not make a split."""
         listed, request = self.listing.splits, self.request
         facts = {split: SplitFacts(split, len(rows[split]), "given") for split in listed}
-        kept, refused = rows["train"], []
+        usable = rows["train"]
+        kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
         makes: list[tuple[str, float, int, int | None]] = [("test", TEST_FRACTION, TEST_SEED, None)]
         seed = self.aims.seed
         makes.append(("validation", request.validation_fraction, derive_seed(seed, "validation split"), seed))
         for name, share, split_seed, shown_seed in makes:
-            if name in listed:
-                continue
-            try:
-                kept, held = self._held_out(kept, share, split_seed)
-            except DataError as error:
-                refused.append(str(error))
-                continue
-            facts[name] = SplitFacts(name, len(held), "made", share, shown_seed)
-            facts["train"] = SplitFacts("train", len(kept), "left")
+            if name not in listed:
+                try:
+                    kept, held = self._held_out(kept, share, split_seed)
+                except DataError as error:
+                    refused.append(str(error))
+                else:
+                    facts[name] = SplitFacts(name, len(np.intersect1d(held, usable)), "made", share, shown_seed)
+                    facts["train"] = SplitFacts("train", len(np.intersect1d(kept, usable)), "left")
+            kept = np.intersect1d(kept, usable)
         most = {"train": request.max_train_images, "validation": request.max_validation_images}
-        return (
-            tuple(
-                replace(facts[name], used=_used(facts[name].images, most.get(name))) for name in SPLITS if name in facts
-            ),
-            kept,
-            tuple(refused),
-        )
+        ordered = [facts[name] for name in SPLITS if name in facts]
+        told = tuple(replace(one, used=_used(one.images, most.get(one.name))) for one in ordered)
+        return told, kept, tuple(refused)
 
     def _held_out(self, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         train = self.listing.splits["train"]
-        kept, held = split_stratified(train.labels[rows], share, seed, self.listing.class_names, self.text)
+        units = None if train.groups is None else train.groups[rows]
+        kept, held = hold_out(train.labels[rows], units, share, seed, self.listing.class_names, self.text)
         return rows[kept], rows[held]
 
     def _guess(self, rows: Mapping[str, np.ndarray]) -> GroupGuess | None:
         train = self.listing.splits["train"]
-        if getattr(train, "groups", None) is not None or train.pixels is not None:
+        if train.groups is not None or train.pixels is not None:
             return None
         return guess_groups([self._name("train", row) for row in rows["train"].tolist()], train.labels[rows["train"]])
 
     def _groups(self, rows: Mapping[str, np.ndarray]) -> GroupFacts | None:
         listed = self.listing.splits
-        if any(getattr(each, "groups", None) is None for each in listed.values()):
+        if any(each.groups is None for each in listed.values()):
             return None
         groups, labels = (
             np.concatenate([getattr(listed[split], column)[rows[split]] for split in rows])
@@ -660,7 +656,7 @@ class _Looking:
         )
         alone = np.flatnonzero(groups == OWN_UNIT)
         groups[alone] = groups.max(initial=0) + 1 + np.arange(len(alone))
-        return find_groups(str(self.request.group), self.listing.class_names, groups, labels)
+        return find_groups("the source", self.listing.class_names, groups, labels)
 
     def _gallery(self, training: np.ndarray) -> Gallery:
         train = self.listing.splits["train"]
@@ -674,7 +670,7 @@ class _Looking:
     def _picture(self, row: int) -> np.ndarray:
         train = self.listing.splits["train"]
         if train.pixels is not None:
-            pixels = train.pixels[row]
+            pixels: np.ndarray = train.pixels[row]
             return pixels if pixels.ndim == 3 else pixels[:, :, None]
         return look_at(train.encoded[row], THUMBNAIL_PX)[1]
 
@@ -698,7 +694,7 @@ def advise(account: Account, aims: Aims, guess: GroupGuess | None) -> Iterator[s
     if account.copies is not None and account.copies.conflicting:
         yield "correct the labels of the pictures that stand under several of them"
     if account.copies is not None and account.copies.across:
-        yield "take copies out of the splits that the source gives: what is tested on what was trained on looks too good"
+        yield "take copies out of the splits that the source gives: what is measured on them is too good"
     if balance.ratio >= UNEVEN and set(aims.metrics) & {"val_accuracy", "val_loss"}:
         yield (
             f"the classes differ in size by a factor of {balance.ratio:.3g}: judge by metric: val_balanced_accuracy "

@@ -222,8 +222,8 @@ def _balance(account: Account) -> list[str]:
         lines = [f"each class has {counted(account.classes[0].images, 'image')}"]
     else:
         lines = [
-            f"the largest class, {balance.largest}, has {balance.largest_share:.1%} of the images: to name it each time "
-            f"is right so often; it is {balance.ratio:.3g} times as large as the smallest, {balance.smallest}"
+            f"the largest class, {balance.largest}, has {balance.largest_share:.1%} of the images: to name it each "
+            f"time is right so often; it is {balance.ratio:.3g} times as large as the smallest, {balance.smallest}"
         ]
     if balance.few:
         number = len(balance.few)
@@ -307,7 +307,7 @@ class Sheet:
 
 
 def draw_sheets(gallery: Gallery, most_sheets: int = MOST_SHEETS, per_sheet: int = PER_SHEET) -> tuple[Sheet, ...]:
-    """Return contact sheets of classes, of images drawn by a fixed seed; where there are many classes, of some of them."""
+    """Return contact sheets of classes, of images drawn by a fixed seed; where there are many classes, of some."""
     present = np.unique(gallery.labels)
     generator = np.random.default_rng(SEED)
     chosen = present if len(present) <= most_sheets else np.sort(generator.permutation(present)[:most_sheets])
