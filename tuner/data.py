@@ -71,9 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(options: argparse.Namespace) -> int:
     from tuner.common.files import check_file, check_folder, user_path
-    from tuner.datasets.account import take_account
+    from tuner.datasets.loading import look_at_data, staged_sources
     from tuner.datasets.prepared import default_cache_dir
-    from tuner.datasets.staging import staged_sources
 
     staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
     _refuse_bare_path(options.source, staged)
@@ -84,7 +83,7 @@ def _look(options: argparse.Namespace) -> int:
     if page is not None:
         check_file(page, "--page")
     with _progress() as watch:
-        account, gallery = take_account(
+        account, gallery = look_at_data(
             request, staged=staged, cache_dir=cache, aims=aims, is_quick=options.quick, watch=watch
         )
     if options.json:

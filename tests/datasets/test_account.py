@@ -23,9 +23,8 @@ from tuner.datasets.account import (
     load_account,
     save_account,
     short_name,
-    take_account,
 )
-from tuner.datasets.loading import DataRequest
+from tuner.datasets.loading import DataRequest, look_at_data
 
 AIMS = Aims()
 
@@ -38,7 +37,7 @@ def look_with_pictures(
     source: str, tmp_path: Path, aims: Aims = AIMS, is_quick: bool = False, **settings
 ) -> tuple[Account, Gallery]:
     request = DataRequest(source, **settings)
-    return take_account(request, staged={}, cache_dir=tmp_path / "cache", aims=aims, is_quick=is_quick)
+    return look_at_data(request, staged={}, cache_dir=tmp_path / "cache", aims=aims, is_quick=is_quick)
 
 
 def pets(tmp_path: Path, **classes: int) -> Path:
@@ -244,8 +243,8 @@ def test_a_prepared_copy_tells_the_same_as_the_files(tmp_path) -> None:
     load(f"folder:{root}", tmp_path / "cache", broken_images="skip", image_px=8, validation_fraction=0.1)
     seen: list[int] = []
     request = DataRequest(f"folder:{root}", broken_images="skip", image_px=8)
-    after, _ = take_account(
-        request, staged={}, cache_dir=tmp_path / "cache", watch=lambda done, total: seen.append(total - done)
+    after, _ = look_at_data(
+        request, staged={}, cache_dir=tmp_path / "cache", aims=AIMS, watch=lambda done, total: seen.append(total - done)
     )
     assert after == before and seen[-1] == 0
     quick = look(f"folder:{root}", tmp_path, is_quick=True, broken_images="skip", image_px=8)

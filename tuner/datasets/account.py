@@ -21,15 +21,7 @@ from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path, write_text
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.common.process import usable_cpus
-from tuner.common.seeds import derive_seed
 from tuner.datasets.images import EncodedImage, Original, look_at, read_original
-from tuner.datasets.loading import (
-    TEST_FRACTION,
-    TEST_SEED,
-    DataRequest,
-    find_prepared_data,
-    list_data,
-)
 from tuner.datasets.prepared import PreparedCopy
 from tuner.datasets.sources import SPLITS, Listed, Listing, path_of
 from tuner.datasets.splits import OWN_UNIT, hold_out
@@ -504,46 +496,66 @@ class Aims:
     seed: int = 0
 
 
+class Making(NamedTuple):
+    """A split that is made where the source gives none: its share of the images that are left for training."""
+
+    name: str
+    share: float
+    split_seed: int
+    seed: int | None
+    """The study's; None: it does not depend on the study."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What becomes of images in a search."""
+
+    makes: tuple[Making, ...]
+    """The splits that are made, one after the other."""
+    most: Mapping[str, int | None]
+    """So many images of a split are used; None: all."""
+    skips_broken: bool
+    aims: Aims
+
+
 Watch = Callable[[int, int], None]
 """Told how many images have been looked at, of how many."""
 
 
-def take_account(
-    request: DataRequest,
-    *,
-    staged: Mapping[str, str],
-    cache_dir: Path,
-    aims: Aims = Aims(),
-    is_quick: bool = False,
-    watch: Watch = lambda done, total: None,
-) -> tuple[Account, Gallery]:
-    """Return the account of the data of a request, and the images that a search would train on, to be shown.
+@dataclass(frozen=True)
+class Material:
+    """All that an account is taken of: a listing with the name of its source, and its prepared copy if there is one."""
 
-    Nothing is prepared: what a prepared copy has is taken from it; else every image is decoded, or if `is_quick`, its
-    header is read.
+    source: str
+    listing: Listing
+    refusals: tuple[str, ...]
+    """Why a search would refuse the listing."""
+    prepared: PreparedCopy | None
 
-    Raises:
-        DataError: there is nothing that can be listed.
+
+def account_of(material: Material, rules: Rules, *, is_quick: bool, watch: Watch) -> tuple[Account, Gallery]:
+    """Return the account of data, and the images that a search would train on, to be shown.
+
+    What a prepared copy has is taken from it; else every image is decoded, or if `is_quick`, its header is read.
     """
-    text, listing, refusals = list_data(request, staged)
-    prepared = None if refusals else find_prepared_data(request, staged, cache_dir)
-    return _Looking(request, text, listing, prepared, aims, is_quick, watch).tell(refusals)
+    return _Looking(material, rules, is_quick, watch).tell()
 
 
 @dataclass(frozen=True)
 class _Looking:
-    """All that an account is taken of."""
+    """One look at all images."""
 
-    request: DataRequest
-    text: str
-    """The source."""
-    listing: Listing
-    prepared: PreparedCopy | None
-    aims: Aims
+    material: Material
+    rules: Rules
     is_quick: bool
     watch: Watch
 
-    def tell(self, refusals: tuple[str, ...]) -> tuple[Account, Gallery]:
+    @property
+    def listing(self) -> Listing:
+        """The listing that is looked at."""
+        return self.material.listing
+
+    def tell(self) -> tuple[Account, Gallery]:
         """Return the account and the training images."""
         seen = self._seen()
         rows = {split: found.rows(len(self.listing.splits[split].labels)) for split, found in seen.items()}
@@ -555,7 +567,7 @@ class _Looking:
         groups = self._groups(rows)
         imbalance = find_imbalance(classes)
         account = Account(
-            source=self.text,
+            source=self.material.source,
             images=sum(map(len, rows.values())),
             classes=classes,
             splits=splits,
@@ -566,15 +578,15 @@ class _Looking:
                 [self._name(split, row) for split, found in seen.items() for row in found.blank],
             ),
             broken=broken,
-            is_decoded=not self.is_quick or self.prepared is not None,
+            is_decoded=not self.is_quick or self.material.prepared is not None,
             copies=None,
             imbalance=imbalance,
             groups=groups,
             notices=self.listing.notices,
-            refusals=tuple(dict.fromkeys((*refusals, *self._refused_for(broken), *refused))),
+            refusals=tuple(dict.fromkeys((*self.material.refusals, *self._refused_for(broken), *refused))),
             advice=(),
         )
-        return replace(account, advice=tuple(advise(account, self.aims, guess))), self._gallery(training)
+        return replace(account, advice=tuple(advise(account, self.rules.aims, guess))), self._gallery(training)
 
     def _seen(self) -> dict[str, Examined]:
         total, done = sum(len(listed.labels) for listed in self.listing.splits.values()), 0
@@ -586,15 +598,15 @@ class _Looking:
 
         found = {}
         for split, listed in self.listing.splits.items():
-            if self.prepared is None:
+            if self.material.prepared is None:
                 found[split] = examine(listed, is_quick=self.is_quick, watch=watch)
             else:
-                skipped, (images, _) = self.prepared.skipped(split).rows, self.prepared.open(split)
+                skipped, (images, _) = self.material.prepared.skipped(split).rows, self.material.prepared.open(split)
                 found[split] = examine_prepared(listed, skipped, images, watch)
         return found
 
     def _name(self, split: str, row: int) -> str:
-        return short_name(self.listing.splits[split].name(row), self.text)
+        return short_name(self.listing.splits[split].name(row), self.material.source)
 
     def _broken(self, seen: Mapping[str, Examined]) -> tuple[BrokenImage, ...]:
         return tuple(
@@ -605,39 +617,35 @@ class _Looking:
 
     def _refused_for(self, broken: Sequence[BrokenImage]) -> list[str]:
         """Return why a search would refuse the data for their broken images."""
-        if not broken or self.request.broken_images == "skip":
+        if not broken or self.rules.skips_broken:
             return []
         s = "s" * (len(broken) > 1)
         return [f"{len(broken):,} broken image{s}: remove or repair them, or set data.broken_images to skip"]
 
     def _splits(self, rows: Mapping[str, np.ndarray]) -> tuple[tuple[SplitFacts, ...], np.ndarray, tuple[str, ...]]:
         """Return the splits of a search, the rows to train on, and why it could not make a split."""
-        listed, request = self.listing.splits, self.request
+        listed = self.listing.splits
         facts = {split: SplitFacts(split, len(rows[split]), "given") for split in listed}
         usable = rows["train"]
         kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
-        makes: list[tuple[str, float, int, int | None]] = [("test", TEST_FRACTION, TEST_SEED, None)]
-        seed = self.aims.seed
-        makes.append(("validation", request.validation_fraction, derive_seed(seed, "validation split"), seed))
-        for name, share, split_seed, shown_seed in makes:
+        for name, share, split_seed, seed in self.rules.makes:
             if name not in listed:
                 try:
                     kept, held = self._held_out(kept, share, split_seed)
                 except DataError as error:
                     refused.append(str(error))
                 else:
-                    facts[name] = SplitFacts(name, len(np.intersect1d(held, usable)), "made", share, shown_seed)
+                    facts[name] = SplitFacts(name, len(np.intersect1d(held, usable)), "made", share, seed)
                     facts["train"] = SplitFacts("train", len(np.intersect1d(kept, usable)), "left")
             kept = np.intersect1d(kept, usable)
-        most = {"train": request.max_train_images, "validation": request.max_validation_images}
         ordered = [facts[name] for name in SPLITS if name in facts]
-        told = tuple(replace(one, used=_used(one.images, most.get(one.name))) for one in ordered)
+        told = tuple(replace(one, used=_used(one.images, self.rules.most.get(one.name))) for one in ordered)
         return told, kept, tuple(refused)
 
     def _held_out(self, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         train = self.listing.splits["train"]
         units = None if train.groups is None else train.groups[rows]
-        kept, held = hold_out(train.labels[rows], units, share, seed, self.listing.class_names, self.text)
+        kept, held = hold_out(train.labels[rows], units, share, seed, self.listing.class_names, self.material.source)
         return rows[kept], rows[held]
 
     def _guess(self, rows: Mapping[str, np.ndarray]) -> GroupGuess | None:

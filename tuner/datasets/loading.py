@@ -20,6 +20,7 @@ from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Notify
+from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.file_sources import existing
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import (
@@ -44,6 +45,7 @@ __all__ = [
     "describe_data",
     "find_prepared_data",
     "load_dataset",
+    "look_at_data",
     "staged_sources",
 ]
 
@@ -260,18 +262,40 @@ def _laid_out(request: DataRequest, text: str) -> tuple[Source, str]:
     return given(request.layout) if given else source, reference
 
 
-def list_data(request: DataRequest, staged: Mapping[str, str]) -> tuple[str, Listing, tuple[str, ...]]:
-    """Return the source of a request, its listing, and why a search would refuse it as it is.
+def look_at_data(
+    request: DataRequest,
+    *,
+    staged: Mapping[str, str],
+    cache_dir: Path,
+    aims: Aims,
+    is_quick: bool = False,
+    watch: Watch = lambda done, total: None,
+) -> tuple[Account, Gallery]:
+    """Return the account of the data of a request, and the images that a search would train on, to be shown.
+
+    Nothing is prepared, and nothing but that there is nothing to list ends it.
 
     Raises:
         DataError: there is nothing that can be listed.
     """
     text = resolve(request.source, staged)
-    listing = _listed(request, text)
+    listing, refusals = _listed(request, text), tuple[str, ...]()
     try:
-        return text, _checked(listing, text), ()
+        listing = _checked(listing, text)
     except DataError as error:
-        return text, listing, (str(error),)
+        refusals = (str(error),)
+    prepared = None if refusals else find_prepared_data(request, staged, cache_dir)
+    seed = derive_seed(aims.seed, "validation split")
+    rules = Rules(
+        (
+            Making("test", TEST_FRACTION, TEST_SEED, None),
+            Making("validation", request.validation_fraction, seed, aims.seed),
+        ),
+        {"train": request.max_train_images, "validation": request.max_validation_images},
+        request.broken_images == "skip",
+        aims,
+    )
+    return account_of(Material(text, listing, refusals, prepared), rules, is_quick=is_quick, watch=watch)
 
 
 def _read(request: DataRequest, text: str) -> Listing:

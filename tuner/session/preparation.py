@@ -19,8 +19,8 @@ from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
 from tuner.common.metrics import metric_of
 from tuner.common.process import keras_home
-from tuner.datasets.account import Aims, load_account, save_account, take_account
-from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset
+from tuner.datasets.account import Aims, load_account, save_account
+from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset, look_at_data
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
 from tuner.execution.worker_process import TrialKind, WorkerContext
@@ -137,7 +137,7 @@ def keep_account(study: Study, prepared: Prepared, run: RunDirectory) -> None:
     if load_account(run.data) is not None:
         return
     aims = Aims(study.metrics, frozenset(parameter.name for parameter in flatten(study.space)), study.seed)
-    account, gallery = take_account(
+    account, gallery = look_at_data(
         prepared.request, staged=prepared.staged, cache_dir=prepared.cache_dir, aims=aims, is_quick=True
     )
     save_sheets(run.contact_sheets, draw_sheets(gallery, REPORT_SHEETS, REPORT_IMAGES))
