@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 
 from tuner import __version__
 from tuner.common.command_line import CommandParser, run_command, split_assignments
-from tuner.common.errors import InputError, SpecError, printable
+from tuner.common.errors import DataError, InputError, SpecError, printable
 from tuner.common.files import shown
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from tuner.datasets.account import Account, Aims, Watch
     from tuner.datasets.loading import DataRequest
+    from tuner.spec.schema import DataSection
+    from tuner.spec.spec import SpecReading
 
 _SPACE_FILES = (".yaml", ".yml")
 _EPILOG = """\
@@ -76,7 +78,7 @@ def _look(options: argparse.Namespace) -> int:
 
     staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
     _refuse_bare_path(options.source, staged)
-    name, request, aims = _read(options.source, options.overrides)
+    name, request, aims = _read(options.source, options.overrides, staged)
     cache = user_path(options.cache or default_cache_dir()).absolute()
     check_folder(cache, "--cache (or TUNER_CACHE)", is_written=False)
     page = None if options.page is None else Path(options.page) if options.page else _free_page(name)
@@ -117,7 +119,7 @@ def _refuse_bare_path(source: str, staged: Mapping[str, str]) -> None:
         raise InputError(f"{source}: must begin with its kind: {kind}:{source}")
 
 
-def _read(source: str, overrides: Sequence[str]) -> tuple[str, DataRequest, Aims]:
+def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> tuple[str, DataRequest, Aims]:
     """Return a name for the data, the request for them, and what a study aims at.
 
     Raises:
@@ -137,11 +139,26 @@ def _read(source: str, overrides: Sequence[str]) -> tuple[str, DataRequest, Aims
     if problems or reading.data is None:
         told = problems or reading.problems
         raise SpecError(reading.file, told if is_file else [replace(problem, line=None) for problem in told])
+    if is_file or reading.data.layout != DataRequest.layout:
+        _check(reading, reading.data, staged)
     request = DataRequest(**reading.data.model_dump())
     seed = reading.search.seed if reading.search is not None else 0
     names = frozenset(parameter.name for parameter in flatten(reading.space))
     aims = Aims(reading.metrics, names, seed) if is_file else Aims()
     return Path(source).stem if is_file else source, request, aims
+
+
+def _check(reading: SpecReading, data: DataSection, staged: Mapping[str, str]) -> None:
+    """Check that the source of a file is known, and that its layout goes with it; raises SpecError."""
+    from tuner.datasets.loading import check_layout, check_source
+
+    field = "source"
+    try:
+        check_source(data.source, staged)
+        field = "layout"
+        check_layout(data.layout, data.source, staged)
+    except DataError as error:
+        raise SpecError(reading.file, [reading.problem(("data", field), str(error))]) from None
 
 
 def _is_about_data(field: str) -> bool:
@@ -191,20 +208,21 @@ def _print(account: Account) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")) + "\n")
 
 
-def _blocks(account: Account) -> Iterator[Table]:
+def _blocks(account: Account) -> Iterator[RenderableType]:
     """Yield the table of classes, and the facts, each of what is told below its name once."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from tuner.reports.data_section import account_lines, class_cells, class_table
 
     heads, rows, left_out = class_table(account)
-    classes = Table(box=None, pad_edge=False, caption=left_out or None, caption_justify="left")
+    classes = Table(box=None, pad_edge=False)
     for head in heads:
         classes.add_column(head, overflow="fold", justify="left" if head == "class" else "right")
     for one in rows:
         classes.add_row(*(Text(cell) for cell in class_cells(one, heads, account.images)))
-    yield classes
+    yield Group(classes, Text(left_out)) if left_out else classes
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True, style="bold")
     facts.add_column(overflow="fold")

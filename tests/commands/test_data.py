@@ -47,7 +47,7 @@ def test_the_text_tells_classes_splits_and_what_is_wrong(place, capsys) -> None:
     (place / "pets" / "notes.txt").touch()
     status, text, error = run(capsys, "folder:pets")
     assert status == 0 and not error
-    assert "cat         40  78.4%" in text and "51 images of 2 classes, and 1 broken one" in text
+    assert "cat        40  78.4%" in text and "51 images of 2 classes, and 1 broken one" in text
     assert re.search(r"broken +cat/torn\.png \(train\) is not an image", text)
     assert "made by tuner: 20% of the training images" in text and "1 .txt file (notes.txt)" in text
     assert "right so often" in text and "val_balanced_accuracy" in text
@@ -85,7 +85,7 @@ def test_json_is_read_back_whatever_the_locale(place, tmp_path) -> None:
 
 
 def test_a_search_space_file_stands_for_its_data_and_what_else_is_wrong_in_it_does_not_matter(place, capsys) -> None:
-    (place / "right.yaml").write_text(RIGHT.replace("trials:", "trails:") + "\nnonsense: 1\n")
+    (place / "right.yaml").write_text(RIGHT.replace("max_epochs:", "max_epoch:") + "\nnonsense: 1\n")
     status, text, _ = run(capsys, "right.yaml", "--set", "data.source=folder:pets", "--set", "search.seed=3")
     assert status == 0 and "folder:pets" in text and "seed 3" in text
 
@@ -200,7 +200,7 @@ def test_help_and_looking_load_nothing_of_a_search(place) -> None:
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
         "print([name for name in ('numpy', 'PIL', 'rich', 'sklearn') if name in sys.modules])\n"
         "main(['folder:pets'])\n"
-        "print([one for one in ('ray', 'tensorflow', 'keras', 'matplotlib', 'pyarrow') if one in sys.modules])"
+        "print([one for one in ('ray', 'tensorflow', 'keras', 'optuna', 'matplotlib') if one in sys.modules])"
     )
     environment = {"PYTHONPATH": str(ROOT), "HOME": str(place)}
     result = subprocess.run(

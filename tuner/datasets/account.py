@@ -446,7 +446,7 @@ def guess_groups(names: Sequence[str], labels: np.ndarray) -> GroupGuess | None:
     Parts that are as many as the classes, or nearly as many as the images, tell nothing.
     """
     classes = len(np.unique(labels))
-    for pattern in _GUESSES:
+    for pattern in _GUESSES if len(names) else ():
         expression = re.compile(pattern)
         found = [match[1] if (match := expression.search(name)) else None for name in names]
         parts = Counter(part for part in found if part is not None)
@@ -628,7 +628,7 @@ class _Looking:
         facts = {split: SplitFacts(split, len(rows[split]), "given") for split in listed}
         usable = rows["train"]
         kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
-        for name, share, split_seed, seed in self.rules.makes:
+        for name, share, split_seed, seed in self.rules.makes if not self.material.refusals else ():
             if name not in listed:
                 try:
                     kept, held = self._held_out(kept, share, split_seed)
