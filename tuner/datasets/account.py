@@ -224,7 +224,7 @@ def load_account(path: Path) -> Account | None:
 
 @dataclass
 class Examined:
-    """What was seen of the images of one split."""
+    """The findings of a look at the images of one split."""
 
     originals: Counter[Original] = field(default_factory=Counter)
     problems: dict[int, str] = field(default_factory=dict)
@@ -489,7 +489,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Aims:
-    """What a study judges and searches, as far as it matters to what is advised."""
+    """The metrics and hyperparameters of a study, as far as it matters to what is advised."""
 
     metrics: tuple[str, ...] = (DEFAULT_METRIC,)
     hyperparameters: frozenset[str] = frozenset()
@@ -508,7 +508,7 @@ class Making(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """What becomes of images in a search."""
+    """The rules by which a search takes its images."""
 
     makes: tuple[Making, ...]
     """The splits that are made, one after the other."""
