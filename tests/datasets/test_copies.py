@@ -11,7 +11,8 @@ import imagehash
 import numpy as np
 import pytest
 
-from tests.support.copied_images import CHANGES, copies_of, drawn_photos, to_image
+from benchmarks.copies.planting import CHANGES, copies_of, to_image
+from tests.support.drawn_photos import drawn_photos
 from tuner.datasets.copies import (
     MOST_IN_GROUP,
     CopyAccount,

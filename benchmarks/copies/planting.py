@@ -71,17 +71,3 @@ def copies_of(images: np.ndarray, kind: str, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     change = CHANGES[kind]
     return np.stack([to_pixels(change(to_image(image), generator), image.shape) for image in images])
-
-
-def drawn_photos(number: int, px: int, channels: int, seed: int) -> np.ndarray:
-    """Return different images `[N, px, px, channels] uint8` with details on all scales, as photos have them."""
-    from scipy.ndimage import gaussian_filter
-
-    generator = np.random.default_rng(seed)
-    found = np.zeros((number, px, px, channels), np.float32)
-    for scale in (0.02, 0.05, 0.1, 0.25):
-        noise = generator.standard_normal(found.shape).astype(np.float32)
-        blurred = gaussian_filter(noise, (0, scale * px, scale * px, 0), mode="wrap")
-        found += blurred / blurred.std() * scale**0.5
-    low, high = np.quantile(found, (0.01, 0.99))
-    return np.clip((found - low) / (high - low) * 255, 0, 255).astype(np.uint8)
