@@ -12,6 +12,7 @@ import numpy as np
 from tuner.common.arrays import ArrayWriter
 from tuner.common.errors import DataError
 from tuner.common.process import usable_cpus
+from tuner.datasets.copies import SketchWriter
 from tuner.datasets.images import EncodedImage, Header, convert_pixels, decode_image, read_header
 from tuner.datasets.sources import Listed, Listing
 
@@ -19,7 +20,12 @@ DEFAULT_PX = 224
 CHUNK_ROWS = 512
 CHUNK_BYTES = 64 * 2**20
 PROGRESS_FROM = 5_000
-COLUMNS: Mapping[str, type[np.generic]] = {"labels": np.int64, "groups": np.int64, "weights": np.float32}
+COLUMNS: Mapping[str, type[np.generic]] = {
+    "labels": np.int64,
+    "groups": np.int64,
+    "weights": np.float32,
+    "copies": np.int64,
+}
 """What a copy may hold for each image beside its pixels, one value each."""
 Notify = Callable[[str], None]
 Shape = tuple[int, int, int]
@@ -108,20 +114,30 @@ def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: 
     good = np.ones(number, dtype=bool)
     problems: list[str] = []
     size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // int(np.prod(shape))))
-    with ArrayWriter(folder / f"{split}_images.npy", shape, np.uint8) as images, _threads() as pool:
+    with (
+        ArrayWriter(folder / f"{split}_images.npy", shape, np.uint8) as images,
+        SketchWriter(folder, split, shape[2]) as sketches,
+        _threads() as pool,
+    ):
         for rows in _chunks(number, size):
             arrays, broken = _load_chunk(listed, rows, shape, pool)
             images.append(arrays)
+            sketches.append(arrays, pool)
             good[list(broken)] = False
             problems += [f"{listed.name(row)} {reason}" for row, reason in broken.items()]
             if number >= PROGRESS_FROM and rows.stop * 5 // number > rows.start * 5 // number and rows.stop < number:
                 notify(f"{split}: {rows.stop:,} of {number:,} images prepared")
     hashes = {"images": images.sha256}
     for what, values in listed.columns.items():
-        with ArrayWriter(folder / f"{split}_{what}.npy", (), COLUMNS[what]) as column:
-            column.append(values[good])
-        hashes[what] = column.sha256
+        hashes[what] = write_column(folder, split, what, values[good])
     return Written(listed.labels[good], hashes, np.flatnonzero(~good), tuple(problems))
+
+
+def write_column(folder: Path, split: str, what: str, values: np.ndarray) -> str:
+    """Write one value for each image of a split; return the SHA-256 of all."""
+    with ArrayWriter(folder / f"{split}_{what}.npy", (), COLUMNS[what]) as column:
+        column.append(values)
+    return column.sha256
 
 
 def _load_chunk(

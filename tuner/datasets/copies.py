@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-NO_GROUP = -1
+from tuner.datasets.splits import OWN_UNIT, join_units, single_unit_classes
+
 SMALL_PX = 32
 """What `imagehash.phash` makes of an image before it looks at frequencies."""
 MOST_IN_GROUP = 50
@@ -90,7 +92,51 @@ def _luma(small: np.ndarray) -> np.ndarray:
     return ((small.astype(np.uint32) @ weights + 0x8000) >> 16).astype(np.uint8)
 
 
+class SketchWriter:
+    """Context manager that writes hashes and small versions of the images of a split, aside, until copies are found."""
+
+    def __init__(self, folder: Path, split: str, channels: int) -> None:
+        self._row = _sketch_row(channels)
+        self._file = _sketch_file(folder, split).open("xb")
+
+    def append(self, images: np.ndarray, pool: Executor) -> None:
+        """Add images `[B, H, W, C] uint8`."""
+        rows = np.empty(len(images), self._row)
+        rows["hashes"], rows["small"] = sketch_images(images, pool)
+        self._file.write(rows.tobytes())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def sketch_bytes(channels: int) -> int:
+    """Return the bytes that the sketch of an image takes on disk while a copy is prepared."""
+    return _sketch_row(channels).itemsize
+
+
+def _sketch_row(channels: int) -> np.dtype[np.void]:
+    return np.dtype([("hashes", np.uint64, (3,)), ("small", np.uint8, (SMALL_PX, SMALL_PX, channels))])
+
+
+def _sketch_file(folder: Path, split: str) -> Path:
+    return folder / f"{split}.sketches"
+
+
 # --- all images ---
+
+
+def take_copies(folder: Path, numbers: Mapping[str, int], channels: int) -> Found:
+    """Return the copies among the images that `SketchWriter` wrote, so many of each split, and remove what it wrote."""
+    files = [(_sketch_file(folder, split), number) for split, number in numbers.items()]
+    row = _sketch_row(channels)
+    parts = [np.memmap(file, row, "r", shape=(number,)) for file, number in files if number]
+    found = find_copies(np.concatenate([part["hashes"] for part in parts]), [part["small"] for part in parts])
+    for file, _ in files:
+        file.unlink()
+    return found
 
 
 @dataclass(frozen=True)
@@ -116,8 +162,8 @@ def find_copies(hashes: np.ndarray, small: Sequence[np.ndarray]) -> Found:
     pictures, cut = _group(pairs, residuals, len(firsts))
     members = pictures[exact]
     sizes = np.bincount(members)
-    groups = np.where(sizes[members] > 1, members, NO_GROUP)
-    in_group = groups != NO_GROUP
+    groups = np.where(sizes[members] > 1, members, OWN_UNIT)
+    in_group = groups != OWN_UNIT
     groups[in_group] = np.unique(groups[in_group], return_inverse=True)[1]
     return Found(groups.astype(np.int64), exact.astype(np.int64), int(np.isin(pictures[exact], cut).sum()))
 
@@ -307,6 +353,27 @@ def _group(pairs: np.ndarray, residuals: np.ndarray, pictures: int) -> tuple[np.
     return numbered, np.unique(numbered[members])
 
 
+# --- what stays together ---
+
+
+def keep_together(
+    labels: np.ndarray, groups: np.ndarray | None, copies: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the units of images that stay on one side where they are split, and labels whose copies do not.
+
+    Copies stay together like the images of a group. But where all images of a class would be one unit by that, they
+    are taken for different ones: the class could not be both trained and judged.
+    """
+    units = join_units(groups, copies)
+    if copies is None:
+        return units, np.empty(0, np.int64)
+    single = np.setdiff1d(single_unit_classes(labels, units), single_unit_classes(labels, join_units(groups)))
+    if len(single):
+        apart = np.isin(copies, copies[np.isin(labels, single) & (copies != OWN_UNIT)])
+        units = join_units(groups, np.where(apart, OWN_UNIT, copies))
+    return units, single
+
+
 # --- what is known and told of them ---
 
 Examples = tuple[tuple[str, ...], ...]
@@ -395,7 +462,7 @@ def take_account(
 
 def _members(groups: np.ndarray) -> list[np.ndarray]:
     """Return the images of each group, ascending."""
-    grouped = np.flatnonzero(groups != NO_GROUP)
+    grouped = np.flatnonzero(groups != OWN_UNIT)
     order = grouped[np.argsort(groups[grouped], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
 

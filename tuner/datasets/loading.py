@@ -21,6 +21,7 @@ from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Notify
 from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
+from tuner.datasets.copies import keep_together
 from tuner.datasets.file_sources import existing
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import (
@@ -32,7 +33,7 @@ from tuner.datasets.sources import (
     first_names,
     path_of,
 )
-from tuner.datasets.splits import fold_rows, hold_out, subset_stratified
+from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified
 from tuner.datasets.staging import resolve, staged_sources
 
 __all__ = [
@@ -201,6 +202,7 @@ def load_dataset(
         *_identity(request, text), lambda: _read(request, text), cache_dir or default_cache_dir(), notify
     )
     kept, test_rows = _test_rows(prepared, text)
+    _tell_what_is_apart(prepared, kept, notify)
     parts = partial(_limited_parts, prepared, kept, request, seed, text)
     train, validation = parts(0)
     return Dataset(
@@ -374,9 +376,11 @@ def _test_rows(prepared: PreparedCopy, source: str) -> tuple[np.ndarray, np.ndar
     if "test" in prepared.counts:
         return np.arange(len(labels), dtype=np.int64), None
     skipped = prepared.skipped("train")
-    groups = prepared.column("train", "groups")
-    units = None if groups is None else skipped.put_back(groups, skipped.groups)
+    groups, copies = prepared.column("train", "groups"), prepared.column("train", "copies")
+    groups = None if groups is None else skipped.put_back(groups, skipped.groups)
+    copies = None if copies is None else skipped.put_back(copies, np.full(len(skipped.rows), OWN_UNIT))
     every = skipped.put_back(labels, skipped.labels)
+    units, _ = keep_together(every, groups, copies)
     parts = hold_out(every, units, TEST_FRACTION, TEST_SEED, prepared.class_names, source)
     kept, held = map(skipped.without, parts)
     lost = np.setdiff1d(labels, labels[kept])
@@ -408,8 +412,7 @@ def _train_and_validation(
     train = _whole(prepared, "train").take(kept)
     if "validation" in prepared.counts:
         return train, _whole(prepared, "validation")
-    groups = prepared.column("train", "groups")
-    units = None if groups is None else groups[kept]
+    units, _ = _units(prepared, kept)
     if request.folds is None:
         split_seed, fraction = derive_seed(seed, "validation split"), request.validation_fraction
         trained, held = hold_out(train.labels, units, fraction, split_seed, prepared.class_names, source)
@@ -428,6 +431,26 @@ def _refuse_folds(request: DataRequest, splits: Container[str], source: str) -> 
         raise DataError(
             f"data.validation must be left out with {source}, which has a validation split of its own; "
             "or give the data without that split, and the training images are parted into folds"
+        )
+
+
+def _units(prepared: PreparedCopy, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the units of these training images, and the labels whose copies are not kept together."""
+    columns = (prepared.column("train", name) for name in ("labels", "groups", "copies"))
+    labels, groups, copies = (None if each is None else each[rows] for each in columns)
+    assert labels is not None
+    return keep_together(labels, groups, copies)
+
+
+def _tell_what_is_apart(prepared: PreparedCopy, kept: np.ndarray, notify: Notify) -> None:
+    """Say of which classes copies are split, since they have no other images."""
+    parted = {"test": np.arange(prepared.counts["train"]), "validation": kept}
+    apart = [_units(prepared, rows)[1] for split, rows in parted.items() if split not in prepared.counts]
+    labels = np.unique(np.concatenate([np.empty(0, np.int64), *apart]))
+    if len(labels):
+        notify(
+            f"{first_names(prepared.class_names[label] for label in labels)}: all images are copies of each other and "
+            "split as if they were not: the class could otherwise not be both trained and judged"
         )
 
 

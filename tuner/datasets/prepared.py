@@ -14,7 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,21 @@ from filelock import FileLock, Timeout
 
 from tuner.common.arrays import is_whole
 from tuner.common.errors import DataError
-from tuner.datasets._decoding import COLUMNS, Form, Notify, Shape, Written, common_shape, write_split
+from tuner.datasets._decoding import (
+    COLUMNS,
+    Form,
+    Notify,
+    Shape,
+    Written,
+    common_shape,
+    write_column,
+    write_split,
+)
+from tuner.datasets.copies import CopyAccount, describe_copies, sketch_bytes, take_account, take_copies
 from tuner.datasets.sources import Listed, Listing, describe_classes
 from tuner.datasets.splits import OWN_UNIT
 
-VERSION = 4
+VERSION = 5
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 
@@ -64,7 +74,9 @@ class PreparedCopy:
     counts: Mapping[str, int]
     """Images in each split that the source gives."""
     columns: Mapping[str, tuple[str, ...]]
-    """What there is for each image of a split beside its pixels: `labels`, perhaps `groups` and `weights`."""
+    """What there is for each image of a split beside its pixels: `labels`, perhaps `groups`, `weights`, `copies`."""
+    copies: CopyAccount
+    """What is told of copies among the images: the column `copies` has the group of each that is one."""
     notices: tuple[str, ...]
     """Messages to the user each time the copy is used: images skipped, resized, left out."""
 
@@ -82,7 +94,7 @@ class PreparedCopy:
         return np.asarray(np.load(self.path / f"{split}_labels.npy", allow_pickle=False))
 
     def column(self, split: str, name: str) -> np.ndarray | None:
-        """Return the values `[N]` of another column, such as `groups`; None: the source gives none."""
+        """Return the values `[N]` of another column, such as `groups`; None: there is none."""
         if name not in self.columns[split]:
             return None
         return np.asarray(np.load(self.path / f"{split}_{name}.npy", allow_pickle=False))
@@ -159,6 +171,7 @@ def _usable(folder: Path) -> PreparedCopy | None:
             dict(meta["image_hashes"]),
             dict(meta["counts"]),
             {split: tuple(names) for split, names in meta["columns"].items()},
+            CopyAccount.from_json(meta["copies"]),
             tuple(meta["notices"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -198,7 +211,9 @@ def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify
             }
             notices += _judge_broken([problem for split in written.values() for problem in split.problems], form)
             _refuse_lost(listing, written)
-            _write_meta(aside, listing, shape, written, (*listing.notices, *notices))
+            copies, written = _find_copies(aside, listing, written, shape[2])
+            notices += describe_copies(copies, is_split_here=not {"test", "validation"} <= set(listing.splits))
+            _write_meta(aside, listing, shape, written, copies, (*listing.notices, *notices))
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -227,7 +242,9 @@ def _remove_leftovers(parent: Path, own: Path) -> None:
 
 
 def _refuse_full_disk(parent: Path, listing: Listing, shape: Shape) -> None:
-    needed = sum(len(listed.labels) for listed in listing.splits.values()) * (int(np.prod(shape)) + 8)
+    needed = sum(len(listed.labels) for listed in listing.splits.values()) * (
+        int(np.prod(shape)) + 8 + sketch_bytes(shape[2])
+    )
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise DataError(
@@ -259,8 +276,33 @@ def _refuse_lost(listing: Listing, written: Mapping[str, Written]) -> None:
         raise DataError(f"every class must have a training image that is not broken; none is left of {names}")
 
 
+def _find_copies(
+    folder: Path, listing: Listing, written: Mapping[str, Written], channels: int
+) -> tuple[CopyAccount, dict[str, Written]]:
+    """Write the column of copies of each split that has some; return what is known of them, and what is written now."""
+    splits = [split for split in ("train", "validation", "test") if split in written]
+    labels = {split: written[split].labels for split in splits}
+    found = take_copies(folder, {split: len(labels[split]) for split in splits}, channels)
+    rows = {split: np.delete(np.arange(len(listing.splits[split].labels)), written[split].broken) for split in splits}
+    account = take_account(
+        found, labels, lambda split, row: listing.splits[split].name(int(rows[split][row])), listing.class_names
+    )
+    ends = np.cumsum([len(labels[split]) for split in splits])
+    now = dict(written)
+    for split, groups in zip(splits, np.split(found.groups, ends[:-1]), strict=True):
+        if (groups != OWN_UNIT).any():
+            sha256 = write_column(folder, split, "copies", groups)
+            now[split] = replace(now[split], hashes={**now[split].hashes, "copies": sha256})
+    return account, now
+
+
 def _write_meta(
-    folder: Path, listing: Listing, shape: Shape, written: Mapping[str, Written], notices: tuple[str, ...]
+    folder: Path,
+    listing: Listing,
+    shape: Shape,
+    written: Mapping[str, Written],
+    copies: CopyAccount,
+    notices: tuple[str, ...],
 ) -> None:
     hashes = {split: there.hashes for split, there in written.items()}
     meta = {
@@ -270,8 +312,9 @@ def _write_meta(
         "fingerprint": fingerprint_of(listing.class_names, shape, hashes),
         "image_hashes": {split: there["images"] for split, there in hashes.items()},
         "counts": {split: len(there.labels) for split, there in written.items()},
-        "columns": {split: list(listed.columns) for split, listed in listing.splits.items()},
+        "columns": {split: [name for name in there.hashes if name != "images"] for split, there in written.items()},
         "skipped": {split: _skipped(listed, written[split].broken) for split, listed in listing.splits.items()},
+        "copies": asdict(copies),
         "notices": notices,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
