@@ -6,23 +6,29 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
+import hypothesis.strategies as st
 import imagehash
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from benchmarks.copies.planting import CHANGES, copies_of, to_image
 from tests.support.drawn_photos import drawn_photos
+from tests.support.make_prepared import load
 from tuner.datasets.copies import (
     MOST_IN_GROUP,
     CopyAccount,
     Found,
     describe_copies,
     find_copies,
+    keep_together,
     perceptual_hashes,
     sketch_images,
     take_account,
 )
+from tuner.datasets.splits import split_stratified
 
 
 def found_in(*parts: np.ndarray) -> Found:
@@ -151,6 +157,130 @@ def test_the_hash_has_the_bits_of_the_library(digits) -> None:
             _, small = sketch_images(images, pool)
         expected = [int(str(imagehash.phash(to_image(each))), 16) for each in small]
         assert perceptual_hashes(small).tolist() == expected
+
+
+# --- what stays together ---
+
+
+def save_archive(path: Path, seed: int, splits: dict[str, int]) -> Path:
+    """Write an archive in which a tenth of all images are copies of others, of any kind, wherever these lie."""
+    generator = np.random.default_rng(seed)
+    number = sum(splits.values())
+    images = drawn_photos(number, 32, 3, seed)
+    labels = np.arange(number) % 3
+    for place in generator.permutation(number)[: number // 10]:
+        source, kind = generator.integers(number), generator.choice([*CHANGES])
+        images[place], labels[place] = copies_of(images[source][None], kind, seed)[0], labels[source]
+    ends = np.cumsum(list(splits.values()))[:-1]
+    parts = zip(splits, np.split(images, ends), np.split(labels, ends), strict=True)
+    arrays = {f"{kind}_{split}": part for split, *both in parts for kind, part in zip("xy", both, strict=True)}
+    np.savez(path, **arrays)
+    return path
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_no_copy_of_a_training_image_is_in_a_split_that_is_made(seed, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("copies")
+    dataset, said = load(f"npz:{save_archive(folder / 'data.npz', seed, {'train': 150})}", folder / "cache")
+    groups = dataset.prepared.column("train", "copies")
+    assert groups is not None and dataset.prepared.copies.copies >= 8
+    assert any("kept on one side of the splits that are made" in text for text in said)
+    sides = [set(groups[split.rows]) - {-1} for split in (dataset.train, dataset.validation, dataset.load_test())]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    # Whatever is found, the same pixels are.
+    pixels = [{image.tobytes() for image in split.batch(np.arange(len(split)))[0]} for split in
+              (dataset.train, dataset.validation, dataset.load_test())]  # fmt: skip
+    assert not (pixels[0] & pixels[1] or pixels[0] & pixels[2] or pixels[1] & pixels[2])
+
+
+def test_copies_across_given_splits_stay_and_are_told_with_their_names(tmp_path) -> None:
+    images = drawn_photos(40, 24, 3, 1)
+    for split, names in {"train": range(30), "test": [*range(30, 38), 5, 6]}.items():
+        for place, row in enumerate(names):
+            (tmp_path / "data" / split / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
+            to_image(images[row]).save(tmp_path / "data" / split / "ab"[row % 2] / f"{place}.png")
+    dataset, said = load(f"folder:{tmp_path / 'data'}", tmp_path / "cache")
+    assert len(dataset.load_test()) == 10
+    told = next(text for text in said if "test images are copies of train images" in text)
+    assert told.startswith("2 test images are copies") and "the source gives these splits" in told
+    assert (
+        f"{tmp_path / 'data' / 'test' / 'b' / '8.png'} (test) = {tmp_path / 'data' / 'train' / 'b' / '5.png'}" in told
+    )
+    assert [each.images for each in dataset.prepared.copies.across] == [2]
+
+
+def test_a_picture_under_two_labels_is_told_with_names_and_labels_and_broken_files_change_no_name(tmp_path) -> None:
+    images = drawn_photos(30, 24, 3, 1)
+    for row, image in enumerate(images):
+        (tmp_path / "data" / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
+        to_image(image).save(tmp_path / "data" / "ab"[row % 2] / f"{row:02}.png")
+    (tmp_path / "data" / "a" / "00.png").write_bytes(b"broken")
+    to_image(images[4]).save(tmp_path / "data" / "b" / "twin.png")
+    _, said = load(f"folder:{tmp_path / 'data'}", tmp_path / "cache", broken_images="skip")
+    folder = tmp_path / "data"
+    assert (
+        f"1 picture stands under several labels: left as they are; {folder / 'a' / '04.png'} (a) = "
+        + (f"{folder / 'b' / 'twin.png'} (b)")
+        in said
+    )
+
+
+@pytest.mark.parametrize("same", [(0,), (1,), (0, 1, 2)], ids=["one class", "another", "all classes"])
+def test_a_class_of_one_picture_does_not_keep_the_data_from_being_split(same, tmp_path) -> None:
+    images, labels = drawn_photos(90, 24, 3, 1), np.arange(90) % 3
+    for label in same:
+        images[labels == label] = images[label]
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    dataset, said = load(f"npz:{tmp_path / 'data.npz'}", tmp_path / "cache")
+    for split in (dataset.train, dataset.validation, dataset.load_test()):
+        assert set(split.labels) == {0, 1, 2}
+    assert any("all images are copies of each other and split as if they were not" in text for text in said)
+
+
+def test_a_thousand_copies_in_one_class_stay_together_beside_other_pictures(tmp_path) -> None:
+    images, labels = drawn_photos(60, 16, 1, 1), np.arange(60) % 2
+    images = np.concatenate([images, np.repeat(images[:1], 1000, axis=0)])
+    np.savez(tmp_path / "data.npz", x=images, y=np.concatenate([labels, np.zeros(1000, int)]))
+    dataset, _ = load(f"npz:{tmp_path / 'data.npz'}", tmp_path / "cache")
+    numbers = [
+        int((split.batch(np.arange(len(split)))[0] == images[0]).all(axis=(1, 2, 3)).sum())
+        for split in (dataset.train, dataset.validation, dataset.load_test())
+    ]
+    assert sorted(numbers) == [0, 0, 1001]
+    assert all(set(split.labels) == {0, 1} for split in (dataset.train, dataset.validation, dataset.load_test()))
+
+
+def test_data_without_copies_are_split_as_ever(tmp_path) -> None:
+    images, labels = drawn_photos(60, 16, 1, 1), np.arange(60) % 2
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    dataset, said = load(f"npz:{tmp_path / 'data.npz'}", tmp_path / "cache")
+    kept, held = split_stratified(labels, 0.2, 0, ("0", "1"), "")
+    assert dataset.load_test().rows.tolist() == held.tolist() and not said
+    assert sorted([*dataset.train.rows, *dataset.validation.rows]) == kept.tolist()
+    assert dataset.prepared.column("train", "copies") is None and dataset.prepared.copies.copies == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "copies", "units", "apart"),
+    [
+        ([0, 0, 1, 1], None, None, None, []),
+        ([0, 0, 1, 1], None, [-1, -1, -1, -1], None, []),
+        ([0, 0, 1, 1, 0], None, [0, 0, -1, -1, -1], [0, 0, 1, 2, 3], []),
+        ([0, 0, 1, 1], None, [0, 0, -1, -1], None, [0]),
+        ([0, 0, 1, 1], None, [0, 0, 1, 1], None, [0, 1]),
+        ([0, 0, 1, 1, 1], None, [0, 0, 0, -1, -1], None, [0]),
+        ([0, 0, 1, 1], [5, 5, -1, -1], [-1, -1, -1, -1], [0, 0, 1, 2], []),
+        ([0, 0, 1, 1], [5, 5, -1, -1], [0, 0, -1, -1], [0, 0, 1, 2], []),
+        ([0, 0, 1, 1, 1], [5, 6, 5, 7, 8], [0, 0, -1, -1, -1], [0, 1, 0, 2, 3], [0]),
+    ],
+)  # fmt: skip
+def test_copies_are_kept_together_unless_a_class_would_be_on_one_side_alone(
+    labels, groups, copies, units, apart
+) -> None:
+    given = [None if each is None else np.array(each) for each in (groups, copies)]
+    found, told = keep_together(np.array(labels), *given)
+    assert (None if found is None else found.tolist(), told.tolist()) == (units, apart)
 
 
 # --- what is told ---

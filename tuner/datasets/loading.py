@@ -436,10 +436,9 @@ def _refuse_folds(request: DataRequest, splits: Container[str], source: str) -> 
 
 def _units(prepared: PreparedCopy, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """Return the units of these training images, and the labels whose copies are not kept together."""
-    columns = (prepared.column("train", name) for name in ("labels", "groups", "copies"))
-    labels, groups, copies = (None if each is None else each[rows] for each in columns)
-    assert labels is not None
-    return keep_together(labels, groups, copies)
+    groups, copies = (prepared.column("train", name) for name in ("groups", "copies"))
+    groups, copies = (None if each is None else each[rows] for each in (groups, copies))
+    return keep_together(prepared.labels("train")[rows], groups, copies)
 
 
 def _tell_what_is_apart(prepared: PreparedCopy, kept: np.ndarray, notify: Notify) -> None:
