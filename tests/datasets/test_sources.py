@@ -166,18 +166,19 @@ def test_an_npz_archive_is_read_with_its_splits(tmp_path) -> None:
 
 
 X, Y = np.arange(24, dtype=np.uint8).repeat(16).reshape(24, 4, 4), np.arange(24) % 3
+V, T = X[:6] + np.uint8(100), X[:9] + np.uint8(200)
 NPZ = {
-    "MedMNIST": {"train_images": X, "train_labels": Y[:, None], "val_images": X[:6], "val_labels": Y[:6, None], "test_images": X[:9], "test_labels": Y[:9, None]},
-    "capitals": {"X_train": X, "Y_train": Y, "X_val": X[:6], "Y_val": Y[:6], "X_test": X[:9], "Y_test": Y[:9]},
-    "valid": {"x_train": X, "y_train": Y, "x_valid": X[:6], "y_valid": Y[:6], "xTest": X[:9], "yTest": Y[:9]},
-    "the other way round": {"trainX": X, "trainY": Y, "valX": X[:6], "valY": Y[:6], "testX": X[:9], "testY": Y[:9]},
-    "images and labels": {"images_train": X, "labels_train": Y, "images_validation": X[:6], "labels_validation": Y[:6], "images_test": X[:9], "labels_test": Y[:9]},
-    "data and targets": {"train_data": X, "train_targets": Y, "dev_data": X[:6], "dev_targets": Y[:6], "test_data": X[:9], "test_targets": Y[:9]},
-    "abbreviated": {"X_tr": X, "y_tr": Y, "X_va": X[:6], "y_va": Y[:6], "X_te": X[:9], "y_te": Y[:9]},
-    "MNIST's files": {"train-images": X, "train-labels": Y, "val-images": X[:6], "val-labels": Y[:6], "t10k-images": X[:9], "t10k-labels": Y[:9]},
-    "whole floats": {"x_train": X, "y_train": Y.astype(float), "x_val": X[:6], "y_val": Y[:6].astype(np.float16), "x_test": X[:9], "y_test": Y[:9].astype(np.uint64)},
-    "one-hot": {"x_train": X, "y_train": np.eye(3)[Y], "x_val": X[:6], "y_val": np.eye(3, dtype=bool)[Y[:6]], "x_test": X[:9], "y_test": Y[:9]},
-    "texts": {"x_train": X, "y_train": np.array(["0", "1", "2"])[Y], "x_val": X[:6], "y_val": np.array(["0", "1", "2"])[Y[:6]], "x_test": X[:9], "y_test": np.array([b"0", b"1", b"2"])[Y[:9]]},
+    "MedMNIST": {"train_images": X, "train_labels": Y[:, None], "val_images": V, "val_labels": Y[:6, None], "test_images": T, "test_labels": Y[:9, None]},
+    "capitals": {"X_train": X, "Y_train": Y, "X_val": V, "Y_val": Y[:6], "X_test": T, "Y_test": Y[:9]},
+    "valid": {"x_train": X, "y_train": Y, "x_valid": V, "y_valid": Y[:6], "xTest": T, "yTest": Y[:9]},
+    "the other way round": {"trainX": X, "trainY": Y, "valX": V, "valY": Y[:6], "testX": T, "testY": Y[:9]},
+    "images and labels": {"images_train": X, "labels_train": Y, "images_validation": V, "labels_validation": Y[:6], "images_test": T, "labels_test": Y[:9]},
+    "data and targets": {"train_data": X, "train_targets": Y, "dev_data": V, "dev_targets": Y[:6], "test_data": T, "test_targets": Y[:9]},
+    "abbreviated": {"X_tr": X, "y_tr": Y, "X_va": V, "y_va": Y[:6], "X_te": T, "y_te": Y[:9]},
+    "MNIST's files": {"train-images": X, "train-labels": Y, "val-images": V, "val-labels": Y[:6], "t10k-images": T, "t10k-labels": Y[:9]},
+    "whole floats": {"x_train": X, "y_train": Y.astype(float), "x_val": V, "y_val": Y[:6].astype(np.float16), "x_test": T, "y_test": Y[:9].astype(np.uint64)},
+    "one-hot": {"x_train": X, "y_train": np.eye(3)[Y], "x_val": V, "y_val": np.eye(3, dtype=bool)[Y[:6]], "x_test": T, "y_test": Y[:9]},
+    "texts": {"x_train": X, "y_train": np.array(["0", "1", "2"])[Y], "x_val": V, "y_val": np.array(["0", "1", "2"])[Y[:6]], "x_test": T, "y_test": np.array([b"0", b"1", b"2"])[Y[:9]]},
 }  # fmt: skip
 
 
@@ -234,9 +235,11 @@ def test_archives_that_can_be_understood_in_two_ways_are_refused(arrays, words, 
 
 
 def write_all(root: Path, files: dict[str, int]) -> Path:
+    first = 0
     for name, number in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        write_parquet(root / name, number)
+        write_parquet(root / name, number, first=first)
+        first += number
     return root
 
 
