@@ -194,6 +194,15 @@ def test_no_copy_of_a_training_image_is_in_a_split_that_is_made(seed, tmp_path_f
     assert not (pixels[0] & pixels[1] or pixels[0] & pixels[2] or pixels[1] & pixels[2])
 
 
+def test_no_copy_of_a_training_image_is_in_the_validation_images_of_its_fold(tmp_path) -> None:
+    source = f"npz:{save_archive(tmp_path / 'data.npz', 3, {'train': 150})}"
+    dataset, _ = load(source, tmp_path / "cache", validation={"folds": 3})
+    groups = dataset.prepared.column("train", "copies")
+    for fold in map(dataset.fold, range(3)):
+        train, held = (set(groups[split.rows]) - {-1} for split in (fold.train, fold.validation))
+        assert held and not train & held
+
+
 def test_copies_across_given_splits_stay_and_are_told_with_their_names(tmp_path) -> None:
     images = drawn_photos(40, 24, 3, 1)
     for split, names in {"train": range(30), "test": [*range(30, 38), 5, 6]}.items():
