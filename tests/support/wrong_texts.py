@@ -158,6 +158,7 @@ TEXTS: dict[str, Case] = {
     "validation as a share": line(2, "data: {source: digits, validation: 0.2}", "data.validation must map names to values"),
     "folds and a share": line(2, "data: {source: digits, validation: {folds: 4}, validation_fraction: 0.2}", "data.validation_fraction must be left out with data.validation: each of 4 folds holds out one of 4 images; got 0.2: leave one of the two out"),
     "folds and the default share": line(2, "data: {source: digits, validation: {folds: 4}, validation_fraction: 0.1}", "data.validation_fraction must be left out with data.validation"),
+    "folds and the share that they come to": line(2, "data: {source: digits, validation: {folds: 4}, validation_fraction: 0.25}", "data.validation_fraction must be left out with data.validation"),
     "folds and seeds": file(wrong({2: "data: {source: digits, validation: {folds: 4}}", 16: "finalists: {seeds: 3}"}), ":16: finalists.seeds must be left out with data.validation: a finalist is trained on each of 4 folds, with a new seed on each; got 3: leave one of the two out"),
     # --- preprocessing ---
     "resize to 100,000": line(5, '  preprocess: {choice: ["resize(100000)", standardise]}', "space.preprocess.choice[0]: resize: px must be a whole number between 1 and 2048; got '100000'"),

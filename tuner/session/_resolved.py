@@ -144,7 +144,9 @@ def resolve(spec: Spec) -> ResolvedSearch:
     return ResolvedSearch(
         Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed),
         policy,
-        Budget(_trials(spec), search.time_budget, spec.finalists.count, written["finalists"]["seeds"], data.folds or 0),
+        Budget(
+            _trials(spec), search.time_budget, spec.finalists.count, data.folds or spec.finalists.seeds, data.folds or 0
+        ),
         Training(_settings(spec), spec.activations, unfreeze_depths(spec.space)),
         _shares(spec),
         written,

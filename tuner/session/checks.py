@@ -104,21 +104,18 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
 
 
 def _check_folds(reading: SpecReading) -> Iterator[Finding]:
-    """Yield settings that say otherwise than folds do how much is held out, and how often finalists are trained.
-
-    What folds come to is no contradiction: so it stands in the file that is kept with a run.
-    """
+    """Yield settings beside folds that say, too, how much is held out and how often finalists are trained."""
     data, finalists = reading.data, reading.finalists
     if data is None or data.validation is None:
         return
     folds = data.validation.folds
-    if "validation_fraction" in data.model_fields_set and data.validation_fraction != 1 / folds:
+    if "validation_fraction" in data.model_fields_set:
         yield (
             ("data", "validation_fraction"),
             f"must be left out with data.validation: each of {folds} folds holds out one of {folds} images; "
             f"got {data.validation_fraction:g}: leave one of the two out",
         )
-    if finalists is not None and "seeds" in finalists.model_fields_set and finalists.seeds != folds:
+    if finalists is not None and "seeds" in finalists.model_fields_set:
         yield (
             ("finalists", "seeds"),
             f"must be left out with data.validation: a finalist is trained on each of {folds} folds, with a new seed "

@@ -62,9 +62,8 @@ class Spec:
     def resolved(self) -> dict[str, Any]:
         """Return plain values with every default written out; dumped as YAML, a search-space file again."""
         data, finalists = self.data.model_dump(), self.finalists.model_dump()
-        if self.data.validation is not None:
-            data["validation_fraction"] = 1 / self.data.validation.folds
-            finalists["seeds"] = self.data.validation.folds
+        if self.data.validation is not None:  # these mean nothing beside folds, and are refused
+            del data["validation_fraction"], finalists["seeds"]
         sections = {
             "data": data,
             **({"metric": self.metric} if len(self.metrics) == 1 else {"metrics": list(self.metrics)}),
