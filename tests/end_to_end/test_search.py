@@ -10,11 +10,12 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.support.make_search import SLEEPING, check_record, run_search, write_file
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.runs.directory import RunDirectory
-from tuner.runs.finalists import best_training, summarise_finalists
+from tuner.runs.finalists import best_training, gain_over_guess, summarise_finalists
 from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import read_events, read_state
@@ -97,6 +98,43 @@ def test_a_search_for_small_and_accurate_models_records_and_reports_their_front(
         model = keras.models.load_model(run.front_model(trial))
         assert model.count_params() == state.trials[trial].measured.parameters
         assert f"{run.front_model(trial).name}" in page
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("local_ray_session")
+def test_with_95_to_5_images_of_two_classes_the_search_beats_the_majority_and_says_by_how_much(
+    tmp_path, cache_dir, capsys
+):
+    digits = load_digits()
+    eights = np.flatnonzero(digits.target == 8)[:90]
+    order = np.random.default_rng(0).permutation(np.concatenate([eights, np.flatnonzero(digits.target != 8)]))
+    images, labels = (16 * digits.images[order]).clip(0, 255).astype(np.uint8), (digits.target[order] == 8).astype(int)
+    np.savez(tmp_path / "eights.npz", x_train=images[:1200], y_train=labels[:1200], x_test=images[1200:],
+             y_test=labels[1200:], class_names=np.array(["other", "eight"]))  # fmt: skip
+    file = tmp_path / "eights.yaml"
+    file.write_text(
+        "study: small\n"
+        f"data: {{source: 'npz:{tmp_path / 'eights.npz'}', validation_fraction: 0.3}}\n"
+        "metrics: [val_balanced_accuracy, val_auc]\n"
+        "space: {class_weight: {choice: [none, balanced]}, loss: {choice: [cross_entropy, focal]},\n"
+        "        architecture: dense, hidden_layers: 1, dense_units: 32, learning_rate: 0.01}\n"
+        "training: {max_epochs: 6}\nfinalists: {count: 1, seeds: 2}\n"
+    )
+    assert run_search(tmp_path, file, cache_dir) == 0
+    run = RunDirectory(tmp_path / "runs" / "small")
+    state = read_state(run.record)
+    assert {trial.configuration["class_weight"] for trial in state.trials.values()} == {"none", "balanced"}
+    assert all("val_auc" in one.metrics for trial in state.trials.values() for one in trial.epochs)
+    gain = gain_over_guess(state, summarise_finalists(state)[0].trial)
+    assert gain is not None and gain.low is not None and gain.low > 0.1 and state.guess_tested is not None
+    for name, expected in (("balanced_accuracy", 0.5), ("auc", 0.5)):
+        assert state.guess_tested.metrics[name] == pytest.approx(expected)
+    said = " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert "test balanced accuracy 0.9" in said and "with test balanced accuracy 9" in page
+    for text in (said, page):
+        assert "of the test images are other, the largest class of the training images" in text
+        assert f"the winner beats that: {gain.mean * 100:+.2f} points of test balanced accuracy" in text
 
 
 @pytest.mark.usefixtures("local_ray_session")

@@ -135,7 +135,7 @@ def test_the_interval_of_a_mean_is_students() -> None:
 def test_with_one_seed_the_interval_is_that_of_the_images() -> None:
     (only,) = summarise_finalists(judged({0: answers(0.7, seeds=1)}, {0: 0.7}))
     assert only.test_accuracy is not None and only.test_accuracy.low is not None
-    assert only.test_accuracy == only.model_accuracy
+    assert only.test_accuracy == only.model_test
     assert only.test_accuracy[1:] == wilson_interval(only.test_accuracy.mean, 2000)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tuner.common.metrics import epoch_values, metric_of, objectives, oriented
+from tuner.common.metrics import epoch_objectives, epoch_values, metric_of, objectives, oriented
 from tuner.runs.events import (
     Configuration,
     EndStatus,
@@ -76,7 +76,7 @@ def epoch(trial: int, number: int, value: float, best: float | None = None, **ch
         "best_so_far": value if best is None else best, "learning_rate": 1e-3,
     }  # fmt: skip
     metrics = {"loss": 1.0 - value / 2, "accuracy": value + 0.05, "val_loss": 1.1 - value / 2, "val_accuracy": value}
-    changed = {name: changes.pop(name) for name in list(changes) if name in epoch_values()}
+    changed = {name: changes.pop(name) for name in list(changes) if name in epoch_values(epoch_objectives())}
     return EpochReported(metrics={**metrics, **changed}, **{**values, **changes})
 
 

@@ -166,13 +166,22 @@ def test_trials_that_differ_in_weights_alone_share_what_is_compiled(small_digits
     assert structure.trainer(focal, 0, None, 0.1).network is not structure.trainer(DENSE, 0, None, 0.1).network
 
 
-def test_a_weight_counts_as_so_many_copies_of_an_image(uneven):
-    """One step of gradient descent: that of balanced weights is that on data in which the rarer class is repeated."""
+@pytest.mark.parametrize(
+    ("given", "class_weight"),
+    [(None, "balanced"), ([3.0] * 8 + [6.0] * 4, "none"), ([1.0] * 8 + [0.0] * 4, "none")],
+    ids=["of classes", "of images", "none at all"],
+)
+def test_a_weight_counts_as_so_many_copies_of_an_image(given, class_weight, uneven):
+    """One step of gradient descent: the rarer class is repeated as often as it weighs more, or left out."""
     train = uneven.train
     zeros, ones = (np.flatnonzero(train.labels == label)[:number] for label, number in ((0, 8), (1, 4)))
+    copies = [] if given is not None and not given[-1] else [ones, ones]
     sgd = {**DENSE, "optimizer": "sgd", "batch_size": 16, "learning_rate": 0.01}
-    data, repeated = (replace(uneven, train=part(train, np.concatenate([zeros, ones, *more]))) for more in ([], [ones]))
-    weighted, copied = Trial({**sgd, "class_weight": "balanced"}, data, SETTINGS), Trial(sgd, repeated, SETTINGS)
+    once = part(train, np.concatenate([zeros, ones]))
+    weights = None if given is None else np.array(given, dtype=np.float32)
+    data = replace(uneven, train=replace(once, weights=weights))
+    repeated = replace(uneven, train=part(train, np.concatenate([zeros, *copies])))
+    weighted, copied = Trial({**sgd, "class_weight": class_weight}, data, SETTINGS), Trial(sgd, repeated, SETTINGS)
     one, other = weighted.advance(), copied.advance()
     assert one is not None and other is not None
     assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-5)

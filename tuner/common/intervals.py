@@ -60,16 +60,38 @@ def crossed_interval(table: np.ndarray, added: Sequence[float]) -> Interval:
     mean, of_seeds, of_images = float(table.mean()), table.mean(axis=1), table.mean(axis=0)
     if seeds < 2:
         return Interval(mean, None, None)
-    from scipy import special
-
     padded = np.concatenate([of_images, added])
     known = float(padded.var()) / len(padded)
     residuals = table - of_seeds[:, None] - of_images + mean
     both = float((residuals**2).sum()) / ((seeds - 1) * max(1, images - 1) * images * seeds)
-    taken = 0.05 + min(1.0, both / known) * (0.7 - 0.55 / (seeds - 1))
-    excess = max(0.0, float(of_seeds.var(ddof=1)) / seeds - taken * known)
-    of_new_seeds = float(special.stdtrit(seeds - 1, (1 + CONFIDENCE) / 2)) ** 2 * excess
-    half, shift = float(special.ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(known), float(padded.mean()) - mean
+    return _of_both(of_seeds, known, both, float(padded.mean()) - mean)
+
+
+def resampled_interval(values: Sequence[float], resampled: np.ndarray) -> Interval:
+    """Return the same of a value of whole sets of images that has no formula; with one seed, for new images alone.
+
+    `values` are those of the seeds, `resampled` `[seeds, resamples]` theirs for images drawn again with replacement,
+    the same ones for all (bootstrap, Efron 1979): by them it is known what images add.
+    """
+    of_images, seeds = resampled.mean(axis=0), len(values)
+    known, shift = float(np.nanvar(of_images)), float(np.nanmean(of_images)) - fmean(values)
+    both = float(np.nanvar(resampled - of_images, axis=1).sum()) / (max(1, seeds - 1) * seeds)
+    return _of_both(np.array(values), known, both, shift)
+
+
+def _of_both(of_seeds: np.ndarray, known: float, both: float, shift: float) -> Interval:
+    """Return the interval of the mean of seeds, where `known` is the variance that images add to it.
+
+    `both` is the part of it that images add for each seed anew, `shift` how much higher the middle for images is.
+    """
+    from scipy import special
+
+    mean, seeds, of_new_seeds = float(of_seeds.mean()), len(of_seeds), 0.0
+    if seeds > 1:
+        taken = 0.05 + min(1.0, both / known if known else 0.0) * (0.7 - 0.55 / (seeds - 1))
+        excess = max(0.0, float(of_seeds.var(ddof=1)) / seeds - taken * known)
+        of_new_seeds = float(special.stdtrit(seeds - 1, (1 + CONFIDENCE) / 2)) ** 2 * excess
+    half = float(special.ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(known)
     return Interval(
         mean,
         mean - math.hypot(max(0.0, half - shift), math.sqrt(of_new_seeds)),

@@ -25,7 +25,7 @@ Unit = Literal["share", "number", "count", "ms", "MB"]
 """Forms of shown values: in percent, with four decimals, as a whole number, seconds as milliseconds, in MB."""
 VALIDATION = "val_"
 """Begins the name of a value of the validation images."""
-LOSS = "loss"
+ACCURACY, LOSS = "accuracy", "loss"
 DEFAULT_METRIC = "val_accuracy"
 
 
@@ -49,15 +49,23 @@ class Metric:
     """The fewest classes of data with which it says anything."""
     least_present: int = 1
     """The fewest classes that must have images."""
+    counts_answers: bool = False
+    """Whether it counts right and wrong answers, so that a few right ones alone may show no spread."""
 
 
 METRICS: Registry[Metric] = Registry("metric")
 METRICS.add("accuracy", Metric("max", "accuracy", "share", "categorical_accuracy", _measures.accuracy))
 METRICS.add("loss", Metric("min", "loss", keras=LOSS, measure=_measures.cross_entropy))
-METRICS.add("balanced_accuracy", Metric("max", "balanced accuracy", "share", measure=_measures.balanced_accuracy))
-METRICS.add("macro_f1", Metric("max", "macro F1", "share", measure=_measures.macro_f1))
+METRICS.add(
+    "balanced_accuracy",
+    Metric("max", "balanced accuracy", "share", measure=_measures.balanced_accuracy, counts_answers=True),
+)
+METRICS.add("macro_f1", Metric("max", "macro F1", "share", measure=_measures.macro_f1, counts_answers=True))
 METRICS.add("auc", Metric("max", "AUC", "share", measure=_measures.auc, least_present=2))
-METRICS.add("top5_accuracy", Metric("max", "top-5 accuracy", "share", measure=_measures.top5_accuracy, least_classes=6))
+METRICS.add(
+    "top5_accuracy",
+    Metric("max", "top-5 accuracy", "share", measure=_measures.top5_accuracy, least_classes=6, counts_answers=True),
+)
 METRICS.add("parameters", Metric("min", "parameters", "count"))
 METRICS.add("seconds_per_image", Metric("min", "inference time", "ms"))
 METRICS.add("model_mb", Metric("min", "model size", "MB"))

@@ -10,7 +10,7 @@ import yaml
 
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.intervals import selected_interval
-from tuner.common.metrics import VALIDATION, epoch_objectives, oriented
+from tuner.common.metrics import ACCURACY, VALIDATION, epoch_objectives, oriented
 from tuner.reports._leaderboard_sections import (
     brief_comparisons,
     finalists_section,
@@ -34,7 +34,7 @@ from tuner.reports.formatting import (
     metric_words,
     without_folders,
 )
-from tuner.reports.results import Results, TrialResult, edges
+from tuner.reports.results import Results, TrialResult, edges, majority_sentences
 from tuner.runs.finalists import Finalist
 
 
@@ -125,13 +125,14 @@ def _finalist_verdict(results: Results, first: Finalist) -> str:
     """Say which finalist won: the headline is its mean over trainings, beside it the one training that is exported."""
     repeat = results.repeat
     name = _named(results.chosen) if results.chosen is not None else str(first.trial)
-    if first.test_accuracy is None:
+    if first.test is None:
         value = f"{escaped(results.metric)} {format_value(results.metric, first.validation.mean)}"
         mean = "" if first.trained == 1 else ", the mean"
         words = f"**Trial {name} {_won(results)} with {value}**{mean} of {counted(first.trained, repeat)}"
-        return f"{words}; its test accuracy is not known yet."
-    between = interval_words("accuracy", first.test_accuracy)
-    words = f"**Trial {name} {_won(results)} with test accuracy {format_value('accuracy', first.test_accuracy.mean)}**"
+        return f"{words}; its test {metric_words(results.judge)} is not known yet."
+    metric, between = results.judge, interval_words(results.judge, first.test)
+    value = f"{metric_words(metric)} {format_value(metric, first.test.mean)}"
+    words = f"**Trial {name} {_won(results)} with test {value}**"
     if first.tested == 1:
         words += (
             f", one {repeat} (95% interval for new images alone {between}; what another {repeat} does is not known)."
@@ -141,11 +142,14 @@ def _finalist_verdict(results: Results, first: Finalist) -> str:
             f", the mean of {first.tested} {repeat}s (95% interval for the mean over "
             f"{'other folds' if results.folds else 'new seeds'} and new images: {between})."
         )
-    if first.tested > 1 and first.model_accuracy is not None:
-        share, own = first.model_accuracy.mean, interval_words("accuracy", first.model_accuracy)
+    if metric != ACCURACY and first.test_accuracy is not None:
+        words += f" Its test accuracy is {format_value(ACCURACY, first.test_accuracy.mean)}."
+    if first.tested > 1 and first.model_test is not None:
+        own, how = interval_words(metric, first.model_test), "Wilson" if metric == ACCURACY else "bootstrap"
         exported = f"best.keras is {_exported(results, first)}"
-        words += f" {exported}: {format_value('accuracy', share)}, for new images {own} (Wilson)."
-    return " ".join([words, *brief_comparisons(results)])
+        words += f" {exported}: {format_value(metric, first.model_test.mean)}, for new images {own} ({how})."
+    majority = [f"{capital(escaped(one))}." for one in majority_sentences(results)]
+    return " ".join([words, *majority, *brief_comparisons(results)])
 
 
 def _exported(results: Results, first: Finalist) -> str:
@@ -361,10 +365,8 @@ def _trained_again(results: Results) -> list[str]:
         f"{format_value(metric, first.validation.mean)} instead of {format_value(metric, chosen.best)} in "
         f"the search: {what}."
     )
-    return [
-        words,
-        *(["No choice was made by its test accuracy."] if first.tested and results.test_readings == 1 else []),
-    ]
+    is_read_once = bool(first.tested) and results.test_readings == 1
+    return [words, *([f"No choice was made by its test {metric_words(results.judge)}."] if is_read_once else [])]
 
 
 def _next(results: Results) -> list[str]:

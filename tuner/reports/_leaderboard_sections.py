@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tuner.common.intervals import Interval
-from tuner.common.metrics import metric_of, oriented
+from tuner.common.metrics import ACCURACY, LOSS, metric_of, oriented
 from tuner.reports.formatting import (
     capital,
     describe_configuration,
     escaped,
+    format_advantage,
     format_duration,
     format_gain,
     format_value,
     is_share,
     metric_words,
     reason_words,
-    signed,
+    sign_of,
     table,
 )
 from tuner.reports.results import Results, TrialResult
@@ -28,7 +29,7 @@ ROWS = 100
 CLEARLY_LESS = 0.9
 """The share of parameters or time from which a model counts as smaller or faster."""
 MOST_GIVEN_UP = 0.02
-"""Most of the test accuracy that is given up for a smaller model: intervals of two trainings are wide."""
+"""Most of the value on the test split that is given up for a smaller model: intervals of two trainings are wide."""
 _TRIAL_NUMBERS = frozenset({"rank", "trial", "gain", "epochs", "time", "parameters", "trials"})
 _FINALIST_NUMBERS = frozenset(
     {"rank", "trial", "seeds", "test accuracy", "test loss", "seed to seed", "folds", "fold to fold"}
@@ -187,9 +188,9 @@ def finalists_section(results: Results) -> list[str]:
         metric,
         "95% interval",
         f"{results.repeat} to {results.repeat}",
-        "test accuracy",
+        f"test {metric_words(results.judge)}",
         "95% interval ",
-        "test loss",
+        *(f"test {name}" for name in (ACCURACY, LOSS) if name != results.judge),
         *(escaped(name) for name in results.metrics[1:]),
         f"{results.repeat}s",
     ]
@@ -199,7 +200,8 @@ def finalists_section(results: Results) -> list[str]:
         *_choice_words(results),
         *_tested_words(results),
     ]
-    lines = table(header, rows, _FINALIST_NUMBERS | {metric, *(escaped(name) for name in results.metrics[1:])})
+    others = {escaped(name) for name in results.metrics[1:]}
+    lines = table(header, rows, _FINALIST_NUMBERS | {metric, *others, f"test {metric_words(results.judge)}"})
     return ["## Finalists", "", " ".join(sentences), "", *lines, "", *comparisons(results)]
 
 
@@ -234,21 +236,21 @@ def _choice_words(results: Results) -> list[str]:
 def _tested_words(results: Results) -> list[str]:
     if not results.test_readings:
         return ["The test split has not been read yet."]
-    repeat = results.repeat
+    repeat, judge = results.repeat, metric_words(results.judge)
     if max(one.tested for one in results.finalists) < 2:
         words = (
-            f"With one {repeat}, the interval of test accuracy is for new images alone; what another {repeat} does is "
+            f"With one {repeat}, the interval of test {judge} is for new images alone; what another {repeat} does is "
             "unknown."
         )
     elif results.folds:
         words = (
-            "The intervals of test accuracy are for the mean over other folds of these training images and for new "
+            f"The intervals of test {judge} are for the mean over other folds of these training images and for new "
             "test images; those of validation are for as many other images, parted in the same way (Student's t, wider "
             "as folds share training images: Nadeau and Bengio 2003)."
         )
     else:
         words = (
-            "The intervals of test accuracy are for the mean over new seeds and for new images, those of the "
+            f"The intervals of test {judge} are for the mean over new seeds and for new images, those of the "
             "validation split for new seeds (Student's t)."
         )
     if results.test_readings == 1:
@@ -265,15 +267,17 @@ def _finalist_row(results: Results, rank: int, finalist: Finalist) -> list[str]:
     trial = results.trial(finalist.trial)
     values = trial.values if trial is not None else {}
     failed = f", {finalist.failed} failed" if finalist.failed else ""
+    accuracy = finalist.test_accuracy.mean if finalist.test_accuracy is not None else None
     return [
         str(rank),
         trial.label if trial is not None else str(finalist.trial),
         format_value(results.metric, finalist.validation.mean),
         interval_words(results.metric, finalist.validation),
         "-" if finalist.deviation is None else _deviation(results.metric, finalist.deviation),
-        "-" if finalist.test_accuracy is None else format_value("accuracy", finalist.test_accuracy.mean),
-        "-" if finalist.test_accuracy is None else interval_words("accuracy", finalist.test_accuracy),
-        format_value("loss", finalist.test_loss),
+        "-" if finalist.test is None else format_value(results.judge, finalist.test.mean),
+        "-" if finalist.test is None else interval_words(results.judge, finalist.test),
+        *([] if results.judge == ACCURACY else [format_value(ACCURACY, accuracy)]),
+        *([] if results.judge == LOSS else [format_value(LOSS, finalist.test_loss)]),
         *(format_value(name, values.get(name)) for name in results.metrics[1:]),
         f"{finalist.trained}{failed}",
     ]
@@ -330,24 +334,19 @@ def _against(results: Results, other: int) -> str:
     if gain is None:
         return f"{first} and {name} have not been compared: one of them has not been tested."
     (mean, low, high), number, repeat = gain.points, gain.trainings, results.repeat
-    points = f"{signed(100 * mean, 2)} points of test accuracy"
+    points = format_advantage(results.judge, mean)
     if low is None or high is None:
         why = f"one {repeat} each" if number == 1 else f"no {repeat} that both were trained with"
         turned = f"which another {repeat} may turn round"
         return f"{first} and {name} cannot be compared, there being {why}: {points}, {turned}."
-    words = f"{points}, 95% interval {signed(100 * low, 2)} to {signed(100 * high, 2)}, {number} {repeat}s each"
-    match _sign(gain):
+    between = f"95% interval {format_gain(results.judge, low)} to {format_gain(results.judge, high)}"
+    words = f"{points}, {between}, {number} {repeat}s each"
+    match sign_of(results.judge, low, high):
         case 1:
             return f"{first} is better than {name}: {words}."
         case -1:
             return f"{first} is worse than {name} on the test images, though not on the validation images: {words}."
     return f"{first} and {name} cannot be told apart: {words}."
-
-
-def _sign(gain: Difference) -> int:
-    """Return 1 or -1 where the interval, as it is shown, is on one side of 0; else 0."""
-    low, high = (round(100 * (bound or 0.0), 2) for bound in gain.points[1:])
-    return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def _baseline_fate(results: Results) -> str:
@@ -379,7 +378,7 @@ def recommendation(results: Results) -> str:
         trial
         for other in results.finalists[1:]
         if (trial := results.trial(other.trial)) is not None
-        and _is_equal(results.gains.get(trial.number))
+        and _is_equal(results.judge, results.gains.get(trial.number))
         and _overlap(results.finalists[0].validation, other.validation)
     ]
     if first is None or not equal:
@@ -395,15 +394,17 @@ def recommendation(results: Results) -> str:
                 f"Recommended: {_label(results, number)}. It cannot be told apart from {name} and is {words}: {costs}; "
                 "`--retrain` trains it."
             )
-    within = f"{100 * MOST_GIVEN_UP:g} points"
+    within = f"{100 * MOST_GIVEN_UP:g} points" if is_share(results.judge) else f"{MOST_GIVEN_UP:g}"
     return (
         f"Recommended: {name}. Of those that cannot be told apart from it, none within {within} is smaller or faster."
     )
 
 
-def _is_equal(gain: Difference | None) -> bool:
+def _is_equal(metric: str, gain: Difference | None) -> bool:
     """Say whether two finalists cannot be told apart, and the second was not much worse either."""
-    return gain is not None and gain.points.low is not None and _sign(gain) == 0 and gain.points.mean <= MOST_GIVEN_UP
+    if gain is None or gain.points.low is None:
+        return False
+    return sign_of(metric, *gain.points[1:]) == 0 and gain.points.mean <= MOST_GIVEN_UP
 
 
 def _overlap(first: Interval, second: Interval) -> bool:

@@ -17,6 +17,8 @@ from tuner.reports.formatting import is_share, metric_words
 from tuner.reports.results import STATUSES, Results, TrialResult
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import Scalar
+from tuner.runs.finalists import value_on_test
+from tuner.runs.state import FinalistState
 
 TABLES_VERSION = 1
 """Raised when a column changes its name, type or meaning; a new column does not raise it."""
@@ -151,7 +153,7 @@ def _metric(name: str) -> Callable[[Epoch], float | None]:
     return lambda epoch: epoch.metrics.get(name)
 
 
-FINALIST_COLUMNS: tuple[Column, ...] = (
+_FINALIST: tuple[Column, ...] = (
     Column("trial", "int64", "number of the trial that is trained again", attrgetter("trained.trial")),
     Column(
         "number",
@@ -168,7 +170,22 @@ FINALIST_COLUMNS: tuple[Column, ...] = (
     Column("test_accuracy", "double", "accuracy on them (0 to 1)", _optional("tested.test_accuracy")),
     Column("test_loss", "double", "cross-entropy on them", _optional("tested.test_loss")),
 )
-"""After the study's name."""
+
+
+def finalist_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
+    """Return the columns after the study's name, for a study's metrics (None: any)."""
+    names = [name.removeprefix(VALIDATION) for name in asked_values(epoch_objectives() if metrics is None else metrics)]
+    asked = (Column(f"test_{name}", "double", _of_test(name), _tested(name)) for name in names)
+    return (*_FINALIST, *asked)
+
+
+def _of_test(name: str) -> str:
+    return f"{metric_words(name)}{' (0 to 1)' if is_share(name) else ''} on them; only in studies for it"
+
+
+def _tested(name: str) -> Callable[[FinalistState], float | None]:
+    return lambda row: None if row.tested is None else value_on_test(row.tested, name)
+
 
 _STUDY = Column("study", "string", "name of the study")
 _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
@@ -193,7 +210,9 @@ def epochs_table(results: Results) -> Any:
 def finalists_table(results: Results) -> Any:
     """Return one row per training of a finalist, by trial, then number, as a `pyarrow.Table`."""
     study = _constant(_STUDY, results.name, len(results.trainings))
-    return _table(results, [study, *(_array(column, results.trainings) for column in FINALIST_COLUMNS)])
+    return _table(
+        results, [study, *(_array(column, results.trainings) for column in finalist_columns(results.metrics))]
+    )
 
 
 def save_table(table: Any, path: Path) -> Path:
@@ -316,7 +335,7 @@ def describe_schema() -> str:
             "",
             "## `finalists.parquet`: one row per training of a finalist",
             "",
-            *_describe((_STUDY, *FINALIST_COLUMNS)),
+            *_describe((_STUDY, *finalist_columns())),
             "",
             "## Metadata of all files",
             "",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tuner.common.errors import InputError
-from tuner.common.metrics import Mode, oriented
+from tuner.common.metrics import ACCURACY, Mode, oriented
 from tuner.reports._leaderboard_sections import interval_words
 from tuner.reports._page import Page, PageColumn, PagePart, as_html, page_figure, render, sortable
 from tuner.reports.figures.registry import FORMATS, DrawnFigure, Format, save_figure
@@ -207,9 +207,16 @@ def _verdict(comparison: Comparison) -> str:
 
 
 def _summary(comparison: Comparison) -> str:
-    header = ["run", "at equal time", "best", "test accuracy", "95% interval", "trials", "epochs", "time", "best trial"]
+    test = f"test {metric_words(_judge(comparison))}"
+    header = ["run", "at equal time", "best", test, "95% interval", "trials", "epochs", "time", "best trial"]
     rows = [_summary_row(comparison, entrant, value) for entrant, value in order_at_equal_time(comparison)]
-    return "\n".join(table(header, rows, _NUMBERS))
+    return "\n".join(table(header, rows, _NUMBERS | {test}))
+
+
+def _judge(comparison: Comparison) -> str:
+    """Return the metric by which all of the runs judge on the test split; where they differ, the accuracy."""
+    judges = {entrant.results.judge for entrant in comparison.entrants}
+    return judges.pop() if len(judges) == 1 else ACCURACY
 
 
 def _summary_row(comparison: Comparison, entrant: Entrant, value: float | None) -> list[str]:
@@ -218,19 +225,20 @@ def _summary_row(comparison: Comparison, entrant: Entrant, value: float | None) 
     return [
         escaped(entrant.name),
         format_value(comparison.metric, value),
-        *_result_cells(results),
+        *_result_cells(results, _judge(comparison)),
         format_duration(entrant.search_s),
         "-" if winner is None else f"{winner.number} ({escaped(winner.architecture)})",
     ]
 
 
-def _result_cells(results: Results) -> list[str]:
-    """Return the best value, the test accuracy with its interval, the numbers of trials and epochs."""
-    tested = results.finalists[0].test_accuracy if results.finalists else None
+def _result_cells(results: Results, judge: str = ACCURACY) -> list[str]:
+    """Return the best value, that on the test split with its interval, the numbers of trials and epochs."""
+    first = results.finalists[0] if results.finalists else None
+    tested = None if first is None else first.test_accuracy if judge == ACCURACY else first.test
     return [
         format_value(results.metric, results.winner.best if results.winner else None),
-        format_value("accuracy", tested.mean if tested else None),
-        interval_words("accuracy", tested) if tested else "-",
+        format_value(judge, tested.mean if tested else None),
+        interval_words(judge, tested) if tested else "-",
         f"{len(results.trials):,}",
         f"{results.total_epochs:,}",
     ]

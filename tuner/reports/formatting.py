@@ -117,6 +117,27 @@ def format_gain(metric: str, gain: float | None) -> str:
     return signed(100 * gain, 2) if is_share(metric) else signed(gain, 4)
 
 
+def format_advantage(metric: str, mean: float) -> str:
+    """Return an advantage on the test split with what it is of; positive is better.
+
+    >>> format_advantage("accuracy", 0.0312), format_advantage("loss", -0.5)
+    ('+3.12 points of test accuracy', '-0.5000 of test loss (positive is better)')
+    """
+    unit = " points" if is_share(metric) else ""
+    better = "" if metric_of(metric).mode == "max" else " (positive is better)"
+    return f"{format_gain(metric, mean)}{unit} of test {metric_words(metric)}{better}"
+
+
+def sign_of(metric: str, low: float | None, high: float | None) -> int:
+    """Return 1 or -1 where an interval of advantages, as it is shown, is on one side of 0; else 0.
+
+    >>> sign_of("accuracy", 0.01, 0.02), sign_of("accuracy", 0.00001, 0.02), sign_of("loss", -0.2, -0.1)
+    (1, 0, -1)
+    """
+    least, most = (float(format_gain(metric, bound or 0.0)) for bound in (low, high))
+    return 1 if least > 0 else -1 if most < 0 else 0
+
+
 def signed(value: float, digits: int) -> str:
     """Return a difference with its sign; what is shown as 0 has none.
 

@@ -12,12 +12,32 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuner.common.errors import RunError
-from tuner.common.metrics import DEFAULT_METRIC, Mode, epoch_objectives, epoch_values, metric_of, objectives, oriented
+from tuner.common.intervals import Interval
+from tuner.common.metrics import (
+    ACCURACY,
+    DEFAULT_METRIC,
+    LOSS,
+    Mode,
+    epoch_objectives,
+    epoch_values,
+    metric_of,
+    objectives,
+    oriented,
+)
 from tuner.common.registry import unknown_name
 from tuner.models.parameters import GENERAL, OF_ARCHITECTURES
-from tuner.reports.formatting import counted, describe_configuration
+from tuner.reports.formatting import (
+    counted,
+    describe_configuration,
+    format_advantage,
+    format_gain,
+    format_value,
+    metric_words,
+    sign_of,
+)
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
+    GuessTested,
     Scalar,
     SessionEnded,
     SessionStarted,
@@ -25,7 +45,15 @@ from tuner.runs.events import (
     TrialEnded,
     TrialMeasured,
 )
-from tuner.runs.finalists import Difference, Finalist, gain_on_test, summarise_finalists
+from tuner.runs.finalists import (
+    Difference,
+    Finalist,
+    gain_on_test,
+    gain_over_guess,
+    judged_by,
+    summarise_finalists,
+    value_on_test,
+)
 from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.runs.predictions import Predictions, Variant
 from tuner.runs.state import FinalistState, RunState, TrialState
@@ -146,7 +174,13 @@ class Results:
     trainings: tuple[FinalistState, ...] = ()
     """Trainings of all finalists, by trial and number."""
     gains: Mapping[int, Difference] = field(default_factory=dict)
-    """By how much the first finalist is more accurate on the test images than each of the others."""
+    """By how much the first finalist is better on the test images than each of the others."""
+    judge: str = ACCURACY
+    """The metric by which they are judged there, without `val_`."""
+    guess: GuessTested | None = None
+    """What is reached there without looking at an image."""
+    gain_over_guess: Interval | None = None
+    """By how much the first finalist is better than that."""
     test_readings: int = 0
     """Sessions that read the test split."""
     predictions: Predictions | None = None
@@ -354,6 +388,22 @@ def edges(results: Results) -> list[Edge]:
     return found
 
 
+def majority_sentences(results: Results) -> list[str]:
+    """Say the share of the largest class on the test split, and whether the winner beats answering nothing else."""
+    guess, gain, metric = results.guess, results.gain_over_guess, results.judge
+    value = None if guess is None else value_on_test(guess, metric)
+    if guess is None or gain is None or value is None:
+        return []
+    answer = "answering the classes' shares" if metric == LOSS else "always answering it"
+    shares = (
+        f"{guess.share:.1%} of the test images are {guess.largest_class}, the largest class of the training images: "
+        f"{answer} has test {metric_words(metric)} {format_value(metric, value)}"
+    )
+    beats = "the winner beats that:" if sign_of(metric, *gain[1:]) > 0 else "the winner does not beat that:"
+    between = f"95% interval {format_gain(metric, gain.low)} to {format_gain(metric, gain.high)}"
+    return [f"{shares}; {beats} {format_advantage(metric, gain.mean)}, {between}"]
+
+
 def build_results(
     state: RunState, predictions: Predictions | None = None, variants: tuple[Variant, ...] = ()
 ) -> Results:
@@ -379,6 +429,9 @@ def build_results(
         finalists=finalists,
         trainings=tuple(state.finalists[key] for key in sorted(state.finalists)),
         gains=_gains(state, finalists),
+        judge=judged_by(state),
+        guess=state.guess_tested,
+        gain_over_guess=gain_over_guess(state, finalists[0].trial) if finalists else None,
         test_readings=len(state.tested_in),
         predictions=predictions,
         variants=variants,

@@ -16,7 +16,7 @@ from tuner.runs.epoch import EndStatus, Epoch, Phase
 
 SCHEMA_VERSION = 8
 READABLE_VERSIONS = (7, 8)
-"""Version 7 knows no folds: what is a number now was the number of a seed."""
+"""Version 7 knows no folds (what is a number now was a seed's), and of the test split accuracy and loss alone."""
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -266,23 +266,45 @@ class FinalistTrained(_Event):
     """Training and validation of all epochs."""
 
 
-class FinalistTested(_Event):
-    """The result of a trained finalist on the test split, after all of them were trained."""
+class Tested(_Event):
+    """The result of predictions for the test split."""
 
-    event: Literal["finalist_tested"] = "finalist_tested"
-    trial: Count
-    number: Number
     images: Annotated[Count, Field(ge=1)]
     test_accuracy: Share
     test_loss: float
     correct: str
     """Base64 of one bit for each test image (numpy.packbits): whether its class was the most probable one."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Values of the study's other metrics of predictions, without `val_`."""
+    resampled: str = ""
+    """Base64 of float32: values of the study's metric for test images drawn again with replacement, the same ones in
+    all events; empty for the accuracy, of which `correct` says all."""
 
     @model_validator(mode="after")
     def _has_a_bit_for_each_image(self) -> Self:
         if len(b64decode(self.correct, validate=True)) != -(-self.images // 8):
             raise ValueError(f"correct must have a bit for each of {self.images} images")
+        if len(b64decode(self.resampled, validate=True)) % 4:
+            raise ValueError("resampled must be of float32")
         return self
+
+
+class FinalistTested(Tested):
+    """The result of a trained finalist on the test split, after all of them were trained."""
+
+    event: Literal["finalist_tested"] = "finalist_tested"
+    trial: Count
+    number: Number
+
+
+class GuessTested(Tested):
+    """The result of giving every test image the classes' shares of the training images: what is to be beaten."""
+
+    event: Literal["guess_tested"] = "guess_tested"
+    largest_class: str
+    """Of the training images, and so the answer to every image."""
+    share: Share
+    """Of it among the test images."""
 
 
 Event = (
@@ -301,4 +323,5 @@ Event = (
     | FinalistsStarted
     | FinalistTrained
     | FinalistTested
+    | GuessTested
 )

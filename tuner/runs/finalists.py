@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tuner.common.intervals import Interval, crossed_interval, mean_interval, wilson_interval
-from tuner.common.metrics import metric_of, oriented
+from tuner.common.intervals import Interval, crossed_interval, mean_interval, resampled_interval, wilson_interval
+from tuner.common.metrics import ACCURACY, LOSS, VALIDATION, metric_of, oriented
 from tuner.common.seeds import derive_seed
-from tuner.runs.events import Configuration, FinalistTested
+from tuner.runs.events import Configuration, FinalistTested, Tested
 from tuner.runs.pareto import front_finalists, metrics_of
 from tuner.runs.state import FinalistState, RunState
 
@@ -39,10 +39,11 @@ class FinalistTraining(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The difference in test accuracy between two finalists."""
+    """The advantage of a finalist over another on the test split, in the metric that `judged_by` names."""
 
     points: Interval
-    """In shares, not points, of images; no bounds, and so no verdict, for fewer than two trainings."""
+    """In shares, not points, or in units of the metric; positive is better. No bounds, and so no verdict, for fewer
+    than two trainings."""
     trainings: int
     """Seeds or folds with which both were trained and tested."""
 
@@ -57,14 +58,17 @@ class Finalist(NamedTuple):
     """The study's metric, over seeds, or over folds, each with its own validation part."""
     deviation: float | None
     """Standard deviation of the metric from seed to seed, or from fold to fold; None with fewer than two."""
+    test: Interval | None
+    """The metric that `judged_by` names, on the test split: for new trainings and new images, with one training for new
+    images; None before the test split was read."""
     test_accuracy: Interval | None
-    """For new trainings and new images, with one training for new images; None before the test split was read."""
+    """The same of the accuracy."""
     tested: int
     """Trainings that were tested."""
     model: int | None
     """The number of the one training whose model is exported."""
-    model_accuracy: Interval | None
-    """Its test accuracy, for new images (Wilson)."""
+    model_test: Interval | None
+    """Its value on the test split, for new images."""
     test_loss: float | None
 
 
@@ -120,6 +124,20 @@ def pack_bits(correct: np.ndarray) -> str:
     return base64.b64encode(np.packbits(correct).tobytes()).decode("ascii")
 
 
+def pack_floats(values: np.ndarray) -> str:
+    """Return numbers as text for the record, in float32.
+
+    >>> unpack_floats(pack_floats(np.array([0.5, -1.0]))).tolist()
+    [0.5, -1.0]
+    """
+    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
+
+
+def unpack_floats(text: str) -> np.ndarray:
+    """Return the numbers that `pack_floats` was given, as float64."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float64)
+
+
 def unpack_bits(text: str, number: int) -> np.ndarray:
     """Return the `[N] bool` that `pack_bits` was given."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=number).astype(bool)
@@ -150,7 +168,7 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
     values = [value for value in done if value is not None and math.isfinite(value)]
     if not values:
         return None
-    tested, exported = _tested(state, trial), best_training(state, trial)
+    tested, exported, judge = _tested(state, trial), best_training(state, trial), judged_by(state)
     model = tested.get(exported or 0)
     return Finalist(
         trial=trial,
@@ -158,10 +176,11 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
         failed=len(own) - len(values),
         validation=_clipped(mean_interval(values, folds=state.folds), state.metric),
         deviation=stdev(values) if len(values) > 1 else None,
-        test_accuracy=_test_interval(list(tested.values())) if tested else None,
+        test=_test_interval(list(tested.values()), judge) if tested else None,
+        test_accuracy=_test_interval(list(tested.values()), ACCURACY) if tested else None,
         tested=len(tested),
         model=exported,
-        model_accuracy=_test_interval([model]) if model is not None else None,
+        model_test=_test_interval([model], judge) if model is not None else None,
         test_loss=fmean(test.test_loss for test in tested.values()) if tested else None,
     )
 
@@ -187,31 +206,77 @@ def best_training(state: RunState, trial: int) -> int | None:
     return min(done)[1] if done else None
 
 
-def _test_interval(tested: Sequence[FinalistTested]) -> Interval:
-    """Return the interval of an accuracy for new images, and for new trainings if there are several."""
+def judged_by(state: RunState) -> str:
+    """Return the metric by which finalists are judged on the test split, without `val_`.
+
+    It is the study's; in records of earlier versions, which hold the accuracy alone, that one.
+    """
+    tests = [one.tested for one in state.finalists.values() if one.tested is not None]
+    return state.metric.removeprefix(VALIDATION) if all(one.resampled for one in tests) else ACCURACY
+
+
+def value_on_test(test: Tested, metric: str) -> float | None:
+    """Return a value on the test split, of a metric without `val_`; None where it is not known."""
+    return {ACCURACY: test.test_accuracy, LOSS: test.test_loss}.get(metric, test.metrics.get(metric))
+
+
+def _value(test: Tested, metric: str) -> float:
+    value = value_on_test(test, metric)
+    return math.nan if value is None else value
+
+
+def _test_interval(tested: Sequence[Tested], metric: str) -> Interval:
+    """Return the interval of a metric for new images, and for new trainings if there are several."""
+    if metric != ACCURACY:
+        values, resampled = [_value(one, metric) for one in tested], [unpack_floats(one.resampled) for one in tested]
+        return _clipped(resampled_interval(values, np.stack(resampled)), metric)
     if len(tested) == 1:
         share = tested[0].test_accuracy
         return Interval(share, *wilson_interval(share, tested[0].images))
     # Two right and two wrong ones more (Agresti and Coull 1998): no images were wrong is not that none will be.
-    mean, low, high = crossed_interval(np.stack([_answers(one) for one in tested]), [0, 0, 1, 1])
-    return Interval(mean, max(0.0, low or 0.0), min(1.0, 1.0 if high is None else high))
+    return _clipped(crossed_interval(np.stack([_answers(one) for one in tested]), [0, 0, 1, 1]), metric)
 
 
 def gain_on_test(state: RunState, trial: int, other: int) -> Difference | None:
-    """Return how much more accurate a finalist is than another on the test images, for new trainings and new images.
+    """Return how much better a finalist is than another on the test images, for new trainings and new images.
 
     Both had the same images, seeds and folds, so what is hard for both cancels out. None before the test.
     """
-    ours, theirs = _tested(state, trial), _tested(state, other)
+    ours, theirs, metric = _tested(state, trial), _tested(state, other), judged_by(state)
     if not ours or not theirs:
         return None
     shared = sorted(set(ours) & set(theirs))
-    if not shared:
-        means = [fmean(one.test_accuracy for one in tested.values()) for tested in (ours, theirs)]
-        return Difference(Interval(means[0] - means[1], None, None), 0)
-    table = np.stack([_answers(ours[number]) - _answers(theirs[number]) for number in shared])
+    if len(shared) < 2:
+        pairs = [(ours[number], theirs[number]) for number in shared]
+        mine, other_ones = zip(*pairs, strict=True) if pairs else (list(ours.values()), list(theirs.values()))
+        means = [fmean(_value(one, metric) for one in tests) for tests in (mine, other_ones)]
+        return Difference(Interval(oriented(means[0] - means[1], metric_of(metric).mode), None, None), len(shared))
+    return Difference(_advantage([ours[one] for one in shared], [theirs[one] for one in shared], metric), len(shared))
+
+
+def gain_over_guess(state: RunState, trial: int) -> Interval | None:
+    """Return how much better a finalist is on the test images than a guess that looks at none; None where unknown.
+
+    For new trainings and new images; with one training, for new images alone.
+    """
+    ours, guess = list(_tested(state, trial).values()), state.guess_tested
+    if not ours or guess is None:
+        return None
+    return _advantage(ours, [guess] * len(ours), judged_by(state))
+
+
+def _advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metric: str) -> Interval:
+    """Return the interval of the mean advantage of tests over others, one by one; positive is better."""
+    sign = oriented(1.0, metric_of(metric).mode)
+    pairs = list(zip(ours, theirs, strict=True))
+    if metric != ACCURACY:
+        values = np.array([sign * (_value(one, metric) - _value(other, metric)) for one, other in pairs])
+        drawn = sign * np.stack([unpack_floats(one.resampled) - unpack_floats(other.resampled) for one, other in pairs])
+        # What was added to images that were drawn is the same for both, and makes their difference too small.
+        return resampled_interval(values.tolist(), drawn + (values - np.nanmean(drawn, axis=1))[:, None])
+    table = np.stack([_answers(one) - _answers(other) for one, other in pairs])
     # One image more for each of the two, after Agresti and Min (2005): few images on which they differ show no spread.
-    return Difference(crossed_interval(table, [-1, 1]), len(shared))
+    return crossed_interval(table, [-1, 1])
 
 
 def _tested(state: RunState, trial: int) -> dict[int, FinalistTested]:
@@ -219,6 +284,6 @@ def _tested(state: RunState, trial: int) -> dict[int, FinalistTested]:
     return {one.tested.number: one.tested for one in _trainings_of(state, trial) if one.tested is not None}
 
 
-def _answers(test: FinalistTested) -> np.ndarray:
+def _answers(test: Tested) -> np.ndarray:
     """Return `[images] float64`, 1 where the finalist was right."""
     return unpack_bits(test.correct, test.images).astype(np.float64)

@@ -213,7 +213,7 @@ def _misplaced(state: RunState, event: events.Event) -> str | None:
         return f"trial {event.trial} must start once; it starts again"
     if isinstance(event, events.EpochReported) and state.metric in {*epoch_objectives()}.difference(event.metrics):
         return f"epochs must measure {state.metric}, which the study compares; got {', '.join(event.metrics) or 'none'}"
-    if isinstance(event, events.FinalistTested):
+    if isinstance(event, events.Tested):
         others = {one.tested.images for one in state.finalists.values() if one.tested is not None}
         if others - {event.images}:
             return f"finalists must be tested on the same images; got {event.images} and {others.pop()} images"

@@ -58,6 +58,8 @@ class RunState:
     finalists_started: events.FinalistsStarted | None = None
     finalists: dict[tuple[int, int], FinalistState] = field(default_factory=dict)
     """By trial and number of the training."""
+    guess_tested: events.GuessTested | None = None
+    """What is reached on the test split without looking at an image; None in records of earlier versions."""
     tested_in: set[int] = field(default_factory=set)
     """The sessions, from 1, that read the test split."""
     elapsed_s: float = 0.0
@@ -93,6 +95,8 @@ class RunState:
             case events.FinalistTested():
                 self.finalists[event.trial, event.number].tested = event
                 self.tested_in.add(len(self.sessions))
+            case events.GuessTested():
+                self.guess_tested = event
             case events.TrialStarted():
                 started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
                 self.trials[event.trial] = started

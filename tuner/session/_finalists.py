@@ -10,32 +10,32 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.common.process import usable_cpus
 from tuner.execution.finalist_actor import TIME_BUDGET, FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory
-from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained
+from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested
 from tuner.runs.finalists import (
     FinalistTraining,
     best_training,
     finalist_trials,
-    pack_bits,
     summarise_finalists,
     training_of,
 )
 from tuner.runs.forecast import Wanted, expected_epochs, fit_trainings, wanted_trainings
+from tuner.runs.pareto import metrics_of
 from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
 from tuner.session._finish import TrainedModels
 from tuner.session._stopping import TimeBudget
-from tuner.training.evaluation import measure, predict_probabilities, save_predictions
+from tuner.training.evaluation import guess, judgement, predict_probabilities, save_predictions
 
 if TYPE_CHECKING:
-    from tuner.datasets.loading import Split
+    import numpy as np
+
+    from tuner.datasets.loading import Dataset, Split
     from tuner.training.trial import Trial
 
 
@@ -290,28 +290,32 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: Time
     has_predictions = kept is not None and tuple(kept.of) == winner
     if not untested and has_predictions:
         return 0
+    metrics = metrics_of(record.state)
     models = TrainedModels(replace(context, cpus=usable_cpus()), run, record.state)  # nothing is trained now
     for place, key in enumerate(untested):
         if place and time.costs([key[0]]).test_s > time.left_before_closing_s():
             return len(untested) - place
-        probabilities, test = _of_test_split(models.finalist(*key))
-        correct = np.argmax(probabilities, axis=1) == test.labels
-        record.append(
-            FinalistTested(
-                trial=key[0],
-                number=key[1],
-                images=len(test),
-                test_accuracy=float(correct.mean()),
-                test_loss=measure(["loss"], test.labels, probabilities)["loss"],
-                correct=pack_bits(correct),
-            )
-        )
+        trial = models.finalist(*key)
+        probabilities, test = _of_test_split(trial)
+        if record.state.guess_tested is None:
+            record.append(_guess_tested(trial.data, test, metrics))
+        record.append(FinalistTested(trial=key[0], number=key[1], **judgement(metrics, test.labels, probabilities)))
         if key == winner:
             has_predictions = True
             save_predictions(run.predictions, winner, probabilities, test)
     if not has_predictions:  # it was judged in an earlier session, when another one was ahead
         save_predictions(run.predictions, winner, *_of_test_split(models.finalist(*winner)))
     return 0
+
+
+def _guess_tested(data: Dataset, test: Split, metrics: Sequence[str]) -> GuessTested:
+    """Return the result on the test split of whoever knows the classes' shares and looks at no image."""
+    largest, probabilities = guess(data.train, test, len(data.class_names))
+    return GuessTested(
+        largest_class=data.class_names[largest],
+        share=float((test.labels == largest).mean()),
+        **judgement(metrics, test.labels, probabilities),
+    )
 
 
 def _of_test_split(trial: Trial) -> tuple[np.ndarray, Split]:

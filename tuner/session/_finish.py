@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 from tuner.common.errors import RunError, TunerError, cause_of, first_line
 from tuner.common.files import as_typed, write_text
 from tuner.common.locations import Location, fetched
+from tuner.common.metrics import ACCURACY
 from tuner.common.process import ignore_hangup
 from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
-from tuner.reports.results import build_results, edges
+from tuner.reports.formatting import metric_words
+from tuner.reports.results import build_results, edges, majority_sentences
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
-from tuner.runs.finalists import best_training, finalist_seed, summarise_finalists
+from tuner.runs.finalists import best_training, finalist_seed, judged_by, summarise_finalists
 from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
 from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch
@@ -115,16 +117,19 @@ def _failures(reasons: Sequence[str], what: str, log: Path) -> str:
 def _say_result(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
     """Say the result of the first finalist, once it was judged on the test split, and what lies at the edge."""
     _say_finalists(state, console, is_over=is_over)
-    for edge in edges(build_results(state)):
+    results = build_results(state)
+    for sentence in majority_sentences(results):
+        console.say(sentence)
+    for edge in edges(results):
         console.say(f"{edge.said}, try {edge.wider}")
 
 
 def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
     """Say the result of the first finalist, once it was judged on the test split."""
     finalists = summarise_finalists(state)
-    if not finalists or finalists[0].test_accuracy is None:
+    if not finalists or finalists[0].test is None:
         return
-    first, (mean, low, high) = finalists[0], finalists[0].test_accuracy
+    first, (mean, low, high), metric = finalists[0], finalists[0].test, metric_words(judged_by(state))
     repeat, another = ("fold", "other") if state.folds else ("seed", "new")
     of, for_what = (
         (f"one {repeat}", "new images alone:") if first.tested == 1
@@ -132,9 +137,11 @@ def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) ->
     )  # fmt: skip
     seeds = f"{of} (95% interval for {for_what} {low:.4f} to {high:.4f})"
     is_baseline = ", the baseline" if state.trials[first.trial].origin == "baseline" else ""
-    console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}{is_baseline}, test accuracy {mean:.4f}, {seeds}")
-    if first.tested > 1 and first.model_accuracy is not None:
-        share, low, high = first.model_accuracy
+    console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}{is_baseline}, test {metric} {mean:.4f}, {seeds}")
+    if metric != ACCURACY and first.test_accuracy is not None:
+        console.say(f"its test accuracy: {first.test_accuracy.mean:.4f}")
+    if first.tested > 1 and first.model_test is not None:
+        share, low, high = first.model_test
         which = "one of these trainings" if not state.folds else f"the one on fold {(first.model or 0) + 1}"
         console.say(f"best.keras, {which}: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})")
 

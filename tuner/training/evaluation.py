@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tuner.common.files import replacing
-from tuner.common.metrics import Metric, metric_of
+from tuner.common.metrics import ACCURACY, LOSS, VALIDATION, Metric, asked_values, metric_of
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import parse_augment
 from tuner.models.preprocessing import parse_preprocess
+from tuner.runs.finalists import pack_bits, pack_floats
 from tuner.runs.predictions import Variant
 from tuner.spec.space import Space, flatten
 
@@ -112,6 +113,67 @@ def _value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> flo
     of_keras = keras_metric(str(metric.keras))
     of_keras.update_state(np.eye(probabilities.shape[1], dtype=np.float32)[labels], probabilities)
     return float(of_keras.result())
+
+
+RESAMPLES, FEWEST_RESAMPLES = 400, 100
+"""Draws of test images; the error of a deviation from so many is 4 and 7%."""
+MOST_VALUES = 4e7
+"""Probabilities that are looked at for all draws, as long as these are not too few: sorting them takes time."""
+
+
+def judgement(metrics: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Return what the record keeps of predictions for the test split, by the names of `events.Tested`.
+
+    `metrics` are the study's; what is drawn again is the first one.
+    """
+    correct = probabilities.argmax(axis=1) == labels
+    first = metrics[0].removeprefix(VALIDATION)
+    return {
+        "images": len(labels),
+        "test_accuracy": float(correct.mean()),
+        "test_loss": measure([LOSS], labels, probabilities)[LOSS],
+        "correct": pack_bits(correct),
+        "metrics": measure([one.removeprefix(VALIDATION) for one in asked_values(metrics)], labels, probabilities),
+        "resampled": "" if first == ACCURACY else pack_floats(resample(first, labels, probabilities)),
+    }
+
+
+def resample(metric: str, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the metric's values for images drawn again with replacement, the same ones for the same labels.
+
+    Where it counts answers, among them are two right and two wrong ones more of the rarest class (after Agresti and
+    Coull 1998): that its few images were all right is not that none will be wrong. Anything else has them where it
+    would show no spread at all.
+    """
+    entry, fewest = metric_of(metric), FEWEST_RESAMPLES
+    number = int(np.clip(MOST_VALUES / probabilities.size, fewest, RESAMPLES))
+
+    def drawn(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        generator = np.random.default_rng(0)
+        places = (generator.integers(0, len(labels), len(labels)) for _ in range(number))
+        return np.array([_value(entry, labels[one], probabilities[one]) for one in places])
+
+    if not np.isfinite(probabilities).all():
+        return np.full(number, math.nan)
+    values = np.zeros(1) if entry.counts_answers else drawn(labels, probabilities)
+    known = values[np.isfinite(values)]  # images of one class alone have no AUC
+    return values if len(known) and np.ptp(known) > 1e-9 else drawn(*_with_four_more(labels, probabilities))
+
+
+def _with_four_more(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions with two right and two wrong ones more of the rarest class that has images."""
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
+    rarest = int(np.where(counts > 0, counts, len(labels) + 1).argmin())
+    right = np.arange(len(counts)) == rarest
+    wrong = ~right / max(1, len(counts) - 1)
+    more = np.stack([right, right, wrong, wrong]).astype(probabilities.dtype)
+    return np.concatenate([labels, np.full(4, rarest)]), np.concatenate([probabilities, more])
+
+
+def guess(train: Split, test: Split, num_classes: int) -> tuple[int, np.ndarray]:
+    """Return the largest class of the training images, and their shares of classes as probabilities of test images."""
+    counts = np.bincount(train.labels, minlength=num_classes)
+    return int(counts.argmax()), np.tile((counts / counts.sum()).astype(np.float32), (len(test), 1))
 
 
 def choose_shown(labels: np.ndarray, probabilities: np.ndarray, number: int = SHOWN) -> np.ndarray:

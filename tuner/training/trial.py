@@ -108,7 +108,7 @@ class Trial:
         augment = parse_augment(str(general(configuration, "augment")))
         self._augment = None if augment.is_identity else augment
         self._activations, self._on_batch = activations, on_batch
-        self._weights = image_weights(configuration, data.train.labels)
+        self._weights = image_weights(configuration, data.train.labels, data.train.weights)
         self._build(compiled_models or CompiledModels())
         self.setup_s = time.perf_counter() - started
 

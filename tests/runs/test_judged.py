@@ -1,0 +1,194 @@
+"""Finalists that are judged by another metric than the accuracy, and what a guess without looking would reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from tests.support.make_record import epoch, small_state, trial_ended, trial_started
+from tuner.common.intervals import crossed_interval, resampled_interval
+from tuner.common.metrics import metric_of
+from tuner.reports._leaderboard import leaderboard_markdown
+from tuner.reports._tables import finalists_table
+from tuner.reports.results import build_results, majority_sentences
+from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested, SessionEnded
+from tuner.runs.finalists import gain_on_test, gain_over_guess, judged_by, summarise_finalists, unpack_floats
+from tuner.runs.state import RunState
+from tuner.training.evaluation import judgement, resample
+
+UNEVEN = np.array([0] * 380 + [1] * 20)
+METRICS = ("val_balanced_accuracy", "val_macro_f1", "val_auc", "val_loss")
+
+
+def answers(labels: np.ndarray, recalls: Sequence[float], seed: int, sure: float = 0.97) -> np.ndarray:
+    """Probabilities of two classes, right for these shares of each."""
+    generator = np.random.default_rng(seed)
+    right = generator.random(len(labels)) < np.array(recalls)[labels]
+    of_true = np.where(right, sure, 1 - sure) + generator.normal(0, 0.005, len(labels))
+    return np.stack([np.where(labels == 0, of_true, 1 - of_true), np.where(labels == 0, 1 - of_true, of_true)], axis=1)
+
+
+def judged(
+    metric: str, finalists: Mapping[int, Sequence[np.ndarray]], labels: np.ndarray = UNEVEN, *, is_old: bool = False
+) -> RunState:
+    """A run whose finalists gave these probabilities for the test images; `is_old`: as earlier versions recorded it."""
+    events = []
+    for trial in range(max(finalists) + 1):
+        events += [trial_started(trial), epoch(trial, 1, 0.5, **{metric: 0.5}), trial_ended(trial)]
+    state = small_state(*events, metric=metric)
+    state.apply(FinalistsStarted(trials=list(finalists), trainings=len(finalists[max(finalists)])))
+    shares = np.tile(np.bincount(labels) / len(labels), (len(labels), 1))
+    guess = GuessTested(largest_class="sound", share=float((labels == 0).mean()), **judgement([metric], labels, shares))
+    if not is_old:
+        state.apply(guess)
+    for trial, rows in finalists.items():
+        for number, probabilities in enumerate(rows):
+            best = 0.5 + 0.1 * trial if metric_of(metric).mode == "max" else 0.5 - 0.1 * trial
+            state.apply(FinalistTrained(trial=trial, number=number, status="completed", reason="max_epochs", epochs=9,
+                                        best=best, seconds=1.0))  # fmt: skip
+            values = judgement([metric], labels, probabilities)
+            if is_old:
+                del values["metrics"], values["resampled"]
+            state.apply(FinalistTested(trial=trial, number=number, **values))
+    state.apply(SessionEnded(reason="finished", elapsed_s=100))
+    return state
+
+
+def good(seed: int) -> np.ndarray:
+    return answers(UNEVEN, (0.99, 0.9), seed)
+
+
+def lazy(seed: int) -> np.ndarray:
+    """One that finds the larger class only."""
+    return answers(UNEVEN, (1.0, 0.0), seed)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_finalists_are_judged_by_the_metric_of_the_study_with_an_interval(metric):
+    rows = [good(1), good(2), good(3)]
+    state = judged(metric, {1: rows, 0: [lazy(1), lazy(2), lazy(3)]})
+    name = metric.removeprefix("val_")
+    measure = metric_of(metric).measure
+    assert judged_by(state) == name and measure is not None
+    first, second = summarise_finalists(state)
+    values = [measure(UNEVEN, one) for one in rows]
+    assert first.test is not None and first.test.low is not None and first.test.high is not None
+    assert first.test.mean == pytest.approx(np.mean(values))
+    assert first.test.low < first.test.mean < first.test.high
+    assert first.model_test is not None and first.model_test.mean == pytest.approx(values[0])
+    assert first.test_accuracy is not None and second.test_accuracy is not None
+    assert first.test_accuracy.mean == pytest.approx(np.mean([(one.argmax(axis=1) == UNEVEN).mean() for one in rows]))
+    gain = gain_on_test(state, first.trial, second.trial)
+    assert gain is not None and gain.points.low is not None and gain.points.low > 0
+
+
+CASES = [
+    (metric, seeds, beats)
+    for metric in METRICS
+    for seeds in (1, 3)
+    for beats in (True, False)
+    if beats or metric != "val_loss"  # it tells how sure an answer was, too
+]
+
+
+@pytest.mark.parametrize(("metric", "seeds", "beats"), CASES)
+def test_whether_the_winner_beats_the_majority_is_said_with_its_share(metric, seeds, beats):
+    rows = [(good if beats else lazy)(seed) for seed in range(seeds)]
+    if metric == "val_auc" and not beats:
+        rows = [answers(UNEVEN, (0.5, 0.5), seed, 0.5) for seed in range(seeds)]
+    state = judged(metric, {0: rows})
+    gain = gain_over_guess(state, 0)
+    assert gain is not None and gain.low is not None and gain.high is not None
+    assert (gain.low > 0) is beats and gain.low <= gain.mean <= gain.high
+    (sentence,) = majority_sentences(build_results(state))
+    assert sentence.startswith("95.0% of the test images are sound, the largest class of the training images: ")
+    assert ("does not beat that" in sentence) is not beats
+    page = leaderboard_markdown(build_results(state))
+    assert ("the winner does not beat that" in page) is not beats
+
+
+def test_a_high_accuracy_that_is_the_majoritys_share_is_said_not_to_beat_it():
+    state = judged("val_accuracy", {0: [lazy(1), lazy(2)]})
+    (sentence,) = majority_sentences(build_results(state))
+    assert "always answering it has test accuracy 95.00%; the winner does not beat that: 0.00 points" in sentence
+
+
+def test_the_page_and_the_tables_have_the_metric_and_the_accuracy_beside_it():
+    state = judged("val_balanced_accuracy", {1: [good(1), good(2)], 0: [lazy(1), lazy(2)]})
+    results = build_results(state)
+    page = leaderboard_markdown(results)
+    assert "won with test balanced accuracy " in page and "Its test accuracy is " in page
+    assert "| test balanced accuracy | 95% interval  | test accuracy | test loss |" in page
+    assert "points of test balanced accuracy" in page and "(bootstrap)" in page
+    first, _ = summarise_finalists(state)
+    rows = [row for row in finalists_table(results).to_pylist() if row["trial"] == 1]
+    assert first.test is not None
+    assert np.mean([row["test_balanced_accuracy"] for row in rows]) == pytest.approx(first.test.mean)
+
+
+def test_records_of_earlier_versions_are_judged_by_the_accuracy():
+    state = judged("val_loss", {1: [good(1), good(2)], 0: [lazy(1), lazy(2)]}, is_old=True)
+    assert judged_by(state) == "accuracy"
+    first, _ = summarise_finalists(state)
+    assert first.test == first.test_accuracy is not None
+    results = build_results(state)
+    assert majority_sentences(results) == [] and "won with test accuracy" in leaderboard_markdown(results)
+
+
+def test_a_mean_of_images_has_about_the_same_interval_by_resampling_as_by_its_formula():
+    generator = np.random.default_rng(0)
+    table = (generator.random(1000) + generator.normal(0, 0.02, (3, 1)) < 0.8).astype(float)
+    places = generator.integers(0, 1000, (400, 1000))
+    resampled = np.stack([row[places].mean(axis=1) for row in table])
+    by_formula, drawn = (
+        crossed_interval(table, [0, 0, 1, 1]),
+        resampled_interval(table.mean(axis=1).tolist(), resampled),
+    )
+    assert drawn.mean == by_formula.mean
+    assert drawn[1:] == pytest.approx(by_formula[1:], abs=0.006)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auc"])
+def test_a_few_images_that_are_all_right_are_no_certainty(metric):
+    labels = np.array([0] * 95 + [1] * 5)
+    perfect = answers(labels, (1, 1), 0)
+    (only,) = summarise_finalists(judged(f"val_{metric}", {0: [perfect]}, labels))
+    assert only.test is not None and only.test.low is not None
+    assert only.test.mean == 1.0 == only.test.high
+    assert 0.45 < only.test.low < 0.9
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [2, 2, 0]], ids=["one class", "one of each", "a rare one"])
+def test_the_fewest_images_have_values_for_all_draws(labels):
+    probabilities = np.full((3, 4), 0.25)
+    for metric in ("accuracy", "loss", "balanced_accuracy", "macro_f1", "top5_accuracy"):
+        assert np.isfinite(resample(metric, np.array(labels), probabilities)).all()
+
+
+def test_draws_are_the_same_for_all_models_of_a_test_split():
+    one = judgement(["val_balanced_accuracy"], UNEVEN, good(1))
+    assert one == judgement(["val_balanced_accuracy"], UNEVEN, good(1))
+    other = judgement(["val_balanced_accuracy"], UNEVEN, np.where(np.isnan(good(1)), 0, good(1)))
+    np.testing.assert_array_equal(unpack_floats(one["resampled"]), unpack_floats(other["resampled"]))
+    assert judgement(["val_accuracy", "val_auc"], UNEVEN, good(1))["resampled"] == ""
+    assert set(judgement(["val_accuracy", "val_auc"], UNEVEN, good(1))["metrics"]) == {"auc"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("metric", "seeds"), [("balanced_accuracy", 1), ("balanced_accuracy", 3), ("auc", 1)])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(metric, seeds):
+    """Models whose recalls vary by 2 points from seed to seed, on 400 images of which one in twenty is of a class."""
+    held, runs, generator = 0, 120, np.random.default_rng(1)
+    measure = metric_of(metric).measure
+    assert measure is not None
+    many = np.array([0] * 38_000 + [1] * 2_000)
+    truth = measure(many, answers(many, (0.9, 0.8), 5))
+    for run in range(runs):
+        recalls = generator.normal([0.9, 0.8], 0.02 if seeds > 1 else 0, (seeds, 2)).clip(0, 1)
+        rows = [answers(UNEVEN, one, 1000 + 10 * run + number) for number, one in enumerate(recalls)]
+        (only,) = summarise_finalists(judged(f"val_{metric}", {0: rows}))
+        assert only.test is not None and only.test.low is not None and only.test.high is not None
+        held += only.test.low <= truth <= only.test.high
+    assert held / runs >= 0.9
