@@ -188,6 +188,14 @@ def test_splits_are_those_that_a_search_makes(tmp_path) -> None:
     assert (found["test"].share, found["test"].seed, found["validation"].seed) == (0.2, None, 5)
 
 
+def test_folds_are_those_that_a_search_makes(tmp_path) -> None:
+    root = pets(tmp_path, cat=40, dog=60)
+    account = look(f"folder:{root}", tmp_path, validation={"folds": 4})
+    dataset, _ = load(f"folder:{root}", tmp_path / "cache", validation={"folds": 4})
+    validation = next(split for split in account.splits if split.name == "validation")
+    assert (validation.images, validation.folds, validation.share) == (len(dataset.validation), 4, 0.25)
+
+
 def test_what_is_shown_is_what_is_trained_on(tmp_path) -> None:
     root = pets(tmp_path, cat=40, dog=60)
     dataset, _ = load(f"folder:{root}", tmp_path / "cache")

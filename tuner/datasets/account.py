@@ -24,7 +24,7 @@ from tuner.common.process import usable_cpus
 from tuner.datasets.images import EncodedImage, Original, look_at, read_original
 from tuner.datasets.prepared import PreparedCopy
 from tuner.datasets.sources import SPLITS, Listed, Listing, path_of
-from tuner.datasets.splits import OWN_UNIT, hold_out
+from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out
 
 VERSION = 1
 """Of the form of an account as JSON."""
@@ -67,6 +67,8 @@ class SplitFacts:
     """Of the images it was made of, as asked for."""
     seed: int | None = None
     """The seed of the study; None: it is the same for all studies."""
+    folds: int | None = None
+    """It is the first of so many folds; None: the share was held out."""
     groups: int | None = None
     used: int | None = None
     """So many of its images a search uses; None: all."""
@@ -504,6 +506,8 @@ class Making(NamedTuple):
     split_seed: int
     seed: int | None
     """The study's; None: it does not depend on the study."""
+    folds: int | None = None
+    """The split is the first of so many; None: the share is held out."""
 
 
 @dataclass(frozen=True)
@@ -628,24 +632,29 @@ class _Looking:
         facts = {split: SplitFacts(split, len(rows[split]), "given") for split in listed}
         usable = rows["train"]
         kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
-        for name, share, split_seed, seed in self.rules.makes if not self.material.refusals else ():
-            if name not in listed:
+        for making in self.rules.makes if not self.material.refusals else ():
+            if (name := making.name) not in listed:
                 try:
-                    kept, held = self._held_out(kept, share, split_seed)
+                    kept, held = self._held_out(kept, making)
                 except DataError as error:
                     refused.append(str(error))
                 else:
-                    facts[name] = SplitFacts(name, len(np.intersect1d(held, usable)), "made", share, seed)
+                    images, folds = len(np.intersect1d(held, usable)), making.folds
+                    facts[name] = SplitFacts(name, images, "made", making.share, making.seed, folds=folds)
                     facts["train"] = SplitFacts("train", len(np.intersect1d(kept, usable)), "left")
             kept = np.intersect1d(kept, usable)
         ordered = [facts[name] for name in SPLITS if name in facts]
         told = tuple(replace(one, used=_used(one.images, self.rules.most.get(one.name))) for one in ordered)
         return told, kept, tuple(refused)
 
-    def _held_out(self, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def _held_out(self, rows: np.ndarray, making: Making) -> tuple[np.ndarray, np.ndarray]:
         train = self.listing.splits["train"]
         units = None if train.groups is None else train.groups[rows]
-        kept, held = hold_out(train.labels[rows], units, share, seed, self.listing.class_names, self.material.source)
+        labels, names, source = train.labels[rows], self.listing.class_names, self.material.source
+        if making.folds is None:
+            kept, held = hold_out(labels, units, making.share, making.split_seed, names, source)
+        else:
+            kept, held = fold_rows(labels, units, making.folds, making.split_seed, names, source)[0]
         return rows[kept], rows[held]
 
     def _guess(self, rows: Mapping[str, np.ndarray]) -> GroupGuess | None:

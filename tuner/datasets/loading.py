@@ -284,14 +284,17 @@ def look_at_data(
     listing, refusals = _listed(request, text), tuple[str, ...]()
     try:
         listing = _checked(listing, text)
+        _refuse_folds(request, listing.splits, text)
     except DataError as error:
         refusals = (str(error),)
     prepared = None if refusals else find_prepared_data(request, staged, cache_dir)
-    seed = derive_seed(aims.seed, "validation split")
+    folds = request.folds
+    share = request.validation_fraction if folds is None else 1 / folds
+    seed = derive_seed(aims.seed, "validation split" if folds is None else "folds")
     rules = Rules(
         (
             Making("test", TEST_FRACTION, TEST_SEED, None),
-            Making("validation", request.validation_fraction, seed, aims.seed),
+            Making("validation", share, seed, aims.seed, folds),
         ),
         {"train": request.max_train_images, "validation": request.max_validation_images},
         request.broken_images == "skip",

@@ -122,6 +122,8 @@ def _split(split: SplitFacts, keeps_together: str = "") -> str:
         return f"{words}, what is left of the training images of the source{used}"
     whose = "the same for all studies" if split.seed is None else f"seed {split.seed}"
     together = f", {keeps_together} on one side" if keeps_together else ""
+    if split.folds is not None:
+        return f"{words}, the first of {split.folds} folds of the training images left{together}, {whose}{used}"
     return (
         f"{words}, made by tuner: {100 * (split.share or 0):.3g}% of the training images left, classes in proportion"
         f"{together}, {whose}{used}"
