@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,6 +295,8 @@ GROUPED: dict[str, tuple[list[str], str | None]] = {
     "ImageNet": ([f"c{i % 2}/n0208562{i % 2}_{i}.JPEG" for i in range(100)], None),
     "one photo of each": ([f"c{i % 2}/patient{i}_1.png" for i in range(100)], None),
     "no names": ([f"image {i}" for i in range(100)], None),
+    "a few videos": ([f"c{i % 2}/v{i % 3}_{i:05d}.png" for i in range(100)], "v0"),
+    "some that are called otherwise": ([*(f"c{i % 2}/p{i // 5}_{i}.png" for i in range(95)), "c0/x.png"], "p0"),
     "one folder for each class": ([f"c{i % 2}/all/{i}.png" for i in range(100)], None),
 }
 
@@ -304,6 +307,21 @@ def test_names_that_may_be_of_groups_are_asked_about_and_others_are_not(case) ->
     labels = np.array([sum(map(ord, name.partition("/")[0])) for name in names])
     guess = guess_groups(names, labels)
     assert (guess.example if guess is not None else None) == example
+    if guess is not None:
+        parts = [re.search(guess.pattern, name) for name in names]
+        assert all(parts) and len({part[1] for part in parts if part}) - 1 <= guess.parts
+        assert re.compile(guess.pattern).groups == 1
+
+
+def test_the_pattern_that_is_asked_about_is_as_plain_as_it_can_be() -> None:
+    names, _ = GROUPED["patients"]
+    labels = np.array([name[1] == "1" for name in names], np.int64)
+    plain, mixed = (
+        guess_groups(names, labels),
+        guess_groups([*names, "c0/scan.png", "c1/old.png"], np.append(labels, [0, 1])),
+    )
+    assert plain is not None and plain.pattern == "(patient[0-9]+)"
+    assert mixed is not None and mixed.pattern == "(patient[0-9]+|[^/]+$)"
 
 
 ADVISED: dict[str, tuple[dict[str, int], Aims, tuple[str, ...], tuple[str, ...]]] = {

@@ -424,7 +424,7 @@ class GroupGuess(NamedTuple):
     """Parts of the names of images that may say which belong together."""
 
     pattern: str
-    """A regular expression over a path, whose group in brackets is the part."""
+    """A regular expression that finds the part, or the name itself, in the path of every image: for `data.group`."""
     parts: int
     images: int
     example: str
@@ -432,32 +432,44 @@ class GroupGuess(NamedTuple):
 
 _GUESSES = (
     # The images of one patient, video or product in a folder of their own, in the folder of the class.
-    r"([^/]+/[^/]+)/[^/]+$",
+    r"[^/]+/[^/]+(?=/[^/]+$)",
     # patient07_003.png, video12-frame0001.jpg, 0132_c1s1_001051_00.jpg, S5 (12).jpg
-    r"([^/]*?\d[^/_.\- ]*)[_.\- ][^/]*$",
+    r"[^/]*?[0-9][^/_.\- ]*(?=[_.\- ][^/]*$)",
     # p012v3.png
-    r"([A-Za-z]+\d+)[A-Za-z]+\d+\.[^./]+$",
+    r"[A-Za-z]+[0-9]+(?=[A-Za-z]+[0-9]+\.[^./]+$)",
 )
+_ITSELF = r"[^/]+$"
+"""The name of an image that shows no part: a group of its own."""
+_LEAST_MATCHED = 0.9
 _LEAST_PER_PART = 2.0
-_SERIAL = re.compile(r"(?:IMG|DSC|DSCN|DSCF|PXL|VID|P|PICT|image|img|photo|pic|frame)?[_\- ]?\d+", re.IGNORECASE)
 
 
 def guess_groups(names: Sequence[str], labels: np.ndarray) -> GroupGuess | None:
     """Return what the names of images say of groups, if they say something: a question to the user, no more.
 
-    Parts that are as many as the classes, or nearly as many as the images, tell nothing.
+    Parts that are no more than the classes, or nearly as many as the images, tell nothing.
     """
-    classes = len(np.unique(labels))
-    for pattern in _GUESSES if len(names) else ():
-        expression = re.compile(pattern)
-        found = [match[1] if (match := expression.search(name)) else None for name in names]
+    for guess in _GUESSES if len(names) else ():
+        found = [match[0] if (match := re.search(guess, name)) else None for name in names]
         parts = Counter(part for part in found if part is not None)
-        if parts.total() < 0.9 * len(names) or len(parts) < 2 * classes:
+        if parts.total() < _LEAST_MATCHED * len(names) or len(parts) <= len(np.unique(labels)):
             continue
         if parts.total() >= _LEAST_PER_PART * len(parts):
             part, images = parts.most_common(1)[0]
-            return GroupGuess(pattern, len(parts), images, part)
+            return GroupGuess(_simplest_pattern(guess, names, found), len(parts), images, part)
     return None
+
+
+def _simplest_pattern(guess: str, names: Sequence[str], found: Sequence[str | None]) -> str:
+    """Return the simplest pattern that finds these parts in all names; a name without a part stands for itself."""
+    shapes = {re.sub("[0-9]+", "[0-9]+", re.escape(part).replace("\\ ", " ")) for part in found if part is not None}
+    shape = shapes.pop() if len(shapes) == 1 else guess
+    wanted = [part or name.rpartition("/")[2] for part, name in zip(found, names, strict=True)]
+    for pattern in (f"({shape})", f"({shape})[_.\\- ][^/]*$", f"({shape}|{_ITSELF})"):
+        matches = [re.search(pattern, name) for name in names]
+        if [match[1] if match else None for match in matches] == wanted:
+            return pattern
+    return f"({guess}|{_ITSELF})"
 
 
 def short_name(name: str, source: str) -> str:

@@ -60,7 +60,9 @@ class Bar(NamedTuple):
 class PageSheet(NamedTuple):
     """A contact sheet inside the page."""
 
-    caption: str
+    name: str
+    """Of the class."""
+    number: str
     source: str
     """A `data:` address."""
     alt: str
@@ -398,7 +400,6 @@ def data_view(account: Account, sheets: Sequence[Sheet]) -> DataView:
 def data_verdict(account: Account) -> str:
     """Return in one paragraph of Markdown what matters most."""
     wrong = {
-        "broken": len(account.broken),
         "copies of others": 0 if account.copies is None else account.copies.exact + account.copies.near,
         "under several labels": 0 if account.copies is None else account.copies.conflicting,
     }
@@ -408,10 +409,10 @@ def data_verdict(account: Account) -> str:
 
 
 def _page_sheet(sheet: Sheet) -> PageSheet:
-    caption = f"{printable(sheet.class_name)}: {len(sheet.names):,} of {sheet.of:,}"
+    number = f"{len(sheet.names):,} of {sheet.of:,}"
     alt = f"{len(sheet.names)} images of the class {printable(sheet.class_name)}: {printable(named(sheet.names))}"
     source = f"data:image/jpeg;base64,{base64.b64encode(sheet.jpeg).decode()}"
-    return PageSheet(caption, source, alt, sheet.width, sheet.height)
+    return PageSheet(printable(sheet.class_name), number, source, alt, sheet.width, sheet.height)
 
 
 def sheets_words(account: Account, sheets: Sequence[Sheet]) -> str:
