@@ -21,7 +21,7 @@ from tuner.data import main
 from tuner.datasets.account import load_account
 
 FIELDS = {
-    "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies",
+    "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies", "conflicts",
     "imbalance", "groups", "notices", "refusals", "advice",
 }  # fmt: skip
 

@@ -242,6 +242,67 @@ def test_what_cannot_be_listed_is_an_error(tmp_path) -> None:
         look(f"folder:{make_folder(tmp_path / 'pets', classes)}", tmp_path)
 
 
+# --- copies ---
+
+
+def noise(seed: int) -> Image.Image:
+    """A picture unlike any of another seed."""
+    generator = np.random.default_rng(seed)
+    return Image.fromarray(generator.integers(0, 255, (8, 8, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
+
+
+def album(tmp_path: Path) -> Path:
+    """Make twelve pictures of two classes, one of them three times in one, one in both classes, and one saved anew."""
+    root = tmp_path / "album"
+    for number in range(24):
+        folder = root / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        noise(number).save(folder / f"{number:02d}.png")
+    noise(1).save(root / "cat" / "again.png")
+    noise(1).save(root / "cat" / "and again.png")
+    noise(3).save(root / "dog" / "wrong.png")
+    noise(5).save(root / "cat" / "compressed.jpg", quality=80)
+    return root
+
+
+def test_copies_and_pictures_under_two_labels_are_listed_and_stay_on_one_side(tmp_path) -> None:
+    root = album(tmp_path)
+    account = look(f"folder:{root}", tmp_path)
+    assert account.copies is not None
+    assert (account.copies.copies, account.copies.exact_copies, account.copies.conflicts) == (4, 3, 1)
+    (conflict,) = account.conflicts
+    assert set(zip(conflict.names, conflict.classes, strict=True)) == {("cat/03.png", "cat"), ("dog/wrong.png", "dog")}
+    assert any("labels" in text for text in account.advice)
+    dataset, _ = load(f"folder:{root}", tmp_path / "cache", validation_fraction=0.1)
+    assert {split.name: split.images for split in account.splits} == {
+        "train": len(dataset.train),
+        "validation": len(dataset.validation),
+        "test": dataset.test_images,
+    }
+    assert look(f"folder:{root}", tmp_path) == account, "from the prepared copy, the same"
+
+
+def test_copies_across_given_splits_are_told_with_their_names(tmp_path) -> None:
+    root = tmp_path / "album"
+    for split, first in (("train", 0), ("test", 20)):
+        for number in range(first, first + 12):
+            folder = root / split / ("cat" if number % 2 else "dog")
+            folder.mkdir(parents=True, exist_ok=True)
+            noise(number).save(folder / f"{number:02d}.png")
+    noise(3).save(root / "test" / "cat" / "leaked.png")
+    account = look(f"folder:{root}", tmp_path)
+    assert account.copies is not None
+    (across,) = account.copies.across
+    assert (across.split, across.earlier, across.images) == ("test", "train", 1)
+    assert across.examples == (("test/cat/leaked.png (test)", "train/cat/03.png (train)"),)
+    assert any("too good" in text for text in account.advice)
+
+
+def test_copies_are_not_looked_for_in_headers(tmp_path) -> None:
+    account = look(f"folder:{album(tmp_path)}", tmp_path, is_quick=True)
+    assert account.copies is None and account.conflicts == ()
+
+
 # --- prepared ---
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 from tests.reports.test_page import EVIL, Parsed
 from tests.support.make_account import make_account, make_gallery
 from tests.support.make_record import small_state
-from tuner.datasets.account import ClassFacts, Conflict, CopyFacts, GroupFacts, save_account
+from tuner.datasets.account import ClassFacts, Conflict, GroupFacts, save_account
+from tuner.datasets.copies import Across, CopyAccount
 from tuner.reports.data_section import (
     account_lines,
     class_table,
@@ -26,9 +27,9 @@ from tuner.reports.data_section import (
 from tuner.reports.writer import write_report
 from tuner.runs.directory import RunDirectory
 
-COPIES = CopyFacts(
-    3, 2, {"test in train": 2}, (("a/1.png", "b/2.png"),), (Conflict(("a/1.png", "b/2.png"), ("a", "b")),), 1
-)
+PAIR = ("a/1.png", "b/2.png")
+COPIES = CopyAccount(5, 3, 4, 3, 0, 1, (PAIR,), (PAIR,), (Across("test", "train", 2, (("c.png", "d.png"),)),))
+CONFLICT = Conflict(PAIR, ("a", "b"))
 GROUPS = GroupFacts("patient", 40, 1, 3.0, 9, ("rare",))
 
 
@@ -41,13 +42,16 @@ def told(**changes: object) -> dict[str, str]:
 
 
 def test_every_fact_has_its_line() -> None:
-    lines = told(copies=COPIES, groups=GROUPS, notices=("notes.txt is not used",), refusals=("too few",))
+    lines = told(
+        copies=COPIES, conflicts=(CONFLICT,), groups=GROUPS, notices=("notes.txt is not used",), refusals=("too few",)
+    )
     assert lines["images"] == "100 images of 2 classes, and 1 broken one"
     assert lines["splits"].startswith("train: 80 images in 30 groups, what is left") and "20%" in lines["splits"]
     assert "groups and copies on one side" in lines["splits"]
     assert lines["broken"] == "a/torn.png (train) is empty"
     assert lines["copies"].startswith("3 images equal to another") and "2 of test in train" in lines["copies"]
-    assert "a/1.png = b/2.png: a / b" in lines["two labels"]
+    assert "pixel by pixel; 2 nearly" in lines["copies"] and "c.png = d.png" in lines["copies"]
+    assert lines["two labels"].endswith("a/1.png (a) = b/2.png (b)")
     assert "95.0%" in lines["balance"] and "19 times" in lines["balance"]
     assert lines["groups"].startswith("40 groups by patient") and "rare lives in one group" in lines["groups"]
     assert (lines["left out"], lines["refused"]) == ("notes.txt is not used", "too few")
@@ -57,7 +61,7 @@ def test_every_fact_has_its_line() -> None:
     ("changes", "about", "words"),
     [
         ({"copies": None}, "copies", "not looked for"),
-        ({"copies": replace(COPIES, exact=0, near=0)}, "copies", "none"),
+        ({"copies": replace(COPIES, copies=0, exact_copies=0)}, "copies", "none"),
         ({"broken": ()}, "broken", "none"),
         ({"broken": (), "is_decoded": False}, "broken", "only headers were read: more may be broken"),
     ],

@@ -30,6 +30,7 @@ def make_account() -> Account:
         broken=(BrokenImage("a/torn.png", "train", "is empty"),),
         is_decoded=True,
         copies=None,
+        conflicts=(),
         imbalance=Imbalance("a", 0.95, "b", 19.0, ("b",)),
         groups=None,
         notices=(),

@@ -120,7 +120,7 @@ def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: 
         _threads() as pool,
     ):
         for rows in _chunks(number, size):
-            arrays, broken = _load_chunk(listed, rows, shape, pool)
+            arrays, broken = load_chunk(listed, rows, shape, pool)
             images.append(arrays)
             sketches.append(arrays, pool)
             good[list(broken)] = False
@@ -140,7 +140,7 @@ def write_column(folder: Path, split: str, what: str, values: np.ndarray) -> str
     return column.sha256
 
 
-def _load_chunk(
+def load_chunk(
     listed: Listed, rows: range, shape: Shape, pool: ThreadPoolExecutor
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Return the good images of some rows `[N, H, W, C] uint8`, and for each other row why it is broken."""

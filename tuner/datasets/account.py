@@ -10,9 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path, write_text
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.common.process import usable_cpus
+from tuner.datasets._decoding import load_chunk
+from tuner.datasets.copies import CopyAccount, Examples, SketchWriter, keep_together, take_account, take_copies
 from tuner.datasets.images import EncodedImage, Original, look_at, read_original
 from tuner.datasets.prepared import PreparedCopy
 from tuner.datasets.sources import SPLITS, Listed, Listing, path_of
@@ -40,6 +43,7 @@ MOST_MEASURED = 20_000
 """Prepared images of which the brightness is measured."""
 _SEED = 0
 _CHUNK_ROWS = 256
+_CHUNK_BYTES = 64 * 2**20
 _BLANK = 3
 """Values of an image that differ by less show nothing."""
 
@@ -160,21 +164,6 @@ class Conflict:
 
 
 @dataclass(frozen=True)
-class CopyFacts:
-    """The images that show what another image shows."""
-
-    exact: int
-    """Images that could be left out, since an equal one would stay."""
-    near: int
-    across: Mapping[str, int]
-    """Images with a copy in another split that the source gives: `test in train`."""
-    examples: tuple[tuple[str, ...], ...]
-    conflicts: tuple[Conflict, ...]
-    conflicting: int
-    """Pictures under several labels, of which `conflicts` has the first."""
-
-
-@dataclass(frozen=True)
 class Account:
     """All that is known of a data set."""
 
@@ -188,8 +177,10 @@ class Account:
     broken: tuple[BrokenImage, ...]
     is_decoded: bool
     """Whether all images were decoded; else only headers were read, and more may be broken."""
-    copies: CopyFacts | None
+    copies: CopyAccount | None
     """None where copies were not looked for."""
+    conflicts: tuple[Conflict, ...]
+    """The first of the pictures under several labels."""
     imbalance: Imbalance
     groups: GroupFacts | None
     notices: tuple[str, ...]
@@ -234,6 +225,13 @@ class Examined:
     brightness: list[float] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
 
+    def measure(self, images: np.ndarray, rows: np.ndarray) -> None:
+        """Take the brightness of images `[N, ...] uint8` of some rows, and which show nothing."""
+        if len(images):
+            flat = images.reshape(len(images), -1)
+            self.brightness += flat.mean(axis=1).tolist()
+            self.blank += rows[np.ptp(flat, axis=1) < _BLANK].tolist()
+
     def rows(self, number: int) -> np.ndarray:
         """Return the rows `[M] int64` of `number` images that can be read."""
         good = np.ones(number, dtype=bool)
@@ -241,43 +239,72 @@ class Examined:
         return np.flatnonzero(good)
 
 
-class _Seen(NamedTuple):
-    original: Original
-    brightness: float = math.nan
-    is_blank: bool = False
-
-
-def examine(listed: Listed, *, is_quick: bool, watch: Callable[[int], None]) -> Examined:
-    """Look at every image of a split, whatever is wrong with others; if `is_quick`, at its header alone.
-
-    `watch` is told the number of images after each some hundred.
-    """
+def examine(listed: Listed, look: Look, watch: Callable[[int], None]) -> Examined:
+    """Look at every image of a split, whatever is wrong with others; `watch` is told of so many after each some."""
     found = Examined()
-    look = _see_header if is_quick else _see
+    rows_at_once = (
+        _CHUNK_ROWS if look.shape is None else max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(look.shape)))
+    )
     with ThreadPoolExecutor(max_workers=min(8, usable_cpus())) as pool:
-        for start in range(0, len(listed.labels), _CHUNK_ROWS):
-            rows = range(start, min(start + _CHUNK_ROWS, len(listed.labels)))
-            if listed.pixels is not None:
-                _see_pixels(listed.pixels[rows.start : rows.stop], rows, found)
-            else:
-                encoded = [_fetched(listed.encoded, row) for row in rows]
-                for row, seen in zip(rows, pool.map(look, encoded), strict=True):
-                    if isinstance(seen, str):
-                        found.problems[row] = seen
-                        continue
-                    found.originals[seen.original] += 1
-                    found.brightness += [] if is_quick else [seen.brightness]
-                    found.blank += [row] * seen.is_blank
+        for start in range(0, len(listed.labels), rows_at_once):
+            rows = range(start, min(start + rows_at_once, len(listed.labels)))
+            headers = _headers(listed, rows, pool)
+            broken = {row: one for row, one in headers.items() if isinstance(one, str)}
+            if look.shape is not None:
+                images, broken = _decoded(listed, rows, look.shape, pool)
+                found.measure(images, np.array([row for row in rows if row not in broken], np.int64))
+                look.keep(images, pool)
+            found.problems |= broken
+            found.originals.update(
+                one for row, one in headers.items() if row not in broken and isinstance(one, Original)
+            )
             watch(len(rows))
     return found
 
 
-def _fetched(encoded: Sequence[EncodedImage], row: int) -> EncodedImage | str:
+@dataclass(frozen=True)
+class Look:
+    """The way to look at images: decoded in a shape (None: headers alone are read), and handed on to `keep`."""
+
+    shape: tuple[int, int, int] | None = None
+    keep: Callable[[np.ndarray, Executor], None] = lambda images, pool: None
+
+
+def _headers(listed: Listed, rows: range, pool: Executor) -> dict[int, Original | str]:
+    """Return what each image is, or why its header cannot be read."""
+    if listed.pixels is not None:
+        height, width, *channels = listed.pixels.shape[1:]
+        return dict.fromkeys(rows, Original(width, height, channels in ([], [1]), False, 8, "pixels"))
+    encoded = [_fetched(listed.encoded, row) for row in rows]
+    return dict(zip(rows, pool.map(_header, encoded), strict=True))
+
+
+def _fetched(encoded: Sequence[EncodedImage], row: int) -> EncodedImage | DataError:
     """Return an image as it is in the source, or why it cannot be fetched."""
     try:
         return encoded[row]
     except DataError as error:
+        return error
+
+
+def _header(encoded: EncodedImage | DataError) -> Original | str:
+    try:
+        return str(encoded) if isinstance(encoded, DataError) else read_original(encoded)
+    except DataError as error:
         return str(error)
+
+
+def _decoded(
+    listed: Listed, rows: range, shape: tuple[int, int, int], pool: ThreadPoolExecutor
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the good images of some rows, and why each other is broken, those that cannot be fetched among them."""
+    try:
+        return load_chunk(listed, rows, shape, pool)
+    except DataError as error:
+        if len(rows) == 1:
+            return np.empty((0, *shape), np.uint8), {rows[0]: str(error)}
+    parts = [_decoded(listed, range(row, row + 1), shape, pool) for row in rows]
+    return np.concatenate([images for images, _ in parts]), {k: v for _, broken in parts for k, v in broken.items()}
 
 
 def examine_prepared(listed: Listed, skipped: np.ndarray, images: Any, watch: Callable[[int], None]) -> Examined:
@@ -285,48 +312,24 @@ def examine_prepared(listed: Listed, skipped: np.ndarray, images: Any, watch: Ca
 
     Of many images, some are looked at.
     """
-    found = examine(listed, is_quick=True, watch=watch)
+    found = examine(listed, Look(), watch)
     for row in skipped.tolist():
-        seen = _see(_fetched(listed.encoded, row))
-        found.problems[row] = seen if isinstance(seen, str) else "was broken when it was prepared"
-    good = found.rows(len(listed.labels))
-    number = len(images)
+        try:
+            look_at(listed.encoded[row], THUMBNAIL_PX)
+        except DataError as error:
+            found.problems[row] = str(error)
+        else:
+            found.problems[row] = "was broken when it was prepared"
+    good, number = found.rows(len(listed.labels)), len(images)
     drawn = np.arange(number) if number <= MOST_MEASURED else np.sort(_drawn(number)[:MOST_MEASURED])
-    for start in range(0, len(drawn), _CHUNK_ROWS):
+    for start in range(0, len(drawn) if len(good) == number else 0, _CHUNK_ROWS):
         places = drawn[start : start + _CHUNK_ROWS]
-        flat = np.asarray(images[places]).reshape(len(places), -1)
-        found.brightness += flat.mean(axis=1).tolist()
-        found.blank += good[places[np.ptp(flat, axis=1) < _BLANK]].tolist() if len(good) == number else []
+        found.measure(np.asarray(images[places]), good[places])
     return found
 
 
 def _drawn(number: int) -> np.ndarray:
     return np.random.default_rng(_SEED).permutation(number)
-
-
-def _see_header(encoded: EncodedImage | str) -> _Seen | str:
-    try:
-        return encoded if isinstance(encoded, str) else _Seen(read_original(encoded))
-    except DataError as error:
-        return str(error)
-
-
-def _see(encoded: EncodedImage | str) -> _Seen | str:
-    try:
-        if isinstance(encoded, str):
-            return encoded
-        original, small = look_at(encoded, THUMBNAIL_PX)
-    except DataError as error:
-        return str(error)
-    return _Seen(original, float(small.mean()), int(np.ptp(small)) < _BLANK)
-
-
-def _see_pixels(pixels: np.ndarray, rows: range, found: Examined) -> None:
-    height, width, *channels = pixels.shape[1:]
-    found.originals[Original(width, height, channels in ([], [1]), False, 8, "pixels")] += len(rows)
-    flat = pixels.reshape(len(pixels), -1)
-    found.brightness += flat.mean(axis=1).tolist()
-    found.blank += (np.flatnonzero(np.ptp(flat, axis=1) < _BLANK) + rows.start).tolist()
 
 
 def size_facts(originals: Mapping[Original, int]) -> SizeFacts | None:
@@ -547,6 +550,8 @@ class Material:
     refusals: tuple[str, ...]
     """Why a search would refuse the listing."""
     prepared: PreparedCopy | None
+    shape: tuple[int, int, int]
+    """The shape that prepared images would have."""
 
 
 def account_of(material: Material, rules: Rules, *, is_quick: bool, watch: Watch) -> tuple[Account, Gallery]:
@@ -555,6 +560,13 @@ def account_of(material: Material, rules: Rules, *, is_quick: bool, watch: Watch
     What a prepared copy has is taken from it; else every image is decoded, or if `is_quick`, its header is read.
     """
     return _Looking(material, rules, is_quick, watch).tell()
+
+
+class _Copies(NamedTuple):
+    """The copies that were found: an account of them, and their groups by the rows of the listing of each split."""
+
+    account: CopyAccount
+    groups: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -573,15 +585,12 @@ class _Looking:
 
     def tell(self) -> tuple[Account, Gallery]:
         """Return the account and the training images."""
-        seen = self._seen()
+        seen, copies = self._seen()
         rows = {split: found.rows(len(self.listing.splits[split].labels)) for split, found in seen.items()}
         labels = {split: self.listing.splits[split].labels[rows[split]] for split in rows}
-        broken = self._broken(seen)
+        broken, guess = self._broken(seen), self._guess(rows)
         classes = class_facts(self.listing.class_names, labels)
-        splits, training, refused = self._splits(rows)
-        guess = self._guess(rows)
-        groups = self._groups(rows)
-        imbalance = find_imbalance(classes)
+        splits, training, refused = self._splits(rows, copies)
         account = Account(
             source=self.material.source,
             images=sum(map(len, rows.values())),
@@ -595,16 +604,18 @@ class _Looking:
             ),
             broken=broken,
             is_decoded=not self.is_quick or self.material.prepared is not None,
-            copies=None,
-            imbalance=imbalance,
-            groups=groups,
+            copies=None if copies is None else copies.account,
+            conflicts=() if copies is None else self._conflicts(copies.groups),
+            imbalance=find_imbalance(classes),
+            groups=self._groups(rows),
             notices=self.listing.notices,
             refusals=tuple(dict.fromkeys((*self.material.refusals, *self._refused_for(broken), *refused))),
             advice=(),
         )
         return replace(account, advice=tuple(advise(account, self.rules.aims, guess))), self._gallery(training)
 
-    def _seen(self) -> dict[str, Examined]:
+    def _seen(self) -> tuple[dict[str, Examined], _Copies | None]:
+        """Return what is seen of the images of each split, and the copies among them if they are looked for."""
         total, done = sum(len(listed.labels) for listed in self.listing.splits.values()), 0
 
         def watch(number: int) -> None:
@@ -612,14 +623,76 @@ class _Looking:
             done += number
             self.watch(done, total)
 
-        found = {}
-        for split, listed in self.listing.splits.items():
-            if self.material.prepared is None:
-                found[split] = examine(listed, is_quick=self.is_quick, watch=watch)
-            else:
-                skipped, (images, _) = self.material.prepared.skipped(split).rows, self.material.prepared.open(split)
+        prepared, found = self.material.prepared, dict[str, Examined]()
+        if prepared is not None:
+            for split, listed in self.listing.splits.items():
+                skipped, (images, _) = prepared.skipped(split).rows, prepared.open(split)
                 found[split] = examine_prepared(listed, skipped, images, watch)
+            return found, self._prepared_copies(prepared, found)
+        if self.is_quick:
+            return {split: examine(listed, Look(), watch) for split, listed in self.listing.splits.items()}, None
+        shape = self.material.shape
+        with TemporaryDirectory(prefix="tuner-") as name:
+            for split, listed in self.listing.splits.items():
+                with SketchWriter(Path(name), split, shape[2]) as sketches:
+                    found[split] = examine(listed, Look(shape, sketches.append), watch)
+            return found, self._new_copies(Path(name), found)
+
+    def _prepared_copies(self, prepared: PreparedCopy, seen: Mapping[str, Examined]) -> _Copies:
+        def short(pairs: Examples) -> Examples:
+            return tuple(tuple(short_name(name, self.material.source) for name in pair) for pair in pairs)
+
+        known = prepared.copies
+        account = replace(
+            known,
+            examples=short(known.examples),
+            conflict_examples=short(known.conflict_examples),
+            across=tuple(replace(each, examples=short(each.examples)) for each in known.across),
+        )
+        return _Copies(
+            account, {split: self._put_back(split, seen, prepared.column(split, "copies")) for split in seen}
+        )
+
+    def _new_copies(self, folder: Path, seen: Mapping[str, Examined]) -> _Copies | None:
+        listed = self.listing.splits
+        order = [split for split in ("train", "validation", "test") if split in seen]
+        rows = {split: seen[split].rows(len(listed[split].labels)) for split in order}
+        numbers = {split: len(rows[split]) for split in order}
+        if not any(numbers.values()):
+            return None
+        found = take_copies(folder, numbers, self.material.shape[2])
+        account = take_account(
+            found,
+            {split: listed[split].labels[rows[split]] for split in order},
+            lambda split, row: self._name(split, int(rows[split][row])),
+            self.listing.class_names,
+        )
+        parts = np.split(found.groups, np.cumsum(list(numbers.values()))[:-1])
+        return _Copies(
+            account, {split: self._put_back(split, seen, part) for split, part in zip(order, parts, strict=True)}
+        )
+
+    def _put_back(self, split: str, seen: Mapping[str, Examined], groups: np.ndarray | None) -> np.ndarray:
+        """Return the groups of copies by the rows of the listing."""
+        number = len(self.listing.splits[split].labels)
+        found = np.full(number, OWN_UNIT, dtype=np.int64)
+        if groups is not None:
+            found[seen[split].rows(number)] = groups
         return found
+
+    def _conflicts(self, groups: Mapping[str, np.ndarray]) -> tuple[Conflict, ...]:
+        """Return the first of the groups of copies that stand under several labels."""
+        members: dict[int, list[tuple[str, int]]] = {}
+        for split, numbers in groups.items():
+            for row in np.flatnonzero(numbers != OWN_UNIT).tolist():
+                members.setdefault(int(numbers[row]), []).append((split, row))
+        found: list[Conflict] = []
+        for images in members.values():
+            labels = [int(self.listing.splits[split].labels[row]) for split, row in images]
+            if len(set(labels)) > 1 and len(found) < EXAMPLES:
+                names = tuple(self._name(split, row) for split, row in images[:EXAMPLES])
+                found.append(Conflict(names, tuple(self.listing.class_names[label] for label in labels[:EXAMPLES])))
+        return tuple(found)
 
     def _name(self, split: str, row: int) -> str:
         return short_name(self.listing.splits[split].name(row), self.material.source)
@@ -638,7 +711,9 @@ class _Looking:
         s = "s" * (len(broken) > 1)
         return [f"{len(broken):,} broken image{s}: remove or repair them, or set data.broken_images to skip"]
 
-    def _splits(self, rows: Mapping[str, np.ndarray]) -> tuple[tuple[SplitFacts, ...], np.ndarray, tuple[str, ...]]:
+    def _splits(
+        self, rows: Mapping[str, np.ndarray], copies: _Copies | None
+    ) -> tuple[tuple[SplitFacts, ...], np.ndarray, tuple[str, ...]]:
         """Return the splits of a search, the rows to train on, and why it could not make a split."""
         listed = self.listing.splits
         facts = {split: SplitFacts(split, len(rows[split]), "given") for split in listed}
@@ -647,7 +722,7 @@ class _Looking:
         for making in self.rules.makes if not self.material.refusals else ():
             if (name := making.name) not in listed:
                 try:
-                    kept, held = self._held_out(kept, making)
+                    kept, held = self._held_out(kept, making, copies)
                 except DataError as error:
                     refused.append(str(error))
                 else:
@@ -659,9 +734,10 @@ class _Looking:
         told = tuple(replace(one, used=_used(one.images, self.rules.most.get(one.name))) for one in ordered)
         return told, kept, tuple(refused)
 
-    def _held_out(self, rows: np.ndarray, making: Making) -> tuple[np.ndarray, np.ndarray]:
+    def _held_out(self, rows: np.ndarray, making: Making, copies: _Copies | None) -> tuple[np.ndarray, np.ndarray]:
         train = self.listing.splits["train"]
-        units = None if train.groups is None else train.groups[rows]
+        groups = None if train.groups is None else train.groups[rows]
+        units, _ = keep_together(train.labels[rows], groups, None if copies is None else copies.groups["train"][rows])
         labels, names, source = train.labels[rows], self.listing.class_names, self.material.source
         if making.folds is None:
             kept, held = hold_out(labels, units, making.share, making.split_seed, names, source)
@@ -720,7 +796,7 @@ def advise(account: Account, aims: Aims, guess: GroupGuess | None) -> Iterator[s
     balance = account.imbalance
     if account.broken:
         yield "look at the broken images; data.broken_images: skip leaves them out of a search"
-    if account.copies is not None and account.copies.conflicting:
+    if account.copies is not None and account.copies.conflicts:
         yield "correct the labels of the pictures that stand under several of them"
     if account.copies is not None and account.copies.across:
         yield "take copies out of the splits that the source gives: what is measured on them is too good"

@@ -19,7 +19,7 @@ from tuner.common.files import user_path
 from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
-from tuner.datasets._decoding import Form, Notify
+from tuner.datasets._decoding import DEFAULT_PX, Form, Notify, Shape, common_shape
 from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.file_sources import existing
@@ -300,7 +300,16 @@ def look_at_data(
         request.broken_images == "skip",
         aims,
     )
-    return account_of(Material(text, listing, refusals, prepared), rules, is_quick=is_quick, watch=watch)
+    shape = _shape(request, listing) if prepared is None and not is_quick else (0, 0, 0)
+    return account_of(Material(text, listing, refusals, prepared, shape), rules, is_quick=is_quick, watch=watch)
+
+
+def _shape(request: DataRequest, listing: Listing) -> Shape:
+    """Return the shape of prepared images, as far as it can be known."""
+    try:
+        return common_shape(listing, Form(request.image_px, request.colour, request.broken_images))[0]
+    except DataError:  # images that cannot be fetched
+        return (DEFAULT_PX, DEFAULT_PX, 3)
 
 
 def _read(request: DataRequest, text: str) -> Listing:

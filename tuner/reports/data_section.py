@@ -22,11 +22,11 @@ from tuner.datasets.account import (
     THUMBNAIL_PX,
     Account,
     ClassFacts,
-    CopyFacts,
     Gallery,
     Size,
     SplitFacts,
 )
+from tuner.datasets.copies import CopyAccount
 from tuner.reports.formatting import capital, counted, escaped, shortened, table
 
 MOST_CLASSES = 40
@@ -97,7 +97,7 @@ def account_lines(account: Account) -> list[Line]:
         *_lines("colours", _colours(account)),
         *_lines("broken", _broken(account)),
         *_lines("copies", _copies(account.copies)),
-        *_lines("two labels", _conflicts(account.copies)),
+        *_lines("two labels", _conflicts(account)),
         *_lines("balance", _balance(account)),
         *_lines("groups", _groups(account)),
         *_lines("left out", account.notices),
@@ -134,7 +134,7 @@ def _split(split: SplitFacts, keeps_together: str = "") -> str:
 
 def _kept_together(account: Account) -> str:
     """Name the images that stay on one side of a split."""
-    has_copies = account.copies is not None and account.copies.exact + account.copies.near > 0
+    has_copies = account.copies is not None and account.copies.copies > 0
     return " and ".join([*(["groups"] if account.groups else []), *(["copies"] if has_copies else [])])
 
 
@@ -195,29 +195,37 @@ def _broken(account: Account) -> list[str]:
     return [*(f"{image.name} ({image.split}) {image.reason}" for image in account.broken), unread]
 
 
-def _copies(copies: CopyFacts | None) -> list[str]:
+def _copies(copies: CopyAccount | None) -> list[str]:
     if copies is None:
         return ["not looked for"]
-    if not copies.exact + copies.near:
+    if not copies.copies:
         return ["none"]
-    across = "; ".join(f"{number:,} of {where}" for where, number in copies.across.items() if number)
+    near = copies.copies - copies.exact_copies
+    across = [f"{each.images:,} of {each.split} in {each.earlier}" for each in copies.across]
+    chains = f"; {copies.in_cut_chains:,} images hang together in chains that were cut" if copies.in_cut_chains else ""
     return [
-        f"{counted(copies.exact, 'image')} equal to another, pixel by pixel; {copies.near:,} nearly",
-        f"across the splits that the source gives: {across}" if across else "",
-        *(f"for example {' = '.join(names)}" for names in copies.examples[:MOST_NAMES]),
+        f"{counted(copies.exact_copies, 'image')} equal to another, pixel by pixel; {near:,} nearly{chains}",
+        f"across the splits that the source gives: {'; '.join(across)}" if across else "",
+        *(f"for example {' = '.join(names)}" for names in copies.examples),
+        *(f"for example {' = '.join(names)}" for each in copies.across for names in each.examples),
     ]
 
 
-def _conflicts(copies: CopyFacts | None) -> list[str]:
-    if copies is None or not copies.conflicting:
+def _conflicts(account: Account) -> list[str]:
+    number = account.copies.conflicts if account.copies is not None else 0
+    if not number:
         return []
-    told = [f"{' = '.join(one.names)}: {' / '.join(one.classes)}" for one in copies.conflicts]
-    more = copies.conflicting - len(told)
+    told = [" = ".join(map(_labelled, one.names, one.classes)) for one in account.conflicts]
+    more = number - len(told)
     return [
-        f"{counted(copies.conflicting, 'picture')} under several labels: at least one of them is wrong",
+        f"{counted(number, 'picture')} under several labels: at least one of them is wrong",
         *told,
         f"and {more:,} more" if more else "",
     ]
+
+
+def _labelled(name: str, class_name: str) -> str:
+    return f"{name} ({class_name})"
 
 
 def _balance(account: Account) -> list[str]:
@@ -399,10 +407,8 @@ def data_view(account: Account, sheets: Sequence[Sheet]) -> DataView:
 
 def data_verdict(account: Account) -> str:
     """Return in one paragraph of Markdown what matters most."""
-    wrong = {
-        "copies of others": 0 if account.copies is None else account.copies.exact + account.copies.near,
-        "under several labels": 0 if account.copies is None else account.copies.conflicting,
-    }
+    copies = account.copies
+    wrong = {"copies of others": copies.copies, "under several labels": copies.conflicts} if copies is not None else {}
     found = ", ".join(f"{number:,} {what}" for what, number in wrong.items() if number)
     refused = " **A search would refuse them as they are.**" if account.refusals else ""
     return f"{escaped(_images(account))}{f'; {found}' if found else ''}.{refused}"
