@@ -21,8 +21,8 @@ from tuner.data import main
 from tuner.datasets.account import load_account
 
 FIELDS = {
-    "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies", "conflicts",
-    "imbalance", "groups", "notices", "refusals", "advice",
+    "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies",
+    "conflicts", "imbalance", "groups", "notices", "refusals", "advice",
 }  # fmt: skip
 
 
