@@ -114,7 +114,7 @@ def _refuse_bare_path(source: str, staged: Mapping[str, str]) -> None:
     from tuner.datasets.sources import NAMED
 
     is_known = ":" in source or source in NAMED or source in staged or _is_space_file(source)
-    if not is_known and source.strip() and user_path(source).exists():
+    if not is_known and source.strip() and os.path.lexists(user_path(source)):
         kind = staged_sources({}, {source: source})[source].partition(":")[0]
         raise InputError(f"{source}: must begin with its kind: {kind}:{source}")
 

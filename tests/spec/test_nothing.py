@@ -10,6 +10,7 @@ import pytest
 from tests.support.wrong_files import RIGHT, wrong
 from tuner.cache import parse_cache_options
 from tuner.common.registry import NEVER_NOTHING, NOTHING
+from tuner.data import build_data_parser
 from tuner.export import build_export_parser
 from tuner.jobs.options import build_command_parser, build_submit_parser, parse_submit_options
 from tuner.models.architectures import ARCHITECTURES, meaning_of_nothing
@@ -170,6 +171,7 @@ PARSERS: dict[str, tuple[argparse.ArgumentParser, list[str]]] = {
     "search": (build_search_parser(), ["f.yaml"]),
     "submit": (build_submit_parser(), ["f.yaml"]),
     "fetch": (build_command_parser("fetch"), ["job"]),
+    "data": (build_data_parser(), ["digits"]),
     "report": (build_report_parser(), ["run"]),
     "predict": (build_predict_parser(), ["run", "image"]),
     "export": (build_export_parser(), ["run"]),

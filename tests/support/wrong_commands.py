@@ -100,6 +100,17 @@ COMMANDS: dict[str, Case] = {
     "report a run twice and another not there": line("report runs/small runs/gone", "runs/gone: not a run directory", make=ended),
     "report all of no folder": line("report --all --runs gone", "--runs must be a folder of runs; gone is none"),
     "report all of a file": line("report --all --runs right.yaml", "--runs must be a folder of runs; right.yaml is none"),
+    # --- tuner.data ---
+    "look at nothing": line("data", "the following arguments are required: SOURCE"),
+    "look at an unknown source": line("data digit", "unknown data source 'digit'; did you mean 'digits'?"),
+    "look at a folder that is not there": line("data folder:gone", "folder:gone must name a folder or file that exists"),
+    "look at a path without its kind": line("data pets", "pets: must begin with its kind: folder:pets", make=lambda work: make_folder(work / "pets", {"cat": 1, "dog": 1})),
+    "look at a file that is not there": line("data gone.yaml", "gone.yaml: no such search-space file"),
+    "look at a wrong section": line("data right.yaml --set data.colour=blue", "right.yaml: data.colour must be 'auto', 'rgb' or 'grey'; got 'blue'"),
+    "look at terminal codes": line("data '\x1b[31m:x'", r"data.source must be text without control characters; got '\x1b[31m:x'"),
+    "look at a source of 5,000 digits": line(f"data {DIGITS}", "unknown data source"),
+    "write a page to a folder": line("data digits --page runs", "--page must be a file; runs is a folder", make=ended),
+    "write a page below a file": line("data digits --page right.yaml/x.html", "the folder of --page must be a folder that can be written to; ", "right.yaml is a file", is_real=True),
     # --- tuner.predict ---
     "predict nothing": line("predict", "the following arguments are required: PATH"),
     "predict without an image": line("predict runs/small", "IMAGE must be given: a file, or a folder of images"),
