@@ -490,6 +490,13 @@ def short_name(name: str, source: str) -> str:
     return name
 
 
+def _without_way(text: str, source: str) -> str:
+    """Return a message without the way to the source, which is nothing to show to others."""
+    root = path_of(source)
+    path = shown(user_path(root).absolute()) if root is not None else ""
+    return text.replace(path, Path(path).name) if len(path) > 1 else text
+
+
 # --- the account ---
 
 
@@ -591,6 +598,7 @@ class _Looking:
         broken, guess = self._broken(seen), self._guess(rows)
         classes = class_facts(self.listing.class_names, labels)
         splits, training, refused = self._splits(rows, copies)
+        refusals = (*self.material.refusals, *self._refused_for(broken), *refused)
         account = Account(
             source=self.material.source,
             images=sum(map(len, rows.values())),
@@ -608,8 +616,8 @@ class _Looking:
             conflicts=() if copies is None else self._conflicts(copies.groups),
             imbalance=find_imbalance(classes),
             groups=self._groups(rows),
-            notices=self.listing.notices,
-            refusals=tuple(dict.fromkeys((*self.material.refusals, *self._refused_for(broken), *refused))),
+            notices=tuple(_without_way(text, self.material.source) for text in self.listing.notices),
+            refusals=tuple(dict.fromkeys(_without_way(text, self.material.source) for text in refusals)),
             advice=(),
         )
         return replace(account, advice=tuple(advise(account, self.rules.aims, guess))), self._gallery(training)
@@ -658,7 +666,7 @@ class _Looking:
         order = [split for split in ("train", "validation", "test") if split in seen]
         rows = {split: seen[split].rows(len(listed[split].labels)) for split in order}
         numbers = {split: len(rows[split]) for split in order}
-        if not any(numbers.values()):
+        if not any(numbers.values()) or self.material.refusals:  # labels may be none of the classes
             return None
         found = take_copies(folder, numbers, self.material.shape[2])
         account = take_account(
