@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.support import ROOT
 from tests.support.wrong_files import MISTAKES, NO_BASELINE, RIGHT, wrong
 from tuner.algorithms.schedulers import SCHEDULERS
+from tuner.common.errors import InputError
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import GENERAL
 from tuner.search import main
 from tuner.session.checks import check_names
+from tuner.session.preparation import check_metrics
 from tuner.spec.spec import read_spec
 
 
@@ -132,3 +135,22 @@ def test_terminal_codes_in_a_file_do_not_reach_the_terminal(tmp_path, capsys):
     path.write_text(wrong({3: r'"\e[2J": 1', 5: r'  preprocess: "\e[31mred"', **NO_BASELINE}), encoding="utf-8")
     assert main([str(path), "--plan"]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("metric", "classes", "labels", "words"),
+    [
+        ("val_top5_accuracy", 5, [0, 1, 4], "metric val_top5_accuracy needs at least 6 classes"),
+        ("val_top5_accuracy", 6, [0, 0], None),
+        ("val_auc", 3, [2, 2], "metric val_auc needs validation images of at least 2 classes"),
+        ("val_auc", 2, [0, 1], None),
+        ("val_balanced_accuracy", 2, [0, 0], None),
+        ("parameters", 2, [0], None),
+    ],
+)
+def test_a_metric_that_says_nothing_of_such_data_is_refused_before_anything_is_trained(metric, classes, labels, words):
+    if words is None:
+        check_metrics(["val_loss", metric], np.array(labels), classes)
+        return
+    with pytest.raises(InputError, match=f"^{words}"):
+        check_metrics(["val_accuracy", metric], np.array(labels), classes)

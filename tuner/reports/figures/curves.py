@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from tuner.common.metrics import asked_values
 from tuner.reports.figures import style
 from tuner.reports.formatting import capital, counted, format_value, metric_words, shortened
 from tuner.reports.results import Results, TrialResult
@@ -205,10 +206,12 @@ class WinnerEpoch(NamedTuple):
     val_accuracy: float | None
     loss: float | None
     val_loss: float | None
+    asked: float | None
+    """The study's metric, where it is another one."""
 
 
 class Winner(NamedTuple):
-    """Accuracy and loss of the winner in training and validation, over both phases."""
+    """Accuracy and loss of the winner in training and validation, and the study's metric, over both phases."""
 
     trial: int
     architecture: str
@@ -224,8 +227,9 @@ def build_winner(results: Results) -> Winner | None:
     winner = results.chosen
     if winner is None or winner.best is None or winner.best_epoch is None:
         return None
+    names = [*WinnerEpoch._fields[1:-1], *(asked_values([results.metric]) or [""])]
     epochs = tuple(
-        WinnerEpoch(epoch.epoch, *(_finite(epoch.metrics.get(name, math.nan)) for name in WinnerEpoch._fields[1:]))
+        WinnerEpoch(epoch.epoch, *(_finite(epoch.metrics.get(name, math.nan)) for name in names))
         for epoch in winner.epochs
     )
     about = (winner.number, winner.architecture, results.metric, winner.best, winner.best_epoch.epoch)
@@ -241,12 +245,14 @@ def _winner_name(data: Winner) -> str:
 
 
 def draw_winner(data: Winner) -> Figure:
-    """Draw accuracy and loss of the winner, both phases in one picture."""
-    figure, panels = style.build_figure(10.5, 4.6, 2)
+    """Draw accuracy and loss of the winner, and the study's metric where it is another, both phases in one picture."""
+    names = ["accuracy", "loss", *asked_values([data.metric])]
+    figure, panels = style.build_figure(10.5, 4.6, len(names))
     epochs = [row.epoch for row in data.epochs]
-    for panel, name in zip(panels, ("accuracy", "loss"), strict=True):
+    for panel, name in zip(panels, names, strict=True):
+        fields = (name, f"val_{name}") if name != data.metric else (None, "asked")
         train, validation = (
-            np.array([getattr(row, field) for row in data.epochs], dtype=float) for field in (name, f"val_{name}")
+            np.array([getattr(row, field) if field else None for row in data.epochs], dtype=float) for field in fields
         )
         marker = "o" if len(epochs) == 1 else None
         panel.plot(epochs, train, color=style.BLUE, linewidth=1.8, linestyle=style.DASHED, marker=marker)
@@ -294,6 +300,7 @@ def describe_winner(data: Winner) -> str:
             ("training accuracy", "accuracy", best.accuracy),
             ("validation loss", "val_loss", best.val_loss),
             ("training loss", "loss", best.loss),
+            *((metric_words(name), name, best.asked) for name in asked_values([data.metric])),
         )
     )
     return (
