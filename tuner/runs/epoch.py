@@ -27,7 +27,7 @@ class Epoch(NamedTuple):
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     metrics: Mapping[str, float]
-    """Values that Keras measured in this epoch, by name (`common.metrics.epoch_values`)."""
+    """Values that were measured in this epoch, by name (`common.metrics.epoch_values`)."""
     elapsed_s: float = 0.0
     """Seconds that the study had run; 0 until the epoch is recorded."""
 

@@ -205,7 +205,7 @@ class EpochReported(_Event):
     seconds: Seconds
     """Training and validation of this epoch."""
     metrics: dict[str, float]
-    """Values that Keras measured in this epoch, by name."""
+    """Values that were measured in this epoch, by name."""
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     learning_rate: float
