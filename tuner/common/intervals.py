@@ -67,6 +67,12 @@ def crossed_interval(table: np.ndarray, added: Sequence[float]) -> Interval:
     return _of_both(of_seeds, known, both, float(padded.mean()) - mean)
 
 
+def images_interval(values: np.ndarray, added: Sequence[float]) -> Interval:
+    """Return the 95% interval of the mean of one seed's values for images, for new images alone; `added` as above."""
+    padded, mean = np.concatenate([values, added]), float(values.mean())
+    return _of_both(np.array([mean]), float(padded.var()) / len(padded), 0.0, float(padded.mean()) - mean)
+
+
 def resampled_interval(values: Sequence[float], resampled: np.ndarray) -> Interval:
     """Return the same of a value of whole sets of images that has no formula; with one seed, for new images alone.
 

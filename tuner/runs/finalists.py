@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tuner.common.intervals import Interval, crossed_interval, mean_interval, resampled_interval, wilson_interval
+from tuner.common.intervals import (
+    Interval,
+    crossed_interval,
+    images_interval,
+    mean_interval,
+    resampled_interval,
+    wilson_interval,
+)
 from tuner.common.metrics import ACCURACY, LOSS, VALIDATION, metric_of, oriented
 from tuner.common.seeds import derive_seed
 from tuner.runs.events import Configuration, FinalistTested, Tested
@@ -266,7 +273,10 @@ def gain_over_guess(state: RunState, trial: int) -> Interval | None:
 
 
 def _advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metric: str) -> Interval:
-    """Return the interval of the mean advantage of tests over others, one by one; positive is better."""
+    """Return the interval of the mean advantage of tests over others, one by one; positive is better.
+
+    With one test it is for new images alone.
+    """
     sign = oriented(1.0, metric_of(metric).mode)
     pairs = list(zip(ours, theirs, strict=True))
     if metric != ACCURACY:
@@ -276,7 +286,7 @@ def _advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metric: str) ->
         return resampled_interval(values.tolist(), drawn + (values - np.nanmean(drawn, axis=1))[:, None])
     table = np.stack([_answers(one) - _answers(other) for one, other in pairs])
     # One image more for each of the two, after Agresti and Min (2005): few images on which they differ show no spread.
-    return crossed_interval(table, [-1, 1])
+    return crossed_interval(table, [-1, 1]) if len(table) > 1 else images_interval(table[0], [-1, 1])
 
 
 def _tested(state: RunState, trial: int) -> dict[int, FinalistTested]:
