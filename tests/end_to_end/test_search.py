@@ -13,7 +13,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.support.make_search import SLEEPING, check_record, run_search, write_file
+from tuner.datasets.account import load_account
 from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.reports.data_section import load_sheets
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, gain_over_guess, summarise_finalists
 from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
@@ -152,6 +154,9 @@ def test_the_best_trials_are_trained_again_and_then_the_test_split_is_read(tmp_p
     assert kinds[-1] == "session_ended"
     page = (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
     assert "won with test accuracy" in page and "## Finalists" in page
+    account = load_account(run.data)
+    assert account is not None and account.images == 1797 and "1,797 images of 10 classes" in page
+    assert len(load_sheets(run.contact_sheets)) == 10
     # What is exported is the finalist that was judged: its accuracy on the test images is the recorded one.
     winner = summarise_finalists(state)[0].trial
     tested = state.finalists[winner, best_training(state, winner)].tested
