@@ -22,7 +22,7 @@ from tuner.datasets.account import load_account
 
 FIELDS = {
     "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies",
-    "conflicts", "imbalance", "groups", "notices", "refusals", "advice",
+    "conflicts", "imbalance", "groups", "weights", "notices", "refusals", "advice",
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def make_account() -> Account:
         conflicts=(),
         imbalance=Imbalance("a", 0.95, "b", 19.0, ("b",)),
         groups=None,
+        weights=None,
         notices=(),
         refusals=(),
         advice=("judge by another metric",),

@@ -183,6 +183,8 @@ class Account:
     """The first of the pictures under several labels."""
     imbalance: Imbalance
     groups: GroupFacts | None
+    weights: tuple[float, float] | None
+    """The smallest and the largest weight of a training image; None: all weigh 1."""
     notices: tuple[str, ...]
     """What is left out of the source, and other things that may not be expected."""
     refusals: tuple[str, ...]
@@ -616,6 +618,7 @@ class _Looking:
             conflicts=() if copies is None else self._conflicts(copies.groups),
             imbalance=find_imbalance(classes),
             groups=self._groups(rows),
+            weights=self._weights(rows["train"]),
             notices=tuple(_without_way(text, self.material.source) for text in self.listing.notices),
             refusals=tuple(dict.fromkeys(_without_way(text, self.material.source) for text in refusals)),
             advice=(),
@@ -770,6 +773,12 @@ class _Looking:
         alone = np.flatnonzero(groups == OWN_UNIT)
         groups[alone] = groups.max(initial=0) + 1 + np.arange(len(alone))
         return find_groups("the source", self.listing.class_names, groups, labels)
+
+    def _weights(self, rows: np.ndarray) -> tuple[float, float] | None:
+        weights = self.listing.splits["train"].weights
+        if weights is None or not len(rows):
+            return None
+        return float(weights[rows].min()), float(weights[rows].max())
 
     def _gallery(self, training: np.ndarray) -> Gallery:
         train = self.listing.splits["train"]

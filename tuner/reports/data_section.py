@@ -100,6 +100,7 @@ def account_lines(account: Account) -> list[Line]:
         *_lines("two labels", _conflicts(account)),
         *_lines("balance", _balance(account)),
         *_lines("groups", _groups(account)),
+        *_lines("weights", _weights(account)),
         *_lines("left out", account.notices),
     ]
 
@@ -255,6 +256,13 @@ def _groups(account: Account) -> list[str]:
         if lone
         else "",
     ]
+
+
+def _weights(account: Account) -> list[str]:
+    if account.weights is None:
+        return []
+    least, most = account.weights
+    return [f"training images weigh {least:.3g} to {most:.3g} in the loss, as the source says"]
 
 
 def named(names: Sequence[str], number: int | None = None) -> str:
