@@ -15,7 +15,7 @@ from tuner.spec.spec import read_spec, require
 
 OPEN_TEXTS = ("search.sampler", "search.scheduler")
 """Names of registries, of which `auto` is none."""
-OF_DATA = {"data.colour", "data.layout"}
+OF_DATA = {"data.colour", "data.layout", "data.storage"}
 """Answered where the data are read."""
 
 

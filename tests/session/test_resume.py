@@ -69,6 +69,12 @@ def test_a_run_goes_on_with_its_data(run, capsys) -> None:
     assert capsys.readouterr().err == "reached, resumed=True\n"
 
 
+def test_a_run_goes_on_with_the_same_images_kept_otherwise(run, capsys) -> None:
+    options = ["--resume", "runs/pictures", "--cache", "other cache", "--set", "data.storage=encoded"]
+    assert main(options) == 2
+    assert capsys.readouterr().err == "reached, resumed=True\n"
+
+
 def test_a_run_whose_data_have_changed_is_refused_with_what_they_were_and_are_and_left_alone(run, capsys) -> None:
     shutil.rmtree("pictures")
     write_pictures(Path(), 1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import RunError, TunerError
-from tuner.datasets.loading import Dataset, Split
+from tuner.datasets.loading import DataRequest, Dataset, Split, load_dataset
 from tuner.runs.epoch import Epoch
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import TrialSettings, phase_of
@@ -65,6 +65,15 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_gives_others(smal
     first = numbers(epochs_of(DENSE, small_digits, SETTINGS))
     assert numbers(epochs_of(DENSE, small_digits, SETTINGS)) == first
     assert numbers(epochs_of(DENSE, small_digits, replace(SETTINGS, seed=8))) != first
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_images_that_are_kept_encoded_without_loss_train_as_arrays_do(small_digits, tmp_path, threads):
+    request = DataRequest("digits", max_train_images=240, max_validation_images=80, storage="encoded")
+    encoded = load_dataset(request, staged={}, seed=0, cache_dir=tmp_path, notify=lambda _text: None, threads=threads)
+    assert encoded.prepared.storage == "encoded" and small_digits.prepared.storage == "arrays"
+    augmented = {**DENSE, "augment": "shift(1)|noise(2)"}
+    assert numbers(epochs_of(augmented, encoded, SETTINGS)) == numbers(epochs_of(augmented, small_digits, SETTINGS))
 
 
 def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_lower_rate(small_digits):
@@ -156,7 +165,7 @@ def test_a_loss_far_above_that_of_guessing_is_a_failed_trial_and_a_high_one_is_n
 class LargeSplit(Split):
     """A split that cannot be trained on as long as `is_too_large` says so."""
 
-    is_too_large: Callable[[], bool]
+    is_too_large: Callable[[], bool] = lambda: False
 
     def __len__(self) -> int:
         if self.is_too_large():
@@ -168,7 +177,9 @@ def trial_on_large_data(data: Dataset, largest_batch: int) -> Trial:
     """Return a trial whose data fit into memory with batches of so many images at most."""
     trials: list[Trial] = []
     split = data.train
-    train = LargeSplit(split.images, split.rows, split.labels, lambda: trials[0].batch_size_used > largest_batch)
+    train = LargeSplit(
+        split.images, split.rows, split.labels, is_too_large=lambda: trials[0].batch_size_used > largest_batch
+    )
     trials.append(Trial(DENSE, replace(data, train=train), SETTINGS))
     return trials[0]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,17 @@ import numpy as np
 from tuner.common.arrays import ArrayWriter
 from tuner.common.errors import DataError
 from tuner.common.process import usable_cpus
+from tuner.datasets._encoded_storage import ENCODED, EncodedWriter, Threads, encoded_size
 from tuner.datasets.copies import SketchWriter
-from tuner.datasets.images import EncodedImage, Header, convert_pixels, decode_image, read_header
+from tuner.datasets.images import EncodedImage, Header, convert_pixels, decode_image, is_lossy, read_header
 from tuner.datasets.sources import Listed, Listing
 
 DEFAULT_PX = 224
 CHUNK_ROWS = 512
 CHUNK_BYTES = 64 * 2**20
 PROGRESS_FROM = 5_000
+SAMPLE_IMAGES = 64
+"""So many are encoded to tell how large all will be."""
 COLUMNS: Mapping[str, type[np.generic]] = {
     "labels": np.int64,
     "groups": np.int64,
@@ -38,6 +41,13 @@ class Form:
     image_px: int | None
     colour: str
     broken_images: str
+    storage: str = "auto"
+    jpeg_quality: int | None = None
+    """Of all images that are kept encoded; None: see `EncodedWriter`."""
+
+    def kept_as(self, storage: str) -> Form:
+        """Return the form of images that are kept as `arrays` or `encoded`: no quality makes two arrays different."""
+        return replace(self, storage=storage, jpeg_quality=self.jpeg_quality if storage == ENCODED else None)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class Written:
     """By the name of what the file holds: `images`, and the columns of the listing."""
     broken: np.ndarray
     """Rows of the listing."""
+    lossy: int
+    """Images that were lossy before, as far as they are kept encoded."""
     problems: tuple[str, ...]
 
 
@@ -97,7 +109,11 @@ def _header(encoded: EncodedImage) -> Header | None:
 
 
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=min(8, usable_cpus()))
+    return ThreadPoolExecutor(max_workers=_threads_number())
+
+
+def _threads_number() -> int:
+    return min(8, usable_cpus())
 
 
 def _chunks(number: int, size: int) -> Iterator[range]:
@@ -108,29 +124,62 @@ def _chunks(number: int, size: int) -> Iterator[range]:
 # --- writing ---
 
 
-def write_split(folder: Path, split: str, listed: Listed, shape: Shape, notify: Notify) -> Written:
-    """Write images and columns of a split to `{split}_{what}.npy`; broken images are left out and reported."""
+def write_split(folder: Path, split: str, listed: Listed, shape: Shape, form: Form, notify: Notify) -> Written:
+    """Write images and columns of a split to `{split}_{what}.npy`; broken images are left out and reported.
+
+    Images that are to be kept encoded lie in files of `EncodedWriter` instead.
+    """
     number = len(listed.labels)
     good = np.ones(number, dtype=bool)
     problems: list[str] = []
+    lossy = 0
     size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // int(np.prod(shape))))
     with (
-        ArrayWriter(folder / f"{split}_images.npy", shape, np.uint8) as images,
+        _images_writer(folder, split, shape, form) as images,
         SketchWriter(folder, split, shape[2]) as sketches,
         _threads() as pool,
     ):
         for rows in _chunks(number, size):
             arrays, broken = load_chunk(listed, rows, shape, pool)
-            images.append(arrays)
             sketches.append(arrays, pool)
             good[list(broken)] = False
+            if isinstance(images, EncodedWriter):
+                are_lossy = _are_lossy(listed, [row for row in rows if row not in broken])
+                images.append(arrays, are_lossy)
+                lossy += int(are_lossy.sum())
+            else:
+                images.append(arrays)
             problems += [f"{listed.name(row)} {reason}" for row, reason in broken.items()]
             if number >= PROGRESS_FROM and rows.stop * 5 // number > rows.start * 5 // number and rows.stop < number:
                 notify(f"{split}: {rows.stop:,} of {number:,} images prepared")
     hashes = {"images": images.sha256}
     for what, values in listed.columns.items():
         hashes[what] = write_column(folder, split, what, values[good])
-    return Written(listed.labels[good], hashes, np.flatnonzero(~good), tuple(problems))
+    return Written(listed.labels[good], hashes, np.flatnonzero(~good), lossy, tuple(problems))
+
+
+def _images_writer(folder: Path, split: str, shape: Shape, form: Form) -> ArrayWriter | EncodedWriter:
+    if form.storage == ENCODED:
+        return EncodedWriter(folder, split, Threads(_threads_number()), form.jpeg_quality)
+    return ArrayWriter(folder / f"{split}_images.npy", shape, np.uint8)
+
+
+def _are_lossy(listed: Listed, rows: Sequence[int]) -> np.ndarray:
+    """Return which of some images that can be decoded were lossy, `[B] bool`."""
+    return np.array([listed.pixels is None and is_lossy(listed.encoded[row]) for row in rows], dtype=bool)
+
+
+def encoded_bytes(listing: Listing, shape: Shape, jpeg_quality: int | None) -> int | None:
+    """Return about how many bytes all images take when they are encoded, by a few of them; None: all are broken."""
+    sizes = []
+    for listed in listing.splits.values():
+        with _threads() as pool:
+            for row in range(0, len(listed.labels), max(1, len(listed.labels) // SAMPLE_IMAGES)):
+                images, broken = load_chunk(listed, range(row, row + 1), shape, pool)
+                if not broken:
+                    sizes.append(encoded_size(images[0], bool(_are_lossy(listed, [row])[0]), jpeg_quality))
+    number = sum(len(listed.labels) for listed in listing.splits.values())
+    return round(float(np.mean(sizes)) * number) if sizes else None
 
 
 def write_column(folder: Path, split: str, what: str, values: np.ndarray) -> str:

@@ -45,6 +45,7 @@ Result = TypeVar("Result")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
 _GREY_MODES = {"1", "L", "LA", "F", *_SIXTEEN_BITS}
 _ORIENTATION = 0x0112
+_HEAD_BYTES = 16
 _UNDO = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Pillow's numbers of what undoes each orientation; `exif_transpose` writes EXIF again, and fails on odd tags."""
 # Pillow lets errors of many kinds through when a file is damaged (tests/datasets/test_images.py damages some thousand).
@@ -164,6 +165,24 @@ def _small(image: Image, px: int) -> np.ndarray:
     plain = _over_white(_eight_bits(turned)).convert("RGB")
     plain.thumbnail((px, px), Pillow.Resampling.BILINEAR)
     return np.asarray(plain, dtype=np.uint8)
+
+
+def is_lossy(encoded: EncodedImage) -> bool:
+    """Return whether the format of an image has lost something of it before: JPEG's, and one of the two of WebP."""
+    if isinstance(encoded, Path):
+        with encoded.open("rb") as file:
+            content = file.read(_HEAD_BYTES)
+            content = content if not content.startswith(b"RIFF") else content + file.read()
+    else:
+        content = encoded
+    if not content.startswith(b"RIFF"):
+        return content.startswith(b"\xff\xd8")
+    start = 12
+    while (kind := content[start : start + 4]) not in (b"VP8 ", b"VP8L", b""):
+        # The frame of a moving picture is a part with parts, after 16 bytes of its own.
+        size = int.from_bytes(content[start + 4 : start + 8], "little")
+        start += 24 if kind == b"ANMF" else 8 + size + size % 2
+    return kind == b"VP8 "
 
 
 def decode_image(encoded: EncodedImage, px: tuple[int, int] | None, grey: bool) -> np.ndarray:

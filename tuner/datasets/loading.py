@@ -20,10 +20,11 @@ from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import DEFAULT_PX, Form, Notify, Shape, common_shape
+from tuner.datasets._encoded_storage import ARRAYS, ENCODED, EncodedImages
 from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.file_sources import existing
-from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
+from tuner.datasets.prepared import AUTO, PreparedCopy, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import (
     Listing,
     Source,
@@ -60,6 +61,7 @@ CHOICES = {
     "layout": ("auto", "classes", "splits"),
     "colour": ("auto", "rgb", "grey"),
     "broken_images": ("fail", "skip"),
+    "storage": (AUTO, ARRAYS, ENCODED),
 }
 
 
@@ -79,6 +81,8 @@ class DataRequest:
     broken_images: str = "fail"
     max_train_images: int | None = None
     max_validation_images: int | None = None
+    storage: str = "auto"
+    jpeg_quality: int | None = None
     validation: Mapping[str, int] | None = None
     """`folds`: parts of the training images of which each can be the validation split; None: a fraction is held out."""
 
@@ -96,8 +100,16 @@ class DataRequest:
             number = getattr(self, field)
             if number is not None and number < 2:
                 raise DataError(f"data.{field} must be at least 2; got {number}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise DataError(f"data.jpeg_quality must be 1 to 100; got {self.jpeg_quality}")
+        if self.jpeg_quality is not None and self.storage == ARRAYS:
+            raise DataError("data.jpeg_quality must be none with data.storage arrays, which lose nothing")
         if self.folds is not None and not 2 <= self.folds <= MOST_FOLDS:
             raise DataError(f"data.validation.folds must be 2 to {MOST_FOLDS}; got {self.folds}")
+
+    def kept_as(self, storage: str) -> DataRequest:
+        """Return the request for images that are kept as `arrays` or `encoded`."""
+        return replace(self, storage=storage, jpeg_quality=self.jpeg_quality if storage == ENCODED else None)
 
     @property
     def folds(self) -> int | None:
@@ -107,13 +119,13 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class Split:
-    """Some rows of a memory-mapped array.
+    """Some rows of a memory-mapped array, or of encoded images that are read as one: `images[rows]`, and nothing else.
 
     `images` `[M, H, W, C] uint8` is the whole array, `rows` `[N] int64` are the images of the split in it, and
     `labels` `[N] int64` are theirs: `images[rows[i]]` has the label `labels[i]` and the weight `weights[i]`.
     """
 
-    images: np.ndarray
+    images: np.ndarray | EncodedImages
     rows: np.ndarray
     labels: np.ndarray
     weights: np.ndarray | None = None
@@ -187,12 +199,19 @@ def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
 
 
 def load_dataset(
-    request: DataRequest, *, staged: Mapping[str, str], seed: int, cache_dir: Path | None, notify: Notify
+    request: DataRequest,
+    *,
+    staged: Mapping[str, str],
+    seed: int,
+    cache_dir: Path | None,
+    notify: Notify,
+    threads: int | None = None,
 ) -> Dataset:
     """Return the data set of a request; the first time on a machine, its prepared copy is made.
 
     A source without a test split gets one (stratified, the same for all studies); one without a validation split gets
-    one from the training images (stratified, by the study's `seed`), or the first of its folds.
+    one from the training images (stratified, by the study's `seed`), or the first of its folds. So many `threads`
+    decode images that are kept encoded; None: one for each CPU that this process may use.
 
     Raises:
         DataError: it cannot be found, read, decoded or split; the message says what to do.
@@ -201,6 +220,7 @@ def load_dataset(
     prepared = prepare(
         *_identity(request, text), lambda: _read(request, text), cache_dir or default_cache_dir(), notify
     )
+    prepared = replace(prepared, threads=threads)
     kept, test_rows = _test_rows(prepared, text)
     _tell_what_is_apart(prepared, kept, notify)
     parts = partial(_limited_parts, prepared, kept, request, seed, text)
@@ -254,7 +274,13 @@ def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Pa
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
     """Return the key of a prepared copy: its source with the present state of its files, and the form of its images."""
     source, reference = _laid_out(request, text)
-    form = Form(request.image_px, request.colour, request.broken_images)
+    form = Form(
+        request.image_px,
+        request.colour,
+        request.broken_images,
+        storage=request.storage,
+        jpeg_quality=request.jpeg_quality,
+    )
     return [text.partition(":")[0], source.identity(reference)], form
 
 

@@ -1,4 +1,4 @@
-"""The prepared copy of a data set: plain arrays on disk, memory-mapped, one per machine.
+"""The prepared copy of a data set: plain arrays on disk, or encoded images, memory-mapped, one per machine.
 
 All processes of a machine share the pages that the system holds of them. A copy lies in a folder named by what it was
 made from; it is built aside by one process, under a lock, and renamed when it is whole: a killed build leaves nothing
@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 
 from tuner.common.arrays import is_whole
 from tuner.common.errors import DataError
+from tuner.common.files import format_size
+from tuner.common.process import usable_cpus
 from tuner.datasets._decoding import (
     COLUMNS,
     Form,
@@ -30,9 +32,11 @@ from tuner.datasets._decoding import (
     Shape,
     Written,
     common_shape,
+    encoded_bytes,
     write_column,
     write_split,
 )
+from tuner.datasets._encoded_storage import ARRAYS, ENCODED, JPEG_QUALITY, EncodedImages, are_whole
 from tuner.datasets.copies import CopyAccount, describe_copies, sketch_bytes, take_account, take_copies
 from tuner.datasets.sources import Listed, Listing, describe_classes
 from tuner.datasets.splits import OWN_UNIT
@@ -40,6 +44,10 @@ from tuner.datasets.splits import OWN_UNIT
 VERSION = 5
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
+ROWS_AT_ONCE = 256
+AUTO = "auto"
+SHARE_OF_FREE_DISK = 0.5
+"""With `auto`, arrays may take so much of it: activations and checkpoints need room, too."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,20 @@ class PreparedCopy:
     """What there is for each image of a split beside its pixels: `labels`, perhaps `groups`, `weights`, `copies`."""
     copies: CopyAccount
     """What is told of copies among the images: the column `copies` has the group of each that is one."""
+    storage: str
+    """How the images are kept: `arrays` or `encoded`."""
     notices: tuple[str, ...]
     """Messages to the user each time the copy is used: images skipped, resized, left out."""
+    threads: int | None = None
+    """Threads that decode in this process; None: one for each CPU that it may use."""
 
     def describe_classes(self) -> str:
         """Return the names of the classes, with the images of each in all splits."""
         return describe_classes(self.class_names, [self.labels(split) for split in self.counts])
 
-    def open(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def open(self, split: str) -> tuple[np.ndarray | EncodedImages, np.ndarray]:
         """Return images `[N, H, W, C] uint8`, memory-mapped and read-only, and labels `[N] int64` of a split."""
-        images = np.load(self.path / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
-        return images, self.labels(split)
+        return _open_images(self.path, split, self.image_shape, self.storage, self.threads), self.labels(split)
 
     def labels(self, split: str) -> np.ndarray:
         """Return the labels `[N] int64` of a split."""
@@ -118,14 +129,16 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
     Raises:
         DataError: an image is broken and that is not to be skipped, or the disk cannot hold the copy.
     """
-    folder = _folder(identity, form, cache_dir)
-    prepared = _usable(folder)
+    prepared = find_prepared(identity, form, cache_dir)
     if prepared is None:
+        folder = _folder(identity, form.kept_as(ARRAYS), cache_dir)  # locked however the images will be kept
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder, notify):
                 # Another process may have made it meanwhile.
-                prepared = _usable(folder) or _build(folder, form, read, notify)
+                prepared = find_prepared(identity, form, cache_dir) or _build(
+                    folder, lambda kept: _folder(identity, kept, cache_dir), form, read, notify
+                )
         except OSError as error:
             raise DataError(f"{folder}: the prepared copy cannot be written: {error}") from error
     for notice in prepared.notices:
@@ -134,8 +147,10 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
 
 
 def find_prepared(identity: Any, form: Form, cache_dir: Path) -> PreparedCopy | None:
-    """Return the prepared copy; None if it has not been made."""
-    return _usable(_folder(identity, form, cache_dir))
+    """Return the prepared copy; None if it has not been made. Where both were, `auto` takes that with arrays."""
+    kept_as = (ARRAYS, ENCODED) if form.storage == AUTO else (form.storage,)
+    found = (_usable(_folder(identity, form.kept_as(storage), cache_dir)) for storage in kept_as)
+    return next((prepared for prepared in found if prepared is not None), None)
 
 
 def _folder(identity: Any, form: Form, cache_dir: Path) -> Path:
@@ -172,6 +187,7 @@ def _usable(folder: Path) -> PreparedCopy | None:
             dict(meta["counts"]),
             {split: tuple(names) for split, names in meta["columns"].items()},
             CopyAccount.from_json(meta["copies"]),
+            str(meta["storage"]),
             tuple(meta["notices"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -183,7 +199,10 @@ def _usable(folder: Path) -> PreparedCopy | None:
 def cut_short(folder: Path, meta: Mapping[str, Any]) -> str | None:
     """Return the first split of a copy with a file that is not as long as its description says; None: all are whole."""
     for split, count in meta["counts"].items():
-        images = is_whole(folder / f"{split}_images.npy", (count, *meta["image_shape"]), np.uint8)
+        if meta["storage"] == ENCODED:
+            images = are_whole(folder, split, count)
+        else:
+            images = is_whole(folder / f"{split}_images.npy", (count, *meta["image_shape"]), np.uint8)
         names = meta["columns"].get(split, ())
         columns = (
             name in COLUMNS and is_whole(folder / f"{split}_{name}.npy", (count,), COLUMNS[name]) for name in names
@@ -193,27 +212,70 @@ def cut_short(folder: Path, meta: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _build(folder: Path, form: Form, read: Callable[[], Listing], notify: Notify) -> PreparedCopy:
-    aside = folder.with_suffix(".partial")
-    _remove_leftovers(folder.parent, aside)
+def find_damage(folder: Path) -> str | None:
+    """Return what is wrong with the values of a copy, if their fingerprint is not the one in its description."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        hashes = {
+            split: {what: _values_sha256(folder, split, what, meta) for what in ("images", *columns)}
+            for split, columns in meta["columns"].items()
+        }
+        is_right = fingerprint_of(meta["class_names"], meta["image_shape"], hashes) == meta["fingerprint"]
+    except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):
+        return "its description cannot be read"
+    except DataError as error:
+        return str(error)
+    return None if is_right else "its values are not those that were written"
+
+
+def _values_sha256(folder: Path, split: str, what: str, meta: Mapping[str, Any]) -> str:
+    """Return the hash of the values of a file; of encoded images, of what they are decoded to."""
+    if what != "images" or meta["storage"] != ENCODED:
+        with (folder / f"{split}_{what}.npy").open("rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    images, digest = _open_images(folder, split, tuple(meta["image_shape"]), ENCODED, None), hashlib.sha256()
+    for start in range(0, len(images), ROWS_AT_ONCE):
+        digest.update(images[np.arange(start, min(start + ROWS_AT_ONCE, len(images)))].data.cast("B"))
+    return digest.hexdigest()
+
+
+def _open_images(
+    folder: Path, split: str, shape: Shape, storage: str, threads: int | None
+) -> np.ndarray | EncodedImages:
+    if storage == ENCODED:
+        return EncodedImages(folder, split, shape, threads or usable_cpus())
+    return np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _build(
+    locked: Path, folder_of: Callable[[Form], Path], form: Form, read: Callable[[], Listing], notify: Notify
+) -> PreparedCopy:
+    """Make the copy in the folder of the form that it gets; the lock of the folder `locked` is held."""
+    aside = locked.with_suffix(".partial")
+    _remove_leftovers(locked.parent, aside)
     listing = _listing(read)
     with warnings.catch_warnings():
         # Pillow's own warnings name no file; what is wrong with an image is reported with its name.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         shape, notices = common_shape(listing, form)
-        _refuse_full_disk(folder.parent, listing, shape)
+        form = _settle_storage(locked.parent, listing, shape, form, notify)
+        folder = folder_of(form)
         for leftover in (aside, folder):
             shutil.rmtree(leftover, ignore_errors=True)
         aside.mkdir()
         try:
             written = {
-                split: write_split(aside, split, listed, shape, notify) for split, listed in listing.splits.items()
+                split: write_split(aside, split, listed, shape, form, notify)
+                for split, listed in listing.splits.items()
             }
             notices += _judge_broken([problem for split in written.values() for problem in split.problems], form)
             _refuse_lost(listing, written)
             copies, written = _find_copies(aside, listing, written, shape[2])
             notices += describe_copies(copies, is_split_here=not {"test", "validation"} <= set(listing.splits))
-            _write_meta(aside, listing, shape, written, copies, (*listing.notices, *notices))
+            notices += _storage_notice(aside, shape, form, written)
+            _write_meta(aside, listing, shape, form, written, copies, (*listing.notices, *notices))
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -241,16 +303,58 @@ def _remove_leftovers(parent: Path, own: Path) -> None:
                 continue
 
 
-def _refuse_full_disk(parent: Path, listing: Listing, shape: Shape) -> None:
-    needed = sum(len(listed.labels) for listed in listing.splits.values()) * (
-        int(np.prod(shape)) + 8 + sketch_bytes(shape[2])
-    )
+def _settle_storage(parent: Path, listing: Listing, shape: Shape, form: Form, notify: Notify) -> Form:
+    """Return the form with the way in which the images are kept: arrays, unless they are asked for otherwise or large.
+
+    Raises:
+        DataError: the disk cannot hold them so.
+    """
+    number = sum(len(listed.labels) for listed in listing.splits.values())
+    sketches = number * sketch_bytes(shape[2])  # of copies, until these are found
+    arrays = number * (int(np.prod(shape)) + 8) + sketches
     free = shutil.disk_usage(parent).free
+    if form.storage != ENCODED and arrays <= free * (SHARE_OF_FREE_DISK if form.storage == AUTO else 1):
+        return form.kept_as(ARRAYS)
+    images = encoded_bytes(listing, shape, form.jpeg_quality)
+    encoded = arrays if images is None else images + number * 8 + sketches
+    is_smaller = encoded < arrays
+    storage = (ENCODED if is_smaller else ARRAYS) if form.storage == AUTO else form.storage
+    needed = arrays if storage == ARRAYS else encoded
     if needed > free:
+        ways = ["make room", "make the images smaller (data.image_px)", "name another folder in TUNER_CACHE"]
+        if storage == ARRAYS and is_smaller:
+            ways.insert(1, f"set data.storage to encoded, which needs about {_mib(encoded)} MiB")
+        about = " with encoded images about" if storage == ENCODED else ""
         raise DataError(
-            f"{parent}: the prepared copy needs {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free; "
-            "make room, make the images smaller (data.image_px) or name another folder in TUNER_CACHE"
+            f"{parent}: the prepared copy needs{about} {_mib(needed)} MiB, {_mib(free)} MiB are free; "
+            f"{', '.join(ways[:-1])} or {ways[-1]}"
         )
+    if form.storage == AUTO and storage == ENCODED:
+        notify(
+            f"arrays of all images would take {_mib(arrays)} MiB, more than half of the {_mib(free)} MiB that are free "
+            f"in {parent}: they are kept encoded, in about {_mib(needed)} MiB (data.storage sets it)"
+        )
+    return form.kept_as(storage)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.0f}"
+
+
+def _storage_notice(folder: Path, shape: Shape, form: Form, written: Mapping[str, Written]) -> tuple[str, ...]:
+    """Return what is to be said of images that are kept encoded each time they are used."""
+    if form.storage != ENCODED:
+        return ()
+    if form.jpeg_quality is not None:
+        how = f"as JPEG of quality {form.jpeg_quality}"
+    else:
+        lossy = sum(there.lossy for there in written.values())
+        number = sum(len(there.labels) for there in written.values())
+        photos = f"those that were lossy before ({lossy:,} of {number:,}) as JPEG of quality {JPEG_QUALITY}"
+        how = f"{photos}, others without loss" if lossy else "without loss"
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    arrays = sum(len(there.labels) for there in written.values()) * int(np.prod(shape))
+    return (f"images are kept encoded, {how}: {format_size(size)}, as arrays {format_size(arrays)}",)
 
 
 def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
@@ -300,6 +404,7 @@ def _write_meta(
     folder: Path,
     listing: Listing,
     shape: Shape,
+    form: Form,
     written: Mapping[str, Written],
     copies: CopyAccount,
     notices: tuple[str, ...],
@@ -309,6 +414,7 @@ def _write_meta(
         "version": VERSION,
         "class_names": listing.class_names,
         "image_shape": shape,
+        "storage": form.storage,
         "fingerprint": fingerprint_of(listing.class_names, shape, hashes),
         "image_hashes": {split: there["images"] for split, there in hashes.items()},
         "counts": {split: len(there.labels) for split, there in written.items()},

@@ -71,6 +71,7 @@ class KerasTrials:
             seed=context.settings.seed,
             cache_dir=context.cache_dir,
             notify=lambda _text: None,
+            threads=max(1, int(context.cpus)),
         )
         if self._data is None or self._data[0] != fold:
             self.release()

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tuner.common.errors import RunError
 from tuner.datasets.loading import Dataset
+from tuner.datasets.prepared import AUTO
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import StudyCreated
 from tuner.runs.state import RunState
+from tuner.session._resolved import Study
 from tuner.spec.spec import Spec
 
 MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "search.hung_after_epochs",
-              "resources.", "finalists.")  # fmt: skip
-"""Settings of limits and of the machine, which may change."""
+              "resources.", "finalists.", "data.storage")  # fmt: skip
+"""Settings of limits and of the machine, which may change; that the images are the same is seen from the data."""
 _KEPT_WITH_RUN = ("search.warm_start",)
 """Settings that were used when the run began, and have no effect any more."""
 _OPEN = ("space.", "baseline.")
@@ -77,6 +80,12 @@ def refuse_other_data(study: StudyCreated, dataset: Dataset, run: RunDirectory) 
     )
 
 
+def as_before(began: StudyCreated | None, study: Study) -> Study:
+    """Return a study with data that are kept as when its run began, where it leaves that to `auto`."""
+    before = None if began is None else began.data.get("storage")
+    return study if before is None or study.data.storage != AUTO else replace(study, data=study.data.kept_as(before))
+
+
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """Return the description of the data for the record of a run."""
     return {
@@ -85,6 +94,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "image_shape": list(dataset.image_shape),
+        "storage": dataset.prepared.storage,
         "train_images": len(dataset.train),
         "validation_images": len(dataset.validation),
         "test_images": dataset.test_images,

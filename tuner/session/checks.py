@@ -101,6 +101,8 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
         check_layout(reading.data.layout, reading.data.source, staged)
     except InputError as error:
         yield ("data", "layout"), str(error)
+    if reading.data.jpeg_quality is not None and reading.data.storage == "arrays":
+        yield ("data", "jpeg_quality"), "must be none with storage: arrays, which lose nothing; encoded images have one"
 
 
 def _check_folds(reading: SpecReading) -> Iterator[Finding]:

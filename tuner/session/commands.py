@@ -27,7 +27,7 @@ from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, Study, resolve
-from tuner.session._resume import MAY_CHANGE, first_event, refuse_other_data, refuse_other_search
+from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, cache_folder, planned_data, prepare, prepared_data, staged_data
@@ -212,8 +212,8 @@ def _search(
     from tuner.session.session import run_session
 
     importlib.import_module("ray")  # it sets up its logs when it is imported, and would undo `logging_to`
-    report, goes_on = options.reports_dir / run.name, isinstance(learns_from, StudyCreated)
-    with run.locked(is_new=not goes_on), logging_to(run.log), mirrored(run, report, console.say):
+    report, began = options.reports_dir / run.name, learns_from if isinstance(learns_from, StudyCreated) else None
+    with run.locked(is_new=began is None), logging_to(run.log), mirrored(run, report, console.say):
         for folder in (run.path, report):
             remove_leftovers(folder)
         with _ray(options, run) as capacity:
@@ -222,13 +222,13 @@ def _search(
             capacity, gpus_said = checked_gpus(search.shares, capacity, _sees_gpu)
             if gpus_said:
                 console.say(gpus_said)
-            prepared = prepare(search.study, options, console, trial_kind)
+            prepared = prepare(as_before(began, search.study), options, console, trial_kind)
             if isinstance(learns_from, StudyCreated):
                 refuse_other_data(learns_from, prepared.dataset, run)
             elif learns_from:
                 save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report, console.beside):
-                end = run_session(search, prepared, run, capacity, console, resumed=goes_on)
+                end = run_session(search, prepared, run, capacity, console, resumed=began is not None)
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
         beat_after(run.record, end[1])
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
@@ -265,7 +265,8 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         raise RunError(f"{run_path}: must say with how many CPUs a trial was trained; its record has no session")
     search = resolve(require(load_spec(run.specification, options.overrides, meaning_of_nothing)))
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
-    return _train(search, trials[number].configuration, number, prepare(search.study, options, console), cpus, console)
+    study = as_before(first_event(state, run), search.study)
+    return _train(search, trials[number].configuration, number, prepare(study, options, console), cpus, console)
 
 
 def _train(

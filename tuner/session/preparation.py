@@ -113,6 +113,8 @@ def prepare(
         known = BlockCounts(cache_dir)
         with console.preparing("checking the backbones and their weights"):
             check_backbones(study.space, backbones, dataset.image_shape, known)
+    # As it was settled here, with the room that this machine has: workers on others train on the same values.
+    request = request.kept_as(dataset.prepared.storage)
     return Prepared(request, staged, cache_dir, dataset, trial_kind or TrialKind())
 
 

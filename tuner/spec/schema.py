@@ -145,6 +145,8 @@ class DataSection(Section):
     max_train_images: Annotated[int, Field(ge=2)] | None = None
     max_validation_images: Annotated[int, Field(ge=2)] | None = None
     layout: Literal["auto", "classes", "splits"] = "auto"
+    storage: Literal["auto", "arrays", "encoded"] = "auto"
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None = None
     validation: ValidationSection | None = None
 
 

@@ -7,7 +7,6 @@ a wrong folder loses nothing, and links are never followed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from tuner.common.errors import InputError
 from tuner.common.files import format_size
-from tuner.datasets.prepared import VERSION, cut_short, fingerprint_of
+from tuner.datasets.prepared import VERSION, cut_short, find_damage
 from tuner.training import activation_store
 from tuner.training.activation_store import META, REFUSED, Key, folder_bytes, last_use, read_object
 
@@ -30,7 +28,8 @@ MOVING_S = 60.0
 """An entry is moved to its place within milliseconds; one that has been on the way for longer was left by a crash."""
 NAMES = {DATASETS: r"[0-9a-f]{24}(\.partial)?", ACTIVATIONS: r"[0-9a-f]{24}(\.\d+\.partial)?|build-[0-9a-f]{20}"}
 FILES = (
-    r"meta\.json|(train|validation|test)_(images|labels|groups|weights)\.npy|(activations|checksums)\.npy|refused\.json|used|"
+    r"meta\.json|(train|validation|test)_(images|index|labels|groups|weights|copies)\.npy|"
+    r"(train|validation|test)(_images\.bin|\.sketches)|(activations|checksums)\.npy|refused\.json|used|"
     r"verified\.json|users|claims|begin\.lock|"
     r"\d+\.npy|ready|done|finish\.lock"  # what builds of an earlier version have left
 )
@@ -87,7 +86,7 @@ def build_lock(folder: Path) -> FileLock:
 
 def damage(item: Item) -> str | None:
     """Return what is wrong with the values of a whole item, after reading all; None if nothing is, or if it is gone."""
-    problem = activation_store.damage(item.folder) if item.kind == ACTIVATIONS else _dataset_damage(item.folder)
+    problem = activation_store.damage(item.folder) if item.kind == ACTIVATIONS else find_damage(item.folder)
     return problem if (item.folder / META).exists() else None
 
 
@@ -169,6 +168,7 @@ def _dataset_details(meta: Mapping[str, Any]) -> dict[str, Any]:
             "image_shape": [int(size) for size in meta["image_shape"]],
             "counts": {str(split): int(count) for split, count in meta["counts"].items()},
             "image_hashes": {str(split): str(digest) for split, digest in meta.get("image_hashes", {}).items()},
+            "storage": str(meta.get("storage", "arrays")),
             "columns": {split: list(map(str, names)) for split, names in meta.get("columns", {}).items()},
         }
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -197,27 +197,6 @@ def _is_being_made(folder: Path) -> bool:
     return False
 
 
-def _dataset_damage(folder: Path) -> str | None:
-    """Return what is wrong with the values, if their fingerprint is not the one in the description."""
-    meta = read_object(folder / META)
-    try:
-        hashes = {
-            split: {what: _values_sha256(folder / f"{split}_{what}.npy") for what in ("images", *columns)}
-            for split, columns in meta["columns"].items()
-        }
-        is_right = fingerprint_of(meta["class_names"], meta["image_shape"], hashes) == meta["fingerprint"]
-    except (KeyError, FileNotFoundError):
-        return "its description cannot be read"
-    return None if is_right else "its values are not those that were written"
-
-
-def _values_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # --- in words ---
 
 
@@ -235,7 +214,8 @@ def _dataset_words(details: Mapping[str, Any]) -> list[str]:
     names = list(details.get("class_names", ()))
     shown = ", ".join(map(str, names[:CLASSES_SHOWN])) + (", ..." if len(names) > CLASSES_SHOWN else "")
     splits = "/".join(details.get("counts", {}))
-    return ["images " + "x".join(map(str, details.get("image_shape", ()))), f"{len(names)} classes ({shown})", splits]
+    kind = "encoded images " if details.get("storage") == "encoded" else "images "
+    return [kind + "x".join(map(str, details.get("image_shape", ()))), f"{len(names)} classes ({shown})", splits]
 
 
 def _activation_words(details: Mapping[str, Any]) -> list[str]:
