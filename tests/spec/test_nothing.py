@@ -30,6 +30,7 @@ SETTINGS = {
 }
 CAN_BE_NOTHING = {
     "data.image_px": None,
+    "data.jpeg_quality": None,
     "data.max_train_images": None,
     "data.max_validation_images": None,
     "data.validation": None,
