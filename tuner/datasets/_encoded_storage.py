@@ -195,11 +195,12 @@ class EncodedImages:
 
     def __init__(self, folder: Path, split: str, image_shape: Shape, threads: int) -> None:
         self._made_of = (folder, split, image_shape, threads)
+        self.threads = threads
         self._path = images_path(folder, split)
         index: np.ndarray = np.load(index_path(folder, split), allow_pickle=False)
         self._starts, self._ends = index[:-1], index[1:]
         self.shape = (len(self._starts), *image_shape)
-        self._threads = Threads(threads)
+        self._decoding = Threads(threads)
         with self._path.open("rb") as file:
             self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._content = np.frombuffer(self._mapped, np.uint8)
@@ -223,7 +224,7 @@ class EncodedImages:
                 page = start - start % mmap.PAGESIZE
                 self._mapped.madvise(mmap.MADV_WILLNEED, page, end - page)
         images = np.empty((len(starts), *self.shape[1:]), np.uint8)
-        parts = max(1, min(self._threads.number, len(starts)))
+        parts = max(1, min(self.threads, len(starts)))
         bounds = [len(starts) * part // parts for part in range(parts + 1)]
 
         def decode(part: int) -> None:
@@ -235,7 +236,7 @@ class EncodedImages:
                     "is damaged; python -m tuner.cache clear --damaged removes it, and the next search makes it again"
                 )
 
-        self._threads.map(decode, range(parts))
+        self._decoding.map(decode, range(parts))
         return images
 
     def _decode(self, images: np.ndarray, places: range, starts: list[int], ends: list[int]) -> int | None:

@@ -246,7 +246,8 @@ def _open_images(
 ) -> np.ndarray | EncodedImages:
     if storage == ENCODED:
         return EncodedImages(folder, split, shape, threads or usable_cpus())
-    return np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    array: np.ndarray = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def _build(
