@@ -45,6 +45,11 @@ class Form:
     jpeg_quality: int | None = None
     """Of all images that are kept encoded; None: see `EncodedWriter`."""
 
+    @property
+    def is_storage_open(self) -> bool:
+        """Whether the disk decides how images are kept."""
+        return self.storage == "auto"
+
     def kept_as(self, storage: str) -> Form:
         """Return the form of images that are kept as `arrays` or `encoded`: no quality makes two arrays different."""
         return replace(self, storage=storage, jpeg_quality=self.jpeg_quality if storage == ENCODED else None)

@@ -24,7 +24,7 @@ from tuner.datasets._encoded_storage import ARRAYS, ENCODED, EncodedImages
 from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.file_sources import existing
-from tuner.datasets.prepared import AUTO, PreparedCopy, default_cache_dir, find_prepared, prepare
+from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import (
     Listing,
     Source,
@@ -61,7 +61,7 @@ CHOICES = {
     "layout": ("auto", "classes", "splits"),
     "colour": ("auto", "rgb", "grey"),
     "broken_images": ("fail", "skip"),
-    "storage": (AUTO, ARRAYS, ENCODED),
+    "storage": ("auto", ARRAYS, ENCODED),
 }
 
 
@@ -110,6 +110,10 @@ class DataRequest:
     def kept_as(self, storage: str) -> DataRequest:
         """Return the request for images that are kept as `arrays` or `encoded`."""
         return replace(self, storage=storage, jpeg_quality=self.jpeg_quality if storage == ENCODED else None)
+
+    def kept_as_before(self, storage: str) -> DataRequest:
+        """Return the request for images that are kept as `storage` says, unless it says itself how."""
+        return self.kept_as(storage) if self.storage == "auto" else self
 
     @property
     def folds(self) -> int | None:

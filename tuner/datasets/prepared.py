@@ -45,7 +45,6 @@ VERSION = 5
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 ROWS_AT_ONCE = 256
-AUTO = "auto"
 SHARE_OF_FREE_DISK = 0.5
 """With `auto`, arrays may take so much of it: activations and checkpoints need room, too."""
 
@@ -148,7 +147,7 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
 
 def find_prepared(identity: Any, form: Form, cache_dir: Path) -> PreparedCopy | None:
     """Return the prepared copy; None if it has not been made. Where both were, `auto` takes that with arrays."""
-    kept_as = (ARRAYS, ENCODED) if form.storage == AUTO else (form.storage,)
+    kept_as = (ARRAYS, ENCODED) if form.is_storage_open else (form.storage,)
     found = (_usable(_folder(identity, form.kept_as(storage), cache_dir)) for storage in kept_as)
     return next((prepared for prepared in found if prepared is not None), None)
 
@@ -314,12 +313,12 @@ def _settle_storage(parent: Path, listing: Listing, shape: Shape, form: Form, no
     sketches = number * sketch_bytes(shape[2])  # of copies, until these are found
     arrays = number * (int(np.prod(shape)) + 8) + sketches
     free = shutil.disk_usage(parent).free
-    if form.storage != ENCODED and arrays <= free * (SHARE_OF_FREE_DISK if form.storage == AUTO else 1):
+    if form.storage != ENCODED and arrays <= free * (SHARE_OF_FREE_DISK if form.is_storage_open else 1):
         return form.kept_as(ARRAYS)
     images = encoded_bytes(listing, shape, form.jpeg_quality)
     encoded = arrays if images is None else images + number * 8 + sketches
     is_smaller = encoded < arrays
-    storage = (ENCODED if is_smaller else ARRAYS) if form.storage == AUTO else form.storage
+    storage = (ENCODED if is_smaller else ARRAYS) if form.is_storage_open else form.storage
     needed = arrays if storage == ARRAYS else encoded
     if needed > free:
         ways = ["make room", "make the images smaller (data.image_px)", "name another folder in TUNER_CACHE"]
@@ -330,7 +329,7 @@ def _settle_storage(parent: Path, listing: Listing, shape: Shape, form: Form, no
             f"{parent}: the prepared copy needs{about} {_mib(needed)} MiB, {_mib(free)} MiB are free; "
             f"{', '.join(ways[:-1])} or {ways[-1]}"
         )
-    if form.storage == AUTO and storage == ENCODED:
+    if form.is_storage_open and storage == ENCODED:
         notify(
             f"arrays of all images would take {_mib(arrays)} MiB, more than half of the {_mib(free)} MiB that are free "
             f"in {parent}: they are kept encoded, in about {_mib(needed)} MiB (data.storage sets it)"

@@ -12,7 +12,6 @@ from typing import Any
 
 from tuner.common.errors import RunError
 from tuner.datasets.loading import Dataset
-from tuner.datasets.prepared import AUTO
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import StudyCreated
 from tuner.runs.state import RunState
@@ -83,7 +82,7 @@ def refuse_other_data(study: StudyCreated, dataset: Dataset, run: RunDirectory) 
 def as_before(began: StudyCreated | None, study: Study) -> Study:
     """Return a study with data that are kept as when its run began, where it leaves that to `auto`."""
     before = None if began is None else began.data.get("storage")
-    return study if before is None or study.data.storage != AUTO else replace(study, data=study.data.kept_as(before))
+    return study if before is None else replace(study, data=study.data.kept_as_before(before))
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
