@@ -138,7 +138,7 @@ def test_what_auto_means_is_asked_in_one_place() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare) and any(map(is_auto, (node.left, *node.comparators)))
     }
-    # Beside the settings of a search: the colour of images, how they are kept and the layout of folders, which those answer,
+    # Beside the settings of a search: colour, storage and layout of images, which those answer,
     # and `--address auto`, an address of Ray.
     answered = {"datasets/_decoding.py", "datasets/file_sources.py", "datasets/loading.py"}
     assert asking == {"spec/schema.py", "cluster/connection.py", *answered}
