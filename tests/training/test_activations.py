@@ -118,10 +118,10 @@ BUILT = CompiledModels()
 """Networks are built once for the tests that only count."""
 
 
-def fill(data: Dataset, cache: Path) -> Activations:
+def fill(data: Dataset, cache: Path, augment: str = "none") -> Activations:
     """Compute what a head on these data reads, in float32: random weights are refused in float16."""
-    activations = kept(data, cache, dtype="float32")
-    trial = Trial({**MOBILENET, "unfreeze_depth": 0}, data, SETTINGS, activations, BUILT)
+    activations = kept(data, cache, dtype="float32", views=2)
+    trial = Trial({**MOBILENET, "unfreeze_depth": 0, "augment": augment}, data, SETTINGS, activations, BUILT)
     while not trial.work_on_activations(60).is_finished:
         pass
     part, place = trial._part, trial._place
@@ -191,6 +191,37 @@ def test_folds_after_the_first_compute_nothing_and_test_images_are_never_compute
         assert use is not None and (use.hits, use.misses) == (1, 0)
     assert fill(digits(cache_dir, seed=9, validation={"folds": 3}), tmp_path).taken_use().misses == 0
     assert not computed
+
+
+def test_a_validation_split_with_images_of_its_own_has_an_entry_of_its_own(
+    small_digits, cache_dir: Path, tmp_path: Path, computed: list[int]
+):
+    def with_given_validation(data: Dataset) -> Dataset:
+        given = replace(data.validation, images=np.array(data.validation.images))
+        hashes = {**data.prepared.image_hashes, "validation": "of the given images"}
+        return replace(data, validation=given, prepared=replace(data.prepared, image_hashes=hashes))
+
+    use = fill(with_given_validation(small_digits), tmp_path).taken_use()
+    assert use is not None and (use.hits, use.misses) == (0, 2) and sum(computed) == 240 + 80
+    assert sorted(entry.images for entry in whole_entries(tmp_path)) == [80, 240]
+    computed.clear()
+    fill(with_given_validation(digits(cache_dir, max_train_images=300, max_validation_images=80)), tmp_path)
+    assert sum(computed) == 60
+
+
+def test_views_belong_to_a_split_and_validation_images_beside_them_to_all(
+    small_digits, cache_dir: Path, tmp_path: Path, computed: list[int]
+):
+    fill(small_digits, tmp_path, "flip")
+    assert computed == [240, 80]
+    computed.clear()
+    fill(small_digits, tmp_path, "flip")
+    assert not computed
+    other = digits(cache_dir, seed=4, max_train_images=240, max_validation_images=80)
+    fill(other, tmp_path, "flip")
+    assert computed[0] == 240 and sum(computed[1:]) == len(
+        np.setdiff1d(other.validation.rows, small_digits.validation.rows)
+    )
 
 
 def test_other_labels_of_the_same_images_compute_nothing(small_digits, tmp_path: Path, computed: list[int]):
