@@ -138,6 +138,27 @@ def test_entries_that_lack_different_rows_are_filled_in_one_pass_and_what_is_the
     np.testing.assert_array_equal(store.open(keys[1], ALL), -values_of(ALL)[0])
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 40])
+def test_scattered_rows_are_computed_as_many_at_a_time_as_rows_in_a_row(tmp_path: Path, step: int):
+    rows, counted = np.arange(0, 600 * step, step), []
+
+    def compute(some: np.ndarray) -> list[np.ndarray]:
+        counted.append(len(some))
+        return values_of(some)
+
+    key = key_of("a", 600 * step)
+    assert Build(Store(tmp_path), [key], rows, compute).work(60).is_finished
+    assert counted == [256, 256, 88]
+
+
+def test_processes_that_compute_scattered_rows_share_them(tmp_path: Path):
+    processes = [start_build(tmp_path, 0.3, step=5, images=6000) for _ in range(2)]
+    printed = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    first_rows = [int(word) for words in printed for word in words if word != "finished"]
+    assert len(first_rows) == len(set(first_rows)) <= 7
+
+
 def test_rows_that_nobody_asks_for_take_no_room_on_the_disk(tmp_path: Path):
     store, few = Store(tmp_path), np.arange(0, 100_000, 10_000)
     key = Key({"what": "large"}, (100_000, 40_000), "float16")
@@ -301,29 +322,34 @@ def test_an_empty_entry_is_given_back_and_one_with_rows_is_not(tmp_path: Path):
 
 SLOW_BUILD = """
     import sys, time
+    import numpy as np
     sys.path.insert(0, {root!r})
     from pathlib import Path
-    from tests.training.test_activation_store import ALL, key_of, values_of
+    from tests.training.test_activation_store import key_of, values_of
     from tuner.training.activation_store import Build
     from tuner.training.activation_store import Store
     def slow(rows):
         print(rows[0], flush=True)
         time.sleep({seconds})
         return values_of(rows)
-    store, rows = Store(Path(sys.argv[1])), ALL[int(sys.argv[2]):]
-    build = Build(store, [key_of("a")], rows, slow)
+    store, (first, step, images) = Store(Path(sys.argv[1])), map(int, sys.argv[2:])
+    key, rows = key_of("a", images), np.arange(first, images, step)
+    build = Build(store, [key], rows, slow)
     while not build.work(0.1).is_finished:
         pass
-    assert store.open(key_of("a"), rows) is not None
+    assert store.open(key, rows) is not None
     print("finished", flush=True)
     {afterwards}
 """
 
 
-def start_build(cache: Path, seconds: float, afterwards: str = "", first: int = 0) -> subprocess.Popen[str]:
-    """Start a process that builds the rows from the `first` on."""
+def start_build(
+    cache: Path, seconds: float, afterwards: str = "", first: int = 0, step: int = 1, images: int = IMAGES
+) -> subprocess.Popen[str]:
+    """Start a process that builds every `step`-th row from the `first` on."""
     code = textwrap.dedent(SLOW_BUILD.format(root=str(ROOT), seconds=seconds, afterwards=afterwards))
-    return subprocess.Popen([sys.executable, "-c", code, str(cache), str(first)], stdout=subprocess.PIPE, text=True)
+    rows = (str(number) for number in (first, step, images))
+    return subprocess.Popen([sys.executable, "-c", code, str(cache), *rows], stdout=subprocess.PIPE, text=True)
 
 
 def test_a_killed_build_loses_the_chunk_in_hand_only(tmp_path: Path):

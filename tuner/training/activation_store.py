@@ -4,15 +4,16 @@ An entry is a folder named by what its values follow from. It holds one plain ar
 set, of which only those take room on the disk that somebody asked for: rows that have a checksum are there. Beside it
 lie the locks of the processes that use it, which the system gives back when they die. Light: no Keras here.
 
-Rows are added chunk by chunk, and all processes of a machine that wait for them help: a chunk is claimed by such a
-lock, its missing rows are computed, written, and then marked with their checksums. A kill loses the chunks in hand;
-whoever comes next goes on. Written rows never change, so an entry is read while others add to it.
+Rows are added by as many as a chunk has, and all processes of a machine that wait for them help: the chunks in which
+they lie are claimed by such locks, the rows are computed, written, and then marked with their checksums. A kill loses
+those in hand; whoever comes next goes on. Written rows never change, so an entry is read while others add to it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from tuner.training.trial_like import Progress
 VERSION = 2
 """Version of the form of an entry, part of every key."""
 CHUNK_IMAGES = 256
-"""Rows of an array of which the missing ones are claimed, computed and written together."""
+"""Rows of an array that are claimed together, and missing rows that are computed together."""
 BLOCK_BYTES = 4096
 """The least that a file takes on the disk."""
 VERIFIED_FOR_S = 3600.0
@@ -454,7 +455,7 @@ def _offset(key: Key, row: int) -> int:
 
 
 Compute = Callable[[np.ndarray], Sequence[np.ndarray]]
-"""The values of some rows, ascending and of one chunk, for every entry that is built."""
+"""The values of some rows, ascending, for every entry that is built."""
 WAITING_S = 0.1
 
 
@@ -469,12 +470,12 @@ class Build:
         self._has_begun = False
 
     def work(self, seconds: float) -> Progress:
-        """Compute chunks for about `seconds` (at least one, if one is left), or wait for those of others."""
+        """Compute rows for about `seconds` (at least some, if any are left), or wait for those of others."""
         deadline = time.monotonic() + seconds
         while len(left := self._left()):
             self._begin(left)
-            chunks = np.split(left, np.flatnonzero(np.diff(left // CHUNK_IMAGES)) + 1)
-            if not any(self._try(rows) for rows in chunks):
+            # As many rows at a time as a chunk has, though they be of several: batches that are not full cost as much.
+            if not any(self._try(rows) for rows in np.split(left, range(CHUNK_IMAGES, len(left), CHUNK_IMAGES))):
                 time.sleep(WAITING_S)  # others have claimed all that is left
             if time.monotonic() >= deadline:
                 break
@@ -501,11 +502,11 @@ class Build:
             self._has_begun = True
 
     def _try(self, rows: np.ndarray) -> bool:
-        """Compute rows of a chunk unless another process works on it, and return whether any was computed here."""
+        """Compute rows unless another process works on their chunks, and return whether any was computed here."""
         with contextlib.ExitStack() as claims:
             try:
-                for key in self._keys:
-                    claims.enter_context(_claimed(self._store.folder(key), int(rows[0]) // CHUNK_IMAGES))
+                for key, chunk in itertools.product(self._keys, np.unique(rows // CHUNK_IMAGES)):
+                    claims.enter_context(_claimed(self._store.folder(key), int(chunk)))
             except Timeout:
                 return False
             lacking = [self._store.missing(key, rows) for key in self._keys]

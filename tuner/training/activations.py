@@ -283,12 +283,16 @@ class Activations:
         split = self._data.train
         one_hot = np.eye(len(self._data.class_names), dtype=np.float32)
 
-        def images(rows: np.ndarray) -> np.ndarray:
+        def of_chunk(rows: np.ndarray) -> np.ndarray:
             start = int(rows[0]) // CHUNK_IMAGES * CHUNK_IMAGES
             images, labels = split.batch(np.arange(start, min(start + CHUNK_IMAGES, len(split))))
             seed = derive_seed(0, "view", view, start)
             chosen: np.ndarray = augment.apply(images, one_hot[labels], seed)[0][rows - start]
             return chosen
+
+        def images(rows: np.ndarray) -> np.ndarray:
+            chunks = np.split(rows, np.flatnonzero(np.diff(rows // CHUNK_IMAGES)) + 1)
+            return np.concatenate([of_chunk(some) for some in chunks])
 
         digest = hashlib.sha256(np.ascontiguousarray(split.rows).data.cast("B")).hexdigest()[:24]
         hashed = self._data.prepared.image_hashes[TRAIN]
