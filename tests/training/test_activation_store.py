@@ -42,7 +42,7 @@ HOLES = np.flatnonzero(ALL % 3 != 1)
 
 
 def values_of(rows: np.ndarray) -> list[np.ndarray]:
-    return [(rows[:, None, None] * 15.0 + np.arange(15).reshape(3, 5)).astype(np.float16) % 100]
+    return [((rows[:, None, None] * 15 + np.arange(15).reshape(3, 5)) % 100).astype(np.float16)]
 
 
 def build(store: Store, key: Key, rows: np.ndarray = ALL) -> np.ndarray:
