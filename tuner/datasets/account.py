@@ -244,9 +244,7 @@ class Examined:
 def examine(listed: Listed, look: Look, watch: Callable[[int], None]) -> Examined:
     """Look at every image of a split, whatever is wrong with others; `watch` is told of so many after each some."""
     found = Examined()
-    rows_at_once = (
-        _CHUNK_ROWS if look.shape is None else max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(look.shape)))
-    )
+    rows_at_once = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(look.shape or (1,))))
     with ThreadPoolExecutor(max_workers=min(8, usable_cpus())) as pool:
         for start in range(0, len(listed.labels), rows_at_once):
             rows = range(start, min(start + rows_at_once, len(listed.labels)))
@@ -315,6 +313,7 @@ def examine_prepared(listed: Listed, skipped: np.ndarray, images: Any, watch: Ca
     Of many images, some are looked at.
     """
     found = examine(listed, Look(), watch)
+    found.problems = {}  # what was prepared is whole, whatever its header says
     for row in skipped.tolist():
         try:
             look_at(listed.encoded[row], THUMBNAIL_PX)
@@ -324,7 +323,7 @@ def examine_prepared(listed: Listed, skipped: np.ndarray, images: Any, watch: Ca
             found.problems[row] = "was broken when it was prepared"
     good, number = found.rows(len(listed.labels)), len(images)
     drawn = np.arange(number) if number <= MOST_MEASURED else np.sort(_drawn(number)[:MOST_MEASURED])
-    for start in range(0, len(drawn) if len(good) == number else 0, _CHUNK_ROWS):
+    for start in range(0, len(drawn), _CHUNK_ROWS):
         places = drawn[start : start + _CHUNK_ROWS]
         found.measure(np.asarray(images[places]), good[places])
     return found

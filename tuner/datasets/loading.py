@@ -318,6 +318,8 @@ def look_at_data(
     except DataError as error:
         refusals = (str(error),)
     prepared = None if refusals else find_prepared_data(request, staged, cache_dir)
+    if prepared is not None and not _is_of(prepared, listing):
+        prepared = None
     folds = request.folds
     share = request.validation_fraction if folds is None else 1 / folds
     seed = derive_seed(aims.seed, "validation split" if folds is None else "folds")
@@ -332,6 +334,13 @@ def look_at_data(
     )
     shape = _shape(request, listing) if prepared is None and not is_quick else (0, 0, 0)
     return account_of(Material(text, listing, refusals, prepared, shape), rules, is_quick=is_quick, watch=watch)
+
+
+def _is_of(prepared: PreparedCopy, listing: Listing) -> bool:
+    """Return whether a copy has the images of a listing, but for those that were skipped."""
+    return {split: len(listed.labels) for split, listed in listing.splits.items()} == {
+        split: number + len(prepared.skipped(split).rows) for split, number in prepared.counts.items()
+    }
 
 
 def _shape(request: DataRequest, listing: Listing) -> Shape:
