@@ -53,7 +53,9 @@ def test_every_fact_has_its_line() -> None:
     assert "pixel by pixel; 2 nearly" in lines["copies"] and "c.png = d.png" in lines["copies"]
     assert lines["two labels"].endswith("a/1.png (a) = b/2.png (b)")
     assert "95.0%" in lines["balance"] and "19 times" in lines["balance"]
-    assert lines["groups"].startswith("40 groups by patient") and "rare lives in one group" in lines["groups"]
+    assert lines["groups"].startswith("40 groups by patient") and lines["groups"].endswith(
+        "on both sides of a split: rare"
+    )
     assert told(weights=(0.5, 3.0))["weights"].startswith("training images weigh 0.5 to 3 ")
     assert (lines["left out"], lines["refused"]) == ("notes.txt is not used", "too few")
 

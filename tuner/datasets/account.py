@@ -485,10 +485,12 @@ def short_name(name: str, source: str) -> str:
     root = path_of(source)
     if root is None:
         return name
-    for prefix in (shown(user_path(root)), shown(user_path(root).absolute()), shown(Path(root).resolve())):
-        if name.startswith(f"{prefix.rstrip('/')}/"):
-            return name[len(prefix.rstrip("/")) + 1 :]
-    return name
+    for path in (user_path(root), user_path(root).absolute(), user_path(root).resolve()):
+        prefix = shown(path).rstrip("/")
+        if name.startswith(f"{prefix}/"):
+            return name[len(prefix) + 1 :]
+    folder = shown(user_path(root).absolute().parent).rstrip("/")
+    return name.replace(f"{folder}/", "")  # of a table: its rows name images
 
 
 def _without_way(text: str, source: str) -> str:
@@ -726,7 +728,10 @@ class _Looking:
     ) -> tuple[tuple[SplitFacts, ...], np.ndarray, tuple[str, ...]]:
         """Return the splits of a search, the rows to train on, and why it could not make a split."""
         listed = self.listing.splits
-        facts = {split: SplitFacts(split, len(rows[split]), "given") for split in listed}
+        facts = {
+            split: SplitFacts(split, len(rows[split]), "given", groups=self._groups_in(split, rows[split]))
+            for split in listed
+        }
         usable = rows["train"]
         kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
         for making in self.rules.makes if not self.material.refusals else ():
@@ -736,13 +741,29 @@ class _Looking:
                 except DataError as error:
                     refused.append(str(error))
                 else:
-                    images, folds = len(np.intersect1d(held, usable)), making.folds
-                    facts[name] = SplitFacts(name, images, "made", making.share, making.seed, folds=folds)
-                    facts["train"] = SplitFacts("train", len(np.intersect1d(kept, usable)), "left")
+                    ours, rest = (np.intersect1d(each, usable) for each in (held, kept))
+                    facts[name] = SplitFacts(
+                        name,
+                        len(ours),
+                        "made",
+                        making.share,
+                        making.seed,
+                        making.folds,
+                        self._groups_in("train", ours),
+                    )
+                    facts["train"] = SplitFacts("train", len(rest), "left", groups=self._groups_in("train", rest))
             kept = np.intersect1d(kept, usable)
         ordered = [facts[name] for name in SPLITS if name in facts]
         told = tuple(replace(one, used=_used(one.images, self.rules.most.get(one.name))) for one in ordered)
         return told, kept, tuple(refused)
+
+    def _groups_in(self, split: str, rows: np.ndarray) -> int | None:
+        """Return in how many groups some images of a split are; None: no groups are given."""
+        groups = self.listing.splits[split].groups
+        if groups is None:
+            return None
+        alone = int(np.count_nonzero(groups[rows] == OWN_UNIT))
+        return len(np.unique(groups[rows])) + max(0, alone - 1)
 
     def _held_out(self, rows: np.ndarray, making: Making, copies: _Copies | None) -> tuple[np.ndarray, np.ndarray]:
         train = self.listing.splits["train"]

@@ -252,9 +252,7 @@ def _groups(account: Account) -> list[str]:
     return [
         f"{counted(groups.number, 'group')} by {groups.given_by}, of {groups.smallest:,} to {groups.largest:,} images, "
         f"{groups.median:.3g} in the median",
-        f"{named(lone)} live{'s' * (len(lone) == 1)} in one group each: no split has them on both sides"
-        if lone
-        else "",
+        f"classes of one group, which cannot be on both sides of a split: {named(lone)}" if lone else "",
     ]
 
 
