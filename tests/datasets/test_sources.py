@@ -82,7 +82,11 @@ def test_a_parquet_file_that_is_damaged_inside_is_refused_even_where_broken_imag
             "its rows hold paths such as '/x/1.png', and no",
         ),
         ((), {"label": [0, 10**9] * 4}, "without gaps; got 2 different ones from 0 to 1000000000"),
-        (("a", "b"), {"image": [1] * 8}, r"must have the columns image \(a struct of bytes and path\) and label"),
+        (
+            ("a", "b"),
+            {"image": [1] * 8},
+            r"must have the columns image \(a struct of bytes and path, or a path\) and label",
+        ),
     ],
 )
 def test_parquet_columns_that_are_no_data_set_are_refused(names, columns, words, tmp_path) -> None:
@@ -426,7 +430,7 @@ def test_tensorflow_datasets_are_read_whatever_the_sizes_of_their_images(name, w
 
 def test_sources_are_known_by_the_names_of_the_documentation() -> None:
     assert sorted(NAMED) == ["cifar10", "cifar100", "digits", "fashion_mnist", "mnist"]
-    assert sorted(PREFIXED) == ["folder", "npz", "parquet", "tfds"]
+    assert sorted(PREFIXED) == ["csv", "folder", "jsonl", "npz", "parquet", "tfds"]
     with pytest.raises(DataError, match="unknown data source 'foldr:'; did you mean 'folder:'"):
         check_source("foldr:images", {})
 

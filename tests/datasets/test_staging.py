@@ -43,7 +43,9 @@ def test_a_staged_copy_may_be_given_as_a_path_of_any_kind(tmp_path) -> None:
         "t": f"npz:{tmp_path / 'archive' / 'own.npz'}",
     }
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"the staged copy of mine must be Parquet files, one .npz or class folders; "):
+    with pytest.raises(
+        DataError, match=r"the staged copy of mine must be Parquet files, one .npz, a table .* or class folders; "
+    ):
         staged_sources({}, {"mine": str(tmp_path / "empty")})
     with pytest.raises(DataError, match=r"unknown data source '.*nowhere'"):
         check_source("mine", staged_sources({}, {"mine": str(tmp_path / "nowhere")}))

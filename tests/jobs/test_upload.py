@@ -6,7 +6,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tests.support.make_data import ARRAYS, make_folder
 from tuner.common.errors import DataError, InputError
@@ -14,6 +16,7 @@ from tuner.jobs import _upload as upload
 from tuner.jobs._upload import LocalData, local_data, local_runs, write_package
 from tuner.jobs.entrypoint import fetched_files, place_data
 from tuner.runs.directory import RunDirectory
+from tuner.spec.schema import DataSection
 
 SHARED = PurePosixPath("/shared/tuner")
 
@@ -56,19 +59,19 @@ def write(here: Path, data: LocalData | None = None, warm_start: tuple[str, ...]
 )
 def test_data_are_sent_if_they_lie_here_and_the_cluster_does_not_know_them(source, expected, here) -> None:
     staged = {"mine": f"folder:{here}/data/pets", "cifar100": f"folder:{here}/data/pets"}
-    found = local_data(source, staged, [], SHARED)
+    found = local_data(DataSection(source=source), staged, [], SHARED)
     assert found == (None if expected is None else LocalData("folder", Path(found.path)))
     assert expected is None or found.path.resolve() == (here / expected).resolve()
 
 
 def test_a_copy_that_the_command_line_names_is_sent_whatever_the_cluster_knows(here) -> None:
-    found = local_data("cifar100", {"cifar100": "folder:data/pets"}, ["cifar100"], SHARED)
+    found = local_data(DataSection(source="cifar100"), {"cifar100": "folder:data/pets"}, ["cifar100"], SHARED)
     assert found == LocalData("folder", Path("data/pets"))
 
 
 def test_a_relative_path_that_is_not_here_is_refused(here) -> None:
     with pytest.raises(DataError, match="folder:gone must name a folder or file that exists"):
-        local_data("folder:gone", {}, [], SHARED)
+        local_data(DataSection(source="folder:gone"), {}, [], SHARED)
 
 
 def test_only_what_is_needed_is_sent(here) -> None:
@@ -101,6 +104,25 @@ def test_a_single_file_keeps_its_name_below_the_folder_of_its_content(here) -> N
     assert names(here / "a.zip") == ["data/my images.npz", "small.yaml"]
     assert made.data_source == f"npz:{made.data_folder}/my images.npz"
     assert made.data_folder is not None and made.data_folder.name.startswith("my-images-")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_is_sent_with_the_images_that_it_names_and_no_others(kind, here) -> None:
+    rows = {"where": [f"cat/image {number}.png" for number in range(2)], "label": ["x", "y"]}
+    table = here / "data/pets" / f"list.{kind}"
+    if kind == "csv":
+        table.write_text(
+            "where,label\n" + "".join(f"{path},{label}\n" for path, label in zip(*rows.values(), strict=True))
+        )
+    else:
+        parquet.write_table(pa.table(rows), table)
+    request = DataSection(source=f"{kind}:data/pets/list.{kind}", columns={"path": "where"})
+    data = local_data(request, {}, [], SHARED)
+    made = write(here, data)
+    assert names(here / "a.zip") == sorted(
+        ["data/cat/image 0.png", "data/cat/image 1.png", f"data/list.{kind}", "small.yaml"]
+    )
+    assert made.data_source == f"{kind}:{made.data_folder}/list.{kind}"
 
 
 def test_what_ray_would_refuse_is_refused_with_where_to_copy_it(here, monkeypatch) -> None:

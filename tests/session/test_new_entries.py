@@ -25,6 +25,7 @@ from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch, resolve
 from tuner.session.checks import check_names
 from tuner.session.session import resolved_settings
+from tuner.spec.schema import DataSection
 from tuner.spec.spec import read_spec, require
 
 
@@ -56,9 +57,12 @@ def test_a_source_of_files_is_staged_found_checked_sent_and_read_by_its_entry(tm
         check_source_exists(f"arrays:{tmp_path / 'nowhere'}", {})
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match=r"must be a file \.arrays, Parquet files, one \.npz or class folders"):
+    with pytest.raises(
+        DataError,
+        match=r"must be a file \.arrays, Parquet files, one \.npz, a table .* or class folders",
+    ):
         staged_sources({}, {"other": str(empty)})
-    data = local_data(f"arrays:{folder}", {}, [], PurePosixPath("/shared"))
+    data = local_data(DataSection(source=f"arrays:{folder}"), {}, [], PurePosixPath("/shared"))
     assert data is not None
     (tmp_path / "search.yaml").write_text(RIGHT)
     package = write_package(tmp_path / "zip", tmp_path / "search.yaml", data, [], {}, PurePosixPath("/shared"))

@@ -34,6 +34,8 @@ CAN_BE_NOTHING = {
     "data.max_train_images": None,
     "data.max_validation_images": None,
     "data.validation": None,
+    "data.columns": None,
+    "data.group": None,
     "training.early_stopping": None,
     "training.early_stopping.min_delta": 0.0,
     "search.scheduler": "none",

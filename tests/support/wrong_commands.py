@@ -60,7 +60,7 @@ COMMANDS: dict[str, Case] = {
     "data without a source": line("search right.yaml --data digits=", "--data must be NAME=VALUE; got 'digits='"),
     "data of an unknown kind": line("search right.yaml --data digits=foldr:x", "right.yaml:2: data.source: unknown data source 'foldr:'; did you mean 'folder:'?"),
     "data that are not there": line("search right.yaml --data digits=folder:gone", "right.yaml:2: data.source: folder:gone must name a folder or file that exists"),
-    "data in a folder of nothing": line("search right.yaml --data digits=.", "the staged copy of digits must be Parquet files, one .npz or class folders"),
+    "data in a folder of nothing": line("search right.yaml --data digits=.", "the staged copy of digits must be Parquet files, one .npz, a table (.jsonl), a table (.csv) or class folders"),
     "data of a user that is not there": line("search right.yaml --data digits=~nobody-of-this-name", "~nobody-of-this-name"),
     "data under a name of terminal codes": line("search right.yaml --data '\x1b[31m'", r"--data must be NAME=VALUE; got '\x1b[31m'"),
     "storage of an unknown kind": line("search right.yaml --storage s4://images", "--storage: unknown kind of storage 's4'; did you mean 's3'?"),

@@ -66,7 +66,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     ),
     # --- data ---
     "no data": ({2: ""}, ["1: data must map source, validation_fraction, image_px"]),
-    "data that is a text": ({2: "data: digits"}, ["2: data must map source, validation_fraction, image_px, colour, broken_images, max_train_images, max_validation_images, layout, storage, jpeg_quality, validation to values; got 'digits'"]),
+    "data that is a text": ({2: "data: digits"}, ["2: data must map source, validation_fraction, image_px, colour, broken_images, max_train_images, max_validation_images, layout, storage, jpeg_quality, validation, columns, group to values; got 'digits'"]),
     "data without a source": ({2: "data: {}"}, ["2: data.source must be given"]),
     "unknown source": ({2: "data: {source: digitz}"}, ["2: data.source: unknown data source 'digitz'; did you mean 'digits'?"]),
     "unknown kind of source": ({2: "data: {source: 'foldr:x'}"}, ["2: data.source"]),

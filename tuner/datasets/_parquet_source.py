@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -17,11 +17,13 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown
+from tuner.datasets._manifest_source import Rows, find_columns, said_columns
 from tuner.datasets.file_sources import existing, file_identity, left_out, walk
 from tuner.datasets.images import EncodedImage
 from tuner.datasets.sources import (
     PREFIXED,
     SPLITS,
+    Columns,
     Listed,
     Listing,
     Source,
@@ -46,6 +48,9 @@ class _File:
     sizes: tuple[int, ...]
     labels: np.ndarray
     names: tuple[str, ...]
+    columns: Columns
+    cells: Mapping[str, Sequence[Any]]
+    """What there is for each row by its meaning: split, group, weight."""
 
 
 class ParquetImages(Sequence[EncodedImage]):
@@ -165,9 +170,9 @@ def _split_of_file(name: Path) -> tuple[str | None, Path]:
     return None, name.parent
 
 
-def _read(reference: str) -> Listing:
+def _read(reference: str, given: Columns) -> Listing:
     root, paths, notices = _files(reference)
-    files = {split: [_read_file(path, root, split) for path in paths[split]] for split in paths}
+    files = {split: [_read_file(path, root, split, given) for path in paths[split]] for split in paths}
     names: tuple[str, ...] = ()
     for split, found in files.items():
         if len({file.labels.dtype.kind for file in found}) > 1:
@@ -182,10 +187,41 @@ def _read(reference: str) -> Listing:
     names, numbers = number_labels(labels, names, f"parquet:{reference}")
     images = {split: ParquetImages(found, root) for split, found in files.items()}
     splits = {split: Listed(numbers[split], None, images[split], images[split].name) for split in files}
-    return Listing(names, splits, notices)
+    return _with_cells(Listing(names, splits, notices), files, f"parquet:{reference}")
 
 
-def _read_file(path: Path, root: Path, split: str) -> _File:
+def _with_cells(listing: Listing, files: Mapping[str, Sequence[_File]], where: str) -> Listing:
+    """Return the listing with the groups and weights of its rows, parted by a column where files are not."""
+    every = [file for found in files.values() for file in found]
+    roles = {role for file in every for role in file.cells}
+    cells: dict[str, list[Any]] = {
+        role: [cell for file in every for cell in file.cells.get(role, [None] * len(file.labels))] for role in roles
+    }
+    numbers = [len(listing.splits[split].labels) for split in files]
+    starts = dict(zip(files, np.cumsum([0, *numbers]).tolist(), strict=False))
+
+    def place(row: int) -> str:
+        split = max((name for name in starts if starts[name] <= row), key=lambda name: starts[name])
+        return listing.splits[split].name(row - starts[split])
+
+    rows = Rows(cells, where, place)
+    groups, group_names, without = rows.group_numbers("group") if "group" in roles else (None, (), ())
+    weights = rows.weights("weight") if "weight" in roles else None
+    splits = {
+        split: replace(
+            listed,
+            groups=None if groups is None else groups[starts[split] : starts[split] + len(listed.labels)],
+            weights=None if weights is None else weights[starts[split] : starts[split] + len(listed.labels)],
+        )
+        for split, listed in listing.splits.items()
+    }
+    if "split" in roles and list(files) == ["train"]:
+        splits = {split: splits["train"].take(there) for split, there in rows.split_rows("split").items()}
+    said = (said_columns(where, every[0].columns),) if roles else ()
+    return Listing(listing.class_names, splits, (*listing.notices, *said, *without), group_names)
+
+
+def _read_file(path: Path, root: Path, split: str, given: Columns) -> _File:
     """Return what a file holds; its images are not read."""
     import pyarrow
     from pyarrow import parquet
@@ -194,7 +230,13 @@ def _read_file(path: Path, root: Path, split: str) -> _File:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: it is a folder, a pipe or a link to nothing")
     try:
         with parquet.ParquetFile(path) as file:
-            image, parts, label = _columns(path, file.schema_arrow, split)
+            columns, parts = _columns(path, file.schema_arrow, split, given)
+            image, label = str(columns.path), columns.label or ""
+            cells = {
+                role: file.read(columns=[name]).column(name).to_pylist()
+                for role, name in asdict(columns).items()
+                if name and role not in ("path", "label")
+            }
             sizes = tuple(int(file.metadata.row_group(group).num_rows) for group in range(file.metadata.num_row_groups))
             labels = file.read(columns=[label]).column(label) if label else pyarrow.nulls(sum(sizes))
             names = _class_names(file.schema_arrow.metadata or {}, label)
@@ -203,7 +245,7 @@ def _read_file(path: Path, root: Path, split: str) -> _File:
                 _check_paths(path, root, file.read_row_group(0, columns=[column]).column(image))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
-    return _File(path, image, parts, sizes, _plain_labels(path, label, labels), names)
+    return _File(path, image, parts, sizes, _plain_labels(path, label, labels), names, columns, cells)
 
 
 def _has_no_bytes(file: Any, image: str) -> bool:
@@ -252,24 +294,26 @@ def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
     return np.array(labels.to_pylist()) if is_text else labels.to_numpy().astype(np.int64)
 
 
-def _columns(path: Path, schema: Any, split: str) -> tuple[str, tuple[str, ...], str]:
-    """Return the image column, what is read of it, and the label column, which may lack where labels are withheld."""
+def _columns(path: Path, schema: Any, split: str, given: Columns) -> tuple[Columns, tuple[str, ...]]:
+    """Return the columns, and what is read of that of images; that of labels may lack where they are withheld."""
     from pyarrow import types
 
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
-    label = next((name for name in LABEL_COLUMNS if name in schema.names), "")
-    if image is not None and (label or split != "train"):
-        kind = schema.field(image).type
+    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    wanted = replace(given, path=given.path or image, label=given.label or label)
+    columns = find_columns(schema.names, wanted, shown(path))
+    if columns.path is not None and (columns.label or split != "train"):
+        kind = schema.field(columns.path).type
         if types.is_struct(kind):
             parts = tuple(part for part in ("bytes", "path") if kind.get_field_index(part) >= 0)
         else:
             parts = ("path",) if types.is_string(kind) or types.is_large_string(kind) else ()
             parts = ("bytes",) if types.is_binary(kind) or types.is_large_binary(kind) else parts
         if parts:
-            return image, parts, label
+            return columns, parts
     raise DataError(
-        f"{shown(path)}: must have the columns image (a struct of bytes and path) and label; "
-        f"got {', '.join(f'{field.name}: {field.type}' for field in schema)}"
+        f"{shown(path)}: must have the columns image (a struct of bytes and path, or a path) and label, or those that "
+        f"data.columns names; got {', '.join(f'{field.name}: {field.type}' for field in schema)}"
     )
 
 
@@ -282,9 +326,46 @@ def _class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]
     return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
-def _identity(reference: str) -> Any:
+def _all_files(reference: str, given: Columns) -> tuple[Path, list[Path]]:
+    """Return the folder of the data, the Parquet files, and the images that their rows name by path."""
     root, files, _ = _files(reference)
-    return file_identity([path for paths in files.values() for path in paths], root)
+    paths = [(path, split) for split, found in files.items() for path in found]
+    named = [image for path, split in paths for image in _named_images(path, root, split, given)]
+    return root, [*(path for path, _ in paths), *dict.fromkeys(named)]
+
+
+def _named_images(path: Path, root: Path, split: str, given: Columns) -> list[Path]:
+    import pyarrow
+    from pyarrow import parquet
+
+    if not path.is_file():
+        return []
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns, parts = _columns(path, file.schema_arrow, split, given)
+            image = str(columns.path)
+            if "path" not in parts or ("bytes" in parts and _holds_all(file, image)):
+                return []
+            column = image if parts == ("path",) else f"{image}.path"
+            rows = file.read(columns=[column]).column(image).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
+    texts = dict.fromkeys(row["path"] if isinstance(row, dict) else row for row in rows if row)
+    found = (image_below(root, path, text) for text in texts if text)
+    return [image for image in found if image is not None]
+
+
+def _holds_all(file: Any, image: str) -> bool:
+    """Return whether every row holds an image, by the counts that stand beside the columns."""
+    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+    columns = [group.column(each) for group in groups for each in range(file.metadata.num_columns)]
+    counts = [each.statistics for each in columns if each.path_in_schema == f"{image}.bytes"]
+    return all(each is not None and each.has_null_count and each.null_count == 0 for each in counts)
+
+
+def _identity(reference: str, given: Columns) -> Any:
+    root, files = _all_files(reference, given)
+    return [file_identity(files, root), asdict(given)]
 
 
 def _staged(path: Path) -> Path | None:
@@ -295,4 +376,17 @@ def _staged(path: Path) -> Path | None:
     return path if any(any(path.glob(place)) for place in places) else None
 
 
-PREFIXED.add("parquet", Source(_identity, _read, True, (".parquet",), "Parquet files", _staged))
+def _parquet_source(given: Columns) -> Source:
+    return Source(
+        lambda reference: _identity(reference, given),
+        lambda reference: _read(reference, given),
+        True,
+        (".parquet",),
+        "Parquet files",
+        _staged,
+        with_columns=_parquet_source,
+        files=lambda reference: _all_files(reference, given),
+    )
+
+
+PREFIXED.add("parquet", _parquet_source(Columns()))

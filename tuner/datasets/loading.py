@@ -6,7 +6,7 @@ Light: what reads a format is imported when it is read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,9 +29,14 @@ from tuner.datasets.sources import (
     Listing,
     Source,
     alike_names,
+    as_described,
+    compile_group,
     describe_classes,
     find_source,
     first_names,
+    group_by_path,
+    group_notices,
+    is_pattern,
     path_of,
 )
 from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified
@@ -41,6 +46,8 @@ __all__ = [
     "DataRequest",
     "Dataset",
     "Split",
+    "check_columns",
+    "check_group",
     "check_layout",
     "check_source",
     "check_source_exists",
@@ -85,6 +92,8 @@ class DataRequest:
     jpeg_quality: int | None = None
     validation: Mapping[str, int] | None = None
     """`folds`: parts of the training images of which each can be the validation split; None: a fraction is held out."""
+    columns: Mapping[str, str | None] | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -194,6 +203,29 @@ def check_layout(layout: str, source: str, staged: Mapping[str, str]) -> None:
         raise DataError(f"must be auto with {text}: only folders have a layout; got {layout!r}")
 
 
+def check_columns(columns: Mapping[str, str | None] | None, source: str, staged: Mapping[str, str]) -> None:
+    """Check that a source has columns, if names of some are given; raises DataError."""
+    text = resolve(source, staged)
+    if columns is not None and find_source(text)[0].with_columns is None:
+        raise DataError(f"can be set for tables alone (csv:, jsonl:, parquet:); {text} has no columns")
+
+
+def check_group(group: str | None, source: str, staged: Mapping[str, str]) -> None:
+    """Check that `data.group` is a column where there are some, or a pattern over paths; raises DataError."""
+    text = resolve(source, staged)
+    if group is None:
+        return
+    if is_pattern(group):
+        compile_group(group)
+    elif find_source(text)[0].with_columns is None:
+        raise DataError(
+            f"must be a pattern with one group in parentheses, for example '(.*)_', for {text} has no columns; "
+            f"got {group!r}"
+        )
+    if path_of(text) is None:
+        raise DataError(f"can be set where images have paths or columns; those of {text} have none")
+
+
 def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
     """Check that the folder or file of a source is there, if it has one; raises DataError."""
     resolved = resolve(source, staged)
@@ -229,6 +261,8 @@ def load_dataset(
     _tell_what_is_apart(prepared, kept, notify)
     parts = partial(_limited_parts, prepared, kept, request, seed, text)
     train, validation = parts(0)
+    for notice in _part_notices(prepared, kept, test_rows, validation, request):
+        notify(notice)
     return Dataset(
         name=request.source,
         source=text,
@@ -285,13 +319,15 @@ def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
         storage=request.storage,
         jpeg_quality=request.jpeg_quality,
     )
-    return [text.partition(":")[0], source.identity(reference)], form
+    return [text.partition(":")[0], source.identity(reference), request.group], form
 
 
 def _laid_out(request: DataRequest, text: str) -> tuple[Source, str]:
+    """Return the source that reads `text` as a request says, and the text after its colon."""
     source, reference = find_source(text)
-    given = request.layout != "auto" and source.with_layout
-    return given(request.layout) if given else source, reference
+    check_columns(request.columns, text, {})
+    check_group(request.group, text, {})
+    return as_described(source, request.layout, request.columns, request.group), reference
 
 
 def look_at_data(
@@ -358,13 +394,16 @@ def _read(request: DataRequest, text: str) -> Listing:
 
 def _checked(listing: Listing, text: str) -> Listing:
     _check_listing(listing, text)
-    return _without_unused(listing, text)
+    listing = _without_unused(listing, text)
+    return replace(listing, notices=(*listing.notices, *group_notices(listing, text)))
 
 
 def _listed(request: DataRequest, text: str) -> Listing:
     """Return the listing of a source without splits that have no labels."""
     source, reference = _laid_out(request, text)
     listing = source.read(reference)
+    if request.group is not None and is_pattern(request.group):
+        listing = group_by_path(listing, request.group, existing(reference, text.partition(":")[0]))
     withheld = [
         split
         for split, listed in listing.splits.items()
@@ -400,7 +439,8 @@ def _without_unused(listing: Listing, source: str) -> Listing:
         for split, listed in listing.splits.items()
     }
     notice = f"{source}: {len(unused)} of {len(names)} classes left out, for no image is of them: {first_names(unused)}"
-    return Listing(tuple(names[every].tolist()), splits, (*listing.notices, notice))
+    names_used = tuple(names[every].tolist())
+    return replace(listing, class_names=names_used, splits=splits, notices=(*listing.notices, notice))
 
 
 def _check_listing(listing: Listing, source: str) -> None:
@@ -502,6 +542,25 @@ def _tell_what_is_apart(prepared: PreparedCopy, kept: np.ndarray, notify: Notify
             f"{first_names(prepared.class_names[label] for label in labels)}: all images are copies of each other and "
             "split as if they were not: the class could otherwise not be both trained and judged"
         )
+
+
+def _part_notices(
+    prepared: PreparedCopy, kept: np.ndarray, test_rows: np.ndarray | None, validation: Split, request: DataRequest
+) -> Iterator[str]:
+    """Yield what is to be said of parts that groups have made much larger or smaller, or left without a class."""
+    labels = prepared.labels("train")
+    made = [] if test_rows is None else [("test", TEST_FRACTION, labels[test_rows], len(labels))]
+    is_given = "validation" in prepared.counts or request.folds is not None or request.max_validation_images is not None
+    made += [] if is_given else [("validation", request.validation_fraction, validation.labels, len(kept))]
+    for name, wanted, held, number in made:
+        if not 2 / 3 <= len(held) / number / wanted <= 3 / 2 and abs(len(held) - wanted * number) > 1:
+            yield (
+                f"the {name} split has {len(held):,} of {number:,} images ({len(held) / number:.0%}, not "
+                f"{wanted:.0%}): images that belong together stay together"
+            )
+        if len(lacking := np.setdiff1d(labels, held)):
+            classes = first_names(prepared.class_names[label] for label in lacking)
+            yield f"the {name} split has no image of {classes}: they cannot be judged there"
 
 
 def _whole(prepared: PreparedCopy, split: str) -> Split:

@@ -10,16 +10,18 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from tuner.common.errors import DataError, InputError
-from tuner.common.files import user_path
+from tuner.common.files import shown, user_path
 from tuner.common.registry import Registry, unknown_name
 from tuner.datasets.images import EncodedImage
+from tuner.datasets.splits import OWN_UNIT, join_units, single_unit_classes
 
 SPLITS = {
     "train": ("train", "training", "trainval"),
@@ -147,6 +149,19 @@ class Listing:
     class_names: tuple[str, ...]
     splits: Mapping[str, Listed]
     notices: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
+    """By the numbers of groups."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns of a table by what they mean; None: a usual name."""
+
+    path: str | None = None
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+    weight: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,108 @@ class Source:
     """Return what to read of a staged copy at a path that exists, or None where none of this kind is."""
     with_layout: Callable[[str], Source] | None = None
     """Return the source that reads folders as they are said to be arranged (`data.layout`); None: it has none."""
+    with_columns: Callable[[Columns], Source] | None = None
+    """Return the source that reads columns of these names (`data.columns`); None: it has no columns."""
+    files: Callable[[str], tuple[Path, list[Path]]] | None = None
+    """Return the folder of a table and the files in it that belong to the data; None: all below its path do."""
+
+
+def as_described(source: Source, layout: str, columns: Mapping[str, str | None] | None, group: str | None) -> Source:
+    """Return the source that reads folders or tables as the settings of a search describe them."""
+    if layout != "auto" and source.with_layout:
+        source = source.with_layout(layout)
+    named = dict(columns or {})
+    if group is not None and not is_pattern(group):
+        named["group"] = group
+    return source.with_columns(Columns(**named)) if named and source.with_columns else source
+
+
+# --- groups: images that stay on one side of every split ---
+
+
+def is_pattern(group: str) -> bool:
+    """Return whether `data.group` is a pattern over paths, which has parentheses, or else the name of a column."""
+    return "(" in group
+
+
+def compile_group(pattern: str) -> re.Pattern[str]:
+    """Return a pattern over paths; raises DataError when it is none, or has not one group in parentheses."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"must be a regular expression; got {pattern!r}: {error}") from None
+    if compiled.groups != 1:
+        raise DataError(f"must have one group in parentheses, (?:...) does not count; got {pattern!r}")
+    return compiled
+
+
+def group_by_path(listing: Listing, pattern: str, root: Path) -> Listing:
+    """Return the listing with groups named by what a pattern finds in the path of each image below `root`.
+
+    Raises:
+        DataError: images have no paths, or the pattern does not fit one.
+    """
+    compiled, above = compile_group(pattern), root if root.is_dir() else root.parent
+    texts: dict[str, list[str]] = {}
+    for split, listed in listing.splits.items():
+        files = [listed.encoded[row] for row in range(len(listed.encoded))]
+        if not files or not all(isinstance(file, Path) for file in files):
+            raise DataError("data.group: these images are no files with paths: name a column, or leave it out")
+        paths = [_path_from(above, Path(str(file))) for file in files]
+        found = [match[1] if (match := compiled.search(path)) else None for path in paths]
+        if wrong := [path for path, name in zip(paths, found, strict=True) if not name]:
+            raise DataError(
+                f"data.group: the pattern {pattern!r} must find a name in the path of every image; it finds none in "
+                f"{shown(Path(wrong[0]))}" + (f" and {len(wrong) - 1:,} more" if len(wrong) > 1 else "")
+            )
+        texts[split] = [str(name) for name in found]
+    names = sorted({name for found in texts.values() for name in found})
+    numbers = {name: number for number, name in enumerate(names)}
+    splits = {
+        split: replace(listed, groups=np.array([numbers[name] for name in texts[split]], np.int64))
+        for split, listed in listing.splits.items()
+    }
+    return replace(listing, splits=splits, group_names=tuple(names))
+
+
+def _path_from(root: Path, file: Path) -> str:
+    """Return a path from a folder as people write it, the same whether its accents are composed or not."""
+    for base in (root, root.resolve()):
+        if file.is_relative_to(base):
+            return unicodedata.normalize("NFC", file.relative_to(base).as_posix())
+    return unicodedata.normalize("NFC", file.as_posix())
+
+
+def group_notices(listing: Listing, where: str) -> tuple[str, ...]:
+    """Return what is to be said of groups: those that given splits share, and classes that live in one alone."""
+    groups = {split: listed.groups for split, listed in listing.splits.items() if listed.groups is not None}
+    if not groups:
+        return ()
+    labels, own = listing.splits["train"].labels, groups.get("train", np.full(0, OWN_UNIT))
+    present = np.unique(own[own != OWN_UNIT])
+    notices = [f"{where}: {len(own):,} training images in {len(present) + int((own == OWN_UNIT).sum()):,} groups"]
+    if len(own) and join_units(own) is None:
+        notices.append(f"{where}: every image is a group of its own: groups change nothing")
+    for (split, ours), (other, theirs) in combinations(groups.items(), 2):
+        shared = np.setdiff1d(np.intersect1d(ours, theirs), [OWN_UNIT])
+        if len(shared):
+            names = first_names(shown(Path(_group_name(listing, number))) for number in shared)
+            notices.append(
+                f"{where}: {split} and {other} share {len(shared):,} groups, so that {other} flatters: {names}"
+            )
+    if len(own) and not {"test", "validation"} <= set(listing.splits):
+        alone = [int(label) for label in single_unit_classes(labels, own)]
+        homes = [_group_name(listing, int(own[labels == label][0])) for label in alone]
+        words = [f"{listing.class_names[label]} ({home})" for label, home in zip(alone, homes, strict=True)]
+        if words:
+            notices.append(
+                f"{where}: classes of one group alone are trained on, and cannot be judged: {first_names(words)}"
+            )
+    return tuple(notices)
+
+
+def _group_name(listing: Listing, number: int) -> str:
+    return listing.group_names[number] if 0 <= number < len(listing.group_names) else "an image"
 
 
 def path_of(source: str) -> str | None:

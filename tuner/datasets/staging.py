@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path
-from tuner.datasets import _npz_source, _parquet_source, file_sources
+from tuner.datasets import _manifest_source, _npz_source, _parquet_source, file_sources
 from tuner.datasets.sources import NAMED, PREFIXED, path_of
 
-SOURCE_MODULES = (file_sources, _npz_source, _parquet_source)
+SOURCE_MODULES = (file_sources, _npz_source, _parquet_source, _manifest_source)
 """Imported so that their sources are registered: copies are looked for among those. `loading` imports the others."""
 
 

@@ -15,9 +15,10 @@ from tuner.common.errors import DataError, InputError
 from tuner.common.files import shown, user_path
 from tuner.common.registry import unknown_name
 from tuner.datasets.file_sources import existing, is_litter
-from tuner.datasets.sources import NAMED, PREFIXED, path_of
+from tuner.datasets.sources import NAMED, PREFIXED, as_described, path_of
 from tuner.datasets.staging import resolve
 from tuner.runs.directory import RunDirectory
+from tuner.spec.schema import DataSection
 
 MAX_MB = 95
 """Limit of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
@@ -31,6 +32,8 @@ class LocalData:
     kind: str
     path: Path
     layout: str = "auto"
+    files: tuple[Path, list[Path]] | None = None
+    """The folder of a table, and the files in it that belong to the data; None: all below the path do."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Package:
 
 
 def local_data(
-    source: str, staged: Mapping[str, str], named: Sequence[str], shared: PurePosixPath, layout: str = "auto"
+    section: DataSection, staged: Mapping[str, str], named: Sequence[str], shared: PurePosixPath
 ) -> LocalData | None:
     """Return the data of a search if they lie here; None when the cluster has or downloads them.
 
@@ -57,6 +60,7 @@ def local_data(
 
     Raises DataError when it is a relative path, and nothing is there.
     """
+    source = section.source
     is_own_name = source in NAMED and source not in named
     resolved = source if is_own_name else resolve(source, staged)
     reference = path_of(resolved)
@@ -64,7 +68,11 @@ def local_data(
         return None
     kind, path = resolved.partition(":")[0], user_path(reference)
     is_clusters = PurePosixPath(path).is_relative_to(shared) or (path.is_absolute() and not path.exists())
-    return None if is_clusters else LocalData(kind, existing(reference, kind), layout)
+    if is_clusters:
+        return None
+    columns = None if section.columns is None else section.columns.model_dump()
+    there, described = existing(reference, kind), as_described(PREFIXED[kind], section.layout, columns, section.group)
+    return LocalData(kind, there, section.layout, described.files(reference) if described.files else None)
 
 
 def local_runs(names: Sequence[str]) -> dict[str, RunDirectory]:
@@ -141,6 +149,9 @@ def _files(data: LocalData) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
 
     Of images in folders it is what a search here would read: the cluster then reads all of it.
     """
+    if data.files is not None:
+        root, files = data.files
+        return [(file.relative_to(root).as_posix(), file) for file in files if file.is_file()], ()
     with_layout = PREFIXED[data.kind].with_layout
     if data.path.is_file():
         return [(data.path.name, data.path)], ()

@@ -86,8 +86,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
     data = None
     if reading.spec is not None and not problems:
         try:
-            section = reading.spec.data
-            data = local_data(section.source, staged, list(named), options.shared, section.layout)
+            data = local_data(reading.spec.data, staged, list(named), options.shared)
         except DataError as error:
             problems = [reading.problem(("data", "source"), str(error))]
     spec = require(reading, problems)

@@ -12,7 +12,7 @@ from tuner.cluster.ray_session import Capacity, gpus_here
 from tuner.common.errors import InputError, Problem
 from tuner.common.process import usable_cpus
 from tuner.common.registry import unknown_name
-from tuner.datasets.loading import check_layout, check_source, check_source_exists
+from tuner.datasets.loading import check_columns, check_group, check_layout, check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL, Parameter
@@ -103,6 +103,14 @@ def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Fin
         yield ("data", "layout"), str(error)
     if reading.data.jpeg_quality is not None and reading.data.storage == "arrays":
         yield ("data", "jpeg_quality"), "must be none with storage: arrays, which lose nothing; encoded images have one"
+    try:
+        check_columns(reading.data.model_dump()["columns"], reading.data.source, staged)
+    except InputError as error:
+        yield ("data", "columns"), str(error)
+    try:
+        check_group(reading.data.group, reading.data.source, staged)
+    except InputError as error:
+        yield ("data", "group"), str(error)
 
 
 def _check_folds(reading: SpecReading) -> Iterator[Finding]:

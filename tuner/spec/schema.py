@@ -134,6 +134,16 @@ class ValidationSection(Section):
     folds: Annotated[int, Field(ge=2, le=20)]
 
 
+class ColumnsSection(Section):
+    """The names of the columns of a table by what they mean; none: a usual name."""
+
+    path: str | None = None
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+    weight: str | None = None
+
+
 class DataSection(Section):
     """The source of the images and how they are split."""
 
@@ -148,6 +158,8 @@ class DataSection(Section):
     storage: Literal["auto", "arrays", "encoded"] = "auto"
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None = None
     validation: ValidationSection | None = None
+    columns: ColumnsSection | None = None
+    group: str | None = None
 
 
 class EarlyStoppingSection(Section):

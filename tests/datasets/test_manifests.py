@@ -1,0 +1,395 @@
+"""Tables that name images: CSV, JSON lines and Parquet, as people and programs write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.support.make_data import encoded, load, picture
+from tuner.common.errors import DataError
+from tuner.datasets.sources import PREFIXED
+
+NUMBER = 20
+LABELS = ["cat", "dog"] * (NUMBER // 2)
+
+
+def make_images(root: Path, folder: str = "images", number: int = NUMBER, suffix: str = ".png") -> list[str]:
+    """Write images whose values are their numbers; returns their paths from `root`."""
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    names = [f"{folder}/{index:02d}{suffix}".removeprefix("./") for index in range(number)]
+    for index, name in enumerate(names):
+        picture(index).save(root / name)
+    return names
+
+
+def write_csv(path: Path, *rows: object, header: str = "path,label") -> str:
+    path.write_text("\n".join([header, *map(str, rows)]) + "\n", encoding="utf-8")
+    return f"csv:{path}"
+
+
+def labels_by_value(dataset) -> dict[int, str]:
+    found = {}
+    for split in (dataset.train, dataset.validation, dataset.load_test()):
+        images, labels = split.batch(np.arange(len(split)))
+        found.update(zip(images[:, 0, 0, 0].tolist(), [dataset.class_names[label] for label in labels], strict=True))
+    return found
+
+
+def rows_of(names: list[str], labels: list[str] = LABELS, delimiter: str = ",") -> list[str]:
+    return [f"{name}{delimiter}{label}" for name, label in zip(names, labels, strict=True)]
+
+
+# --- as they are written ---
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter", "encoding", "newline"),
+    [
+        ("path,label", ",", "utf-8", "\n"),
+        ("Image Path;Class", ";", "utf-8", "\r\n"),
+        ("filename\tcategory", "\t", "utf-8-sig", "\n"),
+        ("img|target", "|", "utf-16", "\r\n"),
+        ("sep=;\nfile_name;dx", ";", "utf-8", "\n"),
+        ('"image_path" , "diagnosis"'.replace(" , ", ","), ",", "utf-8", "\r"),
+        ("\n\npath,label", ",", "utf-8", "\n"),
+    ],
+)
+def test_a_csv_is_read_as_it_is_written(header, delimiter, encoding, newline, tmp_path) -> None:
+    names = make_images(tmp_path, "bilder für été, 1")
+    rows = [f'"{name}"{delimiter}"{label}"' for name, label in zip(names, LABELS, strict=True)]
+    text = "\n".join([header, *rows, "", ""]).replace("\n", newline)
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    dataset, said = load(f"csv:{tmp_path / 'labels.csv'}", tmp_path / "cache")
+    assert labels_by_value(dataset) == dict(enumerate(LABELS)) and "read path from" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [
+        (["3", "7"], ("3", "7")),
+        (["10", "9"], ("9", "10")),
+        (["1.0", "0"], ("0", "1")),
+        (["01", "02"], ("1", "2")),
+        (["-1", "1"], ("-1", "1")),
+        ([" cat ", "dog"], ("cat", "dog")),
+        (["e\u0301te\u0301", "\u00e9t\u00e9 2"], ("\u00e9t\u00e9", "\u00e9t\u00e9 2")),
+        (["0.5", "1.5"], ("0.5", "1.5")),
+        (["NA", "EU"], ("EU", "NA")),
+    ],
+)
+def test_classes_are_texts_or_numbers_however_they_are_written(cells, names, tmp_path) -> None:
+    source = write_csv(tmp_path / "l.csv", *rows_of(make_images(tmp_path), cells * (NUMBER // 2)))
+    assert load(source, tmp_path / "cache")[0].class_names == names
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_all_kinds_of_tables_say_splits_groups_and_weights(kind, tmp_path) -> None:
+    names = make_images(tmp_path)
+    splits = ["Training"] * 12 + ["val"] * 4 + ["TEST"] * 4
+    columns = {
+        "file_name": names,
+        "label": LABELS,
+        "split": splits,
+        "patient_id": [float(index // 3) for index in range(NUMBER)],
+        "weight": [1 + index / 10 for index in range(NUMBER)],
+    }
+    path = tmp_path / f"labels.{kind}"
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if kind == "parquet":
+        parquet.write_table(pa.table(columns), path)
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        write_csv(path, *(",".join(map(str, row.values())) for row in rows), header=",".join(columns))
+    dataset, said = load(f"{kind}:{path}", tmp_path / "cache")
+    assert dataset.prepared.counts == {"train": 12, "test": 4, "validation": 4}
+    assert labels_by_value(dataset) == dict(enumerate(LABELS))
+    assert np.allclose(dataset.load_test().weights, [1 + index / 10 for index in range(16, 20)])
+    assert dataset.prepared.column("validation", "groups").tolist() == [4, 4, 4, 5]
+    text = "\n".join(said)
+    assert "group from patient_id, weight from weight" in text and "validation and test share 1 groups" not in text
+    assert "test and validation share 1 groups, so that validation flatters: 5" in text
+
+
+def test_a_parquet_table_of_bytes_has_groups_too(tmp_path) -> None:
+    columns = {
+        "image": [{"bytes": encoded(index), "path": None} for index in range(NUMBER)],
+        "label": LABELS,
+        "subject": [index // 4 for index in range(NUMBER)],
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "own.parquet")
+    dataset, _ = load(f"parquet:{tmp_path / 'own.parquet'}", tmp_path / "cache")
+    groups = dataset.prepared.column("train", "groups")
+    parts = [set(groups[part.rows].tolist()) for part in (dataset.train, dataset.validation, dataset.load_test())]
+    assert sum(map(len, parts)) == 5 == len(set.union(*parts))
+
+
+# --- where the images lie ---
+
+
+@pytest.mark.parametrize(
+    ("written", "folders"),
+    [
+        (lambda name: Path(name).stem, ["train"]),
+        (lambda name: Path(name).name, ["images"]),
+        (lambda name: Path(name).stem, ["a/b", "c"]),
+        (lambda name: name.replace("/", "\\"), ["images"]),
+        (lambda name: f"./{name}", ["images"]),
+        (lambda name: f"x/../{name}", ["images"]),
+        (lambda name: f"  {name} ", ["images"]),
+    ],
+)
+def test_images_are_found_where_no_other_can_be_meant(written, folders, tmp_path) -> None:
+    names = [name for folder in folders for name in make_images(tmp_path, folder, NUMBER)]
+    for index, name in enumerate(names):  # other names in each folder
+        target = (tmp_path / name).with_name(f"i{index}.png")
+        picture(index).save(target)
+        (tmp_path / name).unlink()
+        names[index] = target.relative_to(tmp_path).as_posix()
+    source = write_csv(
+        tmp_path / "train.csv", *rows_of(list(map(written, names)), LABELS * len(folders)), header="id,label"
+    )
+    assert labels_by_value(load(source, tmp_path / "cache")[0]) == dict(enumerate(LABELS * len(folders)))
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("/etc/hostname", "line 2: path must be a path below .*: put the table into a folder above its images; got"),
+        ("../secret.png", r"line 2: path must be a path below .*got '../secret.png'"),
+        ("images/../../secret.png", "line 2: path must be a path below"),
+        ("https://x.org/a.png", "line 2: path must be a path, not a URL; got"),
+        ("", "line 2: path must name an image; got nothing"),
+        ("link.png", "line 2: path must not lead out of .* by a link; got 'link.png'"),
+        ("away/secret.png", "line 2: path must not lead out of .* by a link"),
+    ],
+)
+def test_no_table_chooses_files_that_lie_elsewhere(cell, words, tmp_path) -> None:
+    root = tmp_path / "data"
+    names = make_images(root)
+    (tmp_path / "away").mkdir()
+    for place in ("secret.png", "away/secret.png"):
+        picture(1).save(tmp_path / place)
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "away").symlink_to(tmp_path / "away")
+    source = write_csv(root / "labels.csv", *rows_of([cell, *names[1:]]))
+    with pytest.raises(DataError, match=words):
+        load(source, tmp_path / "cache")
+
+
+def test_an_absolute_path_may_lead_into_the_folder_of_the_table(tmp_path) -> None:
+    names = [str(tmp_path / name) for name in make_images(tmp_path)]
+    assert len(labels_by_value(load(write_csv(tmp_path / "l.csv", *rows_of(names)), tmp_path / "c")[0])) == NUMBER
+
+
+def test_images_that_may_be_several_files_or_none_are_refused(tmp_path) -> None:
+    stems = [Path(name).stem for name in make_images(tmp_path, "images")]
+    make_images(tmp_path, "masks")
+    with pytest.raises(DataError, match=r"line 2: id '00' may be images/00.png or masks/00.png: write paths from"):
+        load(write_csv(tmp_path / "l.csv", *rows_of(stems), header="id,label"), tmp_path / "c")
+    with pytest.raises(DataError, match=r"none of its 2 images is there: line 2 has 'x.png' in id, and no such image"):
+        load(write_csv(tmp_path / "l.csv", "x.png,a", "y.png,b", header="id,label"), tmp_path / "c")
+
+
+def test_missing_images_are_named_with_their_lines_and_are_skipped_as_broken_ones(tmp_path) -> None:
+    names = make_images(tmp_path)
+    source = write_csv(tmp_path / "l.csv", *rows_of(names), "images/no.png,cat")
+    with pytest.raises(DataError, match=r"1 broken image: .*l\.csv line 22 \(.*no\.png\) cannot be decoded"):
+        load(source, tmp_path / "cache")
+    dataset, said = load(source, tmp_path / "cache", broken_images="skip")
+    assert len(labels_by_value(dataset)) == NUMBER
+    assert any("l.csv: 1 images are not there: line 22 (images/no.png)" in text for text in said)
+
+
+# --- what is wrong with a table ---
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("path,label", "{0},", "line 22: label must name a class; got nothing"),
+        ("path,label", "{0},nan", "line 22: label must name a class; got 'nan'"),
+        ("path,label", "{0},dog", "line 22: .*00.png has label 'dog', and 'cat' on line 2: an image must have one"),
+        ("path,label", "{0}", "line 22: must have 2 cells as the first line; got 1"),
+        ("path,label", "{0},cat,x", "line 22: must have 2 cells as the first line; got 3"),
+        ("path,label", '"{0},cat', "line 22: cannot be read as CSV"),
+        ("path,label,weight", "{0},cat,-1", "line 22: weight must be a number, 0 or above; got '-1'"),
+        ("path,label,weight", "{0},cat,much", "line 22: weight must be a number, 0 or above; got 'much'"),
+        ("path,label,weight", "{0},cat,inf", "line 22: weight must be a number, 0 or above; got 'inf'"),
+        ("path,label,weight", "{0},cat,", "line 22: weight must be a number, 0 or above; got nothing"),
+        ("path,label,split", "{0},cat,tset", "line 22: split must be one of train, test, validation, or a word for it"),
+        ("path,label,split", "{0},cat,", "line 22: split must be one of train, .*; got nothing"),
+        ("path,label,split", "{0},cat,test", "line 22: .*00.png has split 'test', and 'train' on line 2"),
+        ("name,what", "{0},cat", r"must have a column for the path and label .* got name, what: set data.columns"),
+        (
+            "path,class,category",
+            "{0},cat,cat",
+            "the label may be in class, category: set data.columns to {label: class}",
+        ),
+        (
+            "images/a.png,cat",
+            "{0},cat",
+            "its first line must be names of columns, for example path,label; got images/a",
+        ),
+        ("path,path,label", "{0},x,cat", "the path may be in path, path"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(header, row, words, tmp_path) -> None:
+    names = make_images(tmp_path)
+    filler = {"weight": "1", "split": "train", "category": "cat"}
+    more = "".join(f",{filler.get(name, 'x')}" for name in header.split(",")[2:])
+    rows = [f"{text}{more}" for text in rows_of(names)]
+    source = write_csv(tmp_path / "l.csv", *rows, row.format(names[0]), header=header)
+    with pytest.raises(DataError, match=words) as failure:
+        load(source, tmp_path / "cache")
+    assert str(tmp_path / "l.csv") in str(failure.value)
+
+
+def test_one_column_for_each_class_is_refused_with_their_names(tmp_path) -> None:
+    rows = [f"{name},{index % 2}.0,{1 - index % 2}.0" for index, name in enumerate(make_images(tmp_path))]
+    with pytest.raises(DataError, match=r"one column for each class \(MEL, NV\): write their names into one column"):
+        load(write_csv(tmp_path / "l.csv", *rows, header="image,MEL,NV"), tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "must hold a line with the names of the columns, and rows; it has 0"),
+        (b"path,label\n", "must hold a line with the names of the columns, and rows; it has 1"),
+        (b"path,label\na.png,caf\xe9\n", "line 2: must be UTF-8 text; save it as UTF-8"),
+        (b"\x89PNG\r\n\x00\x00", "must be"),
+        (b"PK\x03\x04\x00\x00", "must be a text file"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(content, words, tmp_path) -> None:
+    (tmp_path / "l.csv").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        load(f"csv:{tmp_path / 'l.csv'}", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "line 2: must be a JSON object"),
+        ("[1]", "line 2: must be a JSON object, one a line; got list"),
+        ('{"path": ["a"], "label": "x"}', "line 2: path must be a text or a number; got"),
+        ('{"path": "images/01.png", "label": ["a", "b"]}', "line 2: label must be a text or a number"),
+        ('{"path": "images/01.png"}', "line 2: label must name a class; got 'None'"),
+    ],
+)
+def test_lines_that_are_no_rows_are_told(line, words, tmp_path) -> None:
+    names = make_images(tmp_path)
+    (tmp_path / "l.jsonl").write_text(f"{json.dumps({'path': names[0], 'label': 'x'})}\n{line}\n")
+    with pytest.raises(DataError, match=words):
+        load(f"jsonl:{tmp_path / 'l.jsonl'}", tmp_path / "c")
+
+
+def test_an_image_that_is_named_twice_alike_is_used_once_and_that_is_said(tmp_path) -> None:
+    names = make_images(tmp_path)
+    source = write_csv(tmp_path / "l.csv", *rows_of(names), f"./{names[3]},dog", f"{names[4]},cat")
+    dataset, said = load(source, tmp_path / "cache")
+    assert len(labels_by_value(dataset)) == NUMBER == sum(dataset.prepared.counts.values())
+    assert any("2 rows name an image once more, and are used once: line 22, line 23" in text for text in said)
+
+
+def test_columns_can_be_named_and_a_name_that_is_not_there_is_told_with_the_nearest(tmp_path) -> None:
+    rows = [
+        f"{name},{label},x,p{index // 4}"
+        for index, (name, label) in enumerate(zip(make_images(tmp_path), LABELS, strict=True))
+    ]
+    source = write_csv(tmp_path / "l.csv", *rows, header="where,kind,label,who")
+    columns = {"path": "where", "label": "kind"}
+    dataset, _ = load(source, tmp_path / "cache", columns=columns, group="who")
+    assert dataset.class_names == ("cat", "dog") and len(set(dataset.prepared.column("train", "groups").tolist())) == 5
+    with pytest.raises(DataError, match=r"data\.columns\.path: unknown column 'wher'; did you mean 'where'"):
+        load(source, tmp_path / "cache", columns={**columns, "path": "wher"})
+    with pytest.raises(DataError, match=r"data\.columns\.group: unknown column 'whoo'; did you mean 'who'"):
+        load(source, tmp_path / "cache", columns=columns, group="whoo")
+
+
+# --- copies, packages and staging ---
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_changed_image_is_seen_and_all_files_of_a_table_are_known(kind, tmp_path) -> None:
+    names = make_images(tmp_path)
+    make_images(tmp_path, "others", 3)
+    path = tmp_path / f"l.{kind}"
+    if kind == "csv":
+        write_csv(path, *rows_of(names))
+    else:
+        parquet.write_table(pa.table({"path": names, "label": LABELS}), path)
+    first, _ = load(f"{kind}:{path}", tmp_path / "cache")
+    root, files = PREFIXED[kind].files(str(path))
+    assert sorted(file.relative_to(root).as_posix() for file in files) == sorted([path.name, *names])
+    picture(200).save(tmp_path / names[0], compress_level=0)
+    assert load(f"{kind}:{path}", tmp_path / "cache")[0].fingerprint != first.fingerprint
+
+
+def test_a_folder_with_a_table_is_staged_as_that(tmp_path) -> None:
+    names = make_images(tmp_path / "mine")
+    write_csv(tmp_path / "mine" / "labels.csv", *rows_of(names))
+    dataset, _ = load("mine", tmp_path / "cache", staged={"mine": str(tmp_path / "mine")})
+    assert dataset.source == f"csv:{tmp_path / 'mine' / 'labels.csv'}" and len(labels_by_value(dataset)) == NUMBER
+
+
+# --- groups ---
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_a_pattern_over_paths_keeps_groups_together(kind, tmp_path) -> None:
+    rows = []
+    for index in range(48):
+        place = tmp_path / "pets" / f"c{index % 2}" / f"p{index // 4:02d}_{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture(index).save(place)
+        rows.append(f"{place.relative_to(tmp_path / 'pets').as_posix()},c{index % 2}")
+    write_csv(tmp_path / "pets" / "labels.csv", *rows)
+    source = f"folder:{tmp_path / 'pets'}" if kind == "folder" else f"csv:{tmp_path / 'pets' / 'labels.csv'}"
+    dataset, said = load(source, tmp_path / "cache", group=r"/(p\d+)_")
+    parts = []
+    for split in (dataset.train, dataset.validation, dataset.load_test()):
+        parts.append({value // 4 for value in split.batch(np.arange(len(split)))[0][:, 0, 0, 0].tolist()})
+    assert sum(map(len, parts)) == 12 == len(set.union(*parts)) and all(parts)
+    assert any("48 training images in 12 groups" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ("patient", r"must be a pattern with one group in parentheses, .* has no columns; got 'patient'"),
+        (r"(a)(b)", "must have one group in parentheses"),
+        (r"(?:a)", "must have one group in parentheses"),
+        ("(", "must be a regular expression; got"),
+        (
+            r"x(\d+)",
+            r"data\.group: the pattern .* must find a name in the path of every image; it finds none in a/0\.png",
+        ),
+    ],
+)
+def test_a_group_that_cannot_be_meant_is_refused(group, words, tmp_path) -> None:
+    for name in "ab":
+        make_images(tmp_path / "pets", name, 4)
+        (tmp_path / "pets" / name / "00.png").rename(tmp_path / "pets" / name / "0.png")
+    with pytest.raises(DataError, match=words):
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", group=group)
+
+
+def test_what_groups_do_to_splits_is_said(tmp_path) -> None:
+    names = make_images(tmp_path, number=40)
+    labels = ["a"] * 18 + ["b"] * 18 + ["rare"] * 4
+    groups = [index // 3 for index in range(36)] + [99] * 4
+    rows = [f"{name},{label},{group}" for name, label, group in zip(names, labels, groups, strict=True)]
+    dataset, said = load(write_csv(tmp_path / "l.csv", *rows, header="path,label,patient"), tmp_path / "cache")
+    text = "\n".join(said)
+    assert "classes of one group alone are trained on, and cannot be judged: rare (99)" in text
+    assert "the test split has no image of rare" in text and "the validation split has no image of rare" in text
+    assert (dataset.train.labels == 2).sum() == 4
+    alone = [f"{name},{label},{index}" for index, (name, label) in enumerate(zip(names, labels, strict=True))]
+    _, said = load(write_csv(tmp_path / "l.csv", *alone, header="path,label,patient"), tmp_path / "cache")
+    assert "every image is a group of its own: groups change nothing" in "\n".join(said)
