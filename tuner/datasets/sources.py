@@ -191,7 +191,7 @@ class Source:
 
 def as_described(source: Source, layout: str, columns: Mapping[str, str | None] | None, group: str | None) -> Source:
     """Return the source that reads folders or tables as the settings of a search describe them."""
-    if layout != "auto" and source.with_layout:
+    if source.with_layout:
         source = source.with_layout(layout)
     named = dict(columns or {})
     if group is not None and not is_pattern(group):
