@@ -16,7 +16,14 @@ from tuner.reports.results import build_results, majority_sentences
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested, SessionEnded
 from tuner.runs.finalists import gain_on_test, gain_over_guess, judged_by, summarise_finalists, unpack_floats
 from tuner.runs.state import RunState
+from tuner.training import evaluation
 from tuner.training.evaluation import judgement, resample
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "RESAMPLES", 100)
+
 
 UNEVEN = np.array([0] * 380 + [1] * 20)
 METRICS = ("val_balanced_accuracy", "val_macro_f1", "val_auc", "val_loss")
@@ -85,7 +92,7 @@ def test_finalists_are_judged_by_the_metric_of_the_study_with_an_interval(metric
 
 
 CASES = [
-    (metric, seeds, beats)
+    pytest.param(metric, seeds, beats, marks=[pytest.mark.full][: metric in ("val_macro_f1", "val_auc")])
     for metric in ("val_accuracy", *METRICS)
     for seeds in (1, 3)
     for beats in (True, False)
