@@ -164,7 +164,7 @@ def test_a_few_images_that_are_all_right_are_no_certainty(metric):
     (only,) = summarise_finalists(judged(f"val_{metric}", {0: [perfect]}, labels))
     assert only.test is not None and only.test.low is not None
     assert only.test.mean == 1.0 == only.test.high
-    assert 0.45 < only.test.low < 0.9
+    assert 0.4 < only.test.low < 0.9
 
 
 @pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [2, 2, 0]], ids=["one class", "one of each", "a rare one"])
