@@ -298,3 +298,28 @@ def test_what_was_said_on_the_way_is_in_the_leaderboard():
     text = leaderboard_markdown(build_results(state))
     assert text.count("cached activations are not used: the disk") == 1
     assert "## Said on the way" not in leaderboard_markdown(build_results(small_state(trial_started(0))))
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension", "value", "architecture", "wider"),
+    [
+        ("learning_rate", {"log_float": [1e-4, 1e-2]}, 0.01, "cnn", "{log_float: [0.0001, 0.1]}"),
+        ("unfreeze_depth", {"int": [0, 16]}, 16, "mobilenet_v2", "{int: [0, 18]}"),
+        ("unfreeze_depth", {"int": [0, 5]}, 5, "vgg16", None),
+        ("unfreeze_depth", {"choice": [0, 8, 16]}, 16, "mobilenet_v2", "{choice: [0, 8, 16, 18]}"),
+        ("kernel_px", {"int": [3, 15]}, 15, "cnn", None),
+        ("head_layers", {"int": [2, 6]}, 2, "vgg16", "{int: [1, 6]}"),
+        ("dropout", {"float": [0.0, 0.5]}, 0.5, "dense", "{float: [0, 0.9]}"),
+        ("width_of_mine", {"int": [2, 6]}, 6, "of_someone_else", "{int: [2, 10]}"),
+        ("dropout_of_mine", {"float": [0.0, 0.5]}, 0.0, "of_someone_else", None),
+    ],
+)
+def test_what_to_try_next_is_possible_and_can_be_copied(name, dimension, value, architecture, wider) -> None:
+    space = {"architecture": {"choose": {architecture: {name: dimension}}}}
+    configuration = {"architecture": architecture, name: value}
+    trials = [event for number in range(2) for event in (
+        trial_started(number, configuration), epoch(number, 1, 0.5 - number / 10), trial_ended(number)
+    )]  # fmt: skip
+    text = leaderboard_markdown(build_results(small_state(*trials, specification={"space": space})))
+    assert ("## What to try next" in text) == (wider is not None)
+    assert wider is None or f"better ones may lie beyond it; try `{name}: {wider}`." in text
