@@ -88,6 +88,33 @@ def test_without_a_home_keras_has_a_folder_among_the_temporary_files(monkeypatch
     assert keras_home() == Path(tempfile.gettempdir(), ".keras")
 
 
+@pytest.mark.parametrize(
+    ("variables", "is_moved"),
+    [
+        ({"HOME": "{home}"}, False),
+        ({"HOME": "/nonexistent"}, True),
+        ({"HOME": "/dev/null"}, True),
+        ({"HOME": "/dev/null", "MPLCONFIGDIR": "{home}/mine"}, False),
+        ({"HOME": "{home}", "MPLCONFIGDIR": "/dev/null/mine"}, True),
+        ({"HOME": "{home}", "XDG_CACHE_HOME": "{file}/x"}, True),
+        ({"HOME": "{home}", "XDG_CONFIG_HOME": "{file}"}, True),
+        ({"HOME": "/dev/null", "XDG_CONFIG_HOME": "{home}/a", "XDG_CACHE_HOME": "{home}/b"}, False),
+    ],
+)
+def test_matplotlib_has_a_folder_among_the_temporary_files_where_its_own_cannot_be_written_to(
+    monkeypatch, tmp_path, variables, is_moved
+) -> None:
+    (tmp_path / "file").touch()
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text.format(home=tmp_path, file=tmp_path / "file"))
+    before = os.environ.get("MPLCONFIGDIR")
+    with settled():
+        moved = Path(tempfile.gettempdir(), f"tuner-{os.getuid()}", "matplotlib")
+        assert os.environ.get("MPLCONFIGDIR") == (str(moved) if is_moved else before)
+
+
 def test_a_user_without_a_name_and_a_home_has_one_among_the_temporary_files(monkeypatch) -> None:
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)

@@ -62,7 +62,32 @@ def set_surroundings() -> dict[str, str]:
     for name, value in _UNLESS_SET.items():
         os.environ.setdefault(name, value)
     os.environ["KERAS_HOME"] = str(keras_home())  # absolute: workers run in other folders
+    if not all(map(_can_be_written, _matplotlib_folders())):  # it would say so, at each start of a process
+        os.environ["MPLCONFIGDIR"] = str(_own_temporary_folder() / "matplotlib")
     return {name: os.environ[name] for name in (*_SET, *_UNLESS_SET, "KERAS_HOME")}
+
+
+def _matplotlib_folders() -> list[Path]:
+    """Return where matplotlib keeps its settings and the list of fonts."""
+    if written := os.environ.get("MPLCONFIGDIR"):
+        return [Path(written)]
+    own = home() or Path(os.devnull)
+    kinds = {"XDG_CONFIG_HOME": ".config", "XDG_CACHE_HOME": ".cache"}
+    return [Path(os.environ.get(name) or own / folder, "matplotlib") for name, folder in kinds.items()]
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether a folder can be written to, or made."""
+    try:
+        place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    except (OSError, ValueError):
+        return False
+
+
+def _own_temporary_folder() -> Path:
+    """Return the folder of this user among the temporary files, which need not be there."""
+    return Path(tempfile.gettempdir(), f"tuner-{os.getuid()}" if hasattr(os, "getuid") else "tuner")
 
 
 def home() -> Path | None:
@@ -156,7 +181,7 @@ def _check_places() -> None:
     try:
         Path.home()
     except RuntimeError:  # a user without a name, as in containers
-        os.environ["HOME"] = str(Path(folder, f"tuner-{os.getuid()}"))
+        os.environ["HOME"] = str(_own_temporary_folder())
 
 
 def _allow_open_files() -> None:
