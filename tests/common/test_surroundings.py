@@ -9,13 +9,15 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from tuner import hidden_module
 from tuner.common import process
 from tuner.common.errors import InputError
-from tuner.common.process import home, keras_home, set_surroundings, settled, usable_cpus
+from tuner.common.process import free_memory, home, keras_home, set_surroundings, settled, usable_cpus
 
 ABSENT = None
 
@@ -187,15 +189,52 @@ def test_warnings_that_are_errors_elsewhere_are_none_here(monkeypatch) -> None:
         (8, {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
         (8, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
         (8, {"cpu.max": "nonsense"}, 8),
+        (8, {"job/step/cpu.max": "max 100000", "job/cpu.max": "400000 100000"}, 4),
+        (8, {"cpu/job/cpu.cfs_quota_us": "300000", "cpu/job/cpu.cfs_period_us": "100000"}, 3),
+        (8, {"another/cpu.max": "100000 100000"}, 8),
     ],
 )
 def test_cpus_are_those_that_a_scheduler_or_a_container_leaves(monkeypatch, tmp_path, bound_to, files, cpus) -> None:
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
+    in_groups(monkeypatch, tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(bound_to)))
-    monkeypatch.setattr(process, "CGROUPS", tmp_path)
     assert usable_cpus() == cpus
+
+
+def in_groups(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let this process be in a job's control groups, of both versions, in a folder."""
+    (folder / "own").write_text("0::/job/step\n4:cpu,cpuacct:/job\n5:memory:/job\n1:name=systemd:/another\n")
+    monkeypatch.setattr(process, "CGROUPS", folder)
+    monkeypatch.setattr(process, "OWN_CGROUPS", folder / "own")
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "stat", "free"),
+    [
+        (".", "max", "300", "", 1000),
+        (".", "800", "300", "anon 200\ninactive_file 50", 550),
+        (".", "800", "900", "anon 900", 0),
+        (".", "9000", "300", "", 1000),
+        (".", "nonsense", "300", "", 1000),
+        ("job", "800", "300", "inactive_file 1", 501),
+        ("job/step", "800", "300", "", 500),
+        ("another", "1", "0", "", 1000),
+        ("memory", "800", "300", "total_inactive_file 9\ninactive_file 5", 509),
+        ("memory/job", "800", "300", "", 500),
+    ],
+)
+def test_free_memory_is_what_the_machine_and_a_container_leave(
+    monkeypatch, tmp_path, folder, limit, used, stat, free
+) -> None:
+    names = ("limit_in_bytes", "usage_in_bytes") if folder.startswith("memory") else ("max", "current")
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in zip((*names, "stat"), (limit, used, stat), strict=True):
+        (tmp_path / folder / f"memory.{name}").write_text(text)
+    in_groups(monkeypatch, tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    assert free_memory() == free
 
 
 @pytest.mark.parametrize(

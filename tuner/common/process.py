@@ -47,6 +47,7 @@ _OPEN_FILES = 65_536
 _FEWEST_COLUMNS = 20
 """Nothing is printed in none, as some programs give to those that they start."""
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def set_surroundings() -> dict[str, str]:
@@ -109,11 +110,39 @@ def keras_home() -> Path:
 def usable_cpus() -> int:
     """Return the CPUs that this process may use: those it is bound to (taskset, SLURM), within a container's limit."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        with suppress(OSError, ValueError):  # of the other version, or "max"
-            quota, period = map(int, " ".join((CGROUPS / file).read_text() for file in files).split())
-            cpus = min(cpus, max(1, quota // period)) if quota > 0 else cpus
+    for folder in _control_groups("cpu"):
+        for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            with suppress(OSError, ValueError):  # of the other version, or "max"
+                quota, period = map(int, " ".join((folder / file).read_text() for file in files).split())
+                cpus = min(cpus, max(1, quota // period)) if quota > 0 else cpus
     return cpus
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that may still be taken: what the machine has free, within a container's limit."""
+    free = int(psutil.virtual_memory().available)
+    for folder in _control_groups("memory"):
+        for limit, used, cached in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            with suppress(OSError, ValueError):
+                left = int((folder / limit).read_text()) - int((folder / used).read_text())
+                counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                free = min(free, max(0, left + int(counts.get(cached, 0))))
+    return free
+
+
+def _control_groups(controller: str) -> Iterator[Path]:
+    """Yield the folders in which limits of this process may be set: its control groups, and those around them."""
+    yield from (CGROUPS, CGROUPS / controller)
+    with suppress(OSError):
+        for line in OWN_CGROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or controller in controllers.split(","):
+                names = [name for name in path.split("/") if name not in ("", "..")]
+                base = CGROUPS / controller if controllers else CGROUPS
+                yield from (base.joinpath(*names[: depth + 1]) for depth in range(len(names)))
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import DataError
 from tuner.common.files import shown
+from tuner.common.process import free_memory
 from tuner.datasets.file_sources import existing, file_identity, not_hidden
 from tuner.datasets.sources import PREFIXED, SPLITS, Listed, Listing, Source, first_names, is_whole, number_labels
 
@@ -103,7 +103,7 @@ def _npz_arrays(path: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str,
 def _refuse_too_large(path: Path, archive: zipfile.ZipFile, wanted: set[str]) -> None:
     """Refuse an archive that unpacks to more than fits into memory, which a small file can do."""
     needed = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in wanted)
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if needed > free:
         raise DataError(
             f"{shown(path)}: must fit into memory; it unpacks to {needed / 2**20:,.0f} MiB, "

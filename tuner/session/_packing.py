@@ -15,12 +15,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import psutil
 
 from tuner.cluster.ray_session import Capacity, concurrent_trials
 from tuner.cluster.slots import Packing, cpu_words
 from tuner.common.files import write_text
-from tuner.common.process import describe_environment
+from tuner.common.process import describe_environment, free_memory
 from tuner.common.seeds import derive_seed
 from tuner.execution.exit_reason import trial_memory_mb
 from tuner.execution.packing_probe import GpuMemory, Speed
@@ -196,7 +195,7 @@ def _available_mb(capacity: Capacity) -> float:
     """Return the memory that is free for trials now, in MB; of a cluster, what its nodes have in all."""
     if capacity.nodes:  # the driver's own machine may run no trial
         return sum(node.memory_mb for node in capacity.nodes)
-    return float(psutil.virtual_memory().available / 2**20)
+    return free_memory() / 2**20
 
 
 class Remembered:
