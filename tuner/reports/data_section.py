@@ -202,13 +202,13 @@ def _copies(copies: CopyAccount | None) -> list[str]:
     if not copies.copies:
         return ["none"]
     near = copies.copies - copies.exact_copies
+    pairs = {frozenset(names): names for each in (copies, *copies.across) for names in each.examples}
     across = [f"{each.images:,} of {each.split} in {each.earlier}" for each in copies.across]
     chains = f"; {copies.in_cut_chains:,} images hang together in chains that were cut" if copies.in_cut_chains else ""
     return [
         f"{counted(copies.exact_copies, 'image')} equal to another, pixel by pixel; {near:,} nearly{chains}",
         f"across the splits that the source gives: {'; '.join(across)}" if across else "",
-        *(f"for example {' = '.join(names)}" for names in copies.examples),
-        *(f"for example {' = '.join(names)}" for each in copies.across for names in each.examples),
+        *(f"for example {' = '.join(sorted(names))}" for names in pairs.values()),
     ]
 
 
