@@ -202,7 +202,8 @@ def _copies(copies: CopyAccount | None) -> list[str]:
     if not copies.copies:
         return ["none"]
     near = copies.copies - copies.exact_copies
-    pairs = {frozenset(names): names for each in (copies, *copies.across) for names in each.examples}
+    examples = (*copies.examples, *(names for each in copies.across for names in each.examples))
+    pairs = {frozenset(names): names for names in examples}
     across = [f"{each.images:,} of {each.split} in {each.earlier}" for each in copies.across]
     chains = f"; {copies.in_cut_chains:,} images hang together in chains that were cut" if copies.in_cut_chains else ""
     return [
