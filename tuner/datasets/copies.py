@@ -9,8 +9,8 @@ memory grows faster than their number:
   many images of one hash cost no more. Any two within 6 bits share two bytes, most within 10 do.
 - Where images are so alike that there are many pairs, only the nearest hashes count: the hash says no more.
 - A pair is judged by what is left of the details of one small version when those of the other are fitted to it:
-  brightness and contrast, a shift and a change of size of a few percent (to first order). How little must be left
-  follows from how many pairs are half alike, since chance makes the fewer pairs the nearer (`_threshold`).
+  brightness and contrast, a shift and a change of size of a few percent. How little must be left follows from how many
+  pairs are half alike, since chance makes the fewer pairs the nearer (`_threshold`).
 """
 
 from __future__ import annotations
@@ -43,11 +43,16 @@ LARGEST_RESIDUAL = 0.15
 HALF_ALIKE = (0.2, 0.3, 0.5)
 """Bounds of two ranges of residuals of pairs that are half alike: no copies, but the nearest of other pictures."""
 LEAST_POWER = 3.0
-CHANCE_PAIRS_PER_IMAGE = 0.0003
+MOVED_FROM = 0.3
+"""Pairs up to this residual are compared again after one image has been moved onto the other."""
+CHANCE_PAIRS_PER_IMAGE = 0.0002
 LEAST_CHROMA = 4.0
 LEAST_CHROMA_LIKENESS = 0.8
 _CHUNK_PAIRS = 2048
-_BLUR_PX, _DETAIL_PX = 0.7, 2.0
+_BLUR_PX, _DETAIL_PX, _FARTHEST_PX = 0.7, 2.0, 3.0
+_MOVES = 2
+_PLACE = (np.arange(SMALL_PX, dtype=np.float32) - (SMALL_PX - 1) / 2) / SMALL_PX
+"""Places of pixels between -0.5 and 0.5."""
 
 
 # --- one image ---
@@ -193,9 +198,9 @@ def _near_copies(hashes: np.ndarray, small: _Parts) -> tuple[np.ndarray, np.ndar
     within = np.cumsum(np.bincount(distances, minlength=MOST_BITS + 1))
     nearest = max(2, int(np.searchsorted(within, PAIRS_PER_IMAGE * len(hashes), side="right")) - 1)
     pairs = pairs[distances <= nearest]
-    residuals, has_other_colours = _compare(pairs, small)
-    is_copy = (residuals <= _threshold(residuals, len(hashes))) & ~has_other_colours
-    return pairs[is_copy], residuals[is_copy]
+    residuals, moved, has_other_colours = _compare(pairs, small)
+    is_copy = (moved <= _threshold(residuals, len(hashes))) & ~has_other_colours
+    return pairs[is_copy], moved[is_copy]
 
 
 def _candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,7 +225,7 @@ def _candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _threshold(residuals: np.ndarray, images: int) -> float:
-    """Return the residual up to which pairs are copies: by chance three of 10,000 images would seem to be one.
+    """Return the residual up to which pairs are copies: by chance two of 10,000 images would seem to be one.
 
     Pairs of different pictures become fewer with a power of the residual, at least the third (measured on Fashion-MNIST
     and digits; the fifth on photos of hands). So those that are half alike tell how many to expect below any other.
@@ -239,17 +244,22 @@ def _threshold(residuals: np.ndarray, images: int) -> float:
 # --- two images ---
 
 
-def _compare(pairs: np.ndarray, small: _Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Return the residual of each pair, 0 (alike) to 1, and whether their colours are different."""
+def _compare(pairs: np.ndarray, small: _Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each pair the residual as it is, the residual once one image is moved, and whether colours differ."""
     residuals, has_other_colours = np.ones(len(pairs)), np.zeros(len(pairs), bool)
+    moved = np.ones(len(pairs))
     for chunk in _chunks(len(pairs)):
         images, places = np.unique(pairs[chunk], return_inverse=True)
         one, other = np.asarray(places).reshape(-1, 2).T
         found = small[images]
-        residuals[chunk] = _residuals(_Details.of(_luma(found)), one, other)
+        grey = _luma(found)
+        details = _Details.of(grey)
+        residuals[chunk] = _residuals(details.take(one), details.take(other))
+        near = np.flatnonzero(residuals[chunk] <= MOVED_FROM)
+        moved[chunk.start + near] = _residuals_once_moved(grey, details, one[near], other[near])
         if found.shape[3] == 3:
             has_other_colours[chunk] = _have_other_colours(_chroma(found), one, other)
-    return residuals, has_other_colours
+    return residuals, np.minimum(residuals, moved), has_other_colours
 
 
 def _chunks(number: int) -> Iterator[slice]:
@@ -271,38 +281,82 @@ class _Details:
 
     @classmethod
     def of(cls, grey: np.ndarray) -> _Details:
+        """Return the details of images `[B, 32, 32]`."""
         from scipy.ndimage import gaussian_filter1d
 
         unit = np.eye(SMALL_PX, dtype=np.float32)
         blur, wide = (gaussian_filter1d(unit, px, axis=0) for px in (_BLUR_PX, _DETAIL_PX))
         slope = np.asarray(np.gradient(unit, axis=0))
-        place = (np.arange(SMALL_PX, dtype=np.float32) - (SMALL_PX - 1) / 2) / SMALL_PX
         smooth = blur @ grey.astype(np.float32) @ blur.T
         right, down = smooth @ slope.T, slope @ smooth
-        changes = np.stack([smooth, right, down, right * place + down * place[:, None]], axis=1)
+        changes = np.stack([smooth, right, down, right * _PLACE + down * _PLACE[:, None]], axis=1)
         changes -= wide @ changes @ wide.T
         middle = changes[:, 0, 4:-4, 4:-4]  # at the border even a plain slope seems to have details
-        changes = changes.reshape(len(grey), 4, -1)
+        changes = changes.reshape(len(grey), 4, SMALL_PX**2)
         return cls(changes, changes @ changes.transpose(0, 2, 1), middle.std(axis=(1, 2)))
 
+    def take(self, places: np.ndarray) -> _Details:
+        """Return the details of some of the images."""
+        return _Details(self.changes[places], self.products[places], self.strength[places])
 
-def _residuals(details: _Details, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+
+def _residuals(one: _Details, other: _Details) -> np.ndarray:
     """Return the larger share of the details of either image that those of the other do not explain."""
-    both = np.maximum(_unexplained(details, one, other), _unexplained(details, other, one))
-    has_details = details.strength >= LEAST_DETAIL
-    found: np.ndarray = np.where(has_details[one] & has_details[other], both, 1.0)
+    both = np.maximum(_unexplained(one, other), _unexplained(other, one))
+    has_details = (one.strength >= LEAST_DETAIL) & (other.strength >= LEAST_DETAIL)
+    found: np.ndarray = np.where(has_details, both, 1.0)
     return found
 
 
-def _unexplained(details: _Details, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    wanted = details.changes[target, 0]
-    common = np.einsum("nip,np->ni", details.changes[source], wanted).astype(np.float64)
-    products = details.products[source].astype(np.float64)
-    size = np.trace(products, axis1=1, axis2=2)[:, None, None]
-    weights = np.linalg.solve(products + (1e-4 * size + 1e-6) * np.eye(4), common[..., None])[..., 0]
-    explained = (weights * common).sum(axis=1) / (details.products[target, 0, 0] + 1e-6)
+def _unexplained(source: _Details, target: _Details) -> np.ndarray:
+    weights, common = _fit(source, target)
+    explained = (weights * common).sum(axis=1) / (target.products[:, 0, 0] + 1e-6)
     found: np.ndarray = np.where(weights[:, 0] > 0, 1 - explained, 1.0)
     return found
+
+
+def _fit(source: _Details, target: _Details) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much of each change of the source is in the target, `[P, 4]`, and their products with it."""
+    common = np.einsum("nip,np->ni", source.changes, target.changes[:, 0]).astype(np.float64)
+    products = source.products.astype(np.float64)
+    size = np.trace(products, axis1=1, axis2=2)[:, None, None]
+    return np.linalg.solve(products + (1e-4 * size + 1e-6) * np.eye(4), common[..., None])[..., 0], common
+
+
+def _residuals_once_moved(grey: np.ndarray, details: _Details, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the residuals after that image of each pair which shows more has been moved onto the other.
+
+    A fit holds to first order only: it tells where to, and is made anew there.
+    """
+    weights, _ = _fit(details.take(one), details.take(other))
+    shows_more = weights[:, 3] <= 0
+    source, target = np.where(shows_more, one, other), np.where(shows_more, other, one)
+    wanted = details.take(target)
+    moved, there = grey[source].astype(np.float32), details.take(source)
+    for _ in range(_MOVES):
+        moved = _move(moved, _fit(there, wanted)[0])
+        there = _Details.of(moved)
+    return _residuals(there, wanted)
+
+
+def _move(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return images `[P, 32, 32] float32` shifted and resized as `weights` `[P, 4]` say, by a few pixels at most."""
+    import cv2
+
+    scale = np.maximum(np.abs(weights[:, :1]), 1e-3)
+    shifts = np.clip(weights[:, 1:] / scale, -_FARTHEST_PX, _FARTHEST_PX).astype(np.float32)
+    columns, rows = np.meshgrid(*[np.arange(SMALL_PX, dtype=np.float32)] * 2)
+    moved = [
+        cv2.remap(
+            image,
+            columns + right + larger * _PLACE,
+            rows + down + larger * _PLACE[:, None],
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for image, (right, down, larger) in zip(images, shifts, strict=True)
+    ]
+    return np.stack(moved) if moved else images
 
 
 def _chroma(small: np.ndarray) -> np.ndarray:

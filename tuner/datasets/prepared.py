@@ -41,7 +41,7 @@ from tuner.datasets.copies import CopyAccount, describe_copies, sketch_bytes, ta
 from tuner.datasets.sources import Listed, Listing, describe_classes
 from tuner.datasets.splits import OWN_UNIT
 
-VERSION = 5
+VERSION = 6
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 ROWS_AT_ONCE = 256
