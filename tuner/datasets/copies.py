@@ -34,9 +34,11 @@ MOST_IN_GROUP = 50
 NEIGHBOURS = 16
 """So many images that follow in a band are looked at."""
 EXAMPLES = 3
-MOST_BITS = 10
+MOST_BITS, FEWEST_BITS = 10, 2
 PAIRS_PER_IMAGE = 2
 """Pairs that are looked at closely; where there are more, only those of the nearest hashes."""
+PAIRS_KEPT = 4
+"""So many pairs each image keeps at least where even the nearest are more: what hangs together still does."""
 LEAST_DETAIL = 1.5
 """Standard deviation of the details of a small version, in grey levels: flat images are near copies of nothing."""
 LARGEST_RESIDUAL = 0.15
@@ -163,8 +165,8 @@ def find_copies(hashes: np.ndarray, small: Sequence[np.ndarray]) -> Found:
     """
     pixels = np.ascontiguousarray(hashes[:, :2]).view(np.dtype((np.void, 16))).reshape(-1)
     _, firsts, exact = np.unique(pixels, return_index=True, return_inverse=True)
-    pairs, residuals = _near_copies(hashes[firsts, 2], _Parts(small, firsts))
-    pictures, cut = _group(pairs, residuals, len(firsts))
+    pairs = _near_copies(hashes[firsts, 2], _Parts(small, firsts))
+    pictures, cut = _group(pairs, len(firsts))
     members = pictures[exact]
     sizes = np.bincount(members)
     groups = np.where(sizes[members] > 1, members, OWN_UNIT)
@@ -192,36 +194,52 @@ class _Parts:
         return found
 
 
-def _near_copies(hashes: np.ndarray, small: _Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs of near copies `[P, 2]` and their residuals `[P]`."""
-    pairs, distances = _candidates(hashes)
-    within = np.cumsum(np.bincount(distances, minlength=MOST_BITS + 1))
-    nearest = max(2, int(np.searchsorted(within, PAIRS_PER_IMAGE * len(hashes), side="right")) - 1)
-    pairs = pairs[distances <= nearest]
+def _near_copies(hashes: np.ndarray, small: _Parts) -> np.ndarray:
+    """Return pairs of near copies `[P, 2]`."""
+    pairs = _candidates(hashes)
     residuals, moved, has_other_colours = _compare(pairs, small)
     is_copy = (moved <= _threshold(residuals, len(hashes))) & ~has_other_colours
-    return pairs[is_copy], moved[is_copy]
+    found: np.ndarray = pairs[is_copy]
+    return found
 
 
-def _candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs `[P, 2]` of images whose hashes differ in few bits, each once, and how many these are."""
-    octets = hashes.astype(">u8").view(np.uint8).reshape(-1, 8).astype(np.uint64)
-    found = [np.empty(0, np.uint64)]
-    number = np.uint64(len(hashes))
+def _candidates(hashes: np.ndarray) -> np.ndarray:
+    """Return pairs `[P, 2]` of images whose hashes differ in few bits, each once; the more pairs, the fewer bits."""
+    number, enough = np.uint64(len(hashes)), PAIRS_PER_IMAGE * len(hashes)
+    found, bits = np.empty(0, np.uint64), MOST_BITS
     for first, second in combinations(range(8), 2):
-        band = (octets[:, first] << np.uint64(8)) | octets[:, second]
-        order = np.argsort((band << np.uint64(48)) | (hashes >> np.uint64(16))).astype(np.uint64)
-        band, there = band[order], np.arange(len(hashes))
-        for step in range(1, NEIGHBOURS + 1):
-            there = there[there + step < len(hashes)]
-            there = there[band[there] == band[there + step]]
-            one, other = order[there], order[there + step]
-            is_close = np.bitwise_count(hashes[one] ^ hashes[other]) <= MOST_BITS
-            low, high = np.minimum(one, other)[is_close], np.maximum(one, other)[is_close]
-            found.append(low * number + high)
-    unique = np.unique(np.concatenate(found))
-    pairs = np.column_stack(np.divmod(unique, max(number, np.uint64(1)))).astype(np.int64)
-    return pairs, np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(np.int64)
+        more = [low * number + high for low, high in _in_band(hashes, first, second, bits)]
+        found = np.unique(np.concatenate([found, *more]))
+        distances = np.bitwise_count(hashes[found // number] ^ hashes[found % number]).astype(np.int64)
+        within = np.cumsum(np.bincount(distances, minlength=bits + 1))
+        bits = min(bits, max(FEWEST_BITS, int(np.searchsorted(within, enough, side="right")) - 1))
+        found = found[distances <= bits]
+    pairs = np.column_stack([found // number, found % number]).astype(np.int64)
+    return pairs if len(pairs) <= enough else pairs[_ranks(pairs).min(axis=1) < PAIRS_KEPT]
+
+
+def _ranks(pairs: np.ndarray) -> np.ndarray:
+    """Return the how many-th pair `[P, 2]` of each of its two images a pair is."""
+    found = np.empty_like(pairs)
+    for side in range(2):
+        order = np.argsort(pairs[:, side], kind="stable")
+        ordered = pairs[order, side]
+        found[order, side] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return found
+
+
+def _in_band(hashes: np.ndarray, first: int, second: int, bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pairs of images that share two bytes of their hashes, differ in few bits, and follow in order."""
+    octets = [(hashes >> np.uint64(56 - 8 * place)) & np.uint64(255) for place in (first, second)]
+    band = (octets[0] << np.uint64(8)) | octets[1]
+    order = np.argsort((band << np.uint64(48)) | (hashes >> np.uint64(16)), kind="stable").astype(np.uint64)
+    band, there = band[order], np.arange(len(hashes))
+    for step in range(1, NEIGHBOURS + 1):
+        there = there[there + step < len(hashes)]
+        there = there[band[there] == band[there + step]]
+        one, other = order[there], order[there + step]
+        is_close = np.bitwise_count(hashes[one] ^ hashes[other]) <= bits
+        yield np.minimum(one, other)[is_close], np.maximum(one, other)[is_close]
 
 
 def _threshold(residuals: np.ndarray, images: int) -> float:
@@ -379,32 +397,26 @@ def _have_other_colours(chroma: np.ndarray, one: np.ndarray, other: np.ndarray) 
 # --- groups ---
 
 
-def _group(pairs: np.ndarray, residuals: np.ndarray, pictures: int) -> tuple[np.ndarray, np.ndarray]:
+def _group(pairs: np.ndarray, pictures: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the group `[N]` of each picture, and the groups that are parts of longer chains.
 
-    Chains of more than 50 pictures are cut: their nearest pairs are joined first, and none that would make a larger
-    group.
+    Chains of more than 50 pictures are cut into equal parts, along a walk from picture to near picture.
     """
     from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse.csgraph import connected_components, depth_first_order
 
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(pictures, pictures))
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(pictures, pictures)).tocsr()
     count, groups = connected_components(graph, directed=False)
-    is_long = np.bincount(groups, minlength=count) > MOST_IN_GROUP
-    in_chain = np.flatnonzero(is_long[groups[pairs[:, 0]]])
-    members = np.flatnonzero(is_long[groups])
-    heads = {int(member): [int(member)] for member in members}
-    head_of = {member: member for member in heads}
-    for place in in_chain[np.argsort(residuals[in_chain], kind="stable")]:
-        low, high = sorted((head_of[int(pairs[place, 0])], head_of[int(pairs[place, 1])]))
-        if low != high and len(heads[low]) + len(heads[high]) <= MOST_IN_GROUP:
-            for moved in heads.pop(high):
-                head_of[moved] = low
-                heads[low].append(moved)
     groups = groups.astype(np.int64)
-    groups[members] = count + np.array([head_of[int(member)] for member in members], np.int64)
-    numbered = np.unique(groups, return_inverse=True)[1]
-    return numbered, np.unique(numbered[members])
+    cut: list[int] = []
+    for chain in np.flatnonzero(np.bincount(groups, minlength=count) > MOST_IN_GROUP):
+        first = int(np.argmax(groups == chain))
+        walk = depth_first_order(graph, first, directed=False, return_predecessors=False)
+        for part in np.array_split(walk, -(-len(walk) // MOST_IN_GROUP)):
+            groups[part] = count + len(cut)
+            cut.append(count + len(cut))
+    numbers, numbered = np.unique(groups, return_inverse=True)
+    return numbered, np.searchsorted(numbers, np.array(cut, np.int64))
 
 
 # --- what stays together ---
