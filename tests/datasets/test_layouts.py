@@ -118,7 +118,7 @@ def test_a_layout_that_is_certain_is_read(name, tmp_path) -> None:
     assert counts(read(make(tmp_path / "pets", files))) == expected
 
 
-FLAT = r"images lie there without class folders, and labels in names or tables of files are not read"
+FLAT = r"images lie there without class folders; labels in tables are read by csv:FILE, in names not"
 UNSURE = "set data.layout to classes if each folder is a class, to splits if not"
 NOT_SAID = "name the one to read, rename splits to train, val and test, or set data.layout to classes if each folder is a class"
 

@@ -458,7 +458,7 @@ def _splits_in_classes(tree: Tree) -> dict[str, ClassFolders]:
 
 def _too_few_classes(tree: Tree, classes: Iterable[str], way_out: str = "") -> DataError:
     number = sum(len(folder.files) for folder in tree.below())
-    words = f"{number:,} images lie there without class folders, and labels in names or tables of files are not read"
+    words = f"{number:,} images lie there without class folders; labels in tables are read by csv:FILE, in names not"
     return DataError(
         f"{shown(Path(tree.path))}: must have at least two classes; got {first_names(list(classes)) or 'none'}"
         + (f": {words}" if number and not classes else "")
