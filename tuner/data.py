@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +139,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
     if problems or reading.data is None:
         told = problems or reading.problems
         raise SpecError(reading.file, told if is_file else [replace(problem, line=None) for problem in told])
-    if is_file or reading.data.layout != DataRequest.layout:
+    if is_file or overrides:
         _check(reading, reading.data, staged)
     request = DataRequest(**reading.data.model_dump())
     seed = reading.search.seed if reading.search is not None else 0
@@ -150,15 +150,22 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
 
 def _check(reading: SpecReading, data: DataSection, staged: Mapping[str, str]) -> None:
     """Check that the source of a file is known, and that its layout goes with it; raises SpecError."""
-    from tuner.datasets.loading import check_layout, check_source
+    from tuner.datasets.loading import check_columns, check_group, check_layout, check_source
 
-    field = "source"
-    try:
-        check_source(data.source, staged)
-        field = "layout"
-        check_layout(data.layout, data.source, staged)
-    except DataError as error:
-        raise SpecError(reading.file, [reading.problem(("data", field), str(error))]) from None
+    columns = data.model_dump()["columns"]
+    checks: dict[str, Callable[[], None]] = {
+        "source": lambda: check_source(data.source, staged),
+        "layout": lambda: check_layout(data.layout, data.source, staged),
+        "columns": lambda: check_columns(columns, data.source, staged),
+        "group": lambda: check_group(data.group, data.source, staged),
+    }
+    for field, check in checks.items():
+        try:
+            check()
+        except DataError as error:
+            problem = reading.problem(("data", field), str(error))
+            line = problem.line if _is_space_file(reading.file) else None
+            raise SpecError(reading.file, [replace(problem, line=line)]) from None
 
 
 def _is_about_data(field: str) -> bool:

@@ -342,6 +342,20 @@ def test_classes_that_live_in_one_group_are_named() -> None:
     assert facts.lone_classes == ("b",)
 
 
+def test_groups_of_a_pattern_are_counted_in_each_split_and_asked_about_no_more(tmp_path) -> None:
+    root = tmp_path / "album"
+    for number in range(60):
+        folder = root / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        noise(number).save(folder / f"patient{number // 3:02d}_{number % 3}.png")
+    asked = look(f"folder:{root}", tmp_path)
+    assert any("data.group: '(patient[0-9]+)'" in text for text in asked.advice) and asked.groups is None
+    account = look(f"folder:{root}", tmp_path, group="(patient[0-9]+)")
+    assert account.groups is not None and not any("data.group" in text for text in account.advice)
+    assert (account.groups.given_by, account.groups.number, account.groups.largest) == ("(patient[0-9]+)", 20, 3)
+    assert sum(split.groups or 0 for split in account.splits) == 20
+
+
 GROUPED: dict[str, tuple[list[str], str | None]] = {
     "patients": ([f"c{i % 2}/patient{i // 4:02d}_{i % 4}.png" for i in range(80)], "patient00"),
     "frames of videos": ([f"c{i % 2}/video{i // 10}-frame{i:05d}.jpg" for i in range(200)], "video0"),

@@ -544,6 +544,8 @@ class Rules:
     most: Mapping[str, int | None]
     """So many images of a split are used; None: all."""
     skips_broken: bool
+    grouped_by: str
+    """The column or pattern of groups, if there are some."""
     aims: Aims
 
 
@@ -792,7 +794,7 @@ class _Looking:
         )
         alone = np.flatnonzero(groups == OWN_UNIT)
         groups[alone] = groups.max(initial=0) + 1 + np.arange(len(alone))
-        return find_groups("the source", self.listing.class_names, groups, labels)
+        return find_groups(self.rules.grouped_by, self.listing.class_names, groups, labels)
 
     def _weights(self, rows: np.ndarray) -> tuple[float, float] | None:
         weights = self.listing.splits["train"].weights

@@ -366,6 +366,7 @@ def look_at_data(
         ),
         {"train": request.max_train_images, "validation": request.max_validation_images},
         request.broken_images == "skip",
+        request.group or "the source",
         aims,
     )
     shape = _shape(request, listing) if prepared is None and not is_quick else (0, 0, 0)
