@@ -253,6 +253,13 @@ def test_free_memory_is_what_the_machine_and_a_container_leave(
         ("PYTHONWARNINGS=error {} list", 0, "the cache is empty"),
         ("PYTHONOPTIMIZE=2 {} list", 0, "the cache is empty"),
         ("TZ=Mars/Olympus {} list", 0, "the cache is empty"),
+        (
+            "echo 'nonsense: 3' > matplotlibrc; {} list; "
+            + sys.executable
+            + " -c 'from tuner.common.process import settled\nwith settled(): import matplotlib'",
+            0,
+            "the cache is empty",
+        ),
         ("umask 777; {} list", 0, "the cache is empty"),
         ("ulimit -n 64; {} list", 0, "the cache is empty"),
         ("PYTHONIOENCODING=ascii {} list --cache é", 0, "the cache is empty"),

@@ -163,6 +163,8 @@ def settled() -> Iterator[None]:
         if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns) < _FEWEST_COLUMNS:
             del os.environ["COLUMNS"]
         set_surroundings()
+        if not _OF_MATPLOTLIB.handlers:  # what it says of a user's matplotlibrc, of which nothing is used
+            _OF_MATPLOTLIB.addHandler(logging.NullHandler())
         _allow_open_files()
         yield
     finally:
@@ -225,6 +227,7 @@ def _allow_open_files() -> None:
 
 
 _LOG = logging.getLogger(__name__)
+_OF_MATPLOTLIB = logging.getLogger("matplotlib")
 PACKAGES = ("tuner", "ray", "tensorflow", "keras", "optuna", "numpy", "pandas", "pyarrow")
 
 
@@ -326,7 +329,7 @@ def silence(stream: IO[str] | None) -> None:
         os.close(null)
 
 
-_CHATTY = ("tuner", "ray", "optuna", "tensorflow", "keras", "jax", "absl", "py.warnings")
+_CHATTY = ("tuner", "ray", "optuna", "tensorflow", "keras", "jax", "absl", "matplotlib", "py.warnings")
 
 
 @contextmanager
