@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist gives to one process, and put those of one backbone side by side.
 
     All that start Ray: two of them would share the cores twice. All of one backbone, whatever they test of it: it is
-    built once (`tests.support.backbones`), and given back before the next one, since nine of them take 8 GB.
+    built once (`tests.support.backbones`), and given back before the next one, since nine of them would take 8 GB.
     """
     from tests.support.backbones import BACKBONES
 

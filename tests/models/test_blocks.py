@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.backbones import BACKBONES, backbone
+from tests.support.backbones import BACKBONES, EVERY_BACKBONE, backbone
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.blocks import (
     GraphNode,
@@ -34,7 +35,8 @@ CUTS = {
     "convnext_tiny": 24,
 }
 # Looked at one by one: inverted residuals, VGG blocks, residual blocks, inception modules, dense layers and
-# transitions, ConvNeXt blocks and downsampling, each with the stem and a last convolution where there is one.
+# transitions, ConvNeXt blocks and downsampling, each with the stem and a last convolution where there is one. The cells
+# of NASNet skip over one another: one block.
 BLOCKS = {
     "mobilenet_v2": 18,
     "mobilenet_v3_small": 12,
@@ -45,6 +47,37 @@ BLOCKS = {
     "densenet121": 62,
     "efficientnet_v2_b0": 21,
     "convnext_tiny": 22,
+    "mobilenet": 13,
+    "vgg19": 5,
+    "resnet50": 17,
+    "resnet101": 34,
+    "resnet152": 51,
+    "resnet101_v2": 34,
+    "resnet152_v2": 51,
+    "inception_resnet_v2": 46,
+    "xception": 13,
+    "densenet169": 86,
+    "densenet201": 102,
+    "efficientnet_b0": 17,
+    "efficientnet_b1": 24,
+    "efficientnet_b2": 24,
+    "efficientnet_b3": 27,
+    "efficientnet_b4": 33,
+    "efficientnet_b5": 40,
+    "efficientnet_b6": 46,
+    "efficientnet_b7": 56,
+    "efficientnet_v2_b1": 27,
+    "efficientnet_v2_b2": 28,
+    "efficientnet_v2_b3": 32,
+    "efficientnet_v2_s": 41,
+    "efficientnet_v2_m": 58,
+    "efficientnet_v2_l": 80,
+    "convnext_small": 40,
+    "convnext_base": 40,
+    "convnext_large": 40,
+    "convnext_xlarge": 40,
+    "nasnet_mobile": 1,
+    "nasnet_large": 1,
 }
 
 
@@ -159,32 +192,41 @@ def test_the_cuts_of_keras_applications_are_as_many_as_were_counted(name: str) -
     assert len(cuts_of(as_keras_builds_it(name))) == CUTS[name]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_blocks_are_in_order_and_hold_every_operation_but_the_input(name: str) -> None:
-    model = backbone(name)
+def check_blocks(name: str, model: keras.Model) -> None:
+    """Check that the blocks are in order, as many as were counted, and hold each operation but the input."""
     found = blocks(model)
-    assert len(found) >= 2
+    assert len(found) == BLOCKS[name] == ARCHITECTURES[name].parameters["unfreeze_depth"].high
     assert len({block.name for block in found}) == len(found)
     held = [operation for block in found for operation in block.operations]
     assert sorted(held) == sorted(
         operation.name for operation in model.operations if "input_layer" not in operation.name
     )
-    order = list(backbone_graph(model))
-    starts = [order.index(block.operations[0]) for block in found]
+    graph = backbone_graph(model)
+    starts = [list(graph).index(block.operations[0]) for block in found]
     assert starts == sorted(starts, reverse=True)
-    assert {block.cut_before_operation for block in found[:-1]} < set(cuts_of(model))
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_every_backbone_falls_into_its_own_blocks(name: str) -> None:
-    assert len(blocks(backbone(name))) == BLOCKS[name] == ARCHITECTURES[name].parameters["unfreeze_depth"].high
+    assert {block.cut_before_operation for block in found[:-1]} <= set(cuts_of(model))
+    for block in found:
+        assert any(graph[operation].has_weights for operation in block.operations), block.name
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_block_has_something_to_train(name: str) -> None:
-    graph = backbone_graph(backbone(name))
-    for block in blocks(backbone(name)):
-        assert any(graph[operation].has_weights for operation in block.operations), block.name
+def test_every_backbone_falls_into_its_own_blocks(name: str) -> None:
+    check_blocks(name, backbone(name))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sibling", [name for name in EVERY_BACKBONE if name not in BACKBONES])
+def test_deeper_and_wider_ones_fall_into_blocks_by_the_same_rules(sibling: str) -> None:
+    check_blocks(sibling, as_keras_builds_it(sibling))
+
+
+def test_all_of_keras_applications_are_registered() -> None:
+    there = {name for name, member in vars(keras.applications).items() if inspect.isfunction(member)}
+    assert {ARCHITECTURES[name].application for name in EVERY_BACKBONE} == there
+
+
+def test_pairs_of_depthwise_and_pointwise_convolutions_are_blocks_of_their_own() -> None:
+    assert [block.name for block in blocks(backbone("mobilenet"))][:2] == ["conv_pw_13_relu", "conv_pw_12_relu"]
 
 
 def test_mobilenet_v2_is_unfrozen_by_inverted_residuals() -> None:

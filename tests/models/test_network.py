@@ -8,13 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.backbones import BACKBONES
 from tuner.common.errors import InputError
 from tuner.common.seeds import derive_seed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.backbones import adapt_pixels
 from tuner.models.network import TrialModel, build_model, freeze, parameter_counts
-
-BACKBONES = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
 
 KMNIST = {"architecture": "dense", "hidden_layers": 3, "dense_units": 512}
 CIFAR10_CNN = {
@@ -254,14 +253,18 @@ def as_imagenet_weights_saw_it(name: str, raw: np.ndarray) -> np.ndarray:
     module = {
         "mobilenet_v3_small": "mobilenet_v3",
         "mobilenet_v3_large": "mobilenet_v3",
+        "resnet50": "resnet",
         "resnet50_v2": "resnet_v2",
         "densenet121": "densenet",
+        "efficientnet_b0": "efficientnet",
         "efficientnet_v2_b0": "efficientnet_v2",
+        "efficientnet_v2_s": "efficientnet_v2",
         "convnext_tiny": "convnext",
+        "nasnet_mobile": "nasnet",
     }.get(name, name)
     prepared = getattr(keras.applications, module).preprocess_input(raw.copy())
     inside = [layer for layer in model.layers if type(layer).__name__ in {"Rescaling", "Normalization"}]
-    if inside:
+    if inside and ARCHITECTURES[name].pixel_scaling != "0 to 255":  # then they are inside ours, too
         prepared = keras.Model(model.inputs[0], inside[-1].output)(prepared)
     return np.asarray(keras.ops.convert_to_numpy(prepared))
 

@@ -1,6 +1,6 @@
 """Registry of architectures, with their parameters, ranges and defaults. Light: Keras is loaded when one is built.
 
-A new backbone of Keras Applications is one line at the bottom; its blocks are found from its graph (`blocks`).
+A new backbone of Keras Applications is one line in `applications`; its blocks are found from its graph (`blocks`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from tuner.common.errors import InputError
 from tuner.common.registry import Registry
-from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, PixelScaling, Scalar
+from tuner.models.applications import BACKBONES, Backbone, PixelScaling
+from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar
 
 
 @dataclass(frozen=True)
@@ -78,29 +79,22 @@ _add_from_scratch("cnn", "blocks of convolutions and max pooling, then dense lay
 _add_from_scratch("inception", "a 7x7 stem of stride 2 and GoogLeNet's inception modules", 4)
 
 
-def _add_backbone(name: str, application: str, pixel_scaling: PixelScaling, minimum_px: int = 32) -> None:
+def _add_backbone(name: str, backbone: Backbone) -> None:
     """Register a network of Keras Applications."""
 
     def build(values: Mapping[str, Any], inputs: Any, seed: int) -> Any:
         from tuner.models.backbones import build_backbone
 
-        return build_backbone(application, values, inputs, seed)
+        return build_backbone(backbone.application, values, inputs, seed)
 
     parameters = OF_ARCHITECTURES[name]
-    description, own = f"{application} of Keras Applications under a head", (*{"alpha"} & parameters.keys(), "weights")
-    facts = (application, pixel_scaling, own, True)
-    ARCHITECTURES.add(name, Architecture(name, description, parameters, minimum_px, build, *facts))
+    description = f"{backbone.application} of Keras Applications under a head"
+    facts = (backbone.application, backbone.pixel_scaling, (*{"alpha"} & parameters.keys(), "weights"), True)
+    ARCHITECTURES.add(name, Architecture(name, description, parameters, backbone.minimum_px, build, *facts))
 
 
-_add_backbone("mobilenet_v2", "MobileNetV2", "tf")
-_add_backbone("mobilenet_v3_small", "MobileNetV3Small", "tf")
-_add_backbone("mobilenet_v3_large", "MobileNetV3Large", "tf")
-_add_backbone("vgg16", "VGG16", "caffe")
-_add_backbone("resnet50_v2", "ResNet50V2", "tf")
-_add_backbone("inception_v3", "InceptionV3", "tf", minimum_px=75)
-_add_backbone("densenet121", "DenseNet121", "torch")
-_add_backbone("efficientnet_v2_b0", "EfficientNetV2B0", "torch")
-_add_backbone("convnext_tiny", "ConvNeXtTiny", "torch")
+for _name, _backbone in BACKBONES.items():
+    _add_backbone(_name, _backbone)
 
 
 def meaning_of_nothing(name: str) -> Scalar:

@@ -17,14 +17,16 @@ from keras import layers
 from tuner.common.errors import WeightsError, is_failed_download
 from tuner.common.process import keras_home
 from tuner.common.seeds import derive_seed
+from tuner.models.applications import PixelScaling
 from tuner.models.blocks import is_automatic_name
-from tuner.models.parameters import PixelScaling
 
 # Mean and deviation of each channel in units of the whole value range, as in keras.applications.imagenet_utils. `caffe`
 # is BGR: the channels are reversed first.
 _MEAN_AND_DEVIATION: dict[PixelScaling, tuple[list[float], list[float]]] = {
     "tf": ([0.5] * 3, [0.5] * 3),
     "torch": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "by 128": ([128 / 255] * 3, [128 / 255] * 3),
+    "0 to 255": ([0.0] * 3, [1 / 255] * 3),
     "caffe": ([103.939 / 255, 116.779 / 255, 123.68 / 255], [1 / 255] * 3),
 }
 

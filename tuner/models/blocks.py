@@ -6,7 +6,8 @@ A tensor is a valid cut when every path from the input goes through it. A block 
    blocks, inception modules; not the multiplication of squeeze-and-excite;
 2. a pooling on a linear chain: stems, VGG's blocks, DenseNet's transitions;
 3. a linear bottleneck: a convolution, with or without its normalisation, that meets the next convolution without a
-   non-linearity between them: MobileNet's projections, ConvNeXt's downsampling.
+   non-linearity between them: MobileNetV2's projections, ConvNeXt's downsampling;
+4. what a depthwise convolution reads, if the block already holds one: MobileNet's pairs of depthwise and 1x1.
 
 What follows the last end is a block of its own if it convolves (MobileNetV2's last convolution); normalisation and
 activation alone belong to the block before. The graph is that of `model.operations`: by layers alone, ConvNeXt's
@@ -16,7 +17,7 @@ residual additions, which are operations without a layer, would be missed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any, Literal, NamedTuple
@@ -34,6 +35,8 @@ class GraphNode(NamedTuple):
     has_weights: bool = False
     is_named: bool = True
     """Whether an author named it, rather than Keras."""
+    is_depthwise: bool = False
+    """Whether it is a convolution of each channel by itself."""
 
 
 Graph = Mapping[str, GraphNode]
@@ -89,8 +92,8 @@ def cut_points(graph: Graph, output: str) -> tuple[str, ...]:
 def find_blocks(graph: Graph, output: str) -> tuple[Block, ...]:
     """Return the blocks of a graph, from the output downwards; together they hold every operation but the input."""
     cuts = cut_points(graph, output)
-    ends = [name for name in cuts[1:] if _ends_block(graph, name)]
     order = _ordered(graph, output)
+    ends = _ends(graph, order, set(cuts[1:]))
     segments: list[list[str]] = [[]]
     for name in order[1:]:
         segments[-1].append(name)
@@ -102,6 +105,19 @@ def find_blocks(graph: Graph, output: str) -> tuple[Block, ...]:
         Block(_name(graph, segment, ends), cut, tuple(segment))
         for cut, segment in list(zip(below, joined, strict=True))[::-1]
     )
+
+
+def _ends(graph: Graph, order: list[str], cuts: set[str]) -> list[str]:
+    """Return the operations that end a block, in the order of the graph."""
+    ends: list[str] = []
+    holds_depthwise = False
+    for name in order:
+        holds_depthwise |= graph[name].is_depthwise
+        is_pair = holds_depthwise and _meets(graph, name, lambda node: node.is_depthwise)
+        if name in cuts and (is_pair or _ends_block(graph, name)):
+            ends.append(name)
+            holds_depthwise = False
+    return ends
 
 
 def _joined(graph: Graph, segments: list[list[str]]) -> list[list[str]]:
@@ -129,7 +145,9 @@ def _ends_block(graph: Graph, name: str) -> bool:
     node = graph[name]
     if node.role == "merge":
         return len(node.inputs) >= 2
-    return node.role == "pooling" or (_is_linear(graph, name) and _meets_convolution(graph, name))
+    return node.role == "pooling" or (
+        _is_linear(graph, name) and _meets(graph, name, lambda reader: "convolution" in reader.role)
+    )
 
 
 def _is_linear(graph: Graph, name: str) -> bool:
@@ -140,15 +158,10 @@ def _is_linear(graph: Graph, name: str) -> bool:
     return node.role == "linear convolution"
 
 
-def _meets_convolution(graph: Graph, name: str) -> bool:
-    """Return whether a convolution reads this output, directly or through padding."""
-    for reader, node in graph.items():
-        if name in node.inputs:
-            if "convolution" in node.role:
-                return True
-            if node.role == "neutral" and _meets_convolution(graph, reader):
-                return True
-    return False
+def _meets(graph: Graph, name: str, is_met: Callable[[GraphNode], bool]) -> bool:
+    """Return whether such an operation reads this output, directly or through padding."""
+    readers = [(reader, node) for reader, node in graph.items() if name in node.inputs]
+    return any(is_met(node) or (node.role == "neutral" and _meets(graph, reader, is_met)) for reader, node in readers)
 
 
 def backbone_graph(backbone: keras.Model) -> dict[str, GraphNode]:
@@ -159,6 +172,7 @@ def backbone_graph(backbone: keras.Model) -> dict[str, GraphNode]:
             role=_role(operation),
             has_weights=bool(getattr(operation, "weights", ())),
             is_named=not is_automatic_name(operation),
+            is_depthwise=type(operation).__name__.startswith("DepthwiseConv"),
         )
         for operation in backbone.operations
     }
@@ -188,7 +202,7 @@ def _role(operation: Any) -> Role:
         return "linear convolution" if _has_no_activation(operation) else "convolution"
     if kind.endswith("Normalization"):
         return "normalization"
-    if kind in {"Add", "Concatenate"}:
+    if kind in {"Add", "Concatenate", "CustomScaleLayer"}:  # the last is InceptionResNetV2's addition
         return "merge"
     if "Pooling" in kind:
         return "other" if kind.startswith("Global") else "pooling"

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tuner.common.registry import NEVER_NOTHING, is_nothing
+from tuner.models.applications import BACKBONES, Backbone
 
 Scalar = bool | int | float | str | None
-PixelScaling = Literal["tf", "caffe", "torch"]
-"""Pixel values of ImageNet weights, in Keras's words: -1..1; BGR minus the mean; mean and deviation by channel."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +157,10 @@ _HEAD = {
 }
 
 
-def _backbone(blocks: int, alphas: tuple[float, ...] = ()) -> dict[str, Parameter]:
-    """Return the parameters of a backbone; `alphas` are the widths for which there are ImageNet weights.
-
-    `blocks` is their number in its graph (tests/models/test_blocks.py), which is not built before something is trained.
-    """
+def _of_backbone(backbone: Backbone) -> dict[str, Parameter]:
+    alphas = backbone.alphas
     width = {"alpha": Parameter("choice", values=alphas, default=1.0, description="width")} if alphas else {}
-    return {**width, **_HEAD, "unfreeze_depth": replace(_HEAD["unfreeze_depth"], high=blocks)}
+    return {**width, **_HEAD, "unfreeze_depth": replace(_HEAD["unfreeze_depth"], high=backbone.blocks)}
 
 
 OF_ARCHITECTURES: dict[str, dict[str, Parameter]] = {
@@ -204,14 +200,6 @@ OF_ARCHITECTURES: dict[str, dict[str, Parameter]] = {
         "dropout": _dropout(0.0, "before the softmax"),
         "batch_normalization": _BATCH_NORMALIZATION,
     },
-    "mobilenet_v2": _backbone(18, alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
-    "mobilenet_v3_small": _backbone(12, alphas=(0.75, 1.0)),
-    "mobilenet_v3_large": _backbone(16, alphas=(0.75, 1.0)),
-    "vgg16": _backbone(5),
-    "resnet50_v2": _backbone(17),
-    "inception_v3": _backbone(13),
-    "densenet121": _backbone(62),
-    "efficientnet_v2_b0": _backbone(21),
-    "convnext_tiny": _backbone(22),
+    **{name: _of_backbone(backbone) for name, backbone in BACKBONES.items()},
 }
 """Those of each architecture that comes with tuner, beside the general ones."""
