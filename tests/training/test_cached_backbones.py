@@ -50,7 +50,9 @@ def test_a_backbone_gives_at_every_depth_from_the_cache_what_it_gives_from_the_i
 def test_training_every_backbone_from_the_cache_agrees_with_training_it_from_the_images(
     name: str, few_digits, tmp_path: Path
 ):
-    configuration = configuration_of(name, unfreeze_depth=1, dropout=0.2, batch_size=30, learning_rate=1e-2)
+    # Residual sums of random weights that nothing normalises grow so much that large steps are steps at random.
+    learning_rate = 1e-3 if name == "resnet50" else 1e-2
+    configuration = configuration_of(name, unfreeze_depth=1, dropout=0.2, batch_size=30, learning_rate=learning_rate)
     unfrozen = replace(SETTINGS, head_epochs=0)
     cached, plain = (epochs_of(configuration, few_digits, way, unfrozen) for way in (kept(few_digits, tmp_path), None))
     for one, other in zip(cached, plain, strict=True):
