@@ -66,4 +66,6 @@ BACKBONES = {
     "nasnet_mobile": Backbone("NASNetMobile", "tf", 1),
     "nasnet_large": Backbone("NASNetLarge", "tf", 1),
 }
-"""All of the installed Keras. The cells of NASNet skip over one another: the whole network is one block."""
+"""All of the installed Keras. Blocks were looked at one by one: inverted residuals, pairs of convolutions, VGG blocks,
+residual blocks, inception modules, dense layers and transitions, each with the stem and a last convolution where there
+is one. The cells of NASNet skip over one another: the whole network is one block."""
