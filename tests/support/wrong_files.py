@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "branch that is a number": ({12: "      cnn: 3", **NO_BASELINE}, ["12: space.architecture.choose.cnn must map names to what may be chosen; got 3"]),
     "branch with a dot": ({12: "      cnn.v2: {}", **NO_BASELINE}, ["12: space.architecture.choose.cnn.v2 must be a name of letters, digits, '_' and '-'; got 'cnn.v2'", "12: space.architecture.choose.cnn.v2: unknown architecture 'cnn.v2'; did you mean 'cnn'?"]),
     # --- names ---
-    "no architecture": ({9: "  dropout: {float: [0, 0.5]}", 10: "", 11: "", 12: "", **NO_BASELINE}, ["4: space must have an architecture (known: cnn, convnext_tiny,"]),
+    "no architecture": ({9: "  dropout: {float: [0, 0.5]}", 10: "", 11: "", 12: "", **NO_BASELINE}, ["4: space must have an architecture (known: cnn, convnext_base,"]),
     "unknown architecture": ({12: "      cn: {blocks: 2}", **NO_BASELINE}, ["12: space.architecture.choose.cn: unknown architecture 'cn'; did you mean 'cnn'?"]),
     "unknown architecture in a choice": (
         {9: "  architecture: {choice: [cnn, dens]}", 10: "  dense_units: 32", 11: "", 12: "", **NO_BASELINE},
