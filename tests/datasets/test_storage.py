@@ -82,8 +82,11 @@ def test_photos_are_encoded_once_at_the_size_needed_and_hardly_differ(tmp_path) 
     assert 0 < difference.mean() < 2 and encoded.fingerprint != arrays.fingerprint
     sizes = [sum(file.stat().st_size for file in each.prepared.path.glob("*_images.*")) for each in (arrays, encoded)]
     assert sizes[1] < sizes[0] / 3
+    assert any(text.startswith("images are kept encoded, as JPEG of quality 95: ") for text in said)
+    picture(9).save(tmp_path / "pets" / "a" / "one.png")
+    _, said = load(source, tmp_path / "cache", storage="encoded", image_px=64)
     words = (
-        "images are kept encoded, those that were lossy before (24 of 24) as JPEG of quality 95, others without loss"
+        "images are kept encoded, those that were lossy before (24 of 25) as JPEG of quality 95, others without loss"
     )
     assert any(text.startswith(words) for text in said)
 

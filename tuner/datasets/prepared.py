@@ -350,8 +350,11 @@ def _storage_notice(folder: Path, shape: Shape, form: Form, written: Mapping[str
     else:
         lossy = sum(there.lossy for there in written.values())
         number = sum(len(there.labels) for there in written.values())
-        photos = f"those that were lossy before ({lossy:,} of {number:,}) as JPEG of quality {JPEG_QUALITY}"
-        how = f"{photos}, others without loss" if lossy else "without loss"
+        some = (
+            f"those that were lossy before ({lossy:,} of {number:,}) as JPEG of quality {JPEG_QUALITY}, others without"
+        )
+        how = f"{some} loss" if lossy < number else f"as JPEG of quality {JPEG_QUALITY}"
+        how = how if lossy else "without loss"
     size = sum(path.stat().st_size for path in folder.iterdir())
     arrays = sum(len(there.labels) for there in written.values()) * int(np.prod(shape))
     return (f"images are kept encoded, {how}: {format_size(size)}, as arrays {format_size(arrays)}",)
