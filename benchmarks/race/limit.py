@@ -180,13 +180,15 @@ class Loop:
 
 def run(search: Search, record: Path, cache: Path) -> None:
     """Train what the record holds, trial by trial, until all are done (or the harness ends this process)."""
+    from tuner.datasets.images import AskedSize
     from tuner.datasets.loading import DataRequest, load_dataset
 
     state = read_state(record)
     if state.study is None:
         raise RunError(f"{record}: must begin with what was searched")
     trials = plan(state)
-    request = DataRequest(**state.study.specification["data"])
+    height, width, _ = state.study.data["image_shape"]
+    request = DataRequest(**state.study.specification["data"], asked=AskedSize(height, width, False))
     staged = {request.source: str(state.study.data["source"])}
     data = load_dataset(request, staged=staged, seed=state.study.seed, cache_dir=cache, notify=print)
     loop = Loop(Arrays(data, cache), data, search)

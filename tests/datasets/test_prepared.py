@@ -32,7 +32,7 @@ def picture_value(file: Path) -> int:
         return int(np.asarray(image)[0, 0, 0])
 
 
-FORM = Form(image_px=None, colour="auto", broken_images="fail")
+FORM = Form(image_px=None, asked=None, colour="auto", fit="crop", broken_images="fail")
 
 
 def listing(numbers: dict[str, int] | None = None) -> Listing:
@@ -285,7 +285,9 @@ def test_what_is_given_for_each_image_stays_beside_it_also_where_broken_images_a
         files[broken].write_bytes(b"torn")
     listed = Listed(labels, None, files, groups=numbers // 2, weights=(numbers / 10).astype(np.float32))
     whole = Listing(("a", "b"), {"train": listed.take(numbers[1:])})
-    copy = prepare("mine", Form(None, "auto", "skip"), lambda: whole, tmp_path / "cache", lambda _text: None)
+    copy = prepare(
+        "mine", Form(None, None, "auto", "crop", "skip"), lambda: whole, tmp_path / "cache", lambda _text: None
+    )
     there = np.delete(numbers, [0, 3, 20])
     assert (copy.open("train")[0][:, 0, 0, 0] == values[there]).all()
     assert copy.column("train", "groups").tolist() == (there // 2).tolist()

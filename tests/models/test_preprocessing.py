@@ -15,7 +15,7 @@ from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
 from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
-from tuner.models.preprocessing import PREPROCESSING, parse_preprocess
+from tuner.models.preprocessing import PREPROCESSING, asked_size, parse_preprocess
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3)).astype(np.uint8)
 EXAMPLES = {
@@ -234,3 +234,26 @@ def test_none_and_nothing_are_the_identity() -> None:
     for text in ("none", "", "  "):
         assert parse_preprocess(text).text == "none"
         np.testing.assert_array_equal(apply(text), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked"),
+    [
+        (["none"], None),
+        ([], None),
+        (["grayscale|standardise", "scale(0,1)"], None),
+        (["resize(64)|scale(-1,1)"], (64, 64, False)),
+        (["resize(64)", "resize(96)"], (96, 96, False)),
+        (["resize(96)", "none", "resize(64)"], (96, 96, True)),
+        (["resize(64,width_px=96)", "resize(128,width_px=192)"], (128, 192, False)),
+        (["resize(64,width_px=96)", "resize(80)"], (96, 96, False)),
+        (["resize(64,width_px=96)", "resize(96,width_px=64)"], (96, 96, False)),
+        (["resize(96)|crop(64)"], (96, 96, False)),
+        (["resize(32)|resize(128)"], (32, 32, False)),
+        (["crop(200)|resize(64)"], (224, 224, True)),
+        (["crop(300)|resize(64)", "resize(96)"], (300, 300, True)),
+        (["noise(0.1)|resize(48,method=nearest)"], (48, 48, False)),
+    ],
+)
+def test_the_size_that_preprocessing_asks_for_is_the_largest_that_any_text_begins_with(texts, asked) -> None:
+    assert asked_size(texts) == asked

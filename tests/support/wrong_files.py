@@ -66,7 +66,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     ),
     # --- data ---
     "no data": ({2: ""}, ["1: data must map source, validation_fraction, image_px"]),
-    "data that is a text": ({2: "data: digits"}, ["2: data must map source, validation_fraction, image_px, colour, broken_images, max_train_images, max_validation_images, layout, storage, jpeg_quality, validation, columns, group to values; got 'digits'"]),
+    "data that is a text": ({2: "data: digits"}, ["2: data must map source, validation_fraction, image_px, colour, broken_images, max_train_images, max_validation_images, layout, storage, jpeg_quality, validation, columns, group, fit to values; got 'digits'"]),
     "data without a source": ({2: "data: {}"}, ["2: data.source must be given"]),
     "unknown source": ({2: "data: {source: digitz}"}, ["2: data.source: unknown data source 'digitz'; did you mean 'digits'?"]),
     "unknown kind of source": ({2: "data: {source: 'foldr:x'}"}, ["2: data.source"]),
@@ -78,6 +78,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "setting named like a type": ({2: "data: {source: digits, int: 3}"}, ["2: data.int: unknown setting 'int'"]),
     "images of one pixel": ({2: "data: {source: digits, image_px: 1}"}, ["2: data.image_px must be at least 4, or none; got 1"]),
     "unknown colour": ({2: "data: {source: digits, colour: gray}"}, ["2: data.colour must be 'auto', 'rgb' or 'grey'; got 'gray'"]),
+    "unknown fit": ({2: "data: {source: digits, fit: fill}"}, ["2: data.fit must be 'crop', 'pad' or 'stretch'; got 'fill'"]),
     "source that is a date": ({2: "data: {source: 2026-01-01}"}, ["2: data.source"]),
     # --- the space and its dimensions ---
     "no space": ({4: "spacer:"}, ["1: space must map names to what may be chosen; got nothing", "4: spacer: unknown section 'spacer'; did you mean 'space'?"]),

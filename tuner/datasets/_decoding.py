@@ -14,12 +14,26 @@ from tuner.common.errors import DataError
 from tuner.common.process import usable_cpus
 from tuner.datasets._encoded_storage import ENCODED, EncodedWriter, Threads, encoded_size
 from tuner.datasets.copies import SketchWriter
-from tuner.datasets.images import EncodedImage, Header, convert_pixels, decode_image, is_lossy, read_header
+from tuner.datasets.images import (
+    DEFAULT_PX,
+    AskedSize,
+    EncodedImage,
+    Expected,
+    Header,
+    convert_pixels,
+    decode_image,
+    is_lossy,
+    read_header,
+)
 from tuner.datasets.sources import Listed, Listing
 
-DEFAULT_PX = 224
 CHUNK_ROWS = 512
-CHUNK_BYTES = 64 * 2**20
+BATCH_ROWS = 16
+"""So many images are a task of a thread: handing out a small image takes longer than decoding it."""
+SAMPLE_BATCHES = 8
+"""Of as many batches, evenly spaced, the headers are read to see what may be expected of all images."""
+CHUNK_BYTES = 8 * 2**20
+"""Of pixels: what is decoded is hashed and written while the processor still has it at hand."""
 PROGRESS_FROM = 5_000
 SAMPLE_IMAGES = 64
 """So many are encoded to tell how large all will be."""
@@ -39,7 +53,11 @@ class Form:
     """The form of the images in a copy: their size, grey or colour, and the treatment of broken ones."""
 
     image_px: int | None
+    """Height and width, where the user gives them."""
+    asked: AskedSize | None
+    """The size that the preprocessing of a search asks for."""
     colour: str
+    fit: str
     broken_images: str
     storage: str = "auto"
     jpeg_quality: int | None = None
@@ -53,6 +71,23 @@ class Form:
     def kept_as(self, storage: str) -> Form:
         """Return the form of images that are kept as `arrays` or `encoded`: no quality makes two arrays different."""
         return replace(self, storage=storage, jpeg_quality=self.jpeg_quality if storage == ENCODED else None)
+
+    def keeps(self, size: Sequence[int]) -> bool:
+        """Return whether images that all have some size (height, width, ...) keep it if none is given."""
+        return self.asked is None or self.asked.keeps(size)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The one shape that all images of a copy get, and what is to be said of it."""
+
+    shape: Shape
+    fit: str
+    is_own_size: bool
+    """Whether it follows from the images alone, which all have it."""
+    notices: tuple[str, ...]
+    expected: Expected | None
+    """What must hold of each image for the frame to be right; None: it is known."""
 
 
 @dataclass(frozen=True)
@@ -72,38 +107,90 @@ class Written:
 # --- one shape for all ---
 
 
-def common_shape(listing: Listing, form: Form) -> tuple[Shape, tuple[str, ...]]:
-    """Return height, width and channels for all images, and a notice if they are made equal unasked."""
-    if form.image_px is not None and form.colour != "auto":
-        return (form.image_px, form.image_px, 1 if form.colour == "grey" else 3), ()
-    headers = {header for listed in listing.splits.values() for header in _headers(listed)}
-    sizes = {(header.height, header.width) for header in headers}
+def likely_frame(listing: Listing, form: Form) -> Frame:
+    """Return the frame that the headers of a few images of every part of a listing speak for."""
+    seen: set[Header] = set()
+    is_every = True
+    for listed in listing.splits.values():
+        batches = list(_batches(range(len(listed.labels))))
+        places = sorted({len(batches) * place // SAMPLE_BATCHES for place in range(SAMPLE_BATCHES)})
+        is_every = is_every and (listed.pixels is not None or len(places) == len(batches))
+        for place in places:
+            seen |= _headers(listed, batches[place])
+            if _is_size_known(seen, form) and _is_colour_known(seen, form):
+                return _frame(seen, form, is_every=False)
+    if not seen:
+        return certain_frame(listing, form)
+    frame = _frame(seen, form, is_every)
+    if is_every:
+        return frame
+    size = None if _is_size_known(seen, form) else frame.shape[:2]
+    return replace(frame, expected=Expected(size, is_grey=not _is_colour_known(seen, form)))
+
+
+def certain_frame(listing: Listing, form: Form) -> Frame:
+    """Return the frame for all images, for which so many headers are read as are needed to know it."""
+    seen: set[Header] = set()
+    with _threads() as pool:
+        for listed, rows in (
+            (each, rows) for each in listing.splits.values() for rows in _chunks(range(len(each.labels)), CHUNK_ROWS)
+        ):
+            seen = seen.union(*pool.map(lambda some, of=listed: _headers(of, some), _batches(rows)))
+            if _is_size_known(seen, form) and _is_colour_known(seen, form):
+                return _frame(seen, form, is_every=False)
+    return _frame(seen, form, is_every=True)
+
+
+def _is_size_known(seen: set[Header], form: Form) -> bool:
+    """Return whether no further header can change the size of the frame."""
+    sizes = _sizes(seen)
+    return form.image_px is not None or len(sizes) > 1 or not all(map(form.keeps, sizes))
+
+
+def _is_colour_known(seen: set[Header], form: Form) -> bool:
+    return form.colour != "auto" or not all(header.is_grey for header in seen)
+
+
+def _sizes(seen: set[Header]) -> set[tuple[int, int]]:
+    return {(header.height, header.width) for header in seen}
+
+
+def _frame(seen: set[Header], form: Form, is_every: bool) -> Frame:
+    """Return the frame for images of some headers: of all of them, or of so many that it is known."""
+    sizes = _sizes(seen)
+    is_own = form.image_px is None and len(sizes) == 1 and all(map(form.keeps, sizes))
     notices: tuple[str, ...] = ()
     if form.image_px is not None:
-        height = width = form.image_px
-    elif len(sizes) == 1:
-        ((height, width),) = sizes
+        size = (form.image_px, form.image_px)
+    elif is_own:
+        (size,) = sizes
     else:
-        height = width = DEFAULT_PX
-    if form.image_px is None and len(sizes) > 1:
-        notices = (
-            f"the images have {len(sizes)} different sizes: the middle of each is resized to {DEFAULT_PX} px "
-            "(data.image_px sets another)",
-        )
-    grey = form.colour == "grey" or (form.colour == "auto" and all(header.is_grey for header in headers))
-    return (height, width, 1 if grey else 3), notices
+        size = form.asked[:2] if form.asked else (DEFAULT_PX, DEFAULT_PX)
+        notices = (_size_notice(sizes, size, form, is_every),) if sizes else ()
+    grey = form.colour == "grey" or (form.colour == "auto" and all(header.is_grey for header in seen))
+    return Frame((*size, 1 if grey else 3), form.fit, is_own, notices, None)
 
 
-def _headers(listed: Listed) -> set[Header]:
-    """Return the distinct headers of a split, without those of broken files, which are found when they are decoded."""
+def _size_notice(sizes: set[tuple[int, int]], size: tuple[int, int], form: Form, is_every: bool) -> str:
+    """Return what is done to images that are made equal unasked, and why in this size."""
+    number = f"{'' if is_every else 'at least '}{len(sizes)} different sizes"
+    have = f"have {number}" if len(sizes) > 1 else "are all of {}x{} px".format(*next(iter(sizes)))
+    how = {
+        "crop": "the middle of each is resized",
+        "pad": "each is resized as a whole, the rest is grey",
+        "stretch": "each is squeezed",
+    }[form.fit]
+    px = f"{size[0]} px" if size[0] == size[1] else f"{size[0]}x{size[1]} px"
+    why = "the largest that space.preprocess asks for" if form.asked else "for space.preprocess asks for no size"
+    return f"the images {have}: {how} to {px}, {why} (data.image_px sets another)"
+
+
+def _headers(listed: Listed, rows: Sequence[int]) -> set[Header]:
+    """Return the distinct headers of some images, without those of broken files, found when they are decoded."""
     if listed.pixels is not None:
         channels = listed.pixels.shape[3] if listed.pixels.ndim == 4 else 1
         return {Header(listed.pixels.shape[1], listed.pixels.shape[2], channels == 1)}
-    found: set[Header | None] = set()
-    with _threads() as pool:
-        for rows in _chunks(len(listed.labels), CHUNK_ROWS):
-            found.update(pool.map(_header, (listed.encoded[row] for row in rows)))
-    return {header for header in found if header is not None}
+    return {header for row in rows if (header := _header(listed.encoded[row])) is not None}
 
 
 def _header(encoded: EncodedImage) -> Header | None:
@@ -121,15 +208,19 @@ def _threads_number() -> int:
     return min(8, usable_cpus())
 
 
-def _chunks(number: int, size: int) -> Iterator[range]:
-    for start in range(0, number, size):
-        yield range(start, min(start + size, number))
+def _chunks(rows: range, size: int) -> Iterator[range]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _batches(rows: range) -> Iterator[range]:
+    return _chunks(rows, BATCH_ROWS)
 
 
 # --- writing ---
 
 
-def write_split(folder: Path, split: str, listed: Listed, shape: Shape, form: Form, notify: Notify) -> Written:
+def write_split(folder: Path, split: str, listed: Listed, frame: Frame, form: Form, notify: Notify) -> Written:
     """Write images and columns of a split to `{split}_{what}.npy`; broken images are left out and reported.
 
     Images that are to be kept encoded lie in files of `EncodedWriter` instead.
@@ -138,14 +229,15 @@ def write_split(folder: Path, split: str, listed: Listed, shape: Shape, form: Fo
     good = np.ones(number, dtype=bool)
     problems: list[str] = []
     lossy = 0
-    size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // int(np.prod(shape))))
+    size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // int(np.prod(frame.shape))))
+    space = np.empty((min(size, number), *frame.shape), np.uint8)
     with (
-        _images_writer(folder, split, shape, form) as images,
-        SketchWriter(folder, split, shape[2]) as sketches,
+        _images_writer(folder, split, frame.shape, form) as images,
+        SketchWriter(folder, split, frame.shape[2]) as sketches,
         _threads() as pool,
     ):
-        for rows in _chunks(number, size):
-            arrays, broken = load_chunk(listed, rows, shape, pool)
+        for rows in _chunks(range(number), size):
+            arrays, broken = load_chunk(listed, rows, frame, pool, space[: len(rows)])
             sketches.append(arrays, pool)
             good[list(broken)] = False
             if isinstance(images, EncodedWriter):
@@ -174,13 +266,13 @@ def _are_lossy(listed: Listed, rows: Sequence[int]) -> np.ndarray:
     return np.array([listed.pixels is None and is_lossy(listed.encoded[row]) for row in rows], dtype=bool)
 
 
-def encoded_bytes(listing: Listing, shape: Shape, jpeg_quality: int | None) -> int | None:
+def encoded_bytes(listing: Listing, frame: Frame, jpeg_quality: int | None) -> int | None:
     """Return about how many bytes all images take when they are encoded, by a few of them; None: all are broken."""
     sizes = []
     for listed in listing.splits.values():
         with _threads() as pool:
             for row in range(0, len(listed.labels), max(1, len(listed.labels) // SAMPLE_IMAGES)):
-                images, broken = load_chunk(listed, range(row, row + 1), shape, pool)
+                images, broken = load_chunk(listed, range(row, row + 1), frame, pool)
                 if not broken:
                     sizes.append(encoded_size(images[0], bool(_are_lossy(listed, [row])[0]), jpeg_quality))
     number = sum(len(listed.labels) for listed in listing.splits.values())
@@ -195,25 +287,37 @@ def write_column(folder: Path, split: str, what: str, values: np.ndarray) -> str
 
 
 def load_chunk(
-    listed: Listed, rows: range, shape: Shape, pool: ThreadPoolExecutor
+    listed: Listed, rows: range, frame: Frame, pool: ThreadPoolExecutor, space: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the good images of some rows `[N, H, W, C] uint8`, and for each other row why it is broken."""
+    """Return the good images of some rows `[N, H, W, C] uint8`, and for each other row why it is broken.
+
+    They may be in `space`, `[len(rows), H, W, C] uint8`, if it is given.
+    """
     if listed.pixels is not None:
         pixels = listed.pixels[rows.start : rows.stop]
         pixels = pixels if pixels.ndim == 4 else pixels[..., None]
-        if pixels.shape[1:] == shape:
+        if pixels.shape[1:] == frame.shape:
             return pixels, {}
-        converted = pool.map(lambda image: convert_pixels(image, shape[:2], shape[2] == 1), pixels)
-        return np.stack(list(converted)), {}
-    # What cannot be fetched ends the build, what cannot be decoded is one broken image.
-    found = list(pool.map(lambda encoded: _decode(encoded, shape), (listed.encoded[row] for row in rows)))
-    images = [image for image in found if not isinstance(image, str)]
-    broken = {row: reason for row, reason in zip(rows, found, strict=True) if isinstance(reason, str)}
-    return np.stack(images) if images else np.empty((0, *shape), np.uint8), broken
+    images = np.empty((len(rows), *frame.shape), np.uint8) if space is None else space
+    broken: dict[int, str] = {}
+
+    def load(batch: range) -> None:
+        for row in batch:
+            try:
+                images[row - rows.start] = _load(listed, row, frame)
+            except DataError as error:
+                broken[row] = str(error)
+
+    list(pool.map(load, _batches(rows)))
+    if not broken:
+        return images, {}
+    good = np.array([row not in broken for row in rows])
+    return images[good], dict(sorted(broken.items()))
 
 
-def _decode(encoded: EncodedImage, shape: Shape) -> np.ndarray | str:
-    try:
-        return decode_image(encoded, shape[:2], grey=shape[2] == 1)
-    except DataError as error:
-        return str(error)
+def _load(listed: Listed, row: int, frame: Frame) -> np.ndarray:
+    px, grey = frame.shape[:2], frame.shape[2] == 1
+    if listed.pixels is not None:
+        image = listed.pixels[row]
+        return convert_pixels(image if image.ndim == 3 else image[..., None], px, grey, frame.fit)
+    return decode_image(listed.encoded[row], px, grey, frame.fit, frame.expected)

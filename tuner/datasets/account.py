@@ -22,7 +22,7 @@ from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path, write_text
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.common.process import usable_cpus
-from tuner.datasets._decoding import load_chunk
+from tuner.datasets._decoding import Frame, load_chunk
 from tuner.datasets.copies import CopyAccount, Examples, SketchWriter, keep_together, take_account, take_copies
 from tuner.datasets.images import EncodedImage, Original, look_at, read_original
 from tuner.datasets.prepared import PreparedCopy
@@ -244,14 +244,14 @@ class Examined:
 def examine(listed: Listed, look: Look, watch: Callable[[int], None]) -> Examined:
     """Look at every image of a split, whatever is wrong with others; `watch` is told of so many after each some."""
     found = Examined()
-    rows_at_once = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(look.shape or (1,))))
+    rows_at_once = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(look.frame.shape if look.frame else (1,))))
     with ThreadPoolExecutor(max_workers=min(8, usable_cpus())) as pool:
         for start in range(0, len(listed.labels), rows_at_once):
             rows = range(start, min(start + rows_at_once, len(listed.labels)))
             headers = _headers(listed, rows, pool)
             broken = {row: one for row, one in headers.items() if isinstance(one, str)}
-            if look.shape is not None:
-                images, broken = _decoded(listed, rows, look.shape, pool)
+            if look.frame is not None:
+                images, broken = _decoded(listed, rows, look.frame, pool)
                 found.measure(images, np.array([row for row in rows if row not in broken], np.int64))
                 look.keep(images, pool)
             found.problems |= broken
@@ -266,7 +266,7 @@ def examine(listed: Listed, look: Look, watch: Callable[[int], None]) -> Examine
 class Look:
     """The way to look at images: decoded in a shape (None: headers alone are read), and handed on to `keep`."""
 
-    shape: tuple[int, int, int] | None = None
+    frame: Frame | None = None
     keep: Callable[[np.ndarray, Executor], None] = lambda images, pool: None
 
 
@@ -294,16 +294,14 @@ def _header(encoded: EncodedImage | DataError) -> Original | str:
         return str(error)
 
 
-def _decoded(
-    listed: Listed, rows: range, shape: tuple[int, int, int], pool: ThreadPoolExecutor
-) -> tuple[np.ndarray, dict[int, str]]:
+def _decoded(listed: Listed, rows: range, frame: Frame, pool: ThreadPoolExecutor) -> tuple[np.ndarray, dict[int, str]]:
     """Return the good images of some rows, and why each other is broken, those that cannot be fetched among them."""
     try:
-        return load_chunk(listed, rows, shape, pool)
+        return load_chunk(listed, rows, frame, pool)
     except DataError as error:
         if len(rows) == 1:
-            return np.empty((0, *shape), np.uint8), {rows[0]: str(error)}
-    parts = [_decoded(listed, range(row, row + 1), shape, pool) for row in rows]
+            return np.empty((0, *frame.shape), np.uint8), {rows[0]: str(error)}
+    parts = [_decoded(listed, range(row, row + 1), frame, pool) for row in rows]
     return np.concatenate([images for images, _ in parts]), {k: v for _, broken in parts for k, v in broken.items()}
 
 
@@ -562,8 +560,8 @@ class Material:
     refusals: tuple[str, ...]
     """Why a search would refuse the listing."""
     prepared: PreparedCopy | None
-    shape: tuple[int, int, int]
-    """The shape that prepared images would have."""
+    frame: Frame
+    """The shape that prepared images would have, and how they become so."""
 
 
 def account_of(material: Material, rules: Rules, *, is_quick: bool, watch: Watch) -> tuple[Account, Gallery]:
@@ -645,11 +643,11 @@ class _Looking:
             return found, self._prepared_copies(prepared, found)
         if self.is_quick:
             return {split: examine(listed, Look(), watch) for split, listed in self.listing.splits.items()}, None
-        shape = self.material.shape
+        frame = self.material.frame
         with TemporaryDirectory(prefix="tuner-") as name:
             for split, listed in self.listing.splits.items():
-                with SketchWriter(Path(name), split, shape[2]) as sketches:
-                    found[split] = examine(listed, Look(shape, sketches.append), watch)
+                with SketchWriter(Path(name), split, frame.shape[2]) as sketches:
+                    found[split] = examine(listed, Look(frame, sketches.append), watch)
             return found, self._new_copies(Path(name), found)
 
     def _prepared_copies(self, prepared: PreparedCopy, seen: Mapping[str, Examined]) -> _Copies:
@@ -674,7 +672,7 @@ class _Looking:
         numbers = {split: len(rows[split]) for split in order}
         if not any(numbers.values()) or self.material.refusals:  # labels may be none of the classes
             return None
-        found = take_copies(folder, numbers, self.material.shape[2])
+        found = take_copies(folder, numbers, self.material.frame.shape[2])
         account = take_account(
             found,
             {split: listed[split].labels[rows[split]] for split in order},

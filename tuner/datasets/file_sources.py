@@ -64,13 +64,16 @@ def _nearest_name(path: Path) -> str:
 def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
     """Return JSON values that differ when a file has changed: names, sizes and times of change."""
     described: list[list[Any]] = []
+    above = f"{root}{os.sep}"
     for path in paths:
+        text = str(path)
+        name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
         try:
             status = path.stat()
         except OSError:  # a link to nothing: a broken image, which is reported by its name when it is decoded
-            described.append([os.path.relpath(path, root)])
+            described.append([name])
         else:
-            described.append([os.path.relpath(path, root), status.st_size, status.st_mtime_ns])
+            described.append([name, status.st_size, status.st_mtime_ns])
     return [str(root.resolve()), described]
 
 

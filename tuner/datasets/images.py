@@ -6,14 +6,16 @@ Light: Pillow is imported when an image is read. Everything here is safe to call
 from __future__ import annotations
 
 import io
+import math
+import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -41,6 +43,14 @@ SUFFIXES = (
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """No other decoder is tried, whatever a file is named: Pillow has some that start other programs (EPS: Ghostscript)."""
 EncodedImage = Path | bytes
+FITS = ("crop", "pad", "stretch")
+"""How an image becomes one of other proportions: its middle is cut out, the rest is filled, or it is squeezed."""
+PAD_VALUE = 128
+"""Fills what an image leaves free: mid-grey, which `scale(-1,1)` makes the 0 that convolutions fill borders with."""
+DEFAULT_PX = 224
+"""Height and width of images of different sizes where nothing asks for any."""
+MOST_READ_BYTES = 64 * 2**20
+"""A larger file is read in pieces as it is decoded."""
 Result = TypeVar("Result")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
 _GREY_MODES = {"1", "L", "LA", "F", *_SIXTEEN_BITS}
@@ -76,13 +86,48 @@ class Header:
     is_grey: bool
 
 
+class AskedSize(NamedTuple):
+    """The size of images that the preprocessing of a search asks for."""
+
+    height: int
+    width: int
+    is_own_asked: bool
+    """Whether some of it asks for the images as they are, too."""
+
+    def keeps(self, size: Sequence[int]) -> bool:
+        """Return whether images that all have some size (height, width, ...) keep it: they are not larger."""
+        return self.is_own_asked or (size[0] <= self.height and size[1] <= self.width)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the headers of some images let expect of all."""
+
+    size: tuple[int, int] | None
+    """Height and width; None: any."""
+    is_grey: bool
+    """Whether each has to be grey."""
+
+    def holds_of(self, header: Header) -> bool:
+        """Return whether an image is as expected."""
+        return (self.size is None or self.size == (header.height, header.width)) and header.is_grey >= self.is_grey
+
+
+class UnexpectedImage(Exception):
+    """An image that is not as expected: those of which the headers were read do not speak for all."""
+
+
 def read_header(encoded: EncodedImage) -> Header:
     """Return the header of an image, without decoding it where its format allows that.
 
     Raises:
         DataError: it cannot be read, with the reason.
     """
-    return _open(encoded, lambda image: Header(*_upright_size(image), _is_grey(image)))
+    return _open(encoded, _header)
+
+
+def _header(image: Image) -> Header:
+    return Header(*_upright_size(image), _is_grey(image))
 
 
 def _upright_size(image: Image) -> tuple[int, int]:
@@ -185,24 +230,39 @@ def is_lossy(encoded: EncodedImage) -> bool:
     return kind == b"VP8 "
 
 
-def decode_image(encoded: EncodedImage, px: tuple[int, int] | None, grey: bool) -> np.ndarray:
+def decode_image(
+    encoded: EncodedImage, px: tuple[int, int] | None, grey: bool, fit: str = "crop", expected: Expected | None = None
+) -> np.ndarray:
     """Return the image as `[H, W, 1 or 3] uint8`, upright; of a moving picture the first frame.
 
     Transparency is laid over white, as a page would show it; 16 bits become 8 in proportion. With `px` (height, width)
-    the largest middle part of those proportions is resized with a bilinear filter that widens with the scale, so that
-    nothing is squeezed or aliased. Grey is the luma of ITU-R BT.601, as everywhere in Pillow.
+    it is resized with a bilinear filter that widens with the scale, so that nothing is aliased, in one of the ways of
+    `FITS`. Grey is the luma of ITU-R BT.601, as everywhere in Pillow.
 
     Raises:
         DataError: the file cannot be decoded, with the reason.
+        UnexpectedImage: it is none of which `expected` holds.
     """
-    return _open(encoded, lambda image: _to_array(image, px, grey))
+    return _open(_content(encoded), lambda image: _to_array(image, px, grey, fit, expected))
 
 
-def convert_pixels(pixels: np.ndarray, px: tuple[int, int] | None, grey: bool) -> np.ndarray:
+def convert_pixels(pixels: np.ndarray, px: tuple[int, int] | None, grey: bool, fit: str = "crop") -> np.ndarray:
     """Return an array `[H, W, 1 or 3] uint8` as `decode_image` would give it."""
     from PIL import Image
 
-    return _to_array(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), px, grey)
+    return _to_array(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), px, grey, fit)
+
+
+def padded_size(size: tuple[int, int], px: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of a whole image of some `size` inside `px`: one is that of `px`, the other rounded.
+
+    >>> padded_size((60, 80), (32, 32)), padded_size((3, 400), (32, 64))
+    ((24, 32), (1, 64))
+    """
+    (height, width), (most_height, most_width) = size, px
+    if height * most_width >= width * most_height:
+        return most_height, max(1, (2 * width * most_height + height) // (2 * height))
+    return max(1, (2 * height * most_width + width) // (2 * width)), most_width
 
 
 def _open(encoded: EncodedImage, read: Callable[[Image], Result]) -> Result:
@@ -232,6 +292,20 @@ def _read(encoded: EncodedImage, read: Callable[[Image], Result]) -> Result:
     with Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded), formats=FORMATS) as image:
         _refuse_bomb(image.width * image.height, Image.MAX_IMAGE_PIXELS)
         return read(image)
+
+
+def _content(encoded: EncodedImage) -> EncodedImage:
+    """Return the content of a file: Pillow reads it faster than in pieces; a file that is too large stays one."""
+    if not isinstance(encoded, Path):
+        return encoded
+    try:
+        found = encoded.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_READ_BYTES:
+            return encoded
+        with encoded.open("rb", buffering=0) as file:
+            return file.read() or encoded  # an empty one is named as one that is no image
+    except (OSError, ValueError):
+        return encoded
 
 
 # --- metadata, which never lose an image ---
@@ -301,9 +375,11 @@ def _strip_webp(content: bytes, keeps_exif: bool) -> bytes:
 def _refuse_without_content(encoded: EncodedImage) -> None:
     """Refuse a pipe or a device, which would be waited for without end, and an empty image."""
     if isinstance(encoded, Path):
-        if not encoded.is_file():
-            raise DataError("cannot be decoded: it is a folder, a pipe or a link to nothing")
-    elif not encoded:
+        with suppress(OSError, ValueError):
+            if stat.S_ISREG(encoded.stat().st_mode):
+                return
+        raise DataError("cannot be decoded: it is a folder, a pipe or a link to nothing")
+    if not encoded:
         raise DataError("is not an image: it is empty")
 
 
@@ -313,21 +389,70 @@ def _refuse_bomb(pixels: int, most: int | None) -> None:
         raise DataError(f"is too large: {pixels:,} pixels, the limit of Pillow is {most:,}")
 
 
-def _to_array(image: Image, px: tuple[int, int] | None, grey: bool) -> np.ndarray:
+def _to_array(
+    image: Image, px: tuple[int, int] | None, grey: bool, fit: str, expected: Expected | None = None
+) -> np.ndarray:
     from PIL import Image as Pillow
-    from PIL import ImageOps
 
+    if expected is not None and not expected.holds_of(_header(image)):
+        raise UnexpectedImage
     if px is not None:
         # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. Twice what is wanted leaves the filter enough to average:
         # 224 px of 4000x3000: 0.28 s -> 0.06 s, no value differs by more than 2 of 255.
         image.draft(None, (2 * max(px), 2 * max(px)))
     image.load()  # before the orientation: what is wrong with its pixels is not to be taken for metadata
     turned = image.transpose(Pillow.Transpose(_UNDO[turn])) if (turn := _orientation(image)) in _UNDO else image
-    plain = _over_white(_eight_bits(turned)).convert("L" if grey else "RGB")
+    plain, mode = _over_white(_eight_bits(turned)), "L" if grey else "RGB"
+    plain = plain if plain.mode == mode else plain.convert(mode)  # which copies the image even if nothing changes
     if px is not None and (plain.height, plain.width) != px:
-        plain = ImageOps.fit(plain, (px[1], px[0]), method=Pillow.Resampling.BILINEAR)
+        plain = _fitted(plain, px, fit)
     array = np.asarray(plain, dtype=np.uint8)
     return array[:, :, None] if grey else array
+
+
+def _fitted(image: Image, px: tuple[int, int], fit: str) -> Image:
+    """Return an image of height and width `px`; `models.export` does the same in the graph of an exported model."""
+    from PIL import Image as Pillow
+
+    (height, width), whole = px, (0.0, 0.0, float(image.width), float(image.height))
+    if fit == "crop":
+        return _resized(image, px, _middle(image.size, px))
+    if fit == "stretch":
+        return _resized(image, px, whole)
+    inner_height, inner_width = padded_size((image.height, image.width), px)
+    page = Pillow.new(image.mode, (width, height), (PAD_VALUE,) * len(image.getbands()))
+    inner = _resized(image, (inner_height, inner_width), whole)
+    page.paste(inner, ((width - inner_width) // 2, (height - inner_height) // 2))
+    return page
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
+
+
+def _middle(size: tuple[int, int], px: tuple[int, int]) -> Box:
+    """Return the largest middle part of the proportions of `px` (height, width) of an image (width, height)."""
+    (width, height), (wanted_height, wanted_width) = size, px
+    if width * wanted_height >= height * wanted_width:
+        part = wanted_width * height / wanted_height
+        return (width - part) / 2, 0.0, (width + part) / 2, float(height)
+    part = wanted_height * width / wanted_width
+    return 0.0, (height - part) / 2, float(width), (height + part) / 2
+
+
+def _resized(image: Image, px: tuple[int, int], box: Box) -> Image:
+    """Return a part of an image in height and width `px`, resized along its rows first.
+
+    Asked for both at once, Pillow takes either first, by the sizes, and rounds in between: one number in four differs.
+    """
+    from PIL.Image import Resampling
+
+    (height, width), (left, top, right, bottom) = px, box
+    reach = max(1.0, (bottom - top) / height)
+    first, last = max(0, math.floor(top - reach)), min(image.height, math.ceil(bottom + reach))
+    used = image if last - first == image.height else image.crop((0, first, image.width, last))
+    narrow = used.resize((width, used.height), Resampling.BILINEAR, (left, 0, right, used.height))
+    return narrow.resize((width, height), Resampling.BILINEAR, (0, top - first, width, bottom - first))
 
 
 def _eight_bits(image: Image) -> Image:

@@ -19,11 +19,12 @@ from tuner.common.files import user_path
 from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
-from tuner.datasets._decoding import DEFAULT_PX, Form, Notify, Shape, common_shape
+from tuner.datasets._decoding import Form, Frame, Notify, certain_frame
 from tuner.datasets._encoded_storage import ARRAYS, ENCODED, EncodedImages
 from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.file_sources import existing
+from tuner.datasets.images import DEFAULT_PX, FITS, AskedSize
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
 from tuner.datasets.sources import (
     Listing,
@@ -67,6 +68,7 @@ MOST_FOLDS = 20
 CHOICES = {
     "layout": ("auto", "classes", "splits"),
     "colour": ("auto", "rgb", "grey"),
+    "fit": FITS,
     "broken_images": ("fail", "skip"),
     "storage": ("auto", ARRAYS, ENCODED),
 }
@@ -85,6 +87,7 @@ class DataRequest:
     validation_fraction: float = 0.1
     image_px: int | None = None
     colour: str = "auto"
+    fit: str = "crop"
     broken_images: str = "fail"
     max_train_images: int | None = None
     max_validation_images: int | None = None
@@ -94,6 +97,8 @@ class DataRequest:
     """`folds`: parts of the training images of which each can be the validation split; None: a fraction is held out."""
     columns: Mapping[str, str | None] | None = None
     group: str | None = None
+    asked: AskedSize | None = None
+    """No setting: the size that the preprocessing of a search asks for."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -173,6 +178,8 @@ class Dataset:
     """Training and validation split of each fold; of fold 0 where there are none."""
     test_rows: np.ndarray | None
     """Rows of the training images as prepared that are held out for testing; None: the source has a test split."""
+    fit: str = "crop"
+    """How images of other proportions were made to fit."""
 
     def fold(self, number: int) -> Dataset:
         """Return the data set with the training and validation split of a fold, from 0; a search uses the first."""
@@ -274,6 +281,7 @@ def load_dataset(
         prepared=prepared,
         parts=parts,
         test_rows=test_rows,
+        fit=request.fit,
     )
 
 
@@ -312,14 +320,19 @@ def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Pa
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
     """Return the key of a prepared copy: its source with the present state of its files, and the form of its images."""
     source, reference = _laid_out(request, text)
-    form = Form(
+    return [text.partition(":")[0], source.identity(reference), request.group], _form(request)
+
+
+def _form(request: DataRequest) -> Form:
+    return Form(
         request.image_px,
+        request.asked if request.image_px is None else None,
         request.colour,
+        request.fit,
         request.broken_images,
         storage=request.storage,
         jpeg_quality=request.jpeg_quality,
     )
-    return [text.partition(":")[0], source.identity(reference), request.group], form
 
 
 def _laid_out(request: DataRequest, text: str) -> tuple[Source, str]:
@@ -369,8 +382,9 @@ def look_at_data(
         request.group or "the source",
         aims,
     )
-    shape = _shape(request, listing) if prepared is None and not is_quick else (0, 0, 0)
-    return account_of(Material(text, listing, refusals, prepared, shape), rules, is_quick=is_quick, watch=watch)
+    nothing = Frame((0, 0, 0), request.fit, is_own_size=False, notices=(), expected=None)
+    frame = _frame(request, listing) if prepared is None and not is_quick else nothing
+    return account_of(Material(text, listing, refusals, prepared, frame), rules, is_quick=is_quick, watch=watch)
 
 
 def _is_of(prepared: PreparedCopy, listing: Listing) -> bool:
@@ -380,12 +394,12 @@ def _is_of(prepared: PreparedCopy, listing: Listing) -> bool:
     }
 
 
-def _shape(request: DataRequest, listing: Listing) -> Shape:
-    """Return the shape of prepared images, as far as it can be known."""
+def _frame(request: DataRequest, listing: Listing) -> Frame:
+    """Return the frame of prepared images, as far as it can be known."""
     try:
-        return common_shape(listing, Form(request.image_px, request.colour, request.broken_images))[0]
+        return certain_frame(listing, _form(request))
     except DataError:  # images that cannot be fetched
-        return (DEFAULT_PX, DEFAULT_PX, 3)
+        return Frame((DEFAULT_PX, DEFAULT_PX, 3), request.fit, is_own_size=False, notices=(), expected=None)
 
 
 def _read(request: DataRequest, text: str) -> Listing:

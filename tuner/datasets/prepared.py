@@ -28,16 +28,19 @@ from tuner.common.process import usable_cpus
 from tuner.datasets._decoding import (
     COLUMNS,
     Form,
+    Frame,
     Notify,
     Shape,
     Written,
-    common_shape,
+    certain_frame,
     encoded_bytes,
+    likely_frame,
     write_column,
     write_split,
 )
 from tuner.datasets._encoded_storage import ARRAYS, ENCODED, JPEG_QUALITY, EncodedImages, are_whole
 from tuner.datasets.copies import CopyAccount, describe_copies, sketch_bytes, take_account, take_copies
+from tuner.datasets.images import UnexpectedImage
 from tuner.datasets.sources import Listed, Listing, describe_classes
 from tuner.datasets.splits import OWN_UNIT
 
@@ -86,6 +89,8 @@ class PreparedCopy:
     """What is told of copies among the images: the column `copies` has the group of each that is one."""
     storage: str
     """How the images are kept: `arrays` or `encoded`."""
+    is_own_size: bool
+    """Whether all images have this size as they are."""
     notices: tuple[str, ...]
     """Messages to the user each time the copy is used: images skipped, resized, left out."""
     threads: int | None = None
@@ -130,26 +135,39 @@ def prepare(identity: Any, form: Form, read: Callable[[], Listing], cache_dir: P
     """
     prepared = find_prepared(identity, form, cache_dir)
     if prepared is None:
-        folder = _folder(identity, form.kept_as(ARRAYS), cache_dir)  # locked however the images will be kept
+        own = _folder(identity, _own_form(form).kept_as(ARRAYS), cache_dir)  # locked however images will be kept
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder, notify):
+            own.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(own, notify):
                 # Another process may have made it meanwhile.
                 prepared = find_prepared(identity, form, cache_dir) or _build(
-                    folder, lambda kept: _folder(identity, kept, cache_dir), form, read, notify
+                    own, lambda kept: _folder(identity, kept, cache_dir), form, read, notify
                 )
         except OSError as error:
-            raise DataError(f"{folder}: the prepared copy cannot be written: {error}") from error
+            raise DataError(f"{own}: the prepared copy cannot be written: {error}") from error
     for notice in prepared.notices:
         notify(notice)
     return prepared
 
 
 def find_prepared(identity: Any, form: Form, cache_dir: Path) -> PreparedCopy | None:
-    """Return the prepared copy; None if it has not been made. Where both were, `auto` takes that with arrays."""
+    """Return the prepared copy; None if it has not been made. Where both were, `auto` takes that with arrays.
+
+    Images of one size that is no larger than what is asked for keep it: of these there is one copy, whatever is asked.
+    """
     kept_as = (ARRAYS, ENCODED) if form.is_storage_open else (form.storage,)
-    found = (_usable(_folder(identity, form.kept_as(storage), cache_dir)) for storage in kept_as)
-    return next((prepared for prepared in found if prepared is not None), None)
+    for kept in (form.kept_as(storage) for storage in kept_as):
+        if (prepared := _usable(_folder(identity, kept, cache_dir))) is not None:
+            return prepared
+        own = _usable(_folder(identity, _own_form(kept), cache_dir)) if form.image_px is None else None
+        if own is not None and own.is_own_size and form.keeps(own.image_shape):
+            return own
+    return None
+
+
+def _own_form(form: Form) -> Form:
+    """Return the form that names a copy of images that keep their size: nothing of how others are resized."""
+    return replace(form, asked=None, fit="crop")
 
 
 def _folder(identity: Any, form: Form, cache_dir: Path) -> Path:
@@ -187,6 +205,7 @@ def _usable(folder: Path) -> PreparedCopy | None:
             {split: tuple(names) for split, names in meta["columns"].items()},
             CopyAccount.from_json(meta["copies"]),
             str(meta["storage"]),
+            meta["is_own_size"],
             tuple(meta["notices"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -259,23 +278,20 @@ def _build(
     with warnings.catch_warnings():
         # Pillow's own warnings name no file; what is wrong with an image is reported with its name.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        shape, notices = common_shape(listing, form)
-        form = _settle_storage(locked.parent, listing, shape, form, notify)
-        folder = folder_of(form)
-        for leftover in (aside, folder):
-            shutil.rmtree(leftover, ignore_errors=True)
-        aside.mkdir()
         try:
-            written = {
-                split: write_split(aside, split, listed, shape, form, notify)
-                for split, listed in listing.splits.items()
-            }
-            notices += _judge_broken([problem for split in written.values() for problem in split.problems], form)
+            try:
+                frame, form, written = _write(aside, listing, likely_frame(listing, form), form, notify)
+            except UnexpectedImage:
+                frame, form, written = _write(aside, listing, certain_frame(listing, form), form, notify)
+            folder = folder_of(_own_form(form) if frame.is_own_size else form)
+            problems = [problem for split in written.values() for problem in split.problems]
+            notices = (*listing.notices, *frame.notices, *_judge_broken(problems, form))
             _refuse_lost(listing, written)
-            copies, written = _find_copies(aside, listing, written, shape[2])
+            copies, written = _find_copies(aside, listing, written, frame.shape[2])
             notices += describe_copies(copies, is_split_here=not {"test", "validation"} <= set(listing.splits))
-            notices += _storage_notice(aside, shape, form, written)
-            _write_meta(aside, listing, shape, form, written, copies, (*listing.notices, *notices))
+            notices += _storage_notice(aside, frame.shape, form, written)
+            _write_meta(aside, listing, frame, form, written, copies, notices)
+            shutil.rmtree(folder, ignore_errors=True)
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -283,6 +299,19 @@ def _build(
     if prepared is None:
         raise DataError(f"{folder}: the prepared copy was changed while it was being written")
     return prepared
+
+
+def _write(
+    aside: Path, listing: Listing, frame: Frame, form: Form, notify: Notify
+) -> tuple[Frame, Form, dict[str, Written]]:
+    """Write all splits to the folder `aside`, made anew; return the form with the way in which they are kept."""
+    form = _settle_storage(aside.parent, listing, frame, form, notify)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    written = {
+        split: write_split(aside, split, listed, frame, form, notify) for split, listed in listing.splits.items()
+    }
+    return frame, form, written
 
 
 def _listing(read: Callable[[], Listing]) -> Listing:
@@ -303,19 +332,19 @@ def _remove_leftovers(parent: Path, own: Path) -> None:
                 continue
 
 
-def _settle_storage(parent: Path, listing: Listing, shape: Shape, form: Form, notify: Notify) -> Form:
+def _settle_storage(parent: Path, listing: Listing, frame: Frame, form: Form, notify: Notify) -> Form:
     """Return the form with the way in which the images are kept: arrays, unless they are asked for otherwise or large.
 
     Raises:
         DataError: the disk cannot hold them so.
     """
     number = sum(len(listed.labels) for listed in listing.splits.values())
-    sketches = number * sketch_bytes(shape[2])  # of copies, until these are found
-    arrays = number * (int(np.prod(shape)) + 8) + sketches
+    sketches = number * sketch_bytes(frame.shape[2])  # of copies, until these are found
+    arrays = number * (int(np.prod(frame.shape)) + 8) + sketches
     free = shutil.disk_usage(parent).free
     if form.storage != ENCODED and arrays <= free * (SHARE_OF_FREE_DISK if form.is_storage_open else 1):
         return form.kept_as(ARRAYS)
-    images = encoded_bytes(listing, shape, form.jpeg_quality)
+    images = encoded_bytes(listing, frame, form.jpeg_quality)
     encoded = arrays if images is None else images + number * 8 + sketches
     is_smaller = encoded < arrays
     storage = (ENCODED if is_smaller else ARRAYS) if form.is_storage_open else form.storage
@@ -406,7 +435,7 @@ def _find_copies(
 def _write_meta(
     folder: Path,
     listing: Listing,
-    shape: Shape,
+    frame: Frame,
     form: Form,
     written: Mapping[str, Written],
     copies: CopyAccount,
@@ -416,9 +445,10 @@ def _write_meta(
     meta = {
         "version": VERSION,
         "class_names": listing.class_names,
-        "image_shape": shape,
+        "image_shape": frame.shape,
+        "is_own_size": frame.is_own_size,
         "storage": form.storage,
-        "fingerprint": fingerprint_of(listing.class_names, shape, hashes),
+        "fingerprint": fingerprint_of(listing.class_names, frame.shape, hashes),
         "image_hashes": {split: there["images"] for split, there in hashes.items()},
         "counts": {split: len(there.labels) for split, there in written.items()},
         "columns": {split: [name for name in there.hashes if name != "images"] for split, there in written.items()},

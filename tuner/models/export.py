@@ -14,6 +14,7 @@ import numpy as np
 
 from tuner.common.errors import InputError, RunError, first_line
 from tuner.common.files import user_path
+from tuner.datasets.images import PAD_VALUE
 from tuner.datasets.loading import Split
 from tuner.models.backend import jit_compile
 
@@ -51,36 +52,66 @@ def seconds_per_image(model: Any, split: Split, clock: Callable[[], float] = tim
     return median(passes) / len(images)
 
 
-def any_size(model: Any, image_shape: tuple[int, int, int]) -> Any:
+def any_size(model: Any, image_shape: tuple[int, int, int], fit: str = "crop") -> Any:
     """Return a model for raw images of any size, which it fits as `decode_image` does; those of its own size stay."""
     import keras
 
     height, width, channels = image_shape
     images = keras.Input((None, None, channels), dtype="float32", name="images")
-    return keras.Model(images, model(_fitted(images, height, width)), name=model.name)
+    return keras.Model(images, model(_fitted(images, height, width, fit)), name=model.name)
 
 
-def _fitted(images: Any, height: int, width: int) -> Any:
-    """Return the middle of images, resized as by Pillow: its bilinear filter is a triangle as wide as the scale.
+def _fitted(images: Any, height: int, width: int, fit: str) -> Any:
+    """Return images in another size as Pillow resizes them: its bilinear filter is a triangle as wide as the scale.
 
     In plain operations, two products with matrices: Keras's `Resizing` moves the middle by up to a pixel, and its
-    `antialias` is an operation that neither XLA nor LiteRT has.
+    `antialias` is an operation that neither XLA nor LiteRT has. Like Pillow, along the rows first, and rounded each
+    time: a network sees the difference.
     """
     from keras import ops
 
     # Counted, for the sizes of symbolic images are not known: 1, 2, ... along each side.
     rows, columns = (ops.cumsum(ops.ones_like(line)) for line in (images[0, :, 0, 0], images[0, 0, :, 0]))
-    # Pixels of the image to one of the result; whole numbers until the division, so that 1 is exact.
-    scale = ops.minimum(ops.max(rows) * width, ops.max(columns) * height) / (height * width)
+    (inner_height, row_scale), (inner_width, column_scale) = _inner(ops.max(rows), ops.max(columns), height, width, fit)
+    row_weights, in_rows = _weights(rows, height, inner_height, row_scale)
+    column_weights, in_columns = _weights(columns, width, inner_width, column_scale)
+    planes = ops.matmul(ops.transpose(images, (0, 3, 1, 2)), ops.transpose(column_weights))
+    planes = ops.matmul(row_weights, ops.floor(planes + 0.5))
+    fitted = ops.floor(ops.transpose(planes, (0, 2, 3, 1)) + 0.5)
+    if fit != "pad":
+        return fitted
+    return fitted + PAD_VALUE * (1.0 - in_rows[None, :, None, None] * in_columns[None, None, :, None])
 
-    def weights(places: Any, size: int) -> Any:
-        from_middle = np.arange(size, dtype=np.float32)[:, None] - (size - 1) / 2
-        centres = ops.max(places) / 2 + scale * from_middle
-        triangle = ops.relu(1 - ops.abs(places[None, :] - 0.5 - centres) / ops.maximum(scale, 1.0))
-        return triangle / ops.sum(triangle, axis=1, keepdims=True)
 
-    planes = ops.matmul(weights(rows, height), ops.transpose(images, (0, 3, 1, 2)))
-    return ops.transpose(ops.matmul(planes, ops.transpose(weights(columns, width))), (0, 2, 3, 1))
+def _inner(rows: Any, columns: Any, height: int, width: int, fit: str) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return, for each side, how long an image becomes, and its pixels to one of the result; see `FITS`.
+
+    Whole numbers until the division, so that a scale of 1 is exact.
+    """
+    from keras import ops
+
+    if fit == "crop":
+        scale = ops.minimum(rows * width, columns * height) / (height * width)
+        return (height, scale), (width, scale)
+    if fit == "stretch":
+        return (height, rows / height), (width, columns / width)
+    is_tall = rows * width >= columns * height  # as `padded_size`
+    low = ops.maximum(ops.floor((2 * rows * width + columns) / (2 * columns)), 1.0)
+    narrow = ops.maximum(ops.floor((2 * columns * height + rows) / (2 * rows)), 1.0)
+    inner_height, inner_width = ops.where(is_tall, float(height), low), ops.where(is_tall, narrow, float(width))
+    return (inner_height, rows / inner_height), (inner_width, columns / inner_width)
+
+
+def _weights(places: Any, size: int, inner: Any, scale: Any) -> tuple[Any, Any]:
+    """Return the weights of an image's pixels `[size, N]` along a side, and 1 where there is image, 0 where not."""
+    from keras import ops
+
+    index = ops.subtract(np.arange(size, dtype=np.float32), ops.floor((size - ops.cast(inner, "float32")) / 2))
+    centres = (ops.max(places) / 2 + scale * (index - (inner - 1) / 2))[:, None]
+    triangle = ops.relu(1 - ops.abs(places[None, :] - 0.5 - centres) / ops.maximum(scale, 1.0))
+    is_image = ops.cast(ops.logical_and(index >= 0, index < inner), "float32")
+    weights = triangle / ops.maximum(ops.sum(triangle, axis=1, keepdims=True), 1e-6)
+    return weights * is_image[:, None], is_image
 
 
 def load_model(path: Path) -> Any:

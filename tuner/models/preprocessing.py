@@ -8,7 +8,7 @@ stands beside an image in its batch. Light: Keras is loaded when something is ap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
+from tuner.datasets.images import DEFAULT_PX, AskedSize
 from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
 
 # Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.
@@ -94,6 +95,10 @@ class Effect:
     apply: Callable[[Mapping[str, Any], Any, Any, Any], Any]
     shape: Callable[[Mapping[str, Any], Shape], Shape] = lambda _values, shape: shape
     range: Callable[[Mapping[str, Any], Range | None], Range | None] = lambda _values, value_range: value_range
+    asks: Callable[[Mapping[str, Any]], tuple[int, int] | None] = lambda _values: None
+    """The height and width that the operation makes of images, or cuts out of them; None: it leaves them."""
+    is_cut: bool = False
+    """Whether it takes a part of what it gets."""
     needs_range: bool = False
     needs_size: bool = False
 
@@ -156,6 +161,34 @@ def parse_preprocess(text: str) -> Preprocess:
             raise PipelineError(f"{call.name} must come before standardise, after which there is no range of values")
         value_range = call.operation.effect.range(call.values, value_range)
     return Preprocess(calls, value_range)
+
+
+def asked_size(texts: Iterable[str]) -> AskedSize | None:
+    """Return the size that images need for some preprocessing texts: the largest that any begins with.
+
+    Of sizes of different proportions, a square of the longest side. A text that cuts something out before it resizes
+    asks for the images as they are, or for as many pixels as where nothing is asked for. None: no text asks for any.
+
+    >>> asked_size(["grayscale|resize(64)", "resize(96)|crop(32)"])
+    AskedSize(height=96, width=96, is_own_asked=False)
+    >>> asked_size(["resize(64,width_px=96)", "none"]), asked_size(["scale(0,1)"])
+    (AskedSize(height=64, width=96, is_own_asked=True), None)
+    """
+    asked: set[tuple[int, int]] = set()
+    is_own_asked = False
+    for text in texts:
+        first = next((call for call in parse_preprocess(text).calls if call.operation.effect.asks(call.values)), None)
+        size = first.operation.effect.asks(first.values) if first else None
+        is_cut = first is not None and first.operation.effect.is_cut
+        is_own_asked |= size is None or is_cut
+        if size is not None:
+            asked.add((max(size[0], DEFAULT_PX), max(size[1], DEFAULT_PX)) if is_cut else size)
+    if not asked:
+        return None
+    height, width = max(asked)
+    if any(height * other_width != width * other_height for other_height, other_width in asked):
+        height = width = max(side for size in asked for side in size)
+    return AskedSize(height, width, is_own_asked)
 
 
 def _add(name: str, effect: Effect, description: str, *arguments: Argument) -> None:
@@ -232,9 +265,20 @@ def _crop_shape(values: Mapping[str, Any], shape: Shape) -> Shape:
 
 _PX = (Argument("px", int, 1, MAX_PX), Argument("width_px", int, 0, MAX_PX, default=0))
 _METHOD = Argument("method", str, words=("bilinear", "bicubic", "nearest", "lanczos3", "lanczos5"), default="bilinear")
-_add("resize", Effect(_resize, shape=_resize_shape),
+
+
+def _asked(values: Mapping[str, Any]) -> tuple[int, int]:
+    return values["px"], values["width_px"] or values["px"]
+
+
+_add("resize", Effect(_resize, shape=_resize_shape, asks=_asked),
      "to px by px (or by width_px); antialiased when it shrinks", *_PX, _METHOD)  # fmt: skip
-_add("crop", Effect(_crop, shape=_crop_shape, needs_size=True), "the middle px by px (or by width_px)", *_PX)
+_add(
+    "crop",
+    Effect(_crop, shape=_crop_shape, asks=_asked, is_cut=True, needs_size=True),
+    "the middle px by px (or by width_px)",
+    *_PX,
+)
 
 
 # --- channels ---

@@ -198,6 +198,7 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
         "trial": number,
         "configuration": dict(trial.configuration),
         "image_shape": list(trial.data.image_shape),
+        "fit": trial.data.fit,
         "labels": labels,
         "retrain": retrain_command,
         "environment": state.study.environment if state.study else {},
@@ -224,7 +225,7 @@ def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> 
 
 def _save(trial: Trial, path: Path) -> Path:
     aside = path.with_name("partial." + path.name)
-    any_size(trial.model, trial.data.image_shape).save(aside)
+    any_size(trial.model, trial.data.image_shape, trial.data.fit).save(aside)
     return aside.replace(path)
 
 

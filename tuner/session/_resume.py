@@ -94,6 +94,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "image_shape": list(dataset.image_shape),
         "storage": dataset.prepared.storage,
+        "fit": dataset.fit,
         "train_images": len(dataset.train),
         "validation_images": len(dataset.validation),
         "test_images": dataset.test_images,

@@ -160,6 +160,7 @@ class DataSection(Section):
     validation: ValidationSection | None = None
     columns: ColumnsSection | None = None
     group: str | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
 
 
 class EarlyStoppingSection(Section):
