@@ -127,6 +127,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
     """
     from tuner.datasets.account import Aims
     from tuner.datasets.loading import DataRequest
+    from tuner.models.preprocessing import asked_by
     from tuner.spec.space import flatten
     from tuner.spec.spec import dump_spec, load_spec, read_spec
 
@@ -141,7 +142,8 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
         raise SpecError(reading.file, told if is_file else [replace(problem, line=None) for problem in told])
     if is_file or overrides:
         _check(reading, reading.data, staged)
-    request = DataRequest(**reading.data.model_dump())
+    asked = asked_by(reading.space) if is_file else None
+    request = DataRequest(**reading.data.model_dump(), asked=asked)
     seed = reading.search.seed if reading.search is not None else 0
     names = frozenset(parameter.name for parameter in flatten(reading.space))
     aims = Aims(reading.metrics, names, seed) if is_file else Aims()

@@ -18,6 +18,7 @@ from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
 from tuner.datasets.images import DEFAULT_PX, AskedSize
 from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
+from tuner.spec.space import Space, flatten
 
 # Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.
 _LOW_BITS = np.array([2**31 - 1])
@@ -189,6 +190,12 @@ def asked_size(texts: Iterable[str]) -> AskedSize | None:
     if any(height * other_width != width * other_height for other_height, other_width in asked):
         height = width = max(side for size in asked for side in size)
     return AskedSize(height, width, is_own_asked)
+
+
+def asked_by(space: Space) -> AskedSize | None:
+    """Return the size that images need for the preprocessing of a space: of its plan, search and account alike."""
+    dimensions = [parameter.dimension for parameter in flatten(space) if parameter.name == "preprocess"]
+    return asked_size(str(text) for dimension in dimensions for text in getattr(dimension, "values", ()))
 
 
 def _add(name: str, effect: Effect, description: str, *arguments: Argument) -> None:

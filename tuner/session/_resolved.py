@@ -15,9 +15,8 @@ from tuner.algorithms.halving import default_grace_epochs, default_reduction_fac
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
-from tuner.datasets.images import AskedSize
 from tuner.datasets.loading import DataRequest
-from tuner.models.preprocessing import asked_size
+from tuner.models.preprocessing import asked_by
 from tuner.spec.schema import ActivationsSection, given
 from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
 from tuner.spec.spec import Spec
@@ -141,7 +140,7 @@ class ResolvedSearch:
 def resolve(spec: Spec) -> ResolvedSearch:
     """Return the search that a checked file asks for."""
     search, written = spec.search, spec.resolved()
-    data = DataRequest(**written["data"], asked=_asked_size(spec.space))
+    data = DataRequest(**written["data"], asked=asked_by(spec.space))
     policy = _policy(spec)
     return ResolvedSearch(
         Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed),
@@ -235,12 +234,6 @@ def _shares(spec: Spec) -> Shares:
         math.inf if memory_gb == "none" else memory_gb,
         None if patience == "never" else patience,
     )
-
-
-def _asked_size(space: Space) -> AskedSize | None:
-    """Return the size of images that the preprocessing of a space asks for."""
-    dimensions = [parameter.dimension for parameter in flatten(space) if parameter.name == "preprocess"]
-    return asked_size(str(text) for dimension in dimensions for text in getattr(dimension, "values", ()))
 
 
 def has_unfreezing(space: Space) -> bool:
