@@ -101,7 +101,7 @@ class AskedSize(NamedTuple):
 
 @dataclass(frozen=True)
 class Expected:
-    """What the headers of some images let expect of all."""
+    """An expectation of all images by the headers of some."""
 
     size: tuple[int, int] | None
     """Height and width; None: any."""
