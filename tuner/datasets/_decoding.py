@@ -112,11 +112,12 @@ def likely_frame(listing: Listing, form: Form) -> Frame:
     seen: set[Header] = set()
     is_every = True
     for listed in listing.splits.values():
-        batches = list(_batches(range(len(listed.labels))))
-        places = sorted({len(batches) * place // SAMPLE_BATCHES for place in range(SAMPLE_BATCHES)})
-        is_every = is_every and (listed.pixels is not None or len(places) == len(batches))
+        rows = range(len(listed.labels))
+        batches = -(-len(rows) // BATCH_ROWS)
+        places = sorted({batches * place // SAMPLE_BATCHES for place in range(SAMPLE_BATCHES)})
+        is_every = is_every and (listed.pixels is not None or len(places) == batches)
         for place in places:
-            seen |= _headers(listed, batches[place])
+            seen |= _headers(listed, rows[place * BATCH_ROWS : (place + 1) * BATCH_ROWS])
             if _is_size_known(seen, form) and _is_colour_known(seen, form):
                 return _frame(seen, form, is_every=False)
     if not seen:
