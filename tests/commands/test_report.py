@@ -106,8 +106,8 @@ def test_the_output_can_be_chosen(run):
         (["nowhere"], "nowhere: not a run directory: it holds no record.jsonl\n"),
         (["runs"], "runs: not a run directory: it holds no record.jsonl\n"),
         (["runs/cifar100/record.jsonl"], "record.jsonl: not a run directory"),
-        (["runs/broken"], "record.jsonl:1: not an event of record version 7"),
-        (["runs/other"], "record version must be 7; got 9"),
+        (["runs/broken"], "record.jsonl:1: not an event of record version 8"),
+        (["runs/other"], "record version must be 7 or 8; got 9"),
         (["runs/metric"], "unknown metric 'val_acc'; did you mean 'val_accuracy'?"),
         (
             ["runs/cifar100", "--output", "file"],

@@ -16,6 +16,7 @@ from tuner.common.process import keeping_termination, outliving_hangup, terminat
 WAITING = """
 import signal, sys, time
 from tuner.common.process import keeping_termination, terminating_as_interrupt
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 {before}
 try:
     with terminating_as_interrupt():
@@ -50,6 +51,7 @@ def test_a_terminated_search_does_what_ctrl_c_would(sent, before, within, said) 
 STOPPING = """
 import signal, sys, time
 from tuner.common.process import ignore_hangup, terminating_as_interrupt
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 {before}
 stopping = []
 def once(*_):

@@ -74,8 +74,8 @@ def in_terminal(words: list[str], ignores_hangup: bool) -> tuple[int, int]:
     """Start a command as the leader of a terminal's session; its process, and the other end of the terminal."""
     process, terminal = pty.fork()
     if process == 0:
-        if ignores_hangup:  # as nohup does
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # As nohup does, or not, whatever the tests themselves are run under.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignores_hangup else signal.SIG_DFL)
         os.execv(words[0], words)  # noqa: S606  the test's command, as the terminal's leader
     return process, terminal
 

@@ -28,14 +28,17 @@ def is_nothing(value: object) -> bool:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
-    """Return the message for an unknown name: the nearest known one, then all of them.
+    """Return the message for an unknown name: the nearest known one, which it may begin, then all of them.
 
     >>> unknown_name("sampler", "tpf", ["random", "tpe"])
     "unknown sampler 'tpf'; did you mean 'tpe'? (known: random, tpe)"
+    >>> unknown_name("metric", "val_acc", ["val_auc", "val_accuracy"])
+    "unknown metric 'val_acc'; did you mean 'val_accuracy'? (known: val_accuracy, val_auc)"
     """
-    names = sorted(known)
+    names, written = sorted(known), str(name)
     few = len(names) <= MOST_NAMES
-    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5) if few else []
+    begun = [each for each in names if len(written) > 2 and each.startswith(written)]
+    nearest = begun if len(begun) == 1 else difflib.get_close_matches(written, names, n=1, cutoff=0.5) if few else []
     hint = "; it cannot be none" if is_nothing(name) else f"; did you mean '{nearest[0]}'?" if nearest else ""
     listed = ", ".join(names[:MOST_NAMES]) + ("" if few else f", ... ({len(names)} in all)")
     return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
