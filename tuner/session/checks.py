@@ -149,15 +149,22 @@ def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
             place = ("choose", str(name)) if isinstance(chosen, Choose) else ("choice", index)
             yield ("space", "architecture", *place), unknown_name("architecture", str(name), ARCHITECTURES)
     known = [str(name) for name in chosen.values if name in ARCHITECTURES]
-    # With an unknown name, nobody can say whose parameters are meant: then those of all architectures are taken.
-    yield from _check_level(space, known if len(known) == len(chosen.values) else list(ARCHITECTURES), ("space",))
+    if len(known) == len(chosen.values):
+        yield from _check_level(space, known, ("space",))
+    else:  # nobody can say whose parameters are meant
+        yield from _check_level(space, list(ARCHITECTURES), ("space",), is_of_all=False)
     if isinstance(chosen, Choose):
         for name in known:
             yield from _check_level(chosen.branches[name], [name], ("space", "architecture", "choose", name))
 
 
-def _check_level(space: Space, architectures: Sequence[str], path: Path) -> Iterator[Finding]:
-    """Yield the problems with one level: each parameter must be general, or of an architecture that may see it."""
+def _check_level(
+    space: Space, architectures: Sequence[str], path: Path, *, is_of_all: bool = True
+) -> Iterator[Finding]:
+    """Yield the problems with one level: each parameter must be general, or of an architecture that may see it.
+
+    Its values must be right for all of these architectures, or else for one of them.
+    """
     for name, dimension in space.items():
         if name == "architecture" and path == ("space",):
             continue
@@ -166,8 +173,9 @@ def _check_level(space: Space, architectures: Sequence[str], path: Path) -> Iter
         if not parameters:
             known = {*GENERAL, *(known for owner in owners for known in owner)}
             yield (*path, name), unknown_name("hyperparameter", name, known)
-        for parameter in parameters:
-            yield from _check_values(name, dimension, parameter, (*path, name))
+        found = [list(_check_values(name, dimension, parameter, (*path, name))) for parameter in parameters]
+        if is_of_all or all(found):
+            yield from (problem for problems in (found if is_of_all else found[:1]) for problem in problems)
 
 
 def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: Path) -> Iterator[Finding]:
