@@ -21,7 +21,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.network import TrialModel, build_model, freeze
 from tuner.models.parameters import Parameter
 
-NAMES = list(ARCHITECTURES)
+NAMES = [name for name in ARCHITECTURES if not ARCHITECTURES[name].is_backbone or name in BACKBONES]
 NUM_CLASSES = 3
 
 
