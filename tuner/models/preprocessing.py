@@ -193,9 +193,21 @@ def asked_size(texts: Iterable[str]) -> AskedSize | None:
 
 
 def asked_by(space: Space) -> AskedSize | None:
-    """Return the size that images need for the preprocessing of a space: of its plan, search and account alike."""
+    """Return the size that images need for the preprocessing of a space: of its plan, search and account alike.
+
+    A text that cannot be read asks for none: a search refuses it, and to an account it does not matter.
+    """
     dimensions = [parameter.dimension for parameter in flatten(space) if parameter.name == "preprocess"]
-    return asked_size(str(text) for dimension in dimensions for text in getattr(dimension, "values", ()))
+    texts = [str(text) for dimension in dimensions for text in getattr(dimension, "values", ())]
+    return asked_size(filter(_can_be_read, texts))
+
+
+def _can_be_read(text: str) -> bool:
+    try:
+        parse_preprocess(text)
+    except PipelineError:
+        return False
+    return True
 
 
 def _add(name: str, effect: Effect, description: str, *arguments: Argument) -> None:

@@ -58,7 +58,7 @@ def test_noise_has_no_importance() -> None:
     assert found is not None and found.items == () and found.explained < 0.3
     assert "of the differences between trials that it has not seen, and 30% are needed" in describe_importances(found)
     figure = draw_importances(found)
-    assert figure.get_suptitle() == "What mattered cannot be told, compared after epoch 1" and not figure.axes
+    assert figure.get_suptitle() == "What mattered cannot be told" and not figure.axes
 
 
 def test_a_branch_that_explains_nearly_all_is_shown_so_whatever_hangs_on_it() -> None:
