@@ -72,7 +72,7 @@ def test_images_that_are_kept_encoded_without_loss_train_as_arrays_do(small_digi
     request = DataRequest("digits", max_train_images=240, max_validation_images=80, storage="encoded")
     encoded = load_dataset(request, staged={}, seed=0, cache_dir=tmp_path, notify=lambda _text: None, threads=threads)
     assert encoded.prepared.storage == "encoded" and small_digits.prepared.storage == "arrays"
-    augmented = {**DENSE, "augment": "shift(1)|noise(2)"}
+    augmented = {**DENSE, "augment": "shift(1)|noise(0.1)"}
     assert numbers(epochs_of(augmented, encoded, SETTINGS)) == numbers(epochs_of(augmented, small_digits, SETTINGS))
 
 
