@@ -57,7 +57,7 @@ def test_every_fact_has_its_line() -> None:
         "on both sides of a split: rare"
     )
     assert told(weights=(0.5, 3.0))["weights"].startswith("training images weigh 0.5 to 3 ")
-    assert (lines["left out"], lines["refused"]) == ("notes.txt is not used", "too few")
+    assert (lines["noted"], lines["refused"]) == ("notes.txt is not used", "too few")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def account_lines(account: Account) -> list[Line]:
         *_lines("balance", _balance(account)),
         *_lines("groups", _groups(account)),
         *_lines("weights", _weights(account)),
-        *_lines("left out", account.notices),
+        *_lines("noted", account.notices),
     ]
 
 
