@@ -26,7 +26,8 @@ from tuner.common.files import shown
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tuner.datasets.account import Account, Aims, Watch
+    from tuner.datasets.account.facts import Account
+    from tuner.datasets.account.taking import Aims, Watch
     from tuner.datasets.loading import DataRequest
     from tuner.spec.schema import DataSection
     from tuner.spec.spec import SpecReading
@@ -125,7 +126,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
     Raises:
         SpecError: the section `data` is wrong; what is wrong with the rest of a file does not matter here.
     """
-    from tuner.datasets.account import Aims
+    from tuner.datasets.account.taking import Aims
     from tuner.datasets.loading import DataRequest
     from tuner.models.preprocessing import asked_by
     from tuner.spec.space import flatten

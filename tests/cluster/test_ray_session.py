@@ -94,7 +94,7 @@ def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
 
 @pytest.mark.parametrize(
     ("length", "ray_tmpdir", "is_taken"),
-    [(30, None, True), (41, None, True), (42, None, False), (101, None, False), (101, "/var/tmp", False)],  # noqa: S108  compared, not written to
+    [(30, None, True), (41, None, True), (42, None, False), (101, None, False), (101, "/var/tmp", False)],  # noqa: S108  a value of TMPDIR, nothing is written there
 )
 def test_ray_is_given_a_folder_whose_path_leaves_room_for_its_sockets(
     monkeypatch, length, ray_tmpdir, is_taken

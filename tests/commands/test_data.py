@@ -18,7 +18,7 @@ from tests.support.make_data import make_folder, picture
 from tests.support.wrong_data import DATA
 from tests.support.wrong_files import RIGHT
 from tuner.data import main
-from tuner.datasets.account import load_account
+from tuner.datasets.account.facts import load_account
 
 FIELDS = {
     "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies",

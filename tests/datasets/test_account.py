@@ -13,18 +13,9 @@ from PIL import Image
 
 from tests.support.make_data import encoded, load, make_folder, write_parquet
 from tuner.common.errors import DataError
-from tuner.datasets.account import (
-    Account,
-    Aims,
-    Gallery,
-    class_facts,
-    find_groups,
-    find_imbalance,
-    guess_groups,
-    load_account,
-    save_account,
-    short_name,
-)
+from tuner.datasets.account._classes import class_facts, find_groups, find_imbalance, guess_groups, short_name
+from tuner.datasets.account.facts import Account, load_account, save_account
+from tuner.datasets.account.taking import Aims, Gallery
 from tuner.datasets.loading import DataRequest, look_at_data
 
 AIMS = Aims()

@@ -89,7 +89,8 @@ def test_they_are_read_alike_by_threads_and_in_other_processes(tmp_path) -> None
     with ThreadPoolExecutor(8) as pool:
         for taken, read in zip(rows, pool.map(found.__getitem__, rows), strict=True):
             np.testing.assert_array_equal(read, images[taken])
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))[rows[0]], images[rows[0]])  # noqa: S301  its own
+    sent = pickle.loads(pickle.dumps(found))  # noqa: S301  pickled on this line: so Ray sends it to a worker
+    np.testing.assert_array_equal(sent[rows[0]], images[rows[0]])
     forked = multiprocessing.get_context("fork").Process(target=_exit_if_equal, args=(found, images))
     forked.start()
     forked.join(30)

@@ -285,7 +285,7 @@ def test_a_build_of_encoded_images_that_is_killed_leaves_nothing_in_use(tmp_path
 def test_a_data_set_can_be_sent_to_another_process_and_survives_its_removal_from_the_cache(tmp_path) -> None:
     dataset, _ = load("digits", tmp_path, storage="encoded")
     expected = pixels(dataset.train)
-    sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301  its own
+    sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301  pickled on this line: so Ray sends it to a worker
     shutil.rmtree(dataset.prepared.path)
     np.testing.assert_array_equal(pixels(sent.train), expected)
     np.testing.assert_array_equal(pixels(dataset.train), expected)

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.support.make_search import SLEEPING, check_record, run_search, write_file
-from tuner.datasets.account import load_account
+from tuner.datasets.account.facts import load_account
 from tuner.datasets.loading import DataRequest, load_dataset
 from tuner.reports.data_section import load_sheets
 from tuner.runs.directory import RunDirectory

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tuner.datasets.account import (
+from tuner.datasets.account.facts import (
     Account,
     BrokenImage,
     ClassFacts,
     ColourFacts,
-    Gallery,
     Imbalance,
     Size,
     SizeFacts,
     SplitFacts,
 )
+from tuner.datasets.account.taking import Gallery
 
 
 def make_account() -> Account:

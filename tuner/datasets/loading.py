@@ -21,7 +21,8 @@ from tuner.common.seeds import derive_seed
 from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Frame, Notify, certain_frame
 from tuner.datasets._encoded_storage import ARRAYS, ENCODED, EncodedImages
-from tuner.datasets.account import Account, Aims, Gallery, Making, Material, Rules, Watch, account_of
+from tuner.datasets.account.facts import Account
+from tuner.datasets.account.taking import Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.file_sources import existing
 from tuner.datasets.images import DEFAULT_PX, FITS, AskedSize

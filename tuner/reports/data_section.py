@@ -17,15 +17,8 @@ from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import printable
 from tuner.common.files import replacing
 from tuner.common.process import usable_cpus
-from tuner.datasets.account import (
-    FEW_IMAGES,
-    THUMBNAIL_PX,
-    Account,
-    ClassFacts,
-    Gallery,
-    Size,
-    SplitFacts,
-)
+from tuner.datasets.account.facts import FEW_IMAGES, THUMBNAIL_PX, Account, ClassFacts, Size, SplitFacts
+from tuner.datasets.account.taking import Gallery
 from tuner.datasets.copies import CopyAccount
 from tuner.reports.formatting import capital, counted, escaped, shortened, table
 

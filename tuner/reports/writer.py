@@ -18,7 +18,8 @@ from typing import IO, TYPE_CHECKING
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import as_typed, check_folder, write_text
 from tuner.common.process import in_background
-from tuner.datasets.account import Account, Gallery, load_account
+from tuner.datasets.account.facts import Account, load_account
+from tuner.datasets.account.taking import Gallery
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
 from tuner.reports._page import render_data, render_page
 from tuner.reports._tables import epochs_table, finalists_table, save_table, trials_table

@@ -19,7 +19,8 @@ from tuner.common.errors import DataError, InputError
 from tuner.common.files import check_folder, user_path, write_text
 from tuner.common.metrics import metric_of
 from tuner.common.process import keras_home
-from tuner.datasets.account import Aims, load_account, save_account
+from tuner.datasets.account.facts import load_account, save_account
+from tuner.datasets.account.taking import Aims
 from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset, look_at_data
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
