@@ -73,7 +73,8 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_digits(cache_dir: Path):
     """240 training and 80 validation images of scikit-learn's digits."""
-    from tuner.datasets.loading import DataRequest, load_dataset
+    from tuner.datasets.loading import load_dataset
+    from tuner.datasets.request import DataRequest
 
     request = DataRequest("digits", max_train_images=240, max_validation_images=80)
     return load_dataset(request, staged={}, seed=0, cache_dir=cache_dir, notify=lambda _text: None)
@@ -82,7 +83,8 @@ def small_digits(cache_dir: Path):
 @pytest.fixture(scope="session")
 def few_digits(cache_dir: Path):
     """60 training and 30 validation images of them."""
-    from tuner.datasets.loading import DataRequest, load_dataset
+    from tuner.datasets.loading import load_dataset
+    from tuner.datasets.request import DataRequest
 
     request = DataRequest("digits", max_train_images=60, max_validation_images=30)
     return load_dataset(request, staged={}, seed=0, cache_dir=cache_dir, notify=lambda _text: None)

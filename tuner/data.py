@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tuner.datasets.account.facts import Account
     from tuner.datasets.account.taking import Aims, Watch
-    from tuner.datasets.loading import DataRequest
+    from tuner.datasets.request import DataRequest
     from tuner.spec.schema import DataSection
     from tuner.spec.spec import SpecReading
 
@@ -127,7 +127,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
         SpecError: the section `data` is wrong; what is wrong with the rest of a file does not matter here.
     """
     from tuner.datasets.account.taking import Aims
-    from tuner.datasets.loading import DataRequest
+    from tuner.datasets.request import DataRequest
     from tuner.models.preprocessing import asked_by
     from tuner.spec.space import flatten
     from tuner.spec.spec import dump_spec, load_spec, read_spec
@@ -153,7 +153,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
 
 def _check(reading: SpecReading, data: DataSection, staged: Mapping[str, str]) -> None:
     """Check that the source of a file is known, and that its layout goes with it; raises SpecError."""
-    from tuner.datasets.loading import check_columns, check_group, check_layout, check_source
+    from tuner.datasets.request import check_columns, check_group, check_layout, check_source
 
     columns = data.model_dump()["columns"]
     checks: dict[str, Callable[[], None]] = {

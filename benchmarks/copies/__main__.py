@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.copies.planting import CHANGES, copies_of
 from tuner.datasets.copies import find_copies, sketch_images
-from tuner.datasets.loading import DataRequest, load_dataset, staged_sources
+from tuner.datasets.loading import load_dataset, staged_sources
+from tuner.datasets.request import DataRequest
 
 _CHUNK = 512
 

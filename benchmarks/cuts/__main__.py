@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import median
 
 import tuner.training.activations
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset, staged_sources
+from tuner.datasets.loading import Dataset, load_dataset, staged_sources
+from tuner.datasets.request import DataRequest
 from tuner.models.backend import configure_backend
 from tuner.models.network import build_model
 from tuner.training.activations import Activations, is_worth_keeping

@@ -20,7 +20,8 @@ from statistics import median
 import numpy as np
 
 from tuner.common.command_line import run_command
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset, staged_sources
+from tuner.datasets.loading import Dataset, load_dataset, staged_sources
+from tuner.datasets.request import DataRequest
 
 BATCH = 64
 FED_IMAGES = 12_800

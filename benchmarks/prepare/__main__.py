@@ -26,7 +26,8 @@ from tuner.common.process import usable_cpus
 from tuner.datasets.copies import SketchWriter, take_copies
 from tuner.datasets.file_sources import walk
 from tuner.datasets.images import SUFFIXES
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
+from tuner.datasets.request import DataRequest
 
 SMALL_PX = 32
 ROWS = 512

@@ -181,7 +181,8 @@ class Loop:
 def run(search: Search, record: Path, cache: Path) -> None:
     """Train what the record holds, trial by trial, until all are done (or the harness ends this process)."""
     from tuner.datasets.images import AskedSize
-    from tuner.datasets.loading import DataRequest, load_dataset
+    from tuner.datasets.loading import load_dataset
+    from tuner.datasets.request import DataRequest
 
     state = read_state(record)
     if state.study is None:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset, staged_sources
+from tuner.datasets.loading import Dataset, load_dataset, staged_sources
+from tuner.datasets.request import DataRequest
 from tuner.models.backend import configure_backend
 from tuner.training.activations import Activations
 from tuner.training.settings import ActivationSettings, TrialSettings

@@ -14,7 +14,7 @@ from benchmarks.scale import plot
 from benchmarks.scale.account import Report, efficiency_at, summarise
 from benchmarks.scale.report import Results, load, render
 from benchmarks.scale.suggestions import simulate_search
-from tuner.datasets.loading import DataRequest
+from tuner.datasets.request import DataRequest
 from tuner.execution.trial_actor import TrialActor
 from tuner.execution.worker_process import Guard, TrialKind, WorkerContext
 from tuner.runs.epoch import METRIC, TIME

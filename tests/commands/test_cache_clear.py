@@ -13,7 +13,8 @@ from filelock import FileLock
 
 from tests.support.make_cache import fill, prepare_digits, run, statuses
 from tests.training.test_activation_store import ALL, build, key_of, start_build, values_of
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.training.activation_store import ARRAY, Build, Store
 from tuner.training.cache_contents import list_items
 

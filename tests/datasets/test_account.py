@@ -16,7 +16,8 @@ from tuner.common.errors import DataError
 from tuner.datasets.account._classes import class_facts, find_groups, find_imbalance, guess_groups, short_name
 from tuner.datasets.account.facts import Account, load_account, save_account
 from tuner.datasets.account.taking import Aims, Gallery
-from tuner.datasets.loading import DataRequest, look_at_data
+from tuner.datasets.loading import look_at_data
+from tuner.datasets.request import DataRequest
 
 AIMS = Aims()
 

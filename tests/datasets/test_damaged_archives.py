@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import DataError, RunError
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.runs.predictions import load_predictions, load_variants
 from tuner.training.checkpoint import FILE_NAME, load_checkpoint
 

@@ -13,7 +13,8 @@ from pyarrow import parquet
 from tests.support import needs
 from tests.support.make_data import encoded, images_of, load, make_folder, picture, write_parquet
 from tuner.common.errors import DataError
-from tuner.datasets.loading import DataRequest, describe_data
+from tuner.datasets.loading import describe_data
+from tuner.datasets.request import DataRequest
 
 
 def test_a_folder_is_split_into_three_parts_that_share_no_image_with_every_class_in_proportion(tmp_path) -> None:

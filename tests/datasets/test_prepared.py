@@ -22,8 +22,9 @@ from tests.support.make_data import ARRAYS
 from tests.support.make_prepared import load, make_folder, picture
 from tuner.common.errors import DataError
 from tuner.datasets._decoding import Form
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
 from tuner.datasets.prepared import PreparedCopy, prepare
+from tuner.datasets.request import DataRequest
 from tuner.datasets.sources import Listed, Listing
 
 
@@ -86,7 +87,7 @@ def test_a_build_that_is_killed_leaves_nothing_in_use_and_the_next_one_succeeds(
     root = make_folder(tmp_path / "pets", {"a": 300, "b": 300})
     script = (
         "import sys, time\nfrom pathlib import Path\nimport tuner.datasets._decoding as decoding\n"
-        "from tuner.datasets.loading import *\n"
+        "from tuner.datasets.loading import *\nfrom tuner.datasets.request import *\n"
         "whole = decoding.decode_image\n"
         "def slow(*a, **k):\n    print('decoding', flush=True); time.sleep(0.05); return whole(*a, **k)\n"
         "decoding.decode_image = slow\n"
@@ -220,7 +221,8 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path
 
 def test_a_disk_that_fills_up_meanwhile_is_an_error_and_does_not_kill_the_process(tmp_path) -> None:
     script = (
-        "import resource\nfrom pathlib import Path\nfrom tuner.datasets.loading import *\n"
+        "import resource\nfrom pathlib import Path\n"
+        "from tuner.datasets.loading import *\nfrom tuner.datasets.request import *\n"
         "from tuner.common.errors import DataError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # a file cannot grow beyond this\n"
         "try:\n"

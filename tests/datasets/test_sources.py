@@ -15,7 +15,7 @@ from pyarrow import parquet
 from tests.support import needs
 from tests.support.make_data import ARRAYS, encoded, load, write_parquet
 from tuner.common.errors import DataError
-from tuner.datasets.loading import check_source
+from tuner.datasets.request import check_source
 from tuner.datasets.sources import NAMED, PREFIXED
 
 
@@ -364,7 +364,7 @@ def test_unknown_and_unreachable_sources_say_what_to_do(tmp_path, monkeypatch) -
 
 def test_a_data_set_that_cannot_be_fetched_says_how_to_stage_it(tmp_path) -> None:
     script = (
-        "from pathlib import Path\nfrom tuner.datasets.loading import *\n"
+        "from pathlib import Path\nfrom tuner.datasets.loading import *\nfrom tuner.datasets.request import *\n"
         "import socket\n"
         "def refuse(*_a, **_k): raise OSError('no network')\n"
         "socket.getaddrinfo = refuse\n"
@@ -382,7 +382,8 @@ import sys
 from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
+from tuner.datasets.request import DataRequest
 
 class Tiny(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")

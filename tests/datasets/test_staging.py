@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.make_data import ARRAYS, load, make_folder, write_parquet
 from tuner.common.errors import DataError
-from tuner.datasets.loading import check_source, staged_sources
+from tuner.datasets.loading import staged_sources
+from tuner.datasets.request import check_source
 
 
 def test_staged_copies_are_found_by_name_and_the_command_line_wins(tmp_path, monkeypatch) -> None:

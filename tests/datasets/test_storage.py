@@ -24,8 +24,9 @@ from tuner.common.errors import DataError
 from tuner.datasets._encoded_storage import EncodedImages
 from tuner.datasets.copies import sketch_bytes
 from tuner.datasets.images import is_lossy
-from tuner.datasets.loading import DataRequest, Dataset, Split, load_dataset
+from tuner.datasets.loading import Dataset, Split, load_dataset
 from tuner.datasets.prepared import find_damage
+from tuner.datasets.request import DataRequest
 
 
 def make_photos(root: Path, suffix: str, px: int = 48) -> Path:
@@ -260,7 +261,7 @@ def test_a_build_of_encoded_images_that_is_killed_leaves_nothing_in_use(tmp_path
     root = make_folder(tmp_path / "pets", {"a": 300, "b": 300})
     script = (
         "import time\nfrom pathlib import Path\nimport tuner.datasets._encoded_storage as stored\n"
-        "from tuner.datasets.loading import *\n"
+        "from tuner.datasets.loading import *\nfrom tuner.datasets.request import *\n"
         "whole = stored.encode_image\n"
         "def slow(*a, **k):\n    print('encoding', flush=True); time.sleep(0.05); return whole(*a, **k)\n"
         "stored.encode_image = slow\n"

@@ -13,7 +13,7 @@ from tests.support.make_record import DATA
 from tests.support.wrong_files import wrong
 from tuner.common.locations import Location
 from tuner.common.metrics import METRICS, Metric, epoch_values, is_better, metric_of
-from tuner.datasets.loading import DataRequest
+from tuner.datasets.request import DataRequest
 from tuner.execution._recorder import Recorder
 from tuner.execution.lost_workers import HangWatch, LostWorkers
 from tuner.execution.searcher import trial_config

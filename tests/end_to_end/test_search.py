@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 
 from tests.support.make_search import SLEEPING, check_record, run_search, write_file
 from tuner.datasets.account.facts import load_account
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.reports.data_section import load_sheets
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, gain_over_guess, summarise_finalists

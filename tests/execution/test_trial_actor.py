@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuner.datasets.loading import DataRequest
+from tuner.datasets.request import DataRequest
 from tuner.execution.trial_actor import TrialActor
 from tuner.execution.worker_process import WorkerContext
 from tuner.training.checkpoint import earlier_checkpoints

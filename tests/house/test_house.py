@@ -140,7 +140,7 @@ def test_what_auto_means_is_asked_in_one_place() -> None:
     }
     # Beside the settings of a search: colour, storage and layout of images, which those answer,
     # and `--address auto`, an address of Ray.
-    answered = {"datasets/_decoding.py", "datasets/file_sources.py", "datasets/loading.py"}
+    answered = {"datasets/_decoding.py", "datasets/file_sources.py", "datasets/request.py"}
     assert asking == {"spec/schema.py", "cluster/connection.py", *answered}
 
 

@@ -13,7 +13,7 @@ from tests.support.make_record import epoch, study_created, trial_ended, trial_s
 from tests.support.wrong_files import RIGHT
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.errors import DataError
-from tuner.datasets.loading import check_source_exists
+from tuner.datasets.request import check_source_exists
 from tuner.datasets.sources import PREFIXED
 from tuner.datasets.staging import absolute_source, staged_sources
 from tuner.jobs._upload import local_data, write_package

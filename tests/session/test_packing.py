@@ -202,7 +202,8 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     monkeypatch.setattr(
         "tuner.execution.packing_probe.GIVE_UP_S", 600.0
     )  # a busy machine takes long to load TensorFlow
-    from tuner.datasets.loading import DataRequest, load_dataset
+    from tuner.datasets.loading import load_dataset
+    from tuner.datasets.request import DataRequest
     from tuner.execution.packing_probe import Probing
     from tuner.execution.worker_process import WorkerContext
     from tuner.reports.console import SearchConsole

@@ -14,7 +14,8 @@ from PIL import Image
 from tests.support.make_record import study_created, write_record
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import RunError
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset
+from tuner.datasets.loading import Dataset, load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import SessionStarted
 from tuner.search import main

@@ -8,7 +8,8 @@ import pytest
 
 from tests.training.test_activation_store import build, key_of
 from tuner.cache import main
-from tuner.datasets.loading import DataRequest, load_dataset
+from tuner.datasets.loading import load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.training.activation_store import Store
 from tuner.training.cache_contents import list_items
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset
+from tuner.datasets.loading import Dataset, load_dataset
+from tuner.datasets.request import DataRequest
 
 ARRAYS = {"x_train": np.zeros((8, 4, 4), np.uint8), "y_train": np.arange(8) % 2}
 CLASSES = {"cat": 12, "dog": 18, "été🐟": 10}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset
+from tuner.datasets.loading import Dataset, load_dataset
+from tuner.datasets.request import DataRequest
 
 
 def picture(value: int) -> Image.Image:

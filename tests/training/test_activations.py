@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
-from tuner.datasets.loading import DataRequest, Dataset, load_dataset
+from tuner.datasets.loading import Dataset, load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.models._operations import Operation
 from tuner.models.augmentation import AUGMENTATION
 from tuner.runs.epoch import Epoch

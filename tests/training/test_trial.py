@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import RunError, TunerError
-from tuner.datasets.loading import DataRequest, Dataset, Split, load_dataset
+from tuner.datasets.loading import Dataset, Split, load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.runs.epoch import Epoch
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import TrialSettings, phase_of

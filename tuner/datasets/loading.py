@@ -5,8 +5,7 @@ Light: what reads a format is imported when it is read.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,43 +15,34 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import user_path
-from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
-from tuner.datasets import _library_sources, staging
 from tuner.datasets._decoding import Form, Frame, Notify, certain_frame
-from tuner.datasets._encoded_storage import ARRAYS, ENCODED, EncodedImages
+from tuner.datasets._encoded_storage import EncodedImages
 from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
-from tuner.datasets.file_sources import existing
-from tuner.datasets.images import DEFAULT_PX, FITS, AskedSize
+from tuner.datasets.images import DEFAULT_PX
 from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
+from tuner.datasets.request import (
+    DataRequest,
+    checked,
+    described_source,
+    list_images,
+    read_listing,
+    refuse_folds,
+)
 from tuner.datasets.sources import (
     Listing,
-    Source,
-    alike_names,
-    as_described,
-    compile_group,
     describe_classes,
-    find_source,
     first_names,
-    group_by_path,
-    group_notices,
-    is_pattern,
     path_of,
 )
 from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified
 from tuner.datasets.staging import resolve, staged_sources
 
 __all__ = [
-    "DataRequest",
     "Dataset",
     "Split",
-    "check_columns",
-    "check_group",
-    "check_layout",
-    "check_source",
-    "check_source_exists",
     "describe_data",
     "find_prepared_data",
     "load_dataset",
@@ -60,80 +50,9 @@ __all__ = [
     "staged_sources",
 ]
 
-SOURCE_MODULES = (*staging.SOURCE_MODULES, _library_sources)
-"""Imported so that their sources are registered: `find_source` knows those of no other module."""
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 """Not the study's: all studies of a data set without a test split of its own are judged on the same images."""
-MOST_FOLDS = 20
-CHOICES = {
-    "layout": ("auto", "classes", "splits"),
-    "colour": ("auto", "rgb", "grey"),
-    "fit": FITS,
-    "broken_images": ("fail", "skip"),
-    "storage": ("auto", ARRAYS, ENCODED),
-}
-
-
-@dataclass(frozen=True)
-class DataRequest:
-    """The data settings of a search-space file, with the rules of `schema.DataSection`.
-
-    Raises:
-        DataError: a value breaks its rule.
-    """
-
-    source: str
-    layout: str = "auto"
-    validation_fraction: float = 0.1
-    image_px: int | None = None
-    colour: str = "auto"
-    fit: str = "crop"
-    broken_images: str = "fail"
-    max_train_images: int | None = None
-    max_validation_images: int | None = None
-    storage: str = "auto"
-    jpeg_quality: int | None = None
-    validation: Mapping[str, int] | None = None
-    """`folds`: parts of the training images of which each can be the validation split; None: a fraction is held out."""
-    columns: Mapping[str, str | None] | None = None
-    group: str | None = None
-    asked: AskedSize | None = None
-    """No setting: the size that the preprocessing of a search asks for."""
-
-    def __post_init__(self) -> None:
-        if not self.source.strip():
-            raise DataError(f"data.source must name a data set; got {self.source!r}")
-        if not 0 < self.validation_fraction < 1:
-            raise DataError(f"data.validation_fraction must be above 0 and below 1; got {self.validation_fraction}")
-        if self.image_px is not None and not 4 <= self.image_px <= 2048:
-            raise DataError(f"data.image_px must be 4 to 2048; got {self.image_px}")
-        for field, known in CHOICES.items():
-            if getattr(self, field) not in known:
-                raise DataError(f"data.{field}: {unknown_name(field, getattr(self, field), known)}")
-        for field in ("max_train_images", "max_validation_images"):
-            number = getattr(self, field)
-            if number is not None and number < 2:
-                raise DataError(f"data.{field} must be at least 2; got {number}")
-        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
-            raise DataError(f"data.jpeg_quality must be 1 to 100; got {self.jpeg_quality}")
-        if self.jpeg_quality is not None and self.storage == ARRAYS:
-            raise DataError("data.jpeg_quality must be none with data.storage arrays, which lose nothing")
-        if self.folds is not None and not 2 <= self.folds <= MOST_FOLDS:
-            raise DataError(f"data.validation.folds must be 2 to {MOST_FOLDS}; got {self.folds}")
-
-    def kept_as(self, storage: str) -> DataRequest:
-        """Return the request for images that are kept as `arrays` or `encoded`."""
-        return replace(self, storage=storage, jpeg_quality=self.jpeg_quality if storage == ENCODED else None)
-
-    def kept_as_before(self, storage: str) -> DataRequest:
-        """Return the request for images that are kept as `storage` says, unless it says itself how."""
-        return self.kept_as(storage) if self.storage == "auto" else self
-
-    @property
-    def folds(self) -> int | None:
-        """The number of folds; None where a fraction is held out."""
-        return None if self.validation is None else self.validation["folds"]
 
 
 @dataclass(frozen=True)
@@ -199,49 +118,6 @@ class Dataset:
         return self.prepared.counts["test"] if self.test_rows is None else len(self.test_rows)
 
 
-def check_source(source: str, staged: Mapping[str, str]) -> None:
-    """Check that a source is known; raises DataError with the nearest name."""
-    find_source(resolve(source, staged))
-
-
-def check_layout(layout: str, source: str, staged: Mapping[str, str]) -> None:
-    """Check that a source has a layout, if one is given; raises DataError."""
-    text = resolve(source, staged)
-    if layout != "auto" and find_source(text)[0].with_layout is None:
-        raise DataError(f"must be auto with {text}: only folders have a layout; got {layout!r}")
-
-
-def check_columns(columns: Mapping[str, str | None] | None, source: str, staged: Mapping[str, str]) -> None:
-    """Check that a source has columns, if names of some are given; raises DataError."""
-    text = resolve(source, staged)
-    if columns is not None and find_source(text)[0].with_columns is None:
-        raise DataError(f"can be set for tables alone (csv:, jsonl:, parquet:); {text} has no columns")
-
-
-def check_group(group: str | None, source: str, staged: Mapping[str, str]) -> None:
-    """Check that `data.group` is a column where there are some, or a pattern over paths; raises DataError."""
-    text = resolve(source, staged)
-    if group is None:
-        return
-    if is_pattern(group):
-        compile_group(group)
-    elif find_source(text)[0].with_columns is None:
-        raise DataError(
-            f"must be a pattern with one group in parentheses, for example '(.*)_', for {text} has no columns; "
-            f"got {group!r}"
-        )
-    if path_of(text) is None:
-        raise DataError(f"can be set where images have paths or columns; those of {text} have none")
-
-
-def check_source_exists(source: str, staged: Mapping[str, str]) -> None:
-    """Check that the folder or file of a source is there, if it has one; raises DataError."""
-    resolved = resolve(source, staged)
-    path = path_of(resolved)
-    if path is not None:
-        existing(path, resolved.partition(":")[0])
-
-
 def load_dataset(
     request: DataRequest,
     *,
@@ -262,7 +138,7 @@ def load_dataset(
     """
     text = resolve(request.source, staged)
     prepared = prepare(
-        *_identity(request, text), lambda: _read(request, text), cache_dir or default_cache_dir(), notify
+        *_identity(request, text), lambda: read_listing(request, text), cache_dir or default_cache_dir(), notify
     )
     prepared = replace(prepared, threads=threads)
     kept, test_rows = _test_rows(prepared, text)
@@ -309,18 +185,18 @@ def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Pa
         return "", ()
     prepared = find_prepared_data(request, staged, cache_dir)
     if prepared is not None:
-        _refuse_folds(request, prepared.counts, text)
+        refuse_folds(request, prepared.counts, text)
         return prepared.describe_classes(), prepared.notices
     if path is None:
         return "", ()
-    listing = _read(request, text)
-    _refuse_folds(request, listing.splits, text)
+    listing = read_listing(request, text)
+    refuse_folds(request, listing.splits, text)
     return describe_classes(listing.class_names, [each.labels for each in listing.splits.values()]), listing.notices
 
 
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
     """Return the key of a prepared copy: its source with the present state of its files, and the form of its images."""
-    source, reference = _laid_out(request, text)
+    source, reference = described_source(request, text)
     return [text.partition(":")[0], source.identity(reference), request.group], _form(request)
 
 
@@ -334,14 +210,6 @@ def _form(request: DataRequest) -> Form:
         storage=request.storage,
         jpeg_quality=request.jpeg_quality,
     )
-
-
-def _laid_out(request: DataRequest, text: str) -> tuple[Source, str]:
-    """Return the source that reads `text` as a request says, and the text after its colon."""
-    source, reference = find_source(text)
-    check_columns(request.columns, text, {})
-    check_group(request.group, text, {})
-    return as_described(source, request.layout, request.columns, request.group), reference
 
 
 def look_at_data(
@@ -361,10 +229,10 @@ def look_at_data(
         DataError: there is nothing that can be listed.
     """
     text = resolve(request.source, staged)
-    listing, refusals = _listed(request, text), tuple[str, ...]()
+    listing, refusals = list_images(request, text), tuple[str, ...]()
     try:
-        listing = _checked(listing, text)
-        _refuse_folds(request, listing.splits, text)
+        listing = checked(listing, text)
+        refuse_folds(request, listing.splits, text)
     except DataError as error:
         refusals = (str(error),)
     prepared = None if refusals else find_prepared_data(request, staged, cache_dir)
@@ -401,77 +269,6 @@ def _frame(request: DataRequest, listing: Listing) -> Frame:
         return certain_frame(listing, _form(request))
     except DataError:  # images that cannot be fetched
         return Frame((DEFAULT_PX, DEFAULT_PX, 3), request.fit, is_own_size=False, notices=(), expected=None)
-
-
-def _read(request: DataRequest, text: str) -> Listing:
-    """Return the listing of a source, checked, without splits that have no labels and classes that have no images."""
-    return _checked(_listed(request, text), text)
-
-
-def _checked(listing: Listing, text: str) -> Listing:
-    _check_listing(listing, text)
-    listing = _without_unused(listing, text)
-    return replace(listing, notices=(*listing.notices, *group_notices(listing, text)))
-
-
-def _listed(request: DataRequest, text: str) -> Listing:
-    """Return the listing of a source without splits that have no labels."""
-    source, reference = _laid_out(request, text)
-    listing = source.read(reference)
-    if request.group is not None and is_pattern(request.group):
-        listing = group_by_path(listing, request.group, existing(reference, text.partition(":")[0]))
-    withheld = [
-        split
-        for split, listed in listing.splits.items()
-        if split != "train" and (listed.labels == -1).all() and len(listed.labels)
-    ]
-    notices = [
-        f"{text}: {len(listing.splits[split].labels):,} images of {split} not used: their labels are withheld"
-        for split in withheld
-    ]
-    if twins := alike_names(listing.class_names):
-        notices.append(f"{text}: classes of their own, though their names are alike: {first_names(twins)}")
-    splits = {split: listed for split, listed in listing.splits.items() if split not in withheld}
-    return replace(listing, splits=splits, notices=(*listing.notices, *notices))
-
-
-def _without_unused(listing: Listing, source: str) -> Listing:
-    """Return the listing without the classes of which there is no image.
-
-    Raises:
-        DataError: a class has images, and none of them is for training.
-    """
-    names, trained = np.array(listing.class_names), np.unique(listing.splits["train"].labels)
-    every = np.unique(np.concatenate([listed.labels for listed in listing.splits.values()]))
-    if untrained := np.setdiff1d(every, trained).tolist():
-        raise DataError(
-            f"{source}: every class must have training images; there is none of {first_names(names[untrained])}"
-        )
-    if len(every) == len(names):
-        return listing
-    unused = np.delete(names, every)
-    splits = {
-        split: replace(listed, labels=np.searchsorted(every, listed.labels).astype(np.int64))
-        for split, listed in listing.splits.items()
-    }
-    notice = f"{source}: {len(unused)} of {len(names)} classes left out, for no image is of them: {first_names(unused)}"
-    names_used = tuple(names[every].tolist())
-    return replace(listing, class_names=names_used, splits=splits, notices=(*listing.notices, notice))
-
-
-def _check_listing(listing: Listing, source: str) -> None:
-    names = listing.class_names
-    if len(names) < 2:
-        raise DataError(f"{source}: must have at least two classes; got {', '.join(names) or 'none'}")
-    if len(set(names)) < len(names):
-        twice = sorted(name for name, number in Counter(names).items() if number > 1)
-        raise DataError(f"{source}: class names must be different; got {', '.join(twice[:10])} more than once")
-    for split, listed in listing.splits.items():
-        if not len(listed.labels):
-            raise DataError(f"{source}: {split} must hold at least one image; it holds none")
-        wrong = listed.labels[(listed.labels < 0) | (listed.labels >= len(names))]
-        if len(wrong):
-            raise DataError(f"{source}: {split} labels must be 0 to {len(names) - 1}; got {wrong[0]}")
 
 
 def _test_rows(prepared: PreparedCopy, source: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -515,7 +312,7 @@ def _train_and_validation(
     prepared: PreparedCopy, kept: np.ndarray, request: DataRequest, seed: int, source: str, fold: int
 ) -> tuple[Split, Split]:
     """Return training and validation split of the `kept` rows; the second is the source's own or taken from them."""
-    _refuse_folds(request, prepared.counts, source)
+    refuse_folds(request, prepared.counts, source)
     train = _whole(prepared, "train").take(kept)
     if "validation" in prepared.counts:
         return train, _whole(prepared, "validation")
@@ -530,15 +327,6 @@ def _train_and_validation(
         raise DataError(f"data.validation.folds: {error}") from None
     trained, held = folds[fold]
     return train.take(trained), train.take(held)
-
-
-def _refuse_folds(request: DataRequest, splits: Container[str], source: str) -> None:
-    """Refuse folds of a source that gives a validation split."""
-    if request.folds is not None and "validation" in splits:
-        raise DataError(
-            f"data.validation must be left out with {source}, which has a validation split of its own; "
-            "or give the data without that split, and the training images are parted into folds"
-        )
 
 
 def _units(prepared: PreparedCopy, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

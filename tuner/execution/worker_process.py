@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuner.cluster.slots import Packing, Slots
-from tuner.datasets.loading import DataRequest, Split, load_dataset
+from tuner.datasets.loading import Split, load_dataset
+from tuner.datasets.request import DataRequest
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
 from tuner.models.backend import configure_backend

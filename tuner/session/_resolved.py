@@ -15,7 +15,7 @@ from tuner.algorithms.halving import default_grace_epochs, default_reduction_fac
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
-from tuner.datasets.loading import DataRequest
+from tuner.datasets.request import DataRequest
 from tuner.models.preprocessing import asked_by
 from tuner.spec.schema import ActivationsSection, given
 from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches

@@ -12,7 +12,7 @@ from tuner.cluster.ray_session import Capacity, gpus_here
 from tuner.common.errors import InputError, Problem
 from tuner.common.process import usable_cpus
 from tuner.common.registry import unknown_name
-from tuner.datasets.loading import check_columns, check_group, check_layout, check_source, check_source_exists
+from tuner.datasets.request import check_columns, check_group, check_layout, check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.parameters import GENERAL, Parameter

@@ -21,8 +21,9 @@ from tuner.common.metrics import metric_of
 from tuner.common.process import keras_home
 from tuner.datasets.account.facts import load_account, save_account
 from tuner.datasets.account.taking import Aims
-from tuner.datasets.loading import DataRequest, describe_data, find_prepared_data, load_dataset, look_at_data
+from tuner.datasets.loading import describe_data, find_prepared_data, load_dataset, look_at_data
 from tuner.datasets.prepared import default_cache_dir
+from tuner.datasets.request import DataRequest
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
 from tuner.execution.worker_process import TrialKind, WorkerContext
 from tuner.models.architectures import ARCHITECTURES, Architecture
