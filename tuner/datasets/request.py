@@ -1,4 +1,4 @@
-"""What a search-space file asks of its data, and the listing of the source that it describes."""
+"""The data settings of a search-space file, their checks, and the listing of the source that they describe."""
 
 from __future__ import annotations
 
