@@ -34,7 +34,8 @@ from tuner.reports.formatting import (
     metric_words,
     without_folders,
 )
-from tuner.reports.results import Results, TrialResult, edges, majority_sentences
+from tuner.reports.remarks import edges, majority_sentences
+from tuner.reports.results import Results, TrialResult
 from tuner.runs.finalists import Finalist
 
 

@@ -16,7 +16,6 @@ from tuner.common.intervals import Interval
 from tuner.common.metrics import (
     ACCURACY,
     DEFAULT_METRIC,
-    LOSS,
     Mode,
     epoch_objectives,
     epoch_values,
@@ -25,15 +24,8 @@ from tuner.common.metrics import (
     oriented,
 )
 from tuner.common.registry import unknown_name
-from tuner.models.parameters import GENERAL, OF_ARCHITECTURES
 from tuner.reports.formatting import (
     counted,
-    describe_configuration,
-    format_advantage,
-    format_gain,
-    format_value,
-    metric_words,
-    sign_of,
 )
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
@@ -52,13 +44,10 @@ from tuner.runs.finalists import (
     gain_over_guess,
     judged_by,
     summarise_finalists,
-    value_on_test,
 )
 from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.runs.predictions import Predictions, Variant
 from tuner.runs.state import FinalistState, RunState, TrialState
-from tuner.spec.space import Choice, FlatDimension, flatten, widened
-from tuner.spec.space_parser import parse_space
 
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
@@ -343,65 +332,6 @@ class Results:
         if value is None or baseline is None:
             return None
         return Gain(oriented(value - baseline, self.mode), baseline, basis)
-
-
-def _limits(one: FlatDimension, architecture: object) -> tuple[float | None, float | None]:
-    """Return what a hyperparameter can be at least and at most, as far as that is known without its network."""
-    owners = (GENERAL, OF_ARCHITECTURES.get(str(architecture), {}))
-    if parameter := next((owner[one.name] for owner in owners if one.name in owner), None):
-        return parameter.low, parameter.high
-    if "dropout" in one.name:
-        return 0.0, 0.9
-    numbers = one.dimension.values if isinstance(one.dimension, Choice) else (getattr(one.dimension, "low", None),)
-    least = min((value for value in numbers if isinstance(value, int)), default=0)
-    return (1.0 if least >= 1 and all(isinstance(value, int) for value in numbers) else None), None
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A value of the chosen trial at an end of its range: `said` of it, and the `wider` range as the file writes it."""
-
-    said: str
-    wider: str
-
-
-def edges(results: Results) -> list[Edge]:
-    """Return each value of the chosen trial at an end of its range, with the range to try.
-
-    Ends of what is possible at all, such as no dropout, are none; nor are those of `alpha`, of which there are few.
-    """
-    specification = results.study.specification if results.study is not None else {}
-    space, findings = parse_space(specification.get("space"))
-    if results.chosen is None or findings or len(results.ranked) < 2:
-        return []
-    values = results.chosen.configuration
-    found = []
-    for one in flatten(space):
-        names = [(where.rpartition(".")[2], branch) for where, branch in one.conditions]
-        if one.name not in values or one.name == "alpha" or any(values.get(name) != branch for name, branch in names):
-            continue
-        if (wider := widened(one.dimension, values[one.name], *_limits(one, values.get("architecture")))) is not None:
-            end, text = wider
-            value = describe_configuration(values, [one.name])
-            said = f"the best {value} is at the {end} end of what was searched ({one.dimension.describe()})"
-            found.append(Edge(f"{said}; better ones may lie beyond it", f"{one.name}: {text}"))
-    return found
-
-
-def majority_sentences(results: Results) -> list[str]:
-    """Say the share of the largest class on the test split, and whether the winner beats answering nothing else."""
-    guess, gain, metric = results.guess, results.gain_over_guess, results.judge
-    value = None if guess is None else value_on_test(guess, metric)
-    if guess is None or gain is None or value is None:
-        return []
-    answer = "answering the classes' shares" if metric == LOSS else "always answering it"
-    shares = (
-        f"{guess.share:.1%} of the test images are {guess.largest_class}, the largest class of the training images: "
-        f"{answer} has test {metric_words(metric)} {format_value(metric, value)}"
-    )
-    beats = "the winner beats that:" if sign_of(metric, *gain[1:]) > 0 else "the winner does not beat that:"
-    between = f"95% interval {format_gain(metric, gain.low)} to {format_gain(metric, gain.high)}"
-    return [f"{shares}; {beats} {format_advantage(metric, gain.mean)}, {between}"]
 
 
 def build_results(

@@ -21,7 +21,8 @@ from tuner.execution.worker_process import WorkerContext
 from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
 from tuner.reports.formatting import metric_words
-from tuner.reports.results import build_results, edges, majority_sentences
+from tuner.reports.remarks import edges, majority_sentences
+from tuner.reports.results import build_results
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import best_training, finalist_seed, judged_by, summarise_finalists
