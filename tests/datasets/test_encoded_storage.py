@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tuner.common.errors import DataError
+from tuner.common.threads import Threads
 from tuner.datasets._encoded_storage import (
     EncodedImages,
     EncodedWriter,
-    Threads,
     are_whole,
     encode_image,
     images_path,

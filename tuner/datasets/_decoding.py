@@ -12,7 +12,8 @@ import numpy as np
 from tuner.common.arrays import ArrayWriter
 from tuner.common.errors import DataError
 from tuner.common.process import usable_cpus
-from tuner.datasets._encoded_storage import ENCODED, EncodedWriter, Threads, encoded_size
+from tuner.common.threads import Threads
+from tuner.datasets._encoded_storage import ENCODED, EncodedWriter, encoded_size
 from tuner.datasets.copies import SketchWriter
 from tuner.datasets.images import (
     DEFAULT_PX,

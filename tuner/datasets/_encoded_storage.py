@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
 from tuner.common.arrays import ArrayWriter, force_to_disk, is_whole
 from tuner.common.errors import DataError
+from tuner.common.threads import Threads
 
 ARRAYS, ENCODED = "arrays", "encoded"
 """How the images of a prepared copy are kept."""
@@ -29,8 +28,6 @@ _AHEAD_FROM_BYTES = 8192
 """Images of this mean size are asked for before the first of a batch is decoded: from a disk that takes half of the
 time (49 us for 29 kB instead of 95), and a microsecond where they are in memory."""
 Shape = tuple[int, int, int]
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 # --- one image ---
@@ -86,29 +83,6 @@ def encoded_size(image: np.ndarray, was_lossy: bool, jpeg_quality: int | None) -
 
 def _quality(was_lossy: bool, jpeg_quality: int | None) -> int | None:
     return jpeg_quality or (JPEG_QUALITY if was_lossy else None)
-
-
-# --- threads ---
-
-
-class Threads:
-    """Threads of this process for work that leaves Python's lock: none beside the caller's where one is enough.
-
-    They are started when they are needed, and started anew in a process that was forked.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
-
-    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
-        """Return the result of each task, in order; raises what the first that failed raised."""
-        if self.number <= 1:
-            return [work(task) for task in tasks]
-        if self._pool is None or self._process != os.getpid():
-            self._pool, self._process = ThreadPoolExecutor(self.number, "images"), os.getpid()
-        return list(self._pool.map(work, tasks))
 
 
 # --- the file and its index ---
