@@ -1,9 +1,36 @@
 """tuner: finds the best image classifier for a data set, and gives an honest account of how."""
 
+import importlib
 import os
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.api.own_code import Bool as Bool
+    from tuner.api.own_code import Choice as Choice
+    from tuner.api.own_code import Float as Float
+    from tuner.api.own_code import Int as Int
+    from tuner.api.own_code import architecture as architecture
 
 __version__ = "0.1.0"
+
+_OFFERED = {
+    **dict.fromkeys(("architecture", "Int", "Float", "Choice", "Bool"), "tuner.api.own_code"),
+}
+"""What `import tuner` offers, by the module that is loaded when it is asked for. Importing it loads nothing else."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return what is offered under this name."""
+    if name in _OFFERED:
+        return getattr(importlib.import_module(_OFFERED[name]), name)
+    raise AttributeError(f"module 'tuner' has no attribute {name!r}; it offers {', '.join(_OFFERED)}")
+
+
+def __dir__() -> list[str]:
+    """Return what is offered, and what is there."""
+    return sorted({*globals(), *_OFFERED})
+
 
 _LIBRARIES = (
     *("ray", "keras", "tensorflow", "optuna", "numpy", "pandas", "scipy", "sklearn", "pyarrow", "matplotlib", "PIL"),

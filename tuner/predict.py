@@ -151,7 +151,7 @@ def load_imagenet_classifier(name: str) -> Classifier:
     from tuner.common.registry import unknown_name
     from tuner.models.architectures import ARCHITECTURES
 
-    known = [each for each in ARCHITECTURES if ARCHITECTURES[each].is_backbone]
+    known = [each for each in ARCHITECTURES if ARCHITECTURES[each].application is not None]
     if name not in known:
         raise UnknownNameError(unknown_name("network", name, known))
     from tuner.models.backend import configure_backend

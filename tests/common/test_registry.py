@@ -6,7 +6,7 @@ import pytest
 
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
-from tuner.common.errors import UnknownNameError
+from tuner.common.errors import DuplicateNameError, UnknownNameError
 from tuner.common.registry import MOST_NAMES, Registry, unknown_name
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import AUGMENTATION
@@ -39,7 +39,7 @@ def test_add_hands_back_the_value():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="colour 'red' is registered already"):
+    with pytest.raises(DuplicateNameError, match="colour 'red' is registered already, as tuner's own"):
         colours().add("red", 3)
 
 

@@ -46,7 +46,7 @@ class SamplerEntry:
     """Whether it looks at the first metric only, so that a search for a Pareto front would not be one."""
 
 
-SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler", "tuner.samplers")
 
 
 def _add(name: str, build: Callable[[SamplerContext], BaseSampler], description: str, **facts: Any) -> None:

@@ -92,7 +92,7 @@ def _leaves_choice(dimension: Dimension) -> bool:
             return False
 
 
-SCHEDULERS: Registry[SchedulerEntry] = Registry("scheduler")
+SCHEDULERS: Registry[SchedulerEntry] = Registry("scheduler", "tuner.schedulers")
 
 
 def _add(name: str, builder: str, description: str, **facts: Any) -> None:

@@ -14,6 +14,7 @@ from tuner.common.files import is_disk_full
 from tuner.common.process import settled, silence
 from tuner.common.registry import is_nothing
 
+PLUGIN_HELP = "own code: a file or module that registers architectures, augmentations and more (repeatable)"
 _LONGEST = 1000
 """Characters of what is said of a wrong command line."""
 

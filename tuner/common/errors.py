@@ -4,7 +4,9 @@ TunerError                   something tuner itself refuses or cannot do        
 ├── LostError                the connection to a cluster broke; trying again may help
 ├── DiskFullError            no room where a run is written: what is there is whole, and can be gone on with
 └── InputError               the user's input is wrong: say what and where      exit status 2
+    ├── PluginError          own code that cannot be used, with file and line
     ├── UnknownNameError     a name that no registry knows, with the nearest one
+    ├── DuplicateNameError   a name that a registry has already
     ├── SpecError            a search-space file, all its problems at once
     ├── DataError            a data set that cannot be found, read or split
     ├── PipelineError        a preprocessing or augmentation text
@@ -43,8 +45,16 @@ class InputError(TunerError):
     exit_status = 2
 
 
+class PluginError(InputError):
+    """Own code that cannot be loaded or registers what cannot be; the message has file and line."""
+
+
 class UnknownNameError(InputError):
     """A name that is not registered; the message holds the nearest and all known names."""
+
+
+class DuplicateNameError(InputError):
+    """A name that is registered already; the message says by whom."""
 
 
 class DataError(InputError):

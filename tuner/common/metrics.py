@@ -53,7 +53,7 @@ class Metric:
     """Whether it counts right and wrong answers, so that a few right ones alone may show no spread."""
 
 
-METRICS: Registry[Metric] = Registry("metric")
+METRICS: Registry[Metric] = Registry("metric", "tuner.metrics")
 METRICS.add("accuracy", Metric("max", "accuracy", "share", "categorical_accuracy", _measures.accuracy))
 METRICS.add("loss", Metric("min", "loss", keras=LOSS, measure=_measures.cross_entropy))
 METRICS.add(

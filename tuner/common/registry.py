@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
-from tuner.common.errors import UnknownNameError
+from tuner.common.errors import DuplicateNameError, UnknownNameError, cause_of
 
 Value = TypeVar("Value")
 MOST_NAMES = 100
@@ -44,32 +47,115 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
 
 
-class Registry(Generic[Value]):
-    """Values by name; `kind` is the word used in messages."""
+class _Registering:
+    """What is being registered in this process: by which plugin, and what it has registered so far."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self) -> None:
+        self.plugin: str | None = None
+        self.entries: list[tuple[Registry[Any], str]] = []
+
+
+_registering = _Registering()
+
+
+@contextmanager
+def registering(plugin: str) -> Iterator[list[tuple[Registry[Any], str]]]:
+    """Let all that is registered within belong to a plugin, and give it as a list; nothing of it stays if it fails."""
+    outer = _registering.plugin, _registering.entries
+    _registering.plugin, _registering.entries = plugin, []
+    entries = _registering.entries
+    try:
+        yield entries
+    except BaseException:
+        for registry, name in entries:
+            registry.remove(name)
+        raise
+    finally:
+        _registering.plugin, _registering.entries = outer
+
+
+class Registry(Generic[Value]):
+    """Values by name; `kind` is the word used in messages.
+
+    `entry_points` is the group in which installed packages offer more of them. It is loaded once, when a name is asked
+    for that is not there, or all are listed. A package that cannot be loaded matters to those who ask for its names.
+    """
+
+    def __init__(self, kind: str, entry_points: str | None = None) -> None:
         self.kind = kind
         self._values: dict[str, Value] = {}
+        self._origins: dict[str, str] = {}
+        self._entry_points = entry_points
+        self._problems: dict[str, str] = {}
 
     def add(self, name: str, value: Value) -> Value:
         """Register `value` under `name`; a name is registered once."""
-        if name in self._values:
-            raise ValueError(f"{self.kind} {name!r} is registered already")
+        if name in (self._values if _registering.plugin is None else self):
+            raise DuplicateNameError(f"{self.kind} {name!r} is registered already, as {self._owner(name)}")
         self._values[name] = value
+        if _registering.plugin is not None:
+            self._origins[name] = _registering.plugin
+            _registering.entries.append((self, name))
         return value
+
+    def remove(self, name: str) -> None:
+        """Remove what a plugin registered that has failed."""
+        self._values.pop(name, None)
+        self._origins.pop(name, None)
+
+    def origin(self, name: str) -> str | None:
+        """Return the plugin that registered a name; None: it is tuner's own."""
+        return self._origins.get(name)
+
+    def _owner(self, name: str) -> str:
+        return f"that of {self._origins[name]}" if name in self._origins else "tuner's own"
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of `name`; raises UnknownNameError with the nearest name."""
-        try:
+        if name in self:
             return self._values[name]
-        except (KeyError, TypeError):
-            raise UnknownNameError(unknown_name(self.kind, name, self._values)) from None
+        if problem := self._problems.get(str(name)):
+            raise UnknownNameError(f"{self.kind} {name!r} cannot be loaded: {problem}")
+        raise UnknownNameError(unknown_name(self.kind, name, self._values))
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._values
+        if not isinstance(name, str):
+            return False
+        if name not in self._values:
+            self._load_entry_points()
+        return name in self._values
 
     def __iter__(self) -> Iterator[str]:
+        self._load_entry_points()
         return iter(self._values)
 
     def __len__(self) -> int:
+        self._load_entry_points()
         return len(self._values)
+
+    def _load_entry_points(self) -> None:
+        if self._entry_points is None:
+            return
+        group, self._entry_points = self._entry_points, None  # what is loaded may look here itself
+        offered = list(importlib.metadata.entry_points(group=group))
+        times = Counter(point.name for point in offered)
+        for point in offered:
+            package = point.dist.name if point.dist is not None else point.module
+            if times[point.name] > 1:
+                self._problems[point.name] = f"more than one installed package offers it, {package} among them"
+                continue
+            try:
+                with registering(f"the installed package {package}"):
+                    self._take_up(point.name, point.load())
+            except Exception as error:  # noqa: BLE001 others' code; it matters to who asks for the name
+                self._problems[point.name] = f"the installed package {package} fails with {cause_of(error)}"
+
+    def _take_up(self, name: str, found: Any) -> None:
+        """Register the object of an entry point, unless the loading of its module has done so."""
+        if _registering.entries:
+            return
+        kinds = {type(value) for value in self._values.values()}
+        if type(found) not in kinds:
+            words = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise TypeError(f"it registers nothing and is no {words}")
+        self.add(name, found)

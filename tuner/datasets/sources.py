@@ -295,7 +295,7 @@ def path_of(source: str) -> str | None:
 
 NAMED: Registry[Source] = Registry("data source")
 """Sources that are written as their name."""
-PREFIXED: Registry[Source] = Registry("data source")
+PREFIXED: Registry[Source] = Registry("data source", "tuner.sources")
 """Sources that are written `kind:reference`."""
 
 

@@ -39,11 +39,13 @@ class Architecture:
     names_layers: bool = False
     """Whether `build` names every layer. Those names stay; otherwise layers are numbered anew, as Keras would name
     them in a new process. Initial weights follow from the names."""
+    is_own: bool = False
+    """Whether `build` is own code: what it draws is drawn when it is built, and its weights are left as they are."""
 
     @property
     def is_backbone(self) -> bool:
-        """Whether this is a network of Keras Applications under a head, rather than one from scratch."""
-        return self.application is not None
+        """Whether this is a network under a head, such as one of Keras Applications, rather than one from scratch."""
+        return self.pixel_scaling is not None
 
     def values_of(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """Return every parameter of this architecture with its value in `configuration`, or its default.
@@ -58,7 +60,7 @@ class Architecture:
         return values
 
 
-ARCHITECTURES: Registry[Architecture] = Registry("architecture")
+ARCHITECTURES: Registry[Architecture] = Registry("architecture", "tuner.architectures")
 
 
 def _add_from_scratch(name: str, description: str, minimum_px: int) -> None:

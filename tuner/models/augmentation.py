@@ -19,7 +19,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 """Images `[N, H, W, C] float32` in 0..255 and labels `[N, K] float32` that add up to 1."""
 Effect = Callable[[Mapping[str, Any], np.ndarray, np.ndarray, np.random.Generator], Batch]
 
-AUGMENTATION: Registry[Operation[Effect]] = Registry("augmentation")
+AUGMENTATION: Registry[Operation[Effect]] = Registry("augmentation", "tuner.augmentations")
 
 
 @dataclass(frozen=True)

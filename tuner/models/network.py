@@ -79,9 +79,15 @@ def build_model(
     model = keras.Model(images, _probabilities(features, num_classes), name=architecture.name)
     if backbone is None:
         number_automatic_names(model, layers_too=not architecture.names_layers)
-    # The backbone's own weights are pretrained, or seeded where it was built.
-    seed_layers([layer for layer in model.layers if layer is not backbone], derive_seed(seed, "weights"))
+    seed_layers(_ours(model, architecture, backbone), derive_seed(seed, "weights"))
     return TrialModel(model, backbone, () if backbone is None else blocks(backbone), pixels, maps, pooled)
+
+
+def _ours(model: keras.Model, architecture: Architecture, backbone: keras.Model | None) -> list[Any]:
+    """Return the layers whose weights are still to be drawn: those of a backbone, or of own code, are as built."""
+    if backbone is None and architecture.is_own:
+        return [model.get_layer("probabilities")]
+    return [layer for layer in model.layers if layer is not backbone]
 
 
 def build_head(configuration: Mapping[str, Any], backbone: keras.Model, num_classes: int, seed: int) -> keras.Model:

@@ -144,7 +144,7 @@ _POOLING = "how a feature map becomes a vector"
 _BATCH_NORMALIZATION = Parameter("bool", default=False, description="normalise by batch before each ReLU")
 _DENSE_UNITS = Parameter("int", low=1, high=16_384, default=512, description="units of the first hidden dense layer")
 _DENSE_GROWTH = Parameter("float", low=0.1, high=4.0, default=1.0, description="units times this at each next layer")
-_HEAD = {
+HEAD = {
     "weights": _choice("none: random weights from the seed", "imagenet", "imagenet", "none"),
     "unfreeze_depth": Parameter(
         "int", low=0, default=0, description="blocks trained after the head phase, from the output; 0: head only"
@@ -160,7 +160,7 @@ _HEAD = {
 def _of_backbone(backbone: Backbone) -> dict[str, Parameter]:
     alphas = backbone.alphas
     width = {"alpha": Parameter("choice", values=alphas, default=1.0, description="width")} if alphas else {}
-    return {**width, **_HEAD, "unfreeze_depth": replace(_HEAD["unfreeze_depth"], high=backbone.blocks)}
+    return {**width, **HEAD, "unfreeze_depth": replace(HEAD["unfreeze_depth"], high=backbone.blocks)}
 
 
 OF_ARCHITECTURES: dict[str, dict[str, Parameter]] = {

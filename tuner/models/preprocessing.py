@@ -104,7 +104,7 @@ class Effect:
     needs_size: bool = False
 
 
-PREPROCESSING: Registry[Operation[Effect]] = Registry("preprocessing")
+PREPROCESSING: Registry[Operation[Effect]] = Registry("preprocessing", "tuner.preprocessing")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tuner.common.process import logging_to, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
 from tuner.models.architectures import meaning_of_nothing
 from tuner.models.backend import configure_backend, has_gpu
+from tuner.models.own_networks import load_own_code
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.epoch import Epoch
@@ -48,6 +49,7 @@ def run_search(
     The trials are of `trial_kind`; if none is given, they train networks.
     """
     console = console or SearchConsole()
+    load_own_code(options.plugins)
     if options.retrain is not None:
         with logging_to(open_run(options.retrain[0]).log, is_new=False):
             return retrain(*options.retrain, options, console)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner import __version__
-from tuner.common.command_line import CommandParser
+from tuner.common.command_line import PLUGIN_HELP, CommandParser
 
 _EPILOG = """\
 examples:
@@ -51,6 +51,8 @@ class SearchOptions:
     """Whether the cluster may answer without a token."""
     dashboard: bool
     """Whether the Ray of this machine shows its dashboard."""
+    plugins: tuple[str, ...] = ()
+    """Files and modules of own code."""
 
 
 def build_search_parser() -> argparse.ArgumentParser:
@@ -76,6 +78,7 @@ def build_search_parser() -> argparse.ArgumentParser:
         help="take data set NAME from SOURCE, for example cifar100=parquet:/data/cifar100 (repeatable); "
         "the variable TUNER_DATA names a folder of such copies",
     )
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add(
         "--plan",
         action="store_true",
@@ -185,4 +188,5 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         storage=parsed.storage,
         insecure=parsed.insecure,
         dashboard=parsed.dashboard,
+        plugins=tuple(parsed.plugins),
     )
