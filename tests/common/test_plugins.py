@@ -25,17 +25,12 @@ NET = """
 
 
 @pytest.fixture(autouse=True)
-def forgotten(monkeypatch: pytest.MonkeyPatch):
+def forgotten():
     """Forget what a test has loaded."""
-    monkeypatch.setattr(plugins, "_loaded", {})
-    known, before, path = set(sys.modules), list(ARCHITECTURES), list(sys.path)
+    path = list(sys.path)
     yield
     sys.path[:] = path
-    for name in set(sys.modules) - known:
-        if not name.startswith(("tuner", "numpy", "keras", "scipy")):
-            del sys.modules[name]
-    for name in set(ARCHITECTURES) - set(before):
-        ARCHITECTURES.remove(name)
+    plugins.forget_plugins()
 
 
 def written(folder: Path, text: str, name: str = "own_nets.py") -> Path:

@@ -89,7 +89,7 @@ def architecture(
 
 
 def _check_name(called: str, name: str) -> None:
-    if not name.isidentifier() or is_nothing(name) or name == "auto":
+    if not name.isidentifier() or is_nothing(name):
         raise InputError(f'{called}: the name must be a word of letters, digits and _; give another: name="my_net"')
 
 

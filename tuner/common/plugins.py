@@ -11,13 +11,14 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tuner.common.errors import InputError, PluginError, first_line, printable
 from tuner.common.files import shown, user_path
-from tuner.common.registry import registering
+from tuner.common.registry import Registry, registering
 
 MOST_BYTES = 20 * 2**20
 """The text of a plugin travels with every trial's process; what is larger holds data."""
@@ -42,11 +43,22 @@ class Plugin:
 
 
 _loaded: dict[str, Plugin] = {}
+_entries: list[tuple[Registry[Any], str]] = []
 
 
 def loaded_plugins() -> tuple[Plugin, ...]:
     """Return the plugins of this process, in the order of their loading."""
     return tuple(_loaded.values())
+
+
+def forget_plugins() -> None:
+    """Forget all plugins of this process and what they registered, so that changed ones can be loaded."""
+    for registry, name in _entries:
+        registry.remove(name)
+    for plugin in _loaded.values():
+        _forget(set(), plugin.module)
+    _entries.clear()
+    _loaded.clear()
 
 
 def load_plugins(references: Iterable[str]) -> tuple[Plugin, ...]:
@@ -232,17 +244,18 @@ def _digest(texts: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _execute(name: str, file: Path, module: str, execute: object) -> tuple[tuple[str, str], ...]:
+def _execute(name: str, file: Path, module: str, execute: Callable[[], object]) -> tuple[tuple[str, str], ...]:
     """Execute a plugin, and return kinds and names of what it registers; nothing of one that fails stays."""
     before = set(sys.modules)
     try:
         with registering(name) as entries:
-            execute()  # type: ignore[operator]
+            execute()
             if not entries:
                 raise PluginError(
                     f"{shown(file)}: the plugin registers nothing; it must hold a function below "
                     "@tuner.architecture, @tuner.augmentation or another of tuner's decorators"
                 )
+            _entries.extend(entries)
             return tuple((registry.kind, found) for registry, found in entries)
     except PluginError:
         _forget(before, module)

@@ -75,12 +75,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
     before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002 own code may use it
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002 as above
     try:
         yield
     finally:
         random.setstate(before)
-        np.random.set_state(numpy_before)  # noqa: NPY002
+        np.random.set_state(numpy_before)  # noqa: NPY002 as above
 
 
 def _features(name: str, made: Any) -> Any:
