@@ -48,7 +48,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 class _Registering:
-    """What is being registered in this process: by which plugin, and what it has registered so far."""
+    """The plugin that is being loaded in this process, and the entries that it has registered so far."""
 
     def __init__(self) -> None:
         self.plugin: str | None = None
