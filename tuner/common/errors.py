@@ -17,6 +17,7 @@ TunerError                   something tuner itself refuses or cannot do        
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -105,6 +106,15 @@ def printable(text: str) -> str:
     red\x1b[31m cat\n
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def without_passwords(text: str) -> str:
+    """Return `text` with what stands before the host of an address left out: a name and a password.
+
+    >>> without_passwords("--mlflow=https://me:se@cret@host:5000/x refuses")
+    '--mlflow=https://***@host:5000/x refuses'
+    """
+    return re.sub(r"(?<=://)\S*@", "***@", text)
 
 
 @dataclass(frozen=True)
