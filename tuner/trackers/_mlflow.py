@@ -24,7 +24,7 @@ from tuner.runs.state import RunState
 from tuner.trackers._entries import SEARCH, Entry, entries_of
 from tuner.trackers._mlflow_address import read_address
 from tuner.trackers._mlflow_names import LONGEST_TAG, LONGEST_VALUE_BEFORE, safe_name, safe_value
-from tuner.trackers.tracker import TRACKERS, Refused, Tracker, Unavailable
+from tuner.trackers.tracker import Refused, Tracker, Unavailable
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -180,7 +180,9 @@ class MlflowTracker(Tracker):
         found = client.get_experiment_by_name(name)
         if found is None:
             file = self._address.file
-            return str(client.create_experiment(name, None if file is None else str(file.with_name("mlflow-artifacts"))))
+            return str(
+                client.create_experiment(name, None if file is None else str(file.with_name("mlflow-artifacts")))
+            )
         if found.lifecycle_stage != "active":
             raise Unavailable(
                 f"its experiment {name!r} has been deleted there: restore it, or name another by the variable "
@@ -206,7 +208,9 @@ class MlflowTracker(Tracker):
         values = [value for value in what.values if value[3] > self._last_step(run, value[0])]
         parameters = [pair for pair in what.parameters.items() if pair[0] not in run.parameters]
         tags = [pair for pair in what.tags.items() if run.tags.get(pair[0]) != pair[1]]
-        parts = [*zip_longest(_parts(values, _VALUES_AT_ONCE), _parts(parameters, _PARAMETERS_AT_ONCE), fillvalue=[])]
+        parts: list[Any] = [
+            *zip_longest(_parts(values, _VALUES_AT_ONCE), _parts(parameters, _PARAMETERS_AT_ONCE), fillvalue=[])
+        ]
         refused = [why for some, few in parts[:-1] for why in self._log(run, some, few, [])]
         some, few = parts[-1] if parts else ([], [])
         if some or few or tags:
@@ -243,7 +247,11 @@ class MlflowTracker(Tracker):
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
 
-        made = [Metric(*value) for value in values], [Param(*pair) for pair in parameters], [RunTag(*pair) for pair in tags]
+        made = (
+            [Metric(*value) for value in values],
+            [Param(*pair) for pair in parameters],
+            [RunTag(*pair) for pair in tags],
+        )
         try:
             self._opened.log_batch(run.id, *made)
             return []
@@ -329,6 +337,3 @@ def _words(error: BaseException) -> str:
         return "answers, but not as an MLflow does"
     is_clear = type(error).__module__.startswith("mlflow") or isinstance(error, OSError)
     return first_line(error) if is_clear else f"{type(error).__name__}: {first_line(error)}"
-
-
-TRACKERS.add("mlflow", MlflowTracker)

@@ -60,9 +60,13 @@ def read_address(text: str, beside: Path) -> Address:
         server = rest.partition("?")[0].rpartition("@")[2]
         return Address(text, f"{scheme}://{server}")
     if kind == "file":
-        raise _wrong(text, f"MLflow keeps runs in folders no longer: {_SQLITE}{rest.rstrip('/')}/mlflow.db is a file there")
+        raise _wrong(
+            text, f"MLflow keeps runs in folders no longer: {_SQLITE}{rest.rstrip('/')}/mlflow.db is a file there"
+        )
     nearest = difflib.get_close_matches(kind, (*_SERVERS, *_DATABASES), n=1)
-    raise _wrong(text, f"did you mean {nearest[0]}://?" if nearest else f"{printable(scheme)} is nothing that MLflow knows")
+    raise _wrong(
+        text, f"did you mean {nearest[0]}://?" if nearest else f"{printable(scheme)} is nothing that MLflow knows"
+    )
 
 
 def _of_file(path: Path) -> Address:
@@ -96,7 +100,11 @@ def _hint(text: str) -> str:
         return "the search-space file stands before --mlflow"
     if "@" in text:
         return "it must begin with http:// or https://"
-    return f"MLflow keeps runs in folders no longer: {_SQLITE}{text.rstrip('/')}/mlflow.db is a file there"
+    return _instead_of(text)
+
+
+def _instead_of(folder: str) -> str:
+    return f"MLflow keeps runs in folders no longer: {_SQLITE}{folder.rstrip('/')}/mlflow.db is a file there"
 
 
 def _wrong(text: str, why: str) -> InputError:

@@ -19,7 +19,7 @@ from tuner.common.files import check_folder, user_path
 from tuner.runs.events import Event, Scalar, Status, StudyCreated
 from tuner.runs.state import RunState
 from tuner.trackers._entries import SEARCH, Entry, entries_of
-from tuner.trackers.tracker import TRACKERS, Tracker
+from tuner.trackers.tracker import Tracker
 
 _ENDED: tuple[Status, ...] = ("completed", "stopped", "failed")
 _FRAME = 16
@@ -185,6 +185,3 @@ def _plain(parameters: Mapping[str, Scalar]) -> dict[str, Any]:
 
 def _text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-TRACKERS.add("tensorboard", TensorboardTracker)

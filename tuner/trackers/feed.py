@@ -199,7 +199,7 @@ def _lines_of(path: Path) -> int:
 def following(
     trackers: Sequence[Told], record: Path, files: Mapping[str, Path], say: Callable[[str], None]
 ) -> Iterator[None]:
-    """Tell trackers of a search until the end of the block, then wait for them for a while; a second Ctrl-C does not."""
+    """Tell trackers of a search in this block, then wait a while for them, unless it is interrupted."""
     feeds = [Feed(tracker, record, say) for tracker in trackers]
     for feed in feeds:
         feed.start()

@@ -57,4 +57,4 @@ class Tracker:
         """Let go of what is open: the session has ended."""
 
 
-TRACKERS: Registry[type[Tracker]] = Registry("tracker")
+TRACKERS: Registry[type[Tracker]] = Registry("tracker", entry_points="tuner.trackers")
