@@ -109,12 +109,13 @@ def printable(text: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Return `text` with what stands before the host of an address left out: a name and a password.
+    """Return `text` with passwords of addresses left out: what stands before a host, and settings called like one.
 
-    >>> without_passwords("--mlflow=https://me:se@cret@host:5000/x refuses")
-    '--mlflow=https://***@host:5000/x refuses'
+    >>> without_passwords("--mlflow=https://me:se@cret@host:5000/x?token=1 refuses")
+    '--mlflow=https://***@host:5000/x?token=*** refuses'
     """
-    return re.sub(r"(?<=://)\S*@", "***@", text)
+    before_host = re.sub(r"(?<=://)\S*@", "***@", text)
+    return re.sub(r"(?i)([?&][^=\s]*(?:token|password|pwd|secret|key)=)[^&\s]+", r"\1***", before_host)
 
 
 @dataclass(frozen=True)

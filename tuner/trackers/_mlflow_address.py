@@ -42,8 +42,8 @@ def read_address(text: str, beside: Path) -> Address:
     """
     if not text:
         return _of_file((beside / "mlflow.db").absolute())
-    if text != text.strip() or not text.isprintable():
-        raise _wrong(text, "it has blanks or control characters around it")
+    if not text.isprintable() or (" " in text and not text.startswith(_SQLITE)):
+        raise _wrong(text, "it has blanks or control characters in it")
     scheme, colon, rest = text.partition("://")
     if text == "databricks" or (colon and scheme == "databricks"):
         return Address(text, text)
@@ -108,5 +108,6 @@ def _instead_of(folder: str) -> str:
 
 
 def _wrong(text: str, why: str) -> InputError:
-    shown = printable(without_passwords(text) if "://" in text else re.sub(r".*@", "***@", text))
+    whole = re.sub(r"(?s)^((?:.*?://)?).*@", r"\1***@", text)  # with blanks in it, too
+    shown = printable(without_passwords(whole))
     return InputError(f"{_RULE}; got {shown[:200]!r}: {why}")

@@ -166,9 +166,9 @@ class Feed:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = told(error)
-        _log(self._told.label, error)
         if not self._has_failed:
             self._has_failed = True
+            _log(self._told.label, error)
             then = "the search goes on, and what is missing is delivered when it can be"
             self._say(f"{self._told.label}: {self._failure}; {then}")
 

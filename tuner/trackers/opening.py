@@ -76,5 +76,7 @@ def tracking(trackers: Sequence[Told], run: RunDirectory, report: Path, say: Cal
     """Tell trackers of the search in this block, and remember them for its next sessions."""
     if trackers or run.trackers.exists():
         write_text(run.trackers, json.dumps([one.asked for one in trackers], ensure_ascii=False) + "\n")
+    if trackers:
+        say(f"shown by {', '.join(one.label for one in trackers)}")
     with following(trackers, run.record, kept_files(run, report), say):
         yield
