@@ -1,4 +1,4 @@
-"""What a tracker shows of each event: the runs that a search is made of, with parameters, values and states."""
+"""Events as trackers show them: the runs that a search is made of, with parameters, values and states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SESSION_STATUS: Mapping[str, events.Status] = {"interrupted": "paused", "error"
 
 @dataclass(frozen=True)
 class Entry:
-    """What one event adds to one run."""
+    """Addition of one event to one run."""
 
     run: str
     """SEARCH, or the name of a trial or of a finalist's training."""

@@ -70,7 +70,7 @@ class _Run:
 
 @dataclass
 class _Pending:
-    """What is to be sent to one run."""
+    """Parameters, values and tags that are to be sent to one run."""
 
     began_s: float
     parameters: dict[str, str] = field(default_factory=dict)

@@ -17,7 +17,7 @@ _SQLITE = "sqlite:///"
 
 
 class Address(NamedTuple):
-    """Where an MLflow keeps its runs."""
+    """Address of an MLflow."""
 
     uri: str
     """For MLflow: of a server without name and password."""

@@ -32,11 +32,11 @@ def safe_value(value: object, longest: int = LONGEST_VALUE) -> str:
     """Return the text of a value, cut where it is too long, with a digest of the whole.
 
     >>> safe_value(None), safe_value(0.5), safe_value("x" * 30, longest=25)
-    ('none', '0.5', 'xxxxxxxxxxxx... (666a596d)')
+    ('none', '0.5', 'xxxxxxxxxxx... (666a596d)')
     """
     text = "none" if value is None else str(value)
     text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     if len(text) <= longest:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
-    return f"{text[: longest - _DIGEST - 5]}... ({digest})"[:longest]
+    return f"{text[: longest - _DIGEST - len('... ()')]}... ({digest})"
