@@ -33,6 +33,10 @@ SPACE = {
 
 
 def test_a_population_changes_what_leaves_the_weights_usable_and_a_choice():
+    strengths = {"augment.shift": Integer(0, 4), "augment.flip": Choice((True,)), "augment.rotate": Real(0, 9)}
+    one = mutable_dimensions({"augment": Choose({"own": strengths})})
+    assert list(one) == ["augment.shift", "augment.rotate"]
+    assert mutable_dimensions({"augment": Choose({"none": {}, "own": strengths})}) == {}
     assert mutable_dimensions(SPACE) == {name: SPACE[name] for name in ("learning_rate", "batch_size", "augment")}
     assert mutable_dimensions({"architecture": SPACE["architecture"]}) == {}
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.support.make_record import epoch as reported
@@ -16,7 +17,7 @@ from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
 from tuner.runs.events import Event
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
-from tuner.spec.space import Choice, Choose, Integer, Real
+from tuner.spec.space import Choice, Choose, Integer, Real, Space, misfits
 
 SPACE = {
     "learning_rate": Real(1e-4, 1e-1, log=True),
@@ -29,9 +30,15 @@ BASELINE = {"learning_rate": 0.001, "batch_size": 32, "architecture": "dense", "
 STATUSES = ("completed", "stopped", "stopped", "completed", "failed")
 
 
-def make(sampler: str = "random", mode: str = "max", queue: list[Queued] | None = None, **more: Any) -> SearchStudy:
+def make(
+    sampler: str = "random",
+    mode: str = "max",
+    queue: list[Queued] | None = None,
+    space: Space = SPACE,
+    **more: Any,
+) -> SearchStudy:
     entry = SAMPLERS[sampler]
-    return SearchStudy(SPACE, entry.build(SamplerContext(0)), mode, queue or [], sampler_replays=entry.replays, **more)
+    return SearchStudy(space, entry.build(SamplerContext(0)), mode, queue or [], sampler_replays=entry.replays, **more)
 
 
 def trial(study: SearchStudy, number: int = -1) -> FrozenTrial:
@@ -94,6 +101,40 @@ def test_parameters_are_told_by_their_qualified_names():
     assert trial(study).params == {
         "learning_rate": 0.001, "batch_size": 32, "architecture": "dense", "architecture.dense.units": 16,
     }  # fmt: skip
+
+
+STRENGTHS = {
+    **SPACE,
+    "augment": Choose(
+        {
+            "none": {},
+            "weak": {"augment.flip": Choice((True,)), "augment.shift": Choice((2,))},
+            "strong": {"augment.rotate": Real(0, 30), "augment.shift": Integer(0, 4)},
+        }
+    ),
+}
+
+
+def test_strengths_are_numbers_to_a_sampler_and_what_a_branch_fixes_is_known_by_the_branch():
+    weak = {**BASELINE, "augment": "weak", "augment.flip": True, "augment.shift": 2}
+    strong = {**BASELINE, "augment": "strong", "augment.rotate": 7.5, "augment.shift": 0}
+    study = make(queue=[Queued(one, "baseline") for one in (weak, strong)], space=STRENGTHS)
+    assert [study.suggest().configuration for _ in range(2)] == [weak, strong]
+    told = [{name: value for name, value in trial(study, number).params.items() if "aug" in name} for number in (0, 1)]
+    assert told == [
+        {"augment": "weak"},
+        {"augment": "strong", "augment.strong.rotate": 7.5, "augment.strong.shift": 0},
+    ]
+    assert isinstance(trial(study).distributions["augment.strong.rotate"], FloatDistribution)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_study_of_strengths_is_rebuilt_and_goes_on_as_it_would_have(sampler):
+    life = Life(sampler, space=STRENGTHS).run(24)
+    rebuilt = life.rebuilt(sampler)
+    assert facts(rebuilt) == facts(life.study)
+    assert [rebuilt.suggest() for _ in range(3)] == [life.study.suggest() for _ in range(3)]
+    assert all(misfits(STRENGTHS, one.configuration) == [] for one in life.state().trials.values())
 
 
 # --- what is suggested ---
@@ -215,8 +256,11 @@ def test_what_is_tried_instead_of_a_repeated_proposal_is_near_it():
 class Life:
     """A search that was lived: the study that was told of it, and the events of its record."""
 
-    def __init__(self, sampler: str, mode: str = "max", queue: list[Queued] | None = None) -> None:
-        self.study = make(sampler, mode, queue)
+    def __init__(
+        self, sampler: str, mode: str = "max", queue: list[Queued] | None = None, space: Space = SPACE
+    ) -> None:
+        self._space = space
+        self.study = make(sampler, mode, queue, space)
         self.events: list[Event] = [study_created(metric="val_accuracy" if mode == "max" else "val_loss")]
 
     def begin(self) -> Suggestion:
@@ -254,7 +298,7 @@ class Life:
         return replay(self.events)
 
     def rebuilt(self, sampler: str, mode: str = "max") -> SearchStudy:
-        study = make(sampler, mode)
+        study = make(sampler, mode, space=self._space)
         study.rebuild(self.state())
         return study
 

@@ -76,6 +76,51 @@ def test_a_configuration_of_a_branch_that_is_not_there_has_no_place():
     assert fit_into(NEW, old, BASELINE) is None
 
 
+STRENGTHS = {
+    "augment": Choose(
+        {
+            "none": {},
+            "weak": {"augment.flip": Choice((True,)), "augment.shift": Choice((2,))},
+            "strong": {
+                "augment.flip": Choice(("none", "both")),
+                "augment.rotate": Real(0, 30),
+                "augment.shift": Integer(0, 4),
+            },
+            "mixed": {"augment.mixup": Real(0.1, 0.5), "augment.flip": Choice((True,))},
+        }
+    )
+}  # fmt: skip
+WEAK = {"augment": "weak", "augment.flip": True, "augment.shift": 2}
+STRONG = {"augment": "strong", "augment.flip": "none", "augment.rotate": 0, "augment.shift": 0}
+TEXTS = {"augment": Choice(("none", "flip|shift(2)", "flip(both)|rotate(15)"))}
+
+
+@pytest.mark.parametrize(
+    ("space", "old", "new"),
+    [
+        (STRENGTHS, {"augment": "none"}, {"augment": "none"}),
+        (STRENGTHS, {"augment": "flip|shift(2)"}, WEAK),
+        (STRENGTHS, {"augment": "flip(both)|rotate(40)"}, {**STRONG, "augment.flip": "both", "augment.rotate": 30.0}),
+        (STRENGTHS, {"augment": "shift(3)"}, {**STRONG, "augment.shift": 3}),
+        (STRENGTHS, {"augment": "mixup(0.9)|flip"}, {"augment": "mixed", "augment.mixup": 0.5, "augment.flip": True}),
+        (STRENGTHS, {"augment": "shift(3)|rotate(5)"}, None),  # in another order
+        (STRENGTHS, {"augment": "zoom(0.1)"}, None),
+        (STRENGTHS, {"augment": "gone_with_its_plugin"}, None),
+        (
+            STRENGTHS,
+            {"augment": "hard", "augment.rotate": 5, "augment.shift": 9},
+            {**STRONG, "augment.rotate": 5, "augment.shift": 4},
+        ),
+
+        (TEXTS, WEAK, {"augment": "flip|shift(2)"}),
+        (TEXTS, {**STRONG, "augment.flip": "both", "augment.rotate": 15}, {"augment": "flip(both)|rotate(15)"}),
+        (TEXTS, STRONG, {"augment": "none"}),
+    ],
+)  # fmt: skip
+def test_augmentation_keeps_its_meaning_whether_a_space_says_it_as_texts_or_as_strengths(space, old, new):
+    assert fit_into(space, old, {}) == new
+
+
 @settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 10**6), backwards=st.booleans())
 def test_what_has_a_place_is_a_configuration_of_the_space(seed, backwards):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tuner.common.errors import PipelineError
-from tuner.models.augmentation import AUGMENTATION, parse_augment
+from tuner.models._operations import Argument, Operation
+from tuner.models.augmentation import AUGMENTATION, augment_of, parse_augment
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 9, 11, 3)).astype(np.uint8)
 LABELS = np.eye(10, dtype=np.float32)[np.arange(64) % 10]
@@ -115,3 +118,95 @@ def test_none_is_the_identity_and_wrong_texts_are_refused() -> None:
         parse_augment("flip(left)")
     with pytest.raises(PipelineError, match="shift: px must be given"):
         parse_augment("shift")
+
+
+SAME = {
+    "flip(both)|rotate(12.5)": {"augment.flip": "both", "augment.rotate": 12.5},
+    "rotate(12.5)|flip(both)": {"augment.rotate": 12.5, "augment.flip": "both"},
+    "flip": {"augment.flip": True},
+    "shift(2)|flip|shift(1)": {"augment.shift": 2, "augment.flip": "horizontal", "augment.shift_2": 1},
+    "zoom(0.1)": {"augment.zoom.fraction": 0.1},
+    "mixup(1e-05)": {"augment.mixup": 1e-5},
+    "none": {"augment.flip": "none", "augment.rotate": 0, "augment.mixup": 0.0, "augment.erase": False},
+    "brightness(0)|flip|noise(0)": {"augment.brightness": 0, "augment.flip": True, "augment.noise": 0.0},
+}
+
+
+@pytest.mark.parametrize(("text", "strengths"), SAME.items())
+def test_strengths_are_the_augmentation_of_the_text_that_says_the_same(text, strengths) -> None:
+    assert augment_of({"augment": "own", **strengths}) == augment_of({"augment": text}) == parse_augment(text)
+
+
+@pytest.mark.parametrize("written", ["none", "off", None, False, "No"])
+def test_a_branch_without_operations_changes_nothing(written) -> None:
+    assert augment_of({"augment": written}).is_identity and augment_of({}).is_identity
+
+
+@pytest.mark.parametrize("text", [text for text in EXAMPLES.values() if text != "flip"])
+def test_every_strength_may_be_nothing_and_the_least_one_changes_almost_nothing(text) -> None:
+    name = text.partition("(")[0]
+    assert parse_augment(f"{name}(0)").is_identity and not parse_augment(f"{name}(0)").mixes_labels
+    if name in ("shift", "mixup", "erase"):  # by whole pixels; and two images change places
+        return
+    least, _ = parse_augment(f"{name}(1e-9)").apply(IMAGES, LABELS, 0)
+    np.testing.assert_allclose(least, IMAGES, atol=1e-2)
+
+
+def test_an_erased_rectangle_is_as_small_as_was_asked_for() -> None:
+    images, _ = parse_augment("erase(0.001)").apply(np.tile(IMAGES[:, :8, :8], (1, 4, 4, 1)), LABELS, 0)
+    changed = (images != np.tile(IMAGES[:, :8, :8], (1, 4, 4, 1))).any(axis=3).mean(axis=(1, 2))
+    assert 0 < changed.max() < 0.01
+
+
+NUMBERS = {
+    **{name: st.floats(0, 0.9) for name in ("zoom", "erase", "brightness", "contrast", "noise")},
+    "mixup": st.floats(0, 10),
+    "rotate": st.floats(0, 180) | st.integers(0, 180),
+    "shift": st.integers(0, 256),
+    "flip": st.sampled_from(("horizontal", "vertical", "both", "none")),
+}
+STRENGTHS = st.lists(st.sampled_from(sorted(NUMBERS)), unique=True, min_size=1, max_size=4).flatmap(
+    lambda names: st.fixed_dictionaries({name: NUMBERS[name] for name in names})
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(STRENGTHS, st.integers(0, 2**31))
+def test_a_text_and_strengths_give_the_same_images(strengths, seed) -> None:
+    text = "|".join(f"{name}({value})" for name, value in strengths.items() if value != "none")
+    configuration = {"augment": "own", **{f"augment.{name}": value for name, value in strengths.items()}}
+    images, labels = augment_of(configuration).apply(IMAGES[:6], LABELS[:6], seed)
+    same_images, same_labels = parse_augment(text).apply(IMAGES[:6], LABELS[:6], seed)
+    np.testing.assert_array_equal(images, same_images)
+    np.testing.assert_array_equal(labels, same_labels)
+    assert parse_augment(augment_of(configuration).text) == augment_of(configuration)
+
+
+def _darken(values, images, labels, _generator):
+    return images * (1 - values["most"]) + values["least"], labels
+
+
+@pytest.fixture
+def own():
+    arguments = (Argument("least", float, 0.0, 0.5), Argument("most", float, 0.1, 1.0, default=0.5))
+    AUGMENTATION.add("darken", Operation(arguments, _darken, ""))
+    AUGMENTATION.add("swap", Operation((), _darken, ""))
+    yield
+    for name in ("darken", "swap"):
+        AUGMENTATION.remove(name)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "text"),
+    [
+        ({"augment.darken.least": 0.2, "augment.darken.most": 0.3, "augment.flip": True}, "darken(0.2,0.3)|flip"),
+        ({"augment.darken.most": 0.3, "augment.darken.least": 0.2}, "darken(0.2,0.3)"),
+        ({"augment.darken": "0.2, most=0.3"}, "darken(0.2,0.3)"),
+        ({"augment.darken": 0}, "darken(0)"),  # only its author knows what 0 is there
+        ({"augment.darken": "none"}, "none"),
+        ({"augment.swap": True}, "swap"),
+        ({"augment.swap": False}, "none"),
+    ],
+)
+def test_own_operations_take_several_arguments_or_none(own, strengths, text) -> None:
+    assert augment_of({"augment": "own", **strengths}).text == text

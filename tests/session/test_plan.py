@@ -186,6 +186,11 @@ def test_a_sound_plan_has_no_warnings():
         ({}, ["training.max_epochs=1", "search.scheduler=asha_stopping"], "no rung lies below max_epochs"),
         (BACKBONE, ["training.max_epochs=3"], "the head phase lasts to the end: no block will be unfrozen"),
         (
+            {6: "  augment: {choose: {a: {rotate: {float: [0, 5]}}}}", **NO_BASELINE},
+            ["activations.views=2"],
+            "activations.views keeps views of each strength of augment; those of a range are not shared",
+        ),
+        (
             {9: "  architecture: {choice: [dense, cnn]}", 10: "  filters: 8", 11: "", 12: "", **NO_BASELINE},
             [],
             "filters means nothing to dense and is ignored there",
@@ -203,6 +208,8 @@ def test_what_is_probably_not_meant_is_a_warning(lines: dict[int, str], override
         ({}, ["search.trials=101", "search.time_budget=1h"], "time budget"),
         ({}, ["training.early_stopping=null", "search.scheduler=asha_stopping"], "early stopping"),
         (BACKBONE, ["training.max_epochs=4"], "head phase"),
+        ({6: "  augment: {choose: {a: {rotate: 5}}}", **NO_BASELINE}, ["activations.views=2"], "views"),
+        ({6: "  augment: {choose: {a: {rotate: {float: [0, 5]}}}}", **NO_BASELINE}, [], "views"),
     ],
 )
 def test_what_is_in_order_is_not(lines: dict[int, str], overrides: list[str], words: str):

@@ -77,6 +77,12 @@ def test_images_that_are_kept_encoded_without_loss_train_as_arrays_do(small_digi
     assert numbers(epochs_of(augmented, encoded, SETTINGS)) == numbers(epochs_of(augmented, small_digits, SETTINGS))
 
 
+def test_strengths_train_as_the_text_that_says_the_same(small_digits):
+    text = {**DENSE, "augment": "shift(1)|noise(0.125)"}
+    strengths = {**DENSE, "augment": "own", "augment.shift": 1, "augment.flip": "none", "augment.noise": 0.125}
+    assert numbers(epochs_of(strengths, small_digits, SETTINGS)) == numbers(epochs_of(text, small_digits, SETTINGS))
+
+
 def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_lower_rate(small_digits):
     trial = Trial(BACKBONE, small_digits, SETTINGS)
     backbone = trial._built.backbone

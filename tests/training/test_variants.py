@@ -9,7 +9,7 @@ from tuner.reports.figures.registry import FIGURES, draw_figure
 from tuner.reports.results import build_results
 from tuner.runs.predictions import load_variants
 from tuner.runs.state import RunState
-from tuner.spec.space import Choice
+from tuner.spec.space import Choice, Choose, Integer, Real
 from tuner.training.evaluation import IMAGES, build_variants, save_variants, variant_texts
 
 SPACE = {
@@ -41,6 +41,12 @@ def test_every_variant_is_shown_for_the_same_images_of_different_classes(small_d
 def test_texts_are_found_in_every_branch_once() -> None:
     assert variant_texts(SPACE) == (("none", "invert", "resize(12)|standardise", "scale(-1,1)"), ("none", "flip"))
     assert variant_texts({}) == ((), ())
+
+
+def test_of_strengths_the_strongest_of_each_branch_is_shown() -> None:
+    strong = {"augment.rotate": Real(0, 30), "augment.flip": Choice(("none", "both")), "augment.shift": Integer(0, 4)}
+    space = {"augment": Choose({"none": {}, "weak": {"augment.shift": Choice((2,))}, "strong": strong})}
+    assert variant_texts(space) == ((), ("none", "shift(2)", "rotate(30)|flip(both)|shift(4)"))
 
 
 def test_variants_are_kept_for_the_report_and_drawn(small_digits, tmp_path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from tuner.algorithms.halving import Halving
 from tuner.common.metrics import Mode
 from tuner.common.registry import Registry
-from tuner.spec.space import Choice, Dimension, Integer, Real
+from tuner.spec.space import Choice, Choose, Dimension, Integer, Real
+from tuner.spec.strengths import OWNER
 
 MUTABLE = (
     *("learning_rate", "fine_tune_learning_rate_factor", "weight_decay"),
@@ -73,8 +74,15 @@ def clip_to_space(config: dict[str, Any], mutable: Mapping[str, Dimension]) -> d
 
 
 def mutable_dimensions(space: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Return the dimensions of a space that a population may change: those of MUTABLE that leave a choice."""
-    return {name: space[name] for name in MUTABLE if name in space and _leaves_choice(space[name])}
+    """Return the dimensions of a space that a population may change: those of MUTABLE that leave a choice.
+
+    Strengths of `augment` are among them where it has one branch, so that all members have them.
+    """
+    augment = space.get(OWNER)
+    branches = list(augment.branches.values()) if isinstance(augment, Choose) else []
+    strengths = branches[0] if len(branches) == 1 else {}
+    found = {**{name: space[name] for name in MUTABLE if name in space}, **strengths}
+    return {name: dimension for name, dimension in found.items() if _leaves_choice(dimension)}
 
 
 def numeric(dimensions: Mapping[str, Dimension]) -> dict[str, Integer | Real]:

@@ -22,6 +22,7 @@ from tuner.common.seeds import derive_seed
 from tuner.runs.pareto import other_values
 from tuner.runs.state import RunState, TrialState
 from tuner.spec.space import (
+    Choice,
     Configuration,
     Dimension,
     Integer,
@@ -251,8 +252,9 @@ def optuna_parameters(space: Space, configuration: Configuration) -> tuple[dict[
     distributions: dict[str, BaseDistribution] = {}
 
     def look_up(qualified: str, name: str, dimension: Dimension) -> Scalar:
-        parameters[qualified] = configuration[name]
-        distributions[qualified] = _distribution(dimension)
+        if not _is_fixed_strength(name, dimension):
+            parameters[qualified] = configuration[name]
+            distributions[qualified] = _distribution(dimension)
         return configuration[name]
 
     configure(space, look_up)
@@ -274,8 +276,15 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
             return CategoricalDistribution(dimension.values)
 
 
-def suggest_value(trial: Trial, qualified: str, _name: str, dimension: Dimension) -> Scalar:
+def _is_fixed_strength(name: str, dimension: Dimension) -> bool:
+    """Return whether a branch of operations leaves no choice of this one: samplers then know the branch alone."""
+    return "." in name and isinstance(dimension, Choice) and len(dimension.values) == 1
+
+
+def suggest_value(trial: Trial, qualified: str, name: str, dimension: Dimension) -> Scalar:
     """Return Optuna's proposal for one dimension."""
+    if isinstance(dimension, Choice) and _is_fixed_strength(name, dimension):
+        return dimension.values[0]
     match dimension:
         case Integer(low, high, step, log):
             return trial.suggest_int(qualified, low, high, step=step, log=log)

@@ -23,6 +23,7 @@ from tuner.common.errors import RunError
 from tuner.common.files import write_text
 from tuner.common.metrics import Mode, is_better
 from tuner.common.registry import unknown_name
+from tuner.models.augmentation import restated
 from tuner.runs.directory import RunDirectory, latest_run
 from tuner.runs.events import Status
 from tuner.runs.record import read_state
@@ -185,6 +186,7 @@ def fit_into(space: Space, configuration: Mapping[str, Scalar], defaults: Mappin
             return defaults[name]
         return _middle(dimension)
 
+    configuration = restated(configuration, space)
     try:
         return configure(space, look_up)
     except _Elsewhere:

@@ -7,13 +7,13 @@ big_vision's: such a text can be logged, hashed, compared and put into a search 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry, unknown_name
+from tuner.spec.strengths import NotACall, split_calls
 
 MAX_CHARACTERS = 500
 NONE = "none"
@@ -30,6 +30,8 @@ class Argument:
     high: float = math.inf
     words: tuple[str, ...] = ()
     default: Value | None = None
+    is_strength: bool = False
+    """Whether the operation changes nothing where this is 0, and is then left out."""
 
     @property
     def rule(self) -> str:
@@ -75,6 +77,11 @@ class Call(Generic[Effect]):
     operation: Operation[Effect]
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether it has a strength of 0, and so changes nothing."""
+        return any(each.is_strength and self.values[each.name] == 0 for each in self.operation.arguments)
+
+    @property
     def text(self) -> str:
         """The call as it is written: defaults left out, numbers in their shortest form."""
         written: list[str] = []
@@ -99,9 +106,6 @@ def format_value(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-_CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*")
-
-
 def parse_pipeline(text: str, registry: Registry[Operation[Effect]]) -> tuple[Call[Effect], ...]:
     """Return the calls written as `text`; `none` and the empty text are the identity.
 
@@ -111,20 +115,24 @@ def parse_pipeline(text: str, registry: Registry[Operation[Effect]]) -> tuple[Ca
         raise PipelineError(f"{registry.kind} text must be at most {MAX_CHARACTERS} characters; got {len(text)}")
     if text.strip() in ("", NONE):
         return ()
-    return tuple(_parse_call(part, registry) for part in text.split("|"))
-
-
-def _parse_call(text: str, registry: Registry[Operation[Effect]]) -> Call[Effect]:
-    match = _CALL.fullmatch(text)
-    if match is None:
+    try:
+        written = split_calls(text)
+    except NotACall as part:
         raise PipelineError(
-            f"{registry.kind} must be written name or name(arguments), separated by |; got {text[:60]!r}"
-        )
-    name = match[1]
+            f"{registry.kind} must be written name or name(arguments), separated by |; got {str(part)[:60]!r}"
+        ) from None
+    return tuple(call_of(name, arguments, registry) for name, arguments in written)
+
+
+def call_of(name: str, arguments: str, registry: Registry[Operation[Effect]]) -> Call[Effect]:
+    """Return one call of a registered operation, its arguments as they stand between the brackets of a text.
+
+    Raises PipelineError as `parse_pipeline` does.
+    """
     if name not in registry:
         raise PipelineError(unknown_name(registry.kind, name, registry))
     operation = registry[name]
-    written = [part.strip() for part in match[2].split(",")] if match[2] and match[2].strip() else []
+    written = [part.strip() for part in arguments.split(",")] if arguments else []
     return Call(name, _read_arguments(name, written, operation.arguments), operation)
 
 

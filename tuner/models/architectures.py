@@ -12,7 +12,9 @@ from typing import Any
 from tuner.common.errors import InputError
 from tuner.common.registry import Registry
 from tuner.models.applications import BACKBONES, Backbone, PixelScaling
+from tuner.models.augmentation import meaning_of_no_strength
 from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar
+from tuner.spec.strengths import OWNER
 
 
 @dataclass(frozen=True)
@@ -101,5 +103,7 @@ for _name, _backbone in BACKBONES.items():
 
 def meaning_of_nothing(name: str) -> Scalar:
     """Return how a hyperparameter that a file calls nothing is kept (0 for a dropout); None where it cannot be."""
+    if name.startswith(f"{OWNER}."):
+        return meaning_of_no_strength(name)
     owners = [GENERAL, *(ARCHITECTURES[each].parameters for each in ARCHITECTURES)]
     return next((owner[name].nothing for owner in owners if name in owner), None)

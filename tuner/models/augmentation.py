@@ -6,14 +6,22 @@ given, so that an epoch can be trained again exactly. Light: no Keras here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from tuner.common.registry import Registry
-from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
+from tuner.common.errors import PipelineError
+from tuner.common.registry import Registry, is_nothing, unknown_name
+from tuner.models._operations import NONE, Argument, Call, Operation, call_of, parse_pipeline
+from tuner.models.parameters import Parameter, Scalar
+from tuner.spec.space import Choose, Dimension, Integer, Real, Space
+from tuner.spec.strengths import OWNER
+
+Value = TypeVar("Value")
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Images `[N, H, W, C] float32` in 0..255 and labels `[N, K] float32` that add up to 1."""
@@ -24,7 +32,7 @@ AUGMENTATION: Registry[Operation[Effect]] = Registry("augmentation", "tuner.augm
 
 @dataclass(frozen=True)
 class Augment:
-    """A parsed augmentation text."""
+    """Operations in the order in which they are applied, whether they were written as a text or as strengths."""
 
     calls: tuple[Call[Effect], ...]
 
@@ -61,7 +69,169 @@ def parse_augment(text: str) -> Augment:
 
     Raises PipelineError with the operation, the argument, the rule and the value.
     """
-    return Augment(parse_pipeline(text, AUGMENTATION))
+    return _augment(parse_pipeline(text, AUGMENTATION))
+
+
+def augment_of(configuration: Mapping[str, Any]) -> Augment:
+    """Return the augmentation of a configuration: that of its strengths (`augment.rotate`), or that of its text.
+
+    >>> augment_of({"augment": "standard", "augment.rotate": 12.5, "augment.shift": 0, "augment.flip": True}).text
+    'rotate(12.5)|flip'
+
+    Raises PipelineError as `parse_augment` does.
+    """
+    operations = by_operation(configuration)
+    if operations:
+        calls = (call_with(operation, values) for operation, values in operations.items())
+        return _augment(call for call in calls if call is not None)
+    written = configuration.get(OWNER, NONE)
+    return Augment(()) if is_nothing(written) else parse_augment(str(written))
+
+
+def by_operation(parameters: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+    """Return what belongs to each operation, by its arguments' names; the nameless one is given by place.
+
+    >>> by_operation({"augment": "own", "augment.rotate": 5, "augment.darken.least": 0.1, "augment.darken.most": 0.4})
+    {'rotate': {'': 5}, 'darken': {'least': 0.1, 'most': 0.4}}
+    """
+    found: dict[str, dict[str, Value]] = {}
+    for name, value in parameters.items():
+        owner, _, rest = name.partition(".")
+        if owner == OWNER and rest:
+            operation, _, argument = rest.partition(".")
+            found.setdefault(operation, {})[argument] = value
+    return found
+
+
+def call_with(operation: str, values: Mapping[str, Any]) -> Call[Effect] | None:
+    """Return an operation with the values of its arguments; None where it is to be left out.
+
+    Raises PipelineError as `parse_augment` does.
+    """
+    by_place = values.get("", NONE)
+    if "" in values and is_nothing(by_place):
+        return None
+    arguments = ",".join(f"{name}={value}" for name, value in values.items())
+    if "" in values:
+        arguments = "" if by_place is True else str(by_place)
+    return call_of(_registered(operation), arguments, AUGMENTATION)
+
+
+def _registered(operation: str) -> str:
+    """Return the name of an operation; `shift_2` is shift for the second time."""
+    return operation if operation in AUGMENTATION else re.sub(r"_[2-9]$", "", operation)
+
+
+def strength_parameter(operation: str, argument: str) -> Parameter:
+    """Return the parameter that a strength is; `argument` is empty where it is given by place.
+
+    Raises PipelineError where there is none of these names.
+    """
+    name = _registered(operation)
+    if name not in AUGMENTATION:
+        raise PipelineError(unknown_name(AUGMENTATION.kind, operation, AUGMENTATION))
+    arguments = {each.name: each for each in AUGMENTATION[name].arguments}
+    if argument and argument not in arguments:
+        raise PipelineError(unknown_name(f"argument of {name}", argument, arguments))
+    if not arguments:
+        return Parameter("bool", default=False)
+    found = arguments[argument] if argument else next(iter(arguments.values()))
+    if found.kind is str:
+        return Parameter("choice", values=(NONE, *found.words), default=found.default)
+    low, high = (None if math.isinf(bound) else bound for bound in (found.low, found.high))
+    return Parameter("int" if found.kind is int else "float", low, high, default=found.default)
+
+
+def strength_bounds(name: str) -> tuple[float | None, float | None]:
+    """Return what a strength can be at least and at most; None where nothing is known of it."""
+    try:
+        parameter = strength_parameter(*_parts(name))
+    except PipelineError:
+        return None, None
+    return parameter.low, parameter.high
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return the operation and the argument of a strength's name."""
+    _, operation, argument = (*name.split(".", 2), "")[:3]
+    return operation, argument
+
+
+def meaning_of_no_strength(name: str) -> Scalar:
+    """Return how a strength that a file calls nothing is kept; None where its word is."""
+    operation, argument = _parts(name)
+    registered = _registered(operation)
+    arguments = AUGMENTATION[registered].arguments if registered in AUGMENTATION and not argument else None
+    if arguments is None or not arguments:
+        return None if arguments is None else False
+    return 0 if arguments[0].is_strength else NONE if arguments[0].kind is str else None
+
+
+def restated(configuration: Mapping[str, Scalar], space: Space) -> Mapping[str, Scalar]:
+    """Return a configuration whose augmentation is said as `space` says it; the same one where that says no such thing.
+
+    A text becomes the branch with its operations in their order, an operation that the text lacks is at nothing; and
+    strengths become the text that they are.
+
+    >>> space = {"augment": Choose({"own": {"augment.rotate": Real(0, 30), "augment.shift": Integer(0, 4)}})}
+    >>> restated({"augment": "rotate(5)"}, space)
+    {'augment': 'own', 'augment.rotate': 5.0, 'augment.shift': 0}
+    """
+    dimension = space.get(OWNER)
+    try:
+        calls = augment_of(configuration).calls if OWNER in configuration else None
+    except PipelineError:  # of code that is not here
+        calls = None
+    if dimension is None or calls is None:
+        return configuration
+    others = {name: value for name, value in configuration.items() if name.partition(".")[0] != OWNER}
+    if isinstance(dimension, Choose):
+        placed = {name: _placed(calls, branch) for name, branch in dimension.branches.items()}
+        fitting = {name: values for name, values in placed.items() if values is not None}
+        if not fitting:
+            return configuration
+        best = min(fitting, key=lambda name: _moved(fitting[name], dimension.branches[name]))
+        return {**others, OWNER: best, **fitting[best]}
+    texts = [value for value in getattr(dimension, "values", ()) if isinstance(value, str)]
+    same = next((text for text in texts if augment_of({OWNER: text}).calls == calls), None)
+    return configuration if same is None else {**others, OWNER: same}
+
+
+def _placed(calls: Sequence[Call[Effect]], branch: Space) -> dict[str, Scalar] | None:
+    """Return the strengths with which a branch says these calls, in its ranges or not; None where it cannot."""
+    left, found = list(calls), dict[str, Scalar]()
+    for operation, dimensions in by_operation(branch).items():
+        call = left.pop(0) if left and left[0].name == _registered(operation) else None
+        for argument, dimension in dimensions.items():
+            value = _strength_in(dimension, operation, argument, call)
+            if value is None:
+                return None
+            found[f"{OWNER}.{operation}.{argument}".rstrip(".")] = value
+    return None if left else found
+
+
+def _strength_in(dimension: Dimension, operation: str, argument: str, call: Call[Effect] | None) -> Scalar:
+    """Return the value with which a dimension says a call, or with None that there is none; None where it cannot."""
+    if isinstance(dimension, Integer | Real):
+        if call is None:
+            parameter = meaning_of_no_strength(f"{OWNER}.{operation}") if not argument else None
+            return parameter if parameter is not None and dimension.contains(parameter) else None
+        return call.values[argument or next(iter(call.values))]
+    for value in dimension.values:
+        same = call_with(operation, {argument: value})
+        is_none = same is None or same.is_nothing
+        if (call is None and is_none) or (call is not None and same is not None and same.values == call.values):
+            return value
+    return None
+
+
+def _moved(values: Mapping[str, Scalar], branch: Space) -> tuple[int, int]:
+    """Return how many of the strengths lie outside their ranges, and how many there are."""
+    return sum(not branch[name].contains(value) for name, value in values.items()), len(values)
+
+
+def _augment(calls: Iterable[Call[Effect]]) -> Augment:
+    return Augment(tuple(call for call in calls if not call.is_nothing))
 
 
 def _flip(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
@@ -130,7 +300,7 @@ def _mixup(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, ge
 def _erase(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
     """Fill a rectangle with noise in half of the images (Zhong et al. 2020, arXiv:1708.04896)."""
     number, height, width, channels = images.shape
-    area = generator.uniform(0.02, max(0.02, values["fraction"]), number) * height * width
+    area = generator.uniform(min(0.02, values["fraction"]), values["fraction"], number) * height * width
     ratio = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3), number))
     rows = np.clip(np.sqrt(area * ratio), 1, height).astype(int)
     columns = np.clip(np.sqrt(area / ratio), 1, width).astype(int)
@@ -165,18 +335,20 @@ def _noise(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, ge
     return np.clip(images + noise, 0, 255).astype(np.float32), labels
 
 
-_FRACTION = Argument("fraction", float, 0.0, 0.95)
+_STDDEV = Argument("stddev", float, 0.0, 1.0, is_strength=True)
+_FRACTION = Argument("fraction", float, 0.0, 0.95, is_strength=True)
 _DIRECTION = Argument("direction", str, words=("horizontal", "vertical", "both"), default="horizontal")
 for _name, _effect, _argument, _description in (
     ("flip", _flip, _DIRECTION, "mirrored, in half of the images"),
-    ("shift", _shift, Argument("px", int, 1, 256), "by up to px whole pixels in both directions"),
-    ("rotate", _rotate, Argument("degrees", float, 0.0, 180.0), "by up to so many degrees"),
+    ("shift", _shift, Argument("px", int, 0, 256, is_strength=True), "by up to px whole pixels in both directions"),
+    ("rotate", _rotate, Argument("degrees", float, 0.0, 180.0, is_strength=True), "by up to so many degrees"),
     ("zoom", _zoom, _FRACTION, "in or out by up to this fraction"),
     ("erase", _erase, _FRACTION, "a rectangle of up to this fraction filled with noise, in half of the images"),
     ("brightness", _brightness, _FRACTION, "up or down by up to this fraction of the range"),
     ("contrast", _contrast, _FRACTION, "times 1 plus or minus up to this fraction"),
-    ("noise", _noise, Argument("stddev", float, 0.0, 1.0), "Gaussian, stddev times the range, new in every epoch"),
+    ("noise", _noise, _STDDEV, "Gaussian, stddev times the range, new in every epoch"),
 ):
     AUGMENTATION.add(_name, Operation((_argument,), _effect, _description))
-_ALPHA, _MIXED = Argument("alpha", float, 0.01, 10.0), "pairs of images and of their labels mixed, Beta(alpha, alpha)"
+_ALPHA = Argument("alpha", float, 0.0, 10.0, is_strength=True)
+_MIXED = "pairs of images and of their labels mixed, Beta(alpha, alpha)"
 AUGMENTATION.add("mixup", Operation((_ALPHA,), _mixup, _MIXED, mixes_labels=True))

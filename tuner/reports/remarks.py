@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tuner.common.metrics import (
     LOSS,
 )
+from tuner.models.augmentation import strength_bounds
 from tuner.models.parameters import GENERAL, OF_ARCHITECTURES
 from tuner.reports.formatting import (
     describe_configuration,
@@ -22,10 +23,13 @@ from tuner.runs.finalists import (
 )
 from tuner.spec.space import Choice, FlatDimension, flatten, widened
 from tuner.spec.space_parser import parse_space
+from tuner.spec.strengths import OWNER
 
 
 def _limits(one: FlatDimension, architecture: object) -> tuple[float | None, float | None]:
     """Return what a hyperparameter can be at least and at most, as far as that is known without its network."""
+    if one.name.startswith(f"{OWNER}."):
+        return strength_bounds(one.name)
     owners = (GENERAL, OF_ARCHITECTURES.get(str(architecture), {}))
     if parameter := next((owner[one.name] for owner in owners if one.name in owner), None):
         return parameter.low, parameter.high

@@ -19,7 +19,8 @@ from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing
 from tuner.session.checks import beyond_this_machine
 from tuner.spec.schema import AUTO
-from tuner.spec.space import Choose, Configuration, Space, count
+from tuner.spec.space import Choose, Configuration, FlatDimension, Integer, Real, Space, count, flatten
+from tuner.spec.strengths import OWNER
 
 ENDS_EARLY = "the search ends when each was tried once"
 
@@ -60,9 +61,15 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
         found.append("the head phase lasts to the end: no block will be unfrozen, whatever unfreeze_depth says")
     if training.patience is None and not halves:
         found.append("neither early stopping nor a scheduler that halves: every trial costs max_epochs")
+    if search.training.activations.views and any(_is_range_of_strengths(one) for one in flatten(study.space)):
+        found.append("activations.views keeps views of each strength of augment; those of a range are not shared")
     if beyond := beyond_this_machine(search.shares):
         found.append(f"{beyond}; more takes a cluster (--address)")
     return found + [f"{name} means nothing to {other} and is ignored there" for name, other in _ignored(study.space)]
+
+
+def _is_range_of_strengths(parameter: FlatDimension) -> bool:
+    return parameter.name.startswith(f"{OWNER}.") and isinstance(parameter.dimension, Integer | Real)
 
 
 def _ignored(space: Space) -> list[tuple[str, str]]:
@@ -175,7 +182,8 @@ def draw_space(space: Space, tree: Tree | None = None) -> Tree:
     """Return the space as a tree, each branch with the number of its configurations."""
     tree = tree or Tree(Text("space", style="bold"))
     for name, dimension in space.items():
-        node = tree.add(Text.assemble((name, "cyan"), ": ", dimension.describe()))
+        written = name.partition(".")[2] or name  # of strengths, as they stand in their branch
+        node = tree.add(Text.assemble((written, "cyan"), ": ", dimension.describe()))
         if isinstance(dimension, Choose):
             for branch, inner in dimension.branches.items():
                 words = _number_words(count(inner), "a continuum")

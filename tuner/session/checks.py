@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS, mutable_dimensions, numeric
@@ -14,14 +15,14 @@ from tuner.common.process import usable_cpus
 from tuner.common.registry import unknown_name
 from tuner.datasets.request import check_columns, check_group, check_layout, check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.augmentation import parse_augment
+from tuner.models.augmentation import by_operation, call_with, parse_augment, strength_parameter
 from tuner.models.parameters import GENERAL, Parameter
 from tuner.models.preprocessing import parse_preprocess
 from tuner.session._resolved import Shares, has_unfreezing, resolved_scheduler
 from tuner.spec.schema import AUTO, given
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
-from tuner.spec.space_parser import Finding, Path
 from tuner.spec.spec import SpecReading
+from tuner.spec.strengths import OWNER, Finding, Path
 
 
 def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
@@ -80,13 +81,13 @@ def checked_gpus(shares: Shares, capacity: Capacity, computes: Callable[[], bool
 
 
 def _as_written(reading: SpecReading, path: Path) -> Path:
-    """Return the path of a value that is written without `choice`, as a constant."""
-    if path[-2:-1] != ("choice",):
-        return path
-    value = reading.document.values
-    for part in path[:-2]:
-        value = value[part]
-    return path if isinstance(value, dict) else path[:-2]
+    """Return the path of a value in the space as far as it is written: a constant has no `choice`, a text no parts."""
+    value: Any = reading.document.values
+    for length, part in enumerate(path if path[:1] == ("space",) else ()):
+        if not isinstance(value, dict | list) or (part == "choice" and part not in value):
+            return path[:length]
+        value = value[int(part)] if isinstance(value, list) else value.get(part, {})
+    return path
 
 
 def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Finding]:
@@ -185,12 +186,57 @@ def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: P
                 yield path, misfit
             elif isinstance(dimension, Real) and parameter.kind == "int":
                 yield path, f"must be a range of whole numbers; got {dimension.describe()}"
+        case Choose(branches) if name == OWNER:
+            for branch, inner in branches.items():
+                for operation, dimensions in by_operation(inner).items():
+                    yield from _check_strengths(operation, dimensions, (*path, "choose", branch, operation))
         case Choose():
-            yield path, "must not branch: only the architecture has parameters of its own"
+            yield path, f"must not branch: only the architecture and {OWNER} have parameters of their own"
         case Choice(values):
             for index, value in enumerate(values):
                 if misfit := parameter.misfit(value) or _text_misfit(name, value):
                     yield (*path, "choice", index), misfit
+
+
+def _check_strengths(operation: str, dimensions: Mapping[str, Dimension], path: Path) -> Iterator[Finding]:
+    """Yield the problems with an operation of a branch of `augment`: its name, its strengths, what they lack."""
+    found: list[Finding] = []
+    for argument, dimension in dimensions.items():
+        place = (*path, argument) if argument else path
+        try:
+            parameter = strength_parameter(operation, argument)
+        except InputError as error:
+            found.append((place, str(error)))
+            continue
+        if isinstance(dimension, Choice):
+            misfits = ((index, _misfit_of(operation, argument, value)) for index, value in enumerate(dimension.values))
+            found += [((*place, "choice", index), misfit) for index, misfit in misfits if misfit]
+        else:
+            found += _check_values(operation, dimension, parameter, place)
+    if not found:
+        found += [
+            (path, str(error))
+            for error in _refusals(operation, {name: _first(one) for name, one in dimensions.items()})
+        ]
+    yield from found
+
+
+def _misfit_of(operation: str, argument: str, value: object) -> str | None:
+    """Return the problem with one strength, or None."""
+    if argument:
+        return strength_parameter(operation, argument).misfit(value)
+    return next((str(error) for error in _refusals(operation, {argument: value})), None)
+
+
+def _refusals(operation: str, values: Mapping[str, object]) -> Iterator[InputError]:
+    try:
+        call_with(operation, values)
+    except InputError as error:
+        yield error
+
+
+def _first(dimension: Dimension) -> object:
+    return dimension.low if isinstance(dimension, Integer | Real) else dimension.values[0]
 
 
 _TEXTS: dict[str, Callable[[str], object]] = {"preprocess": parse_preprocess, "augment": parse_augment}

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from tuner.common.metrics import DEFAULT_METRIC, epoch_objectives, objectives
 from tuner.common.registry import NEVER_NOTHING, is_nothing, unknown_name
-from tuner.spec.space_parser import Finding, Path
+from tuner.spec.strengths import Finding, Path
 
 
 @dataclass(frozen=True)

@@ -127,11 +127,16 @@ class FlatDimension:
 def flatten(space: Space, prefix: str = "", conditions: tuple[tuple[str, str], ...] = ()) -> Iterator[FlatDimension]:
     """Yield all parameters of a space, a Choose before the parameters of its branches."""
     for name, dimension in space.items():
-        qualified = prefix + name
+        qualified = _qualified(prefix, name)
         yield FlatDimension(qualified, name, dimension, conditions)
         if isinstance(dimension, Choose):
             for branch, inner in dimension.branches.items():
                 yield from flatten(inner, f"{qualified}.{branch}.", (*conditions, (qualified, branch)))
+
+
+def _qualified(prefix: str, name: str) -> str:
+    """Return a name behind those of its branches; that of a strength (`augment.rotate`) begins with its owner's."""
+    return prefix + (name.partition(".")[2] or name)
 
 
 def branching(space: Space) -> tuple[str, ...]:
@@ -160,10 +165,11 @@ def configure(space: Space, draw: Draw, prefix: str = "") -> Configuration:
     """
     configuration: Configuration = {}
     for name, dimension in space.items():
-        value = draw(prefix + name, name, dimension)
+        qualified = _qualified(prefix, name)
+        value = draw(qualified, name, dimension)
         configuration[name] = value
         if isinstance(dimension, Choose):
-            configuration |= configure(dimension.branches[str(value)], draw, f"{prefix}{name}.{value}.")
+            configuration |= configure(dimension.branches[str(value)], draw, f"{qualified}.{value}.")
     return configuration
 
 
@@ -254,6 +260,25 @@ def _points(dimension: Dimension) -> Iterator[tuple[Scalar, Space]]:
             yield low, {}
         case Choice(values):
             yield from ((value, {}) for value in values)
+
+
+def completed(space: Space, configuration: Mapping[str, Scalar]) -> Configuration:
+    """Return a configuration with the strengths that its branches leave no choice of, and all strengths in their order.
+
+    >>> space = {"augment": Choose({"weak": {"augment.flip": Choice((True,)), "augment.shift": Integer(0, 4)}})}
+    >>> completed(space, {"augment.shift": 2, "augment": "weak"})
+    {'augment': 'weak', 'augment.flip': True, 'augment.shift': 2}
+    """
+    found = dict(configuration)
+    for parameter in flatten(space):
+        names = [(where.rpartition(".")[2], branch) for where, branch in parameter.conditions]
+        if "." not in parameter.name or any(configuration.get(name) != branch for name, branch in names):
+            continue
+        only = next(_points(parameter.dimension))[0] if _size(parameter.dimension) == 1 else None
+        value = found.pop(parameter.name, only)
+        if value is not None:
+            found[parameter.name] = value
+    return found
 
 
 def misfits(space: Space, configuration: Mapping[str, Scalar]) -> list[tuple[str, str]]:

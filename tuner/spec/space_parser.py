@@ -8,10 +8,7 @@ from typing import Any
 
 from tuner.common.registry import is_nothing, unknown_name
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Scalar, Space, flatten
-
-Path = tuple[str | int, ...]
-Finding = tuple[Path, str]
-"""The path of a problem in the raw space, and its message."""
+from tuner.spec.strengths import OWNER, Finding, Path, branch_findings, read_branch
 
 _KINDS = ("choice", "int", "log_int", "float", "log_float", "choose")
 _LISTED = ", ".join(_KINDS)
@@ -29,7 +26,8 @@ def parse_space(
     for name, value in raw.items():
         here = (*path, name)
         if not name.isidentifier():
-            findings.append((here, f"must be a name of letters, digits and underscores; got {name[:60]!r}"))
+            hint = f": strengths stand in a branch of {OWNER}" if name.startswith(f"{OWNER}.") else ""
+            findings.append((here, f"must be a name of letters, digits and underscores; got {name[:60]!r}{hint}"))
         elif name in outer:
             findings.append((here, "must not repeat a name that exists outside this branch"))
         else:
@@ -66,13 +64,15 @@ def _parse_dimension(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimen
         return None, [((*path, "step"), f"must be left out with {kind}: only int has steps")]
     here = (*path, kind)
     if kind == "choose":
-        return _parse_choose(raw[kind], here, outer)
+        return _parse_choose(raw[kind], here, outer, path[-1] == OWNER)
     if kind == "choice":
         return _parse_choice(raw[kind], here)
     return _parse_range(kind, raw[kind], 1 if is_nothing(step := raw.get("step")) else step, here)
 
 
-def _parse_choose(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimension | None, list[Finding]]:
+def _parse_choose(
+    raw: Any, path: Path, outer: frozenset[str], has_strengths: bool
+) -> tuple[Dimension | None, list[Finding]]:
     if not isinstance(raw, dict) or not raw:
         return None, [(path, f"must map each branch to its parameters; got {_shown(raw)}")]
     branches: dict[str, Space] = {}
@@ -80,10 +80,30 @@ def _parse_choose(raw: Any, path: Path, outer: frozenset[str]) -> tuple[Dimensio
     for branch, inner in raw.items():
         if not re.fullmatch(r"[\w-]+", branch):  # a dot would make qualified names ambiguous
             findings.append(((*path, branch), f"must be a name of letters, digits, '_' and '-'; got {branch[:60]!r}"))
-        space, found = parse_space({} if is_nothing(inner) else inner, (*path, branch), outer)
+        if has_strengths:
+            space, found = _parse_strengths(inner, (*path, branch), outer)
+        else:
+            space, found = parse_space({} if is_nothing(inner) else inner, (*path, branch), outer)
         branches[branch] = space
         findings += found
+    if has_strengths and not findings:
+        findings += branch_findings(branches, path)
     return Choose(branches), findings
+
+
+def _parse_strengths(raw: Any, path: Path, outer: frozenset[str]) -> tuple[dict[str, Dimension], list[Finding]]:
+    """Return a branch of operations with their strengths, and its problems."""
+    strengths, findings = read_branch(raw, path, frozenset((*_KINDS, "step")))
+    space: dict[str, Dimension] = {}
+    for strength in strengths:
+        if isinstance(strength.raw, dict) and "choose" in strength.raw:
+            findings.append((strength.path, "must not branch: a branch of its own does the same"))
+            continue
+        dimension, found = _parse_dimension(strength.raw, strength.path, outer)
+        findings += found
+        if dimension is not None:
+            space[strength.name] = dimension
+    return space, findings
 
 
 def _parse_choice(raw: Any, path: Path) -> tuple[Dimension | None, list[Finding]]:

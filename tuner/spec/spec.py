@@ -27,8 +27,9 @@ from tuner.spec.schema import (
     read_section,
     shown,
 )
-from tuner.spec.space import Configuration, Dimension, Scalar, flatten, misfits
-from tuner.spec.space_parser import Finding, parse_space
+from tuner.spec.space import Configuration, Dimension, Scalar, completed, flatten, misfits
+from tuner.spec.space_parser import parse_space
+from tuner.spec.strengths import OWNER, Finding
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
         return [Problem(field, "must be written key=value, for example search.trials=8")]
     field = f"--set {key.strip()[:100]}"
     *parents, last = key.strip().split(".")
+    if parents[:1] == ["baseline"]:  # a flat mapping; names of strengths have dots
+        parents, last = ["baseline"], key.strip().partition(".")[2]
     # A command line has no comments: `folder:/x #1` is all of a name.
     is_plain = re.search(r"(^|\s)#", text) is not None and not re.match(r"\s*[\"'\[{|>&*!]", text)
     inner = read_document(json.dumps(text.strip(), ensure_ascii=False) if is_plain else text)
@@ -172,11 +175,21 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
 def _with_nothing(raw: Any, meaning: Meaning, name: str = "") -> Any:
     """Return a part of a space, or a baseline, in which each word for nothing has become what it means there."""
     if isinstance(raw, dict):
+        if name == OWNER and isinstance(raw.get("choose"), dict):
+            return {**raw, "choose": {key: _strengths_with_nothing(one, meaning) for key, one in raw["choose"].items()}}
         return {key: _with_nothing(value, meaning, name if key == "choice" else key) for key, value in raw.items()}
     if isinstance(raw, list):
         return [_with_nothing(value, meaning, name) for value in raw]
     found = meaning(name) if is_nothing(raw) else None
     return raw if found is None else found
+
+
+def _strengths_with_nothing(branch: Any, meaning: Meaning) -> Any:
+    """Return a branch of operations in which each word for nothing has become what it means there."""
+    if not isinstance(branch, dict):
+        return branch
+    written = {key: _with_nothing(value, meaning, f"{OWNER}.{key}") for key, value in branch.items()}
+    return {key: None if branch[key] is None else value for key, value in written.items()}
 
 
 def _validate(file: str, document: Document, values: dict[str, Any], problems: list[Problem]) -> SpecReading:
@@ -228,16 +241,21 @@ def _baseline(
     )
     if not plain:
         return None, [(("baseline",), f"must map names to plain values; got {shown(baseline)}")]
-    doubtful = _doubtful_names(values.get("space"), space, findings)
+    doubtful = _doubtful_names(baseline, values.get("space"), space, findings)
+    baseline = completed(space, baseline)
     wrong = misfits(space, baseline) if space else []
-    return dict(baseline), [(("baseline", name), message) for name, message in wrong if name not in doubtful]
+    return baseline, [(("baseline", name), message) for name, message in wrong if name not in doubtful]
 
 
-def _doubtful_names(raw: Any, space: Mapping[str, Dimension], findings: Sequence[Finding]) -> set[str]:
+def _doubtful_names(
+    baseline: Mapping[str, Any], raw: Any, space: Mapping[str, Dimension], findings: Sequence[Finding]
+) -> set[str]:
     """Return names that a space with findings may hold, but not in a form to compare a baseline with."""
     if not findings:
         return set()
     named = {str(part) for path, _ in findings for part in path}
+    if OWNER in named:
+        named |= {name for name in baseline if name.startswith(f"{OWNER}.")}
     return named | (_keys(raw) - {parameter.name for parameter in flatten(space)})
 
 

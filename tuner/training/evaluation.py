@@ -12,11 +12,11 @@ import numpy as np
 from tuner.common.files import replacing
 from tuner.common.metrics import ACCURACY, LOSS, VALIDATION, Metric, asked_values, metric_of
 from tuner.datasets.loading import Dataset, Split
-from tuner.models.augmentation import parse_augment
+from tuner.models.augmentation import augment_of, parse_augment
 from tuner.models.preprocessing import parse_preprocess
 from tuner.runs.finalists import pack_bits, pack_floats
 from tuner.runs.predictions import Variant
-from tuner.spec.space import Space, flatten
+from tuner.spec.space import Choose, Space, flatten
 
 IMAGES = 8
 MOST_VARIANTS = 12
@@ -25,13 +25,20 @@ LARGEST_PX = 160
 
 
 def variant_texts(space: Space) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the preprocessing and the augmentation texts of a space."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Return the preprocessing and the augmentation texts of a space; of strengths, the strongest of each branch."""
+    found: dict[str, dict[str, None]] = {"preprocess": {}, "augment": {}}
     for parameter in flatten(space):
-        if parameter.name in ("preprocess", "augment"):
-            values = tuple(str(value) for value in getattr(parameter.dimension, "values", ()))
-            found[parameter.name] = tuple(dict.fromkeys((*found.get(parameter.name, ()), *values)))
-    return found.get("preprocess", ()), found.get("augment", ())
+        if parameter.name in found:
+            texts = [str(value) for value in getattr(parameter.dimension, "values", ())]
+            if isinstance(parameter.dimension, Choose):
+                texts = [_strongest(branch) for branch in parameter.dimension.branches.values()]
+            found[parameter.name] |= dict.fromkeys(texts)
+    return tuple(found["preprocess"]), tuple(found["augment"])
+
+
+def _strongest(branch: Space) -> str:
+    ends = {name: getattr(one, "values", None) or (getattr(one, "high", 0),) for name, one in branch.items()}
+    return augment_of({name: values[-1] for name, values in ends.items()}).text
 
 
 def build_variants(space: Space, dataset: Dataset, seed: int) -> tuple[Variant, ...]:

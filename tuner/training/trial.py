@@ -19,7 +19,7 @@ from tuner.common.errors import RunError, TunerError
 from tuner.common.metrics import LOSS, VALIDATION, epoch_values, is_better, oriented
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
-from tuner.models.augmentation import Augment, parse_augment
+from tuner.models.augmentation import Augment, augment_of
 from tuner.models.export import seconds_per_image, stored_mb
 from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
@@ -105,7 +105,7 @@ class Trial:
         self._epochs_waited = 0
         self._reference: float | None = None  # what the next improvement is measured against
         self._best_weights: list[np.ndarray] = []
-        augment = parse_augment(str(general(configuration, "augment")))
+        augment = augment_of(configuration)
         self._augment = None if augment.is_identity else augment
         self._activations, self._on_batch = activations, on_batch
         self._weights = image_weights(configuration, data.train.labels, data.train.weights)
