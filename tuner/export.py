@@ -11,11 +11,16 @@ from pathlib import Path
 
 from tuner import __version__
 from tuner.common.command_line import CommandParser, run_command
+from tuner.common.errors import without_passwords
+from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
+_ALL = "--csv, --latex, --optuna, --saved-model, --litert, --mlflow, --tensorboard, --tracker"
+_NOT_ASKED = ("run", "trackers", "reports")
 _EPILOG = """\
 examples:
   python -m tuner.export runs/cifar100 --csv trials.csv --latex trials.tex
   python -m tuner.export runs/cifar100 --optuna sqlite:///studies.db        then: optuna-dashboard sqlite:///studies.db
+  python -m tuner.export runs/cifar100 --mlflow http://localhost:5000
   python -m tuner.export runs/cifar100 --tensorboard tb                     then: tensorboard --logdir tb
   python -m tuner.export runs/cifar100 --saved-model best --litert best.tflite
 
@@ -31,9 +36,10 @@ def build_export_parser() -> argparse.ArgumentParser:
     add("--csv", type=Path, metavar="FILE", help="all trials as CSV")
     add("--latex", type=Path, metavar="FILE", help="the best trials as a LaTeX table")
     add("--optuna", metavar="URL", help="all trials as a new study of an Optuna storage")
-    add("--tensorboard", type=Path, metavar="DIR", help="all trials with curves and hyperparameters for TensorBoard")
     add("--saved-model", type=Path, metavar="DIR", help="the best model as a TensorFlow SavedModel")
     add("--litert", type=Path, metavar="FILE", help="the best model for LiteRT (TensorFlow Lite)")
+    add_tracker_options(parser, "show the run, or what is not yet there of it,")
+    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where its report is (default: reports)")
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -42,37 +48,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = build_export_parser()
     options = parser.parse_args(arguments)
-    if not any(value for name, value in vars(options).items() if name != "run"):
-        parser.error("at least one of --csv, --latex, --optuna, --tensorboard, --saved-model, --litert must be given")
-    return run_command(lambda: _export(options))
+    trackers = trackers_asked_for(parser, options) or ()
+    if not trackers and not any(value for name, value in vars(options).items() if name not in _NOT_ASKED):
+        parser.error(f"at least one of {_ALL} must be given")
+    return run_command(lambda: _export(options, trackers))
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
     from tuner.common.process import logging_to
     from tuner.models.export import save_model_as
     from tuner.reports import exports
     from tuner.reports.results import build_results
     from tuner.runs.directory import open_run
     from tuner.runs.record import read_state
+    from tuner.trackers.feed import deliver
+    from tuner.trackers.opening import kept_files, make_trackers
 
     exports.check_targets(options)
     run = open_run(options.run)
     state = read_state(run.record)
     results = build_results(state)
     written: list[object] = []
+    told = make_trackers(trackers, run, goes_on=True)
     with logging_to(run.log, is_new=False):  # what libraries say meanwhile
         if options.csv:
             written.append(exports.save_csv(results, options.csv))
         if options.latex:
             written.append(exports.save_latex(results, options.latex))
         if options.optuna:
-            written.append(f"study {exports.save_optuna(run, state, options.optuna)} in {options.optuna}")
-        if options.tensorboard:
-            written.append(exports.save_tensorboard(results, options.tensorboard))
+            name = exports.save_optuna(run, state, options.optuna)
+            written.append(f"study {name} in {without_passwords(options.optuna)}")
         if options.saved_model:
             written.append(save_model_as(run.exported_model(), options.saved_model, "tf_saved_model"))
         if options.litert:
             written.append(save_model_as(run.exported_model(), options.litert, "litert"))
+        files = kept_files(run, options.reports / run.name)
+        written += [deliver(tracker, run.record, files) for tracker in told]
     for one in written:
         print(one)
     return 0

@@ -46,6 +46,7 @@ RUN: dict[str, tuple[str, ...]] = {
     MOVED: ("copy/of/flowers/best.keras",),
     f"{DIGITS} --fresh": ("model: runs/digits-",),
     f"{DIGITS} --no-finalists": ("model: runs/digits-",),
+    f"{DIGITS} --tensorboard tb": ("shown by tensorboard",),
     f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("warm start: cifar10 on digits",),
     "python -m tuner.search --retrain runs/digits 2": ("trial 2",),
     "python -m tuner.report runs/digits": ("reports/digits/trials.parquet", "reports/digits/figures/best_so_far.svg"),
@@ -55,7 +56,7 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -c": ("test_accuracy",),
     "python -m tuner.predict runs/digits picture.png photos/": ("picture.png", "%"),
     "python -m tuner.predict runs/digits photos/ --format csv --top 1": ("image,place,label,probability",),
-    f"{EXPORT} --tensorboard tb": ("trials.csv", "trials.tex", "studies.db", "tb"),
+    f"{EXPORT} --tensorboard tb": ("trials.csv", "trials.tex", "studies.db", "tb/digits/trial-00000"),
     "python -m tuner.export runs/digits --saved-model best --litert best.tflite": ("best", "best.tflite"),
     "python -m tuner.cache": ("prepared data set",),
     "python -m tuner.cache verify": ("damaged: nothing",),
@@ -73,6 +74,7 @@ NOT_RUN = {
     r"python -m tuner\.(?:search --resume|report) s3://": "needs a bucket; tests/runs/test_mirror.py",
     r"python -m tuner\.submit ": "needs a cluster; tests/end_to_end/test_submit.py",
     r"ray dashboard ": "needs a cluster; tests/end_to_end/test_lab.py",
+    r"python -m tuner\.\w+ .* --(?:mlflow|tracker) ": "needs a server, or a package; tests/end_to_end/test_trackers.py",
     r"data/flowers/": "no command, but how a folder looks",
 }
 """Patterns of commands that are parsed only, and why; tests/house/test_documents.py parses them all."""

@@ -93,7 +93,7 @@ def test_tensorboard_finds_the_curves_and_the_hyperparameters_of_each_trial(tmp_
 
     write_record(tmp_path / "runs" / "x" / "record.jsonl", make_events(4))
     assert main([str(tmp_path / "runs" / "x"), "--tensorboard", str(tmp_path / "tb")]) == 0
-    found = EventAccumulator(str(tmp_path / "tb" / "trial-00000"))
+    found = EventAccumulator(str(tmp_path / "tb" / "x" / "trial-00000"))
     found.Reload()
     assert "val_accuracy" in found.Tags()["scalars"] and len(found.Scalars("val_accuracy")) == 20
     assert "_hparams_/session_start_info" in found.summary_metadata

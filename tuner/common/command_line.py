@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from tuner.common.errors import InputError, TunerError, printable
+from tuner.common.errors import InputError, TunerError, printable, without_passwords
 from tuner.common.files import is_disk_full
 from tuner.common.process import settled, silence
 from tuner.common.registry import is_nothing
@@ -47,8 +47,9 @@ class CommandParser(argparse.ArgumentParser):
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, after the usage, and exit with status 2."""
-        super().error(printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."))
+        """Say what is wrong, after the usage and without passwords, and exit with status 2."""
+        said = without_passwords(message)
+        super().error(printable(said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."))
 
 
 def _or_nothing(kind: type, can_be_nothing: bool) -> Callable[[str], Any]:

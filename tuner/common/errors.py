@@ -17,6 +17,7 @@ TunerError                   something tuner itself refuses or cannot do        
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -105,6 +106,16 @@ def printable(text: str) -> str:
     red\x1b[31m cat\n
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def without_passwords(text: str) -> str:
+    """Return `text` with passwords of addresses left out: what stands before a host, and settings called like one.
+
+    >>> without_passwords("--mlflow=https://me:se@cret@host:5000/x?token=1 refuses")
+    '--mlflow=https://***@host:5000/x?token=*** refuses'
+    """
+    before_host = re.sub(r"(?<=://)\S*@", "***@", text)
+    return re.sub(r"(?i)([?&][^=\s]*(?:token|password|pwd|secret|key)=)[^&\s]+", r"\1***", before_host)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 from tuner import __version__
 from tuner.common.command_line import CommandParser
+from tuner.common.errors import without_passwords
+from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 COMMANDS = {
     "status": "the searches of the cluster, or how one of them stands",
@@ -60,6 +62,7 @@ class SubmitOptions:
     to: Path = Path()
     with_models: bool = False
     raw: bool = False
+    trackers: tuple[str, ...] | None = None
     address_words: tuple[str, ...] = ()
     """The address as it has to be typed again."""
 
@@ -86,6 +89,7 @@ def build_submit_parser() -> argparse.ArgumentParser:
     shared = f"a folder of the cluster that all its nodes see, for runs, reports and data (default: {SHARED})"
     add("--shared", type=PurePosixPath, default=SHARED, metavar="DIR", help=shared)
     add("--storage", metavar="PLACE", help="as of tuner.search: a folder of the cluster, or a bucket")
+    add_tracker_options(parser, "as of tuner.search, from the cluster: show the search")
     add("--cache", metavar="DIR", help="where each node keeps prepared data (default: its user's cache)")
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
@@ -134,7 +138,25 @@ def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
         place = values[option]
         if place is not None and not place.startswith(("/", "~")) and "://" not in place:
             parser.error(f"--{option} must be an absolute path on the cluster; got {place[:200]!r}")
+    values["trackers"] = _trackers(parser, values)
     overrides = [*values.pop("overrides"), *(["finalists.count=0"] if no_finalists else [])]
     overrides += [f"search.warm_start={json.dumps(warm_start)}"] if warm_start is not None else []
     data = tuple(values.pop("data"))
     return SubmitOptions(command="submit", **common, **values, overrides=tuple(overrides), data=data)
+
+
+def _trackers(parser: argparse.ArgumentParser, values: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the trackers asked for; exits for a place that is this machine's, or holds what others must not read."""
+    asked = trackers_asked_for(parser, argparse.Namespace(**values))
+    del values["mlflow"], values["tensorboard"]
+    for one in asked or ():
+        name, _, place = one.partition("=")
+        if place != without_passwords(place):
+            parser.error(
+                f"--{name} must be without a password: jobs are shown to all who use the cluster; set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on its head"
+            )
+        is_local = place.startswith("sqlite:///") and not place.startswith("sqlite:////")
+        if is_local or (name == "tensorboard" and not place.startswith(("/", "~"))):
+            parser.error(f"--{name} must be an absolute path on the cluster; got {place[:200]!r}")
+    return asked

@@ -112,6 +112,7 @@ def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
     words += ["--storage", options.storage] if options.storage else []
     words += [f"--set={override}" for override in overrides]
     words += [f"--data={assignment}" for assignment in options.data]
+    words += [] if options.trackers is None else [f"--tracker={one}" for one in options.trackers or ("none",)]
     words += ["--resume"] if options.resume else ["--fresh"] if options.fresh else []
     job: dict[str, object] = {"search": words, "resume_command": resume_command(options)}
     return job if package.data_folder is None else {**job, "data": str(package.data_folder)}

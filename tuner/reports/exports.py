@@ -1,4 +1,4 @@
-"""A run in the files of others: CSV, LaTeX, an Optuna study, TensorBoard, SavedModel, LiteRT."""
+"""A run in the files of others: CSV, LaTeX, an Optuna study."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.common.errors import InputError, RunError, first_line
+from tuner.common.errors import InputError, RunError, first_line, without_passwords
 from tuner.common.files import check_file, check_folder, replacing, user_path
 from tuner.reports.formatting import describe_configuration, format_duration, format_value, safe_cell
 from tuner.reports.results import Results, TrialResult
@@ -34,9 +34,8 @@ def check_targets(options: Namespace) -> None:
     for name in ("csv", "latex", "litert"):
         if path := getattr(options, name):
             check_file(user_path(path), f"--{name}")
-    for name in ("tensorboard", "saved_model"):
-        if path := getattr(options, name):
-            check_folder(user_path(path), f"--{name.replace('_', '-')}")
+    if options.saved_model:
+        check_folder(user_path(options.saved_model), "--saved-model")
 
 
 def save_csv(results: Results, path: Path) -> Path:
@@ -121,10 +120,11 @@ def save_optuna(run: RunDirectory, state: RunState, url: str) -> str:
     try:
         made = optuna.create_study(storage=url, study_name=run.name, direction=study.direction)
     except optuna.exceptions.DuplicatedStudyError:
-        raise InputError(f"--optuna must name a storage without a study {run.name!r}; {url} has one") from None
+        place = without_passwords(url)
+        raise InputError(f"--optuna must name a storage without a study {run.name!r}; {place} has one") from None
     except (ImportError, ValueError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         rule = "--optuna must be an address such as sqlite:///study.db"
-        raise InputError(f"{rule}; {url}: {first_line(error)}") from None
+        raise InputError(without_passwords(f"{rule}; {url}: {first_line(error)}")) from None
     made.set_metric_names([spec.metric])
     made.add_trials(_optuna_trials(spec.space, study, state))
     return run.name
@@ -154,36 +154,3 @@ def _optuna_trials(space: Space, study: OptunaStudy, state: RunState) -> list[An
         trial.datetime_start = start + timedelta(seconds=recorded.started_s)
         trial.datetime_complete = start + timedelta(seconds=end_s)
     return ended
-
-
-def save_tensorboard(results: Results, directory: Path) -> Path:
-    """Write each trial as a run of TensorBoard: its curves, and its hyperparameters for the HParams tab.
-
-    Raises:
-        InputError: TensorBoard is not installed.
-    """
-    try:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ImportError:
-        raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard") from None
-    begun = results.study.time if results.study is not None else 0.0
-    for trial in results.trials:
-        writer = EventFileWriter(str(directory / f"trial-{trial.number:05d}"))
-        values = {name: "none" if value is None else value for name, value in trial.configuration.items()}
-        _add(writer, hparams_pb(values, trial_id=f"trial-{trial.number:05d}"), 0, begun + trial.started_s)
-        for epoch in trial.epochs:
-            summary = Summary()
-            for name, value in {**epoch.metrics, "learning_rate": epoch.learning_rate}.items():
-                summary.value.add(tag=name, simple_value=value)
-            summary.value.add(tag=f"best_{results.metric}", simple_value=epoch.best_so_far)
-            _add(writer, summary, epoch.epoch, begun + epoch.elapsed_s)
-        writer.close()
-    return directory
-
-
-def _add(writer: Any, summary: Any, step: int, time_s: float) -> None:
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    writer.add_event(Event(wall_time=time_s, step=step, summary=summary))

@@ -61,6 +61,8 @@ class RunDirectory:
     """A few images after each variant of preprocessing and augmentation."""
     data = _File("data.json")
     """The account of the data."""
+    trackers = _File("trackers.json")
+    """The trackers that are told of the search, so that a resumed session goes on telling them."""
     contact_sheets = _File("contact_sheets.npz")
     """Some training images of each class."""
 

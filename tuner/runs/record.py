@@ -11,6 +11,7 @@ before the next write; a torn line anywhere else is refused.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import time
@@ -162,6 +163,26 @@ def read_events(path: Path) -> Iterator[events.Event]:
                 yield event
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_on(path: Path, start: int, most: int) -> tuple[list[events.Event], int]:
+    """Return at most so many events of a record that grows, from byte `start` on, and the byte after the last of them.
+
+    A last line without its end is still being written; a record that is not there yet has no events.
+
+    Raises RunError when a line cannot be read, OSError when the file cannot.
+    """
+    happened: list[events.Event] = []
+    if not path.exists():
+        return happened, start
+    with path.open("rb") as lines:
+        lines.seek(start)
+        for line in itertools.islice(lines, most):
+            if not line.endswith(b"\n"):
+                break
+            happened.append(_read_event(path, 1 + len(happened), line))
+            start += len(line)
+    return happened, start
 
 
 def _read_event(path: Path, number: int, line: bytes) -> events.Event:

@@ -34,6 +34,7 @@ from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, cache_folder, planned_data, prepare, prepared_data, staged_data
 from tuner.spec.space import sample
 from tuner.spec.spec import Spec, load_spec, require
+from tuner.trackers.opening import make_trackers, tracking
 
 if TYPE_CHECKING:
     from tuner.algorithms.warm_start import EarlierStudy
@@ -202,11 +203,7 @@ def _search(
         RunError: the data are not those that the run began with.
         InputError: where something is to be written, nothing can be; nothing was then.
     """
-    if options.address is None and (beyond := beyond_this_machine(search.shares)):
-        raise InputError(beyond)
-    check_folder(run.path, "the run directory")
-    check_folder(options.reports_dir / run.name, "--reports")
-    cache_folder(options)
+    _check_places(search, run, options)
     from tuner.algorithms.warm_start import save_earlier
     from tuner.reports.writer import reporting
     from tuner.session._finish import finish_session
@@ -215,7 +212,13 @@ def _search(
 
     importlib.import_module("ray")  # it sets up its logs when it is imported, and would undo `logging_to`
     report, began = options.reports_dir / run.name, learns_from if isinstance(learns_from, StudyCreated) else None
-    with run.locked(is_new=began is None), logging_to(run.log), mirrored(run, report, console.say):
+    trackers = make_trackers(options.trackers, run, goes_on=began is not None)
+    with (
+        run.locked(is_new=began is None),
+        logging_to(run.log),
+        mirrored(run, report, console.say),
+        tracking(trackers, run, report, console.say),
+    ):
         for folder in (run.path, report):
             remove_leftovers(folder)
         with _ray(options, run) as capacity:
@@ -234,6 +237,15 @@ def _search(
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
         beat_after(run.record, end[1])
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
+
+
+def _check_places(search: ResolvedSearch, run: RunDirectory, options: SearchOptions) -> None:
+    """Raise InputError where this machine has not what is asked for, or a folder cannot be written to."""
+    if options.address is None and (beyond := beyond_this_machine(search.shares)):
+        raise InputError(beyond)
+    check_folder(run.path, "the run directory")
+    check_folder(options.reports_dir / run.name, "--reports")
+    cache_folder(options)
 
 
 def _sees_gpu() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tuner import __version__
 from tuner.common.command_line import PLUGIN_HELP, CommandParser
+from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _EPILOG = """\
 examples:
@@ -20,11 +21,14 @@ examples:
   python -m tuner.search search_spaces/digits.yaml --resume           go on with the latest unfinished run
   python -m tuner.search search_spaces/digits.yaml --set search.trials=8 --set search.seed=1
   python -m tuner.search search_spaces/cifar100.yaml --warm-start cifar10 runs/fashion_mnist
+  python -m tuner.search search_spaces/digits.yaml --mlflow http://localhost:5000 --tensorboard tb
   python -m tuner.search --retrain runs/digits 3                      train trial 3 again, with its seed
   python -m tuner.search search_spaces/cifar100.yaml --address auto --storage s3://bucket/tuner    train on a cluster
 
 exit status: 0 there is a winner, 1 there is none, 2 wrong input (nothing was trained), 130 interrupted
 """
+
+_WITHOUT_RECORD = ("plan", "inline", "retrain")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class SearchOptions:
     """Whether the cluster may answer without a token."""
     dashboard: bool
     """Whether the Ray of this machine shows its dashboard."""
+    trackers: tuple[str, ...] | None = None
+    """As NAME or NAME=PLACE; None: those that a resumed run had before."""
     plugins: tuple[str, ...] = ()
     """Files and modules of own code."""
 
@@ -135,6 +141,7 @@ def build_search_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show Ray's dashboard of the search on this machine and export its metrics (cluster/monitoring)",
     )
+    add_tracker_options(parser)
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -188,5 +195,6 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         storage=parsed.storage,
         insecure=parsed.insecure,
         dashboard=parsed.dashboard,
+        trackers=trackers_asked_for(parser, parsed, [name for name in modes if name in _WITHOUT_RECORD]),
         plugins=tuple(parsed.plugins),
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tuner.algorithms.warm_start import load_earlier, warm_start
 from tuner.cluster.ray_session import Capacity, wait_for_workers
 from tuner.cluster.slots import Cluster, ClusterSlots, Packing
-from tuner.common.errors import DiskFullError, TunerError, cause_of, first_line
+from tuner.common.errors import DiskFullError, TunerError, cause_of, first_line, without_passwords
 from tuner.common.files import disk_full_error, is_disk_full, write_text
 from tuner.common.process import describe_environment
 from tuner.execution.heartbeat import Signs
@@ -304,7 +304,7 @@ def _created(session: _Session) -> StudyCreated:
         specification=dict(search.specification),
         data=describe_data(session.prepared.dataset),
         environment=describe_environment(),
-        command=list(sys.argv),
+        command=[without_passwords(word) for word in sys.argv],
     )
 
 
