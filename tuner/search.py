@@ -1,4 +1,4 @@
-"""`python -m tuner.search`: from a search-space file to a leaderboard.
+"""`python -m tuner.search`: from a search-space file, or images alone, to a leaderboard.
 
 Light at import: TensorFlow and Ray are loaded when there is something to train.
 """

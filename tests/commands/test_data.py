@@ -22,7 +22,7 @@ from tuner.datasets.account.facts import load_account
 
 FIELDS = {
     "version", "source", "images", "classes", "splits", "sizes", "colours", "broken", "is_decoded", "copies",
-    "conflicts", "imbalance", "groups", "weights", "notices", "refusals", "advice",
+    "conflicts", "imbalance", "groups", "weights", "notices", "refusals", "advice", "group_guess",
 }  # fmt: skip
 
 

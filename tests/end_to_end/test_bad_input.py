@@ -27,7 +27,7 @@ def test_the_corpus_is_large_and_every_case_says_what_the_message_must() -> None
     assert len(CASES) >= 400 and all(len(cases) >= 50 for cases in KINDS.values())
     assert all(any(words) for words in (case.words for case in CASES.values())), "no case is without words"
     commands = {case.command.split()[0] for case in CASES.values()}
-    assert commands == {"search", "report", "predict", "export", "cache", "submit", "data"}
+    assert commands == {"search", "report", "predict", "export", "cache", "submit", "data", "new"}
     assert all(any(case.is_real for case in cases.values()) for cases in KINDS.values())
 
 

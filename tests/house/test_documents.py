@@ -42,6 +42,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import AUGMENTATION
 from tuner.models.parameters import GENERAL
 from tuner.models.preprocessing import PREPROCESSING
+from tuner.new import build_new_parser
 from tuner.predict import build_predict_parser
 from tuner.report import build_report_parser
 from tuner.reports.figures.registry import FIGURES
@@ -57,6 +58,7 @@ YAML_BLOCKS = [block for document in DOCUMENTS for block in blocks(document) if 
 NEEDED: dict[str, dict[str, Any]] = {"data": {"source": "digits"}, "space": {"architecture": "cnn"}}
 PARSERS = {
     "tuner.search": parse_search_options,
+    "tuner.new": lambda arguments: build_new_parser().parse_args(arguments),
     "tuner.data": lambda arguments: build_data_parser().parse_args(arguments),
     "tuner.report": lambda arguments: build_report_parser().parse_args(arguments),
     "tuner.export": lambda arguments: build_export_parser().parse_args(arguments),

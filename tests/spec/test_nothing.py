@@ -15,6 +15,7 @@ from tuner.export import build_export_parser
 from tuner.jobs.options import build_command_parser, build_submit_parser, parse_submit_options
 from tuner.models.architectures import ARCHITECTURES, meaning_of_nothing
 from tuner.models.parameters import GENERAL
+from tuner.new import build_new_parser
 from tuner.predict import build_predict_parser
 from tuner.report import build_report_parser
 from tuner.session.checks import check_names
@@ -172,6 +173,7 @@ def test_numbers_that_can_be_nothing_are_nought() -> None:
 
 PARSERS: dict[str, tuple[argparse.ArgumentParser, list[str]]] = {
     "search": (build_search_parser(), ["f.yaml"]),
+    "new": (build_new_parser(), ["digits"]),
     "submit": (build_submit_parser(), ["f.yaml"]),
     "fetch": (build_command_parser("fetch"), ["job"]),
     "data": (build_data_parser(), ["digits"]),

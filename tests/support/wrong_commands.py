@@ -21,6 +21,12 @@ def line(
     return Case(command, words, make, problems, is_real=is_real)
 
 
+def broken(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    for number in range(3):
+        path.with_name(f"{number}.png").write_bytes(b"no image")
+
+
 def set_to(override: str, *words: str, problems: int = 1) -> Case:
     """A right file with an override that is not."""
     return Case(f"search right.yaml --plan --set {override}", words, problems=problems)
@@ -46,7 +52,7 @@ COMMANDS: dict[str, Case] = {
     "search with a misspelt option and a password": line("search right.yaml --mlfow=http://me:secret@host", "unrecognized arguments: --mlfow=http://***@host"),
     "search with a value for a switch": line("search right.yaml --plan=yes", "argument --plan: ignored explicit argument 'yes'"),
     "search standard input": line("search /dev/stdin --plan", "/dev/stdin: cannot be read as text: it is a folder, a pipe or a device", is_real=True),
-    "search a file of nothing": line("search '' --plan", ": cannot be read as text: it is a folder"),
+    "search a file of nothing": line("search '' --plan", "argument FILE|SOURCE: must name a file or images"),
     "set without a value": set_to("search.trials", "--set search.trials must be written key=value, for example search.trials=8"),
     "set without a key": set_to("=8", "--set =8 must be written key=value"),
     "set nothing": set_to("''", "must be written key=value"),
@@ -108,6 +114,37 @@ COMMANDS: dict[str, Case] = {
     "report a run twice and another not there": line("report runs/small runs/gone", "runs/gone: not a run directory", make=ended),
     "report all of no folder": line("report --all --runs gone", "--runs must be a folder of runs; gone is none"),
     "report all of a file": line("report --all --runs right.yaml", "--runs must be a folder of runs; right.yaml is none"),
+    # --- tuner.search SOURCE, tuner.new ---
+    "write for nothing": line("new", "the following arguments are required: SOURCE"),
+    "write for a file": line("new right.yaml", "right.yaml: must be images, for which a search-space file is written; got such a file"),
+    "write for a file that is not there": line("new gone.yaml", "gone.yaml: must be images"),
+    "search a misspelt file": line("search rihgt.yaml", "rihgt.yaml: no such search-space file; did you mean 'right.yaml'?"),
+    "search a misspelt data set": line("search digit --plan", "digit: no such search-space file (.yaml), no folder or file of images, and no data set of this name; did you mean 'digits'?"),
+    "search a misspelt folder": line("search pest --plan", "pest: no such", "did you mean 'pets'?", make=lambda work: make_folder(work / "pets", {"cat": 2, "dog": 2})),
+    "search a folder that is not there": line("search folder:pest", "folder:pest must name a folder or file that exists", "did you mean 'pets'?", make=lambda work: make_folder(work / "pets", {"cat": 2, "dog": 2})),
+    "search an unknown kind of source": line("search foldr:pets --plan", "unknown data source 'foldr:'", "did you mean 'folder:'?"),
+    "search a drive of Windows": line("search 'C:\\photos'", "unknown data source 'C:'"),
+    "search a folder of nothing": line("search empty", "must have at least two classes; got none", make=lambda work: (work / "empty").mkdir()),
+    "search a folder of one class": line("new folder:pets", "must have at least two classes; got cat", make=lambda work: make_folder(work / "pets", {"cat": 3})),
+    "search images without class folders": line("new pets/cat", "must have at least two classes; got none", "3 images lie there without class folders", make=lambda work: make_folder(work / "pets", {"cat": 3})),
+    "search broken images alone": line("new pets", "none of its images can be read", make=lambda work: [broken(work / "pets" / name / "1.png") for name in ("cat", "dog")]),
+    "search a class of one image": line("new pets", "every class must have at least two images to be split; too few: dog", make=lambda work: make_folder(work / "pets", {"cat": 3, "dog": 1})),
+    "search a table of nothing": line("search labels.csv", "labels.csv", make=lambda work: (work / "labels.csv").write_text("")),
+    "search terminal codes": line("search '\x1b[31mred\x07'", r"\x1b[31mred\x07: no such search-space file"),
+    "search 5,000 digits": line(f"search {DIGITS}", "no such search-space file"),
+    "search the home of nobody": line("search ~nobody-here/photos", "must begin with the home of a user that exists"),
+    "search a source and go on": line("search digits --resume", "--resume goes with the file that was written for digits: ", "digits.yaml --resume"),
+    "search in no time": line("search digits --time 0s", "--time must be a time such as 90s, 20m, 2h or 1h30m, or none; got '0s'"),
+    "search a file in a time that is none": line("search right.yaml --time soon", "--time must be a time such as 90s, 20m, 2h or 1h30m, or none; got 'soon'"),
+    "search with two times": line("search right.yaml --time 5m --set search.time_budget=3m", "--time and --set search.time_budget say the same: leave one of the two out"),
+    "retrain in a time": line("search --retrain runs/small 0 --time 5m", "--time and --retrain cannot be used together"),
+    "write in a time that is none": line("new digits --time 5x", "--time must be a time such as 90s, 20m, 2h or 1h30m, or none; got '5x'"),
+    "write over a file": line("new digits --output right.yaml", "--output must be a new file: right.yaml exists, and is left as it is"),
+    "write to another kind of file": line("new digits --output digits.csv", "--output must end with .yaml; got digits.csv"),
+    "write below a file": line("new digits --output right.yaml/new.yaml", "the folder of the search-space file must be a folder that can be written to; ", "right.yaml is a file", is_real=True),
+    "write with a wrong setting": line("new digits --set data.colour=blue", "digits: data.colour must be 'auto', 'rgb' or 'grey'; got 'blue'"),
+    "write with a setting of something else": line("new digits --set search.trials=3", "--set must begin with data. here: all else is changed in the file; got 'search.trials=3'"),
+    "write with a layout of no folder": line("new digits --set data.layout=classes", "data.layout must be auto with digits: only folders have a layout; got 'classes'"),
     # --- tuner.data ---
     "look at nothing": line("data", "the following arguments are required: SOURCE"),
     "look at an unknown source": line("data digit", "unknown data source 'digit'; did you mean 'digits'?"),

@@ -28,7 +28,7 @@ def staged_sources(environ: Mapping[str, str], overrides: Mapping[str, str]) -> 
     staged: dict[str, str] = {}
     for text in filter(None, environ.get("TUNER_DATA", "").split(os.pathsep)):
         for path in _contents(user_path(text)):
-            source = _source_of(path)
+            source = source_at(path)
             if source is not None:
                 staged.setdefault(path.stem if path.is_file() else path.name, source)
     return {**staged, **{name: _source_or_path(name, text) for name, text in overrides.items()}}
@@ -68,15 +68,15 @@ def _source_or_path(name: str, text: str) -> str:
     path = user_path(text)
     if not path.exists():
         return text  # not a path: find_source says which source may have been meant
-    source = _source_of(path)
+    source = source_at(path)
     if source is None:
         *others, last = [PREFIXED[kind].staged_as for kind in _latest_first() if PREFIXED[kind].staged_as]
         raise DataError(f"the staged copy of {name} must be {', '.join(others)} or {last}; {shown(path)} has none")
     return source
 
 
-def _source_of(path: Path) -> str | None:
-    """Return the source that a staged copy is, by the names of its files, two levels deep; None if it is none."""
+def source_at(path: Path) -> str | None:
+    """Return the source that reads what lies at a path, by names of files two levels deep; None if none does."""
     absolute = path.resolve()
     for kind in _latest_first():
         try:

@@ -19,6 +19,8 @@ from tuner.common.seeds import derive_seed, trial_seed
 from tuner.models.architectures import meaning_of_nothing
 from tuner.models.backend import configure_backend, has_gpu
 from tuner.models.own_networks import load_own_code
+from tuner.proposals.asking import source_asked_for, study_name
+from tuner.proposals.making import DEFAULT_TIME, Asked, make_file
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.epoch import Epoch
@@ -32,6 +34,7 @@ from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_oth
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, cache_folder, planned_data, prepare, prepared_data, staged_data
+from tuner.spec.schema import read_time
 from tuner.spec.space import sample
 from tuner.spec.spec import Spec, load_spec, require
 from tuner.trackers.opening import make_trackers, tracking
@@ -54,6 +57,7 @@ def run_search(
     if options.retrain is not None:
         with logging_to(open_run(options.retrain[0]).log, is_new=False):
             return retrain(*options.retrain, options, console)
+    options = _with_time(_with_file(options, console))
     if options.file is None:
         return _resume(None, options, console, trial_kind)
     spec = _read(options.file, options, options.overrides)
@@ -78,6 +82,53 @@ def run_search(
             return _search(search, run, options, console, learns_from=earlier, trial_kind=trial_kind)
         except RunInUseError:  # before anything was written: another search had the same thought
             in_use.add(run.name)
+
+
+def _with_file(options: SearchOptions, console: SearchConsole) -> SearchOptions:
+    """Return the options with a search-space file in place of a source, for which it is written now, and said.
+
+    Raises:
+        InputError: there is nothing to search with, or a search is to go on, which begins with its own file.
+    """
+    if options.file is None:
+        return options
+    staged = staged_data(options)
+    source = source_asked_for(str(options.file), staged)
+    if source is None:
+        return options
+    if options.resume is not None:
+        earlier = f"{study_name(source)}.yaml"
+        raise InputError(f"--resume goes with the file that was written for {source}: tuner.search {earlier} --resume")
+    check_folder(options.runs_dir, "--runs")
+    asked = Asked(
+        source, _time_for_all(options), options.overrides, staged, cache_folder(options), options.runs_dir, None
+    )
+    with console.preparing(f"looking at {source}"), logging_to(None):
+        made = make_file(asked)
+    for line in made.lines:
+        console.say(line)
+    return replace(options, file=made.path)
+
+
+def _time_for_all(options: SearchOptions) -> float | None:
+    """Return the seconds that a search of a source may take, as the command line says; None: as long as it takes."""
+    given = [one.partition("=")[2].strip() for one in options.overrides if _sets_time(one)]
+    if options.time is None and given:
+        return read_time(given[-1], "--set search.time_budget")
+    return read_time(options.time or DEFAULT_TIME, "--time")
+
+
+def _sets_time(override: str) -> bool:
+    return override.partition("=")[0].strip() == "search.time_budget"
+
+
+def _with_time(options: SearchOptions) -> SearchOptions:
+    """Return the options with the time that is given as a setting of the file; raises InputError when it is none."""
+    if options.time is None:
+        return options
+    seconds = read_time(options.time, "--time")
+    budget = f"search.time_budget={'none' if seconds is None else seconds}"
+    return replace(options, time=None, overrides=(*options.overrides, budget))
 
 
 def _resolved(spec: Spec) -> ResolvedSearch:

@@ -15,6 +15,7 @@ from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _EPILOG = """\
 examples:
+  python -m tuner.search folder:photos --time 30m                     look at them, write photos.yaml, search
   python -m tuner.search search_spaces/digits.yaml                    search, then write reports/digits
   python -m tuner.search search_spaces/cifar100.yaml --plan           what it would do, without training
   python -m tuner.search search_spaces/cifar100.yaml --inline         train its baseline here, without Ray
@@ -36,6 +37,9 @@ class SearchOptions:
     """The options of a search's command line."""
 
     file: Path | None
+    """The search-space file, or a source of images for which one is to be written."""
+    time: str | None
+    """All the time that may be spent, as it was written; None: what the file says."""
     overrides: tuple[str, ...]
     data: tuple[str, ...]
     plan: bool
@@ -67,7 +71,10 @@ def build_search_parser() -> argparse.ArgumentParser:
         "search", "Find the best image classifier for a data set, as a search-space file describes.", _EPILOG
     )
     add = parser.add_argument
-    add("file", nargs="?", type=Path, metavar="FILE", help="the search-space file (YAML)")
+    what = "a search-space file (YAML); or images, as folder:photos: a file is written for them first"
+    add("file", nargs="?", type=_given_path, metavar="FILE|SOURCE", help=what)
+    limit = "all that may be spent, as 90s, 20m or 2h (default: what FILE says; for a SOURCE 30m)"
+    add("--time", metavar="TIME", help=limit)
     add(
         "--set",
         action="append",
@@ -146,15 +153,14 @@ def build_search_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
-    """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
-    parser = build_search_parser()
-    parsed = parser.parse_args(arguments)
-    if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:
-        parser.error("FILE must be given, for example search_spaces/digits.yaml")
-    modes = [
-        name for name in ("plan", "inline", "resume", "retrain", "fresh") if getattr(parsed, name) not in (None, False)
-    ]
+def _modes(parsed: argparse.Namespace) -> list[str]:
+    names = ("plan", "inline", "resume", "retrain", "fresh")
+    return [name for name in names if getattr(parsed, name) not in (None, False)]
+
+
+def _refuse_contradictions(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Exit with status 2 and a usage line where options contradict."""
+    modes = _modes(parsed)
     if len(modes) > 1:
         parser.error(f"--{modes[0]} and --{modes[1]} cannot be used together")
     if parsed.address is not None and (set(modes) & {"plan", "inline", "retrain"}):
@@ -167,20 +173,41 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         parser.error(f"--dashboard and --{modes[0]} cannot be used together: --{modes[0]} runs without Ray")
     if parsed.dashboard and parsed.address is not None:
         parser.error("--dashboard and --address cannot be used together: a cluster has its own, shown on its head")
+    if parsed.warm_start is not None and parsed.file is None:
+        parser.error("--warm-start needs FILE, the search that is to begin")
+    if parsed.warm_start is not None and parsed.resume is not None:
+        parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
+    if parsed.time is not None and any(one.strip().startswith("search.time_budget") for one in parsed.overrides):
+        parser.error("--time and --set search.time_budget say the same: leave one of the two out")
+    if parsed.time is not None and parsed.retrain is not None:
+        parser.error("--time and --retrain cannot be used together: a trial is trained for as many epochs as it had")
+
+
+def _given_path(text: str) -> Path:
+    """Return the path, or the source, of a text."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a file or images")
+    return Path(text)
+
+
+def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
+    """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
+    parser = build_search_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:
+        parser.error("FILE must be given, for example search_spaces/digits.yaml; or images, for example folder:photos")
+    _refuse_contradictions(parser, parsed)
     retrain = None
     if parsed.retrain is not None:
         if not re.fullmatch("[0-9]{1,9}", parsed.retrain[1]):
             parser.error(f"--retrain RUN TRIAL: TRIAL must be a number; got {parsed.retrain[1][:60]!r}")
         retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
-    if parsed.warm_start is not None and parsed.file is None:
-        parser.error("--warm-start needs FILE, the search that is to begin")
-    if parsed.warm_start is not None and parsed.resume is not None:
-        parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
     overrides = [*parsed.overrides]
     overrides += ["finalists.count=0"] if parsed.no_finalists else []
     overrides += [f"search.warm_start={json.dumps(parsed.warm_start)}"] if parsed.warm_start is not None else []
     return SearchOptions(
         file=parsed.file,
+        time=parsed.time,
         overrides=tuple(overrides),
         data=tuple(parsed.data),
         plan=parsed.plan,
@@ -195,6 +222,6 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
         storage=parsed.storage,
         insecure=parsed.insecure,
         dashboard=parsed.dashboard,
-        trackers=trackers_asked_for(parser, parsed, [name for name in modes if name in _WITHOUT_RECORD]),
+        trackers=trackers_asked_for(parser, parsed, [name for name in _modes(parsed) if name in _WITHOUT_RECORD]),
         plugins=tuple(parsed.plugins),
     )

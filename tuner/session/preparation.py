@@ -150,8 +150,10 @@ def keep_account(study: Study, prepared: Prepared, run: RunDirectory) -> None:
 
 def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:
     """Refuse a preprocessing variant that makes images too small for an architecture of the space."""
-    texts = [str(text) for text in _values(space.get("preprocess"))] or ["none"]
-    for name in _values(space.get("architecture")):
+    chosen = space.get("architecture")
+    for name in _values(chosen):
+        inner = {**space, **(chosen.branches[str(name)] if isinstance(chosen, Choose) else {})}
+        texts = [str(text) for text in _values(inner.get("preprocess"))] or ["none"]
         minimum_px = ARCHITECTURES[str(name)].minimum_px
         for text in texts:
             height, width, _ = parse_preprocess(text).output_shape(image_shape)

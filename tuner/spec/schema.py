@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from tuner.common.errors import InputError
 from tuner.common.metrics import DEFAULT_METRIC, epoch_objectives, objectives
 from tuner.common.registry import NEVER_NOTHING, is_nothing, unknown_name
 from tuner.spec.strengths import Finding, Path
@@ -89,6 +90,15 @@ def _to_seconds(value: Any) -> Any:
 
 def _to_float(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def read_time(text: str, what: str) -> float | None:
+    """Return a time of a command line in seconds, None for the words for nothing; an InputError calls it `what`."""
+    try:
+        seconds: float | None = _to_seconds(None if is_nothing(text) else text)
+    except ValueError as error:
+        raise InputError(f"{what} {error}; got {text[:60]!r}") from None
+    return seconds
 
 
 Number = Annotated[float, BeforeValidator(_to_float)]

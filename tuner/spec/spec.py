@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,10 +123,20 @@ def load_spec(path: Path, overrides: Sequence[str] = (), meaning: Meaning = lamb
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)  # what is larger is refused by read_document, and not read
     except FileNotFoundError:
-        raise InputError(f"{path}: no such search-space file") from None
+        raise InputError(f"{path}: no such search-space file{_nearest_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
     return read_spec(text, str(path), overrides, meaning)
+
+
+def _nearest_file(path: Path) -> str:
+    """Return a question with the YAML file beside a path that may have been meant; empty where none is near."""
+    with suppress(OSError, ValueError):
+        there = {one.name.casefold(): one for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")}
+        nearest = difflib.get_close_matches(path.name.casefold(), there, n=1)
+        if nearest and there[nearest[0]].is_file():
+            return f"; did you mean {str(there[nearest[0]])!r}?"
+    return ""
 
 
 def read_spec(

@@ -6,12 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from tuner.common.files import shown, user_path
-from tuner.datasets.account.facts import FEW_IMAGES, ClassFacts, GroupFacts, Imbalance
+from tuner.datasets.account.facts import FEW_IMAGES, ClassFacts, GroupFacts, GroupGuess, Imbalance
 from tuner.datasets.sources import path_of
 
 
@@ -38,16 +37,6 @@ def find_groups(given_by: str, names: Sequence[str], groups: np.ndarray, labels:
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     lone = [name for label, name in enumerate(names) if len(np.unique(inverse[labels == label])) == 1]
     return GroupFacts(given_by, len(sizes), int(sizes.min()), float(np.median(sizes)), int(sizes.max()), tuple(lone))
-
-
-class GroupGuess(NamedTuple):
-    """Parts of the names of images that may say which belong together."""
-
-    pattern: str
-    """A regular expression that finds the part, or the name itself, in the path of every image: for `data.group`."""
-    parts: int
-    images: int
-    example: str
 
 
 _GUESSES = (

@@ -125,6 +125,18 @@ class GroupFacts:
 
 
 @dataclass(frozen=True)
+class GroupGuess:
+    """Parts of the names of images that may say which belong together: a question to the user, no more."""
+
+    pattern: str
+    """A regular expression that finds the part, or the name itself, in the path of every image: for `data.group`."""
+    parts: int
+    images: int
+    """Of the example, which has most."""
+    example: str
+
+
+@dataclass(frozen=True)
 class Conflict:
     """One picture under several labels: the names of its images, and the class of each."""
 
@@ -160,6 +172,8 @@ class Account:
     """Why a search would refuse the data as they are."""
     advice: tuple[str, ...]
     """What to do next."""
+    group_guess: GroupGuess | None = None
+    """What the paths of images say of groups; None: nothing, or groups are given."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values by the names of the fields."""

@@ -18,7 +18,6 @@ from tuner.common.errors import DataError
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.datasets._decoding import Frame
 from tuner.datasets.account._classes import (
-    GroupGuess,
     class_facts,
     find_groups,
     find_imbalance,
@@ -35,6 +34,7 @@ from tuner.datasets.account.facts import (
     BrokenImage,
     Conflict,
     GroupFacts,
+    GroupGuess,
     SplitFacts,
 )
 from tuner.datasets.copies import CopyAccount, Examples, SketchWriter, keep_together, take_account, take_copies
@@ -169,8 +169,9 @@ class _Looking:
             notices=tuple(without_way(text, self.material.source) for text in self.listing.notices),
             refusals=tuple(dict.fromkeys(without_way(text, self.material.source) for text in refusals)),
             advice=(),
+            group_guess=guess,
         )
-        return replace(account, advice=tuple(advise(account, self.rules.aims, guess))), self._gallery(training)
+        return replace(account, advice=tuple(advise(account, self.rules.aims))), self._gallery(training)
 
     def _seen(self) -> tuple[dict[str, Examined], _Copies | None]:
         """Return what is seen of the images of each split, and the copies among them if they are looked for."""
@@ -374,9 +375,9 @@ def _total(seen: Mapping[str, Examined]) -> Counter[Original]:
     return found
 
 
-def advise(account: Account, aims: Aims, guess: GroupGuess | None) -> Iterator[str]:
+def advise(account: Account, aims: Aims) -> Iterator[str]:
     """Yield what to do next with data of this account, for a study with these aims."""
-    balance = account.imbalance
+    balance, guess = account.imbalance, account.group_guess
     if account.broken:
         yield "look at the broken images; data.broken_images: skip leaves them out of a search"
     if account.copies is not None and account.copies.conflicts:
