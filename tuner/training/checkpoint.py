@@ -32,18 +32,27 @@ class Checkpoint:
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint into `directory`: one file, written aside and then renamed, so it is whole or not there."""
+    write_checkpoint(directory / FILE_NAME, checkpoint)
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint as a file of this name."""
     sizes = {group: len(arrays) for group, arrays in checkpoint.arrays.items()}
     header = json.dumps({"version": VERSION, "groups": sizes, "counters": dict(checkpoint.counters)}).encode()
     flat: dict[str, Any] = {
         f"{group}.{index}": array for group, arrays in checkpoint.arrays.items() for index, array in enumerate(arrays)
     }
-    with replacing(directory / FILE_NAME) as aside, aside.open("wb") as file:
+    with replacing(path) as aside, aside.open("wb") as file:
         np.savez(file, header=np.frombuffer(header, dtype=np.uint8), **flat)
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:
     """Return the checkpoint in `directory`; raises RunError when it is missing, damaged or of another version."""
-    path = directory / FILE_NAME
+    return read_checkpoint(directory / FILE_NAME)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint in a file; raises RunError as `load_checkpoint` does."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             header = json.loads(stored["header"].tobytes())

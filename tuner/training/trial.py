@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from tuner.common.errors import RunError, TunerError
-from tuner.common.metrics import LOSS, VALIDATION, epoch_values, is_better, oriented
+from tuner.common.metrics import LOSS, VALIDATION, epoch_values
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import Augment, augment_of
@@ -25,6 +25,7 @@ from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
 from tuner.runs.epoch import Epoch, Phase
+from tuner.training._course import Course
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.training.compiled_models import UNWEIGHTED, CompiledModels
@@ -100,10 +101,8 @@ class Trial:
         self.configuration, self.data, self.settings = dict(configuration), data, settings
         self.epoch, self.seconds = 0, 0.0  # of all its epochs, those of earlier processes too
         self.ended: Ended | None = None
-        self.best: float | None = None
+        self._course = Course(settings)
         self.batch_size_used = int(general(configuration, "batch_size"))
-        self._epochs_waited = 0
-        self._reference: float | None = None  # what the next improvement is measured against
         self._best_weights: list[np.ndarray] = []
         augment = augment_of(configuration)
         self._augment = None if augment.is_identity else augment
@@ -136,7 +135,7 @@ class Trial:
     def _enter_phase(self, phase: Phase) -> None:
         """Freeze the layers that this phase does not train, and start a new optimizer for the others."""
         self.phase: Phase = phase
-        self._epochs_waited = 0
+        self._course.begin_phase()
         self._start_trainer()
 
     def _start_trainer(self) -> None:
@@ -185,6 +184,11 @@ class Trial:
             if found is not None:
                 return found
         return self.data.train, self.data.validation
+
+    @property
+    def best(self) -> float | None:
+        """The best value of the metric so far."""
+        return self._course.best
 
     @property
     def optimizer(self) -> Any:
@@ -253,32 +257,22 @@ class Trial:
 
     def _conclude(self, history: Mapping[str, float], seconds: float) -> Epoch:
         """Return what the epoch showed, and take it in: the best weights, the patience, the end."""
-        value, mode = history[self.settings.metric], self.settings.mode
-        if self.best is None or is_better(value, self.best, mode):
-            self.best = value
+        value = history[self.settings.metric]
+        if self._course.take(value):
             self._best_weights = [keras.ops.convert_to_numpy(variable) for variable in self._changing]
-        if self._reference is None or oriented(value - self._reference, mode) > self.settings.min_delta:
-            self._reference, self._epochs_waited = value, 0
-        else:
-            self._epochs_waited += 1
         self.ended, self.seconds = self._end(), self.seconds + seconds
         return Epoch(
             epoch=self.epoch,
             phase=self.phase,
             seconds=seconds,
             learning_rate=self._learning_rate(),
-            best_so_far=self.best,
+            best_so_far=value if self.best is None else self.best,
             metrics={name: history[name] for name in epoch_values(self.settings.asked)},
         )
 
     def _end(self) -> Ended | None:
         """Return the end of the trial if it has come: `patience` counts in its last phase only."""
-        if self.epoch >= self.settings.max_epochs:
-            return Ended("completed", "max_epochs")
-        last_phase = self.phase == self._phase_of(self.settings.max_epochs)
-        if last_phase and self.settings.patience is not None and self._epochs_waited >= self.settings.patience:
-            return Ended("completed", "early_stopping")
-        return None
+        return self._course.end(self.epoch, is_last_phase=self.phase == self._phase_of(self.settings.max_epochs))
 
     @property
     def images_per_epoch(self) -> int:
@@ -302,9 +296,7 @@ class Trial:
         counters = {
             "epoch": self.epoch,
             "seconds": self.seconds,
-            "best": self.best,
-            "reference": self._reference,
-            "epochs_waited": self._epochs_waited,
+            **self._course.counters(),
             "batch_size_used": self.batch_size_used,
             "ended": None if self.ended is None else [self.ended.status, self.ended.reason],
         }
@@ -327,8 +319,7 @@ class Trial:
             _assign(self.optimizer.variables, arrays["optimizer"])
         # Population based training may go on with another rate than the one that was saved.
         self.optimizer.learning_rate = self._learning_rate()
-        self.best, self._reference = counters["best"], counters["reference"]
-        self._epochs_waited = int(counters["epochs_waited"])
+        self._course.restore(counters)
         self._best_weights = list(arrays["best_weights"])
         self.ended = Ended(*counters["ended"]) if counters["ended"] else self._end()
 

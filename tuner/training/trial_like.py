@@ -31,8 +31,8 @@ class Progress:
 class ModelCost:
     """The costs of a trial's network in use."""
 
-    model_mb: float
-    """Size of all weights as they are stored, in units of 2**20 bytes."""
+    model_mb: float | None = None
+    """Size of all weights as they are stored, in units of 2**20 bytes; None: nobody knows it."""
     seconds_per_image: float | None = None
     """Inference; None: it was not asked for, or could not be measured."""
     problem: str | None = None
@@ -45,14 +45,25 @@ class TrialLike(Protocol):
     epoch: int
     seconds: float
     """Seconds of all its epochs, those of earlier processes too."""
-    best: float | None
-    """The best value of the metric so far."""
     ended: Ended | None
     setup_s: float
     """Seconds that it took to build."""
-    parameters: int
-    trainable_parameters: int
-    batch_size_used: int
+
+    @property
+    def best(self) -> float | None:
+        """The best value of the metric so far."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Parameters of its network; None: nobody knows them."""
+
+    @property
+    def trainable_parameters(self) -> int | None:
+        """Those that it trains."""
+
+    @property
+    def batch_size_used(self) -> int | None:
+        """Images of a training step; None: only its author knows."""
 
     @property
     def cut(self) -> str | None:
