@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ MUTABLE = (
     *("learning_rate", "fine_tune_learning_rate_factor", "weight_decay"),
     *("label_smoothing", "class_weight", "loss", "batch_size", "augment"),
 )
-"""Hyperparameters that a population may change in a running trial: the weights fit before and after."""
+"""Hyperparameters that a population may change in a running trial: the weights fit before and after. What a training
+function of one's own adds to them, or takes away, its author says."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ def clip_to_space(config: dict[str, Any], mutable: Mapping[str, Dimension]) -> d
     return clipped
 
 
-def mutable_dimensions(space: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Return the dimensions of a space that a population may change: those of MUTABLE that leave a choice.
+def mutable_dimensions(space: Mapping[str, Dimension], names: Iterable[str] = MUTABLE) -> dict[str, Dimension]:
+    """Return the dimensions of a space that a population may change: those of these names that leave a choice.
 
     Strengths of `augment` are among them where it has one branch, so that all members have them.
     """
     augment = space.get(OWNER)
     branches = list(augment.branches.values()) if isinstance(augment, Choose) else []
     strengths = branches[0] if len(branches) == 1 else {}
-    found = {**{name: space[name] for name in MUTABLE if name in space}, **strengths}
+    found = {**{name: space[name] for name in names if name in space}, **strengths}
     return {name: dimension for name, dimension in found.items() if _leaves_choice(dimension)}
 
 

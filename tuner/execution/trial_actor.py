@@ -11,7 +11,6 @@ from typing import Any
 
 from ray import tune
 
-from tuner.algorithms.schedulers import MUTABLE
 from tuner.common.errors import RunError
 from tuner.common.files import remove_empty
 from tuner.common.locations import Location, fetched
@@ -29,6 +28,8 @@ WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
 WORST: dict[Mode, float] = {"max": 0.0, "min": 1e9}
 """Told before the first epoch, when nothing has been measured: schedulers want a number."""
+CHANGED = "mutable"
+"""The key in the config of a member of a population under which the names of what may change stand."""
 _LOG = logging.getLogger("tuner.trials")
 
 
@@ -59,7 +60,7 @@ class TrialActor(tune.Trainable):
         self._trial: TrialLike | None = None
         self._failure: str | None = None
         self._resume_from: Location | None = None
-        self._measured: dict[str, float] = {}
+        self._measured: dict[str, float] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start with another trial; always return True: Ray hangs on a refusal."""
@@ -72,7 +73,7 @@ class TrialActor(tune.Trainable):
     def _drop_trial(self) -> None:
         self._process.let_go()
         self._trial = self._failure = self._resume_from = None
-        self._measured = {}
+        self._measured = None
 
     def _begin(self) -> None:
         """Build the trial that Ray's config asks for; what goes wrong becomes its result."""
@@ -129,7 +130,7 @@ class TrialActor(tune.Trainable):
         if self._process.notices:  # an epoch without the cache may take long: say why before it
             return self._tell()
         epoch = trial.advance() if trial.ended is None else None
-        if epoch is not None and not self._measured:
+        if epoch is not None and self._measured is None:
             self._measured = self._measure(trial)
         return self._tell(epoch, trial.ended)
 
@@ -141,13 +142,13 @@ class TrialActor(tune.Trainable):
                 f"trial {self.config['trial']}: its seconds per image are not known: {cost.problem}"
             )
         seconds = {} if cost.seconds_per_image is None else {"seconds_per_image": cost.seconds_per_image}
-        return {"model_mb": cost.model_mb, **seconds}
+        return {**({} if cost.model_mb is None else {"model_mb": cost.model_mb}), **seconds}
 
     def _tell(
         self, shown: Epoch | None = None, ended: Ended | None = None, building: tuple[int, int] | None = None
     ) -> StepResult:
         """Return what Ray is told of this step; what was collected for it, such as notices, is taken away."""
-        metric, trial = self._process.context.settings.metric, self._trial
+        metric, trial, measured = self._process.context.settings.metric, self._trial, self._measured or {}
         epoch, best = (trial.epoch, trial.best) if trial is not None else (0, None)
         _LOG.info("trial %d, epoch %d: %s", self.config["trial"], epoch, _in_words(shown, ended))
         every_s = self._process.context.trial_kind.checkpoint_every_s
@@ -164,8 +165,8 @@ class TrialActor(tune.Trainable):
             setup_s=trial.setup_s if trial else None,
             cut=trial.cut if trial else None,
             node=platform.node(),
-            model_mb=self._measured.get("model_mb"),
-            seconds_per_image=self._measured.get("seconds_per_image"),
+            model_mb=measured.get("model_mb"),
+            seconds_per_image=measured.get("seconds_per_image"),
             notices=self._process.taken_notices(),
             cache=self._process.trials.taken_cache_use(),
             generation=self.config["generation"],
@@ -212,4 +213,4 @@ def _in_words(shown: Epoch | None, ended: Ended | None) -> str:
 
 def merged_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration with what a population has changed, which Ray keeps beside it."""
-    return {**config["configuration"], **{name: config[name] for name in MUTABLE if name in config}}
+    return {**config["configuration"], **{name: config[name] for name in config.get(CHANGED, ())}}

@@ -31,7 +31,7 @@ from tuner.execution.lost_workers import (
 )
 from tuner.execution.metrics_export import Monitor
 from tuner.execution.searcher import WORKER_GROWTH_MB, Promotions, StudySearcher, trial_config
-from tuner.execution.trial_actor import TrialActor, merged_configuration
+from tuner.execution.trial_actor import CHANGED, TrialActor, merged_configuration
 from tuner.execution.worker_process import Workers
 from tuner.runs.checkpoint_retention import CheckpointRemover
 from tuner.runs.directory import RunDirectory
@@ -251,6 +251,7 @@ def _population_space(launch: Launch) -> dict[str, Any]:
     space: dict[str, Any] = {"trial": tune.grid_search(list(members))}
     for key in ("configuration", "resume_from", "generation", "origin"):
         space[key] = tune.sample_from(_look_up({number: member[key] for number, member in members.items()}))
+    space[CHANGED] = tune.sample_from(_look_up(dict.fromkeys(members, tuple(launch.decisions.context.mutable))))
     for key in launch.decisions.context.mutable:
         values = {number: member["configuration"][key] for number, member in members.items()}
         space[key] = tune.sample_from(_look_up(values))

@@ -17,6 +17,7 @@ from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
 from tuner.models.backend import configure_backend
 from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.trainable import TRAINABLES, TrainableTrial
 from tuner.training.trial_like import TrialMaker
 
 if TYPE_CHECKING:
@@ -31,14 +32,38 @@ Notify = Callable[[str], None]
 """Told of what users should know."""
 
 
+class _OpenedData:
+    """The data of a process: read once from this node's prepared copy, with the parts of one fold at a time."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._whole: Dataset | None = None
+        self._fold: tuple[int, Dataset] | None = None
+
+    def of_fold(self, fold: int) -> Dataset:
+        """Return the data set with the parts of a fold; raises as `load_dataset` does."""
+        context = self._context
+        self._whole = self._whole or load_dataset(
+            context.data,
+            staged=context.staged,
+            seed=context.settings.seed,
+            cache_dir=context.cache_dir,
+            notify=lambda _text: None,
+            threads=max(1, int(context.cpus)),
+        )
+        if self._fold is None or self._fold[0] != fold:
+            self._fold = fold, self._whole.fold(fold)
+        return self._fold[1]
+
+
 class KerasTrials:
     """The maker of trials that train networks; it keeps the data, the cached activations and the compiled networks."""
 
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
         configure_backend(context.cpus)
         self._context, self._on_batch, self._notify = context, on_batch, notify
-        self._whole: Dataset | None = None
-        self._data: tuple[int, Dataset] | None = None
+        self._opened = _OpenedData(context)
+        self._data: Dataset | None = None
         self._activations: Activations | None = None
         self._compiled_models: CompiledModels | None = None
 
@@ -64,20 +89,12 @@ class KerasTrials:
         return Trial(configuration, part, settings, self._activations_of(part), self._compiled_models, self._on_batch)
 
     def _open_data(self, fold: int) -> Dataset:
-        """Return the data set with the parts of a fold, read from this node's prepared copy."""
-        context = self._context
-        self._whole = self._whole or load_dataset(
-            context.data,
-            staged=context.staged,
-            seed=context.settings.seed,
-            cache_dir=context.cache_dir,
-            notify=lambda _text: None,
-            threads=max(1, int(context.cpus)),
-        )
-        if self._data is None or self._data[0] != fold:
+        """Return the data set with the parts of a fold; of another one, the activations are given back first."""
+        data = self._opened.of_fold(fold)
+        if data is not self._data:
             self.release()
-            self._data, self._activations = (fold, self._whole.fold(fold)), None
-        return self._data[1]
+            self._data, self._activations = data, None
+        return data
 
     def _open_activations(self, data: Dataset) -> Activations | None:
         self._activations = self._activations or self._activations_of(data)
@@ -100,6 +117,40 @@ class KerasTrials:
             self._activations.release()
 
 
+class TrainableTrials:
+    """The maker of trials that train by a function of one's own, which a plugin has registered under `name`."""
+
+    def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify, name: str) -> None:
+        configure_backend(context.cpus)
+        self._context, self._on_batch, self._name = context, on_batch, name
+        self._opened = _OpenedData(context)
+        self._latest: TrainableTrial | None = None
+
+    def prepare(self) -> None:
+        """Open the data; raises as `load_dataset` does."""
+        self._opened.of_fold(0)
+
+    def begin(
+        self, configuration: Mapping[str, Any], seed: int, batches: int | None = None, fold: int = 0
+    ) -> TrainableTrial:
+        """Return a trial of this configuration; raises as `TrainableTrial` and `load_dataset` do."""
+        self.release()
+        data = self._opened.of_fold(fold)
+        if batches is not None:
+            data = _first_batches(data, batches, int(str(general(configuration, "batch_size"))))
+        settings = replace(self._context.settings, seed=seed)
+        self._latest = TrainableTrial(TRAINABLES[self._name], configuration, data, settings, self._on_batch)
+        return self._latest
+
+    def taken_cache_use(self) -> None:
+        """Return None: no activations are cached."""
+
+    def release(self) -> None:
+        """End the function of the last trial, so that what it holds is freed."""
+        if self._latest is not None:
+            self._latest.close()
+
+
 def _first_batches(data: Dataset, batches: int, batch_size: int) -> Dataset:
     """Return the data set with the first images alone, a fifth as many for validation."""
     number = batches * batch_size
@@ -119,6 +170,8 @@ class TrialKind:
     checkpoint_every_s: float = 5.0
     """Seconds of training that a killed worker may lose; what a trial has reported is in the record in any case."""
     sign_every_s: float = GIVE_EVERY_S
+    why_untested: str = ""
+    """Why its trials cannot be judged on the test split; empty: they can."""
 
 
 @dataclass(frozen=True)

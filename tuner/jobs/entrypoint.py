@@ -118,7 +118,7 @@ def fetched_files(run_path: Path, report: Path, *, with_models: bool) -> dict[st
         raise TunerError(f"{run_path}: the run is no longer there")
     wanted = [run.record, run.specification, run.warm_start, run.log, run.labels, run.about_best, run.predictions]
     wanted += [run.variants, run.data, run.contact_sheets]
-    wanted += [run.best_model, *run_path.glob("front-*.keras")] if with_models else []
+    wanted += [run.best_model, run.best_state, *run_path.glob("front-*.*")] if with_models else []
     pages = [path for path in sorted(report.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     return {
         **{f"run/{path.relative_to(run_path).as_posix()}": path for path in wanted},

@@ -21,11 +21,11 @@ from tuner.jobs import _commands
 from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
 from tuner.jobs.client import Jobs
 from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
-from tuner.models.architectures import meaning_of_nothing
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.session.checks import check_names
 from tuner.spec.spec import Spec, load_spec, require
+from tuner.training.trainable import meaning_of_nothing
 
 
 def run_submit(options: SubmitOptions) -> int:

@@ -90,7 +90,7 @@ def page_texts(
         "won": [finalists_section(results), front_section(results)],
         "trust": [_trust(results)[1:]],
         "mattered": [_next(results)],
-        "use": [_winner(results, retrain_command), _use(predict_command)],
+        "use": [_winner(results, retrain_command), _use(results, predict_command)],
         "leaderboard": [legend(results)],
         "failures": [*failures, _notices(results)],
         "environment": [run_facts(results)],
@@ -130,6 +130,8 @@ def _finalist_verdict(results: Results, first: Finalist) -> str:
         value = f"{escaped(results.metric)} {format_value(results.metric, first.validation.mean)}"
         mean = "" if first.trained == 1 else ", the mean"
         words = f"**Trial {name} {_won(results)} with {value}**{mean} of {counted(first.trained, repeat)}"
+        if results.not_tested:
+            return f"{words}; it is not tested: {escaped(results.not_tested)}."
         return f"{words}; its test {metric_words(results.judge)} is not known yet."
     metric, between = results.judge, interval_words(results.judge, first.test)
     value = f"{metric_words(metric)} {format_value(metric, first.test.mean)}"
@@ -147,7 +149,7 @@ def _finalist_verdict(results: Results, first: Finalist) -> str:
         words += f" Its test accuracy is {format_value(ACCURACY, first.test_accuracy.mean)}."
     if first.tested > 1 and first.model_test is not None:
         own, how = interval_words(metric, first.model_test), "Wilson" if metric == ACCURACY else "bootstrap"
-        exported = f"best.keras is {_exported(results, first)}"
+        exported = f"{results.study.model_name if results.study else 'best'} is {_exported(results, first)}"
         words += f" {exported}: {format_value(metric, first.model_test.mean)}, for new images {own} ({how})."
     majority = [f"{capital(escaped(one))}." for one in majority_sentences(results)]
     return " ".join([words, *majority, *brief_comparisons(results)])
@@ -291,17 +293,20 @@ def _reached(winner: TrialResult) -> list[str]:
     names = [name for name in epoch_objectives() if name in at.metrics]
     validation = [f"{metric_words(name)} {format_value(name, at.metrics[name])}" for name in names]
     trained = [name for name in (one.removeprefix(VALIDATION) for one in names) if name in at.metrics]
-    training = [format_value(name, at.metrics[name]) for name in trained]
+    training = " and ".join(format_value(name, at.metrics[name]) for name in trained)
+    in_training = f"; in training {training}" if training else ""
     return [
         f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
-        f"{', '.join(validation)}; in training {' and '.join(training)}{size}."
+        f"{', '.join(validation)}{in_training}{size}."
     ]
 
 
-def _use(predict_command: str | None) -> list[str]:
+def _use(results: Results, predict_command: str | None) -> list[str]:
     """Show how to predict with the exported model."""
     if predict_command is None:
         return []
+    if results.study is not None and results.study.trainable is not None:
+        return _use_state(results, predict_command)
     program = (
         "import keras\n"
         'model = keras.models.load_model("best.keras")  # its preprocessing is inside; tuner is not needed\n'
@@ -311,6 +316,18 @@ def _use(predict_command: str | None) -> list[str]:
         "## Predict with it", "", *fenced(predict_command, "sh"), "",
         "or in Python; the class of each probability is in `labels.json` beside it:", "", *fenced(program, "python"),
     ]  # fmt: skip
+
+
+def _use_state(results: Results, predict_command: str) -> list[str]:
+    """Show how to use the state that a training function of one's own has left."""
+    program = 'import tuner\n\nstate = tuner.load_state("best.npz")  # as the training function yielded it'
+    command = ["", *fenced(predict_command, "sh"), "", "or in Python:"]
+    why = f"It cannot predict by itself: {escaped(results.not_tested)}. " if results.not_tested else ""
+    words = [
+        f"{why}What is exported is the state of the best epoch, `best.npz`: arrays and JSON, no network of Keras. "
+        "Its configuration and its classes are in `best.json` and `labels.json` beside it."
+    ]
+    return ["## Predict with it", "", *words, *([] if why else command), "", *fenced(program, "python")]
 
 
 def _trust(results: Results) -> list[str]:

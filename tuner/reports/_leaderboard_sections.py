@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from tuner.common.intervals import Interval
 from tuner.common.metrics import ACCURACY, LOSS, metric_of, oriented
@@ -234,6 +235,8 @@ def _choice_words(results: Results) -> list[str]:
 
 
 def _tested_words(results: Results) -> list[str]:
+    if not results.test_readings and results.not_tested:
+        return [f"They are not tested, and the test split has not been read: {escaped(results.not_tested)}."]
     if not results.test_readings:
         return ["The test split has not been read yet."]
     repeat, judge = results.repeat, metric_words(results.judge)
@@ -470,10 +473,11 @@ def _winner_words(results: Results) -> list[str]:
     by = f"the best by {first}{f', over several {results.repeat}s' if results.finalists else ''}"
     if chosen is None:
         return []
-    words = [f"The winner, whose model is exported as best.keras, is {by}: trial {chosen.number}."]
+    name = results.study.model_name if results.study is not None else ""
+    words = [f"The winner, whose model is exported as {name}, is {by}: trial {chosen.number}."]
     others = [one.trial for one in results.finalists[1:] if one.trial in {trial.number for trial in results.front}]
     if others:
-        names = ", ".join(f"front-{trial:05d}.keras" for trial in others)
+        names = ", ".join(f"front-{trial:05d}{Path(name).suffix}" for trial in others)
         words.append(f"The other finalists on the front are beside it: {names}.")
     return words
 

@@ -27,10 +27,13 @@ from tuner.spec.strengths import OWNER
 
 
 def _limits(one: FlatDimension, architecture: object) -> tuple[float | None, float | None]:
-    """Return what a hyperparameter can be at least and at most, as far as that is known without its network."""
+    """Return what a hyperparameter can be at least and at most, as far as that is known without its network.
+
+    Without an architecture it is one of somebody's own, whatever its name.
+    """
     if one.name.startswith(f"{OWNER}."):
         return strength_bounds(one.name)
-    owners = (GENERAL, OF_ARCHITECTURES.get(str(architecture), {}))
+    owners = () if architecture is None else (GENERAL, OF_ARCHITECTURES.get(str(architecture), {}))
     if parameter := next((owner[one.name] for owner in owners if one.name in owner), None):
         return parameter.low, parameter.high
     if "dropout" in one.name:

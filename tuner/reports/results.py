@@ -43,6 +43,7 @@ from tuner.runs.finalists import (
     gain_on_test,
     gain_over_guess,
     judged_by,
+    not_tested,
     summarise_finalists,
 )
 from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
@@ -178,6 +179,8 @@ class Results:
     """A few images as preprocessing and augmentation make them."""
     folds: int = 0
     """The folds that finalists were trained on; 0: they were trained with several seeds."""
+    not_tested: str = ""
+    """Why no finalist can be judged on the test split; empty: they can."""
     finalists_from_s: float | None = None
     """Elapsed seconds when the search was over and the finalists began."""
 
@@ -366,6 +369,7 @@ def build_results(
         predictions=predictions,
         variants=variants,
         folds=state.folds,
+        not_tested=not_tested(state),
         finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
     )
 

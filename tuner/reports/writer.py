@@ -153,8 +153,8 @@ def write_report(
     make_directory(directory)
     from tuner.reports.figures.registry import save_figures  # matplotlib may have to look for fonts: not before
 
-    has_model = run is not None and run.best_model.is_file() and results.winner is not None
-    predict_command = _predict_command(run) if run is not None and has_model else None
+    has_model = run is not None and run.exported is not None and results.winner is not None
+    predict_command = _predict_command(run, state) if run is not None and has_model else None
     with writing_to(directory):
         trials = save_table(trials_table(results), directory / "trials.parquet")
         epochs = save_table(epochs_table(results), directory / "epochs.parquet")
@@ -185,9 +185,11 @@ def write_data_page(path: Path, account: Account, gallery: Gallery | None) -> No
         write_text(path, render_data(source, data_verdict(account), data_view(account, sheets)))
 
 
-def _predict_command(run: RunDirectory) -> str:
-    """Return the shell command that predicts with the best model."""
-    return f"{shlex.join(['python', '-m', 'tuner.predict', as_typed(run.path)])} IMAGE..."
+def _predict_command(run: RunDirectory, state: RunState) -> str:
+    """Return the shell command that predicts with the best model, with the own code that it needs."""
+    words = ["python", "-m", "tuner.predict", as_typed(run.path)]
+    own = _options(state.study.command, ("--plugin",)) if state.study is not None and state.study.trainable else []
+    return f"{shlex.join(words)} IMAGE...{' ' if own else ''}{shlex.join(own)}"
 
 
 def make_directory(directory: Path) -> None:
@@ -225,16 +227,21 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
     best = state.trials[finalists[0].trial] if finalists else state.best_trial()
     if best is None or state.study is None or not (run_path / "specification.yaml").is_file():
         return None
-    words = ["--retrain", as_typed(run_path), str(best.number), *_data_options(state.study.command)]
+    words = [
+        "--retrain",
+        as_typed(run_path),
+        str(best.number),
+        *_options(state.study.command, ("--data", "--cache", "--plugin")),
+    ]
     return shlex.join(["python", "-m", "tuner.search", *words])
 
 
-def _data_options(command: Sequence[str]) -> list[str]:
-    """Return the options of a search's command line that say where its data are."""
+def _options(command: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the options of these names from a search's command line, such as those that say where its data are."""
     found: list[str] = []
     for word, following in zip(command, [*command[1:], ""], strict=True):
-        if word in ("--data", "--cache") and following:
+        if word in names and following:
             found += [word, following]
-        elif word.startswith(("--data=", "--cache=")):
+        elif word.startswith(tuple(f"{name}=" for name in names)):
             found.append(word)
     return found

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from tuner.common.errors import RunError, RunInUseError, first_line
 from tuner.common.files import write_text
 from tuner.common.locations import Location, exists, files_in, remove, touch
-from tuner.runs.events import StudyCreated
+from tuner.runs.events import KERAS, StudyCreated
 from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
 
@@ -51,6 +51,8 @@ class RunDirectory:
     """Everything that was kept off the console."""
     best_model = _File("best.keras")
     """The best trial's model; takes raw images."""
+    best_state = _File("best.npz")
+    """The best trial's state, where a training function of one's own was searched."""
     labels = _File("labels.json")
     """The class names in the order of the model's outputs, as a JSON list."""
     about_best = _File("best.json")
@@ -85,12 +87,22 @@ class RunDirectory:
         """Return the location of the checkpoint of one training of a finalist; `folds` as in `FinalistsStarted`."""
         return self.checkpoints.child("finalists", f"trial-{trial:05d}-{'fold' if folds else 'seed'}-{number}")
 
-    def front_model(self, trial: int) -> Path:
-        """Return the path of the model of a finalist on the Pareto front that is not the best; takes raw images."""
-        return self.path / f"front-{trial:05d}.keras"
+    def front_model(self, trial: int, suffix: str = KERAS) -> Path:
+        """Return the path of the model of a finalist on the Pareto front that is not the best."""
+        return self.path / f"front-{trial:05d}{suffix}"
+
+    @property
+    def exported(self) -> Path | None:
+        """The file of the exported best model, of whatever kind; None: there is none yet."""
+        return next((path for path in (self.best_model, self.best_state) if path.is_file()), None)
 
     def exported_model(self) -> Path:
-        """Return the path of the exported best model; raises RunError when there is none yet."""
+        """Return the path of the exported best network; raises RunError when there is none."""
+        if self.exported == self.best_state:
+            raise RunError(
+                f"{self.path}: its best model is no network of Keras but the state of a training function of its "
+                f"author's, {self.best_state.name}; tuner.load_state reads it"
+            )
         if not self.best_model.is_file():
             raise RunError(f"{self.path}: has no {self.best_model.name} yet; it is written when the search has ended")
         return self.best_model

@@ -18,6 +18,8 @@ SCHEMA_VERSION = 8
 READABLE_VERSIONS = (7, 8)
 """Version 7 knows no folds (what is a number now was a seed's), and of the test split accuracy and loss alone."""
 
+KERAS, STATE = ".keras", ".npz"
+"""Suffixes of exported models: of networks, and of the states of training functions of one's own."""
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -71,6 +73,17 @@ class StudyCreated(_Event):
         validation = data.get("validation") if isinstance(data, dict) else None
         folds = validation.get("folds") if isinstance(validation, dict) else None
         return folds if isinstance(folds, int) else 0
+
+    @property
+    def trainable(self) -> str | None:
+        """The training function of one's own that trials train; None: they train networks."""
+        name = self.specification.get("trainable")
+        return name if isinstance(name, str) else None
+
+    @property
+    def model_name(self) -> str:
+        """The name of the file that the best model is exported as."""
+        return f"best{KERAS if self.trainable is None else STATE}"
 
     @model_validator(mode="after")
     def _has_sections(self) -> Self:

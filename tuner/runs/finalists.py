@@ -79,6 +79,16 @@ class Finalist(NamedTuple):
     test_loss: float | None
 
 
+NOT_TESTED = "the finalists are not tested: "
+"""Begins the notice of finalists that the test split says nothing of; the reason follows."""
+
+
+def not_tested(state: RunState) -> str:
+    """Return why no finalist can be judged on the test split, as the record says it; empty: they can."""
+    found = next((text for text in state.notices if text.startswith(NOT_TESTED)), "")
+    return "" if any(one.tested for one in state.finalists.values()) else found.removeprefix(NOT_TESTED)
+
+
 def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     """Return the best `count` trials, followed by the baseline if it is none of them: the gain is over it.
 

@@ -118,4 +118,6 @@ def run_at(text: str) -> Iterator[RunDirectory]:
     location = parse_location(text, "RUN")
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         run = RunDirectory(Path(folder) / location.name)
-        yield download_run(location, run.path, (run.best_model.name, run.specification.name, run.log.name))
+        yield download_run(
+            location, run.path, (run.best_model.name, run.best_state.name, run.specification.name, run.log.name)
+        )

@@ -88,6 +88,8 @@ def disk_use_words(search: ResolvedSearch, data: PreparedCopy | None, runs: Path
     """
     number = checkpoints_at_once(search, search.shares.at_once or usable_cpus())
     where = _with_room(runs)
+    if search.study.trainable is not None:
+        return [f"disk: about {number:,} checkpoints at a time {where}, each as large as the state that is yielded"]
     if data is None:
         return [f"disk: about {number:,} checkpoints at a time {where}; how large, is known when the data are prepared"]
     size_bytes = checkpoint_bytes(search.study, data.image_shape, len(data.class_names))

@@ -18,9 +18,11 @@ from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested
 from tuner.runs.finalists import (
+    NOT_TESTED,
     FinalistTraining,
     best_training,
     finalist_trials,
+    not_tested,
     summarise_finalists,
     training_of,
 )
@@ -30,13 +32,13 @@ from tuner.runs.predictions import load_predictions
 from tuner.runs.record import Record
 from tuner.session._finish import TrainedModels
 from tuner.session._stopping import TimeBudget
-from tuner.training.evaluation import guess, judgement, predict_probabilities, save_predictions
+from tuner.training.evaluation import guess, judgement, save_predictions
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tuner.datasets.loading import Dataset, Split
-    from tuner.training.trial import Trial
+    from tuner.training.trial_like import TrainedTrial
 
 
 def run_finalists(
@@ -52,7 +54,7 @@ def run_finalists(
     What the record already has is skipped. With a time budget, what does not fit is left out: trainings of a finalist,
     then finalists.
     """
-    state, budget = record.state, time.budget
+    state, budget, why_untested = record.state, time.budget, pool.workers.context.trial_kind.why_untested
     chosen = finalist_trials(state, budget.finalists)
     trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.trainings_each))
     kept = trainings.fit(pool.workers.at_once())
@@ -65,11 +67,14 @@ def run_finalists(
     if kept:
         names = f"trial {shown[0]} is" if len(shown) == 1 else f"trials {', '.join(map(str, shown))} are"
         console.say(
-            f"finalists: {names} trained again, {_repeats(number, budget.folds)} each; then the test split{_left(time)}"
+            f"finalists: {names} trained again, {_repeats(number, budget.folds)} each"
+            f"{'' if why_untested else '; then the test split'}{_left(time)}"
         )
         with closing(pool):
             _train(trainings, pool, run, record, console, should_stop)
-    if shown and not should_stop():
+    if shown and why_untested and not not_tested(record.state):
+        console.note(record, f"{NOT_TESTED}{why_untested}")
+    if shown and not why_untested and not should_stop():
         with console.preparing("judging the finalists on the test split"):
             trainings.untested = _judge(pool.workers.context, run, record, time)
     if not should_stop() and (words := trainings.left_out()):
@@ -318,7 +323,7 @@ def _guess_tested(data: Dataset, test: Split, metrics: Sequence[str]) -> GuessTe
     )
 
 
-def _of_test_split(trial: Trial) -> tuple[np.ndarray, Split]:
+def _of_test_split(trial: TrainedTrial) -> tuple[np.ndarray, Split]:
     """Return a finalist's probabilities for the test split, and that split."""
     test = trial.data.load_test()
-    return predict_probabilities(trial.model, test), test
+    return trial.probabilities(test), test

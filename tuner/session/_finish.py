@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuner.common.errors import RunError, TunerError, cause_of, first_line
 from tuner.common.files import as_typed, write_text
@@ -18,23 +18,21 @@ from tuner.common.metrics import ACCURACY
 from tuner.common.process import ignore_hangup
 from tuner.common.seeds import trial_seed
 from tuner.execution.worker_process import WorkerContext
-from tuner.models.export import any_size
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
 from tuner.reports.formatting import metric_words
 from tuner.reports.remarks import edges, majority_sentences
 from tuner.reports.results import build_results
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
-from tuner.runs.finalists import best_training, finalist_seed, judged_by, summarise_finalists
+from tuner.runs.events import KERAS
+from tuner.runs.finalists import best_training, finalist_seed, judged_by, not_tested, summarise_finalists
 from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
 from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._stopping import Reason
 from tuner.session.preparation import Prepared
 from tuner.training.failures import ADVICE, kind_of
-
-if TYPE_CHECKING:
-    from tuner.training.trial import Trial
+from tuner.training.trial_like import TrainedTrial, trained
 
 _LOG = logging.getLogger(__name__)
 _REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted",
@@ -128,7 +126,13 @@ def _say_result(state: RunState, console: SearchConsole, *, is_over: bool) -> No
 def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) -> None:
     """Say the result of the first finalist, once it was judged on the test split."""
     finalists = summarise_finalists(state)
-    if not finalists or finalists[0].test is None:
+    if not finalists:
+        return
+    if finalists[0].test is None:
+        if not_tested(state) and is_over and state.study is not None:
+            first, repeats = finalists[0], f"{finalists[0].trained} {'folds' if state.folds else 'seeds'}"
+            value = f"{state.study.metric} {first.validation.mean:.4f}, the mean of {repeats}"
+            console.say(f"won: trial {first.trial}, {value}; not tested: {not_tested(state)}")
         return
     first, (mean, low, high), metric = finalists[0], finalists[0].test, metric_words(judged_by(state))
     repeat, another = ("fold", "other") if state.folds else ("seed", "new")
@@ -144,7 +148,8 @@ def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) ->
     if first.tested > 1 and first.model_test is not None:
         share, low, high = first.model_test
         which = "one of these trainings" if not state.folds else f"the one on fold {(first.model or 0) + 1}"
-        console.say(f"best.keras, {which}: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})")
+        model = state.study.model_name if state.study is not None else ""
+        console.say(f"{model}, {which}: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})")
 
 
 def _export(
@@ -164,9 +169,9 @@ def _export(
             _LOG.warning("export", exc_info=True)
         console.say(f"the best model was not exported: {cause_of(error)}")
         return isinstance(error, _NoNetworkError)
-    console.say(f"model: {as_typed(path)} (labels: {as_typed(run.labels)})")
+    console.say(f"{'model' if path.suffix == KERAS else 'state'}: {as_typed(path)} (labels: {as_typed(run.labels)})")
     with console.beside("the report lacks its examples of images"):
-        save_variants(run.variants, build_variants(search.study.space, prepared.dataset, search.study.seed))
+        save_variants(run.variants, build_variants(search.study.network_space, prepared.dataset, search.study.seed))
     front: list[Path] = []
     with console.beside("the other models of the Pareto front were not exported"):
         front = export_front(run, state, context)
@@ -191,7 +196,7 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
         trial = models.finalist(number, best_training(state, number) or 0)
     else:
         number, trial = models.best()
-    _save(trial, run.best_model)
+    path = _save(trial, run.path / f"best{trial.model_suffix}")
     labels = list(trial.data.class_names)
     write_text(run.labels, json.dumps(labels, ensure_ascii=False, indent=1))
     about = {
@@ -201,11 +206,12 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
         "image_shape": list(trial.data.image_shape),
         "fit": trial.data.fit,
         "labels": labels,
+        **({"trainable": state.study.trainable} if state.study and state.study.trainable else {}),
         "retrain": retrain_command,
         "environment": state.study.environment if state.study else {},
     }
     write_text(run.about_best, json.dumps(about, ensure_ascii=False, indent=1))
-    return run.best_model
+    return path
 
 
 def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> list[Path]:
@@ -220,13 +226,13 @@ def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> 
     for finalist in summarise_finalists(state)[1:]:
         if finalist.trial in on_front:
             model = models.finalist(finalist.trial, best_training(state, finalist.trial) or 0)
-            written.append(_save(model, run.front_model(finalist.trial)))
+            written.append(_save(model, run.front_model(finalist.trial, model.model_suffix)))
     return written
 
 
-def _save(trial: Trial, path: Path) -> Path:
+def _save(trial: TrainedTrial, path: Path) -> Path:
     aside = path.with_name("partial." + path.name)
-    any_size(trial.model, trial.data.image_shape, trial.data.fit).save(aside)
+    trial.save_model(aside)
     return aside.replace(path)
 
 
@@ -241,7 +247,7 @@ class TrainedModels:
         self._trials, self._seed = context.trials(), context.settings.seed
         self._run, self._state = run, state
 
-    def finalist(self, trial_number: int, number: int) -> Trial:
+    def finalist(self, trial_number: int, number: int) -> TrainedTrial:
         """Return a training of a finalist; raises RunError when its checkpoint is missing or damaged."""
         configuration, folds = self._state.trials[trial_number].configuration, self._state.folds
         trial = self._make(configuration, finalist_seed(self._seed, number), number if folds else 0)
@@ -250,7 +256,7 @@ class TrainedModels:
         trial.restore_best()
         return trial
 
-    def best(self) -> tuple[int, Trial]:
+    def best(self) -> tuple[int, TrainedTrial]:
         """Return the best trial of the search and its number; raises RunError when there is none."""
         best = self._state.best_trial()
         if best is None:
@@ -264,13 +270,12 @@ class TrainedModels:
         trial.restore_best()
         return best.number, trial
 
-    def _make(self, configuration: Mapping[str, Any], seed: int, fold: int = 0) -> Trial:
-        from tuner.training.trial import Trial
-
+    def _make(self, configuration: Mapping[str, Any], seed: int, fold: int = 0) -> TrainedTrial:
         trial = self._trials.begin(dict(configuration), seed, fold=fold)
-        if not isinstance(trial, Trial):
+        found = trained(trial)
+        if found is None:
             raise _NoNetworkError(f"trials of the kind {type(trial).__name__} have no network to export or to test")
-        return trial
+        return found
 
 
 @contextmanager

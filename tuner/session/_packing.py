@@ -121,6 +121,8 @@ def typical_configurations(study: Study) -> tuple[Configuration, Configuration]:
 
 def _weight(configuration: Configuration) -> tuple[float, float]:
     """Return what configurations are ordered by: by trained blocks, then by the pixels of a batch."""
+    if "architecture" not in configuration:  # of a training function of one's own nothing is known
+        return 0.0, float(str(general(configuration, "batch_size")))
     height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape((32, 32, 3))
     is_whole = not ARCHITECTURES[str(configuration["architecture"])].is_backbone
     depth = math.inf if is_whole else float(str(configuration.get("unfreeze_depth") or 0))
@@ -209,7 +211,7 @@ class Remembered:
             "machine": [platform.node(), environment["system"], environment["memory_gb"], capacity.cpus, capacity.gpus],
             "packages": environment["packages"],
             "image_shape": list(prepared.dataset.image_shape),
-            "search": [written["space"], written["activations"], written["resources"], search.study.seed],
+            "search": [written["space"], written.get("activations"), written["resources"], search.study.seed],
         }
         self._key = json.dumps(facts, sort_keys=True, default=str)
         self._known: dict[str, Any] = {}

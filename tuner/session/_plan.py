@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -21,6 +22,7 @@ from tuner.session.checks import beyond_this_machine
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
+from tuner.training.trainable import TRAINABLES, Trainable
 
 ENDS_EARLY = "the search ends when each was tried once"
 
@@ -57,7 +59,7 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
         found.append(f"the space has fewer configurations ({trials}) than search.trials ({asked}): {ENDS_EARLY}")
     if search.budget.time_s is None and trials > 100:
         found.append("no time budget is given, and many trials: consider search.time_budget")
-    if has_unfreezing(study.space) and training.head_epochs >= training.max_epochs:
+    if has_unfreezing(study.network_space) and training.head_epochs >= training.max_epochs:
         found.append("the head phase lasts to the end: no block will be unfrozen, whatever unfreeze_depth says")
     if training.patience is None and not halves:
         found.append("neither early stopping nor a scheduler that halves: every trial costs max_epochs")
@@ -94,6 +96,7 @@ def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> N
     for name, value in (
         ("study", study.name),
         ("data", _data_words(study)),
+        *([] if study.trainable is None else [("trainable", _trainable_words(TRAINABLES[study.trainable]))]),
         *([("classes", classes)] if classes else []),
         ("metrics" if len(study.metrics) > 1 else "metric", _metric_words(study)),
         ("configurations", _number_words(count(study.space), "infinitely many")),
@@ -111,6 +114,11 @@ def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> N
         console.print(Text(f"baseline (trial 0): {_words(study.baseline)}"))
     for warning in plan_warnings(search):
         console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _trainable_words(trainable: Trainable) -> str:
+    about = f": {trainable.description}" if trainable.description else ""
+    return f"{trainable.name}, {Path(trainable.file).name}{about}"
 
 
 def _data_words(study: Study) -> str:
@@ -133,8 +141,14 @@ def _finalist_words(search: ResolvedSearch) -> str:
         return "none: no trial is trained again, the test split stays unread"
     if len(search.study.metrics) > 1:
         best = f"the best by {search.study.metric}" + (f", {number - 1} more of the Pareto front" if number > 1 else "")
-        return f"{best} and the baseline again, {each}; then the test split"
-    return f"the best {number} and the baseline again, {each}; then the test split"
+        return f"{best} and the baseline again, {each}{_test_words(search.study)}"
+    return f"the best {number} and the baseline again, {each}{_test_words(search.study)}"
+
+
+def _test_words(study: Study) -> str:
+    if study.trainable is None or TRAINABLES[study.trainable].predicts is not None:
+        return "; then the test split"
+    return f"; not the test split: {TRAINABLES[study.trainable].words} has no predict"
 
 
 def _time_words(budget_s: float, budget: Budget) -> str:

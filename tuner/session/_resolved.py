@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS
-from tuner.algorithms.schedulers import SCHEDULERS
+from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
 from tuner.datasets.request import DataRequest
 from tuner.models.preprocessing import asked_by
@@ -21,6 +21,7 @@ from tuner.spec.schema import ActivationsSection, given
 from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
 from tuner.spec.spec import Spec
 from tuner.training.settings import ActivationSettings, TrialSettings
+from tuner.training.trainable import TRAINABLES
 
 SAMPLER, SCHEDULER = "gp", "asha"
 """Scheduler for `auto` where nothing speaks for another one."""
@@ -47,6 +48,8 @@ class Study:
     space: Space
     baseline: Configuration | None
     seed: int
+    trainable: str | None = None
+    """The training function of one's own that trials train; None: networks of an architecture in the space."""
 
     @property
     def metric(self) -> str:
@@ -57,6 +60,11 @@ class Study:
     def mode(self) -> Mode:
         """Whether the metric is to be maximised or minimised."""
         return metric_of(self.metric).mode
+
+    @property
+    def network_space(self) -> Space:
+        """The space as far as its names are those of networks: empty for a training function of one's own."""
+        return self.space if self.trainable is None else {}
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class Policy:
     """One of how many trials goes on at a rung."""
     rungs: tuple[int, ...]
     """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
+    changeable: tuple[str, ...] = MUTABLE
+    """Hyperparameters that a population may change in running trials."""
 
     @property
     def compared_at(self) -> tuple[int, ...]:
@@ -140,15 +150,15 @@ class ResolvedSearch:
 def resolve(spec: Spec) -> ResolvedSearch:
     """Return the search that a checked file asks for."""
     search, written = spec.search, spec.resolved()
-    data = DataRequest(**written["data"], asked=asked_by(spec.space))
-    policy = _policy(spec)
+    of_networks = spec.space if spec.trainable is None else {}
+    data = DataRequest(**written["data"], asked=asked_by(of_networks))
     return ResolvedSearch(
-        Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed),
-        policy,
+        Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed, spec.trainable),
+        _policy(spec),
         Budget(
             _trials(spec), search.time_budget, spec.finalists.count, data.folds or spec.finalists.seeds, data.folds or 0
         ),
-        Training(_settings(spec), spec.activations, unfreeze_depths(spec.space)),
+        Training(_settings(spec), _activations(spec), unfreeze_depths(of_networks)),
         _shares(spec),
         written,
     )
@@ -159,7 +169,13 @@ def _policy(spec: Spec) -> Policy:
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
     rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
-    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
+    changeable = MUTABLE if spec.trainable is None else TRAINABLES[spec.trainable].changeable
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs, changeable)
+
+
+def _activations(spec: Spec) -> ActivationsSection:
+    """Return how activations are kept: not of a training function, of which nobody knows what is frozen."""
+    return spec.activations if spec.trainable is None else spec.activations.model_copy(update={"enabled": False})
 
 
 def resolved_scheduler(written: str) -> Chosen[str]:
@@ -192,7 +208,8 @@ def _grace_epochs(spec: Spec) -> int:
     written = given(spec.search.grace_epochs)
     if written is not None:
         return written
-    return default_grace_epochs(spec.training.head_epochs, has_unfreezing(spec.space), spec.training.max_epochs)
+    unfreezes = spec.trainable is None and has_unfreezing(spec.space)
+    return default_grace_epochs(spec.training.head_epochs, unfreezes, spec.training.max_epochs)
 
 
 def _reduction_factor(spec: Spec, scheduler: str) -> Chosen[int]:
@@ -213,7 +230,7 @@ def _settings(spec: Spec) -> TrialSettings:
     stopping = spec.training.early_stopping
     return TrialSettings(
         max_epochs=spec.training.max_epochs,
-        head_epochs=spec.training.head_epochs,
+        head_epochs=spec.training.head_epochs if spec.trainable is None else 0,
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
         metric=spec.metric,

@@ -23,7 +23,7 @@ MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "s
 """Settings of limits and of the machine, which may change; that the images are the same is seen from the data."""
 _KEPT_WITH_RUN = ("search.warm_start",)
 """Settings that were used when the run began, and have no effect any more."""
-_OPEN = ("space.", "baseline.")
+_OPEN = ("space.", "baseline.", "trainable")
 """Sections in which an added setting is another search; elsewhere an earlier tuner may not have had it."""
 _SHOWN, _LONGEST = 5, 80
 

@@ -154,7 +154,7 @@ class FirstEpoch:
     An epoch that reads cached activations begins when these are computed; so long, their first images tell.
     """
 
-    def __init__(self, time: TimeBudget, batches: Callable[[Mapping[str, object]], int]) -> None:
+    def __init__(self, time: TimeBudget, batches: Callable[[Mapping[str, object]], int | None]) -> None:
         self._time, self._batches = time, batches
         self._seen: dict[tuple[int, int], tuple[float, int]] = {}
         self._built: dict[int, tuple[int, int]] = {}
@@ -182,6 +182,8 @@ class FirstEpoch:
     def _needed_s(self, number: int, configuration: Mapping[str, object], batches: int) -> float | None:
         """Return the seconds until the epoch ends, or at least its activations; None: that cannot be told yet."""
         done, total = (batches, self._batches(configuration)) if batches else self._built.get(number, (0, 0))
+        if total is None:
+            return None
         now_s = self._time.elapsed_s()
         # Batches and images are counted apart, and so are the images of each split.
         since_s, before = self._seen.setdefault((number, 0 if batches else total), (now_s, done)) if done else (0.0, 0)
@@ -212,7 +214,7 @@ class Stopping:
         time: TimeBudget,
         interrupted: threading.Event,
         branching: Sequence[str],
-        batches: Callable[[Mapping[str, object]], int],
+        batches: Callable[[Mapping[str, object]], int | None],
     ) -> None:
         self._record, self.time, self._interrupted = record, time, interrupted
         self.first_epoch = FirstEpoch(time, batches)

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.algorithms.samplers import SAMPLERS
-from tuner.algorithms.schedulers import SCHEDULERS, mutable_dimensions, numeric
+from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS, mutable_dimensions, numeric
 from tuner.cluster.ray_session import Capacity, gpus_here
 from tuner.common.errors import InputError, Problem
+from tuner.common.metrics import facts
+from tuner.common.plugins import loaded_plugins
 from tuner.common.process import usable_cpus
-from tuner.common.registry import unknown_name
+from tuner.common.registry import is_nothing, unknown_name
 from tuner.datasets.request import check_columns, check_group, check_layout, check_source, check_source_exists
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import by_operation, call_with, parse_augment, strength_parameter
@@ -23,6 +25,7 @@ from tuner.spec.schema import AUTO, given
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.spec.spec import SpecReading
 from tuner.spec.strengths import OWNER, Finding, Path
+from tuner.training.trainable import TRAINABLES, Trainable
 
 
 def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
@@ -33,7 +36,7 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
     findings = [
         *_check_data(reading, staged),
         *_check_folds(reading),
-        *_check_architectures(reading),
+        *(_check_architectures(reading) if reading.trainable is None else _check_trainable(reading)),
         *_check_search(reading),
     ]
     written = [(_as_written(reading, path), message) for path, message in findings]
@@ -139,8 +142,12 @@ def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
     space = reading.space
     chosen = space.get("architecture")
     if chosen is None:
-        if space and "architecture" not in reading.document.values["space"]:  # one that cannot be read is reported
-            yield ("space",), f"must have an architecture (known: {', '.join(sorted(ARCHITECTURES))})"
+        written = reading.document.values
+        is_named = "architecture" in written.get("space", ()) or not is_nothing(written.get("trainable"))
+        if space and not is_named:  # one that cannot be read is reported
+            names = ", ".join(sorted(ARCHITECTURES))
+            own = f", or the file a trainable ({', '.join(TRAINABLES)})" if len(TRAINABLES) else ""
+            yield ("space",), f"must have an architecture (known: {names}){own}"
         return
     if isinstance(chosen, Integer | Real):
         yield ("space", "architecture"), f"must be a choice of names; got {chosen.describe()}"
@@ -194,7 +201,8 @@ def _check_values(name: str, dimension: Dimension, parameter: Parameter, path: P
             yield path, f"must not branch: only the architecture and {OWNER} have parameters of their own"
         case Choice(values):
             for index, value in enumerate(values):
-                if misfit := parameter.misfit(value) or _text_misfit(name, value):
+                misfit = parameter.misfit(value)
+                if misfit := misfit or (_text_misfit(name, value) if parameter.kind == "text" else None):
                     yield (*path, "choice", index), misfit
 
 
@@ -310,15 +318,21 @@ def _check_scheduler(reading: SpecReading, name: str) -> Iterator[Finding]:
         copies = ", which copies and perturbs" if entry.is_population else ""
         yield ("search", "sampler"), f"must be auto or {entry.sampler} with {name}{copies}; got {search.sampler}"
     if entry.is_population and reading.space:
-        mutable = mutable_dimensions(reading.space)
+        mutable = mutable_dimensions(reading.space, _changeable(reading))
         usable = numeric(mutable) if entry.changes_numbers_only else mutable
         if not usable:
             kind = "range of numbers" if entry.changes_numbers_only else "choice or range"
+            such = ", such as learning_rate" if reading.trainable is None else ": @tuner.trainable(changeable=[...])"
             yield (
                 ("search", "scheduler"),
-                f"must not be {name}: the space has no {kind} that can change in running trials, such as learning_rate",
+                f"must not be {name}: the space has no {kind} that can change in running trials{such}",
             )
     yield from _check_grace(reading, entry.halves)
+
+
+def _changeable(reading: SpecReading) -> tuple[str, ...]:
+    name = reading.trainable
+    return TRAINABLES[name].changeable if name is not None and name in TRAINABLES else MUTABLE
 
 
 def _check_grace(reading: SpecReading, halves: bool) -> Iterator[Finding]:
@@ -328,9 +342,66 @@ def _check_grace(reading: SpecReading, halves: bool) -> Iterator[Finding]:
         return
     if grace > training.max_epochs:
         yield ("search", "grace_epochs"), f"must be at most max_epochs, {training.max_epochs}; got {grace}"
-    if halves and has_unfreezing(reading.space) and grace <= training.head_epochs:
+    if halves and reading.trainable is None and has_unfreezing(reading.space) and grace <= training.head_epochs:
         yield (
             ("search", "grace_epochs"),
             f"must be longer than the head phase, {training.head_epochs} epochs: before it ends, shallow and deep "
             f"unfreezing cannot be compared; got {grace}",
         )
+
+
+def _check_trainable(reading: SpecReading) -> Iterator[Finding]:
+    """Yield the problems of a file that names a trainable."""
+    name = str(reading.trainable)
+    if "architecture" in reading.space:
+        yield (
+            ("trainable",),
+            "must be left out beside space.architecture: trials train either networks or a function of your own; "
+            "leave one of the two out",
+        )
+    elif name not in TRAINABLES:
+        yield ("trainable",), _unknown_trainable(name)
+    else:
+        yield from _check_own_space(reading, TRAINABLES[name])
+    yield from _check_network_settings(reading)
+
+
+def _unknown_trainable(name: str) -> str:
+    """Return what to say of a name that no plugin has registered."""
+    if len(TRAINABLES):
+        return unknown_name("trainable", name, TRAINABLES)
+    plugins = ", ".join(plugin.name for plugin in loaded_plugins())
+    brought = f"{plugins} registers none" if plugins else "--plugin FILE.py brings the file that registers it"
+    return f"unknown trainable {name[:80]!r}: {brought}, below @tuner.trainable(parameters=...)"
+
+
+def _check_own_space(reading: SpecReading, trainable: Trainable) -> Iterator[Finding]:
+    for name, dimension in reading.space.items():
+        path: Path = ("space", name)
+        if name not in trainable.parameters:
+            known = ", ".join(trainable.parameters) or "none"
+            words = unknown_name("hyperparameter", name, trainable.parameters)
+            yield path, f"{words.partition(' (known')[0]} ({trainable.words} has: {known})"
+        elif isinstance(dimension, Choose):
+            yield path, f"must not branch: the parameters of {trainable.words} are all on one level"
+        else:
+            yield from _check_values(name, dimension, trainable.parameters[name], path)
+
+
+def _check_network_settings(reading: SpecReading) -> Iterator[Finding]:
+    """Yield settings that are of networks alone."""
+    written = reading.document.values
+    kept = written.get("activations")
+    if kept is not None and not is_nothing(kept) and kept != {"enabled": False}:
+        yield (
+            ("activations",),
+            "must be left out with a trainable: what of it is frozen, and could be kept, only its author knows",
+        )
+    if reading.training is not None and "head_epochs" in reading.training.model_fields_set:
+        yield ("training", "head_epochs"), "must be left out with a trainable: it has no phases but its author's"
+    for index, metric in enumerate(reading.metrics):
+        if metric in facts():
+            yield (
+                ("metrics", index),
+                f"must be measured in every epoch with a trainable; {metric} is told of networks alone",
+            )

@@ -16,7 +16,6 @@ from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
 from tuner.common.process import logging_to, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
-from tuner.models.architectures import meaning_of_nothing
 from tuner.models.backend import configure_backend, has_gpu
 from tuner.models.own_networks import load_own_code
 from tuner.proposals.asking import source_asked_for, study_name
@@ -38,6 +37,8 @@ from tuner.spec.schema import read_time
 from tuner.spec.space import sample
 from tuner.spec.spec import Spec, load_spec, require
 from tuner.trackers.opening import make_trackers, tracking
+from tuner.training.trainable import meaning_of_nothing
+from tuner.training.trial_like import drive
 
 if TYPE_CHECKING:
     from tuner.algorithms.warm_start import EarlierStudy
@@ -342,10 +343,6 @@ def _train(
     cpus: float,
     console: SearchConsole,
 ) -> int:
-    configure_backend(cpus)
-    from tuner.training.activations import Activations
-    from tuner.training.trial import run_trial
-
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")
 
     def report(epoch: Epoch) -> None:
@@ -355,16 +352,16 @@ def _train(
             f"best {epoch.best_so_far:.4f} ({epoch.seconds:.1f} s)"
         )
 
-    settings = replace(search.training.settings, seed=trial_seed(search.study.seed, number))
-    kept = search.training.activations_in(prepared.cache_dir)
-    activations = Activations(prepared.dataset, kept, console.say) if kept else None
-    trial = run_trial(configuration, prepared.dataset, settings=settings, report=report, activations=activations)
+    trials = prepared.worker_context(search.training, cpus).trials(notify=console.say)
+    trial = trials.begin(configuration, trial_seed(search.study.seed, number))
+    drive(trial, report)
     ended = trial.ended
     if ended is None or ended.status == "failed":
         console.say(f"failed: {ended.reason if ended else 'no end'}")
         return 1
+    size = "" if trial.parameters is None else f"; {trial.parameters:,} parameters"
     console.say(
-        f"{ended.reason.replace('_', ' ')}: best {search.study.metric} {trial.best:.4f}; "
-        f"{trial.parameters:,} parameters; built in {format_seconds(trial.setup_s)}"
+        f"{ended.reason.replace('_', ' ')}: best {search.study.metric} {trial.best:.4f}{size}; "
+        f"built in {format_seconds(trial.setup_s)}"
     )
     return 0

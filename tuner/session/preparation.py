@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from tuner.datasets.loading import describe_data, find_prepared_data, load_datas
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.request import DataRequest
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
-from tuner.execution.worker_process import TrialKind, WorkerContext
+from tuner.execution.worker_process import TrainableTrials, TrialKind, WorkerContext
 from tuner.models.architectures import ARCHITECTURES, Architecture
 from tuner.models.backend import configure_backend, release_memory
 from tuner.models.parameters import general
@@ -36,6 +37,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.session._resolved import Study, Training
 from tuner.session.options import SearchOptions
 from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
+from tuner.training.trainable import TRAINABLES
 
 if TYPE_CHECKING:
     from tuner.datasets import prepared
@@ -109,15 +111,24 @@ def prepare(
         f"{'x'.join(str(size) for size in dataset.image_shape)}, {dataset.prepared.describe_classes()}"
     )
     check_metrics(study.metrics, dataset.validation.labels, len(dataset.class_names))
-    check_sizes(study.space, dataset.image_shape)
-    backbones = backbone_configurations(study.space)
+    check_sizes(study.network_space, dataset.image_shape)
+    backbones = backbone_configurations(study.network_space)
     if backbones:
         known = BlockCounts(cache_dir)
         with console.preparing("checking the backbones and their weights"):
             check_backbones(study.space, backbones, dataset.image_shape, known)
     # As it was settled here, with the room that this machine has: workers on others train on the same values.
     request = request.kept_as(dataset.prepared.storage)
-    return Prepared(request, staged, cache_dir, dataset, trial_kind or TrialKind())
+    return Prepared(request, staged, cache_dir, dataset, trial_kind or _trial_kind(study))
+
+
+def _trial_kind(study: Study) -> TrialKind:
+    """Return the trials of a study: networks, or a training function of one's own."""
+    if study.trainable is None:
+        return TrialKind()
+    trainable = TRAINABLES[study.trainable]
+    why = "" if trainable.predicts is not None else f"{trainable.words} has no predict"
+    return TrialKind(partial(TrainableTrials, name=study.trainable), why_untested=why)
 
 
 def check_metrics(metrics: Sequence[str], labels: np.ndarray, num_classes: int) -> None:
@@ -140,7 +151,7 @@ def keep_account(study: Study, prepared: Prepared, run: RunDirectory) -> None:
     """Write the account of a study's data into a run, with pictures of the classes, for its report."""
     if load_account(run.data) is not None:
         return
-    aims = Aims(study.metrics, frozenset(parameter.name for parameter in flatten(study.space)), study.seed)
+    aims = Aims(study.metrics, frozenset(parameter.name for parameter in flatten(study.network_space)), study.seed)
     account, gallery = look_at_data(
         prepared.request, staged=prepared.staged, cache_dir=prepared.cache_dir, aims=aims, is_quick=True
     )

@@ -128,7 +128,9 @@ def _stopping(session: _Session, packing: Packing, interrupted: threading.Event)
     """Return what decides when the session is to end."""
     search, dataset = session.search, session.prepared.dataset
 
-    def batches(configuration: Mapping[str, object]) -> int:
+    def batches(configuration: Mapping[str, object]) -> int | None:
+        if search.study.trainable is not None:  # how its function reads images, only its author knows
+            return None
         size = int(str(general(configuration, "batch_size")))
         return math.ceil(len(dataset.train) / size) + math.ceil(len(dataset.validation) / VALIDATION_BATCH_SIZE)
 

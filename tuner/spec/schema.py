@@ -256,6 +256,7 @@ TOP_LEVEL = (
     "data",
     "metric",
     "metrics",
+    "trainable",
     "space",
     "baseline",
     "training",
@@ -272,6 +273,7 @@ class Names(Section):
     study: Annotated[str, AfterValidator(_safe_name)]
     metric: Annotated[str, AfterValidator(_metric)] = DEFAULT_METRIC
     metrics: list[str] | None = None
+    trainable: str | None = None
 
 
 def metrics_findings(metrics: Sequence[str]) -> Iterator[Finding]:

@@ -42,6 +42,8 @@ class Spec:
     data: DataSection
     metrics: tuple[str, ...]
     """All that is optimised; the scheduler compares the first, and the first makes the winner."""
+    trainable: str | None
+    """The training function of one's own that trials train; None: networks of an architecture in the space."""
     space: Mapping[str, Dimension]
     baseline: Configuration | None
     training: TrainingSection
@@ -70,6 +72,7 @@ class Spec:
         sections = {
             "data": data,
             **({"metric": self.metric} if len(self.metrics) == 1 else {"metrics": list(self.metrics)}),
+            **({} if self.trainable is None else {"trainable": self.trainable}),
             "space": self.raw["space"],
             "training": self.training.model_dump(),
             "search": self.search.model_dump(),
@@ -77,6 +80,8 @@ class Spec:
             "activations": self.activations.model_dump(),
             "finalists": finalists,
         }
+        if self.trainable is not None:  # these mean nothing to a function of one's own, and are refused
+            del sections["activations"], sections["training"]["head_epochs"]
         baseline = {} if self.baseline is None else {"baseline": dict(self.baseline)}
         return {"study": self.study, **sections, **baseline}
 
@@ -99,6 +104,7 @@ class SpecReading:
     search: SearchSection | None = None
     finalists: FinalistsSection | None = None
     metrics: tuple[str, ...] = ()
+    trainable: str | None = None
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """Return a problem at `path`, with its line."""
@@ -226,9 +232,15 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     problems = [*document.problems, *(problem for problem in problems if not document.is_echo(problem.field))]
     spec = None
     if not problems and names is not None:
-        spec = Spec(study=names.study, metrics=metrics, space=space, baseline=baseline, raw=values, **sections)
+        spec = Spec(study=names.study, metrics=metrics, trainable=names.trainable, space=space, baseline=baseline,
+                    raw=values, **sections)  # fmt: skip
     parts = {key: sections[key] for key in ("data", "training", "search", "finalists")}
-    return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics)
+    trainable = names.trainable if names is not None else _plain_text(values.get("trainable"))
+    return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics, trainable=trainable)
+
+
+def _plain_text(value: Any) -> str | None:
+    return value if isinstance(value, str) and not is_nothing(value) else None
 
 
 def _metrics(values: Mapping[str, Any], names: Names | None) -> tuple[tuple[str, ...], list[Finding]]:

@@ -23,7 +23,8 @@ from tuner.common.errors import InputError, RunError, TunerError
 from tuner.common.metrics import METRICS, VALIDATION, epoch_objectives
 from tuner.common.registry import Registry, unknown_name
 from tuner.datasets.loading import Dataset, Split
-from tuner.models.parameters import Parameter
+from tuner.models import architectures
+from tuner.models.parameters import Parameter, Scalar
 from tuner.runs.epoch import Epoch
 from tuner.training._course import Course
 from tuner.training._trainable_data import Facts, TrainingData
@@ -148,7 +149,15 @@ class Trainable:
         return describe_failure(error) + (f" ({Path(self.file).name}, line {own[-1]})" if own else "")
 
 
-TRAINABLES: Registry[Trainable] = Registry("trainable")
+TRAINABLES: Registry[Trainable] = Registry("trainable", "tuner.trainables")
+
+
+def meaning_of_nothing(name: str) -> Scalar:
+    """Return how a hyperparameter of anything that can be searched is kept when a file calls it nothing, or None."""
+    owners = (TRAINABLES[each].parameters for each in TRAINABLES)
+    own = next((owner[name].nothing for owner in owners if name in owner), None)
+    found = architectures.meaning_of_nothing(name)
+    return own if found is None else found
 
 
 def check_signature(function: Any, names: tuple[str, ...], wanted: str) -> None:
@@ -420,7 +429,9 @@ class TrainableTrial:
 
     def save_model(self, path: Path) -> None:
         """Write the present state, which `load_state` reads."""
-        save_state(path, unpack(*self._state))
+        structure, arrays = self._state
+        counters = {"exported_state": structure, "seed": self.settings.seed}
+        write_checkpoint(path, Checkpoint(counters, {"state": arrays}))
 
 
 def _not_finite(metrics: Mapping[str, float], epoch: int) -> str | None:
@@ -432,19 +443,39 @@ def _not_finite(metrics: Mapping[str, float], epoch: int) -> str | None:
     return None
 
 
-def save_state(path: Path, state: State) -> None:
-    """Write a state as arrays and JSON, aside and then renamed; raises StateError when it cannot be kept."""
-    structure, arrays = pack(state)
-    write_checkpoint(path, Checkpoint({"exported_state": structure}, {"state": arrays}))
-
-
 def load_state(path: str | Path) -> State:
     """Return the state in a file that a search has exported, `best.npz`; nothing is unpickled.
 
     Raises:
         RunError: the file is missing, damaged, or none of these.
     """
-    checkpoint = read_checkpoint(Path(path))
+    return unpack(*_exported(Path(path))[:2])
+
+
+def _exported(path: Path) -> tuple[Any, list[np.ndarray], int]:
+    """Return structure and arrays of an exported state, and the seed of its training."""
+    checkpoint = read_checkpoint(path)
     if "exported_state" not in checkpoint.counters or "state" not in checkpoint.arrays:
         raise RunError(f"{path}: is not the state of a trainable that a search has exported (best.npz)")
-    return unpack(checkpoint.counters["exported_state"], checkpoint.arrays["state"])
+    return checkpoint.counters["exported_state"], list(checkpoint.arrays["state"]), int(checkpoint.counters["seed"])
+
+
+def load_predictor(path: Path, about: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what tells the classes of images `[N, H, W, C] uint8` by an exported state; `about` is its best.json.
+
+    Raises:
+        RunError: the state cannot be read, its training function is not known here, or has no `predict`.
+    """
+    name = str(about["trainable"])
+    if name not in TRAINABLES:
+        raise RunError(
+            f"{path}: is the state of trainable {name}, which is not known here: --plugin FILE.py brings the file that "
+            "registers it"
+        )
+    trainable, (structure, arrays, seed) = TRAINABLES[name], _exported(path)
+    if trainable.predicts is None:
+        raise RunError(f"{path}: {trainable.words} has no predict, so it cannot tell the classes of images")
+    height, width, channels = (int(size) for size in about["image_shape"])
+    facts = Facts(tuple(str(label) for label in about["labels"]), (height, width, channels), seed)
+    state = unpack(structure, arrays)
+    return lambda images: trainable.probabilities(about["configuration"], facts, state, images)

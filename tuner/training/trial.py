@@ -20,7 +20,7 @@ from tuner.common.metrics import LOSS, VALIDATION, epoch_values
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import Augment, augment_of
-from tuner.models.export import seconds_per_image, stored_mb
+from tuner.models.export import any_size, seconds_per_image, stored_mb
 from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
@@ -30,10 +30,10 @@ from tuner.training.activations import Activations, FrozenPart
 from tuner.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tuner.training.compiled_models import UNWEIGHTED, CompiledModels
 from tuner.training.cut_points import Place, places
-from tuner.training.evaluation import measure
+from tuner.training.evaluation import measure, predict_probabilities
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.training.settings import VALIDATION_BATCH_SIZE, Ended, TrialSettings, phase_of
-from tuner.training.trial_like import ModelCost, Progress
+from tuner.training.trial_like import ModelCost, Progress, drive
 
 
 class Batches(keras.utils.PyDataset):
@@ -87,6 +87,8 @@ class Trial:
     networks of `compiled_models`, from earlier trials of this process, are used again; only one trial at a time may use
     it. `on_batch` is told of every batch, with the number of the epoch.
     """
+
+    model_suffix = ".keras"
 
     def __init__(
         self,
@@ -291,6 +293,14 @@ class Trial:
         """Set the model to the weights of its best epoch, as Keras' `restore_best_weights` does."""
         _assign(self._changing, self._best_weights)
 
+    def probabilities(self, split: Split) -> np.ndarray:
+        """Return the probability of each class for each image of a split, `[N, K] float32`."""
+        return predict_probabilities(self.model, split)
+
+    def save_model(self, path: Path) -> None:
+        """Write the network for raw images of any size, which loads without tuner."""
+        any_size(self.model, self.data.image_shape, self.data.fit).save(path)
+
     def save(self, directory: Path) -> None:
         """Write a checkpoint from which `load` goes on as if there had been no stop."""
         counters = {
@@ -349,11 +359,7 @@ def run_trial(
     trial = Trial(configuration, data, settings, activations)
     if resume_from is not None:
         trial.load(resume_from)
-    while trial.ended is None:
-        if (result := trial.advance()) is not None:
-            if checkpoint_directory is not None:
-                trial.save(checkpoint_directory)
-            report(result)
+    drive(trial, report, checkpoint_directory)
     if trial.best is not None:
         trial.restore_best()
     return trial

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tuner.runs.epoch import Epoch
 from tuner.training.settings import Ended
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tuner.datasets.loading import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,38 @@ class TrialLike(Protocol):
 
     def load(self, directory: Path) -> None:
         """Resume from a checkpoint; raises RunError when it is damaged or of another trial."""
+
+
+class TrainedTrial(TrialLike, Protocol):
+    """A trial with something that can be used when it is trained: a network, or a state."""
+
+    configuration: dict[str, Any]
+    data: Dataset
+    model_suffix: str
+    """Of the file that `save_model` writes."""
+
+    def restore_best(self) -> None:
+        """Return to what it was in its best epoch."""
+
+    def probabilities(self, split: Split) -> np.ndarray:
+        """Return the probability of each class for each image of a split, `[N, K] float32`."""
+
+    def save_model(self, path: Path) -> None:
+        """Write what it is now, for use without tuner's trials."""
+
+
+def trained(trial: TrialLike) -> TrainedTrial | None:
+    """Return a trial as one that leaves something behind; None if it does not."""
+    return cast(TrainedTrial, trial) if hasattr(trial, "save_model") else None
+
+
+def drive(trial: TrialLike, report: Callable[[Epoch], None], checkpoint_directory: Path | None = None) -> None:
+    """Train a trial to its own end, here; `report` is told of each epoch, when its checkpoint has been written."""
+    while trial.ended is None:
+        if (result := trial.advance()) is not None:
+            if checkpoint_directory is not None:
+                trial.save(checkpoint_directory)
+            report(result)
 
 
 class TrialMaker(Protocol):
