@@ -17,6 +17,7 @@ import yaml
 
 from tests.end_to_end.test_document_commands import NOT_RUN, RUN, run_key, why_not_run
 from tests.support import ROOT
+from tests.support import own_loop as _own_loop  # it registers the trainable of docs/trainable.md
 from tests.support.documents import (
     DOCUMENTS,
     FOR_USERS,
@@ -66,7 +67,7 @@ PARSERS = {
     "tuner.cache": parse_cache_options,
     "tuner.submit": parse_submit_options,
 }
-assert _loading
+assert _loading and _own_loop
 
 
 def read(values: dict[str, Any]) -> Spec:
