@@ -24,6 +24,8 @@ from tuner.common.files import shown
 if TYPE_CHECKING:
     import numpy as np
 
+    from tuner.runs.directory import RunDirectory
+
 FORMATS = ("table", "csv", "json")
 BATCH_SIZE = 32
 BATCH_PIXELS = 2**22
@@ -55,6 +57,8 @@ class Classifier:
     channels: int
     probabilities: Callable[[np.ndarray], np.ndarray]
     """Of raw images of one size `[N, H, W, channels] uint8`: `[N, K] float32`."""
+    fit: str = "crop"
+    """How images of other proportions are made to fit `px`."""
 
 
 def build_predict_parser() -> argparse.ArgumentParser:
@@ -125,7 +129,8 @@ def load_run_classifier(path: Path) -> Classifier:
     from tuner.runs.directory import open_run
 
     run = open_run(path)
-    exported = run.exported_model()
+    is_state = run.exported == run.best_state
+    exported = run.best_state if is_state else run.exported_model()
     try:
         about = json.loads(run.about_best.read_text(encoding="utf-8"))
         labels, (height, width, channels) = [str(label) for label in about["labels"]], map(int, about["image_shape"])
@@ -134,10 +139,24 @@ def load_run_classifier(path: Path) -> Classifier:
     if not labels or min(height, width) < 1 or channels not in (1, 3):
         shape = [height, width, channels]
         raise RunError(f"{run.about_best}: cannot be read: it must have labels and the shape of an image; got {shape}")
+    if is_state:
+        return _state_classifier(run, about)
     model = load_model(exported)
     # Version 0.1 exported models that squeeze what is not of their size: for these it is fitted here.
     px = (height, width) if any(layer.name == "to_size" for layer in model.layers) else None
     return Classifier(labels, px, channels, lambda images: model.predict_on_batch(images))
+
+
+def _state_classifier(run: RunDirectory, about: dict[str, Any]) -> Classifier:
+    """Return the state of a training function of one's own as a classifier, for images as that was trained on."""
+    from tuner.training.trainable import load_predictor
+
+    height, width, channels = about["image_shape"]
+    try:
+        predictor = load_predictor(run.best_state, about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.about_best}: cannot be read: {type(error).__name__}: {error}") from None
+    return Classifier(about["labels"], (height, width), channels, predictor, str(about.get("fit", "crop")))
 
 
 def load_imagenet_classifier(name: str) -> Classifier:
@@ -212,7 +231,7 @@ def _decode(path: Path, classifier: Classifier) -> Any:
     from tuner.datasets.images import decode_image
 
     try:
-        return decode_image(path, classifier.px, grey=classifier.channels == 1)
+        return decode_image(path, classifier.px, classifier.channels == 1, classifier.fit)
     except DataError as error:
         return str(error)
 

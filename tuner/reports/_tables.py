@@ -136,12 +136,14 @@ def epoch_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
     """Return the columns after the study's name and the trial's number, for a study's metrics (None: any)."""
     return (
         Column("epoch", "int64", "counted from 1 over both phases"),
-        Column("phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (no backbone)"),
+        Column(
+            "phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (none of these)"
+        ),
         Column("seconds", "double", "training and validation of this epoch, in seconds"),
         Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
         *(Column(name, "double", _meaning(name, "of this epoch"), _metric(name)) for name in _values_for(metrics)),
         Column("best_so_far", "double", "best value of the study's metric up to here"),
-        Column("learning_rate", "double", "learning rate of this epoch"),
+        Column("learning_rate", "double", "of this epoch; null where it is not known", _metric("learning_rate")),
     )
 
 
@@ -150,7 +152,7 @@ def _values_for(metrics: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _metric(name: str) -> Callable[[Epoch], float | None]:
-    return lambda epoch: epoch.metrics.get(name)
+    return lambda epoch: epoch.values.get(name)
 
 
 _FINALIST: tuple[Column, ...] = (

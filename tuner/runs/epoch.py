@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
@@ -24,12 +25,19 @@ class Epoch(NamedTuple):
     seconds: float
     """Training and validation of this epoch."""
     learning_rate: float
+    """Not a number where nobody knows it: a training function of one's own need have none."""
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     metrics: Mapping[str, float]
     """Values that were measured in this epoch, by name (`common.metrics.epoch_values`)."""
     elapsed_s: float = 0.0
     """Seconds that the study had run; 0 until the epoch is recorded."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All that was measured, and the learning rate where it is known, by name."""
+        rate = {"learning_rate": self.learning_rate} if math.isfinite(self.learning_rate) else {}
+        return {**self.metrics, **rate}
 
     def measured(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return all that samplers may read of the epoch, by name, with the facts of its trial."""
