@@ -137,7 +137,7 @@ def epoch_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
     return (
         Column("epoch", "int64", "counted from 1 over both phases"),
         Column(
-            "phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (none of these)"
+            "phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (neither)"
         ),
         Column("seconds", "double", "training and validation of this epoch, in seconds"),
         Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
