@@ -136,9 +136,7 @@ def epoch_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
     """Return the columns after the study's name and the trial's number, for a study's metrics (None: any)."""
     return (
         Column("epoch", "int64", "counted from 1 over both phases"),
-        Column(
-            "phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (neither)"
-        ),
+        Column("phase", "string", "`head` (backbone frozen), `fine_tune` (blocks unfrozen) or `scratch` (neither)"),
         Column("seconds", "double", "training and validation of this epoch, in seconds"),
         Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
         *(Column(name, "double", _meaning(name, "of this epoch"), _metric(name)) for name in _values_for(metrics)),

@@ -92,7 +92,8 @@ def format_seconds(seconds: float | None) -> str:
 def describe_trial(trial: TrialState) -> str:
     """Describe the configuration of a trial in a few words."""
     values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
-    return str(trial.configuration.get("architecture", "")) + (f" ({', '.join(values)})" if values else "")
+    name, listed = str(trial.configuration.get("architecture", "")), ", ".join(values)
+    return f"{name} ({listed})" if name and listed else name or listed
 
 
 def _short(value: object) -> str:

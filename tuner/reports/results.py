@@ -98,6 +98,8 @@ class TrialResult:
     """In each of the study's metrics, as far as they are known."""
     is_on_front: bool | None = None
     """Whether no other trial dominates it; None with one metric."""
+    trainable: str | None = None
+    """The training function of one's own that trained it; None: it is a network."""
 
     @property
     def parameters(self) -> int | None:
@@ -107,8 +109,8 @@ class TrialResult:
 
     @property
     def architecture(self) -> str:
-        """The architecture's name; empty when the configuration names none."""
-        return str(self.configuration.get("architecture", ""))
+        """The name of the architecture, or of the training function; empty when nothing names one."""
+        return str(self.configuration.get("architecture", self.trainable or ""))
 
     @property
     def is_baseline(self) -> bool:
@@ -395,6 +397,7 @@ def _result(state: RunState, trial: TrialState, has_ended: bool) -> TrialResult:
         resumed=trial.resumed,
         ended=trial.ended,
         measured=trial.measured,
+        trainable=state.study.trainable if state.study is not None else None,
     )
 
 

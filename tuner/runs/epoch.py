@@ -41,7 +41,7 @@ class Epoch(NamedTuple):
 
     def measured(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return all that samplers may read of the epoch, by name, with the facts of its trial."""
-        return {**facts, "seconds": self.seconds, **self.metrics}
+        return {**self.metrics, **facts, "seconds": self.seconds}
 
 
 class StepResult(TypedDict):
