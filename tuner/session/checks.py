@@ -142,9 +142,7 @@ def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
     space = reading.space
     chosen = space.get("architecture")
     if chosen is None:
-        written = reading.document.values
-        is_named = "architecture" in written.get("space", ()) or not is_nothing(written.get("trainable"))
-        if space and not is_named:  # one that cannot be read is reported
+        if space and not _is_named(reading.document.values):  # one that cannot be read is reported
             names = ", ".join(sorted(ARCHITECTURES))
             own = f", or the file a trainable ({', '.join(TRAINABLES)})" if len(TRAINABLES) else ""
             yield ("space",), f"must have an architecture (known: {names}){own}"
@@ -164,6 +162,10 @@ def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
     if isinstance(chosen, Choose):
         for name in known:
             yield from _check_level(chosen.branches[name], [name], ("space", "architecture", "choose", name))
+
+
+def _is_named(written: Mapping[str, Any]) -> bool:
+    return "architecture" in written["space"] or not is_nothing(written.get("trainable"))
 
 
 def _check_level(
