@@ -39,7 +39,7 @@ def test_a_file_with_a_trainable_is_a_search() -> None:
     assert problems(FILE) == []
     found = search()
     assert found.study.trainable == "softmax_regression" and found.study.network_space == {}
-    assert found.policy.changeable == ("learning_rate", "batch_size")
+    assert found.study.changeable == ("learning_rate", "batch_size")
     assert found.training.activations_in(Path()) is None and found.policy.grace_epochs == 1
 
 
@@ -88,9 +88,15 @@ def test_neither_an_architecture_nor_a_trainable_is_told_both_ways() -> None:
     assert "must have an architecture" in found and "or the file a trainable (softmax_regression" in found
 
 
-def test_without_any_trainable_the_option_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TRAINABLES, "_values", {})
-    (found,) = problems(FILE)
+def test_without_any_trainable_the_option_that_brings_it_is_named() -> None:
+    known = {name: TRAINABLES[name] for name in TRAINABLES}
+    for name in known:
+        TRAINABLES.remove(name)
+    try:
+        (found,) = problems(FILE)
+    finally:
+        for name, trainable in known.items():
+            TRAINABLES.add(name, trainable)
     assert "unknown trainable 'softmax_regression': " in found and "@tuner.trainable" in found
 
 

@@ -50,6 +50,7 @@ CAN_BE_NOTHING = {
     "activations.views": None,
     "finalists.count": 0,
     "metrics": None,
+    "trainable": None,
 }
 ARE_NAMES = {"data.source", "study", "metric", "search.sampler"}
 """Text: whether there is something of such a name is not for the schema to say."""

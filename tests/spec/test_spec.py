@@ -183,11 +183,11 @@ def test_a_baseline_is_checked_beside_a_mistake_in_the_space():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
-        ("# only a comment\n", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
-        ("- study\n- data\n", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got ['study', 'data']"),
-        ("just text", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got 'just text'"),
-        ("42", "f:1: must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists to their settings; got 42"),
+        ("", "f:1: must map study, data, metric, metrics, trainable, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
+        ("# only a comment\n", "f:1: must map study, data, metric, metrics, trainable, space, baseline, training, search, resources, activations, finalists to their settings; got nothing"),
+        ("- study\n- data\n", "f:1: must map study, data, metric, metrics, trainable, space, baseline, training, search, resources, activations, finalists to their settings; got ['study', 'data']"),
+        ("just text", "f:1: must map study, data, metric, metrics, trainable, space, baseline, training, search, resources, activations, finalists to their settings; got 'just text'"),
+        ("42", "f:1: must map study, data, metric, metrics, trainable, space, baseline, training, search, resources, activations, finalists to their settings; got 42"),
         ("[" * 10_000, "f:1: must be nested at most 30 levels deep"),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from tests.support.bad_input import Case
 from tests.support.wrong_files import MISTAKES, RIGHT, wrong
 
 PLAN = "search wrong.yaml --plan"
-TOP = "must map study, data, metric, metrics, space, baseline, training, search, resources, activations, finalists"
+TOP = "must map study, data, metric, metrics, trainable, space, baseline, training, search, resources, activations, finalists"
 
 
 def file(content: bytes | str, *words: str, problems: int = 1) -> Case:

@@ -47,7 +47,7 @@ def trainable(
     def register(function: Train) -> Trainable:
         own = str(name or getattr(function, "__name__", ""))
         called = f"trainable {own}"
-        if not own.isidentifier() or is_nothing(own) or own == "auto":
+        if not own.isidentifier() or is_nothing(own):
             raise InputError(
                 f'{called}: the name must be a word of letters, digits and _; give another: name="my_loop"'
             )

@@ -48,8 +48,6 @@ class Study:
     space: Space
     baseline: Configuration | None
     seed: int
-    trainable: str | None = None
-    """The training function of one's own that trials train; None: networks of an architecture in the space."""
 
     @property
     def metric(self) -> str:
@@ -62,9 +60,41 @@ class Study:
         return metric_of(self.metric).mode
 
     @property
+    def trainable(self) -> str | None:
+        """The training function of one's own that trials train; None: networks of an architecture in the space."""
+        return None
+
+    @property
     def network_space(self) -> Space:
-        """The space as far as its names are those of networks: empty for a training function of one's own."""
-        return self.space if self.trainable is None else {}
+        """The space as far as its names are those of networks."""
+        return self.space
+
+    @property
+    def changeable(self) -> tuple[str, ...]:
+        """Hyperparameters that a population may change in running trials."""
+        return MUTABLE
+
+
+@dataclass(frozen=True)
+class OwnStudy(Study):
+    """A study of a training function of one's own."""
+
+    function: str
+
+    @property
+    def trainable(self) -> str:
+        """The name of the function."""
+        return self.function
+
+    @property
+    def network_space(self) -> Space:
+        """An empty space: what networks know by the names in it may be something else."""
+        return {}
+
+    @property
+    def changeable(self) -> tuple[str, ...]:
+        """The parameters that its author lets a population change."""
+        return TRAINABLES[self.function].changeable
 
 
 @dataclass(frozen=True)
@@ -81,8 +111,6 @@ class Policy:
     """One of how many trials goes on at a rung."""
     rungs: tuple[int, ...]
     """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
-    changeable: tuple[str, ...] = MUTABLE
-    """Hyperparameters that a population may change in running trials."""
 
     @property
     def compared_at(self) -> tuple[int, ...]:
@@ -152,8 +180,9 @@ def resolve(spec: Spec) -> ResolvedSearch:
     search, written = spec.search, spec.resolved()
     of_networks = spec.space if spec.trainable is None else {}
     data = DataRequest(**written["data"], asked=asked_by(of_networks))
+    study = Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed)
     return ResolvedSearch(
-        Study(spec.study, data, spec.metrics, spec.space, spec.baseline, search.seed, spec.trainable),
+        study if spec.trainable is None else OwnStudy(**vars(study), function=spec.trainable),
         _policy(spec),
         Budget(
             _trials(spec), search.time_budget, spec.finalists.count, data.folds or spec.finalists.seeds, data.folds or 0
@@ -169,8 +198,7 @@ def _policy(spec: Spec) -> Policy:
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
     rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
-    changeable = MUTABLE if spec.trainable is None else TRAINABLES[spec.trainable].changeable
-    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs, changeable)
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
 
 
 def _activations(spec: Spec) -> ActivationsSection:

@@ -76,7 +76,7 @@ def scheduler_context(search: ResolvedSearch, record: Record) -> SchedulerContex
         max_epochs=search.training.settings.max_epochs,
         grace_epochs=search.policy.grace_epochs,
         reduction_factor=search.policy.reduction_factor.value,
-        mutable=mutable_dimensions(search.study.space, search.policy.changeable),
+        mutable=mutable_dimensions(search.study.space, search.study.changeable),
         halving=halving,
     )
 

@@ -104,8 +104,7 @@ def _of_trial(
             tags = {"configuration": json.dumps(event.configuration, ensure_ascii=False)}
             yield Entry(name, event.time, measures=changed, step=event.epoch, tags=tags)
         case events.EpochReported():
-            own = {"learning_rate": event.learning_rate, "seconds": event.seconds}
-            measures = {**event.metrics, **own, f"best_{state.metric}": event.best_so_far}
+            measures = {**event.compact().values, "seconds": event.seconds, f"best_{state.metric}": event.best_so_far}
             yield Entry(name, event.time, measures=measures, step=event.epoch)
         case events.TrialEnded():
             yield from _trial_ended(event, name, state)

@@ -1,4 +1,4 @@
-"""What a trainable is given of the data: the images that are trained on and those of validation, and no others."""
+"""The data that a trainable is given: the images that are trained on and those of validation, and no others."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _fixed(values: np.ndarray) -> np.ndarray:
 
 
 class Facts:
-    """What is known of the data without their images: all that `predict` is given."""
+    """The facts of the data that are known without their images: all that `predict` is given."""
 
     def __init__(self, class_names: tuple[str, ...], image_shape: tuple[int, int, int], seed: int) -> None:
         self.class_names, self.image_shape, self.seed = class_names, image_shape, seed

@@ -7,6 +7,7 @@ the state from which it could go on. All else is as with any trial: patience, ch
 from __future__ import annotations
 
 import contextlib
+import difflib
 import gc
 import inspect
 import math
@@ -21,7 +22,7 @@ import numpy as np
 
 from tuner.common.errors import InputError, RunError, TunerError
 from tuner.common.metrics import METRICS, VALIDATION, epoch_objectives
-from tuner.common.registry import Registry, unknown_name
+from tuner.common.registry import Registry
 from tuner.datasets.loading import Dataset, Split
 from tuner.models import architectures
 from tuner.models.parameters import Parameter, Scalar
@@ -55,7 +56,7 @@ LEARNING_RATE = "learning_rate"
 
 @dataclass(frozen=True)
 class YieldedEpoch:
-    """What a training function yields after each epoch; `tuner.Epoch` to its author."""
+    """The results of an epoch as a training function yields them; `tuner.Epoch` to its author."""
 
     metrics: Mapping[str, float]
     """Values by name: `val_accuracy`, `val_loss`, `accuracy`, `loss` ...; at least those that a study optimises."""
@@ -67,7 +68,7 @@ class YieldedEpoch:
 
 
 class YieldError(TunerError):
-    """What a training function yields and must not, in the words of its author."""
+    """A mistake in what a training function yields, in the words of its author."""
 
 
 Train = Callable[..., Iterator[YieldedEpoch]]
@@ -239,7 +240,8 @@ def _names(metrics: Mapping[str, Any]) -> str:
 
 def _meant(lacking: str, metrics: Mapping[str, Any]) -> str:
     """Return which of the names may have been meant, in words."""
-    found = unknown_name("", lacking, metrics).partition("did you mean '")[2].partition("'")[0]
+    begun = [name for name in metrics if lacking.startswith(name) and len(name) > len(VALIDATION)]
+    found = (begun or difflib.get_close_matches(lacking, list(metrics), n=1) or [""])[0]
     return f"; did you mean it by '{found}'?" if found else ""
 
 
