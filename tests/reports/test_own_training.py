@@ -75,6 +75,7 @@ def test_the_report_says_that_nothing_is_tested_and_why(report: Path) -> None:
     assert "Trial 3 (own) won with val_accuracy" in text
     assert f"the mean of 2 seeds; it is not tested: {WHY}." in text
     assert f"They are not tested, and the test split has not been read: {WHY}." in text
+    assert "validation accuracy 83.00%.]" in text and "training accuracy" not in text
     assert "completed, ended by itself" in text and "best.keras" not in text and "nan" not in text.casefold()
 
 

@@ -397,6 +397,8 @@ def recommendation(results: Results) -> str:
                 f"Recommended: {_label(results, number)}. It cannot be told apart from {name} and is {words}: {costs}; "
                 "`--retrain` trains it."
             )
+    if _cost(first, "parameters") is None and _cost(first, "seconds_per_image") is None:
+        return f"Recommended: {name}. Whether one that cannot be told apart from it is smaller or faster is not known."
     within = f"{100 * MOST_GIVEN_UP:g} points" if is_share(results.judge) else f"{MOST_GIVEN_UP:g}"
     return (
         f"Recommended: {name}. Of those that cannot be told apart from it, none within {within} is smaller or faster."

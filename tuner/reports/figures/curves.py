@@ -294,14 +294,15 @@ def describe_winner(data: Winner) -> str:
     unfrozen = f" Blocks of the backbone are unfrozen from epoch {data.unfrozen_at} on." if data.unfrozen_at else ""
     best = next(row for row in data.epochs if row.epoch == data.best_epoch)
     values = ", ".join(
-        f"{name} {'not a number' if value is None else format_value(metric, value)}"
-        for name, metric, value in (
-            ("validation accuracy", "val_accuracy", best.val_accuracy),
-            ("training accuracy", "accuracy", best.accuracy),
-            ("validation loss", "val_loss", best.val_loss),
-            ("training loss", "loss", best.loss),
-            *((metric_words(name), name, best.asked) for name in asked_values([data.metric])),
+        f"{name} {'not a number' if (value := getattr(best, field)) is None else format_value(metric, value)}"
+        for name, metric, field in (
+            ("validation accuracy", "val_accuracy", "val_accuracy"),
+            ("training accuracy", "accuracy", "accuracy"),
+            ("validation loss", "val_loss", "val_loss"),
+            ("training loss", "loss", "loss"),
+            *((metric_words(name), name, "asked") for name in asked_values([data.metric])),
         )
+        if any(getattr(row, field) is not None for row in data.epochs)  # a training function need not tell of all
     )
     return (
         f"Accuracy and loss of {_winner_name(data)} in training and validation over "
