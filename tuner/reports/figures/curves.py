@@ -220,6 +220,8 @@ class Winner(NamedTuple):
     best_epoch: int
     unfrozen_at: int | None
     epochs: tuple[WinnerEpoch, ...]
+    told: frozenset[str]
+    """The values that there are at all: a training function of one's own need not tell of all."""
 
 
 def build_winner(results: Results) -> Winner | None:
@@ -233,7 +235,8 @@ def build_winner(results: Results) -> Winner | None:
         for epoch in winner.epochs
     )
     about = (winner.number, winner.architecture, results.metric, winner.best, winner.best_epoch.epoch)
-    return Winner(*about, _first_fine_tuned(winner.epochs), epochs)
+    told = frozenset(name for epoch in winner.epochs for name in epoch.metrics)
+    return Winner(*about, _first_fine_tuned(winner.epochs), epochs, told)
 
 
 def _finite(value: float) -> float | None:
@@ -302,7 +305,7 @@ def describe_winner(data: Winner) -> str:
             ("training loss", "loss", "loss"),
             *((metric_words(name), name, "asked") for name in asked_values([data.metric])),
         )
-        if any(getattr(row, field) is not None for row in data.epochs)  # a training function need not tell of all
+        if metric in data.told
     )
     return (
         f"Accuracy and loss of {_winner_name(data)} in training and validation over "
