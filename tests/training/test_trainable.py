@@ -391,6 +391,24 @@ def test_images_are_read_by_a_mask_and_one_after_the_other(given: TrainingData) 
         given.validation.images[80]
 
 
+DONE_WITH = {
+    "division": lambda images: images / 255, "the other way": lambda images: 1.0 - images,
+    "comparison": lambda images: images > 3, "reshape": lambda images: images.reshape(len(images), -1),
+    "astype": lambda images: images.astype("float32"), "a method": lambda images: images.mean(axis=(1, 2)),
+    "a function": lambda images: np.mean(images, axis=0), "stacking": lambda images: np.concatenate([images, images]),
+    "a copy": lambda images: images.copy(), "a transposition": lambda images: images.T, "size": lambda images: images.size,
+    "another type": lambda images: np.asarray(images, dtype="float16"), "in a list": lambda images: list(images)[3],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DONE_WITH)
+def test_what_can_be_done_with_an_array_can_be_done_with_images(case: str, given: TrainingData) -> None:
+    found, expected = (
+        DONE_WITH[case](images) for images in (given.validation.images, np.asarray(given.validation.images))
+    )
+    assert np.array_equal(found, expected) and np.asarray(found).dtype == np.asarray(expected).dtype
+
+
 def test_every_reading_is_a_sign_of_life(small_digits: Dataset) -> None:
     told: list[int] = []
 

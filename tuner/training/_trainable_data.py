@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tuner.datasets.loading import Dataset, Split
 
@@ -13,11 +14,12 @@ Read = Callable[[np.ndarray], np.ndarray]
 """Returns the images at positions `[B] int64` of a split, `[B, H, W, C] uint8`."""
 
 
-class Images:
+class Images(NDArrayOperatorsMixin):
     """The images of a split, read where they are asked for as from an array `[N, H, W, C] uint8`.
 
     `images[3]`, `images[10:20]`, `images[positions]` and `images[mask]` read these alone, and give arrays of their own;
-    `numpy.asarray(images)` reads all. Every reading is a sign of life.
+    `numpy.asarray(images)` reads all, and so does whatever else an array can do (`images / 255`, `images.mean()`).
+    Every reading is a sign of life.
     """
 
     __slots__ = ("_read", "shape")
@@ -43,6 +45,15 @@ class Images:
         if copy is False:
             raise ValueError("images are read from the disk: there is no array of all of them that could be given")
         return self._read(np.arange(len(self))).astype(dtype or np.uint8, copy=False)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = (np.asarray(one) if isinstance(one, Images) else one for one in inputs)
+        return getattr(ufunc, method)(*arrays, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"images have no {name!r}; they are read as an array of numpy")
+        return getattr(np.asarray(self), name)
 
     def __repr__(self) -> str:
         return f"Images(shape={self.shape}, dtype=uint8)"
