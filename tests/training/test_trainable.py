@@ -396,16 +396,16 @@ DONE_WITH = {
     "comparison": lambda images: images > 3, "reshape": lambda images: images.reshape(len(images), -1),
     "astype": lambda images: images.astype("float32"), "a method": lambda images: images.mean(axis=(1, 2)),
     "a function": lambda images: np.mean(images, axis=0), "stacking": lambda images: np.concatenate([images, images]),
-    "a copy": lambda images: images.copy(), "a transposition": lambda images: images.T, "size": lambda images: images.size,
+    "a copy": lambda images: images.copy(), "a transposition": lambda images: images.T,
+    "size": lambda images: images.size,
     "another type": lambda images: np.asarray(images, dtype="float16"), "in a list": lambda images: list(images)[3],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", DONE_WITH)
 def test_what_can_be_done_with_an_array_can_be_done_with_images(case: str, given: TrainingData) -> None:
-    found, expected = (
-        DONE_WITH[case](images) for images in (given.validation.images, np.asarray(given.validation.images))
-    )
+    images = given.validation.images
+    found, expected = (DONE_WITH[case](each) for each in (images, np.asarray(images)))
     assert np.array_equal(found, expected) and np.asarray(found).dtype == np.asarray(expected).dtype
 
 
