@@ -115,6 +115,15 @@ def test_a_function_without_predict_is_searched_and_said_not_to_be_tested(tmp_pa
     assert {row["phase"] for row in epochs} == {"scratch"} and epochs[0]["learning_rate"] is not None
 
 
+def test_a_predict_that_gives_no_probabilities_is_said_and_the_search_stays(tmp_path, cache_dir):
+    code = NUMPY.replace(
+        '    return shares(state["weights"], images)', '    return 3 * shares(state["weights"], images)'
+    )
+    output = search(tmp_path, cache_dir, code, SPACE, "--set", "search.trials=2")
+    why = "predict of trainable softmax_regression (own_loop.py) must return probabilities: numbers between 0 and 1"
+    assert f"not tested: {why}" in output and "state: " in output, output
+
+
 def test_a_loop_of_keras_is_searched_and_tested(tmp_path, cache_dir):
     space = re.sub(r"trainable: .*\nspace:\n(  .*\n)+baseline.*", KERAS_SPACE, SPACE)
     output = search(tmp_path, cache_dir, KERAS, space, "--set", "search.trials=3", "--set", "training.max_epochs=4")

@@ -33,6 +33,7 @@ from tuner.runs.record import Record
 from tuner.session._finish import TrainedModels
 from tuner.session._stopping import TimeBudget
 from tuner.training.evaluation import guess, judgement, save_predictions
+from tuner.training.trainable import PredictError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,8 +76,11 @@ def run_finalists(
     if shown and why_untested and not not_tested(record.state):
         console.note(record, f"{NOT_TESTED}{why_untested}")
     if shown and not why_untested and not should_stop():
-        with console.preparing("judging the finalists on the test split"):
-            trainings.untested = _judge(pool.workers.context, run, record, time)
+        try:
+            with console.preparing("judging the finalists on the test split"):
+                trainings.untested = _judge(pool.workers.context, run, record, time)
+        except PredictError as error:
+            console.note(record, f"{NOT_TESTED}{error}")
     if not should_stop() and (words := trainings.left_out()):
         console.note(record, words)
 

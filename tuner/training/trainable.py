@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import gc
 import inspect
 import math
@@ -71,6 +72,10 @@ class YieldError(TunerError):
     """A mistake in what a training function yields, in the words of its author."""
 
 
+class PredictError(RunError):
+    """A `predict` that is not there, fails, or returns no probabilities, in the words of its author."""
+
+
 Train = Callable[..., Iterator[YieldedEpoch]]
 Predict = Callable[[dict[str, Any], Facts, State, np.ndarray], Any]
 
@@ -110,7 +115,10 @@ class Trainable:
     @property
     def file(self) -> str:
         """The file that its function stands in."""
-        code = getattr(inspect.unwrap(self.train), "__code__", None)
+        function: Any = inspect.unwrap(self.train)
+        while isinstance(function, functools.partial):
+            function = inspect.unwrap(function.func)
+        code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
         return "own code" if code is None else str(code.co_filename)
 
     def values_of(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,16 +139,16 @@ class Trainable:
         """Return what `predict` says of images, `[N, K] float32`, checked.
 
         Raises:
-            RunError: it is not given, it fails, or what it returns is no probabilities; in the words of its author.
+            PredictError: it is not given, it fails, or what it returns is no probabilities; in the words of its author.
         """
         if self.predicts is None:
-            raise RunError(f"{self.words} has no predict, so it cannot tell the classes of images")
+            raise PredictError(f"{self.words} has no predict, so it cannot tell the classes of images")
         try:
             found = self.predicts(self.values_of(configuration), data, state, images)
         except Exception as error:  # whatever somebody's own code raises is told in a line
-            raise RunError(f"predict of {self.words} failed: {self.failure(error)}") from error
+            raise PredictError(f"predict of {self.words} failed: {self.failure(error)}") from error
         if problem := _no_probabilities(found, len(images), data.num_classes):
-            raise RunError(f"predict of {self.words} must return probabilities: {problem}")
+            raise PredictError(f"predict of {self.words} must return probabilities: {problem}")
         return np.asarray(found, dtype=np.float32)
 
     def failure(self, error: BaseException) -> str:
