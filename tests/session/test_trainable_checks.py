@@ -145,4 +145,4 @@ def test_a_run_of_networks_does_not_go_on_with_a_trainable() -> None:
     del before["trainable"]
     study, run = SimpleNamespace(specification=before), SimpleNamespace(path="runs/own")
     with pytest.raises(Exception, match=r"trainable \(was not there; is .softmax_regression.\)"):
-        refuse_other_search(study, require(read_spec(FILE, "f")), run)  # type: ignore[arg-type]
+        refuse_other_search(study, require(read_spec(FILE, "f")), run)

@@ -189,7 +189,7 @@ CANNOT_BE_YIELDED = {
     "a mapping": ({"val_accuracy": 0.5}, "yielded dict at epoch 1; it must yield tuner.Epoch(metrics, state)"),
     "a pair": (({"val_accuracy": 0.5}, 1), "yielded tuple at epoch 1; it must yield tuner.Epoch(metrics, state)"),
     "nothing": (None, "yielded NoneType at epoch 1; it must yield tuner.Epoch"),
-    "metrics that are none": (Epoch(0.5, 1), "yielded at epoch 1 float for its metrics"),  # type: ignore[arg-type]
+    "metrics that are none": (Epoch(0.5, 1), "yielded at epoch 1 float for its metrics"),
     "no metric": (Epoch({}, 1), "no metric, and not val_accuracy, which the study optimises"),
     "another metric": (Epoch({"accuracy": 0.5, "val_loss": 1.0}, 1), "accuracy, val_loss, and not val_accuracy"),
     "a metric misspelt": (Epoch({"val_acc": 0.5}, 1), "did you mean it by 'val_acc'?"),
@@ -198,7 +198,7 @@ CANNOT_BE_YIELDED = {
     "a text": (Epoch({"val_accuracy": "high"}, 1), "val_accuracy 'high'; it must be a number"),
     "a truth value": (Epoch({"val_accuracy": True}, 1), "val_accuracy True; it must be a number"),
     "several numbers": (Epoch({"val_accuracy": np.ones(3)}, 1), "it must be a number"),
-    "a number as name": (Epoch({1: 0.5}, 1), "a metric of the name 1; it must be text"),  # type: ignore[dict-item]
+    "a number as name": (Epoch({1: 0.5}, 1), "a metric of the name 1; it must be text"),
     "not a number": (Epoch({"val_accuracy": math.nan}, 1), "not a number: val_accuracy is nan at epoch 1"),
     "an infinite loss": (Epoch({**GOOD, "loss": math.inf}, 1), "loss exploded: loss is inf at epoch 1"),
     "an object": (Epoch(GOOD, {"net": [1, object()]}), "a state that cannot be kept: state['net'][1] must be of"),
@@ -319,7 +319,7 @@ def deep(levels: int) -> list[Any]:
     return [deep(levels - 1)] if levels else []
 
 
-class Named(dict):  # type: ignore[type-arg]
+class Named(dict):
     pass
 
 
