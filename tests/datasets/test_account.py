@@ -354,6 +354,7 @@ GROUPED: dict[str, tuple[list[str], str | None]] = {
     "Market-1501": ([f"c{i % 3}/{i // 6:04d}_c1s1_{i:06d}_00.jpg" for i in range(120)], "0000"),
     "folders below classes": ([f"c{i % 2}/subject {i // 8}/{i}.png" for i in range(160)], "c0/subject 0"),
     "ISIC-like views": ([f"c{i % 2}/p{i // 5:03d}v{i % 5}.png" for i in range(100)], "p000"),
+    "numbers that begin anew in each class": ([f"c{i % 2}/{i // 2}.png" for i in range(100)], None),
     "numbers alone": ([f"c{i % 2}/{i:05d}.png" for i in range(100)], None),
     "a camera": ([f"c{i % 2}/IMG_{i:04d}.JPG" for i in range(100)], None),
     "the name of the class": ([f"c{i % 2}/c{i % 2}_{i:04d}.png" for i in range(100)], None),

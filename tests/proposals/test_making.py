@@ -116,9 +116,12 @@ def test_a_file_is_written_beside_and_never_over_another(place: Path) -> None:
     second, spec = make("folder:pets")
     assert second.path == Path("pets-2.yaml") and spec.study == "pets-2", "runs of both can be told apart"
     assert first.path.read_text() == before
-    assert any("python -m tuner.search pets.yaml --resume" in line for line in second.lines)
-    (place / "runs" / "pets-3").mkdir(parents=True)
-    assert make("folder:pets")[0].path == Path("pets-4.yaml"), "a run of that name would be taken for this study's"
+    assert second.lines[-1].endswith("to search with it: python -m tuner.search pets.yaml")
+    for name in ("pets", "pets-3"):
+        (place / "runs" / name).mkdir(parents=True)
+    third = make("folder:pets")[0]
+    assert third.path == Path("pets-4.yaml"), "a run of that name would be taken for this study's"
+    assert third.lines[-1].endswith("to go on with its search: python -m tuner.search pets.yaml --resume")
 
 
 def test_a_path_is_as_it_was_typed_here_and_absolute_elsewhere(place: Path) -> None:
@@ -204,6 +207,12 @@ def test_without_weights_networks_are_trained_from_scratch(place: Path, monkeypa
     made, spec = make("folder:data")
     assert list(getattr(spec.space["architecture"], "values", ())) == ["cnn"]
     assert any(line.startswith("missing") and ".h5" in line for line in made.lines)
+
+
+def test_a_place_that_takes_no_file_is_refused(place: Path) -> None:
+    make_folder(place / "pets", {"cat": 12, "dog": 12})
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        make("folder:pets", output=Path("/proc/none/x.yaml"))
 
 
 def test_nothing_is_written_where_the_data_are_refused(place: Path) -> None:

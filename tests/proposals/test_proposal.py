@@ -257,13 +257,15 @@ def test_few_images_are_parted_into_folds(facts: DataFacts, expected: dict[str, 
 def test_a_flip_that_could_change_a_label_is_never_the_only_augmentation(
     names: tuple[str, ...], has_flip_alone: bool
 ) -> None:
-    short, long = (
-        values(data(class_names=names), machine(gpus=1), wish(time_s=seconds))["space"]["augment"]["choice"]
-        for seconds in (300, 7200)
-    )
-    assert short[0] == long[0] == "none", "the search decides"
+    facts = data(class_names=names)
+    short = values(facts, machine(gpus=1), wish(time_s=300))["space"]["augment"]["choice"]
+    kept = values(facts, asked=wish(time_s=7200))["space"]["augment"]["choice"]
+    assert short[0] == kept[0] == "none", "the search decides"
     assert any("flip" in text for text in short) == has_flip_alone
-    assert any("flip" not in text for text in long[1:])
+    assert any("flip" not in text for text in kept[1:])
+    varied = values(facts, machine(gpus=1), wish(time_s=7200))["space"]["augment"]["choose"]
+    assert varied["none"] == {} and varied["varied"]["flip"] == {"choice": ["none", "horizontal"]}
+    assert any(one.about == "augment" for one in propose(facts, machine(gpus=1), WISH).remarks)
 
 
 def test_augmentation_is_left_out_where_it_would_eat_the_time_and_that_is_said() -> None:

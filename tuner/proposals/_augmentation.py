@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tuner.proposals.facts import DataFacts
 
@@ -17,31 +17,43 @@ _SIDED = re.compile(
 """Names of classes that may be another class in a mirror, or upside down."""
 
 
+VARIED = "varied"
+"""The branch of operations with strengths."""
+
+
 class Augmentation(NamedTuple):
-    """The texts that the search may try, and why."""
+    """The augmentation that the search may try, and why."""
 
     texts: tuple[str, ...]
+    """One-line texts to choose from; with strengths, the first alone."""
+    strengths: dict[str, Any]
+    """Ranges of the operations of a branch; empty: there are texts alone."""
     why: str
 
 
-def propose_augmentation(data: DataFacts, px: int, *, is_short: bool, is_affordable: bool) -> Augmentation:
-    """Return the augmentation for images of `px`; what changes a label is never more than one of the choices."""
-    if not is_affordable:
-        return Augmentation(
-            ("none",), "none: augmented images would take too long to compute in the time that is given"
-        )
-    shift = f"shift({max(1, round(0.06 * px))})"
-    gentle = shift if px < 16 else f"{shift}|rotate(10)|zoom(0.1)"
-    mirrored = f"flip|{gentle}"
-    if may_have_sides(data):
-        texts = ("none", gentle) if is_short or px < 16 else ("none", gentle, mirrored)
-        held = (
-            "so a flip is left out" if len(texts) == 2 else "so a flip is a choice of its own, which the search judges"
-        )
-        names = ", ".join(_sided(data)[:3])
-        return Augmentation(texts, f"classes such as {names} may be other ones in a mirror, {held}")
-    texts = ("none", mirrored) if is_short else ("none", gentle, mirrored)
-    return Augmentation(texts, "a flip changes no label if left and right mean the same; the search judges it")
+def propose_augmentation(data: DataFacts, px: int, *, is_short: bool, is_kept: bool) -> Augmentation:
+    """Return the augmentation for images of `px`; what changes a label is never more than one of the choices.
+
+    If variants of images are kept, each text has its own; else the sampler knows strengths as numbers.
+    """
+    sided = ", ".join(_sided(data)[:3]) if may_have_sides(data) else ""
+    most_px = max(1, round(0.06 * px))
+    is_tiny = px < 16
+    if not is_kept and not is_short:
+        strengths = {"flip": {"choice": ["none", "horizontal"]}, "shift": {"int": [0, 2 * most_px]}}
+        strengths |= {} if is_tiny else {"rotate": {"float": [0.0, 20.0]}, "zoom": {"float": [0.0, 0.2]}}
+        return Augmentation(("none",), strengths, _why(sided, "a flip is a choice of its own"))
+    gentle = f"shift({most_px})" if is_tiny else f"shift({most_px})|rotate(10)|zoom(0.1)"
+    if is_short or (sided and is_tiny):
+        text, why = (gentle, "a flip is left out") if sided else (f"flip|{gentle}", "images with a flip are one choice")
+        return Augmentation(("none", text), {}, _why(sided, why))
+    return Augmentation(("none", gentle, f"flip|{gentle}"), {}, _why(sided, "a flip is a choice of its own"))
+
+
+def _why(sided: str, flip: str) -> str:
+    if sided:
+        return f"classes such as {sided} may be other ones in a mirror: {flip}"
+    return f"a flip changes no label where left and right mean the same: {flip}, which the search judges"
 
 
 def may_have_sides(data: DataFacts) -> bool:

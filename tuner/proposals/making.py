@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.common.errors import DataError, InputError, Problem, SpecError, printable
-from tuner.common.files import as_typed, check_folder, shown
+from tuner.common.files import as_typed, check_folder, is_disk_full, shown
 from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Watch
 from tuner.datasets.loading import look_at_data
@@ -165,12 +165,16 @@ def _study_of(path: Path, source: str) -> str:
 
 def _write_new(path: Path, text: str) -> None:
     """Write a file that is not there yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
         raise InputError(f"{shown(path)}: has just been written by somebody else, and is left as it is") from None
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise InputError(f"{shown(path)}: cannot be written: {error.strerror or error}") from None
 
 
 # --- the look and the proposal ---
@@ -239,7 +243,6 @@ def _told(proposal: Proposal, account: Account, path: Path, asked: Asked) -> Ite
     yield f"{shown(path)} says so, with a comment for each choice"
     earlier = Path(f"{study_name(asked.source)}.yaml")
     if asked.output is None and path != earlier and earlier.is_file():
-        yield (
-            f"{earlier} was there already, and is left as it is; to go on with its search: "
-            f"python -m tuner.search {earlier} --resume"
-        )
+        goes_on = " --resume" if (asked.runs_dir / earlier.stem).exists() else ""
+        how = "to go on with its search" if goes_on else "to search with it"
+        yield f"{earlier} was there already, and is left as it is; {how}: python -m tuner.search {earlier}{goes_on}"

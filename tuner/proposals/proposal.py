@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.datasets.account.taking import UNEVEN
-from tuner.proposals._augmentation import propose_augmentation
+from tuner.proposals._augmentation import VARIED, propose_augmentation
 from tuner.proposals._networks import (
     SMALL_PX,
     Chosen,
@@ -104,7 +104,7 @@ class _Proposing:
 
     def tell(self) -> Proposal:
         """Return the whole."""
-        baseline = self._baseline()
+        baseline = tuple(Setting(name, value) for name, value in self._baseline().items())
         settings = (
             Setting("study", self.wish.study),
             Setting("data", self._data()),
@@ -211,19 +211,14 @@ class _Proposing:
             )
             yield Setting("metric", "val_balanced_accuracy", why)
         else:
-            yield Setting(
-                "metric", DEFAULT_METRIC, f"the largest class has {data.imbalance:.3g} times the images of the smallest"
-            )
+            yield Setting("metric", DEFAULT_METRIC, _even(data.imbalance))
 
     def _space(self) -> tuple[Setting, ...]:
-        augment = propose_augmentation(
-            self.data, self._prepared_px(), is_short=self._is_short, is_affordable=self._can_augment()
-        )
         uneven = [Setting("class_weight", _choice("none", "balanced"), "balanced: rare classes weigh more in the loss")]
         one = self._common_preprocess()
         return (
             *([Setting("preprocess", one, self._size_why())] if one else []),
-            Setting("augment", _choice(*augment.texts), augment.why),
+            self._augment(),
             Setting("batch_size", _choice(*self._batch_sizes())),
             Setting("learning_rate", {"log_float": [5.0e-4, 5.0e-3] if self._is_short else [3.0e-4, 1.0e-2]}),
             *([] if self._is_short else [Setting("label_smoothing", _choice(0.0, 0.1))]),
@@ -271,6 +266,23 @@ class _Proposing:
         sizes = " or ".join(f"{px} px" for px in asked)
         grown = "; whether enlarging them helps, the search decides" if len(asked) > 1 else ""
         return f"{sizes}: as large as the images and the time allow{grown}"
+
+    def _augment(self) -> Setting:
+        if not self._can_augment():
+            return Setting(
+                "augment", "none", "augmented images would take too long to compute in the time that is given"
+            )
+        found = propose_augmentation(
+            self.data, self._prepared_px(), is_short=self._is_short, is_kept=self._keeps_views()
+        )
+        if not found.strengths:
+            return Setting("augment", _choice(*found.texts), found.why)
+        varied = tuple(Setting(name, strength) for name, strength in found.strengths.items())
+        branches = (Setting("none", {}), Setting(VARIED, varied))
+        return Setting("augment", (Setting("choose", branches),), found.why)
+
+    def _keeps_views(self) -> bool:
+        return bool(self.networks.pretrained) and self._can_augment() and not self.machine.gpus
 
     def _can_augment(self) -> bool:
         if not self.networks.pretrained or self.machine.gpus:
@@ -383,7 +395,7 @@ class _Proposing:
         )
 
     def _activations(self) -> Iterator[Setting]:
-        if self.networks.pretrained and self._can_augment() and not self.machine.gpus:
+        if self._keeps_views():
             why = "so many augmented variants of each image pass the frozen layers once, not new ones each epoch"
             yield Setting("activations", (Setting("views", VIEWS),), why)
 
@@ -471,6 +483,17 @@ def time_text(seconds: float) -> str:
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     parts = [f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if number]
     return "".join(parts) or f"{max(seconds, 0.001):g}s"
+
+
+def _even(imbalance: float) -> str:
+    """Return in words how little the classes differ in size.
+
+    >>> _even(1.0), _even(2.5)
+    ('all classes have about as many images', 'the largest class has no more than 2.5 times the images of the smallest')
+    """
+    if imbalance < 1.1:
+        return "all classes have about as many images"
+    return f"the largest class has no more than {imbalance:.3g} times the images of the smallest"
 
 
 def _blocks(px: int) -> int:

@@ -42,8 +42,8 @@ def find_groups(given_by: str, names: Sequence[str], groups: np.ndarray, labels:
 _GUESSES = (
     # The images of one patient, video or product in a folder of their own, in the folder of the class.
     r"[^/]+/[^/]+(?=/[^/]+$)",
-    # patient07_003.png, video12-frame0001.jpg, 0132_c1s1_001051_00.jpg, S5 (12).jpg
-    r"[^/]*?[0-9][^/_.\- ]*(?=[_.\- ][^/]*$)",
+    # patient07_003.png, video12-frame0001.jpg, 0132_c1s1_001051_00.jpg, S5 (12).jpg; 17.png is numbered, no more
+    r"(?<![0-9])(?![0-9]+\.[^./]+$)[^/]*?[0-9][^/_.\- ]*(?=[_.\- ][^/]*$)",
     # p012v3.png
     r"[A-Za-z]+[0-9]+(?=[A-Za-z]+[0-9]+\.[^./]+$)",
 )
