@@ -74,6 +74,13 @@ def _tells_apart(subject: ArchitectureSubject, images: np.ndarray, others: np.nd
 
 def _each_by_itself(subject: ArchitectureSubject) -> Iterator[str]:
     built, images = subject.built(), drawn_images(subject.shape(), 4)
+    for layer in built.always_training():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield (
+                f"the features of an image depend on the other images of its batch: {built.told(layer)} mixes them "
+                "(statistics of the batch in inference); leave out training=True"
+            )
+            return
     together = built.run(images)
     for count in (1, 3):
         try:
@@ -87,14 +94,19 @@ def _each_by_itself(subject: ArchitectureSubject) -> Iterator[str]:
         if not is_close(together[:count], alone):
             culprit = first_difference(built.steps(images), built.steps(images[:count]), slice(0, count))
             told = f": {built.told(culprit)} mixes them" if culprit is not None else ""
-            if isinstance(culprit, keras.layers.BatchNormalization):
-                told += " (statistics of the batch in inference: leave out training=True)"
             yield f"the features of an image depend on the other images of its batch{told}"
             return
 
 
 def _is_quiet(subject: ArchitectureSubject) -> Iterator[str]:
     built, images = subject.build(), drawn_images(subject.shape(), 3)
+    for layer in built.always_training():
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            yield (
+                f"{subject.name} gives other features each time, in inference too: {built.told(layer)}; leave out "
+                "training=True"
+            )
+            return
     before = [digest(np.asarray(variable)) for variable in built.own_variables]
     first = built.steps(images)
     second = built.steps(images)
@@ -158,7 +170,7 @@ def _given_pixels(built: Built, images: np.ndarray) -> np.ndarray:
     pixels = built.network.pixels
     if pixels is None:
         return images.astype("float32") / 255
-    return np.asarray(keras.ops.convert_to_numpy(keras.Model(built.network.model.inputs, pixels)(images)))
+    return np.asarray(keras.ops.convert_to_numpy(keras.Model(built.network.model.inputs[0], pixels)(images)))
 
 
 def _tells_no_classes(subject: ArchitectureSubject) -> Iterator[str]:

@@ -29,23 +29,20 @@ class Variant:
     is_not_finite: str = ""
 
 
-_KNOWN: dict[int, dict[str, Variant]] = {}
-
-
 def _variant(subject: ArchitectureSubject, changes: Mapping[str, Any]) -> Variant:
-    known = _KNOWN.setdefault(id(subject), {})
     key = json.dumps(dict(changes), sort_keys=True, default=str)
-    if key not in known:
+    if key not in subject.variants:
         try:
-            known[key] = _look_at(subject, changes)
+            subject.variants[key] = _look_at(subject, changes)
         except Exception as error:  # noqa: BLE001  the code of others may raise anything
-            known[key] = Variant(error=error)
-    return known[key]
+            subject.variants[key] = Variant(error=error)
+    variant: Variant = subject.variants[key]
+    return variant
 
 
 def _look_at(subject: ArchitectureSubject, changes: Mapping[str, Any]) -> Variant:
-    if changes and subject.is_too_large(changes):
-        return Variant(fingerprint=f"too large: {sorted(changes.items())}")
+    if changes and (shapes := subject.shapes_if_large(changes)):
+        return Variant(str(shapes))
     built, images = subject.build(changes), drawn_images(subject.shape(), 4)
     parts = [_config(built.features), str([tuple(variable.shape) for variable in built.own_variables])]
     problem = ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def _differences(first: Built, again: Built) -> Iterator[str]:
         if id(variable) in shared:
             yield f"two networks share {again.told_variable(variable)}: {_KEPT_BETWEEN}"
             return
-    names = [[operation.name for operation in built.features.operations] for built in (first, again)]
+    names = [first.names, again.names]
     shapes = [[tuple(variable.shape) for variable in built.own_variables] for built in (first, again)]
     if shapes[0] != shapes[1]:
         yield f"a second network of the same values has other weights ({_first_pair(*shapes)}): {_KEPT_BETWEEN}"
@@ -155,15 +155,12 @@ def globals_watched(author: Author, seen: dict[str, str]) -> Iterator[None]:
     """
     tensorflow = sys.modules.get("tensorflow")
     with ExitStack() as stack:
-        for module, name in ((random, "seed"), (np.random, "seed")):
-            stack.enter_context(_noted(module, name, lambda: author.calling_line(), seen, "sets the seed of the process"))
-        if tensorflow is not None:
-            where = author.calling_line
-            stack.enter_context(_noted(tensorflow.random, "set_seed", where, seen, "sets the seed of TensorFlow"))
-        for name in _DRAWS:
-            if hasattr(np.random, name):
-                words = "draws from the one generator of numpy"
-                stack.enter_context(_noted(np.random, name, lambda: author.calling_line(deep=False), seen, words))
+        places = [(random, "seed"), (np.random, "seed"), *([(tensorflow.random, "set_seed")] if tensorflow else [])]
+        for module, name in places:
+            stack.enter_context(_noted(module, name, author.calling_line, seen, "sets the seed of the process"))
+        where = partial(author.calling_line, above=2, is_direct=True)
+        for name in filter(partial(hasattr, np.random), _DRAWS):
+            stack.enter_context(_noted(np.random, name, where, seen, "draws from the one generator of numpy"))
         yield
 
 
@@ -206,7 +203,7 @@ def _leaves_process(subject: ArchitectureSubject) -> Iterator[str]:
 def _is_same_elsewhere(subject: ArchitectureSubject) -> Iterator[str]:
     if subject.elsewhere is None:
         return
-    found = subject.elsewhere()
+    found = subject.elsewhere(subject.name)
     if error := found.get("error"):
         yield f"in a new process, {subject.name} cannot be built: {error}"
         return
@@ -230,7 +227,7 @@ def _is_same_elsewhere(subject: ArchitectureSubject) -> Iterator[str]:
 def fingerprint(built: Built, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Return what must be the same of a network in every process."""
     return {
-        "names": [operation.name for operation in built.features.operations],
+        "names": built.names,
         "weights": [digest(np.asarray(variable)) for variable in built.own_variables],
         "features": built.run(drawn_images(shape)).tolist(),
     }

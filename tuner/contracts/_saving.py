@@ -13,6 +13,7 @@ import numpy as np
 
 from tuner.contracts.check import Check
 from tuner.contracts.networks import ArchitectureSubject, Built, drawn_images, is_close
+from tuner.models.export import load_model
 
 
 def _saves(subject: ArchitectureSubject) -> Iterator[str]:
@@ -34,7 +35,7 @@ def _saves(subject: ArchitectureSubject) -> Iterator[str]:
 def compare_loaded(built: Built, path: Path, shape: tuple[int, int, int], name: str) -> Iterator[str]:
     """Yield what is wrong with what was saved of a network."""
     try:
-        loaded = keras.models.load_model(path, compile=False)
+        loaded = load_model(path)
     except Exception as error:  # noqa: BLE001
         yield f"{name} was saved, but cannot be loaded again: {_explained(built, error)}"
         return

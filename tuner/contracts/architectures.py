@@ -30,37 +30,22 @@ def _gives_features(subject: ArchitectureSubject) -> Iterator[str]:
     images = keras.Input(subject.shape(), dtype="float32", name="images")
     given = architecture.build(values, images, derive_seed(1, "dropout"))
     if not isinstance(given, keras.KerasTensor):
-        yield f"{name} must return the features of the symbolic images, a Keras tensor; it returns {_told(given)}"
+        yield f"{name} must return a Keras tensor computed from the symbolic images; it returns {type(given).__name__}"
         return
     shape = tuple(given.shape)
-    if len(shape) != 2:
-        axes = "[" + ", ".join("N" if size is None else str(size) for size in shape) + "]"
-        pool = {4: "layers.GlobalAveragePooling2D()(x)", 3: "layers.GlobalAveragePooling1D()(x)"}
-        hint = pool.get(len(shape), "layers.Flatten()(x)")
-        yield f"{name} must return features [N, F], a vector for each image; it returns {axes}: end with {hint}"
+    if len(shape) != 2 or shape[1] is None:
+        yield f"{name} must return features [N, F], a vector for each image; it returns {list(shape)}"
     elif shape[0] is not None:
         yield (
             f"{name} must return features [N, F] for any number N of images; it returns [{shape[0]}, {shape[1]}], "
             "whatever the number: an operation joins the images, or fixes how many there are"
         )
-    elif shape[1] is None:
-        yield f"{name} must return a known number of features; it returns [N, unknown]: a reshape hides it"
     elif shape[1] < 2:
         yield f"{name} returns {shape[1]} feature for each image; it must return at least 2: the class is told from them"
     if not keras.backend.is_float_dtype(given.dtype):
         yield f"{name} must return features of floating point; it returns {given.dtype}"
     if not _is_connected(given, images):
         yield f"{name} ignores its input: what it returns is not computed from the images"
-
-
-def _told(given: Any) -> str:
-    if given is None:
-        return "None: is the `return` missing?"
-    if isinstance(given, keras.Model):
-        return "a keras.Model: call it on the images, or declare pixel_scaling to hand it over as a backbone"
-    if isinstance(given, list | tuple):
-        return f"a {type(given).__name__} of {len(given)}"
-    return f"a {type(given).__name__}"
 
 
 def _is_connected(given: Any, images: Any) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tuner.common.errors import TunerError, first_line, printable
@@ -23,6 +26,19 @@ class Author:
     """An author, known by a file, or by the folder of a package."""
 
     place: Path
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Lines that did something to the whole process when the code was loaded, and what."""
+
+    @classmethod
+    def of(cls, reference: str, seen: Mapping[str, str] | None = None) -> Author:
+        """Return the author of a plugin: of its file, or of the package that its module is in."""
+        if reference.endswith(".py") or os.sep in reference:
+            return cls(Path(reference).resolve(), seen or {})
+        spec = importlib.util.find_spec(reference.partition(".")[0])
+        if spec is None:
+            return cls(Path(reference), seen or {})
+        places = list(spec.submodule_search_locations or ())
+        return cls(Path(places[0] if places else spec.origin or reference).resolve(), seen or {})
 
     def owns(self, file: str) -> bool:
         """Return whether a file is the author's."""
@@ -36,13 +52,12 @@ class Author:
 
     def explain(self, error: BaseException) -> str:
         """Return one sentence about an error: the author's line that led to it, and its message without a traceback."""
-        chain = list(_chain(error))
-        if isinstance(error, TunerError) and (str(self.place.name) in str(error) or len(chain) == 1):
-            return printable(str(error))
-        root = next((one for one in reversed(chain) if self._own_frames(one)), chain[0])
-        frames = self._own_frames(root)
-        at = f" at {self.line(frames[-1].filename, frames[-1].lineno or 0)} (in {frames[-1].name})" if frames else ""
-        return printable(f"{type(root).__name__}{at}: {_message(root)}")
+        root = next((one for one in reversed(list(_chain(error))) if self._own_frames(one)), None)
+        if root is None or isinstance(root, TunerError):
+            return printable(str(error) if isinstance(error, TunerError) else f"{type(error).__name__}: {_message(error)}")
+        frame = self._own_frames(root)[-1]
+        place = f"{self.line(frame.filename, frame.lineno or 0)} (in {frame.name})"
+        return printable(f"{type(root).__name__} at {place}: {_message(root)}")
 
     def is_refusal(self, error: BaseException) -> bool:
         """Return whether the author's own code raises this on purpose: a `raise` stands where it comes from."""
@@ -67,13 +82,16 @@ class Author:
         except (OSError, TypeError):
             return self.line(str(Path(file).resolve()), 1)
 
-    def calling_line(self) -> str | None:
-        """Return the author's line that is being executed, the innermost; None: no line of the author's is."""
-        frame = sys._getframe(1)
+    def calling_line(self, *, above: int = 1, is_direct: bool = False) -> str | None:
+        """Return the author's line that is being executed, the innermost; None: no line of the author's is.
+
+        `above` frames are left out; `is_direct`: only the next one is looked at.
+        """
+        frame: FrameType | None = sys._getframe(above)
         while frame is not None:
             if self.owns(frame.f_code.co_filename):
                 return self.line(frame.f_code.co_filename, frame.f_lineno)
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = None if is_direct else frame.f_back
         return None
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
@@ -40,6 +41,7 @@ class Outcome:
     promise: str
     status: Literal["passed", "failed", "not run"]
     problems: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 def outcomes(subject: Checked, checks: Sequence[Check[Checked]]) -> Iterator[Outcome]:
@@ -49,8 +51,10 @@ def outcomes(subject: Checked, checks: Sequence[Check[Checked]]) -> Iterator[Out
         if failed is not None:
             yield Outcome(check.name, check.promise, "not run", (f"it needs what failed above: {failed}",))
             continue
+        started = time.perf_counter()
         problems = problems_of(subject, check)
-        yield Outcome(check.name, check.promise, "failed" if problems else "passed", problems)
+        seconds = round(time.perf_counter() - started, 3)
+        yield Outcome(check.name, check.promise, "failed" if problems else "passed", problems, seconds)
         if problems and check.is_needed:
             failed = check.name
 

@@ -17,18 +17,28 @@ class FreshProcess:
     """A process that builds the default network of each architecture of a plugin, and says what it found."""
 
     def __init__(self, reference: str, names: Sequence[str]) -> None:
-        environment = {**os.environ, "PYTHONHASHSEED": "20"}
-        command = [sys.executable, "-m", "tuner.contracts.fresh_process", reference, *names]
-        self._process = subprocess.Popen(  # noqa: S603  this very program
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment
-        )
+        self._command = [sys.executable, "-m", "tuner.contracts.fresh_process", reference, *names]
+        self._process: subprocess.Popen[str] | None = None
         self._found: Mapping[str, Any] | None = None
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start it, if it has not been; it works while other checks run."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "PYTHONHASHSEED": "20"},
+            )
+        return self._process
 
     def found(self, name: str) -> Mapping[str, Any]:
         """Return what it found of an architecture; waits for its end."""
         if self._found is None:
             try:
-                output, told = self._process.communicate(timeout=_LONGEST_S)
+                output, told = self.start().communicate(timeout=_LONGEST_S)
                 self._found = json.loads(output.strip().splitlines()[-1])
             except subprocess.TimeoutExpired:
                 self.end()
@@ -39,6 +49,8 @@ class FreshProcess:
 
     def end(self) -> None:
         """End the process, if it still runs."""
+        if self._process is None:
+            return
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

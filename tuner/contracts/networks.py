@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tuner.contracts._process_state import state
 from tuner.contracts.author import Author
 from tuner.models.architectures import Architecture
 from tuner.models.network import TrialModel, build_model, freeze
@@ -48,12 +49,18 @@ class Built:
     def features(self) -> Any:
         """The network from raw images to the features `[N, F]`."""
         model = self.network.model
-        return keras.Model(model.inputs, model.get_layer("probabilities").input)
+        return keras.Model(model.inputs[0], model.get_layer("probabilities").input, name="features")
 
     @property
     def own_variables(self) -> list[Any]:
         """All variables below the class layer."""
         return list(self.features.variables)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the author's operations, in order."""
+        backbone = self.network.backbone
+        return [operation.name for operation in (self.features if backbone is None else backbone).operations]
 
     def run(self, images: np.ndarray, *, training: bool = False) -> np.ndarray:
         """Return the features of raw images."""
@@ -82,6 +89,17 @@ class Built:
         owner = next((layer for layer in self.layers() if any(variable is one for one in _own_variables(layer))), None)
         shape = f"[{', '.join(map(str, variable.shape))}]"
         return f"{variable.name} {shape} of {self.told(owner)}" if owner is not None else f"{variable.path} {shape}"
+
+    def always_training(self) -> list[Any]:
+        """Return the layers that the author calls with `training=True`, whatever the network is asked for.
+
+        Keras 3.15 overrules this in a network of one graph, and others do not.
+        """
+        return [
+            layer
+            for layer in self.layers()
+            if any(call.arguments.kwargs.get("training") is True for call in layer._inbound_nodes)
+        ]
 
     def layers(self) -> list[Any]:
         """Return all layers below the class layer, those within layers too."""
@@ -149,12 +167,15 @@ class ArchitectureSubject:
     small: Mapping[str, Any] = field(default_factory=dict)
     own_parameters: frozenset[str] | None = None
     """Those that the author declared; None: all."""
-    elsewhere: Callable[[ArchitectureSubject], Mapping[str, Any]] | None = None
+    elsewhere: Callable[[str], Mapping[str, Any]] | None = None
     """What `fresh_process` found of it in a process of its own; None: not asked for."""
     px: int = 0
+    variants: dict[str, Any] = field(default_factory=dict)
+    """What checks of hyperparameters found of values, kept for one another."""
     _kept: OrderedDict[str, Built] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
+        self.before = state()
         smallest = self.architecture.minimum_px
         self.px = self.px or next((px for px in SIZES_PX if px >= smallest), smallest)
 
@@ -207,16 +228,16 @@ class ArchitectureSubject:
         """Drop the networks that are kept."""
         self._kept.clear()
 
-    def is_too_large(self, changes: Changes) -> bool:
-        """Return whether a network has too many weights to be filled with numbers, as its shapes alone tell."""
+    def shapes_if_large(self, changes: Changes) -> list[tuple[int, ...]]:
+        """Return the shapes of the weights of a network that has too many to be filled with numbers; else nothing."""
         try:
             with keras.StatelessScope(initialize_variables=False):
                 model = build_model(self.configuration(changes), self.shape(), NUM_CLASSES, 1).model
-            weights = sum(int(np.prod(variable.shape)) for variable in model.variables)
+            shapes = [tuple(variable.shape) for variable in model.variables]
         except Exception:  # noqa: BLE001  whatever it is, it comes again where the network is built in earnest
-            return False
+            return []
         default = sum(int(np.prod(variable.shape)) for variable in self.built().network.model.variables)
-        return weights > max(_LARGEST, 4 * default)
+        return shapes if sum(int(np.prod(shape)) for shape in shapes) > max(_LARGEST, 4 * default) else []
 
 
 def drawn_images(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> np.ndarray:

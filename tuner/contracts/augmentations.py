@@ -1,0 +1,142 @@
+"""The contract of every augmentation: a function of a batch and a seed that keeps its form. Light: no Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tuner.contracts.check import Check
+from tuner.contracts.operations import OperationSubject
+from tuner.models.augmentation import AUGMENTATION, Batch, parse_augment
+
+_SHAPES = ((8, 32, 32, 3), (8, 28, 20, 1), (1, 16, 16, 3))
+_SLACK = 1e-3
+
+
+def drawn_batch(shape: tuple[int, ...] = _SHAPES[0], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return raw images of all brightnesses, and labels of as many classes."""
+    images = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+    return images, np.eye(max(2, shape[0]), dtype=np.float32)[: shape[0]]
+
+
+def _apply(text: str, images: np.ndarray, labels: np.ndarray, seed: int = 5) -> Batch:
+    return parse_augment(text).apply(images, labels, seed)
+
+
+def _keeps_form(subject: OperationSubject) -> Iterator[str]:
+    for text in subject.texts():
+        for shape in _SHAPES:
+            images, labels = drawn_batch(shape)
+            try:
+                found, told = _apply(text, images, labels)
+            except Exception as error:  # noqa: BLE001  the code of others may raise anything
+                yield f"{text} fails for images {list(shape)}: {subject.author.explain(error)}"
+                break
+            if problem := form_problem(found, told, images, labels):
+                yield f"{text} {problem}"
+                break
+
+
+def form_problem(found: np.ndarray, told: np.ndarray, images: np.ndarray, labels: np.ndarray) -> str:
+    """Return what is wrong with the form of augmented images and labels; empty: nothing."""
+    for what, one, before in (("images", found, images), ("labels", told, labels)):
+        if not isinstance(one, np.ndarray):
+            return f"must give {what} as an array of numpy; it gives {type(one).__name__}"
+        if one.shape != before.shape:
+            return f"must keep the shape of {what}: {list(before.shape)} became {list(one.shape)}"
+        if one.dtype != np.float32:
+            return f'must give {what} as float32; it gives {one.dtype}: end with .astype("float32")'
+        if not np.isfinite(one).all():
+            return f"gives {what} that are not finite"
+    if found.size and (found.min() < -_SLACK or found.max() > 255 + _SLACK):
+        return f"must keep pixels in 0 to 255; it gives {found.min():.4g} to {found.max():.4g}: np.clip(images, 0, 255)"
+    if len(told) and not np.allclose(told.sum(axis=1), 1, atol=1e-4):
+        return "must give labels that add up to 1 for each image"
+    return ""
+
+
+def _leaves_input(subject: OperationSubject) -> Iterator[str]:
+    images, labels = (np.asarray(one, dtype=np.float32) for one in drawn_batch())
+    before = images.copy(), labels.copy()
+    _apply(subject.text, images, labels)
+    for what, one, kept in (("images", images, before[0]), ("labels", labels, before[1])):
+        if not np.array_equal(one, kept):
+            yield f"{subject.name} changes the {what} that it is given: change a copy ({what}.copy()) instead"
+
+
+def _follows_seed(subject: OperationSubject) -> Iterator[str]:
+    images, labels = drawn_batch()
+    state = _global_state()
+    first = _apply(subject.text, images, labels, 5)
+    if _global_state() != state:
+        calls = subject.author.calls(r"(np|numpy)\.random\.(?!default_rng|Generator)\w+")
+        yield f"{subject.name} uses the one generator of numpy{calls}: draw from the generator that it is given"
+    again = _apply(subject.text, images, labels, 5)
+    other = _apply(subject.text, images, labels, 6)
+    if not all(np.array_equal(one, another) for one, another in zip(first, again, strict=True)):
+        yield (
+            f"{subject.name} gives other images for the same seed: all that is random must come from the generator that "
+            "it is given, and nothing may be kept between calls"
+        )
+    elif np.array_equal(first[0], other[0]):
+        yield f"{subject.name} gives the same images for every seed: nothing in it is drawn from the generator"
+
+
+def _global_state() -> tuple[int, int]:
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002  it is watched, not used
+    return hash(np.asarray(keys).tobytes()), int(position)
+
+
+def _changes_images(subject: OperationSubject) -> Iterator[str]:
+    images, labels = drawn_batch((64, 9, 11, 3))
+    changes = _apply(subject.text, images, labels)[0] - images
+    if not changes.any():
+        yield f"{subject.name} changes nothing"
+    elif len({change.tobytes() for change in changes}) <= 2 and not _is_all_or_none(changes):
+        yield f"{subject.name} changes all images alike: draw for each, with size=len(images)"
+    same = np.repeat(images[:1], 64, axis=0)
+    altered = _apply(subject.text, same, labels)[0]
+    if changes.any() and len({one.tobytes() for one in altered}) == 1 and not _mixes(subject):
+        yield f"{subject.name} changes all images alike: draw for each, with size=len(images)"
+
+
+def _is_all_or_none(changes: np.ndarray) -> bool:
+    return False
+
+
+def _mixes(subject: OperationSubject) -> bool:
+    return AUGMENTATION[subject.name].mixes_labels
+
+
+def _mixes_labels(subject: OperationSubject) -> Iterator[str]:
+    images, labels = drawn_batch()
+    found, told = _apply(subject.text, images, labels)
+    is_mixed = np.zeros(len(images), bool)
+    for place in range(len(images)):
+        others = images.copy()
+        others[place] = 255 - images[place]
+        changed = _apply(subject.text, others, labels)[0] != found
+        reached = changed.any(axis=(1, 2, 3))
+        reached[place] = False
+        is_mixed |= reached
+    is_told = (told != labels).any(axis=1)
+    says = _mixes(subject)
+    if is_told.any() and not says:
+        yield f"{subject.name} changes labels, but does not say so: @tuner.augmentation(mixes_labels=True)"
+    if (is_mixed & ~is_told).any():
+        yield (
+            f"{subject.name} puts parts of other images into an image, and leaves its label as it was: mix the labels in "
+            "the same shares, or change each image by itself"
+        )
+    elif says and not is_told.any():
+        yield f"{subject.name} says that it mixes labels, and leaves them all as they were"
+
+
+AUGMENTATION_CHECKS: tuple[Check[OperationSubject], ...] = (
+    Check("form", "keeps shape, float32 and the range 0 to 255, at the ends of its arguments too", _keeps_form, True),
+    Check("input", "leaves the images and labels that it is given as they are", _leaves_input),
+    Check("seed", "gives the same for the same seed and something else for another", _follows_seed),
+    Check("change", "changes each image in its own way", _changes_images),
+    Check("labels", "changes labels where it mixes images, and says so", _mixes_labels),
+)

@@ -1,0 +1,145 @@
+"""What a plugin registers, with the checks that there are for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tuner.common.errors import InputError, PluginError
+from tuner.common.files import as_typed, user_path
+from tuner.common.plugins import Plugin, is_file
+from tuner.common.registry import unknown_name
+from tuner.contracts.author import Author
+from tuner.contracts.check import Check, Outcome, outcomes
+from tuner.contracts.fresh_process import FreshProcess
+
+_LOADS = Check[Any]("loading", "is executed, and registers what can be", lambda _subject: ())
+
+
+@dataclass(frozen=True)
+class CheckedSubject:
+    """One thing that a plugin registers: where it stands, how many checks there are, and what runs them."""
+
+    kind: str
+    name: str
+    plugin: str
+    place: str
+    checks: int
+    run: Callable[[Collection[str]], Iterator[Outcome]]
+    """Runs all checks, or those of some names and the ones that these need."""
+
+
+@contextmanager
+def checked_subjects(references: Sequence[str], only: Sequence[str]) -> Iterator[list[CheckedSubject]]:
+    """Load plugins, and give what is tested of each, in order; a plugin that cannot be loaded fails its only check.
+
+    Raises:
+        InputError: a plugin is not there, or nothing is registered under a name of `only`.
+    """
+    found: list[CheckedSubject] = []
+    processes: list[FreshProcess] = []
+    try:
+        for reference in dict.fromkeys(references):
+            found += _subjects(reference, only, processes)
+        names = [one.name for one in found if one.kind != "plugin"]
+        unknown = next((name for name in only if name not in names), None)
+        if unknown is not None and all(one.kind != "plugin" for one in found):
+            raise InputError(f"--only: {unknown_name('name', unknown, names)}")
+        yield [one for one in found if not only or one.name in only or one.kind == "plugin"]
+    finally:
+        for process in processes:
+            process.end()
+
+
+def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]) -> list[CheckedSubject]:
+    from tuner.contracts._reproducibility import globals_watched
+    from tuner.models.own_networks import load_own_code
+
+    author = Author.of(str(user_path(reference)) if is_file(reference) else reference)
+    seen: dict[str, str] = {}
+    try:
+        with globals_watched(author, seen):
+            plugin = load_own_code([reference])[0]
+    except PluginError as error:
+        if not _is_there(reference):
+            raise
+        outcome = Outcome(_LOADS.name, _LOADS.promise, "failed", (str(error),))
+        return [CheckedSubject("plugin", reference, reference, reference, 1, lambda _names: iter([outcome]))]
+    author = Author(author.place, seen)
+    names = [name for kind, name in plugin.registered if kind == "architecture" and (not only or name in only)]
+    fresh = FreshProcess(plugin.reference, names)
+    processes.append(fresh)
+    return [_tested(plugin, kind, name, author, fresh) for kind, name in plugin.registered]
+
+
+def _is_there(reference: str) -> bool:
+    """Return whether a plugin is there, so that what is wrong is its code."""
+    if is_file(reference):
+        return user_path(reference).is_file()
+    try:
+        return importlib.util.find_spec(reference) is not None
+    except (ImportError, ValueError):
+        return importlib.util.find_spec(reference.partition(".")[0]) is not None
+
+
+def _tested(plugin: Plugin, kind: str, name: str, author: Author, fresh: FreshProcess | None) -> Tested:
+    checks, subject, function = _MAKERS.get(kind, _nothing)(name, author, fresh)
+    line = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", None) if function else None
+    file = as_typed(Path(plugin.reference)) if is_file(plugin.reference) else plugin.reference
+    place = f"{file}:{line}" if line and is_file(plugin.reference) else file
+    return CheckedSubject(kind, name, plugin.name, place, len(checks), partial(_outcomes, subject, checks))
+
+
+def _outcomes(subject: Any, checks: Sequence[Check[Any]], names: Collection[str]) -> Iterator[Outcome]:
+    return outcomes(subject, [check for check in checks if not names or check.is_needed or check.name in names])
+
+
+Made = tuple[Sequence[Check[Any]], Any, Callable[..., Any] | None]
+
+
+def _nothing(_name: str, _author: Author, _fresh: FreshProcess | None) -> Made:
+    return (), None, None
+
+
+def _architecture(name: str, author: Author, fresh: FreshProcess | None) -> Made:
+    from tuner.contracts.architectures import ARCHITECTURE_CHECKS
+    from tuner.contracts.networks import ArchitectureSubject
+    from tuner.models.architectures import ARCHITECTURES
+
+    architecture = ARCHITECTURES[name]
+    function = inspect.getclosurevars(architecture.build).nonlocals.get("function")
+    elsewhere = None if fresh is None else fresh.found
+    subject = ArchitectureSubject(architecture, author, function, elsewhere=elsewhere)
+    return ARCHITECTURE_CHECKS, subject, function
+
+
+def _augmentation(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
+    from tuner.contracts.augmentations import AUGMENTATION_CHECKS
+    from tuner.contracts.operations import OperationSubject
+    from tuner.models.augmentation import AUGMENTATION
+
+    function = inspect.getclosurevars(AUGMENTATION[name].effect).nonlocals.get("function")
+    return AUGMENTATION_CHECKS, OperationSubject(name, AUGMENTATION[name].arguments, author), function
+
+
+def _preprocessing(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
+    from tuner.contracts.operations import OperationSubject
+    from tuner.contracts.preprocessing import PREPROCESSING_CHECKS
+    from tuner.models.preprocessing import PREPROCESSING
+
+    effect = PREPROCESSING[name].effect
+    function = inspect.getclosurevars(effect.apply).nonlocals.get("function")
+    return PREPROCESSING_CHECKS, OperationSubject(name, PREPROCESSING[name].arguments, author), function
+
+
+_MAKERS: dict[str, Callable[[str, Author, FreshProcess | None], Made]] = {
+    "architecture": _architecture,
+    "augmentation": _augmentation,
+    "preprocessing": _preprocessing,
+}
