@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.planted_mistakes import MISTAKES, plugin_text
+from tuner.common.errors import InputError
 from tuner.common.plugins import forget_plugins
 from tuner.contracts.plugin import checked_subjects
 
@@ -31,10 +32,47 @@ def found_by(folder: Path, code: str, checks: tuple[str, ...]) -> dict[str, tupl
         return {one.check: one.problems for one in subjects[-1].run(checks)}
 
 
-@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+CORRECT = Path(__file__).parents[1] / "support" / "correct_networks.py"
+FIRST = {mistake.check: name for name, mistake in reversed(MISTAKES.items())}
+ROWS = [
+    pytest.param(mistake, id=name, marks=() if name in FIRST.values() else pytest.mark.full)
+    for name, mistake in MISTAKES.items()
+]
+
+
+@pytest.mark.parametrize("mistake", ROWS)
 def test_a_planted_mistake_is_told_with_names_and_lines(mistake, tmp_path: Path) -> None:
     names = tuple(mistake.check.split("|"))
     found = found_by(tmp_path, mistake.code, names)
     problems = [problem for name in names for problem in found[name]]
     assert any(re.search(mistake.told, problem) for problem in problems), found
     assert all("Traceback" not in problem and "\n" not in problem for problem in problems)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["plain_cnn", "residual", "small_transformer", "wrapped", "wrapped_backbone"])
+def test_nothing_is_said_of_a_network_without_a_mistake(name: str) -> None:
+    with checked_subjects([str(CORRECT)], [name]) as subjects:
+        found = [outcome for subject in subjects for outcome in subject.run(())]
+    assert len(found) > 15
+    assert [outcome for outcome in found if outcome.status != "passed"] == []
+
+
+@pytest.mark.parametrize("code", ["def net(images:\n    pass\n", "import nothing_of_this_name\n", "x = 1 / 0\n", "x = 1\n"])
+def test_a_plugin_that_cannot_be_loaded_fails_its_only_check(code: str, tmp_path: Path) -> None:
+    path = tmp_path / "own_code.py"
+    path.write_text(code)
+    with checked_subjects([str(path)], []) as subjects:
+        (outcome,) = subjects[0].run(())
+    assert (subjects[0].kind, outcome.check, outcome.status) == ("plugin", "loading", "failed")
+    assert "own_code.py" in outcome.problems[0]
+
+
+def test_what_is_not_there_is_wrong_input(tmp_path: Path) -> None:
+    path = tmp_path / "own_code.py"
+    with pytest.raises(InputError, match="there is no file"), checked_subjects([str(path)], []):
+        pass
+    path.write_text(plugin_text(MISTAKES["one feature"].code))
+    with pytest.raises(InputError, match=r"--only: unknown name 'nett'; did you mean 'net'"):
+        with checked_subjects([str(path)], ["nett"]):
+            pass

@@ -18,34 +18,33 @@ from tuner.models.export import load_model
 
 def _saves(subject: ArchitectureSubject) -> Iterator[str]:
     built = subject.built()
-    problems = list(_incomplete(built))
-    yield from problems
-    if problems:
-        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         try:
-            built.features.save(path)
+            built.network.model.save(path)
         except Exception as error:  # noqa: BLE001  the code of others may raise anything
-            yield f"{subject.name} cannot be saved: {subject.author.explain(error)}"
+            yield from _incomplete(built) or [f"{subject.name} cannot be saved: {subject.author.explain(error)}"]
             return
-        yield from compare_loaded(built, path, subject.shape(), subject.name)
+        yield from _compared(built, path, subject)
 
 
-def compare_loaded(built: Built, path: Path, shape: tuple[int, int, int], name: str) -> Iterator[str]:
+def _compared(built: Built, path: Path, subject: ArchitectureSubject) -> Iterator[str]:
     """Yield what is wrong with what was saved of a network."""
+    name = subject.name
     try:
         loaded = load_model(path)
     except Exception as error:  # noqa: BLE001
-        yield f"{name} was saved, but cannot be loaded again: {_explained(built, error)}"
+        why = _incomplete(built) or [f"{name} was saved, but cannot be loaded again: {_explained(built, error)}"]
+        yield from why
         return
-    images = drawn_images(shape)
-    found = np.asarray(keras.ops.convert_to_numpy(loaded(images, training=False)), dtype=np.float32)
+    images = drawn_images(subject.shape())
+    features = keras.Model(loaded.inputs[0], loaded.get_layer("probabilities").input)
+    found = np.asarray(keras.ops.convert_to_numpy(features(images, training=False)), dtype=np.float32)
     if not is_close(built.run(images), found):
         yield f"{name} gives other features when it has been saved and loaded again: a weight or a setting is not saved"
         return
-    for layer in built.layers():
-        yield from _lost(built, loaded, layer)
+    lost = [problem for layer in built.layers() for problem in _lost(built, loaded, layer)]
+    yield from lost or _incomplete(built)
 
 
 def _explained(built: Built, error: Exception) -> str:
@@ -67,8 +66,9 @@ def _own_kinds(built: Built) -> list[type]:
     return [kind for kind in {type(layer): None for layer in built.layers()} if built.author.class_line(kind)]
 
 
-def _incomplete(built: Built) -> Iterator[str]:
-    """Yield for each class of the author's what its `get_config` does not say."""
+def _incomplete(built: Built) -> list[str]:
+    """Return for each class of the author's what its `get_config` does not say."""
+    problems = []
     for kind in _own_kinds(built):
         layer = next(each for each in built.layers() if type(each) is kind)
         called = f"{kind.__name__} ({built.author.class_line(kind)})"
@@ -76,22 +76,24 @@ def _incomplete(built: Built) -> Iterator[str]:
             config = layer.get_config()
         except NotImplementedError:
             taken = ", ".join(_settings(kind))
-            yield f"{called} has no get_config, so that it cannot be saved: return its settings ({taken}) there"
+            problems.append(f"{called} has no get_config, so that it cannot be saved: return its settings ({taken}) there")
             continue
         except Exception as error:  # noqa: BLE001
-            yield f"{called}: get_config fails: {built.author.explain(error)}"
+            problems.append(f"{called}: get_config fails: {built.author.explain(error)}")
             continue
         missing = [name for name in _settings(kind) if name not in config]
         if missing:
-            yield (
+            problems.append(
                 f"{called}: get_config leaves out {', '.join(missing)}, which __init__ takes: "
                 "a loaded network would have another value, or none"
             )
             continue
         try:
-            kind.from_config(config)
+            kind.from_config(config)  # type: ignore[attr-defined]
         except Exception as error:  # noqa: BLE001
-            yield f"{called} cannot be made again from its get_config: {built.author.explain(error)}"
+            hint = "; let __init__ take **options, and give them to super().__init__" if "keyword" in str(error) else ""
+            problems.append(f"{called} cannot be made again from its get_config: {built.author.explain(error)}{hint}")
+    return problems
 
 
 def _settings(kind: type) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +59,42 @@ def form_problem(found: np.ndarray, told: np.ndarray, images: np.ndarray, labels
 
 
 def _leaves_input(subject: OperationSubject) -> Iterator[str]:
+    """What own code is given are copies; what it does to them tells how it was meant all the same."""
     images, labels = (np.asarray(one, dtype=np.float32) for one in drawn_batch())
-    before = images.copy(), labels.copy()
-    _apply(subject.text, images, labels)
-    for what, one, kept in (("images", images, before[0]), ("labels", labels, before[1])):
-        if not np.array_equal(one, kept):
-            yield f"{subject.name} changes the {what} that it is given: change a copy ({what}.copy()) instead"
+    before, calls = (images.copy(), labels.copy()), list[tuple[Any, Any, Any]]()
+    with _spied(subject, calls):
+        _apply(subject.text, images, labels)
+    for given, kept, made in calls or [((images, labels), before, None)]:
+        for what, one, was in zip(("images", "labels"), given, kept, strict=False):
+            if isinstance(one, np.ndarray) and not np.array_equal(one, was):
+                yield f"{subject.name} changes the {what} that it is given: change a copy ({what}.copy()) instead"
+        for what, one in zip(("images", "labels"), made if isinstance(made, tuple) else (made,), strict=False):
+            if isinstance(one, np.ndarray) and one.dtype.kind != "f":
+                yield f"{subject.name} returns {what} of {one.dtype}: what lies between whole numbers is lost; keep float32"
+
+
+@contextmanager
+def _spied(subject: OperationSubject, calls: list[tuple[Any, Any, Any]]) -> Iterator[None]:
+    """Note what the author's function is given, what that was before, and what it returns."""
+    effect = AUGMENTATION[subject.name].effect
+    names = getattr(getattr(effect, "__code__", None), "co_freevars", ())
+    if "function" not in names:  # it is tuner's own
+        yield
+        return
+    cell = effect.__closure__[names.index("function")]  # type: ignore[attr-defined]
+    function = cell.cell_contents
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        kept = tuple(one.copy() if isinstance(one, np.ndarray) else one for one in arguments)
+        made = function(*arguments, **options)
+        calls.append((arguments, kept, made))
+        return made
+
+    cell.cell_contents = call
+    try:
+        yield
+    finally:
+        cell.cell_contents = function
 
 
 def _follows_seed(subject: OperationSubject) -> Iterator[str]:
@@ -93,16 +125,10 @@ def _changes_images(subject: OperationSubject) -> Iterator[str]:
     changes = _apply(subject.text, images, labels)[0] - images
     if not changes.any():
         yield f"{subject.name} changes nothing"
-    elif len({change.tobytes() for change in changes}) <= 2 and not _is_all_or_none(changes):
-        yield f"{subject.name} changes all images alike: draw for each, with size=len(images)"
     same = np.repeat(images[:1], 64, axis=0)
     altered = _apply(subject.text, same, labels)[0]
     if changes.any() and len({one.tobytes() for one in altered}) == 1 and not _mixes(subject):
         yield f"{subject.name} changes all images alike: draw for each, with size=len(images)"
-
-
-def _is_all_or_none(changes: np.ndarray) -> bool:
-    return False
 
 
 def _mixes(subject: OperationSubject) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tuner.contracts.author import Author
-from tuner.models._operations import Argument, format_value
 
 _FAR = 10.0
 """In place of a bound that an argument lacks."""
@@ -19,7 +18,8 @@ class OperationSubject:
     """A registered augmentation or preprocessing operation, and what its author calls it."""
 
     name: str
-    arguments: tuple[Argument, ...]
+    arguments: Sequence[Any]
+    """Its arguments, as `tuner.models` describes them: name, kind, range or words, default."""
     author: Author
     example: str = ""
     """A text with it, in place of the one that follows from its arguments."""
@@ -42,22 +42,22 @@ class OperationSubject:
 
     def _written(self, changes: dict[str, Any]) -> str:
         values = {each.name: _middle(each) for each in self.arguments} | changes
-        written = ",".join(f"{name}={format_value(value)}" for name, value in values.items())
+        written = ",".join(f"{name}={value}" for name, value in values.items())
         return f"{self.name}({written})" if written else self.name
 
 
-def ends_of(argument: Argument) -> list[Any]:
+def ends_of(argument: Any) -> list[Any]:
     """Return the values at which an argument is tried: each word, or both ends of its range."""
     return list(argument.words) if argument.kind is str else [_bound(argument, end) for end in ("low", "high")]
 
 
-def _bound(argument: Argument, end: str) -> int | float:
+def _bound(argument: Any, end: str) -> int | float:
     value = float(getattr(argument, end))
     value = value if math.isfinite(value) else math.copysign(_FAR, value)
     return int(value) if argument.kind is int else value
 
 
-def _middle(argument: Argument) -> Any:
+def _middle(argument: Any) -> Any:
     if argument.default is not None:
         return argument.default
     if argument.kind is str:

@@ -1,0 +1,93 @@
+"""Networks as other people may write them, without a mistake: nothing may be said of them."""
+
+import keras
+from keras import layers, ops
+
+import tuner
+
+
+@tuner.architecture(parameters={"filters": tuner.Int(4, 64, default=8), "blocks": tuner.Int(1, 3, default=2), "rate": tuner.Float(0.0, 0.5, default=0.2)}, minimum_px=8)
+def plain_cnn(images, filters, blocks, rate):
+    """Plain."""
+    x = images
+    for block in range(blocks):
+        x = layers.Conv2D(filters * 2**block, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dropout(rate)(x)
+    return layers.Dense(32, activation="relu")(x)
+
+
+@keras.saving.register_keras_serializable()
+class StochasticDepth(layers.Layer):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x, training=False):
+        if not training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        shape = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
+        return x * ops.floor(keep + keras.random.uniform(shape, seed=self.seed_generator)) / keep
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+@tuner.architecture(parameters={
+    "width": tuner.Int(8, 64, default=8), "depth": tuner.Int(1, 4, default=2),
+    "block_rate": tuner.Float(0, 0.5, default=0.1), "head_rate": tuner.Float(0, 0.5, default=0.2),
+    "drop_path": tuner.Float(0, 0.5, default=0.1)})
+def residual(images, width, depth, block_rate, head_rate, drop_path):
+    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(images)
+    x = layers.BatchNormalization()(x)
+    for i in range(depth):
+        y = layers.ReLU()(x)
+        y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
+        y = layers.BatchNormalization()(y)
+        y = layers.ReLU()(y)
+        y = layers.Dropout(block_rate)(y)
+        y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
+        y = layers.BatchNormalization(gamma_initializer="zeros")(y)
+        y = StochasticDepth(drop_path * (i + 1) / depth)(y)
+        x = layers.Add()([x, y])
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    return layers.Dropout(head_rate)(x)
+
+
+@keras.saving.register_keras_serializable()
+class ClassToken(layers.Layer):
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="random_normal", name="token")
+        self.position = self.add_weight(shape=(1, shape[1] + 1, shape[-1]), initializer="random_normal", name="position")
+
+    def call(self, x):
+        token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, x.shape[-1]))
+        return ops.concatenate([token, x], axis=1) + self.position
+
+
+@tuner.architecture(parameters={"dim": tuner.Choice(16, 32), "layers_": tuner.Int(1, 3, default=1), "patch": tuner.Choice(4, 8), "dropout": tuner.Float(0, 0.5, default=0.1)}, minimum_px=8)
+def small_transformer(images, dim, layers_, patch, dropout):
+    x = layers.Conv2D(dim, patch, strides=patch)(images)
+    x = layers.Reshape((-1, dim))(x)
+    x = ClassToken()(x)
+    for _ in range(layers_):
+        y = layers.LayerNormalization()(x)
+        x = x + layers.MultiHeadAttention(2, dim // 2, dropout=dropout)(y, y)
+        y = layers.LayerNormalization()(x)
+        y = layers.Dense(2 * dim, activation="gelu")(y)
+        x = x + layers.Dropout(dropout)(layers.Dense(dim)(y))
+    return layers.LayerNormalization()(x)[:, 0]
+
+
+@tuner.architecture(parameters={"units": tuner.Int(8, 64, default=16)}, minimum_px=32)
+def wrapped(images, units):
+    base = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=tuple(images.shape[1:]), alpha=0.35, pooling="avg")
+    return layers.Dense(units, activation="relu")(base(images))
+
+
+@tuner.architecture(parameters={"alpha": tuner.Choice(0.35, 0.5)}, minimum_px=32, pixel_scaling="tf")
+def wrapped_backbone(images, alpha):
+    return keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=images, alpha=alpha)
