@@ -79,7 +79,9 @@ def _tell(console: Console, subject: CheckedSubject) -> list[Outcome]:
     """Print one line for each check as soon as it is done, and what is wrong below it; return what was found."""
     from rich.text import Text
 
-    console.print(Text(printable(f"{subject.kind} {subject.name}"), style="bold").append(f"  {subject.place}", style="dim"))
+    console.print(
+        Text(printable(f"{subject.kind} {subject.name}"), style="bold").append(f"  {subject.place}", style="dim")
+    )
     if not subject.checks:
         console.print("  there are no checks of this kind\n", markup=False)
     found = []

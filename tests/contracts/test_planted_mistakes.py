@@ -58,7 +58,9 @@ def test_nothing_is_said_of_a_network_without_a_mistake(name: str) -> None:
     assert [outcome for outcome in found if outcome.status != "passed"] == []
 
 
-@pytest.mark.parametrize("code", ["def net(images:\n    pass\n", "import nothing_of_this_name\n", "x = 1 / 0\n", "x = 1\n"])
+@pytest.mark.parametrize(
+    "code", ["def net(images:\n    pass\n", "import nothing_of_this_name\n", "x = 1 / 0\n", "x = 1\n"]
+)
 def test_a_plugin_that_cannot_be_loaded_fails_its_only_check(code: str, tmp_path: Path) -> None:
     path = tmp_path / "own_code.py"
     path.write_text(code)

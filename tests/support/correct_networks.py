@@ -6,7 +6,14 @@ from keras import layers, ops
 import tuner
 
 
-@tuner.architecture(parameters={"filters": tuner.Int(4, 64, default=8), "blocks": tuner.Int(1, 3, default=2), "rate": tuner.Float(0.0, 0.5, default=0.2)}, minimum_px=8)
+@tuner.architecture(
+    parameters={
+        "filters": tuner.Int(4, 64, default=8),
+        "blocks": tuner.Int(1, 3, default=2),
+        "rate": tuner.Float(0.0, 0.5, default=0.2),
+    },
+    minimum_px=8,
+)
 def plain_cnn(images, filters, blocks, rate):
     """Plain."""
     x = images
@@ -36,10 +43,15 @@ class StochasticDepth(layers.Layer):
         return {**super().get_config(), "rate": self.rate}
 
 
-@tuner.architecture(parameters={
-    "width": tuner.Int(8, 64, default=8), "depth": tuner.Int(1, 4, default=2),
-    "block_rate": tuner.Float(0, 0.5, default=0.1), "head_rate": tuner.Float(0, 0.5, default=0.2),
-    "drop_path": tuner.Float(0, 0.5, default=0.1)})
+@tuner.architecture(
+    parameters={
+        "width": tuner.Int(8, 64, default=8),
+        "depth": tuner.Int(1, 4, default=2),
+        "block_rate": tuner.Float(0, 0.5, default=0.1),
+        "head_rate": tuner.Float(0, 0.5, default=0.2),
+        "drop_path": tuner.Float(0, 0.5, default=0.1),
+    }
+)
 def residual(images, width, depth, block_rate, head_rate, drop_path):
     x = layers.Conv2D(width, 3, padding="same", use_bias=False)(images)
     x = layers.BatchNormalization()(x)
@@ -61,14 +73,24 @@ def residual(images, width, depth, block_rate, head_rate, drop_path):
 class ClassToken(layers.Layer):
     def build(self, shape):
         self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="random_normal", name="token")
-        self.position = self.add_weight(shape=(1, shape[1] + 1, shape[-1]), initializer="random_normal", name="position")
+        self.position = self.add_weight(
+            shape=(1, shape[1] + 1, shape[-1]), initializer="random_normal", name="position"
+        )
 
     def call(self, x):
         token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, x.shape[-1]))
         return ops.concatenate([token, x], axis=1) + self.position
 
 
-@tuner.architecture(parameters={"dim": tuner.Choice(16, 32), "layers_": tuner.Int(1, 3, default=1), "patch": tuner.Choice(4, 8), "dropout": tuner.Float(0, 0.5, default=0.1)}, minimum_px=8)
+@tuner.architecture(
+    parameters={
+        "dim": tuner.Choice(16, 32),
+        "layers_": tuner.Int(1, 3, default=1),
+        "patch": tuner.Choice(4, 8),
+        "dropout": tuner.Float(0, 0.5, default=0.1),
+    },
+    minimum_px=8,
+)
 def small_transformer(images, dim, layers_, patch, dropout):
     x = layers.Conv2D(dim, patch, strides=patch)(images)
     x = layers.Reshape((-1, dim))(x)
@@ -84,7 +106,9 @@ def small_transformer(images, dim, layers_, patch, dropout):
 
 @tuner.architecture(parameters={"units": tuner.Int(8, 64, default=16)}, minimum_px=32)
 def wrapped(images, units):
-    base = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=tuple(images.shape[1:]), alpha=0.35, pooling="avg")
+    base = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=tuple(images.shape[1:]), alpha=0.35, pooling="avg"
+    )
     return layers.Dense(units, activation="relu")(base(images))
 
 

@@ -63,103 +63,459 @@ _PATH = _CONV + "x = DropPath(0.5)(x)\nreturn layers.GlobalAveragePooling2D()(x)
 _POOL = "return layers.GlobalAveragePooling2D()(x)"
 
 OF_FEATURES = {
-    "maps instead of a vector": Mistake("features", r"must return the features \[N, F\]; it returns \[N, 32, 32, 8\].*Flatten", _net(_CONV + "return x")),
-    "tokens instead of a vector": Mistake("features", r"it returns \[N, 1024, 8\]", _net(_CONV + "return layers.Reshape((-1, 8))(x)")),
+    "maps instead of a vector": Mistake(
+        "features", r"must return the features \[N, F\]; it returns \[N, 32, 32, 8\].*Flatten", _net(_CONV + "return x")
+    ),
+    "tokens instead of a vector": Mistake(
+        "features", r"it returns \[N, 1024, 8\]", _net(_CONV + "return layers.Reshape((-1, 8))(x)")
+    ),
     "nothing is returned": Mistake("features", r"it returns nothing", _net(_CONV + "layers.Flatten()(x)")),
     "a list of features": Mistake("features", r"it returns a list", _net(_CONV + "return [layers.Flatten()(x)]")),
-    "the images of the batch are averaged": Mistake("features", r"\[1, 8\], whatever the number", _net(_CONV + "return ops.mean(layers.GlobalAveragePooling2D()(x), axis=0, keepdims=True)")),
-    "whole numbers as features": Mistake("features", r"floating point; it returns int", _net(_CONV + "return ops.cast(layers.GlobalAveragePooling2D()(x), 'int32')")),
-    "one feature": Mistake("features", r"returns 1 feature", _net(_CONV + "return layers.Dense(1)(layers.Flatten()(x))")),
-    "constants in place of the images": Mistake("features", r"it returns a EagerTensor|computed from the images|ignores its input", _net("return layers.Dense(8)(ops.ones((1, 4)))")),
-    "an error": Mistake("features", r"NameError at own_code.py:10 \(in net\): name 'widht' is not defined", _net("\nreturn layers.Dense(widht)(layers.Flatten()(x))")),
-    "an error of Keras": Mistake("features", r"ValueError at own_code.py:10 \(in net\): Input 0", _net("return layers.Conv2D(8, 3)(layers.Flatten()(x))")),
-    "two layers of one name": Mistake("network", r"two layers of net are called 'conv' \(own_code.py:\d+\)", _net("x = layers.Conv2D(8, 3, name='conv')(x)\nx = layers.Conv2D(8, 3, name='conv')(x)\n" + _POOL)),
+    "the images of the batch are averaged": Mistake(
+        "features",
+        r"\[1, 8\], whatever the number",
+        _net(_CONV + "return ops.mean(layers.GlobalAveragePooling2D()(x), axis=0, keepdims=True)"),
+    ),
+    "whole numbers as features": Mistake(
+        "features",
+        r"floating point; it returns int",
+        _net(_CONV + "return ops.cast(layers.GlobalAveragePooling2D()(x), 'int32')"),
+    ),
+    "one feature": Mistake(
+        "features", r"returns 1 feature", _net(_CONV + "return layers.Dense(1)(layers.Flatten()(x))")
+    ),
+    "constants in place of the images": Mistake(
+        "features",
+        r"it returns a EagerTensor|computed from the images|ignores its input",
+        _net("return layers.Dense(8)(ops.ones((1, 4)))"),
+    ),
+    "an error": Mistake(
+        "features",
+        r"NameError at own_code.py:10 \(in net\): name 'widht' is not defined",
+        _net("\nreturn layers.Dense(widht)(layers.Flatten()(x))"),
+    ),
+    "an error of Keras": Mistake(
+        "features",
+        r"ValueError at own_code.py:10 \(in net\): Input 0",
+        _net("return layers.Conv2D(8, 3)(layers.Flatten()(x))"),
+    ),
+    "two layers of one name": Mistake(
+        "network",
+        r"two layers of net are called 'conv' \(own_code.py:\d+\)",
+        _net("x = layers.Conv2D(8, 3, name='conv')(x)\nx = layers.Conv2D(8, 3, name='conv')(x)\n" + _POOL),
+    ),
 }
 """Found before anything else can be."""
 
 OF_SIZES = {
-    "one image size": Mistake("image sizes", r"net takes images of 32x32 px only", _net("x = layers.Reshape((64, 48))(x)\nreturn layers.Flatten()(layers.Dense(4)(x))")),
-    "one image size, on purpose": Mistake("image sizes", r"32x32 px only; .*must be 32 px", _net("if images.shape[1] != 32:\n    raise ValueError('must be 32 px')\n" + _CONV + _POOL)),
-    "square images only": Mistake("image sizes", r"not square \(32x64 px\)", _net("x = layers.Conv2D(8, 3, padding='same')(x)\nside = images.shape[1]\nx = layers.Reshape((side * side, 8))(x)\nreturn layers.GlobalAveragePooling1D()(x)")),
-    "colour images only": Mistake("channels", r"fails for grey images \(1 channel\)", _net("x = layers.Reshape((-1, 3))(x)\nx = x * np.array([1.0, 2.0, 3.0], 'float32')\nx = layers.Reshape((images.shape[1] * images.shape[2] * 3,))(x)\nreturn layers.Dense(8)(x)")),
-    "channels taken apart": Mistake("channels", r"fails for grey images", _net("red, green, blue = ops.split(x, 3, axis=-1)\nx = layers.Conv2D(8, 3)(red + green - blue)\n" + _POOL)),
-    "too small for its own pooling": Mistake("smallest images", r"minimum_px=8: .*the smallest that works is \d+: say minimum_px=", _net("for _ in range(4):\n    x = layers.Conv2D(8, 3, activation='relu', padding='same')(x)\n    x = layers.MaxPooling2D()(x)\n" + _POOL)),
+    "one image size": Mistake(
+        "image sizes",
+        r"net takes images of 32x32 px only",
+        _net("x = layers.Reshape((64, 48))(x)\nreturn layers.Flatten()(layers.Dense(4)(x))"),
+    ),
+    "one image size, on purpose": Mistake(
+        "image sizes",
+        r"32x32 px only; .*must be 32 px",
+        _net("if images.shape[1] != 32:\n    raise ValueError('must be 32 px')\n" + _CONV + _POOL),
+    ),
+    "square images only": Mistake(
+        "image sizes",
+        r"not square \(32x64 px\)",
+        _net(
+            "x = layers.Conv2D(8, 3, padding='same')(x)\nside = images.shape[1]\nx = layers.Reshape((side * side, 8))(x)\nreturn layers.GlobalAveragePooling1D()(x)"
+        ),
+    ),
+    "colour images only": Mistake(
+        "channels",
+        r"fails for grey images \(1 channel\)",
+        _net(
+            "x = layers.Reshape((-1, 3))(x)\nx = x * np.array([1.0, 2.0, 3.0], 'float32')\nx = layers.Reshape((images.shape[1] * images.shape[2] * 3,))(x)\nreturn layers.Dense(8)(x)"
+        ),
+    ),
+    "channels taken apart": Mistake(
+        "channels",
+        r"fails for grey images",
+        _net("red, green, blue = ops.split(x, 3, axis=-1)\nx = layers.Conv2D(8, 3)(red + green - blue)\n" + _POOL),
+    ),
+    "too small for its own pooling": Mistake(
+        "smallest images",
+        r"minimum_px=8: .*the smallest that works is \d+: say minimum_px=",
+        _net(
+            "for _ in range(4):\n    x = layers.Conv2D(8, 3, activation='relu', padding='same')(x)\n    x = layers.MaxPooling2D()(x)\n"
+            + _POOL
+        ),
+    ),
 }
 
 OF_IMAGES = {
-    "the images are not used": Mistake("images", r"ignores the images", _net("x = layers.Flatten()(x * 0.0)\nreturn layers.Dense(8, bias_initializer='ones')(x)")),
-    "one channel is used": Mistake("images", r"does not see channel 2 \(green\)", _net("x = layers.Conv2D(8, 3)(x[..., :1])\n" + _POOL)),
-    "a corner is used": Mistake("images", r"does not see the lower half", _net("x = layers.Conv2D(8, 3)(x[:, :8])\n" + _POOL)),
-    "statistics of the batch": Mistake("batches", r"layer 'norm' \(BatchNormalization, own_code.py:\d+\) mixes them .*leave out training=True", _net("x = layers.Conv2D(8, 3)(x)\nx = layers.BatchNormalization(name='norm')(x, training=True)\n" + _POOL)),
-    "images are mixed across the batch": Mistake("batches", r"depend on the other images of its batch: operation 'mean\w*' \(Mean, own_code.py:\d+\)", _net(_CONV + "x = x - ops.mean(x, axis=0, keepdims=True)\n" + _POOL)),
-    "the batch is an axis of attention": Mistake("batches", r"depend on the other images", _net("x = layers.Conv2D(8, 8, strides=8)(x)\nx = layers.GlobalAveragePooling2D()(x)\nx = ops.expand_dims(x, 0)\nx = layers.MultiHeadAttention(1, 8)(x, x)\nreturn ops.squeeze(x, 0)")),
-    "a fixed number of images": Mistake("batches|features", r"cannot be applied to 1 of 4|whatever the number|fails|Error", _net(_CONV + "x = ops.reshape(x, (4, -1))\nreturn layers.Dense(8)(x)")),
-    "dropout in inference": Mistake("inference", r"other features each time.*layer 'drop' \(Dropout, own_code.py:\d+\).*leave out training=True", _net(_CONV + "x = layers.Dropout(0.5, name='drop')(x, training=True)\n" + _POOL)),
-    "noise in inference": Mistake("inference", r"other features each time", _net(_CONV + "x = Noise()(x)\n" + _POOL, before="class Noise(layers.Layer):\n    def call(self, x):\n        return x + keras.random.normal(ops.shape(x))")),
-    "a count in inference": Mistake("inference", r"inference changes seen", _net(_CONV + "x = Counting()(x)\n" + _POOL, before="class Counting(layers.Layer):\n    def build(self, shape):\n        self.seen = self.add_weight(shape=(), initializer='zeros', trainable=False, name='seen')\n    def call(self, x):\n        self.seen.assign(self.seen + 1.0)\n        return x")),
-    "pixels are divided by 255 again": Mistake("pixel values", r"scaled twice.*layer 'first' .*by layer 'rescaling_0' \(Rescaling, own_code.py:\d+\)", _net("x = layers.Rescaling(1 / 255, )(x)\nx = layers.Conv2D(8, 3, name='first')(x)\n" + _POOL)),
-    "pixels are divided by an operation": Mistake("pixel values", r"scaled twice.*by operation .*own_code.py:\d+", _net("x = x / 255.0\nx = layers.Conv2D(8, 3)(x)\n" + _POOL)),
-    "pixels are preprocessed for ImageNet again": Mistake("pixel values", r"scaled twice", _net("x = keras.applications.mobilenet_v2.preprocess_input(x)\nx = layers.Conv2D(8, 3)(x)\n" + _POOL)),
-    "pixels are scaled within a layer": Mistake("pixel values", r"scaled twice", _net("x = Stem()(x)\n" + _POOL, before="class Stem(layers.Layer):\n    def build(self, shape):\n        self.conv = layers.Conv2D(8, 3)\n        self.conv.build(shape)\n    def call(self, x):\n        return self.conv(x / 127.5 - 1.0)")),
-    "pixels are scaled in a backbone that says how it is": Mistake("pixel values", r"scaled twice.*Rescaling", "@tuner.architecture(pixel_scaling='tf', minimum_px=8)\ndef net(images):\n    x = layers.Rescaling(1 / 127.5, offset=-1)(images)\n    x = layers.Conv2D(8, 3, activation='relu')(x)\n    return keras.Model(images, layers.Conv2D(8, 3, activation='relu')(x))\n"),
-    "a softmax at the end": Mistake("class layer", r"ends in softmax, in layer .*return the features before it", _net(_CONV + "return layers.Dense(10, activation='softmax')(layers.Flatten()(x))")),
-    "a softmax layer at the end": Mistake("class layer", r"ends in .*softmax", _net(_CONV + "return layers.Softmax()(layers.Dense(10)(layers.Flatten()(x)))")),
-    "a sigmoid at the end": Mistake("class layer", r"ends in sigmoid", _net(_CONV + "return layers.Dense(4, activation='sigmoid')(layers.Flatten()(x))")),
-    "a whole classifier inside": Mistake("class layer", r"ends in", "@tuner.architecture(minimum_px=32)\ndef net(images):\n    return keras.applications.MobileNetV2(weights=None, classes=7, alpha=0.35, input_shape=tuple(images.shape[1:]))(images)\n"),
-    "a logarithm of black": Mistake("finite", r"not finite for black images.*operation 'log\w*' \(Log, own_code.py:\d+\)", _net("x = layers.Conv2D(8, 3)(ops.log(x))\n" + _POOL)),
-    "a division by the spread": Mistake("finite", r"not finite for black images", _net("x = (x - ops.mean(x, axis=(1, 2, 3), keepdims=True)) / ops.std(x, axis=(1, 2, 3), keepdims=True)\nx = layers.Conv2D(8, 3)(x)\n" + _POOL)),
-    "a root of what may be negative": Mistake("finite", r"not finite.*preprocess scale\(-1,1\)", _net("x = layers.Conv2D(8, 3)(ops.sqrt(x))\n" + _POOL)),
+    "the images are not used": Mistake(
+        "images",
+        r"ignores the images",
+        _net("x = layers.Flatten()(x * 0.0)\nreturn layers.Dense(8, bias_initializer='ones')(x)"),
+    ),
+    "one channel is used": Mistake(
+        "images", r"does not see channel 2 \(green\)", _net("x = layers.Conv2D(8, 3)(x[..., :1])\n" + _POOL)
+    ),
+    "a corner is used": Mistake(
+        "images", r"does not see the lower half", _net("x = layers.Conv2D(8, 3)(x[:, :8])\n" + _POOL)
+    ),
+    "statistics of the batch": Mistake(
+        "batches",
+        r"layer 'norm' \(BatchNormalization, own_code.py:\d+\) mixes them .*leave out training=True",
+        _net("x = layers.Conv2D(8, 3)(x)\nx = layers.BatchNormalization(name='norm')(x, training=True)\n" + _POOL),
+    ),
+    "images are mixed across the batch": Mistake(
+        "batches",
+        r"depend on the other images of its batch: operation 'mean\w*' \(Mean, own_code.py:\d+\)",
+        _net(_CONV + "x = x - ops.mean(x, axis=0, keepdims=True)\n" + _POOL),
+    ),
+    "the batch is an axis of attention": Mistake(
+        "batches",
+        r"depend on the other images",
+        _net(
+            "x = layers.Conv2D(8, 8, strides=8)(x)\nx = layers.GlobalAveragePooling2D()(x)\nx = ops.expand_dims(x, 0)\nx = layers.MultiHeadAttention(1, 8)(x, x)\nreturn ops.squeeze(x, 0)"
+        ),
+    ),
+    "a fixed number of images": Mistake(
+        "batches|features",
+        r"cannot be applied to 1 of 4|whatever the number|fails|Error",
+        _net(_CONV + "x = ops.reshape(x, (4, -1))\nreturn layers.Dense(8)(x)"),
+    ),
+    "dropout in inference": Mistake(
+        "inference",
+        r"other features each time.*layer 'drop' \(Dropout, own_code.py:\d+\).*leave out training=True",
+        _net(_CONV + "x = layers.Dropout(0.5, name='drop')(x, training=True)\n" + _POOL),
+    ),
+    "noise in inference": Mistake(
+        "inference",
+        r"other features each time",
+        _net(
+            _CONV + "x = Noise()(x)\n" + _POOL,
+            before="class Noise(layers.Layer):\n    def call(self, x):\n        return x + keras.random.normal(ops.shape(x))",
+        ),
+    ),
+    "a count in inference": Mistake(
+        "inference",
+        r"inference changes seen",
+        _net(
+            _CONV + "x = Counting()(x)\n" + _POOL,
+            before="class Counting(layers.Layer):\n    def build(self, shape):\n        self.seen = self.add_weight(shape=(), initializer='zeros', trainable=False, name='seen')\n    def call(self, x):\n        self.seen.assign(self.seen + 1.0)\n        return x",
+        ),
+    ),
+    "pixels are divided by 255 again": Mistake(
+        "pixel values",
+        r"scaled twice.*layer 'first' .*by layer 'rescaling_0' \(Rescaling, own_code.py:\d+\)",
+        _net("x = layers.Rescaling(1 / 255, )(x)\nx = layers.Conv2D(8, 3, name='first')(x)\n" + _POOL),
+    ),
+    "pixels are divided by an operation": Mistake(
+        "pixel values",
+        r"scaled twice.*by operation .*own_code.py:\d+",
+        _net("x = x / 255.0\nx = layers.Conv2D(8, 3)(x)\n" + _POOL),
+    ),
+    "pixels are preprocessed for ImageNet again": Mistake(
+        "pixel values",
+        r"scaled twice",
+        _net("x = keras.applications.mobilenet_v2.preprocess_input(x)\nx = layers.Conv2D(8, 3)(x)\n" + _POOL),
+    ),
+    "pixels are scaled within a layer": Mistake(
+        "pixel values",
+        r"scaled twice",
+        _net(
+            "x = Stem()(x)\n" + _POOL,
+            before="class Stem(layers.Layer):\n    def build(self, shape):\n        self.conv = layers.Conv2D(8, 3)\n        self.conv.build(shape)\n    def call(self, x):\n        return self.conv(x / 127.5 - 1.0)",
+        ),
+    ),
+    "pixels are scaled in a backbone that says how it is": Mistake(
+        "pixel values",
+        r"scaled twice.*Rescaling",
+        "@tuner.architecture(pixel_scaling='tf', minimum_px=8)\ndef net(images):\n    x = layers.Rescaling(1 / 127.5, offset=-1)(images)\n    x = layers.Conv2D(8, 3, activation='relu')(x)\n    return keras.Model(images, layers.Conv2D(8, 3, activation='relu')(x))\n",
+    ),
+    "a softmax at the end": Mistake(
+        "class layer",
+        r"ends in softmax, in layer .*return the features before it",
+        _net(_CONV + "return layers.Dense(10, activation='softmax')(layers.Flatten()(x))"),
+    ),
+    "a softmax layer at the end": Mistake(
+        "class layer",
+        r"ends in .*softmax",
+        _net(_CONV + "return layers.Softmax()(layers.Dense(10)(layers.Flatten()(x)))"),
+    ),
+    "a sigmoid at the end": Mistake(
+        "class layer",
+        r"ends in sigmoid",
+        _net(_CONV + "return layers.Dense(4, activation='sigmoid')(layers.Flatten()(x))"),
+    ),
+    "a whole classifier inside": Mistake(
+        "class layer",
+        r"ends in",
+        "@tuner.architecture(minimum_px=32)\ndef net(images):\n    return keras.applications.MobileNetV2(weights=None, classes=7, alpha=0.35, input_shape=tuple(images.shape[1:]))(images)\n",
+    ),
+    "a logarithm of black": Mistake(
+        "finite",
+        r"not finite for black images.*operation 'log\w*' \(Log, own_code.py:\d+\)",
+        _net("x = layers.Conv2D(8, 3)(ops.log(x))\n" + _POOL),
+    ),
+    "a division by the spread": Mistake(
+        "finite",
+        r"not finite for black images",
+        _net(
+            "x = (x - ops.mean(x, axis=(1, 2, 3), keepdims=True)) / ops.std(x, axis=(1, 2, 3), keepdims=True)\nx = layers.Conv2D(8, 3)(x)\n"
+            + _POOL
+        ),
+    ),
+    "a root of what may be negative": Mistake(
+        "finite", r"not finite.*preprocess scale\(-1,1\)", _net("x = layers.Conv2D(8, 3)(ops.sqrt(x))\n" + _POOL)
+    ),
 }
 
 OF_PARAMETERS = {
-    "a parameter is never used": Mistake("used parameters", r"width has no effect: its function never reads it", _net(_CONV + _POOL, _WIDTH, taken=", width")),
-    "a parameter is overwritten": Mistake("used parameters", r"width has no effect: 4 and \d+ give one network", _net("width = max(64, width)\nx = layers.Conv2D(width, 3)(x)\n" + _POOL, _WIDTH, taken=", width")),
-    "a rate is rounded away": Mistake("used parameters", r"rate has no effect", _net(_CONV + "x = layers.Dropout(int(rate))(x)\n" + _POOL, '"rate": tuner.Float(0.0, 0.5, default=0.2)', taken=", rate")),
-    "a truth value is ignored": Mistake("used parameters", r"deep has no effect", _net("x = layers.Conv2D(8, 3)(x) if deep or True else x\n" + _POOL, '"deep": tuner.Bool()', taken=", deep")),
-    "a range whose upper end fails": Mistake("ranges", r"width=32 fails: ValueError at own_code.py:\d+ \(in net\)", _net("if width > 20:\n    raise ValueError('too wide')\nx = layers.Conv2D(width, 3)(x)\n" + _POOL, _WIDTH, taken=", width")),
-    "a range whose lower end fails": Mistake("ranges", r"width=0 fails", _net("x = layers.Conv2D(width, 3)(x)\n" + _POOL, '"width": tuner.Int(0, 8, default=4)', taken=", width")),
-    "a choice that fails": Mistake("ranges", r"act='swishy' fails: ValueError", _net("x = layers.Conv2D(8, 3, activation=act)(x)\n" + _POOL, '"act": tuner.Choice("relu", "swishy")', taken=", act")),
-    "too deep for the images": Mistake("ranges", r"depth=8 fails", _net("for _ in range(depth):\n    x = layers.MaxPooling2D()(layers.Conv2D(8, 3, padding='same')(x))\n" + _POOL, '"depth": tuner.Int(1, 8, default=2)', taken=", depth")),
-    "not a number at an end": Mistake("ranges", r"power=0.0 gives features that are not finite", _net(_CONV + "x = x / power\n" + _POOL, '"power": tuner.Float(0.0, 2.0, default=1.0)', taken=", power")),
-    "a rate of one": Mistake("ranges", r"rate=1.0 .*", _net("x = layers.Conv2D(8, 3, padding='same')(x)\nx = x / (1 - rate)\n" + _POOL, '"rate": tuner.Float(0.0, 1.0, default=0.1)', taken=", rate")),
+    "a parameter is never used": Mistake(
+        "used parameters",
+        r"width has no effect: its function never reads it",
+        _net(_CONV + _POOL, _WIDTH, taken=", width"),
+    ),
+    "a parameter is overwritten": Mistake(
+        "used parameters",
+        r"width has no effect: 4 and \d+ give one network",
+        _net("width = max(64, width)\nx = layers.Conv2D(width, 3)(x)\n" + _POOL, _WIDTH, taken=", width"),
+    ),
+    "a rate is rounded away": Mistake(
+        "used parameters",
+        r"rate has no effect",
+        _net(
+            _CONV + "x = layers.Dropout(int(rate))(x)\n" + _POOL,
+            '"rate": tuner.Float(0.0, 0.5, default=0.2)',
+            taken=", rate",
+        ),
+    ),
+    "a truth value is ignored": Mistake(
+        "used parameters",
+        r"deep has no effect",
+        _net("x = layers.Conv2D(8, 3)(x) if deep or True else x\n" + _POOL, '"deep": tuner.Bool()', taken=", deep"),
+    ),
+    "a range whose upper end fails": Mistake(
+        "ranges",
+        r"width=32 fails: ValueError at own_code.py:\d+ \(in net\)",
+        _net(
+            "if width > 20:\n    raise ValueError('too wide')\nx = layers.Conv2D(width, 3)(x)\n" + _POOL,
+            _WIDTH,
+            taken=", width",
+        ),
+    ),
+    "a range whose lower end fails": Mistake(
+        "ranges",
+        r"width=0 fails",
+        _net("x = layers.Conv2D(width, 3)(x)\n" + _POOL, '"width": tuner.Int(0, 8, default=4)', taken=", width"),
+    ),
+    "a choice that fails": Mistake(
+        "ranges",
+        r"act='swishy' fails: ValueError",
+        _net(
+            "x = layers.Conv2D(8, 3, activation=act)(x)\n" + _POOL,
+            '"act": tuner.Choice("relu", "swishy")',
+            taken=", act",
+        ),
+    ),
+    "too deep for the images": Mistake(
+        "ranges",
+        r"depth=8 fails",
+        _net(
+            "for _ in range(depth):\n    x = layers.MaxPooling2D()(layers.Conv2D(8, 3, padding='same')(x))\n" + _POOL,
+            '"depth": tuner.Int(1, 8, default=2)',
+            taken=", depth",
+        ),
+    ),
+    "not a number at an end": Mistake(
+        "ranges",
+        r"power=0.0 gives features that are not finite",
+        _net(_CONV + "x = x / power\n" + _POOL, '"power": tuner.Float(0.0, 2.0, default=1.0)', taken=", power"),
+    ),
+    "a rate of one": Mistake(
+        "ranges",
+        r"rate=1.0 .*",
+        _net(
+            "x = layers.Conv2D(8, 3, padding='same')(x)\nx = x / (1 - rate)\n" + _POOL,
+            '"rate": tuner.Float(0.0, 1.0, default=0.1)',
+            taken=", rate",
+        ),
+    ),
 }
 
 OF_TRAINING = {
-    "everything is frozen": Mistake("training", r"layer 'conv' \(Conv2D, own_code.py:\d+\) is frozen", _net("layer = layers.Conv2D(8, 3, name='conv')\nlayer.trainable = False\nx = layer(x)\n" + _POOL)),
-    "nothing to train": Mistake("training", r"net has no weights that are trained", _net("return layers.Flatten()(layers.AveragePooling2D(4)(x))")),
-    "rounding": Mistake("training", r"no gradient reaches kernel \[3, 3, 3, 8\] of layer", _net("x = ops.round(layers.Conv2D(8, 3)(x) * 10)\nx = layers.Conv2D(8, 3)(x)\n" + _POOL)),
-    "gradients are stopped": Mistake("training", r"no gradient reaches", _net("x = ops.stop_gradient(layers.Conv2D(8, 3)(x))\nx = layers.Conv2D(8, 3)(x)\n" + _POOL)),
-    "weights that are never used": Mistake("training", r"no gradient reaches gate \[8\] of layer .*Gated", _net(_CONV + "x = Gated()(x)\n" + _POOL, before="class Gated(layers.Layer):\n    def build(self, shape):\n        self.gate = self.add_weight(shape=(shape[-1],), initializer='ones', name='gate')\n    def call(self, x):\n        return x * 2.0")),
-    "a gradient that is not a number": Mistake("training", r"not finite", _net("x = layers.Conv2D(8, 3, use_bias=False)(x)\nx = ops.sqrt(ops.relu(x))\n" + _POOL)),
+    "everything is frozen": Mistake(
+        "training",
+        r"layer 'conv' \(Conv2D, own_code.py:\d+\) is frozen",
+        _net("layer = layers.Conv2D(8, 3, name='conv')\nlayer.trainable = False\nx = layer(x)\n" + _POOL),
+    ),
+    "nothing to train": Mistake(
+        "training",
+        r"net has no weights that are trained",
+        _net("return layers.Flatten()(layers.AveragePooling2D(4)(x))"),
+    ),
+    "rounding": Mistake(
+        "training",
+        r"no gradient reaches kernel \[3, 3, 3, 8\] of layer",
+        _net("x = ops.round(layers.Conv2D(8, 3)(x) * 10)\nx = layers.Conv2D(8, 3)(x)\n" + _POOL),
+    ),
+    "gradients are stopped": Mistake(
+        "training",
+        r"no gradient reaches",
+        _net("x = ops.stop_gradient(layers.Conv2D(8, 3)(x))\nx = layers.Conv2D(8, 3)(x)\n" + _POOL),
+    ),
+    "weights that are never used": Mistake(
+        "training",
+        r"no gradient reaches gate \[8\] of layer .*Gated",
+        _net(
+            _CONV + "x = Gated()(x)\n" + _POOL,
+            before="class Gated(layers.Layer):\n    def build(self, shape):\n        self.gate = self.add_weight(shape=(shape[-1],), initializer='ones', name='gate')\n    def call(self, x):\n        return x * 2.0",
+        ),
+    ),
+    "a gradient that is not a number": Mistake(
+        "training",
+        r"not finite",
+        _net("x = layers.Conv2D(8, 3, use_bias=False)(x)\nx = ops.sqrt(ops.relu(x))\n" + _POOL),
+    ),
 }
 
 OF_STATE = {
-    "drawn without a seed": Mistake("seed", r"differ in training: layer 'drop_path\w*' \(DropPath, own_code.py:\d+, its class at own_code.py:\d+\) draws without a seed", _net(_PATH, before=_UNSEEDED)),
-    "drawn by numpy in training": Mistake("seed|process", r"draws|numpy", _net(_CONV + "x = Noise()(x)\n" + _POOL, before="class Noise(layers.Layer):\n    def call(self, x, training=False):\n        return x + float(np.random.normal()) if training else x")),
-    "weights drawn by an own generator": Mistake("seed", r"begin with different token \[1, 1, 8\] of layer", _net(_CONV + "x = Token()(x)\n" + _POOL, before="class Token(layers.Layer):\n    def build(self, shape):\n        drawn = np.random.default_rng().normal(size=(1, 1, shape[-1]))\n        self.token = self.add_weight(shape=drawn.shape, initializer=lambda shape, dtype=None: ops.convert_to_tensor(drawn, dtype), name='token')\n    def call(self, x):\n        return x + self.token")),
-    "a counter of the module": Mistake("seed", r"other weights \(\[3, 3, 3, \d+\], then \[3, 3, 3, \d+\]\): something is kept", _net("global calls\ncalls += 1\nx = layers.Conv2D(8 * calls, 3)(x)\n" + _POOL, before="calls = 0")),
-    "a counter in names": Mistake("seed", r"layers of other names \('conv_\d+', then 'conv_\d+'\)", _net("x = layers.Conv2D(8, 3, name=f'conv_{len(made)}')(x)\nmade.append(1)\n" + _POOL, before="made = []")),
-    "a layer of the module": Mistake("seed", r"two networks share kernel \[8, 16\]", _net(_CONV + "return shared(layers.GlobalAveragePooling2D()(x))", before="shared = layers.Dense(16)")),
-    "a cache of layers": Mistake("seed", r"two networks share", _net("if 'conv' not in cache:\n    cache['conv'] = layers.Conv2D(8, 3)\nx = layers.Conv2D(4, 1)(x)\nx = cache['conv'](x)\n" + _POOL, before="cache = {}")),
-    "the first width is remembered": Mistake("used parameters|seed", r"width has no effect|kept between calls", _net("width = first.setdefault('width', width)\nx = layers.Conv2D(width, 3)(x)\n" + _POOL, _WIDTH, before="first = {}", taken=", width")),
-    "a default that grows": Mistake("seed", r"kept between calls", _net("seen.append(1)\nfor _ in seen[:4]:\n    x = layers.Conv2D(8, 3, padding='same')(x)\n" + _POOL, taken=", seen=[]")),
-    "a seed of the process": Mistake("process", r"net sets the seed of the process at own_code.py:\d+", _net("keras.utils.set_random_seed(0)\n" + _CONV + _POOL)),
-    "a seed of numpy": Mistake("process", r"net sets the seed of the process at own_code.py:\d+", _net("np.random.seed(0)\n" + _CONV + _POOL)),
-    "a seed when the file is loaded": Mistake("process", r"sets the seed of the process at own_code.py:7", _net(_CONV + _POOL, before="keras.utils.set_random_seed(1)")),
-    "numpy's generator": Mistake("process", r"draws from the one generator of numpy at own_code.py:\d+", _net(_CONV + "x = x * float(np.random.uniform(0.5, 1.5))\n" + _POOL)),
-    "another precision for all": Mistake("process", r"changes the precision of all layers .*own_code.py:\d+", _net("keras.config.set_dtype_policy('float64')\n" + _CONV + _POOL)),
-    "another epsilon for all": Mistake("process", r"changes keras.config.epsilon", _net("keras.config.set_epsilon(1e-4)\n" + _CONV + _POOL)),
-    "the session is cleared": Mistake("process", r"clears Keras's session \(own_code.py:\d+\)", _net("keras.utils.clear_session()\n" + _CONV + _POOL)),
-    "fixed initial weights": Mistake("other seed", r"another seed gives the same initial weights|is the same for every seed", _net("x = layers.Conv2D(8, 3, kernel_initializer=keras.initializers.HeNormal(seed=1))(x)\n" + _POOL)),
+    "drawn without a seed": Mistake(
+        "seed",
+        r"differ in training: layer 'drop_path\w*' \(DropPath, own_code.py:\d+, its class at own_code.py:\d+\) draws without a seed",
+        _net(_PATH, before=_UNSEEDED),
+    ),
+    "drawn by numpy in training": Mistake(
+        "seed|process",
+        r"draws|numpy",
+        _net(
+            _CONV + "x = Noise()(x)\n" + _POOL,
+            before="class Noise(layers.Layer):\n    def call(self, x, training=False):\n        return x + float(np.random.normal()) if training else x",
+        ),
+    ),
+    "weights drawn by an own generator": Mistake(
+        "seed",
+        r"begin with different token \[1, 1, 8\] of layer",
+        _net(
+            _CONV + "x = Token()(x)\n" + _POOL,
+            before="class Token(layers.Layer):\n    def build(self, shape):\n        drawn = np.random.default_rng().normal(size=(1, 1, shape[-1]))\n        self.token = self.add_weight(shape=drawn.shape, initializer=lambda shape, dtype=None: ops.convert_to_tensor(drawn, dtype), name='token')\n    def call(self, x):\n        return x + self.token",
+        ),
+    ),
+    "a counter of the module": Mistake(
+        "seed",
+        r"other weights \(\[3, 3, 3, \d+\], then \[3, 3, 3, \d+\]\): something is kept",
+        _net("global calls\ncalls += 1\nx = layers.Conv2D(8 * calls, 3)(x)\n" + _POOL, before="calls = 0"),
+    ),
+    "a counter in names": Mistake(
+        "seed",
+        r"layers of other names \('conv_\d+', then 'conv_\d+'\)",
+        _net("x = layers.Conv2D(8, 3, name=f'conv_{len(made)}')(x)\nmade.append(1)\n" + _POOL, before="made = []"),
+    ),
+    "a layer of the module": Mistake(
+        "seed",
+        r"two networks share kernel \[8, 16\]",
+        _net(_CONV + "return shared(layers.GlobalAveragePooling2D()(x))", before="shared = layers.Dense(16)"),
+    ),
+    "a cache of layers": Mistake(
+        "seed",
+        r"two networks share",
+        _net(
+            "if 'conv' not in cache:\n    cache['conv'] = layers.Conv2D(8, 3)\nx = layers.Conv2D(4, 1)(x)\nx = cache['conv'](x)\n"
+            + _POOL,
+            before="cache = {}",
+        ),
+    ),
+    "the first width is remembered": Mistake(
+        "used parameters|seed",
+        r"width has no effect|kept between calls",
+        _net(
+            "width = first.setdefault('width', width)\nx = layers.Conv2D(width, 3)(x)\n" + _POOL,
+            _WIDTH,
+            before="first = {}",
+            taken=", width",
+        ),
+    ),
+    "a default that grows": Mistake(
+        "seed",
+        r"kept between calls",
+        _net(
+            "seen.append(1)\nfor _ in seen[:4]:\n    x = layers.Conv2D(8, 3, padding='same')(x)\n" + _POOL,
+            taken=", seen=[]",
+        ),
+    ),
+    "a seed of the process": Mistake(
+        "process",
+        r"net sets the seed of the process at own_code.py:\d+",
+        _net("keras.utils.set_random_seed(0)\n" + _CONV + _POOL),
+    ),
+    "a seed of numpy": Mistake(
+        "process", r"net sets the seed of the process at own_code.py:\d+", _net("np.random.seed(0)\n" + _CONV + _POOL)
+    ),
+    "a seed when the file is loaded": Mistake(
+        "process",
+        r"sets the seed of the process at own_code.py:7",
+        _net(_CONV + _POOL, before="keras.utils.set_random_seed(1)"),
+    ),
+    "numpy's generator": Mistake(
+        "process",
+        r"draws from the one generator of numpy at own_code.py:\d+",
+        _net(_CONV + "x = x * float(np.random.uniform(0.5, 1.5))\n" + _POOL),
+    ),
+    "another precision for all": Mistake(
+        "process",
+        r"changes the precision of all layers .*own_code.py:\d+",
+        _net("keras.config.set_dtype_policy('float64')\n" + _CONV + _POOL),
+    ),
+    "another epsilon for all": Mistake(
+        "process", r"changes keras.config.epsilon", _net("keras.config.set_epsilon(1e-4)\n" + _CONV + _POOL)
+    ),
+    "the session is cleared": Mistake(
+        "process", r"clears Keras's session \(own_code.py:\d+\)", _net("keras.utils.clear_session()\n" + _CONV + _POOL)
+    ),
+    "fixed initial weights": Mistake(
+        "other seed",
+        r"another seed gives the same initial weights|is the same for every seed",
+        _net("x = layers.Conv2D(8, 3, kernel_initializer=keras.initializers.HeNormal(seed=1))(x)\n" + _POOL),
+    ),
 }
 
 OF_FILES = {
-    "no get_config": Mistake("file", r"DropPath \(own_code.py:\d+\) has no get_config.*rate", _net(_CONV + "x = DropPath(np.float32(0.5))(x)\n" + _POOL, before="@keras.saving.register_keras_serializable()\n" + _DEPTH_LAYER.format(**_SEEDED, config='"rate": self.rate').split("    def get_config")[0].strip())),
-    "a setting is left out": Mistake("file", r"get_config leaves out rate, which __init__ takes", _net(_PATH, before="@keras.saving.register_keras_serializable()\n" + _DEPTH_LAYER.format(**_SEEDED, config="").strip())),
-    "another setting is saved": Mistake("file", r"rate is 0.5, and 0.25 once it has been saved", _net(_PATH, before="@keras.saving.register_keras_serializable()\n" + _DEPTH_LAYER.format(**_SEEDED, config='"rate": self.rate / 2').strip())),
+    "no get_config": Mistake(
+        "file",
+        r"DropPath \(own_code.py:\d+\) has no get_config.*rate",
+        _net(
+            _CONV + "x = DropPath(np.float32(0.5))(x)\n" + _POOL,
+            before="@keras.saving.register_keras_serializable()\n"
+            + _DEPTH_LAYER.format(**_SEEDED, config='"rate": self.rate').split("    def get_config")[0].strip(),
+        ),
+    ),
+    "a setting is left out": Mistake(
+        "file",
+        r"get_config leaves out rate, which __init__ takes",
+        _net(
+            _PATH,
+            before="@keras.saving.register_keras_serializable()\n" + _DEPTH_LAYER.format(**_SEEDED, config="").strip(),
+        ),
+    ),
+    "another setting is saved": Mistake(
+        "file",
+        r"rate is 0.5, and 0.25 once it has been saved",
+        _net(
+            _PATH,
+            before="@keras.saving.register_keras_serializable()\n"
+            + _DEPTH_LAYER.format(**_SEEDED, config='"rate": self.rate / 2').strip(),
+        ),
+    ),
     "a lambda": Mistake("file", r"a lambda|Lambda", _net(_CONV + "x = layers.Lambda(lambda x: x * 2.0)(x)\n" + _POOL)),
-    "an activation that is a lambda": Mistake("file", r"lambda|loaded again|saved", _net("x = layers.Conv2D(8, 3, activation=lambda x: x * 2.0)(x)\n" + _POOL)),
-    "weights outside of variables": Mistake("file", r"other features when it has been saved and loaded", _net(_CONV + "x = Scaled()(x)\n" + _POOL, before="@keras.saving.register_keras_serializable()\nclass Scaled(layers.Layer):\n    def build(self, shape):\n        self.scale = random.uniform(1.0, 2.0)\n    def call(self, x):\n        return x * self.scale")),
+    "an activation that is a lambda": Mistake(
+        "file", r"lambda|loaded again|saved", _net("x = layers.Conv2D(8, 3, activation=lambda x: x * 2.0)(x)\n" + _POOL)
+    ),
+    "weights outside of variables": Mistake(
+        "file",
+        r"other features when it has been saved and loaded",
+        _net(
+            _CONV + "x = Scaled()(x)\n" + _POOL,
+            before="@keras.saving.register_keras_serializable()\nclass Scaled(layers.Layer):\n    def build(self, shape):\n        self.scale = random.uniform(1.0, 2.0)\n    def call(self, x):\n        return x * self.scale",
+        ),
+    ),
 }
 MISTAKES = OF_FEATURES | OF_SIZES | OF_IMAGES | OF_PARAMETERS | OF_TRAINING | OF_STATE | OF_FILES
 """Of architectures."""

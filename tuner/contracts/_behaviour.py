@@ -1,4 +1,4 @@
-"""What a network does with images: it sees them, each by itself, the same each time, in numbers, and learns from them."""
+"""What a network does with images: it sees them, each by itself, the same each time, and learns from them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def _is_quiet(subject: ArchitectureSubject) -> Iterator[str]:
         culprit = first_difference(first, second)
         told = f": {built.told(culprit)}" if culprit is not None else ""
         kind = "Dropout" in type(culprit).__name__ or "Noise" in type(culprit).__name__
-        hint = "; leave out training=True" if kind else "; in inference (training=False) nothing may be drawn or counted"
+        hint = (
+            "; leave out training=True" if kind else "; in inference (training=False) nothing may be drawn or counted"
+        )
         yield f"{subject.name} gives other features each time, in inference too{told}{hint}"
         return
     moved = [each for each, one, other in zip(built.own_variables, before, after, strict=True) if one != other]
@@ -134,7 +136,7 @@ def _scales_once(subject: ArchitectureSubject) -> Iterator[str]:
 
     with _watched(see):
         built.features(images, training=False)
-    first = next((index for index, (each, *_rest) in enumerate(seen) if _has_kernel(each)), None)
+    first = next((index for index, (each, _, _) in enumerate(seen) if _has_kernel(each)), None)
     if first is None or given.std() == 0:
         return
     reader, read, _ = seen[first]
@@ -152,7 +154,8 @@ def _scales_once(subject: ArchitectureSubject) -> Iterator[str]:
 
 
 def _is_batch(tensor: Any, count: int) -> bool:
-    shape, kind = getattr(tensor, "shape", ()), str(getattr(tensor, "dtype", ""))
+    shape: Any = getattr(tensor, "shape", ())
+    kind = str(getattr(tensor, "dtype", ""))
     return len(shape) > 1 and shape[0] == count and "float" in kind
 
 
@@ -180,7 +183,11 @@ def _tells_no_classes(subject: ArchitectureSubject) -> Iterator[str]:
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     is_share = features.min() >= 0 and np.allclose(features.sum(axis=1), 1, atol=1e-3)
     is_log = features.max() <= 0 and np.allclose(np.exp(features).sum(axis=1), 1, atol=1e-3)
-    if is_share or is_log or (activation in ("softmax", "sigmoid", "log_softmax") and isinstance(last, keras.layers.Dense)):
+    if (
+        is_share
+        or is_log
+        or (activation in ("softmax", "sigmoid", "log_softmax") and isinstance(last, keras.layers.Dense))
+    ):
         yield (
             f"{subject.name} ends in {activation or 'a softmax'}, in {built.told(last)}: return the features before "
             "it; tuner puts the class layer on them itself"
@@ -225,7 +232,7 @@ def _trains(subject: ArchitectureSubject) -> Iterator[str]:
     frozen = [layer for layer in built.layers() if not layer.trainable and _own_trained(layer)]
     if frozen and built.network.backbone is None:
         yield (
-            f"{built.told(frozen[0])} is frozen (trainable=False), but every layer of a network from scratch is trained; "
+            f"{built.told(frozen[0])} is frozen (trainable=False), but all of a network from scratch is trained; "
             "declare pixel_scaling and return the keras.Model: then it is a backbone, frozen below unfreeze_depth"
         )
     model = trainable(built)

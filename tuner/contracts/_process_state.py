@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,7 +27,7 @@ def state() -> dict[str, Any]:
         "keras.config.epsilon": keras.config.epsilon(),
         "keras.config.image_data_format": keras.config.image_data_format(),
         "the precision of all layers (dtype policy)": keras.config.dtype_policy().name,
-        "the working folder": os.getcwd(),
+        "the working folder": Path.cwd(),
         "environment variables": dict(os.environ),
     }
 
@@ -40,7 +41,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def restored() -> Iterator[None]:
     """Set back afterwards what a check, or the code that it looks at, does to the process."""
     of_numpy, of_python, environment = np.random.get_state(), random.getstate(), dict(os.environ)  # noqa: NPY002
-    folder, floatx, epsilon = os.getcwd(), keras.config.floatx(), keras.config.epsilon()
+    folder, floatx, epsilon = Path.cwd(), keras.config.floatx(), keras.config.epsilon()
     layout, policy = keras.config.image_data_format(), keras.config.dtype_policy()
     try:
         yield

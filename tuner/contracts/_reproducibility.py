@@ -6,7 +6,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,8 @@ def _another(subject: ArchitectureSubject) -> Iterator[None]:
     """Build other networks of the same architecture in between, as other trials of a process do."""
     for name, parameter in list(subject.parameters.items())[:_OTHERS]:
         for value in ends_of(parameter)[:1]:
-            try:
+            with suppress(Exception):  # that values fail is told elsewhere
                 subject.build({name: value}, subject.shape(1), seed=2)
-            except Exception:  # noqa: BLE001  that values fail is told elsewhere
-                continue
     yield
 
 
@@ -99,7 +97,7 @@ def _differences(first: Built, again: Built) -> Iterator[str]:
 
 
 def _shape_of(built: Built) -> tuple[int, int, int]:
-    return tuple(built.features.input_shape[1:])  # type: ignore[return-value]
+    return tuple(built.features.input_shape[1:])
 
 
 def _first_pair(ones: list[Any], others: list[Any]) -> str:
@@ -238,10 +236,8 @@ def fingerprint(built: Built, shape: tuple[int, int, int]) -> dict[str, Any]:
 def _goes_on(subject: ArchitectureSubject) -> Iterator[str]:
     """Train two epochs at a stretch, and again with a pause between them, as a search may."""
     data = _dataset(subject)
-    head = {"head_epochs": 1} if subject.architecture.is_backbone else {"head_epochs": 0}
-    settings = TrialSettings(
-        max_epochs=2, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=3, **head
-    )
+    head_epochs = 1 if subject.architecture.is_backbone else 0
+    settings = TrialSettings(2, head_epochs, None, 0.0, "val_accuracy", "max", seed=3)
     configuration = subject.configuration({"batch_size": 8, **_deepest(subject)})
     whole = Trial(configuration, data, settings)
     epochs = [whole.advance(), whole.advance()]
@@ -293,5 +289,7 @@ def _dataset(subject: ArchitectureSubject) -> Dataset:
 SAME_SEED = Check("seed", "the same values and seed give the same network, whatever was built before", _follows_seed)
 OTHER_SEED = Check("other seed", "another seed gives other initial weights", _depends_on_seed)
 LEAVES_PROCESS = Check("process", "leaves random generators and settings of the process alone", _leaves_process)
-FRESH_PROCESS = Check("new process", "the same values and seed give the same network in a new process", _is_same_elsewhere)
+FRESH_PROCESS = Check(
+    "new process", "the same values and seed give the same network in a new process", _is_same_elsewhere
+)
 PAUSES = Check("pause", "training goes on after a pause as if there had been none", _goes_on)

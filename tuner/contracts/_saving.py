@@ -69,6 +69,7 @@ def _own_kinds(built: Built) -> list[type]:
 def _incomplete(built: Built) -> list[str]:
     """Return for each class of the author's what its `get_config` does not say."""
     problems = []
+    kind: Any
     for kind in _own_kinds(built):
         layer = next(each for each in built.layers() if type(each) is kind)
         called = f"{kind.__name__} ({built.author.class_line(kind)})"
@@ -76,7 +77,9 @@ def _incomplete(built: Built) -> list[str]:
             config = layer.get_config()
         except NotImplementedError:
             taken = ", ".join(_settings(kind))
-            problems.append(f"{called} has no get_config, so that it cannot be saved: return its settings ({taken}) there")
+            problems.append(
+                f"{called} has no get_config, so that it cannot be saved: return its settings ({taken}) there"
+            )
             continue
         except Exception as error:  # noqa: BLE001
             problems.append(f"{called}: get_config fails: {built.author.explain(error)}")
@@ -89,7 +92,7 @@ def _incomplete(built: Built) -> list[str]:
             )
             continue
         try:
-            kind.from_config(config)  # type: ignore[attr-defined]
+            kind.from_config(config)
         except Exception as error:  # noqa: BLE001
             hint = "; let __init__ take **options, and give them to super().__init__" if "keyword" in str(error) else ""
             problems.append(f"{called} cannot be made again from its get_config: {built.author.explain(error)}{hint}")

@@ -41,7 +41,7 @@ def _gives_features(subject: ArchitectureSubject) -> Iterator[str]:
             "whatever the number: an operation joins the images, or fixes how many there are"
         )
     elif shape[1] < 2:
-        yield f"{name} returns {shape[1]} feature for each image; it must return at least 2: the class is told from them"
+        yield f"{name} returns {shape[1]} feature for each image; at least 2 are needed to tell the class"
     if not keras.backend.is_float_dtype(given.dtype):
         yield f"{name} must return features of floating point; it returns {given.dtype}"
     if not _is_connected(given, images):

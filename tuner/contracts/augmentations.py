@@ -59,7 +59,7 @@ def form_problem(found: np.ndarray, told: np.ndarray, images: np.ndarray, labels
 
 
 def _leaves_input(subject: OperationSubject) -> Iterator[str]:
-    """What own code is given are copies; what it does to them tells how it was meant all the same."""
+    """Look at what own code does to its input, although it is given copies: it may be called elsewhere."""
     images, labels = (np.asarray(one, dtype=np.float32) for one in drawn_batch())
     before, calls = (images.copy(), labels.copy()), list[tuple[Any, Any, Any]]()
     with _spied(subject, calls):
@@ -70,7 +70,7 @@ def _leaves_input(subject: OperationSubject) -> Iterator[str]:
                 yield f"{subject.name} changes the {what} that it is given: change a copy ({what}.copy()) instead"
         for what, one in zip(("images", "labels"), made if isinstance(made, tuple) else (made,), strict=False):
             if isinstance(one, np.ndarray) and one.dtype.kind != "f":
-                yield f"{subject.name} returns {what} of {one.dtype}: what lies between whole numbers is lost; keep float32"
+                yield f"{subject.name} returns {what} of {one.dtype}: what lies between whole numbers is lost"
 
 
 @contextmanager
@@ -78,10 +78,11 @@ def _spied(subject: OperationSubject, calls: list[tuple[Any, Any, Any]]) -> Iter
     """Note what the author's function is given, what that was before, and what it returns."""
     effect = AUGMENTATION[subject.name].effect
     names = getattr(getattr(effect, "__code__", None), "co_freevars", ())
-    if "function" not in names:  # it is tuner's own
+    cells = getattr(effect, "__closure__", None) or ()
+    cell = next((cell for name, cell in zip(names, cells, strict=True) if name == "function"), None)
+    if cell is None:  # it is tuner's own
         yield
         return
-    cell = effect.__closure__[names.index("function")]  # type: ignore[attr-defined]
     function = cell.cell_contents
 
     def call(*arguments: Any, **options: Any) -> Any:
@@ -108,8 +109,8 @@ def _follows_seed(subject: OperationSubject) -> Iterator[str]:
     other = _apply(subject.text, images, labels, 6)
     if not all(np.array_equal(one, another) for one, another in zip(first, again, strict=True)):
         yield (
-            f"{subject.name} gives other images for the same seed: all that is random must come from the generator that "
-            "it is given, and nothing may be kept between calls"
+            f"{subject.name} gives other images for the same seed: all that is random must come from the generator "
+            "that it is given, and nothing may be kept between calls"
         )
     elif np.array_equal(first[0], other[0]):
         yield f"{subject.name} gives the same images for every seed: nothing in it is drawn from the generator"
@@ -152,7 +153,7 @@ def _mixes_labels(subject: OperationSubject) -> Iterator[str]:
         yield f"{subject.name} changes labels, but does not say so: @tuner.augmentation(mixes_labels=True)"
     if (is_mixed & ~is_told).any():
         yield (
-            f"{subject.name} puts parts of other images into an image, and leaves its label as it was: mix the labels in "
+            f"{subject.name} puts parts of other images into an image, and leaves its label as it was: mix labels in "
             "the same shares, or change each image by itself"
         )
     elif says and not is_told.any():

@@ -54,7 +54,9 @@ class Author:
         """Return one sentence about an error: the author's line that led to it, and its message without a traceback."""
         root = next((one for one in reversed(list(_chain(error))) if self._own_frames(one)), None)
         if root is None or isinstance(root, TunerError):
-            return printable(str(error) if isinstance(error, TunerError) else f"{type(error).__name__}: {_message(error)}")
+            return printable(
+                str(error) if isinstance(error, TunerError) else f"{type(error).__name__}: {_message(error)}"
+            )
         frame = self._own_frames(root)[-1]
         place = f"{self.line(frame.filename, frame.lineno or 0)} (in {frame.name})"
         return printable(f"{type(root).__name__} at {place}: {_message(root)}")

@@ -13,8 +13,13 @@ from tuner.contracts.author import Author
 class Subject(Protocol):
     """Code of an author that is registered under a name."""
 
-    name: str
-    author: Author
+    @property
+    def name(self) -> str:
+        """The name."""
+
+    @property
+    def author(self) -> Author:
+        """The author, to whom errors are told."""
 
 
 Checked = TypeVar("Checked", bound=Subject)

@@ -24,7 +24,7 @@ class FreshProcess:
     def start(self) -> subprocess.Popen[str]:
         """Start it, if it has not been; it works while other checks run."""
         if self._process is None:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 this very program
                 self._command,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

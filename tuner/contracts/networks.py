@@ -202,9 +202,7 @@ class ArchitectureSubject:
         """Return the shape of square images."""
         return (px or self.px, px or self.px, channels)
 
-    def build(
-        self, changes: Changes | None = None, shape: tuple[int, int, int] | None = None, seed: int = 1
-    ) -> Built:
+    def build(self, changes: Changes | None = None, shape: tuple[int, int, int] | None = None, seed: int = 1) -> Built:
         """Return a new network, as a trial builds it."""
         lines: dict[int, str] = {}
         with _lines_noted(self.author, lines), warnings.catch_warnings():
@@ -212,9 +210,7 @@ class ArchitectureSubject:
             network = build_model(self.configuration(changes), shape or self.shape(), NUM_CLASSES, seed)
         return Built(network, lines, self.author)
 
-    def built(
-        self, changes: Changes | None = None, shape: tuple[int, int, int] | None = None, seed: int = 1
-    ) -> Built:
+    def built(self, changes: Changes | None = None, shape: tuple[int, int, int] | None = None, seed: int = 1) -> Built:
         """Return a network that was built before, or a new one; what it is must not be changed."""
         key = json.dumps([dict(changes or {}), shape or self.shape(), seed], sort_keys=True, default=str)
         if key not in self._kept:
@@ -251,7 +247,8 @@ def drawn_images(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> 
         waves = np.sin(2 * np.pi * (angle[0] * rows + angle[1] * columns) + phase)
         level, contrast = generator.uniform(60, 200), generator.uniform(30, 60)
         images.append(level + contrast * waves + generator.normal(0, 12, (height, width, channels)))
-    return np.clip(np.stack(images), 0, 255).astype(np.uint8)
+    found: np.ndarray = np.clip(np.stack(images), 0, 255).astype(np.uint8)
+    return found
 
 
 def digest(values: np.ndarray) -> str:

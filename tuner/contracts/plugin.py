@@ -88,7 +88,7 @@ def _is_there(reference: str) -> bool:
         return importlib.util.find_spec(reference.partition(".")[0]) is not None
 
 
-def _tested(plugin: Plugin, kind: str, name: str, author: Author, fresh: FreshProcess | None) -> Tested:
+def _tested(plugin: Plugin, kind: str, name: str, author: Author, fresh: FreshProcess | None) -> CheckedSubject:
     checks, subject, function = _MAKERS.get(kind, _nothing)(name, author, fresh)
     line = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", None) if function else None
     file = as_typed(Path(plugin.reference)) if is_file(plugin.reference) else plugin.reference

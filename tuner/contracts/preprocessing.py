@@ -43,7 +43,7 @@ def _keeps_word(subject: OperationSubject) -> Iterator[str]:
                 continue
             found = _apply(text, images)
             if found.shape[1:] != tuple(said):
-                yield f"{text} says that images {list(shape)} become {list(said)}, and makes them {list(found.shape[1:])}"
+                yield f"{text} says that {list(shape)} becomes {list(said)}, and makes it {list(found.shape[1:])}"
             elif len(found) != len(images):
                 yield f"{text} makes {len(found)} images of {len(images)}"
             elif found.dtype != np.float32:
