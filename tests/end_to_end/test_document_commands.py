@@ -69,6 +69,7 @@ NOT_RUN = {
     r"make (?:search|check)$": "what CI runs; the search is run below without make",
     r"python3 -m venv|\.venv/bin/python -m pip": "they need a package index; a test compares them with the Makefile",
     r"\.venv/bin/python -m tuner\.search search_spaces/digits\.yaml$": "run below, in this environment",
+    r"python -m tuner\.selftest ": "tests/contracts/test_planted_mistakes.py, tests/commands/test_selftest.py",
     r"python -m tuner\.predict --imagenet": "needs labels from the internet; tests/commands/test_predict.py",
     r"python -m tuner\.search folder:": "takes the time that it is given; tests/end_to_end/test_one_line.py",
     r".* --dashboard": "tests/end_to_end/test_monitoring_run.py",

@@ -47,6 +47,7 @@ from tuner.new import build_new_parser
 from tuner.predict import build_predict_parser
 from tuner.report import build_report_parser
 from tuner.reports.figures.registry import FIGURES
+from tuner.selftest import build_selftest_parser
 from tuner.session.checks import check_names
 from tuner.session.options import parse_search_options
 from tuner.spec._yaml_document import dump_document, read_document
@@ -65,6 +66,7 @@ PARSERS = {
     "tuner.export": lambda arguments: build_export_parser().parse_args(arguments),
     "tuner.predict": lambda arguments: build_predict_parser().parse_args(arguments),
     "tuner.cache": parse_cache_options,
+    "tuner.selftest": lambda arguments: build_selftest_parser().parse_args(arguments),
     "tuner.submit": parse_submit_options,
 }
 assert _loading and _own_loop

@@ -1,4 +1,4 @@
-"""What a network does with images: it sees them, each by itself, the same each time, and learns from them."""
+"""A network and its images: it sees them, each by itself, the same each time, and learns from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an architecture does with its hyperparameters: it takes their whole ranges, and each makes a difference."""
+"""Hyperparameters of an architecture: it takes their whole ranges, and each makes a difference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_COMPANIONS = 24
 
 @dataclass(frozen=True)
 class Variant:
-    """What became of one set of values: a fingerprint of all that can be seen of the network, or why there is none."""
+    """The fate of one set of values: a fingerprint of all that can be seen of the network, or why there is none."""
 
     fingerprint: str = ""
     error: Exception | None = None
@@ -91,7 +91,7 @@ def _is_of_size(subject: ArchitectureSubject, changes: Mapping[str, Any], error:
         return False
     try:
         subject.build(changes, subject.shape(px=_LARGER * subject.px))
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001  the code of others may raise anything
         return False
     return True
 

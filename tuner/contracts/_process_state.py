@@ -1,4 +1,4 @@
-"""What a process has once, which own code must leave alone: random generators and settings of Keras."""
+"""State that a process has once, which own code must leave alone: random generators and settings of Keras."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 @contextmanager
 def restored() -> Iterator[None]:
     """Set back afterwards what a check, or the code that it looks at, does to the process."""
-    of_numpy, of_python, environment = np.random.get_state(), random.getstate(), dict(os.environ)  # noqa: NPY002
+    of_numpy, of_python, environment = np.random.get_state(), random.getstate(), dict(os.environ)  # noqa: NPY002  it is kept, not used
     folder, floatx, epsilon = Path.cwd(), keras.config.floatx(), keras.config.epsilon()
     layout, policy = keras.config.image_data_format(), keras.config.dtype_policy()
     try:
         yield
     finally:
-        np.random.set_state(of_numpy)  # noqa: NPY002
+        np.random.set_state(of_numpy)  # noqa: NPY002  it is kept, not used
         random.setstate(of_python)
         os.chdir(folder)
         os.environ.clear()

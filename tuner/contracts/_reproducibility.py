@@ -1,4 +1,4 @@
-"""What a network depends on: its values, its seed and nothing else, in any process, before and after a pause."""
+"""Reproducible networks: they depend on values and seed alone, in any process, before and after a pause."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def _compared(built: Built, path: Path, subject: ArchitectureSubject) -> Iterato
     name = subject.name
     try:
         loaded = load_model(path)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  the code of others may raise anything
         why = _incomplete(built) or [f"{name} was saved, but cannot be loaded again: {_explained(built, error)}"]
         yield from why
         return
@@ -81,7 +81,7 @@ def _incomplete(built: Built) -> list[str]:
                 f"{called} has no get_config, so that it cannot be saved: return its settings ({taken}) there"
             )
             continue
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the code of others may raise anything
             problems.append(f"{called}: get_config fails: {built.author.explain(error)}")
             continue
         missing = [name for name in _settings(kind) if name not in config]
@@ -93,7 +93,7 @@ def _incomplete(built: Built) -> list[str]:
             continue
         try:
             kind.from_config(config)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the code of others may raise anything
             hint = "; let __init__ take **options, and give them to super().__init__" if "keyword" in str(error) else ""
             problems.append(f"{called} cannot be made again from its get_config: {built.author.explain(error)}{hint}")
     return problems
@@ -101,7 +101,8 @@ def _incomplete(built: Built) -> list[str]:
 
 def _settings(kind: type) -> list[str]:
     """Return the arguments of a class's `__init__` by name."""
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+    parameters = list(inspect.signature(vars(kind).get("__init__", kind)).parameters.values())
+    parameters = parameters[1:] if "__init__" in vars(kind) else parameters
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     return [each.name for each in named]
 

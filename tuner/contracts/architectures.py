@@ -132,7 +132,7 @@ def _failure(subject: ArchitectureSubject, shape: tuple[int, int, int]) -> Excep
 def _fails(subject: ArchitectureSubject, shape: tuple[int, int, int], kind: str) -> Iterator[str]:
     try:
         subject.built(shape=shape)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  the code of others may raise anything
         yield f"{subject.name} fails for {kind}: {subject.author.explain(error)}"
 
 

@@ -40,7 +40,7 @@ class Check(Generic[Checked]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found."""
+    """The outcome of one check."""
 
     check: str
     promise: str

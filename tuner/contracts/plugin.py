@@ -1,4 +1,4 @@
-"""What a plugin registers, with the checks that there are for it."""
+"""The contents of a plugin, with the checks that there are for each."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _is_saved(subject: OperationSubject) -> Iterator[str]:
         try:
             model.save(path)
             loaded = keras.models.load_model(path)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the code of others may raise anything
             yield f"{subject.name} cannot be saved with a network and loaded again: {subject.author.explain(error)}"
             return
     given = np.asarray(keras.ops.convert_to_numpy(loaded(images)))
