@@ -519,3 +519,130 @@ OF_FILES = {
 }
 MISTAKES = OF_FEATURES | OF_SIZES | OF_IMAGES | OF_PARAMETERS | OF_TRAINING | OF_STATE | OF_FILES
 """Of architectures."""
+
+
+def _augmentation(body: str, more: str = "", before: str = "", taken: str = "") -> str:
+    """Return an augmentation `change` with this body; without `more`, of images alone."""
+    lines = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
+    given = "images, labels, generator" if "mixes_labels" in more else "images, generator"
+    head = f"{textwrap.dedent(before).strip()}\n\n@tuner.augmentation({more})\n"
+    return f"{head}def change({given}{taken}):\n    n = len(images)\n    u = generator.uniform(0.5, 1, (n, 1, 1, 1))\n{lines}\n"
+
+
+OF_AUGMENTATIONS = {
+    "another shape": Mistake(
+        "form", r"fails for images .*must return images as an array|shape", _augmentation("return (images * u)[:, 1:]")
+    ),
+    "a list": Mistake("form", r"must return images as an array", _augmentation("return list(images * u)")),
+    "an error in grey images": Mistake(
+        "form",
+        r"fails for images \[8, 28, 20, 1\]: IndexError at own_code.py:\d+ \(in change\)",
+        _augmentation("images[..., 1] *= u[..., 0]\nreturn images"),
+    ),
+    "out of range": Mistake("form", r"must keep pixels in 0 to 255.*np.clip", _augmentation("return images * u * 2")),
+    "scaled to 1": Mistake("form", r"0 to 1|dark|brightness", _augmentation("return images * u / 255")),
+    "not finite": Mistake("form", r"not finite", _augmentation("return images / (images - images)")),
+    "out of range at an end": Mistake(
+        "form",
+        r"change\(by=3.0\) must keep pixels",
+        _augmentation(
+            "return images * u * min(by, 3.0) / 2",
+            'parameters={"by": tuner.Float(0.1, 3.0, default=1.0)}',
+            taken=", by",
+        ),
+    ),
+    "whole numbers": Mistake("input", r"returns images of uint8", _augmentation('return (images * u).astype("uint8")')),
+    "in place": Mistake(
+        "input", r"changes the images that it is given: change a copy", _augmentation("images *= u\nreturn images")
+    ),
+    "another generator": Mistake(
+        "seed",
+        r"gives other images for the same seed",
+        _augmentation("return images * np.random.default_rng().uniform(0.5, 1, (n, 1, 1, 1))"),
+    ),
+    "numpy's generator": Mistake(
+        "seed",
+        r"uses the one generator of numpy \(own_code.py:\d+\)",
+        _augmentation("return images * np.random.uniform(0.5, 1, (n, 1, 1, 1))"),
+    ),
+    "python's generator": Mistake(
+        "seed", r"gives other images for the same seed", _augmentation("return images * random.uniform(0.5, 1)")
+    ),
+    "a count of calls": Mistake(
+        "seed",
+        r"gives other images for the same seed",
+        _augmentation("seen.append(1)\nreturn images * u / len(seen)", before="seen = []"),
+    ),
+    "a fixed seed": Mistake(
+        "seed",
+        r"the same images for every seed",
+        _augmentation("return images * np.random.default_rng(0).uniform(0.5, 1, (n, 1, 1, 1))"),
+    ),
+    "nothing is changed": Mistake("change", r"changes nothing", _augmentation("return images.copy()")),
+    "all alike": Mistake(
+        "change", r"changes all images alike", _augmentation("return images * generator.uniform(0.5, 1)")
+    ),
+    "images are mixed, labels are not": Mistake(
+        "labels", r"leaves its label as it was", _augmentation("return (images * u + images[::-1] * (1 - u))")
+    ),
+    "images are mixed, labels are given back": Mistake(
+        "labels",
+        r"leaves its label as it was",
+        _augmentation("return images * u + images[::-1] * (1 - u), labels", "mixes_labels=True"),
+    ),
+    "labels are said to be mixed": Mistake(
+        "labels", r"says that it mixes labels", _augmentation("return images * u, labels", "mixes_labels=True")
+    ),
+    "labels do not add up": Mistake(
+        "form",
+        r"labels that add up to 1",
+        _augmentation("return images * u, labels + labels[::-1]", "mixes_labels=True"),
+    ),
+    "patches of others": Mistake(
+        "labels",
+        r"leaves its label as it was",
+        _augmentation(
+            "images = images * u\nimages[:, :8, :8] = images[generator.permutation(n), :8, :8]\nreturn images"
+        ),
+    ),
+}
+
+
+def _preprocessing(body: str, more: str = "", taken: str = "") -> str:
+    """Return a preprocessing operation `prepare` with this body."""
+    lines = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
+    return f"@tuner.preprocessing({more})\ndef prepare(images{taken}):\n    x = images\n{lines}\n"
+
+
+OF_PREPROCESSING = {
+    "another shape than it says": Mistake(
+        "form", r"must return images \[N, 32, 32, 3\].*got \[3, 16, 16, 3\]", _preprocessing("return x[:, ::2, ::2]")
+    ),
+    "a shape that is not what it says": Mistake(
+        "form",
+        r"must return images \[N, 8, 8, 3\]",
+        _preprocessing("return x[:, ::2, ::2]", "output_shape=lambda shape: (8, 8, shape[2])"),
+    ),
+    "another range than it says": Mistake(
+        "form", r"says that values lie in 0 to 255, and gives", _preprocessing("return x * 2.0")
+    ),
+    "a range that is not what it says": Mistake(
+        "form",
+        r"says that values lie in -1 to 1, and gives 0",
+        _preprocessing("return x / 127.5", "value_range=(-1, 1)"),
+    ),
+    "not finite": Mistake("form", r"not finite", _preprocessing("return ops.log(x - x)", "value_range=None")),
+    "the batch": Mistake(
+        "images",
+        r"depends on the other images of its batch",
+        _preprocessing("return ops.clip(x - ops.mean(x, axis=0, keepdims=True), 0, 255)"),
+    ),
+    "drawn": Mistake(
+        "images",
+        r"other values for the same images each time",
+        _preprocessing("return ops.clip(x + keras.random.normal((1, 1, 1, 1)) * 9, 0, 255)"),
+    ),
+    "numpy in place of keras.ops": Mistake(
+        "form|images|file", r"must be made of keras.ops", _preprocessing("return np.clip(np.asarray(x), 0, 200)")
+    ),
+}

@@ -10,7 +10,7 @@ import keras
 from tuner.common.seeds import derive_seed
 from tuner.contracts import _behaviour, _parameters, _reproducibility, _saving
 from tuner.contracts.check import Check
-from tuner.contracts.networks import NUM_CLASSES, ArchitectureSubject
+from tuner.contracts.networks import NUM_CLASSES, SIZES_PX, ArchitectureSubject
 from tuner.models.parameters import GENERAL
 
 
@@ -103,10 +103,13 @@ def _larger(smallest: int) -> Iterator[int]:
 
 def _takes_other_sizes(subject: ArchitectureSubject) -> Iterator[str]:
     """Refusals of one's own are taken as meant, unless one size alone is left."""
-    squares = sorted({*(px for px in (32, 48, 64, 96, 128, 224) if px > subject.px)})[:4]
-    failures = [failure for px in squares if (failure := _failure(subject, subject.shape(px=px))) is not None]
+    squares = [px for px in SIZES_PX if px > subject.px]
+    tried = [_failure(subject, subject.shape(px=px)) for px in squares[:2]]
+    if None not in tried:
+        tried += [_failure(subject, subject.shape(px=px)) for px in squares[2:]]
+    failures = [failure for failure in tried if failure is not None]
     told = [subject.author.explain(one) for one in failures if not subject.author.is_refusal(one)]
-    if squares and len(failures) == len(squares):
+    if failures and None not in tried:
         yield (
             f"{subject.name} takes images of {subject.px}x{subject.px} px only; a search may choose any size: "
             f"{subject.author.explain(failures[0])}"
