@@ -478,6 +478,24 @@ OF_STATE = {
 }
 
 OF_FILES = {
+    "a class within the function": Mistake(
+        "file",
+        r"its class Twice \(own_code.py:\d+\) is not found by its name: let it stand outside of functions",
+        _net(
+            "class Twice(layers.Layer):\n    def call(self, x):\n        return 2.0 * x\n"
+            + _CONV
+            + "x = Twice()(x)\n"
+            + _POOL
+        ),
+    ),
+    "settings that __init__ does not take": Mistake(
+        "file",
+        r"Twice \(own_code.py:\d+\).*let __init__ take \*\*options",
+        _net(
+            _CONV + "x = Twice(2.0)(x)\n" + _POOL,
+            before="class Twice(layers.Layer):\n    def __init__(self, factor):\n        super().__init__()\n        self.factor = factor\n    def call(self, x):\n        return self.factor * x\n    def get_config(self):\n        return {**super().get_config(), 'factor': self.factor}",
+        ),
+    ),
     "no get_config": Mistake(
         "file",
         r"DropPath \(own_code.py:\d+\) has no get_config.*rate",
@@ -517,7 +535,27 @@ OF_FILES = {
         ),
     ),
 }
-MISTAKES = OF_FEATURES | OF_SIZES | OF_IMAGES | OF_PARAMETERS | OF_TRAINING | OF_STATE | OF_FILES
+OF_LOADING = {
+    "a default outside of its range": Mistake(
+        "loading",
+        r"own_code.py:\d+: .*default must be between 4 and 32; got 64",
+        _net(_CONV + _POOL, '"width": tuner.Int(4, 32, default=64)', taken=", width"),
+    ),
+    "the name of a parameter of every search": Mistake(
+        "loading",
+        r"learning_rate is a hyperparameter of every search already",
+        _net(_CONV + _POOL, '"learning_rate": tuner.Float(0.1, 1, default=0.5)', taken=", learning_rate"),
+    ),
+    "a parameter that the function does not take": Mistake(
+        "loading",
+        r"does not take unknown parameter 'widht'; did you mean 'width'",
+        _net(_CONV + _POOL, '"widht": tuner.Int(4, 32, default=8)', taken=", width=8"),
+    ),
+    "a parameter that is not declared": Mistake(
+        "loading", r"the function needs width", _net(_CONV + _POOL, taken=", width")
+    ),
+}
+MISTAKES = OF_LOADING | OF_FEATURES | OF_SIZES | OF_IMAGES | OF_PARAMETERS | OF_TRAINING | OF_STATE | OF_FILES
 """Of architectures."""
 
 

@@ -49,11 +49,11 @@ def _compared(built: Built, path: Path, subject: ArchitectureSubject) -> Iterato
 
 def _explained(built: Built, error: Exception) -> str:
     text = str(error)
-    unknown = next((kind for kind in _own_kinds(built) if f"'{kind.__name__}'" in text), None)
-    if "Could not locate" in text and unknown is not None:
+    unknown = next((kind for kind in _own_kinds(built) if f" {kind.__name__} " in text), None)
+    if "of own code, which is not loaded" in text and unknown is not None:
         return (
-            f"its class {unknown.__name__} ({built.author.class_line(unknown)}) is not found; put "
-            "@keras.saving.register_keras_serializable() above it, and let it stand outside of functions"
+            f"its class {unknown.__name__} ({built.author.class_line(unknown)}) is not found by its name: let "
+            "it stand outside of functions"
         )
     if "lambda" in text.lower():
         layer = next((one for one in built.layers() if isinstance(one, keras.layers.Lambda)), None)

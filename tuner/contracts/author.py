@@ -28,6 +28,8 @@ class Author:
     place: Path
     seen: Mapping[str, str] = field(default_factory=dict)
     """Lines that did something to the whole process when the code was loaded, and what."""
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """The state of the process before the code was loaded; empty: not looked at."""
 
     @classmethod
     def of(cls, reference: str, seen: Mapping[str, str] | None = None) -> Author:

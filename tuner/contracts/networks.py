@@ -24,6 +24,8 @@ from tuner.models.parameters import Parameter
 NUM_CLASSES = 3
 SIZES_PX = (32, 48, 64, 96, 128, 224)
 _KEPT = 3
+_AS_LOADED = ("environment variables",)
+"""What a file may change when it is loaded, as many do before they import a library."""
 _LARGEST = 4_000_000
 """Networks of more weights than this, and than four times those of the default, are not filled with numbers."""
 Changes = Mapping[str, Any]
@@ -175,7 +177,7 @@ class ArchitectureSubject:
     _kept: OrderedDict[str, Built] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self.before = state()
+        self.before = state() | {name: value for name, value in self.author.before.items() if name not in _AS_LOADED}
         smallest = self.architecture.minimum_px
         self.px = self.px or next((px for px in SIZES_PX if px >= smallest), smallest)
 

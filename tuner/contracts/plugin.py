@@ -58,11 +58,15 @@ def checked_subjects(references: Sequence[str], only: Sequence[str]) -> Iterator
 
 
 def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]) -> list[CheckedSubject]:
+    from tuner.contracts._process_state import state
     from tuner.contracts._reproducibility import globals_watched
+    from tuner.models.backend import configure_backend
     from tuner.models.own_networks import load_own_code
 
     author = Author.of(str(user_path(reference)) if is_file(reference) else reference)
     seen: dict[str, str] = {}
+    configure_backend()
+    before = state()
     try:
         with globals_watched(author, seen):
             plugin = load_own_code([reference])[0]
@@ -71,7 +75,7 @@ def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]
             raise
         outcome = Outcome(_LOADS.name, _LOADS.promise, "failed", (str(error),))
         return [CheckedSubject("plugin", reference, reference, reference, 1, lambda _names: iter([outcome]))]
-    author = Author(author.place, seen)
+    author = Author(author.place, seen, before)
     names = [name for kind, name in plugin.registered if kind == "architecture" and (not only or name in only)]
     fresh = FreshProcess(plugin.reference, names)
     processes.append(fresh)
@@ -114,8 +118,9 @@ def _architecture(name: str, author: Author, fresh: FreshProcess | None) -> Made
 
     architecture = ARCHITECTURES[name]
     function = inspect.getclosurevars(architecture.build).nonlocals.get("function")
+    declared = None if architecture.backbone_parameters is None else frozenset(architecture.backbone_parameters)
     elsewhere = None if fresh is None else fresh.found
-    subject = ArchitectureSubject(architecture, author, function, elsewhere=elsewhere)
+    subject = ArchitectureSubject(architecture, author, function, own_parameters=declared, elsewhere=elsewhere)
     return ARCHITECTURE_CHECKS, subject, function
 
 

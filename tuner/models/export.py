@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import numpy as np
 
 from tuner.common.errors import InputError, RunError, first_line
 from tuner.common.files import user_path
+from tuner.common.plugins import loaded_plugins
 from tuner.datasets.images import PAD_VALUE
 from tuner.datasets.loading import Split
 from tuner.models.backend import jit_compile
@@ -115,18 +118,44 @@ def _weights(places: Any, size: int, inner: Any, scale: Any) -> tuple[Any, Any]:
 
 
 def load_model(path: Path) -> Any:
-    """Return the Keras model in a file; raises RunError when it cannot be loaded."""
+    """Return the Keras model in a file, with layers of the plugins that are loaded.
+
+    Raises:
+        RunError: it cannot be loaded; of own code that no plugin here has, the message has the name.
+    """
     from tuner.models.backend import configure_backend
 
     configure_backend()
     import keras
 
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=_own_objects())
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        unknown = re.search(r"Could not locate (class|function) '([^']+)'", str(error))
+        if unknown is not None:
+            raise RunError(
+                f"{path}: holds the {unknown[1]} {unknown[2]} of own code, which is not loaded; give the file or "
+                "module that it stands in: --plugin FILE.py"
+            ) from None
         raise RunError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from None
     model.jit_compile = False  # XLA would compile it for each size of images anew
     return model
+
+
+def _own_objects() -> dict[str, Any]:
+    """Return the classes and functions of loaded plugins by name; Keras itself finds those registered with it alone."""
+    packages = {plugin.module.partition(".")[0] for plugin in loaded_plugins()}
+    return {
+        value.__name__: value
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in packages
+        for value in vars(module).values()
+        if callable(value) and hasattr(value, "__name__") and _package_of(value) in packages
+    }
+
+
+def _package_of(value: Any) -> str:
+    return str(getattr(value, "__module__", "")).partition(".")[0]
 
 
 def save_model_as(exported: Path, path: Path, form: str) -> Path:
