@@ -17,10 +17,12 @@ from typing import NoReturn
 
 import pytest
 
+from tests.support import ROOT
 from tuner.datasets.loading import staged_sources
 
 KUBERAY = "TUNER_KUBERAY"
 LCBENCH = "TUNER_LCBENCH"
+MLFLOW = "TUNER_MLFLOW"
 
 
 def _lacking(what: str) -> NoReturn:
@@ -84,6 +86,30 @@ def folder_named_by(variable: str, holding: str) -> Path:
     if variable not in os.environ:
         _lacking(f"{variable} must name a folder with {holding}")
     return Path(os.environ[variable])
+
+
+def mlflow() -> Path:
+    """The program of all of MLflow, from the environment that TUNER_MLFLOW names, or from one that is made here once.
+
+    Its libraries do not go with ours: that one is kept in pytest's folder of the checkout.
+    """
+    folder = Path(os.environ.get(MLFLOW) or ROOT / ".pytest_cache" / "mlflow")
+    made = folder / "made"
+    if MLFLOW not in os.environ and not made.exists():
+        folder.parent.mkdir(exist_ok=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "mlflow"]
+        for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+                _lacking(
+                    f"all of MLflow cannot be installed here ({said}); {MLFLOW} may name an environment that has it"
+                )
+        made.touch()
+    program = folder / "bin" / "mlflow"
+    if not program.exists():
+        _lacking(f"{MLFLOW} must name an environment with MLflow; there is no {program}")
+    return program
 
 
 def at_hand(reason: str | None) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +250,61 @@ def test_files_are_artifacts_of_the_search(server, tmp_path) -> None:
     own.take(EVENTS)
     own.keep({"model/best.keras": tmp_path / "best.keras", "specification.yaml": tmp_path / "specification.yaml"})
     assert server.part("search")["artifacts"] == ["model/best.keras", "None/specification.yaml"]
+
+
+# --- the client itself, without a server or with one that is none ---
+
+
+class _Answering(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.split("/")[1]))
+        self.end_headers()
+        self.wfile.write(b"<html>no MLflow\nat all")
+
+    do_POST = do_GET
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def others() -> Iterator[dict[str, str]]:
+    """Addresses of what is there and is no MLflow."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as web, socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            free = taken.getsockname()[1]
+        yield {
+            "nothing": f"http://127.0.0.1:{free}",
+            "silence": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "no host": "http://not.there.invalid:5000",
+            "no encryption": f"https://127.0.0.1:{web.server_port}",
+            **{str(status): f"http://127.0.0.1:{web.server_port}/{status}" for status in STATUSES},
+        }
+        web.shutdown()
+
+
+STATUSES = (200, 401, 403, 404, 429, 500, 502, 503)
+SAID = {
+    "nothing": "cannot be reached: Connection refused",
+    "silence": "does not answer within 1 s",
+    "no host": "cannot be reached: ",
+    "no encryption": "cannot be reached: [SSL",
+    "200": "answers, but not as an MLflow does",
+    "401": "answers with error 401: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ",
+    "403": "answers with error 403: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ",
+    "404": "answers with error 404: is this the address of an MLflow?",
+    "429": "answers with error 429",
+    "500": "answers with error 500",
+    "502": "answers with error 502",
+    "503": "answers with error 503",
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_what_is_there_and_is_no_mlflow_is_said_in_a_few_words(kind: str, others, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Unavailable) as caught:
+        MlflowTracker(others[kind], Path("runs/small")).take(EVENTS)
+    assert str(caught.value).startswith(SAID[kind]) and len(str(caught.value)) < 150
