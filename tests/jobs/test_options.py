@@ -75,6 +75,30 @@ def test_the_search_on_the_cluster_is_given_what_was_typed_here():
     assert parse_search_options(arguments("--resume")).resume == ""
 
 
+TRACKERS: dict[tuple[str, ...], tuple[str, ...] | None] = {
+    (): None,
+    ("--tracker", "none"): (),
+    ("--mlflow",): ("mlflow",),
+    ("--mlflow", "http://host:5000", "--tensorboard", "/nfs/tb"): ("mlflow=http://host:5000", "tensorboard=/nfs/tb"),
+    ("--mlflow", "sqlite:////nfs/mlflow.db"): ("mlflow=sqlite:////nfs/mlflow.db",),
+    ("--tracker", "lines=a b=c", "--resume"): ("lines=a b=c",),
+}
+
+
+@pytest.mark.parametrize("words", TRACKERS, ids=" ".join)
+def test_trackers_are_told_from_the_cluster(words):
+    assert parse_search_options(arguments(*words)).trackers == TRACKERS[words]
+
+
+@pytest.mark.parametrize("option", ["--mlflow", "--tracker=mlflow", "--tracker=own", "--tensorboard"])
+def test_no_job_is_given_a_password(option, capsys):
+    words = [f"{option}=http://me:secret@host"] if "=" in option else [option, "http://me:secret@host"]
+    with pytest.raises(SystemExit):
+        parse_submit_options(["small.yaml", *words])
+    said = capsys.readouterr().err
+    assert "must be without a password" in said and "secret" not in said
+
+
 def test_what_was_sent_along_is_named_by_where_it_lies_there():
     package = Package(PurePosixPath("/shared/tuner/data/pets-1"), "folder:/shared/tuner/data/pets-1", ("earlier/0/a",))
     words = ("--set", "data.source=folder:pets", "--warm-start", "runs/a")
