@@ -42,7 +42,7 @@ COMMANDS: dict[str, Case] = {
     "search with half an option": line("search right.yaml --re", "ambiguous option: --re could match"),
     "search by plan and in this process": line("search right.yaml --plan --inline", "--plan and --inline cannot be used together"),
     "search anew and go on": line("search right.yaml --fresh --resume", "--resume and --fresh cannot be used together"),
-    "search with an address where the file should be": line("search --mlflow right.yaml", "FILE must be given, for example search_spaces/digits.yaml"),
+    "search with an address where the file should be": line("search --mlflow right.yaml", "FILE must be given, for example search_spaces/digits.yaml", "; right.yaml was taken for the URI of --mlflow: write FILE before it"),
     "search with a file for an address": line("search right.yaml --mlflow right.yaml", "the search-space file stands before --mlflow"),
     "search shown in no MLflow": line("search right.yaml --mlflow htp://me:secret@host", "--mlflow must be the address of an MLflow, such as http://HOST:5000 or sqlite:///mlflow.db; got 'htp://***@host': did you mean http://?"),
     "search shown below a file": line("search right.yaml --tensorboard right.yaml/tb", "--tensorboard must be a folder that can be written to; ", "right.yaml is a file"),

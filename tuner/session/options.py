@@ -195,7 +195,9 @@ def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
     parser = build_search_parser()
     parsed = parser.parse_args(arguments)
     if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:
-        parser.error("FILE must be given, for example search_spaces/digits.yaml; or images, for example folder:photos")
+        taken = f"; {parsed.mlflow} was taken for the URI of --mlflow: write FILE before it" if parsed.mlflow else ""
+        rule = "FILE must be given, for example search_spaces/digits.yaml; or images, for example folder:photos"
+        parser.error(f"{rule}{taken}")
     _refuse_contradictions(parser, parsed)
     retrain = None
     if parsed.retrain is not None:
