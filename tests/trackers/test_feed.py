@@ -199,6 +199,17 @@ def test_an_error_that_ends_a_search_is_told_first(tmp_path) -> None:
     assert len(tracker.taken) == EVENTS and tracker.is_closed
 
 
+def test_a_search_that_is_refused_before_its_record_says_nothing(tmp_path) -> None:
+    tracker, said = Fake(), []
+    files = {"model/there.txt": tmp_path / "there.txt"}
+    with (
+        pytest.raises(TunerError),
+        following([Told("fake", "fake", tracker)], tmp_path / "record.jsonl", files, said.append),
+    ):
+        raise TunerError("the data are not there")
+    assert said == [] and tracker.asked == 0 and tracker.kept == [] and tracker.is_closed
+
+
 def test_a_torn_line_is_told_of_when_it_is_whole(tmp_path) -> None:
     tracker, told = Fake(), []
     record = tmp_path / "record.jsonl"

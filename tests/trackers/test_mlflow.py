@@ -245,6 +245,11 @@ def test_what_a_population_changes_is_a_value_since_parameters_stay(server) -> N
     assert json.loads(trial["tags"]["tuner.configuration"])["augment"] == "flip"
 
 
+def test_a_search_that_never_began_has_nothing_to_keep(server, tmp_path) -> None:
+    tracker().keep({"specification.yaml": tmp_path / "specification.yaml"})
+    assert not server.calls
+
+
 def test_files_are_artifacts_of_the_search(server, tmp_path) -> None:
     own = tracker()
     own.take(EVENTS)

@@ -8,12 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.support.make_record import epoch, make_events, session_started, study_created, trial_ended, trial_started
 from tuner.common.errors import InputError
-from tuner.runs.events import ConfigurationChanged, Event, FinalistsStarted, FinalistTrained, SessionEnded
+from tuner.runs.events import (
+    ConfigurationChanged,
+    Event,
+    FinalistsStarted,
+    FinalistTrained,
+    SessionEnded,
+    TrialPaused,
+    TrialResumed,
+)
 from tuner.trackers._tensorboard import TensorboardTracker
 
 START = "_hparams_/session_start_info"
@@ -127,6 +136,17 @@ def test_a_finalists_training_and_a_changed_configuration_are_shown(tmp_path) ->
     root = write(tmp_path, [*EVENTS, *more])
     assert steps(root / "finalist-00000-seed-0", "best_val_accuracy") == [2]
     assert steps(root / "trial-00001", "hyperparameter.learning_rate") == [3]
+
+
+def test_trials_that_wait_at_rungs_hold_no_open_file(tmp_path) -> None:
+    tracker = tracker_of(tmp_path)
+    waiting = [(trial_started(trial), epoch(trial, 1, 0.1), TrialPaused(trial=trial, epoch=1)) for trial in range(50)]
+    before = psutil.Process().num_fds()
+    tracker.take([*EVENTS[:2], *(event for events in waiting for event in events)])
+    assert psutil.Process().num_fds() <= before + 5
+    tracker.take([TrialResumed(trial=7, epoch=1), epoch(7, 2, 0.2)])
+    tracker.close()
+    assert steps(tmp_path / "tb" / "small" / "trial-00007") == [1, 2]
 
 
 def test_a_file_that_cannot_be_written_now_is_gone_on_with_later(tmp_path) -> None:

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tuner.common.metrics import VALIDATION
+from tuner.common.metrics import VALIDATION, oriented
 from tuner.runs import events
 from tuner.runs.finalists import summarise_finalists, value_on_test
-from tuner.runs.state import RunState, TrialState
+from tuner.runs.state import RunState
 
 SEARCH = "search"
 """The run that stands for the whole search; all others are parts of it."""
@@ -44,27 +44,52 @@ def finalist_name(trial: int, number: int, folds: int) -> str:
     return f"finalist-{trial:05d}-{'fold' if folds else 'seed'}-{number}"
 
 
-def entries_of(event: events.Event, state: RunState) -> Iterator[Entry]:
-    """Yield what an event adds, given the state after it."""
-    match event:
-        case events.StudyCreated():
-            yield Entry(SEARCH, event.time, _study(event), tags={"command": " ".join(event.command)}, status="running")
-        case events.SessionStarted():
-            rules = {"sampler": event.sampler, "scheduler": event.scheduler}
-            yield Entry(SEARCH, event.time, rules, tags={"sessions": str(len(state.sessions))}, status="running")
-        case events.SessionEnded():
-            yield from _session_ended(event, state)
-        case events.FinalistsStarted():
-            yield Entry(SEARCH, event.time, tags={"finalists": ", ".join(map(str, event.trials))})
-        case events.FinalistTrained() | events.FinalistTested():
-            yield _finalist(event, state)
-        case events.GuessTested():
-            measures = {"guess_test_accuracy": event.test_accuracy, "guess_test_loss": event.test_loss}
-            yield Entry(SEARCH, event.time, measures=measures)
-        case events.Notice() | events.CheckpointSaved():
-            return
-        case _:
-            yield from _of_trial(event, state.trials[event.trial], state)
+class Story:
+    """Teller of a record: it turns events, from the first on, into what they add to the runs of a tracker."""
+
+    def __init__(self) -> None:
+        self.state = RunState()
+        self._ended = 0
+        self._best: float | None = None
+        """Of the trials that have ended."""
+
+    def go_on(self, event: events.Event) -> Iterator[Entry]:
+        """Take in the next event, and yield what it adds."""
+        state = self.state
+        state.apply(event)
+        match event:
+            case events.StudyCreated():
+                tags = {"command": " ".join(event.command)}
+                yield Entry(SEARCH, event.time, _study(event), tags=tags, status="running")
+            case events.SessionStarted():
+                rules = {"sampler": event.sampler, "scheduler": event.scheduler}
+                yield Entry(SEARCH, event.time, rules, tags={"sessions": str(len(state.sessions))}, status="running")
+            case events.SessionEnded():
+                yield from _session_ended(event, state)
+            case events.FinalistsStarted():
+                yield Entry(SEARCH, event.time, tags={"finalists": ", ".join(map(str, event.trials))})
+            case events.FinalistTrained() | events.FinalistTested():
+                yield _finalist(event, state)
+            case events.GuessTested():
+                measures = {"guess_test_accuracy": event.test_accuracy, "guess_test_loss": event.test_loss}
+                yield Entry(SEARCH, event.time, measures=measures)
+            case events.TrialEnded():
+                yield _trial_ended(event)
+                yield self._best_so_far(event)
+            case events.Notice() | events.CheckpointSaved():
+                return
+            case _:
+                yield _of_trial(event, state.metric)
+
+    def _best_so_far(self, event: events.TrialEnded) -> Entry:
+        self._ended += 1
+        best, mode = self.state.trials[event.trial].best, self.state.mode
+        if event.status != "failed" and best is not None and not math.isnan(best):
+            known = self._best
+            self._best = best if known is None or oriented(best, mode) > oriented(known, mode) else known
+        measures = {"trials_ended": float(self._ended)}
+        measures |= {} if self._best is None else {f"best_{self.state.metric}": self._best}
+        return Entry(SEARCH, event.time, measures=measures, step=self._ended)
 
 
 def _study(event: events.StudyCreated) -> dict[str, events.Scalar]:
@@ -80,21 +105,19 @@ def _of_trial(
     | events.TrialPaused
     | events.TrialResumed
     | events.ConfigurationChanged
-    | events.EpochReported
-    | events.TrialEnded,
-    trial: TrialState,
-    state: RunState,
-) -> Iterator[Entry]:
+    | events.EpochReported,
+    metric: str,
+) -> Entry:
     name = trial_name(event.trial)
     match event:
         case events.TrialStarted():
-            yield Entry(name, event.time, event.configuration, tags={"origin": event.origin}, status="running")
+            return Entry(name, event.time, event.configuration, tags={"origin": event.origin}, status="running")
         case events.TrialMeasured():
-            yield Entry(name, event.time, measures=_known(event, "parameters", "model_mb", "seconds_per_image"))
+            return Entry(name, event.time, measures=_known(event, "parameters", "model_mb", "seconds_per_image"))
         case events.TrialPaused():
-            yield Entry(name, event.time, status="paused")
+            return Entry(name, event.time, status="paused")
         case events.TrialResumed():
-            yield Entry(name, event.time, status="running")
+            return Entry(name, event.time, status="running")
         case events.ConfigurationChanged():
             changed = {
                 f"hyperparameter.{one}": float(value)
@@ -102,23 +125,16 @@ def _of_trial(
                 if isinstance(value, int | float) and not isinstance(value, bool)
             }
             tags = {"configuration": json.dumps(event.configuration, ensure_ascii=False)}
-            yield Entry(name, event.time, measures=changed, step=event.epoch, tags=tags)
+            return Entry(name, event.time, measures=changed, step=event.epoch, tags=tags)
         case events.EpochReported():
-            measures = {**event.compact().values, "seconds": event.seconds, f"best_{state.metric}": event.best_so_far}
-            yield Entry(name, event.time, measures=measures, step=event.epoch)
-        case events.TrialEnded():
-            yield from _trial_ended(event, name, state)
+            measures = {**event.compact().values, "seconds": event.seconds, f"best_{metric}": event.best_so_far}
+            return Entry(name, event.time, measures=measures, step=event.epoch)
 
 
-def _trial_ended(event: events.TrialEnded, name: str, state: RunState) -> Iterator[Entry]:
+def _trial_ended(event: events.TrialEnded) -> Entry:
     facts = _known(event, "parameters", "trainable_parameters", "batch_size_used", "setup_s")
     tags = {"reason": event.reason, **{one: getattr(event, one) for one in ("cut", "node") if getattr(event, one)}}
-    yield Entry(name, event.time, measures=facts, tags=tags, status=event.status)
-    ended, best = sum(trial.ended is not None for trial in state.trials.values()), state.best_trial()
-    measures = {"trials_ended": float(ended)}
-    if best is not None and best.best is not None:
-        measures[f"best_{state.metric}"] = best.best
-    yield Entry(SEARCH, event.time, measures=measures, step=ended)
+    return Entry(trial_name(event.trial), event.time, measures=facts, tags=tags, status=event.status)
 
 
 def _known(event: events.Event, *names: str) -> dict[str, float]:

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tuner.common.errors import InputError, first_line
 from tuner.common.files import check_file
 from tuner.runs.events import Event, Status, StudyCreated
-from tuner.runs.state import RunState
-from tuner.trackers._entries import SEARCH, Entry, entries_of
+from tuner.trackers._entries import SEARCH, Entry, Story
 from tuner.trackers._mlflow_address import read_address
 from tuner.trackers._mlflow_names import LONGEST_TAG, LONGEST_VALUE_BEFORE, safe_name, safe_value
 from tuner.trackers.tracker import Refused, Tracker, Unavailable
@@ -111,7 +110,7 @@ class MlflowTracker(Tracker):
                 f"--mlflow needs the package mlflow-skinny: pip install mlflow-skinny ({first_line(error)})"
             ) from None
         self._name = run.resolve().name
-        self._state = RunState()
+        self._story = Story()
         self._client: MlflowClient | None = None
         self._experiment = ""
         self._runs: dict[str, _Run] = {}
@@ -121,9 +120,8 @@ class MlflowTracker(Tracker):
         pending: dict[str, _Pending] = {}
         for event in happened:
             if isinstance(event, StudyCreated):
-                self._state, self._client = RunState(), None
-            self._state.apply(event)
-            for entry in entries_of(event, self._state):
+                self._story, self._client = Story(), None
+            for entry in self._story.go_on(event):
                 pending.setdefault(entry.run, _Pending(entry.time_s)).add(entry)
         with _as_unavailable():
             self._open()
@@ -132,7 +130,9 @@ class MlflowTracker(Tracker):
             raise Refused(refused[0], len(refused))
 
     def keep(self, files: Mapping[str, Path]) -> None:
-        """Keep files as artifacts of the search's run."""
+        """Keep files as artifacts of the search's run, if it has begun."""
+        if self._story.state.study is None:
+            return
         with _as_unavailable():
             self._open()
             for place, path in files.items():
@@ -163,8 +163,8 @@ class MlflowTracker(Tracker):
 
     @property
     def _study(self) -> StudyCreated:
-        assert self._state.study is not None  # noqa: S101  a record begins with it
-        return self._state.study
+        assert self._story.state.study is not None  # noqa: S101  a record begins with it
+        return self._story.state.study
 
     @property
     def _digest(self) -> str:

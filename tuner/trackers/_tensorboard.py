@@ -17,8 +17,7 @@ from typing import Any
 from tuner.common.errors import InputError
 from tuner.common.files import check_folder, user_path
 from tuner.runs.events import Event, Scalar, Status, StudyCreated
-from tuner.runs.state import RunState
-from tuner.trackers._entries import SEARCH, Entry, entries_of
+from tuner.trackers._entries import SEARCH, Entry, Story
 from tuner.trackers.tracker import Tracker
 
 _ENDED: tuple[Status, ...] = ("completed", "stopped", "failed")
@@ -41,7 +40,7 @@ class TensorboardTracker(Tracker):
         except ImportError:
             raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard") from None
         self._name = run.resolve().name
-        self._state = RunState()
+        self._story = Story()
         self._root = self._folder
         self._file_name = ""
         self._files: dict[str, _EventFile] = {}
@@ -51,8 +50,7 @@ class TensorboardTracker(Tracker):
         for event in happened:
             if isinstance(event, StudyCreated):
                 self._begin(event)
-            self._state.apply(event)
-            for entry in entries_of(event, self._state):
+            for entry in self._story.go_on(event):
                 self._write(entry)
         for file in self._files.values():
             file.flush()
@@ -67,7 +65,7 @@ class TensorboardTracker(Tracker):
     def _begin(self, study: StudyCreated) -> None:
         """Find the folder of this search: another search of this name may have written here before."""
         self.close()
-        self._state = RunState()
+        self._story = Story()
         digest = hashlib.sha256(f"{study.study} {study.time:.6f} {study.seed}".encode()).hexdigest()[:8]
         self._file_name = f"events.out.tfevents.{int(study.time):010d}.tuner-{digest}"
         root = self._folder / self._name
@@ -84,7 +82,7 @@ class TensorboardTracker(Tracker):
         file.add_values(entry)
         if entry.status in _ENDED and entry.run != SEARCH:
             file.add_end(entry)
-        if entry.status in _ENDED and entry.run.startswith("trial-"):
+        if entry.status in (*_ENDED, "paused") and entry.run != SEARCH:  # thousands may wait at rungs
             self._files.pop(entry.run).close()
 
 

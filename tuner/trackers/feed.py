@@ -156,8 +156,7 @@ class Feed:
             self._ended.wait(RETRY_S[min(failures, len(RETRY_S)) - 1] if failures else POLL_S)
 
     def _tracker_ends(self) -> None:
-        self._tracker.keep({place: path for place, path in self._files.items() if path.is_file()})
-        self._tracker.close()
+        _keep(self._tracker, self._files)
         self._is_over = True
 
     @property
@@ -182,6 +181,13 @@ class Feed:
     def _say(self, text: str) -> None:
         if not self._is_given_up:
             self._say_line(text)
+
+
+def _keep(tracker: Tracker, files: Mapping[str, Path]) -> None:
+    """Let a tracker keep the files that are there, the last that it does."""
+    if there := {place: path for place, path in files.items() if path.is_file()}:
+        tracker.keep(there)
+    tracker.close()
 
 
 def _log(label: str, error: BaseException) -> None:
@@ -225,8 +231,7 @@ def deliver(tracker: Told, record: Path, files: Mapping[str, Path]) -> str:
     delivery = Delivery(tracker.tracker, record)
     try:
         delivery.give_new()
-        tracker.tracker.keep({place: path for place, path in files.items() if path.is_file()})
-        tracker.tracker.close()
+        _keep(tracker.tracker, files)
     except (Unavailable, OSError) as error:
         raise TunerError(f"{tracker.label}: {told(error)}") from None
     left_out = f", but for {delivery.refused} that it cannot take" if delivery.refused else ""
