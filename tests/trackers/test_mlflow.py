@@ -262,6 +262,11 @@ def test_files_are_artifacts_of_the_search(server, tmp_path) -> None:
 
 class _Answering(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path.startswith("/dies"):
+            return  # without an answer
+        if self.path.startswith("/torn"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            return
         self.send_response(int(self.path.split("/")[1]))
         self.end_headers()
         self.wfile.write(b"<html>no MLflow\nat all")
@@ -284,6 +289,8 @@ def others() -> Iterator[dict[str, str]]:
             "silence": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "no host": "http://not.there.invalid:5000",
             "no encryption": f"https://127.0.0.1:{web.server_port}",
+            "an end without an answer": f"http://127.0.0.1:{web.server_port}/dies",
+            "an end within an answer": f"http://127.0.0.1:{web.server_port}/torn",
             **{str(status): f"http://127.0.0.1:{web.server_port}/{status}" for status in STATUSES},
         }
         web.shutdown()
@@ -294,6 +301,8 @@ SAID = {
     "nothing": "cannot be reached: Connection refused",
     "silence": "does not answer within 1 s",
     "no host": "cannot be reached: ",
+    "an end without an answer": "cannot be reached: Remote end closed connection without response",
+    "an end within an answer": "cannot be reached: IncompleteRead",
     "no encryption": "cannot be reached: [SSL",
     "200": "answers, but not as an MLflow does",
     "401": "answers with error 401: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ",

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -332,7 +333,10 @@ def _words(error: BaseException) -> str:
             return f"does not answer within {os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} s"
         if isinstance(cause, OSError) and cause.strerror:
             return f"cannot be reached: {cause.strerror}"
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, ConnectionError | HTTPException):  # it went away while it was asked
+            return f"cannot be reached: {first_line(cause)}"
+        held = next((one for one in cause.args if isinstance(one, BaseException)), None)  # urllib3's way
+        cause = cause.__cause__ or cause.__context__ or held
     if "not in a valid JSON format" in str(error):
         return "answers, but not as an MLflow does"
     is_clear = type(error).__module__.startswith("mlflow") or isinstance(error, OSError)
