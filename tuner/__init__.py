@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tuner.api.own_code import Float as Float
     from tuner.api.own_code import Int as Int
     from tuner.api.own_code import architecture as architecture
+    from tuner.api.run import load_run as load_run
+    from tuner.api.study import Study as Study
     from tuner.api.trainable import Epoch as Epoch
     from tuner.api.trainable import load_state as load_state
     from tuner.api.trainable import trainable as trainable
@@ -19,6 +21,8 @@ __version__ = "0.1.0"
 
 _OFFERED = {
     **dict.fromkeys(("architecture", "Int", "Float", "Choice", "Bool"), "tuner.api.own_code"),
+    "Study": "tuner.api.study",
+    "load_run": "tuner.api.run",
     **dict.fromkeys(("trainable", "Epoch", "load_state"), "tuner.api.trainable"),
 }
 """What `import tuner` offers, by the module that is loaded when it is asked for. Importing it loads nothing else."""

@@ -22,7 +22,8 @@ from tests.support.make_record import (
     write_record,
 )
 from tuner import cache, report
-from tuner.predict import Prediction, print_predictions
+from tuner.api.classifier import Prediction
+from tuner.predict import print_predictions
 from tuner.reports.console import SearchConsole
 from tuner.reports.exports import latex_text, save_csv
 from tuner.reports.formatting import safe_cell

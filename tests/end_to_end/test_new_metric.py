@@ -20,11 +20,11 @@ from tuner.execution.searcher import trial_config
 from tuner.execution.trial_actor import TrialActor
 from tuner.execution.worker_process import WorkerContext
 from tuner.reports._leaderboard import leaderboard_markdown
-from tuner.reports._tables import describe_schema, epochs_table, trials_table
 from tuner.reports.console import describe_end
 from tuner.reports.figures.curves import build_learning_curves, describe_learning_curves
 from tuner.reports.formatting import capital, format_value
 from tuner.reports.results import build_results
+from tuner.reports.tables import describe_schema, epochs_table, trials_table
 from tuner.runs.events import StudyCreated, TrialEnded
 from tuner.runs.record import Record, read_state
 from tuner.runs.state import RunState

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from tuner.common.errors import InputError, LostError
 from tuner.jobs._commands import FIRST_WAIT_S, LONGEST_WAIT_S, follow, wait_until_over
-from tuner.jobs._progress_stream import Replay
 from tuner.jobs.client import Job, State
+from tuner.jobs.progress_stream import Replay
 from tuner.reports.console import SearchConsole
 
 LOG = "".join(json.dumps({"tuner": "say", "text": f"line {number}"}) + "\n" for number in range(10))

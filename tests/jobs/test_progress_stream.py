@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.support.make_record import epoch, make_events, study_created, trial_ended, trial_started
 from tuner.common.errors import RunError
-from tuner.jobs._progress_stream import ProgressStream, RemoteRecord, Replay
+from tuner.jobs.progress_stream import ProgressStream, RemoteRecord, Replay
 from tuner.reports.console import Limits, SearchConsole
 from tuner.runs.events import Notice, SessionEnded, SessionStarted
 from tuner.runs.record import Record

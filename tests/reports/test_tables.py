@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.support import ROOT
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.metrics import epoch_objectives, epoch_values
-from tuner.reports._tables import (
+from tuner.reports.results import build_results
+from tuner.reports.tables import (
     column_names,
     column_type,
     describe_schema,
@@ -24,7 +25,6 @@ from tuner.reports._tables import (
     trial_columns,
     trials_table,
 )
-from tuner.reports.results import build_results
 from tuner.runs.events import SessionEnded, TrialResumed
 from tuner.runs.state import RunState
 
@@ -217,7 +217,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_
         Path(aside).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tuner.reports._tables.pq.write_table", torn)
+    monkeypatch.setattr("tuner.reports.tables.pq.write_table", torn)
     with pytest.raises(OSError, match="No space left"):
         save_table(trials_of({"a": 2}), path)
     assert path.read_bytes() == before

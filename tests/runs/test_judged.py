@@ -11,9 +11,9 @@ from tests.support.make_record import epoch, small_state, trial_ended, trial_sta
 from tuner.common.intervals import crossed_interval, resampled_interval
 from tuner.common.metrics import metric_of
 from tuner.reports._leaderboard import leaderboard_markdown
-from tuner.reports._tables import finalists_table
 from tuner.reports.remarks import majority_sentences
 from tuner.reports.results import build_results
+from tuner.reports.tables import finalists_table
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested, SessionEnded
 from tuner.runs.finalists import gain_on_test, gain_over_guess, judged_by, summarise_finalists, unpack_floats
 from tuner.runs.state import RunState

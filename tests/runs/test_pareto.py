@@ -20,10 +20,10 @@ from tuner.common.errors import RunError
 from tuner.common.metrics import dominates, oriented_points
 from tuner.reports._leaderboard import leaderboard_markdown, page_texts
 from tuner.reports._page import leaderboard_rows
-from tuner.reports._tables import trials_table
 from tuner.reports.console import _best_words, describe_end
 from tuner.reports.figures.pareto import build_pareto, describe_pareto
 from tuner.reports.results import build_results
+from tuner.reports.tables import trials_table
 from tuner.runs.events import FinalistsStarted, FinalistTrained, TrialMeasured
 from tuner.runs.finalists import finalist_trials
 from tuner.runs.pareto import comparable_values, front_finalists, metrics_of, pareto_front

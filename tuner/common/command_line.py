@@ -26,6 +26,9 @@ class CommandParser(argparse.ArgumentParser):
     something if it is not given, such as a folder, cannot: a folder of such a name is written `./none`.
     """
 
+    raises = False
+    """Whether what is wrong is raised as InputError, for a program that has given the words."""
+
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         form = argparse.RawDescriptionHelpFormatter
         super().__init__(f"python -m tuner.{command}", description=description, epilog=epilog, formatter_class=form)
@@ -46,9 +49,16 @@ class CommandParser(argparse.ArgumentParser):
                 setattr(found, name, [one for one in value if one is not None])
         return found, rest
 
+    def keywords(self) -> dict[str, argparse.Action]:
+        """Return the options by the names that a program gives them: `--no-finalists` is `no_finalists`."""
+        named = {option: action for action in self._actions for option in action.option_strings}
+        return {option[2:].replace("-", "_"): named[option] for option in named if option.startswith("--")}
+
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, after the usage and without passwords, and exit with status 2."""
+        """Say what is wrong, after the usage and without passwords, and exit with status 2; or raise it."""
         said = without_passwords(message)
+        if self.raises:
+            raise InputError(printable(said))
         super().error(printable(said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."))
 
 

@@ -289,20 +289,20 @@ class _Table:
     notices: tuple[str, ...]
 
 
-def _table(kind: str, reference: str, given: Columns) -> _Table:
+def _table(kind: str, reference: str, given: Columns, needed: Sequence[str] = ("path", "label")) -> _Table:
     path = existing(reference, kind)
     if path.is_dir():
         raise DataError(f"{kind}:{reference} must be a file; {path.absolute()} is a folder")
     header, cells, lines = _READERS[kind](path, given)
     columns = find_columns(header, given, shown(path))
-    if columns.path is None or columns.label is None:
+    if any(getattr(columns, role) is None for role in needed):
         raise _not_understood(path, header, cells, columns)
     used = [name for name in asdict(columns).values() if name]
     if twice := [name for name in used if header.count(name) > 1]:
         raise DataError(f"{shown(path)}: must have one column {twice[0]}; got {header.count(twice[0])}")
     by_name = {name: [row[header.index(name)] for row in cells] for name in used}
     rows = Rows(by_name, shown(path), lambda row: f"line {lines[row]}")
-    images, notices = _find_images(path, rows, columns.path)
+    images, notices = _find_images(path, rows, str(columns.path))
     return _Table(path, columns, rows, images, (said_columns(shown(path), columns), *notices))
 
 
@@ -451,6 +451,11 @@ def _read(kind: str, reference: str, given: Columns) -> Listing:
     return Listing(tuple(names), listed, (*table.notices, *double, *without), group_names)
 
 
+def _unlabelled(kind: str, reference: str, given: Columns) -> list[Listed]:
+    images = list(dict.fromkeys(_table(kind, reference, given, ("path",)).images))
+    return [Listed(np.full(len(images), -1), None, images, lambda row: shown(images[row]))]
+
+
 def _without_doubles(table: _Table) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the rows that name an image first, and a notice of the others, which say the same.
 
@@ -510,6 +515,7 @@ def _manifest_source(kind: str, given: Columns) -> Source:
         find_staged=lambda path: _staged(kind, path),
         with_columns=lambda columns: _manifest_source(kind, columns),
         files=lambda reference: _files(kind, reference, given),
+        unlabelled=lambda reference: _unlabelled(kind, reference, given),
     )
 
 

@@ -56,6 +56,18 @@ def _read_npz(reference: str) -> Listing:
     return Listing(class_names, splits, notices)
 
 
+def _unlabelled(reference: str) -> list[Listed]:
+    path = existing(reference, "npz")
+    names, arrays, _ = _npz_arrays(path)
+    found = []
+    for split in SPLITS:
+        if (pixels := arrays.get(("x", split))) is not None:
+            name = names["x", split]
+            _check_pixels(path, name, pixels, len(pixels))
+            found.append(Listed(np.full(len(pixels), -1), pixels, (), partial(_npz_name, path, name)))
+    return found
+
+
 def _npz_name(path: Path, array: str, row: int) -> str:
     return f"{shown(path)} {array}[{row}]"
 
@@ -148,4 +160,4 @@ def _staged_npz(path: Path) -> Path | None:
     return archives[0] if len(archives) == 1 else None
 
 
-PREFIXED.add("npz", Source(_npz_identity, _read_npz, True, (".npz",), "one .npz", _staged_npz))
+PREFIXED.add("npz", Source(_npz_identity, _read_npz, True, (".npz",), "one .npz", _staged_npz, unlabelled=_unlabelled))

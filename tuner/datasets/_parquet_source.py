@@ -190,6 +190,13 @@ def _read(reference: str, given: Columns) -> Listing:
     return _with_cells(Listing(names, splits, notices), files, f"parquet:{reference}")
 
 
+def _unlabelled(reference: str, given: Columns) -> list[Listed]:
+    root, paths, _ = _files(reference)
+    files = [_read_file(path, root, "test", given) for found in paths.values() for path in found]
+    images = ParquetImages(files, root)
+    return [Listed(np.full(len(images), -1), None, images, images.name)]
+
+
 def _with_cells(listing: Listing, files: Mapping[str, Sequence[_File]], where: str) -> Listing:
     """Return the listing with the groups and weights of its rows, parted by a column where files are not."""
     every = [file for found in files.values() for file in found]
@@ -386,6 +393,7 @@ def _parquet_source(given: Columns) -> Source:
         _staged,
         with_columns=_parquet_source,
         files=lambda reference: _all_files(reference, given),
+        unlabelled=lambda reference: _unlabelled(reference, given),
     )
 
 

@@ -517,7 +517,14 @@ def _folder_source(layout: str) -> Source:
         "class folders",
         _staged_folder,
         _folder_source,
+        unlabelled=_unlabelled,
     )
+
+
+def _unlabelled(reference: str) -> list[Listed]:
+    """Return all images in a folder and below, however it is arranged."""
+    images = walk(existing(reference, "folder"), SUFFIXES).all_files()
+    return [Listed(np.full(len(images), -1), None, images, lambda row: shown(images[row]))]
 
 
 PREFIXED.add("folder", _folder_source("auto"))

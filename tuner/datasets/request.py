@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,9 @@ from tuner.datasets._encoded_storage import ARRAYS, ENCODED
 from tuner.datasets.file_sources import existing
 from tuner.datasets.images import FITS, AskedSize
 from tuner.datasets.sources import (
+    NAMED,
+    PREFIXED,
+    Listed,
     Listing,
     Source,
     alike_names,
@@ -27,7 +31,7 @@ from tuner.datasets.sources import (
     is_pattern,
     path_of,
 )
-from tuner.datasets.staging import resolve
+from tuner.datasets.staging import resolve, staged_sources
 
 SOURCE_MODULES = (*staging.SOURCE_MODULES, _library_sources)
 """Imported so that their sources are registered: `find_source` knows those of no other module."""
@@ -177,6 +181,20 @@ def list_images(request: DataRequest, text: str) -> Listing:
         notices.append(f"{text}: classes of their own, though their names are alike: {first_names(twins)}")
     splits = {split: listed for split, listed in listing.splits.items() if split not in withheld}
     return replace(listing, splits=splits, notices=(*listing.notices, *notices))
+
+
+def is_source(text: str) -> bool:
+    """Return whether a text is meant as a source, and not as a path."""
+    return text in NAMED or text.partition(":")[0] in PREFIXED
+
+
+def list_unlabelled(text: str) -> Sequence[Listed]:
+    """Return the images of a source, which need no labels; raises DataError where there are none."""
+    source, reference = find_source(resolve(text, staged_sources(os.environ, {})))
+    found = source.unlabelled(reference) if source.unlabelled else list(source.read(reference).splits.values())
+    if not sum(len(listed.labels) for listed in found):
+        raise DataError(f"{text}: must hold images; it holds none")
+    return found
 
 
 def checked(listing: Listing, text: str) -> Listing:

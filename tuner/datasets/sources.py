@@ -187,6 +187,8 @@ class Source:
     """Return the source that reads columns of these names (`data.columns`); None: it has no columns."""
     files: Callable[[str], tuple[Path, list[Path]]] | None = None
     """Return the folder of a table and the files in it that belong to the data; None: all below its path do."""
+    unlabelled: Callable[[str], Sequence[Listed]] | None = None
+    """Return the images, whether they have labels or not, to be labelled by a model; None: those that `read` lists."""
 
 
 def as_described(source: Source, layout: str, columns: Mapping[str, str | None] | None, group: str | None) -> Source:

@@ -16,9 +16,9 @@ from rich.console import Console
 from tuner.common.errors import LostError, RunError, TunerError, printable
 from tuner.common.files import check_folder
 from tuner.jobs._archive import first_line_of, read_lines, unpack
-from tuner.jobs._progress_stream import Replay
 from tuner.jobs.client import FETCH_PREFIX, STOP_WITHIN_S, Job, Jobs
 from tuner.jobs.options import SHARED, SubmitOptions
+from tuner.jobs.progress_stream import Replay
 from tuner.reports.console import SearchConsole, describe_search, format_seconds
 from tuner.spec.schema import STUDY_NAME
 

@@ -21,8 +21,8 @@ from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
 from tuner.common.process import LenientOutput, terminating_as_interrupt
 from tuner.jobs._archive import pack, write_lines
-from tuner.jobs._progress_stream import ProgressStream
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
+from tuner.jobs.progress_stream import ProgressStream
 from tuner.runs.directory import RunDirectory
 from tuner.session.options import parse_search_options
 

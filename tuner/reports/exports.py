@@ -40,7 +40,7 @@ def check_targets(options: Namespace) -> None:
 
 def save_csv(results: Results, path: Path) -> Path:
     """Write all trials with all columns of trials.parquet, those with a rank first; no cell is a formula."""
-    from tuner.reports._tables import trials_table
+    from tuner.reports.tables import trials_table
 
     table = trials_table(results)
     rows = sorted(table.to_pylist(), key=lambda row: (row["rank"] is None, row["rank"] or 0, row["trial"]))

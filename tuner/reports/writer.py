@@ -21,11 +21,11 @@ from tuner.common.process import in_background
 from tuner.datasets.account.facts import Account, load_account
 from tuner.datasets.account.taking import Gallery
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
-from tuner.reports._page import render_data, render_page
-from tuner.reports._tables import epochs_table, finalists_table, save_table, trials_table
+from tuner.reports._page import as_html, render_data, render_page
 from tuner.reports.data_section import data_markdown, data_verdict, data_view, draw_sheets, load_sheets
 from tuner.reports.formatting import without_folders
-from tuner.reports.results import build_results
+from tuner.reports.results import Results, build_results
+from tuner.reports.tables import epochs_table, finalists_table, save_table, trials_table
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import summarise_finalists
 from tuner.runs.predictions import load_predictions, load_variants
@@ -171,6 +171,11 @@ def write_report(
     return ReportPaths(
         page, leaderboard, trials, epochs, finalists, tuple(path for figure in figures for path in figure.paths)
     )
+
+
+def verdict_html(results: Results) -> str:
+    """Return in a paragraph of HTML what won, as at the top of the report."""
+    return as_html(page_texts(results).verdict)
 
 
 def write_data_page(path: Path, account: Account, gallery: Gallery | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
@@ -65,7 +64,7 @@ class SearchOptions:
     """Files and modules of own code."""
 
 
-def build_search_parser() -> argparse.ArgumentParser:
+def build_search_parser() -> CommandParser:
     """Return the parser of `python -m tuner.search`."""
     parser = CommandParser(
         "search", "Find the best image classifier for a data set, as a search-space file describes.", _EPILOG
@@ -190,9 +189,9 @@ def _given_path(text: str) -> Path:
     return Path(text)
 
 
-def parse_search_options(arguments: Sequence[str] | None) -> SearchOptions:
+def parse_search_options(arguments: Sequence[str] | None, parser: CommandParser | None = None) -> SearchOptions:
     """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
-    parser = build_search_parser()
+    parser = parser or build_search_parser()
     parsed = parser.parse_args(arguments)
     if parsed.file is None and parsed.resume in (None, "") and parsed.retrain is None:
         taken = f"; {parsed.mlflow} was taken for the URI of --mlflow: write FILE before it" if parsed.mlflow else ""

@@ -7,6 +7,7 @@ results (None when there is nothing to show), the one that draws them, and the o
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -72,6 +73,15 @@ def draw_figure(name: str, results: Results) -> Figure | None:
         return None
     with matplotlib.style.context(["default", STYLE]):
         return kind.draw(data)
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Return a drawn figure as the content of a PNG file."""
+    content = io.BytesIO()
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(content, format="png", dpi=PNG_DPI, metadata=_NO_DATES["png"])
+    return content.getvalue()
 
 
 def save_figures(

@@ -154,6 +154,10 @@ class Replay:
         """The exit status that the search gave itself."""
         self.errors: list[str] = []
         """Lines of a deliberate error."""
+        self.error: dict[str, Any] = {}
+        """All that is said of it."""
+        self.plan = ""
+        """The plan of a search, where that was asked for."""
         self.raw: deque[str] = deque(maxlen=RAW_LINES)
         """The last lines that were not ours."""
         self._partial = ""
@@ -199,7 +203,9 @@ class Replay:
             case {"tuner": "building", "trial": int(trial), "done": int(done), "total": int(total)}:
                 self.console.building(trial, done, total)
             case {"tuner": "error", "lines": list(lines)}:
-                self.errors = [str(one) for one in lines]
+                self.errors, self.error = [str(one) for one in lines], values
+            case {"tuner": "plan", "text": str(text)}:
+                self.plan = text
             case {"tuner": "ended", "status": int(status)}:
                 self.status = status
             case _:  # a sign of life, or of a newer tuner: nothing to show

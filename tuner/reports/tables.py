@@ -314,7 +314,7 @@ def describe_schema() -> str:
         [
             "# The tables of a run",
             "",
-            "Written by `describe_schema()` of `tuner/reports/_tables.py`; a test says when this page is out of date.",
+            "Written by `describe_schema()` of `tuner/reports/tables.py`; a test says when this page is out of date.",
             "",
             "`reports/STUDY/trials.parquet` and the files beside it are read by pandas, pyarrow, DuckDB and everything",
             "else that reads Parquet. Each column's description is also in the files, in the metadata of its field.",
