@@ -23,6 +23,7 @@ from tests.support.make_record import (
 )
 from tuner import cache, report
 from tuner.api.classifier import Prediction
+from tuner.common.files import shown
 from tuner.predict import print_predictions
 from tuner.reports.console import SearchConsole
 from tuner.reports.exports import latex_text, save_csv
@@ -105,7 +106,7 @@ def test_a_cell_that_would_be_a_formula_is_text_in_every_csv(text, tmp_path, cap
     with file.open(encoding="utf-8", newline="") as lines:
         cells = [cell for row in csv.reader(lines) for cell in row]
     assert f"'{text}" in cells and text not in cells
-    print_predictions(iter([Prediction(Path(text), ((text, 0.5),))]), "csv")
+    print_predictions(iter([Prediction(text, ((text, 0.5),))]), "csv")
     lines = capsys.readouterr().out.splitlines()
     (_, (path, _, label, _)) = csv.reader(lines)
     assert path == label and path[0] in "'\\" and path.endswith(text[1:]), "the sign is behind another one"
@@ -124,7 +125,7 @@ def test_every_sign_of_latex_is_written_out_and_no_name_ends_a_line_of_the_table
 
 
 def test_a_terminal_obeys_no_name_of_a_class_or_file(tmp_path, capsys) -> None:
-    print_predictions(iter([Prediction(Path(f"{TERMINAL}\udcff.png"), ((TERMINAL, 0.5),))]), "table")
+    print_predictions(iter([Prediction(shown(Path(f"{TERMINAL}\udcff.png")), ((TERMINAL, 0.5),))]), "table")
     SearchConsole().say(f"skipped 1 broken image: {TERMINAL}")
     for name in (TERMINAL, "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
@@ -139,7 +140,7 @@ def test_a_terminal_obeys_no_name_of_a_class_or_file(tmp_path, capsys) -> None:
 
 def test_a_file_whose_name_is_no_text_is_predicted_in_every_format(capfd) -> None:
     for form in ("csv", "json", "table"):
-        print_predictions(iter([Prediction(Path(os.fsdecode(b"\xff.png")), (("cat", 0.5),))]), form)
+        print_predictions(iter([Prediction(shown(Path(os.fsdecode(b"\xff.png"))), (("cat", 0.5),))]), form)
         out = capfd.readouterr().out
         assert (json.loads(out)[0]["image"] if form == "json" else out).count(r"\xff.png") == 1
 

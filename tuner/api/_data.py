@@ -198,6 +198,8 @@ def _labels(values: Any, split: str) -> np.ndarray:
         return np.asarray(array.argmax(axis=1), np.int64)
     if array.ndim != 1:
         raise DataError(f"{what} must be one for each image, or rows of zeros with one 1; got {list(array.shape)}")
+    if array.dtype.kind in "SU" and isinstance(values, list | tuple):  # numpy makes texts of all, where some are
+        return _texts_or_numbers(values, what)
     if array.dtype.kind in "OSUT" or str(array.dtype) == "category":
         return _texts_or_numbers(array.tolist(), what)
     if not is_whole(array):

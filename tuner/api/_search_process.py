@@ -31,6 +31,8 @@ PLAN_WIDTH = 120
 class _Stream(ProgressStream):
     """A console that tells a program what happens."""
 
+    stop_hint, quit_hint = SearchConsole.stop_hint, SearchConsole.quit_hint
+
     def resume_command(self, run: Path) -> str:
         """Return the command that goes on with an interrupted run."""
         return SearchConsole.resume_command(self, run)
@@ -89,8 +91,8 @@ def _plan(options: SearchOptions, stream: _Stream) -> int:
 def _described(error: Exception) -> dict[str, object]:
     """Return what is needed to raise the error again in the program."""
     if isinstance(error, SpecError):
-        return {"kind": "SpecError", "file": error.file, "problems": [asdict(each) for each in error.problems]}
-    return {"kind": type(error).__name__, "message": str(error)}
+        return {"type": "SpecError", "file": error.file, "problems": [asdict(each) for each in error.problems]}
+    return {"type": type(error).__name__, "message": str(error)}
 
 
 if __name__ == "__main__":

@@ -67,10 +67,8 @@ def find_pictures(texts: Iterable[str], notices: list[str]) -> Iterator[Picture]
     """
     for text in texts:
         path = Path(text)
-        if path.is_dir():
-            yield from map(_of_file, _in_folder(path, notices))
-        elif os.path.lexists(path):  # of what is no image it is said later that it cannot be decoded
-            yield _of_file(path)
+        if os.path.lexists(path):  # of what is no image it is said later that it cannot be decoded
+            yield from map(_of_file, _in_folder(path, notices) if path.is_dir() else [path])
         elif not is_source(text):
             raise InputError(f"{text}: must be an image, a folder of images or a source; nothing is there")
         else:

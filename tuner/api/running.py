@@ -211,9 +211,9 @@ def _progress(replay: Replay, is_running: bool) -> Progress:
 
 def _raised(told: Mapping[str, Any], status: int | None) -> TunerError:
     """Return the error that the process has told of."""
-    if told.get("kind") == "SpecError":
+    if told.get("type") == "SpecError":
         return SpecError(str(told["file"]), [Problem(**each) for each in told["problems"]])
-    kind = getattr(errors, str(told.get("kind")), None)
+    kind = getattr(errors, str(told.get("type")), None)
     make: Callable[[str], TunerError] = InputError if status == InputError.exit_status else TunerError
     if isinstance(kind, type) and issubclass(kind, TunerError):
         make = kind

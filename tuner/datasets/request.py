@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -185,7 +186,7 @@ def list_images(request: DataRequest, text: str) -> Listing:
 
 def is_source(text: str) -> bool:
     """Return whether a text is meant as a source, and not as a path."""
-    return text in NAMED or text.partition(":")[0] in PREFIXED
+    return text in NAMED or re.match(r"[a-z]+:[^/\\]", text) is not None or text.partition(":")[0] in PREFIXED
 
 
 def list_unlabelled(text: str) -> Sequence[Listed]:
