@@ -57,6 +57,7 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -c": ("test_accuracy",),
     "python -m tuner.predict runs/digits picture.png photos/": ("picture.png", "%"),
     "python -m tuner.predict runs/digits photos/ --format csv --top 1": ("image,place,label,probability",),
+    "python -m tuner.predict runs/digits csv:images.csv": ("photos", "%"),
     f"{EXPORT} --tensorboard tb": ("trials.csv", "trials.tex", "studies.db", "tb/digits/trial-00000"),
     "python -m tuner.export runs/digits --saved-model best --litert best.tflite": ("best", "best.tflite"),
     "python -m tuner.cache": ("prepared data set",),
@@ -189,6 +190,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_parquet(folder / "data" / "cifar100" / "train.parquet", 60)
     make_folder(folder, {"photos": 3})
     picture(200).save(folder / "picture.png")
+    photos = sorted(path.relative_to(folder) for path in (folder / "photos").rglob("*.png"))
+    (folder / "images.csv").write_text("\n".join(["path", *map(str, photos)]) + "\n")
     said = interrupt_after_the_first_epoch(start(folder, words_of(DIGITS)), folder / "runs" / "digits" / "record.jsonl")
     assert "--resume" in said
     run(folder, words_of(f"{DIGITS} --resume"))
@@ -233,6 +236,9 @@ def test_an_archive_of_images_stands_for_a_data_set(workplace: Path) -> None:
 
 # --- Python ---
 
+PYTHON_RUN = ("python.md", "predict_and_export.md", "own_code.md")
+"""The pages whose Python is run below."""
+
 
 def python_blocks(name: str) -> list[Block]:
     return [block for block in blocks(ROOT / "docs" / name) if block.language == "python"]
@@ -258,3 +264,24 @@ images, _ = augmentation.parse_augment("flip|darken(0.3)").apply(np.full((5, 8, 
 print(images.dtype, 140 <= images.min() <= images.max() <= 200)
 """
     assert "(None, 32)\nfloat32 True" in run(workplace, ["python", "-c", script])
+
+
+def test_a_page_of_python_is_run_from_its_beginning_to_its_end(workplace: Path) -> None:
+    script = "".join(block.text for block in python_blocks("python.md"))
+    after = "run = search.wait()\nprint(run.status, len(table), len(labels), figure.axes[0].get_title(), page)"
+    output = run(workplace, ["python", "-c", f"{script}\n{after}"])
+    assert "reports/digits/index.html" in output and "interrupted" in output
+
+
+def test_the_notebook_is_run_in_a_kernel_of_its_own(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("TUNER_CACHE", str(workplace / "cache"))
+    notebook = nbformat.read(ROOT / "docs" / "python.ipynb", as_version=4)
+    assert (ROOT / "docs" / "python.ipynb").stat().st_size < 200_000
+    NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(workplace)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    kinds = {kind for output in shown for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} <= kinds
+    assert not [output for output in shown if output.output_type == "error" or output.get("name") == "stderr"]

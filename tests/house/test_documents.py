@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.end_to_end.test_document_commands import NOT_RUN, RUN, run_key, why_not_run
+from tests.end_to_end.test_document_commands import NOT_RUN, PYTHON_RUN, RUN, run_key, why_not_run
 from tests.support import ROOT
 from tests.support import own_loop as _own_loop  # it registers the trainable of docs/trainable.md
 from tests.support.documents import (
@@ -170,6 +170,11 @@ def test_every_command_for_users_is_run_or_it_is_said_why_not(document: Path) ->
         if run_key(command.text) is None and why_not_run(command.text) is None
     ]
     assert not unknown, "add them to RUN or NOT_RUN in tests/end_to_end/test_document_commands.py"
+
+
+def test_all_python_for_users_is_run() -> None:
+    shown = {document.name for document in FOR_USERS for block in blocks(document) if block.language == "python"}
+    assert shown == set(PYTHON_RUN), "run it in tests/end_to_end/test_document_commands.py"
 
 
 def test_no_command_is_run_that_no_page_shows() -> None:

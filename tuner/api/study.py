@@ -194,7 +194,7 @@ def _time_words(time: str | float | timedelta | None) -> tuple[str, ...]:
     if time is None:
         return ()
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
-    return (f"--set=search.time_budget={seconds if isinstance(seconds, str) else json.dumps(seconds)}",)
+    return (f"--time={seconds if isinstance(seconds, str) else f'{seconds:f}s'}",)
 
 
 # --- options as words ---
