@@ -236,8 +236,8 @@ def test_an_archive_of_images_stands_for_a_data_set(workplace: Path) -> None:
 
 # --- Python ---
 
-PYTHON_RUN = ("python.md", "predict_and_export.md", "own_code.md")
-"""The pages whose Python is run below."""
+PYTHON_RUN = ("python.md", "predict_and_export.md", "own_code.md", "trackers.md")
+"""The pages whose Python is run: below, and that of trackers in tests/trackers/test_opening.py."""
 
 
 def python_blocks(name: str) -> list[Block]:
