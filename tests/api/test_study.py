@@ -125,7 +125,7 @@ def test_importing_tuner_loads_no_library() -> None:
 
 def test_a_name_that_is_not_offered_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="Study"):
-        tuner.study  # noqa: B018
+        tuner.study  # noqa: B018  asking is what is tested
 
 
 # --- with the process of a search ---

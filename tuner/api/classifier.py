@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -218,8 +217,8 @@ def _decode(picture: Picture, classifier: Classifier) -> Any:
         return str(error)
 
 
-def prediction_table(classifier: Classifier, images: Any, top: int) -> DataFrame:
-    """Return the most probable labels of images of any form, `top` rows for each; warn of what cannot be read.
+def prediction_table(classifier: Classifier, images: Any, top: int) -> tuple[DataFrame, list[str]]:
+    """Return the most probable labels of images of any form, `top` rows for each, and what cannot be read.
 
     Raises:
         InputError: no images are there, or their form is wrong.
@@ -239,9 +238,8 @@ def prediction_table(classifier: Classifier, images: Any, top: int) -> DataFrame
         for one in found
         for place, (label, probability) in enumerate(one.labels, 1)
     ]
-    for text in (*failures, *notices):
-        warnings.warn(printable(text), stacklevel=3)
-    return pd.DataFrame(rows, columns=pd.Index(["image", "place", "label", "probability"]))
+    table = pd.DataFrame(rows, columns=pd.Index(["image", "place", "label", "probability"]))
+    return table, [printable(text) for text in (*failures, *notices)]
 
 
 def _pictures_in(images: Any, notices: list[str]) -> Iterator[Picture]:

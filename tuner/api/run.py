@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import os
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from tuner.api._notebook import table_html
 from tuner.common.errors import RunError
 from tuner.common.files import as_typed, shown
 from tuner.common.locations import download, is_remote, parse_location
-from tuner.common.process import settled
+from tuner.common.process import logging_to, settled
 from tuner.reports.formatting import format_value
 from tuner.reports.results import Results, TrialResult, build_results
 from tuner.runs.directory import RunDirectory, open_run
@@ -163,8 +165,9 @@ class Run:
         """
         from tuner.models.export import load_model
 
-        with settled():
-            return load_model(self._with_model().exported_model())
+        run = self._with_model()
+        with _quiet(run):
+            return load_model(run.exported_model())
 
     def predict(self, images: Any, top: int = 1) -> DataFrame:
         """Return the most probable labels of images, as `python -m tuner.predict` does: `top` rows for each image.
@@ -178,8 +181,12 @@ class Run:
         """
         from tuner.api.classifier import load_run_classifier, prediction_table
 
-        with settled():
-            return prediction_table(load_run_classifier(self._with_model()), images, top)
+        run = self._with_model()
+        with _quiet(run):
+            table, problems = prediction_table(load_run_classifier(run), images, top)
+        for text in problems:
+            warnings.warn(text, stacklevel=2)
+        return table
 
     def _with_model(self) -> RunDirectory:
         """Return the run directory with its model in it, which a copy lacks at first."""
@@ -292,6 +299,13 @@ def _opened(path: Path) -> RunDirectory:
         if not inner:
             raise RunError(str(error).replace(str(path), as_typed(path), 1)) from None
         raise RunError(f"{error}; it holds runs: {', '.join(inner[:10])}") from None
+
+
+@contextmanager
+def _quiet(run: RunDirectory) -> Iterator[None]:
+    """Settle what Keras needs for the time of the block, and keep what libraries say in the log, as the commands do."""
+    with settled(), logging_to(run.log, is_new=False):
+        yield
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
