@@ -1,4 +1,4 @@
-"""What a notebook shows of a search, and the consoles of searches that a program has begun."""
+"""Consoles of searches that a program has begun, and the picture of a search in a notebook."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Report:
 
 
 class Run:
-    """What a search has left behind, or has so far: of a run on this machine always as it is now.
+    """Results of a search, also of one that is running: of a run on this machine always as they are now.
 
     A run in a storage is copied when it is loaded, and again by `refresh`.
     """
