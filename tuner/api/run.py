@@ -190,7 +190,7 @@ class Run:
 
     def _with_model(self) -> RunDirectory:
         """Return the run directory with its model in it, which a copy lacks at first."""
-        if self._copy is not None and not self._run.best_model.is_file():
+        if self._copy is not None and self._run.exported is None:
             location = parse_location(self._address, "a run")
             try:
                 download(location.child(self._run.best_model.name), self._run.best_model)
