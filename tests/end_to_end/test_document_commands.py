@@ -236,8 +236,12 @@ def test_an_archive_of_images_stands_for_a_data_set(workplace: Path) -> None:
 
 # --- Python ---
 
-PYTHON_RUN = ("python.md", "predict_and_export.md", "own_code.md", "trackers.md")
-"""The pages whose Python is run: below, and that of trackers in tests/trackers/test_opening.py."""
+PYTHON_RUN = {
+    **dict.fromkeys(("python.md", "predict_and_export.md", "own_code.md"), "end_to_end/test_document_commands.py"),
+    "trackers.md": "trackers/test_opening.py",
+    "trainable.md": "end_to_end/test_trainable.py",
+}
+"""The pages with Python, and the tests that run it."""
 
 
 def python_blocks(name: str) -> list[Block]:
