@@ -2,8 +2,9 @@
 
 The bare loop opens each image with Pillow, decodes it (a JPEG at a fraction of its size where that is enough), cuts
 out its middle, resizes it and drops the array. Both are run in turn in one process; what is printed are medians of
-processor time, that of hashing the arrays, as a whole and for copies, taken off in the ratio. PATH is a folder of
-class folders; `--small N` adds N made-up PNGs of 32 px.
+processor time. Hashing, of the arrays as a whole and for copies, is timed where preparing does it, and taken off in the
+ratio; what writing to the files takes is told beside it. PATH is a folder of class folders; `--small N` adds N made-up
+PNGs of 32 px.
 """
 
 from __future__ import annotations
@@ -12,25 +13,27 @@ import argparse
 import hashlib
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from tuner.common import arrays
 from tuner.common.command_line import split_assignments
-from tuner.common.process import usable_cpus
-from tuner.datasets.copies import SketchWriter, take_copies
+from tuner.datasets import copies, prepared
 from tuner.datasets.file_sources import walk
 from tuner.datasets.images import SUFFIXES
 from tuner.datasets.loading import load_dataset
 from tuner.datasets.request import DataRequest
 
 SMALL_PX = 32
-ROWS = 512
 
 
 def main() -> None:
@@ -43,9 +46,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(
-        "| images | prepared at | bare loop, us an image | preparing | hashing | ratio without hashing | each round |"
+        "| images | prepared at | bare loop, us an image | preparing | hashing | writing | ratio without hashing "
+        "| each round |"
     )
-    print("|---|---:|---:|---:|---:|---:|---|")
+    print("|---|---:|---:|---:|---:|---:|---:|---|")
     for name, path in split_assignments(options.data, "--data").items():
         for px in options.px:
             print(_row(name, Path(path), px, options.rounds), flush=True)
@@ -54,20 +58,33 @@ def main() -> None:
             print(_row(f"PNGs of {SMALL_PX} px", folder, None, options.rounds), flush=True)
 
 
+class Taken(NamedTuple):
+    """Processor seconds of a round: those of preparing hold those of hashing and writing."""
+
+    bare: float
+    preparing: float
+    hashing: float
+    writing: float
+
+    @property
+    def ratio(self) -> float:
+        """Preparing without hashing, as a multiple of the bare loop."""
+        return (self.preparing - self.hashing) / self.bare
+
+
 def _row(name: str, folder: Path, px: int | None, rounds: int) -> str:
     files = walk(folder, SUFFIXES).all_files()
     prepare(folder, px)  # reads the files into memory, and imports what is needed
-    measured = [(_processor_seconds(lambda: bare_loop(files, px)), *prepare(folder, px)) for _ in range(rounds)]
+    measured = [Taken(_processor_seconds(lambda: bare_loop(files, px)), *prepare(folder, px)) for _ in range(rounds)]
     return table_row(name, len(files), px, measured)
 
 
-def table_row(name: str, images: int, px: int | None, measured: Sequence[tuple[float, float, float]]) -> str:
-    """Return a row of the table from processor seconds of each round: bare loop, preparing with hashing, hashing."""
-    ratios = [(whole - hashing) / bare for bare, whole, hashing in measured]
-    bare, whole, hashing = (median(values) / images * 1e6 for values in zip(*measured, strict=True))
-    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+def table_row(name: str, images: int, px: int | None, measured: Sequence[Taken]) -> str:
+    """Return a row of the table from what each round took."""
+    cells = " | ".join(f"{median(values) / images * 1e6:.0f}" for values in zip(*measured, strict=True))
+    each = ", ".join(f"{one.ratio:.2f}" for one in measured)
     size = "their own size" if px is None else f"{px} px"
-    return f"| {name}, {images:,} | {size} | {bare:.0f} | {whole:.0f} | {hashing:.0f} | {median(ratios):.2f} | {each} |"
+    return f"| {name}, {images:,} | {size} | {cells} | {median(one.ratio for one in measured):.2f} | {each} |"
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:
@@ -87,26 +104,38 @@ def bare_loop(files: Sequence[Path], px: int | None) -> None:
                 np.asarray(ImageOps.fit(image, (px, px), method=Image.Resampling.BILINEAR))
 
 
-def prepare(folder: Path, px: int | None) -> tuple[float, float]:
-    """Return the processor seconds of preparing the images of a folder, and those of hashing what was prepared."""
-    with tempfile.TemporaryDirectory() as cache:
+def prepare(folder: Path, px: int | None) -> tuple[float, float, float]:
+    """Return the processor seconds of preparing the images of a folder, and of these such as hash and write."""
+    taken: dict[str, float] = defaultdict(float)
+    timed = (
+        (copies.SketchWriter, "append", "hashing"),
+        (prepared, "take_copies", "hashing"),
+        (arrays.ArrayWriter, "append", "writing"),
+    )
+    with tempfile.TemporaryDirectory() as cache, ExitStack() as patches:
+        for owner, name, what in timed:
+            patches.enter_context(mock.patch.object(owner, name, _counted(getattr(owner, name), taken, what)))
         request = DataRequest(f"folder:{folder}", image_px=px)
         options: Mapping[str, str] = {}
         started = time.process_time()
         data = load_dataset(request, staged=options, seed=0, cache_dir=Path(cache), notify=lambda _text: None)
         whole = time.process_time() - started
         images = np.ascontiguousarray(data.prepared.open("train")[0])
-        return whole, _processor_seconds(lambda: _hash(images, Path(cache)))
+        digest = _processor_seconds(lambda: hashlib.sha256(images.data).hexdigest())  # which writing does as it goes
+        return whole, taken["hashing"] + digest, taken["writing"] - digest
 
 
-def _hash(images: np.ndarray, folder: Path) -> None:
-    """Hash images as preparing does: all of them for the fingerprint, and each to find copies."""
-    hashlib.sha256(images.data).hexdigest()
-    channels = images.shape[3]
-    with SketchWriter(folder, "train", channels) as sketches, ThreadPoolExecutor(usable_cpus()) as pool:
-        for start in range(0, len(images), ROWS):
-            sketches.append(images[start : start + ROWS], pool)
-    take_copies(folder, {"train": len(images)}, channels)
+def _counted(work: Callable[..., Any], taken: dict[str, float], what: str) -> Callable[..., Any]:
+    """Return a function that adds the processor seconds of its calls: nothing but its own threads runs meanwhile."""
+
+    @wraps(work)
+    def counted(*arguments: Any, **named: Any) -> Any:
+        started = time.process_time()
+        result = work(*arguments, **named)
+        taken[what] += time.process_time() - started
+        return result
+
+    return counted
 
 
 @contextmanager

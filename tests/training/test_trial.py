@@ -141,6 +141,31 @@ def test_patience_ends_a_trial_and_its_best_weights_come_back(small_digits):
     assert accuracy == pytest.approx(max(report.metrics["val_accuracy"] for report in reports))
 
 
+def test_the_batches_that_keras_looks_at_first_are_read_once_for_both_readings(small_digits):
+    class Counting:
+        """Images that count how often they are read."""
+
+        reads = 0
+
+        def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+            self.reads += 1
+            return small_digits.train.images[rows]
+
+    counting = Counting()
+    train = replace(small_digits.train, images=counting)
+    order = np.random.default_rng(0).permutation(len(train))
+    batches = Batches(train, 10, 50, order, None, 0)
+    looked_at = [batches[0], batches[1]]
+    epoch = [batches[index] for index in range(len(batches))]
+    assert counting.reads == len(batches)
+    plain = Batches(small_digits.train, 10, 50, order, None, 0)
+    for found, wanted in zip(
+        [*looked_at, *epoch], [plain[0], plain[1], *(plain[index] for index in range(len(plain)))], strict=True
+    ):
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+
+
 def test_patience_does_not_end_the_head_phase(small_digits):
     settings = replace(SETTINGS, max_epochs=4, head_epochs=3, patience=1, min_delta=1.0)  # nothing counts as better
     reports = epochs_of(BACKBONE, small_digits, settings)

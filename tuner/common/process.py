@@ -6,6 +6,7 @@ What tuner depends on is set (`set_surroundings`, in every process) or checked (
 from __future__ import annotations
 
 import codecs
+import ctypes
 import io
 import logging
 import os
@@ -224,6 +225,23 @@ def _allow_open_files() -> None:
         most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
         if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Options of `mallopt` in the C library of GNU."""
+_KEPT_BYTES, _LARGEST_KEPT_BYTES = 64 * 2**20, 32 * 2**20
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of an array for the next, up to 32 MB each, where its C library is GNU's.
+
+    Else it gives that back to the system and takes it anew, which costs more than to fill it: TensorFlow asks for that
+    from 128 kB when it reads its first generator, once in a process with Python 3.11.
+    """
+    with suppress(OSError, TypeError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 _LOG = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ import numpy as np
 
 from tuner.common.errors import RunError, TunerError
 from tuner.common.metrics import LOSS, VALIDATION, epoch_values
+from tuner.common.process import keep_freed_memory
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import Augment, augment_of
@@ -35,6 +36,8 @@ from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
 from tuner.training.settings import VALIDATION_BATCH_SIZE, Ended, TrialSettings, phase_of
 from tuner.training.trial_like import ModelCost, Progress, drive
 
+_LOOKED_AT = 2
+
 
 class Batches(keras.utils.PyDataset):
     """Batches of `(images, one-hot labels)`, with `weights` of the images `(images, labels, weights)`, in an order.
@@ -42,6 +45,8 @@ class Batches(keras.utils.PyDataset):
     Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is
     augmented with a seed of its own, so that an epoch is the same however often it is read. Where labels are mixed,
     weights are mixed alike. `on_batch` is called whenever one is asked for.
+
+    The first two are made once for the two readings of them: Keras looks at their form before it begins.
     """
 
     def __init__(
@@ -56,16 +61,26 @@ class Batches(keras.utils.PyDataset):
         weights: np.ndarray | None = None,
     ) -> None:
         super().__init__()
+        keep_freed_memory()  # here, since TensorFlow undoes it when it reads the first of all
         self._on_batch, self._weights = on_batch, weights
         self._split, self._batch_size, self._order = split, batch_size, order
         self._augment, self._seed = augment, seed
         self._one_hot = np.eye(num_classes, dtype=np.float32)
+        self._looked_at: dict[int, tuple[Any, ...]] = {}
 
     def __len__(self) -> int:
         return math.ceil(len(self._order) / self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         self._on_batch()
+        if index in self._looked_at:
+            return self._looked_at.pop(index)
+        batch = self._make(index)
+        if index < _LOOKED_AT:
+            self._looked_at[index] = batch
+        return batch
+
+    def _make(self, index: int) -> tuple[Any, ...]:
         positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         images, labels = self._split.batch(positions)
         targets = self._one_hot[labels]
