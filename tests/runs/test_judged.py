@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.support.make_record import epoch, small_state, trial_ended, trial_started
-from tuner.common.intervals import crossed_interval, resampled_interval
+from tuner.common.intervals import Interval, crossed_interval, resampled_interval
 from tuner.common.metrics import metric_of
 from tuner.reports._leaderboard import leaderboard_markdown
 from tuner.reports.remarks import majority_sentences
 from tuner.reports.results import build_results
 from tuner.reports.tables import finalists_table
+from tuner.runs import forecast
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested, SessionEnded
 from tuner.runs.finalists import gain_on_test, gain_over_guess, judged_by, summarise_finalists, unpack_floats
 from tuner.runs.state import RunState
-from tuner.training import evaluation
 from tuner.training.evaluation import judgement, resample
 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "RESAMPLES", 100)
+    monkeypatch.setattr(forecast, "RESAMPLES", 100)
 
 
 UNEVEN = np.array([0] * 380 + [1] * 20)
@@ -182,6 +183,61 @@ def test_draws_are_the_same_for_all_models_of_a_test_split():
     np.testing.assert_array_equal(unpack_floats(one["resampled"]), unpack_floats(other["resampled"]))
     assert judgement(["val_accuracy", "val_auc"], UNEVEN, good(1))["resampled"] == ""
     assert set(judgement(["val_accuracy", "val_auc"], UNEVEN, good(1))["metrics"]) == {"auc"}
+
+
+def in_groups(groups: int, of: int, share: float, seed: int, new: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether images of groups are answered rightly, and their groups: all of a group alike but for a few."""
+    generator = np.random.default_rng(seed)
+    of_group = np.repeat(generator.random(groups) < share, of)
+    of_image = generator.random(groups * of) < share
+    return np.where(generator.random(groups * of) < new, of_image, of_group), np.repeat(np.arange(groups), of)
+
+
+def of_groups(metric: str, correct: np.ndarray, units: np.ndarray | None) -> Interval:
+    labels = np.arange(len(correct)) % 2
+    probabilities = np.eye(2)[np.where(correct, labels, 1 - labels)]
+    values = judgement([metric], labels, probabilities, units)
+    state = judged(metric, {0: [probabilities]}, labels)
+    state.finalists[0, 0] = replace(state.finalists[0, 0], tested=FinalistTested(trial=0, number=0, **values))
+    (only,) = summarise_finalists(state)
+    assert only.test is not None
+    assert only.groups == (0 if units is None else len(np.unique(units)))
+    return only.test
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_balanced_accuracy"])
+def test_images_of_groups_say_less_than_as_many_others(metric):
+    correct, units = in_groups(40, 10, 0.8, 0, 0.1)
+    grouped, plain = (of_groups(metric, correct, each) for each in (units, None))
+    assert grouped.mean == plain.mean
+    assert None not in (*grouped, *plain)
+    assert 2 < (grouped.high - grouped.low) / (plain.high - plain.low) < 4.5
+    single = of_groups(metric, correct, np.arange(len(correct)))
+    assert (single.high - single.low) == pytest.approx(plain.high - plain.low, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [np.repeat([0, 1], 10), np.arange(20) // 7, np.array([0] * 19 + [1]), np.zeros(20, int), np.arange(20) * 1000 - 7],
+    ids=["two groups", "uneven ones", "a group of one", "one group alone", "each its own"],
+)
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_auc", "val_macro_f1"])
+def test_any_groups_have_an_interval(units, metric):
+    correct = np.arange(20) % 4 > 0
+    found = judgement([metric], np.arange(20) % 2, np.eye(2)[np.where(correct, 1, 0)], units)
+    assert found["groups"] == (0 if len(set(units.tolist())) == 1 else len(set(units.tolist())))
+    assert bool(found["accuracy_resampled"]) == (found["groups"] > 0)
+    drawn = unpack_floats(found["resampled"] or found["accuracy_resampled"])
+    assert metric == "val_accuracy" or np.isfinite(drawn).any()
+
+
+@pytest.mark.parametrize("groups", [5, 12, 60])
+def test_intervals_of_groups_hold_the_truth_as_often_as_they_say(groups):
+    held = 0
+    for seed in range(150):
+        found = of_groups("val_accuracy", *in_groups(groups, 8, 0.8, seed, 0.2))
+        held += found.low is not None and found.high is not None and found.low <= 0.8 <= found.high
+    assert held >= 0.9 * 150
 
 
 @pytest.mark.full

@@ -37,7 +37,7 @@ from tuner.datasets.sources import (
     first_names,
     path_of,
 )
-from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified
+from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, join_units, subset_stratified
 from tuner.datasets.staging import resolve, staged_sources
 
 __all__ = [
@@ -111,6 +111,11 @@ class Dataset:
         if self.test_rows is None:
             return _whole(self.prepared, "test")
         return _whole(self.prepared, "train").take(self.test_rows)
+
+    def test_units(self) -> np.ndarray | None:
+        """Return the unit `[N] int64` of each test image, equal for those of a group; None: each is its own."""
+        groups = self.prepared.column("test" if self.test_rows is None else "train", "groups")
+        return join_units(groups if groups is None or self.test_rows is None else groups[self.test_rows])
 
     @property
     def test_images(self) -> int:

@@ -145,10 +145,13 @@ def _finalist_verdict(results: Results, first: Finalist) -> str:
             f", the mean of {first.tested} {repeat}s (95% interval for the mean over "
             f"{'other folds' if results.folds else 'new seeds'} and new images: {between})."
         )
+    if first.groups:
+        words += f" The test images are of {first.groups:,} groups, which intervals draw as wholes."
     if metric != ACCURACY and first.test_accuracy is not None:
         words += f" Its test accuracy is {format_value(ACCURACY, first.test_accuracy.mean)}."
     if first.tested > 1 and first.model_test is not None:
-        own, how = interval_words(metric, first.model_test), "Wilson" if metric == ACCURACY else "bootstrap"
+        formula = metric == ACCURACY and not first.groups
+        own, how = interval_words(metric, first.model_test), "Wilson" if formula else "bootstrap"
         exported = f"{results.study.model_name if results.study else 'best'} is {_exported(results, first)}"
         words += f" {exported}: {format_value(metric, first.model_test.mean)}, for new images {own} ({how})."
     majority = [f"{capital(escaped(one))}." for one in majority_sentences(results)]

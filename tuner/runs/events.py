@@ -292,12 +292,16 @@ class Tested(_Event):
     resampled: str = ""
     """Base64 of float32: values of the study's metric for test images drawn again with replacement, the same ones in
     all events; empty for the accuracy, of which `correct` says all."""
+    groups: Count = 0
+    """Groups that the test images are of: drawn as wholes; 0: each image stands for itself."""
+    accuracy_resampled: str = ""
+    """As `resampled`, of the accuracy, where images are of groups."""
 
     @model_validator(mode="after")
     def _has_a_bit_for_each_image(self) -> Self:
         if len(b64decode(self.correct, validate=True)) != -(-self.images // 8):
             raise ValueError(f"correct must have a bit for each of {self.images} images")
-        if len(b64decode(self.resampled, validate=True)) % 4:
+        if any(len(b64decode(text, validate=True)) % 4 for text in (self.resampled, self.accuracy_resampled)):
             raise ValueError("resampled must be of float32")
         return self
 

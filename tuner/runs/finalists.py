@@ -77,6 +77,8 @@ class Finalist(NamedTuple):
     model_test: Interval | None
     """Its value on the test split, for new images."""
     test_loss: float | None
+    groups: int = 0
+    """Groups of the test images, of which intervals are for new ones; 0: each image stands for itself."""
 
 
 NOT_TESTED = "the finalists are not tested: "
@@ -199,6 +201,7 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
         model=exported,
         model_test=_test_interval([model], judge) if model is not None else None,
         test_loss=fmean(test.test_loss for test in tested.values()) if tested else None,
+        groups=max((test.groups for test in tested.values()), default=0),
     )
 
 
@@ -244,14 +247,22 @@ def _value(test: Tested, metric: str) -> float:
 
 def _test_interval(tested: Sequence[Tested], metric: str) -> Interval:
     """Return the interval of a metric for new images, and for new trainings if there are several."""
-    if metric != ACCURACY:
-        values, resampled = [_value(one, metric) for one in tested], [unpack_floats(one.resampled) for one in tested]
-        return _clipped(resampled_interval(values, np.stack(resampled)), metric)
+    if (drawn := _drawn(tested, metric)) is not None:
+        return _clipped(resampled_interval([_value(one, metric) for one in tested], drawn), metric)
     if len(tested) == 1:
         share = tested[0].test_accuracy
         return Interval(share, *wilson_interval(share, tested[0].images))
     # Two right and two wrong ones more (Agresti and Coull 1998): no images were wrong is not that none will be.
     return _clipped(crossed_interval(np.stack([_answers(one) for one in tested]), [0, 0, 1, 1]), metric)
+
+
+def _drawn(tested: Sequence[Tested], metric: str) -> np.ndarray | None:
+    """Return a metric's values for test images drawn again, `[tests, draws]`; None for an accuracy that has a formula.
+
+    It has none where images are of groups: their answers hang together.
+    """
+    texts = [one.accuracy_resampled if metric == ACCURACY else one.resampled for one in tested]
+    return None if metric == ACCURACY and not all(texts) else np.stack([unpack_floats(text) for text in texts])
 
 
 def gain_on_test(state: RunState, trial: int, other: int) -> Difference | None:
@@ -289,9 +300,10 @@ def _advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metric: str) ->
     """
     sign = oriented(1.0, metric_of(metric).mode)
     pairs = list(zip(ours, theirs, strict=True))
-    if metric != ACCURACY:
+    mine, other_ones = _drawn(ours, metric), _drawn(theirs, metric)
+    if mine is not None and other_ones is not None:
         values = np.array([sign * (_value(one, metric) - _value(other, metric)) for one, other in pairs])
-        drawn = sign * np.stack([unpack_floats(one.resampled) - unpack_floats(other.resampled) for one, other in pairs])
+        drawn = sign * (mine - other_ones)
         # What was added to images that were drawn is the same for both, and makes their difference too small.
         return resampled_interval(values.tolist(), drawn + (values - np.nanmean(drawn, axis=1))[:, None])
     table = np.stack([_answers(one) - _answers(other) for one, other in pairs])

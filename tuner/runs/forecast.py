@@ -41,6 +41,18 @@ TEST_S, IMAGE_S, BACKWARD, MOST_TEST_SHARE = 1.0, 5e-4, 3.0, 0.1
 """Building a network for the test split; least for an image of it if activations are read in training, which may lie
 there from earlier; an image that is learnt from takes so many times one that is not; and a network's most."""
 
+RESAMPLES, FEWEST_RESAMPLES = 400, 100
+"""Draws of test images; the error of a deviation from so many is 4 and 7%."""
+MOST_VALUES = 4e7
+"""Probabilities that are looked at for all draws, as long as these are not too few."""
+VALUE_S = 1.5e-7
+"""Drawing a probability again and looking at it, in the metric that takes longest: the AUC sorts them."""
+
+
+def resamples(values: int) -> int:
+    """Return how often predictions of so many probabilities are drawn again."""
+    return int(min(RESAMPLES, max(FEWEST_RESAMPLES, MOST_VALUES / values)))
+
 
 class Costs(NamedTuple):
     """Seconds that parts of a search take, as far as they are known."""
@@ -173,7 +185,9 @@ def _test_s(state: RunState, chosen: Sequence[TrialState]) -> float:
     data = state.study.data if state.study is not None else {}
     test, train, validation = (int(data.get(f"{name}_images") or 0) for name in ("test", "train", "validation"))
     per_image_s = [_image_s(trial, train, validation) for trial in chosen if trial.epochs and train]
-    return TEST_S + test * max(per_image_s, default=0.0)
+    values = test * len(data.get("class_names") or ())
+    drawing_s = VALUE_S * values * resamples(values) if values else 0.0
+    return TEST_S + drawing_s + test * max(per_image_s, default=0.0)
 
 
 def _image_s(trial: TrialState, train: int, validation: int) -> float:

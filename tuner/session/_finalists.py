@@ -308,7 +308,8 @@ def _judge(context: WorkerContext, run: RunDirectory, record: Record, time: Time
         probabilities, test = _of_test_split(trial)
         if record.state.guess_tested is None:
             record.append(_guess_tested(trial.data, test, metrics))
-        record.append(FinalistTested(trial=key[0], number=key[1], **judgement(metrics, test.labels, probabilities)))
+        found = judgement(metrics, test.labels, probabilities, trial.data.test_units())
+        record.append(FinalistTested(trial=key[0], number=key[1], **found))
         if key == winner:
             has_predictions = True
             save_predictions(run.predictions, winner, probabilities, test)
@@ -323,7 +324,7 @@ def _guess_tested(data: Dataset, test: Split, metrics: Sequence[str]) -> GuessTe
     return GuessTested(
         largest_class=data.class_names[largest],
         share=float((test.labels == largest).mean()),
-        **judgement(metrics, test.labels, probabilities),
+        **judgement(metrics, test.labels, probabilities, data.test_units()),
     )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tuner.common.files import replacing
+from tuner.common.intervals import CONFIDENCE
 from tuner.common.metrics import ACCURACY, LOSS, VALIDATION, Metric, asked_values, metric_of
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import augment_of, parse_augment
 from tuner.models.preprocessing import parse_preprocess
 from tuner.runs.finalists import pack_bits, pack_floats
+from tuner.runs.forecast import resamples
 from tuner.runs.predictions import Variant
 from tuner.spec.space import Choose, Space, flatten
 
@@ -122,17 +124,15 @@ def _value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> flo
     return float(of_keras.result())
 
 
-RESAMPLES, FEWEST_RESAMPLES = 400, 100
-"""Draws of test images; the error of a deviation from so many is 4 and 7%."""
-MOST_VALUES = 4e7
-"""Probabilities that are looked at for all draws, as long as these are not too few: sorting them takes time."""
-
-
-def judgement(metrics: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def judgement(
+    metrics: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray | None = None
+) -> dict[str, Any]:
     """Return what the record keeps of predictions for the test split, by the names of `events.Tested`.
 
-    `metrics` are the study's; what is drawn again is the first one.
+    `metrics` are the study's; what is drawn again is the first one. Images of a group have the same of the `units`
+    `[N] int64`.
     """
+    units = units if units is not None and len(np.unique(units)) > 1 else None
     correct = probabilities.argmax(axis=1) == labels
     first = metrics[0].removeprefix(VALIDATION)
     return {
@@ -141,30 +141,71 @@ def judgement(metrics: Sequence[str], labels: np.ndarray, probabilities: np.ndar
         "test_loss": measure([LOSS], labels, probabilities)[LOSS],
         "correct": pack_bits(correct),
         "metrics": measure([one.removeprefix(VALIDATION) for one in asked_values(metrics)], labels, probabilities),
-        "resampled": "" if first == ACCURACY else pack_floats(resample(first, labels, probabilities)),
+        "resampled": "" if first == ACCURACY else pack_floats(resample(first, labels, probabilities, units)),
+        "groups": 0 if units is None else len(np.unique(units)),
+        "accuracy_resampled": "" if units is None else pack_floats(resample_accuracy(correct, units)),
     }
 
 
-def resample(metric: str, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def resample_accuracy(correct: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the accuracy for groups of images drawn again; two right and two wrong ones more are among them."""
+    answers = np.concatenate([correct, [True, True, False, False]]).astype(np.float64)
+    drawn = _draws(len(correct), _with_four_units_more(units), resamples(len(correct)))
+    return _widened(np.array([answers[one].mean() for one in drawn]), units)
+
+
+def _draws(images: int, units: np.ndarray | None, number: int) -> Iterator[np.ndarray]:
+    """Yield rows drawn again with replacement: images, or whole units of them (`[images] int64`)."""
+    generator = np.random.default_rng(0)
+    if units is None:
+        yield from (generator.integers(0, images, images) for _ in range(number))
+        return
+    numbered = np.unique(units, return_inverse=True)[1]
+    count = int(numbered.max()) + 1
+    for _ in range(number):
+        times = np.bincount(generator.integers(0, count, count), minlength=count)
+        yield np.repeat(np.arange(len(numbered)), times[numbered])
+
+
+def _with_four_units_more(units: np.ndarray) -> np.ndarray:
+    return np.concatenate([units, units.max() + 1 + np.arange(4)])
+
+
+def _widened(values: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    """Return values of draws as far from their mean as so few units ask for (Student's t): they are too alike."""
+    if units is None:
+        return values
+    from scipy import special
+
+    units_drawn, upper = len(np.unique(units)), (1 + CONFIDENCE) / 2
+    wider = special.stdtrit(units_drawn - 1, upper) / special.ndtri(upper) * math.sqrt(units_drawn / (units_drawn - 1))
+    middle = np.nanmean(values) if np.isfinite(values).any() else math.nan
+    widened: np.ndarray = middle + wider * (values - middle)
+    return widened
+
+
+def resample(metric: str, labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
     """Return the metric's values for images drawn again with replacement, the same ones for the same labels.
 
+    With `units` `[N] int64`, whole units are drawn: images of a group are alike, and say less than as many others.
     Where it counts answers, among them are two right and two wrong ones more of the rarest class (after Agresti and
     Coull 1998): that its few images were all right is not that none will be wrong. Anything else has them where it
     would show no spread at all.
     """
-    entry, fewest = metric_of(metric), FEWEST_RESAMPLES
-    number = int(np.clip(MOST_VALUES / probabilities.size, fewest, RESAMPLES))
+    entry, number = metric_of(metric), resamples(probabilities.size)
 
-    def drawn(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        generator = np.random.default_rng(0)
-        places = (generator.integers(0, len(labels), len(labels)) for _ in range(number))
+    def drawn(labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+        places = _draws(len(labels), units, number)
         return np.array([_value(entry, labels[one], probabilities[one]) for one in places])
 
     if not np.isfinite(probabilities).all():
         return np.full(number, math.nan)
-    values = np.zeros(1) if entry.counts_answers else drawn(labels, probabilities)
+    values = np.zeros(1) if entry.counts_answers else drawn(labels, probabilities, units)
     known = values[np.isfinite(values)]  # images of one class alone have no AUC
-    return values if len(known) and np.ptp(known) > 1e-9 else drawn(*_with_four_more(labels, probabilities))
+    if not len(known) or np.ptp(known) <= 1e-9:
+        more = None if units is None else _with_four_units_more(units)
+        values = drawn(*_with_four_more(labels, probabilities), more)
+    return _widened(values, units)
 
 
 def _with_four_more(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
