@@ -209,6 +209,18 @@ def test_without_weights_networks_are_trained_from_scratch(place: Path, monkeypa
     assert any(line.startswith("missing") and ".h5" in line for line in made.lines)
 
 
+@pytest.mark.parametrize("number", [3, 4])
+def test_so_few_images_that_no_split_holds_every_class_are_refused_with_what_is_enough(
+    place: Path, number: int
+) -> None:
+    classes = dict.fromkeys("abcdef", number)
+    photos(place / "data", classes)
+    with pytest.raises(InputError, match=r"both parts must hold an image of every class.*; 5 images of each class are"):
+        make("folder:data")
+    photos(place / "more", dict.fromkeys("abcdef", making.ENOUGH_OF_A_CLASS))
+    assert make("folder:more")[1].data.validation is not None
+
+
 def test_a_place_that_takes_no_file_is_refused(place: Path) -> None:
     make_folder(place / "pets", {"cat": 12, "dog": 12})
     with pytest.raises(InputError, match=r"x\.yaml"):

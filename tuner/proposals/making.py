@@ -30,6 +30,8 @@ MOST_DECODED_A_SECOND = 20
 """Images for each second of the time that are decoded to look for broken ones and copies; of more, headers are read."""
 ALWAYS_DECODED = 2_000
 """So many more are, however little time there is."""
+ENOUGH_OF_A_CLASS = 5
+"""With so many of each, a fifth for the test split holds every class, and what is left can be parted."""
 _MOST_NAMED = 5
 """So many broken images are told by name; the report of a search has all."""
 
@@ -202,7 +204,9 @@ def _account(asked: Asked, given: Mapping[str, Any], watch: Watch) -> Account:
         if not account.refusals:
             return account
         refused += account.refusals
-    raise DataError(refused[0])
+    few = min((one.images for one in account.classes), default=0) < ENOUGH_OF_A_CLASS
+    hint = f"; {ENOUGH_OF_A_CLASS} images of each class are enough" if few else ""
+    raise DataError(f"{refused[0]}{hint}")
 
 
 def _most_decoded(asked: Asked) -> float:
