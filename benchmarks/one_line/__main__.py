@@ -2,9 +2,9 @@
 
 For each data set and seed, two searches with a cache of their own: `tuner.search SOURCE --time MINUTESm`, and
 `tuner.search FILE --time MINUTESm` with the file beside this module. Both hold out the same validation images. To
-reach: a report and a model within the time, and a difference in validation accuracy of the best trial whose interval
-(Student's t over seeds) lies above -3 points. Results are kept in `--results`, a line each; what is there is not run
-again.
+reach: a report and a model within the time, and a difference in validation accuracy of the exported model whose
+interval (Student's t over seeds) lies above -3 points. Results are kept in `--results`, a line each; what is there is
+not run again.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Outcome:
     total_s: float
     status: int
     val_accuracy: float | None
+    """Of the model that was exported: of the finalist that won, or without one of the best trial."""
     test_accuracy: float | None
     trials: int
     has_report: bool
@@ -97,11 +98,12 @@ def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Pat
     found = next(iter(sorted((place / "runs").glob("*/record.jsonl"))), None)
     state = read_state(found) if found is not None else None
     best = state.best_trial() if state is not None else None
-    tested = [one.tested.metrics for one in state.finalists.values() if one.tested is not None] if state else []
+    tested = [one for one in state.finalists.values() if one.tested is not None] if state is not None else []
+    exported = max(tested, key=lambda one: one.trained.best or 0.0, default=None)
     return Outcome(
         name, way, seed, minutes, round(total_s, 1), status,
-        val_accuracy=best.best if best is not None else None,
-        test_accuracy=max((one["accuracy"] for one in tested), default=None),
+        val_accuracy=exported.trained.best if exported else best.best if best is not None else None,
+        test_accuracy=exported.tested.test_accuracy if exported is not None and exported.tested is not None else None,
         trials=len(state.trials) if state is not None else 0,
         has_report=any((place / "reports").glob("*/index.html")),
         has_model=found is not None and (found.parent / "best.keras").is_file(),
@@ -128,7 +130,7 @@ def difference(outcomes: Sequence[Outcome], name: str) -> tuple[float, float, fl
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the outcomes in Markdown, and the differences."""
     lines = [
-        "| data | seed | way | s of the time | trials | best val. accuracy | test accuracy | report, model |",
+        "| data | seed | way | s of the time | trials | validation accuracy | test accuracy | report, model |",
         "|---|---:|---|---:|---:|---:|---:|---|",
     ]
     for one in sorted(outcomes, key=lambda each: (each.data, each.seed, each.way)):

@@ -380,7 +380,7 @@ class _Proposing:
     def _training(self) -> tuple[Setting, ...]:
         is_few = self.data.training < _FEW_IMAGES
         epochs = 60 if is_few else 16 if self._is_short else 40
-        head = (Setting("head_epochs", 3 if self._is_short else 5),) if self.networks.pretrained else ()
+        head = (Setting("head_epochs", 2 if self._is_short else 5),) if self.networks.pretrained else ()
         stopping = (Setting("patience", 12 if is_few else 6), Setting("min_delta", 1.0e-4))
         return (Setting("max_epochs", epochs), *head, Setting("early_stopping", stopping))
 
@@ -388,11 +388,10 @@ class _Proposing:
         if self.wish.time_s is None:
             return (Setting("trials", 64, "no time is given: so many configurations are tried"), Setting("seed", 0))
         why = "for all: the look at the data, trials (as many as fit), finalists, report"
-        return (
-            Setting("time_budget", time_text(self.wish.time_s), why),
-            Setting("trials", _TRIALS),
-            Setting("seed", 0),
-        )
+        grace_why = "so many epochs are trained before trials are compared, some of them with unfrozen blocks"
+        grace = (Setting("grace_epochs", 5, grace_why),) if self._is_short and self.networks.pretrained else ()
+        budget = Setting("time_budget", time_text(self.wish.time_s), why)
+        return (budget, Setting("trials", _TRIALS), Setting("seed", 0), *grace)
 
     def _activations(self) -> Iterator[Setting]:
         if self._keeps_views():
