@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tuner.models.applications import BACKBONES
-from tuner.proposals.pretrained import HOST, PRETRAINED, Pretrained
+from tuner.proposals._pretrained import HOST, PRETRAINED, Pretrained
 
 
 def test_the_table_has_every_backbone_in_every_width() -> None:

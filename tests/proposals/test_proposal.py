@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.support.make_facts import BARE, DATA, MACHINE, MOBILENET, WISH, data, machine, wish
 from tuner.datasets.account.facts import Conflict, GroupGuess
-from tuner.proposals.facts import DataFacts, Machine, Wish
-from tuner.proposals.pretrained import PRETRAINED
-from tuner.proposals.proposal import propose
-from tuner.proposals.text import proposal_text
+from tuner.proposals._facts import DataFacts, Machine, Wish
+from tuner.proposals._pretrained import PRETRAINED
+from tuner.proposals._proposal import propose
+from tuner.proposals._text import proposal_text
 from tuner.session.checks import check_names
 from tuner.session.preparation import check_sizes
 from tuner.spec._yaml_document import read_document
@@ -209,6 +209,7 @@ def test_less_time_means_smaller_images() -> None:
 def test_more_images_than_the_time_allows_are_left_out_and_said() -> None:
     proposal = propose(data(training=5_000_000), MACHINE, wish(time_s=120.0))
     assert proposal.values()["data"]["max_train_images"] < 100_000
+    assert proposal.values()["data"]["max_validation_images"] < 20_000
     assert any(one.about == "images" for one in proposal.remarks)
     assert "max_train_images" not in values(data(training=2_000))["data"]
 
@@ -230,6 +231,7 @@ def test_uneven_classes_are_judged_alike_and_weights_are_tried() -> None:
     [
         (data(training=100, smallest=30), {"folds": 5}),
         (data(training=2000, smallest=8), {"folds": 5}),
+        (data(training=90_000, smallest=3), None),
         (data(training=9, smallest=2), {"folds": 2}),
         (data(training=1200, smallest=350), None),
         (data(training=9, smallest=1), None),
@@ -319,6 +321,12 @@ def test_without_weights_it_is_said_what_is_missing_and_where_it_belongs() -> No
     assert not [one for one in propose(DATA, machine(can_fetch=True), WISH).remarks if one.about == "missing"]
     symbols = data(side_px=8, is_one_size=True, is_grey=True)
     assert not [one for one in propose(symbols, BARE, WISH).remarks if one.about == "missing"]
+
+
+def test_images_that_take_much_of_the_time_to_prepare_are_said() -> None:
+    texts = [one.text for one in propose(data(images=2_000_000), MACHINE, WISH).remarks if one.about == "time"]
+    assert any("prepare" in text and "17m" in text for text in texts)
+    assert not [one for one in propose(DATA, MACHINE, WISH).remarks if "prepare" in one.text]
 
 
 def test_a_search_without_end_has_a_number_of_trials() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tuner.proposals.facts import DataFacts, Machine, Wish
+from tuner.proposals._facts import DataFacts, Machine, Wish
 
 MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 DATA = DataFacts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from tuner.proposals.facts import DataFacts
+from tuner.proposals._facts import DataFacts
 
 _SIDED = re.compile(
     r"\w|\d+|left|right|up|down|top|bottom|north|south|east|west|clockwise|(counter|anti).?clockwise|"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tuner.models.applications import BACKBONES
-from tuner.proposals.facts import DataFacts, Machine, Wish
-from tuner.proposals.pretrained import HOST, PRETRAINED, Pretrained
+from tuner.proposals._facts import DataFacts, Machine, Wish
+from tuner.proposals._pretrained import HOST, PRETRAINED, Pretrained
 
 PASS_SHARE = 0.05
 """Most of the time that one pass of all images through a frozen backbone may take: epochs read what it gave."""

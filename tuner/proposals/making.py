@@ -16,11 +16,11 @@ from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Watch
 from tuner.datasets.loading import look_at_data
 from tuner.datasets.request import DataRequest, check_columns, check_group, check_layout
+from tuner.proposals._facts import Machine, Wish, data_facts
+from tuner.proposals._machine import Reach, look_at_machine
+from tuner.proposals._proposal import Proposal, Remark, group_question, propose
+from tuner.proposals._text import proposal_text
 from tuner.proposals.asking import SPACE_FILES, source_as_written, study_name
-from tuner.proposals.facts import Machine, Wish, data_facts
-from tuner.proposals.machine import Reach, look_at_machine
-from tuner.proposals.proposal import Proposal, Remark, group_question, propose
-from tuner.proposals.text import proposal_text
 from tuner.spec.schema import DataSection
 from tuner.spec.spec import dump_spec, read_spec, require
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tuner.common.errors import printable
-from tuner.proposals.proposal import Proposal, Setting
+from tuner.proposals._proposal import Proposal, Setting
 
 _WIDTH = 108
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(\([A-Za-z0-9_,.=-]*\))?")

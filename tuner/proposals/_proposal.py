@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.datasets.account.taking import UNEVEN
 from tuner.proposals._augmentation import VARIED, propose_augmentation
+from tuner.proposals._facts import DataFacts, Machine, Wish
 from tuner.proposals._networks import (
     SMALL_PX,
     Chosen,
@@ -24,14 +25,17 @@ from tuner.proposals._networks import (
     propose_networks,
     sizes_of,
 )
-from tuner.proposals.facts import DataFacts, Machine, Wish
 
 VIEWS = 4
 """Augmented variants of each image that are kept on CPUs: with one for each epoch an epoch would cost a whole pass."""
 _AUGMENT_SHARE = 0.1
 """Most of the time that these may take."""
-_FEW_IMAGES, _FEW_OF_A_CLASS = 400, 20
-"""With fewer training images, or fewer of a class, folds judge better than a fraction that is held out."""
+_FEW_IMAGES, _FEW_OF_A_CLASS, _MANY_IMAGES = 400, 20, 5_000
+"""With fewer training images, or fewer of a class if there are not many in all, folds judge better than a fraction."""
+_PARTED = {"validation", "validation_fraction"}
+"""Two ways to say the same."""
+_PREPARED_S, _MOST_PREPARED_SHARE = 1e-3, 0.3
+"""Seconds of a core to prepare an image, and the share of the time from which on that is said."""
 _SHORT_S = 600.0
 """Searches of less time try less."""
 _OBLONG = 2.0
@@ -122,10 +126,9 @@ class _Proposing:
 
     def _data(self) -> tuple[Setting, ...]:
         given = [Setting(name, value, "given on the command line") for name, value in self.wish.given]
-        names = {one.name for one in given} | (
-            {"validation"} if "validation_fraction" in dict(self.wish.given) else set()
-        )
-        names |= {"validation_fraction"} if "validation" in names else set()
+        names = {one.name for one in given}
+        if names & _PARTED:
+            names |= _PARTED
         proposed = (*self._size(), *self._validation(), *self._fit(), *self._broken(), *self._most_images())
         return (
             Setting("source", self.wish.source, self._contents()),
@@ -148,7 +151,8 @@ class _Proposing:
         data = self.data
         if data.has_validation:
             return
-        is_few = data.training < _FEW_IMAGES or data.smallest < _FEW_OF_A_CLASS
+        has_rare = data.smallest < _FEW_OF_A_CLASS and data.training < _MANY_IMAGES
+        is_few = data.training < _FEW_IMAGES or has_rare
         folds = min(3 if self._is_short else 5, data.smallest)
         if is_few and folds >= 2 and not self.wish.without_folds:
             why = (
@@ -157,7 +161,7 @@ class _Proposing:
             )
             yield Setting("validation", (Setting("folds", folds),), why)
             return
-        fraction = self.wish.fraction or (0.2 if data.training < 5_000 else 0.1)
+        fraction = self.wish.fraction or (0.2 if data.training < _MANY_IMAGES else 0.1)
         test = "" if data.has_test else "; a fifth of all is the test split, which finalists alone see"
         yield Setting("validation_fraction", fraction, f"of the training images, to compare trials by{test}")
 
@@ -188,9 +192,9 @@ class _Proposing:
         most = max(most_images(cheapest, self.machine, self.wish), 20 * self.data.classes, 1000)
         if 1.5 * most < self.data.training:
             rounded = max(self.data.classes, int(float(f"{most:.1g}")))
-            yield Setting(
-                "max_train_images", rounded, "so many are seen often enough in the time; with more time, take more"
-            )
+            why = "so many are seen often enough in the time; with more time, take more"
+            yield Setting("max_train_images", rounded, why)
+            yield Setting("max_validation_images", max(self.data.classes, 1000, rounded // 5))
 
     def _scratch_cost(self) -> float:
         """Return about the multiplications of a small network from scratch for one image."""
@@ -416,6 +420,11 @@ class _Proposing:
         data = self.data
         if self.networks.missing:
             yield Remark("missing", self.networks.missing)
+        prepared_s = _PREPARED_S * data.images / self.machine.cpus
+        if prepared_s > _MOST_PREPARED_SHARE * self.wish.counted_s:
+            yield Remark(
+                "time", f"to prepare the images takes about {time_text(60 * math.ceil(prepared_s / 60))} of it, once"
+            )
         if data.copies:
             yield Remark(
                 "copies",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.datasets.account.facts import Account, Conflict, GroupGuess
-from tuner.proposals.pretrained import Pretrained
+from tuner.proposals._pretrained import Pretrained
 
 DEFAULT_SIDE_PX = 224
 """Taken of images whose size is not known."""

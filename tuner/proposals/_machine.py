@@ -12,8 +12,8 @@ from collections.abc import Callable
 from tuner.cluster.ray_session import gpus_here
 from tuner.common.files import shown
 from tuner.common.process import keras_home, usable_cpus
-from tuner.proposals.facts import Machine
-from tuner.proposals.pretrained import HOST
+from tuner.proposals._facts import Machine
+from tuner.proposals._pretrained import HOST
 
 _ASKED = f"https://{HOST}/tensorflow/keras-applications/mobilenet_v2/"
 _ASKED_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
