@@ -18,6 +18,7 @@ from tuner.datasets.account.facts import Account, load_account, save_account
 from tuner.datasets.account.taking import Aims, Gallery
 from tuner.datasets.loading import look_at_data
 from tuner.datasets.request import DataRequest
+from tuner.reports.data_section import draw_sheets
 
 AIMS = Aims()
 
@@ -272,6 +273,20 @@ def test_copies_and_pictures_under_two_labels_are_listed_and_stay_on_one_side(tm
         "test": dataset.test_images,
     }
     assert look(f"folder:{root}", tmp_path) == account, "from the prepared copy, the same"
+
+
+def test_copies_are_shown_side_by_side_those_under_two_labels_first(tmp_path) -> None:
+    _, gallery = look_with_pictures(f"folder:{album(tmp_path)}", tmp_path)
+    conflict, *others = gallery.alike
+    assert conflict.is_conflict and set(conflict.names) == {"cat/03.png", "dog/wrong.png"}
+    assert conflict.about in ("2 images, cat or dog", "2 images, dog or cat")
+    assert others and not any(one.is_conflict for one in others)
+    for one in gallery.alike:
+        first, *more = [picture().astype(int) for picture in one.pictures]
+        assert len(more) == len(one.names) - 1 > 0
+        assert all(np.abs(other - first).mean() < 20 for other in more)
+    kinds = [sheet.kind for sheet in draw_sheets(gallery)]
+    assert kinds == ["class", "class", "two labels", *["copies"] * len(others)]
 
 
 def test_copies_across_given_splits_are_told_with_their_names(tmp_path) -> None:

@@ -17,16 +17,14 @@ from hypothesis import given, settings
 from benchmarks.copies.planting import CHANGES, copies_of, to_image
 from tests.support.drawn_photos import drawn_photos
 from tests.support.make_prepared import load
+from tuner.datasets.account.copies import CopyAccount, describe_copies, take_account
 from tuner.datasets.copies import (
     MOST_IN_GROUP,
-    CopyAccount,
     Found,
-    describe_copies,
     find_copies,
     keep_together,
     perceptual_hashes,
     sketch_images,
-    take_account,
 )
 from tuner.datasets.splits import split_stratified
 

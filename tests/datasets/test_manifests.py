@@ -44,6 +44,24 @@ def rows_of(names: list[str], labels: list[str] = LABELS, delimiter: str = ",") 
     return [f"{name}{delimiter}{label}" for name, label in zip(names, labels, strict=True)]
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["labels.csv"], r"a folder, which holds csv:.*data/labels.csv$"),
+        (["b.csv", "a.csv", "x.jsonl"], r"which holds csv:.*data/a.csv, csv:.*data/b.csv$"),
+        (["x.JSONL"], r"which holds jsonl:.*data/x.JSONL$"),
+        (["deep/er/train.parquet"], r"which holds parquet:.*data/deep/er/train.parquet$"),
+        (["notes.txt"], r"a folder without tables; for images in folders of classes write folder:.*data$"),
+    ],
+)
+def test_a_folder_is_refused_with_the_tables_that_it_holds(files, words, tmp_path) -> None:
+    for file in files:
+        (tmp_path / "data" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / file).write_text("path,label\n")
+    with pytest.raises(DataError, match=words):
+        PREFIXED["csv"].read(str(tmp_path / "data"))
+
+
 # --- as they are written ---
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from tests.reports.test_page import EVIL, Parsed
 from tests.support.make_account import make_account, make_gallery
 from tests.support.make_record import small_state
+from tuner.datasets.account.copies import Across, CopyAccount
 from tuner.datasets.account.facts import ClassFacts, Conflict, GroupFacts, save_account
-from tuner.datasets.copies import Across, CopyAccount
 from tuner.reports.data_section import (
     account_lines,
     class_table,

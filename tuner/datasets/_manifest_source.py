@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tuner.common.errors import DataError
-from tuner.common.files import shown
+from tuner.common.files import shown, user_path
 from tuner.common.registry import unknown_name
 from tuner.datasets.file_sources import existing, file_identity, not_hidden, walk
 from tuner.datasets.images import SUFFIXES
@@ -292,7 +292,7 @@ class _Table:
 def _table(kind: str, reference: str, given: Columns, needed: Sequence[str] = ("path", "label")) -> _Table:
     path = existing(reference, kind)
     if path.is_dir():
-        raise DataError(f"{kind}:{reference} must be a file; {path.absolute()} is a folder")
+        raise _folder_refused(kind, reference, path)
     header, cells, lines = _READERS[kind](path, given)
     columns = find_columns(header, given, shown(path))
     if any(getattr(columns, role) is None for role in needed):
@@ -304,6 +304,17 @@ def _table(kind: str, reference: str, given: Columns, needed: Sequence[str] = ("
     rows = Rows(by_name, shown(path), lambda row: f"line {lines[row]}")
     images, notices = _find_images(path, rows, str(columns.path))
     return _Table(path, columns, rows, images, (said_columns(shown(path), columns), *notices))
+
+
+def _folder_refused(kind: str, reference: str, path: Path) -> DataError:
+    """Return the refusal of a folder, with the tables that lie in it, or below it where there is none."""
+    words, ways = f"{kind}:{reference} must be a file; {path.absolute()} is a folder", ("*", "**/*")
+    for way in ways:
+        for other in (kind, *(each for each in (*_READERS, "parquet") if each != kind)):
+            files = (file for file in path.glob(way) if file.suffix.lower() == f".{other}" and _is_file(file))
+            if tables := sorted(f"{other}:{shown(user_path(reference) / file.relative_to(path))}" for file in files):
+                return DataError(f"{words}, which holds {first_names(tables)}")
+    return DataError(f"{words} without tables; for images in folders of classes write folder:{reference}")
 
 
 def _not_understood(path: Path, header: Sequence[str], cells: Sequence[Sequence[Any]], columns: Columns) -> DataError:

@@ -39,7 +39,8 @@ from tuner.datasets._decoding import (
     write_split,
 )
 from tuner.datasets._encoded_storage import ARRAYS, ENCODED, JPEG_QUALITY, EncodedImages, are_whole
-from tuner.datasets.copies import CopyAccount, describe_copies, sketch_bytes, take_account, take_copies
+from tuner.datasets.account.copies import CopyAccount, describe_copies, take_account
+from tuner.datasets.copies import sketch_bytes, take_copies
 from tuner.datasets.images import UnexpectedImage
 from tuner.datasets.sources import Listed, Listing, describe_classes
 from tuner.datasets.splits import OWN_UNIT

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import printable
 from tuner.common.files import replacing
 from tuner.common.process import usable_cpus
+from tuner.datasets.account.copies import CopyAccount
 from tuner.datasets.account.facts import FEW_IMAGES, THUMBNAIL_PX, Account, ClassFacts, Size, SplitFacts
 from tuner.datasets.account.taking import Gallery
-from tuner.datasets.copies import CopyAccount
 from tuner.reports.formatting import capital, counted, escaped, shortened, table
 
 MOST_CLASSES = 40
@@ -75,6 +75,8 @@ class DataView(NamedTuple):
     advice: Sequence[str]
     sheets: Sequence[PageSheet]
     sheets_words: str
+    conflicts: Sequence[PageSheet]
+    copies: Sequence[PageSheet]
 
 
 # --- words ---
@@ -176,7 +178,8 @@ def _colours(account: Account) -> list[str]:
     lines = [f"{words}; {formats}"]
     if colours.brightness is not None:
         low, median, high = colours.brightness
-        lines.append(f"brightness (0 to 255) {median:.0f} in the median; nine of ten images {low:.0f} to {high:.0f}")
+        of = f", of {colours.measured:,} images" + " drawn by chance" * (colours.measured < account.images)
+        lines.append(f"brightness (0 to 255) {median:.0f} in the median; nine of ten {low:.0f} to {high:.0f}{of}")
     if colours.blank:
         lines.append(f"{counted(colours.blank, 'image')} of one colour: {named(colours.blank_examples, colours.blank)}")
     return lines
@@ -307,15 +310,17 @@ def class_cells(one: ClassFacts, heads: Sequence[str], total: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Some images of a class side by side, as a JPEG."""
+    """Some images side by side, as a JPEG: of a class, or copies of one picture."""
 
     class_name: str
+    """Or what is said of copies."""
     names: tuple[str, ...]
     of: int
     """So many images the class has among those it was drawn from."""
     width: int
     height: int
     jpeg: bytes
+    kind: Literal["class", "two labels", "copies"] = "class"
 
 
 def draw_sheets(gallery: Gallery, most_sheets: int = MOST_SHEETS, per_sheet: int = PER_SHEET) -> tuple[Sheet, ...]:
@@ -331,6 +336,10 @@ def draw_sheets(gallery: Gallery, most_sheets: int = MOST_SHEETS, per_sheet: int
             width, height, jpeg = _sheet(list(pool.map(gallery.picture, rows)))
             names = tuple(gallery.name(row) for row in rows)
             found.append(Sheet(gallery.class_names[label], names, len(of_class), width, height, jpeg))
+        for alike in gallery.alike:
+            width, height, jpeg = _sheet(list(pool.map(lambda picture: picture(), alike.pictures)))
+            kind: Literal["two labels", "copies"] = "two labels" if alike.is_conflict else "copies"
+            found.append(Sheet(alike.about, alike.names, len(alike.names), width, height, jpeg, kind))
     return tuple(found)
 
 
@@ -400,8 +409,10 @@ def data_view(account: Account, sheets: Sequence[Sheet]) -> DataView:
         left_out,
         list(lines.items()),
         [printable(text) for text in account.advice],
-        [_page_sheet(sheet) for sheet in sheets],
-        sheets_words(account, sheets),
+        [_page_sheet(sheet) for sheet in sheets if sheet.kind == "class"],
+        sheets_words(account, [sheet for sheet in sheets if sheet.kind == "class"]),
+        [_page_alike(sheet) for sheet in sheets if sheet.kind == "two labels"],
+        [_page_alike(sheet) for sheet in sheets if sheet.kind == "copies"],
     )
 
 
@@ -419,6 +430,13 @@ def _page_sheet(sheet: Sheet) -> PageSheet:
     alt = f"{len(sheet.names)} images of the class {printable(sheet.class_name)}: {printable(named(sheet.names))}"
     source = f"data:image/jpeg;base64,{base64.b64encode(sheet.jpeg).decode()}"
     return PageSheet(printable(sheet.class_name), number, source, alt, sheet.width, sheet.height)
+
+
+def _page_alike(sheet: Sheet) -> PageSheet:
+    """Return copies of one picture side by side, with all their names."""
+    names = printable(" = ".join(sheet.names))
+    source = f"data:image/jpeg;base64,{base64.b64encode(sheet.jpeg).decode()}"
+    return PageSheet(printable(sheet.class_name), names, source, f"one picture: {names}", sheet.width, sheet.height)
 
 
 def sheets_words(account: Account, sheets: Sequence[Sheet]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner.common.files import write_text
-from tuner.datasets.copies import CopyAccount
+from tuner.datasets.account.copies import CopyAccount
 
 VERSION = 1
 """Of the form of an account as JSON."""

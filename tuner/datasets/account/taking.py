@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from tuner.datasets.account._classes import (
     without_way,
 )
 from tuner.datasets.account._images import Examined, Look, colour_facts, examine, examine_prepared, size_facts
+from tuner.datasets.account.copies import CopyAccount, Examples, take_account
 from tuner.datasets.account.facts import (
     EXAMPLES,
     FEW_IMAGES,
@@ -37,14 +39,25 @@ from tuner.datasets.account.facts import (
     GroupGuess,
     SplitFacts,
 )
-from tuner.datasets.copies import CopyAccount, Examples, SketchWriter, keep_together, take_account, take_copies
+from tuner.datasets.copies import SketchWriter, keep_together, take_copies
 from tuner.datasets.images import Original, look_at
 from tuner.datasets.prepared import PreparedCopy
 from tuner.datasets.sources import SPLITS, Listing
 from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out
 
+SHOWN_ALIKE, MOST_ALIKE = 12, 6
+"""Groups of copies of each kind that are shown as pictures, and images of one."""
 UNEVEN = 3.0
 """Classes whose sizes differ by this factor are worth a word about metrics and weights."""
+
+
+class Alike(NamedTuple):
+    """Images that are held to be one picture: what is said of them, names and pictures."""
+
+    about: str
+    is_conflict: bool
+    names: tuple[str, ...]
+    pictures: tuple[Callable[[], np.ndarray], ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class Gallery:
     name: Callable[[int], str]
     picture: Callable[[int], np.ndarray]
     """Returns an image `[H, W, 1 or 3] uint8`, about as small as a thumbnail where it was larger."""
+    alike: tuple[Alike, ...] = ()
+    """The first pictures under several labels, then the first of the other copies."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,7 @@ class _Looking:
             advice=(),
             group_guess=guess,
         )
-        return replace(account, advice=tuple(advise(account, self.rules.aims))), self._gallery(training)
+        return replace(account, advice=tuple(advise(account, self.rules.aims))), self._gallery(training, copies)
 
     def _seen(self) -> tuple[dict[str, Examined], _Copies | None]:
         """Return what is seen of the images of each split, and the copies among them if they are looked for."""
@@ -241,12 +256,8 @@ class _Looking:
 
     def _conflicts(self, groups: Mapping[str, np.ndarray]) -> tuple[Conflict, ...]:
         """Return the first of the groups of copies that stand under several labels."""
-        members: dict[int, list[tuple[str, int]]] = {}
-        for split, numbers in groups.items():
-            for row in np.flatnonzero(numbers != OWN_UNIT).tolist():
-                members.setdefault(int(numbers[row]), []).append((split, row))
         found: list[Conflict] = []
-        for images in members.values():
+        for images in _members(groups):
             labels = [int(self.listing.splits[split].labels[row]) for split, row in images]
             if len(set(labels)) > 1 and len(found) < EXAMPLES:
                 names = tuple(self._name(split, row) for split, row in images[:EXAMPLES])
@@ -347,21 +358,56 @@ class _Looking:
             return None
         return float(weights[rows].min()), float(weights[rows].max())
 
-    def _gallery(self, training: np.ndarray) -> Gallery:
+    def _alike(self, groups: Mapping[str, np.ndarray]) -> tuple[Alike, ...]:
+        """Return the first groups of copies, those under several labels first, of each the first few images."""
+        found: dict[bool, list[Alike]] = {True: [], False: []}
+        for images in _members(groups):
+            labels = [int(self.listing.splits[split].labels[row]) for split, row in images]
+            is_conflict = len(set(labels)) > 1
+            if len(found[is_conflict]) == SHOWN_ALIKE:
+                continue
+            shown = images[:MOST_ALIKE]
+            if is_conflict and len({*labels[:MOST_ALIKE]}) == 1:
+                shown = [
+                    *shown[:-1],
+                    next(one for one, label in zip(images, labels, strict=True) if label != labels[0]),
+                ]
+            classes = list(dict.fromkeys(self.listing.class_names[label] for label in labels if label >= 0))
+            found[is_conflict].append(
+                Alike(
+                    f"{len(images):,} images, {' or '.join(classes[:EXAMPLES])}",
+                    is_conflict,
+                    tuple(self._name(split, row) for split, row in shown),
+                    tuple(partial(self._picture, row, split) for split, row in shown),
+                )
+            )
+        return (*found[True], *found[False])
+
+    def _gallery(self, training: np.ndarray, copies: _Copies | None) -> Gallery:
         train = self.listing.splits["train"]
         return Gallery(
             self.listing.class_names,
             train.labels[training],
             lambda place: self._name("train", int(training[place])),
             lambda place: self._picture(int(training[place])),
+            () if copies is None else self._alike(copies.groups),
         )
 
-    def _picture(self, row: int) -> np.ndarray:
-        train = self.listing.splits["train"]
-        if train.pixels is not None:
-            pixels: np.ndarray = train.pixels[row]
+    def _picture(self, row: int, split: str = "train") -> np.ndarray:
+        listed = self.listing.splits[split]
+        if listed.pixels is not None:
+            pixels: np.ndarray = listed.pixels[row]
             return pixels if pixels.ndim == 3 else pixels[:, :, None]
-        return look_at(train.encoded[row], THUMBNAIL_PX)[1]
+        return look_at(listed.encoded[row], THUMBNAIL_PX)[1]
+
+
+def _members(groups: Mapping[str, np.ndarray]) -> list[list[tuple[str, int]]]:
+    """Return split and row of the images of each group of copies."""
+    found: dict[int, list[tuple[str, int]]] = {}
+    for split, numbers in groups.items():
+        for row in np.flatnonzero(numbers != OWN_UNIT).tolist():
+            found.setdefault(int(numbers[row]), []).append((split, row))
+    return list(found.values())
 
 
 def _used(images: int, most: int | None) -> int | None:
