@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.planted_mistakes import MISTAKES, plugin_text
+from tests.support.planted_mistakes import MISTAKES, OF_TRAINABLES, plugin_text
 from tuner.common.errors import InputError
 from tuner.common.plugins import forget_plugins
 from tuner.contracts.plugin import checked_subjects
@@ -47,6 +47,16 @@ def test_a_planted_mistake_is_told_with_names_and_lines(mistake, tmp_path: Path)
     problems = [problem for name in names for problem in found.get(name, ())]
     assert any(re.search(mistake.told, problem) for problem in problems), found
     assert all("Traceback" not in problem and "\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize("name", OF_TRAINABLES)
+def test_what_is_wrong_with_a_training_function_is_told(name: str, tmp_path: Path) -> None:
+    mistake = OF_TRAINABLES[name]
+    told = {check: problems for check, problems in found_by(tmp_path, mistake.code, ()).items() if problems}
+    if not mistake.check:
+        assert told == {}
+        return
+    assert any(re.search(mistake.told, problem) for problem in told[mistake.check]), told
 
 
 CORRECT_NAMES = (*("plain_cnn", "residual", "small_transformer", "wrapped", "wrapped_backbone", "begins_with_nothing"),)

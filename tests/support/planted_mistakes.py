@@ -684,3 +684,76 @@ OF_PREPROCESSING = {
         "form|images|file", r"must be made of keras.ops", _preprocessing("return np.clip(np.asarray(x), 0, 200)")
     ),
 }
+
+
+def _loop(body: str, setup: str = "", parameters: str = "") -> str:
+    """Return a training function `loop` of nearest means, with this as the body of its epoch."""
+    lines = textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 8)
+    begin = textwrap.indent(textwrap.dedent(setup).strip("\n") or "pass", "    ")
+    return (
+        f'@tuner.trainable(parameters={{"rate": tuner.Float(0.1, 1.0, default=0.5){parameters}}})\n'
+        "def loop(configuration, data, state=None):\n"
+        "    images = np.asarray(data.train.images).reshape(len(data.train), -1) / 255\n"
+        "    state = state or {'epoch': 0, 'means': np.zeros((data.num_classes, images.shape[1]))}\n"
+        f"{begin}\n"
+        "    while True:\n"
+        "        state['epoch'] += 1\n"
+        "        drawn = np.random.default_rng([data.seed, state['epoch']])\n"
+        "        row = drawn.integers(len(images))\n"
+        "        label, rate = data.train.labels[row], configuration['rate']\n"
+        "        state['means'][label] += rate * (images[row] - state['means'][label])\n"
+        "        metrics = {'val_accuracy': 0.5, 'val_loss': float(abs(state['means']).mean())}\n"
+        f"{lines}\n"
+    )
+
+
+_YIELD = "yield tuner.Epoch(metrics, state)"
+OF_TRAINABLES = {
+    "none": Mistake("", "", _loop(_YIELD)),
+    "an error": Mistake(
+        "epochs",
+        r"NameError: name 'metrik' is not defined \(own_code.py, line \d+\)",
+        _loop("yield tuner.Epoch(metrik, state)"),
+    ),
+    "another thing than an epoch": Mistake("epochs", r"loop .* yielded dict at epoch 1", _loop("yield metrics")),
+    "a share in percent": Mistake(
+        "epochs", r"val_accuracy 50; it must be a share", _loop("metrics['val_accuracy'] *= 100\n" + _YIELD)
+    ),
+    "one epoch": Mistake("epochs", r"ends by itself after 1 epoch", _loop(_YIELD + "\nreturn")),
+    "drawn without the seed": Mistake(
+        "seed",
+        r"two trainings of the same configuration and data.seed differ \(val_loss of epoch 1",
+        _loop("metrics['val_loss'] += np.random.default_rng().normal()\n" + _YIELD),
+    ),
+    "no state": Mistake("pause", r"yields no state", _loop("yield tuner.Epoch(metrics)")),
+    "half a state": Mistake(
+        "pause",
+        r"goes on differently from the state of epoch 1 \(val_loss of epoch 2",
+        _loop("yield tuner.Epoch(metrics, {'epoch': state['epoch'], 'means': np.zeros_like(state['means'])})"),
+    ),
+    "a state that it does not take": Mistake(
+        "pause",
+        r"given the state of epoch 1, loop fails: .*KeyError",
+        _loop("yield tuner.Epoch(metrics, {'epoch': state['epoch']})"),
+    ),
+    "an end that fails": Mistake(
+        "ranges", r"rate=1.0 fails: .*ZeroDivisionError", _loop("metrics['val_loss'] /= 1 - rate\n" + _YIELD)
+    ),
+    "a parameter without effect": Mistake(
+        "used parameters",
+        r"depth has no effect: the code never reads it",
+        _loop(_YIELD, parameters=", 'depth': tuner.Int(1, 4, default=2)"),
+    ),
+    "scores in place of probabilities": Mistake(
+        "predict",
+        r"predict of loop .* must return probabilities",
+        _loop(_YIELD)
+        + "\n\n@loop.predict\ndef told(configuration, data, state, images):\n    return images.reshape(len(images), -1) / 255 @ state['means'].T\n",
+    ),
+    "probabilities of the batch": Mistake(
+        "predict",
+        r"depends on the other images",
+        _loop(_YIELD)
+        + "\n\n@loop.predict\ndef told(configuration, data, state, images):\n    shares = images.mean(axis=(1, 2))[:, : data.num_classes] + images.mean()\n    shares = shares / shares.sum()\n    return shares / shares.sum(axis=1, keepdims=True) * 0 + np.eye(data.num_classes)[[len(images) % 3] * len(images)]\n",
+    ),
+}

@@ -9,18 +9,8 @@ import keras
 import numpy as np
 
 from tuner.contracts.check import Check
-from tuner.contracts.networks import (
-    NUM_CLASSES,
-    ArchitectureSubject,
-    Built,
-    _watched,
-    digest,
-    drawn_images,
-    first_difference,
-    is_close,
-    train_step,
-    trainable,
-)
+from tuner.contracts.drawn import NUM_CLASSES, digest, drawn_images, is_close
+from tuner.contracts.networks import ArchitectureSubject, Built, _watched, first_difference, train_step, trainable
 
 _STEPS = 6
 _SCALED_AGAIN = 0.05

@@ -11,7 +11,8 @@ import numpy as np
 
 from tuner.contracts._behaviour import not_finite, plain_images
 from tuner.contracts.check import Check
-from tuner.contracts.networks import ArchitectureSubject, digest, drawn_images
+from tuner.contracts.drawn import digest, drawn_images
+from tuner.contracts.networks import ArchitectureSubject
 from tuner.models.parameters import Parameter
 
 _LARGER = 4

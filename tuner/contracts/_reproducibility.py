@@ -18,22 +18,13 @@ from tuner.contracts._parameters import ends_of
 from tuner.contracts._process_state import changed, is_marked, mark, state
 from tuner.contracts.author import Author
 from tuner.contracts.check import Check
-from tuner.contracts.networks import (
-    NUM_CLASSES,
-    ArchitectureSubject,
-    Built,
-    digest,
-    drawn_images,
-    first_difference,
-    is_close,
-)
-from tuner.datasets.loading import Dataset, Split
+from tuner.contracts.drawn import digest, drawn_dataset, drawn_images, is_close
+from tuner.contracts.networks import ArchitectureSubject, Built, first_difference
 from tuner.runs.epoch import Epoch
 from tuner.training.settings import TrialSettings
 from tuner.training.trial import Trial
 
 _KEPT_BETWEEN = "something is kept between calls (a counter, a cache or a layer outside of the function)"
-_IMAGES = 24
 _OTHERS = 3
 """Networks of other values that are built between two that must be the same."""
 
@@ -235,7 +226,7 @@ def fingerprint(built: Built, shape: tuple[int, int, int]) -> dict[str, Any]:
 
 def _goes_on(subject: ArchitectureSubject) -> Iterator[str]:
     """Train two epochs at a stretch, and again with a pause between them, as a search may."""
-    data = _dataset(subject)
+    data = drawn_dataset(subject.shape())
     head_epochs = 1 if subject.architecture.is_backbone else 0
     settings = TrialSettings(2, head_epochs, None, 0.0, "val_accuracy", "max", seed=3)
     configuration = subject.configuration({"batch_size": 8, **_deepest(subject)})
@@ -273,17 +264,6 @@ def _is_same_epoch(one: Epoch | None, other: Epoch | None) -> bool:
     if one is None or other is None:
         return one is other
     return all(np.isclose(value, other.metrics[name], rtol=1e-4, atol=1e-6) for name, value in one.metrics.items())
-
-
-def _dataset(subject: ArchitectureSubject) -> Dataset:
-    """Return some drawn images of three classes as a data set."""
-    images = drawn_images(subject.shape(), _IMAGES, seed=4)
-    labels = np.arange(_IMAGES) % NUM_CLASSES
-    split = Split(images, np.arange(_IMAGES), labels)
-    names = tuple(f"class {number}" for number in range(NUM_CLASSES))
-    parts = (split, split.take(np.arange(NUM_CLASSES * 3)))
-    nothing: Any = None
-    return Dataset("selftest", "drawn", "", names, subject.shape(), *parts, nothing, lambda _fold: parts, None)
 
 
 SAME_SEED = Check("seed", "the same values and seed give the same network, whatever was built before", _follows_seed)

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from tuner.contracts.check import Check
-from tuner.contracts.networks import ArchitectureSubject, Built, drawn_images, is_close
+from tuner.contracts.drawn import drawn_images, is_close
+from tuner.contracts.networks import ArchitectureSubject, Built
 from tuner.models.export import load_model
 
 

@@ -10,7 +10,8 @@ import keras
 from tuner.common.seeds import derive_seed
 from tuner.contracts import _behaviour, _parameters, _reproducibility, _saving
 from tuner.contracts.check import Check
-from tuner.contracts.networks import NUM_CLASSES, SIZES_PX, ArchitectureSubject
+from tuner.contracts.drawn import NUM_CLASSES
+from tuner.contracts.networks import SIZES_PX, ArchitectureSubject
 from tuner.models.parameters import GENERAL
 
 

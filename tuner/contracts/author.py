@@ -127,6 +127,11 @@ class Author:
                     return f" ({self.line(file, node.lineno)})"
         return ""
 
+    def mentions(self, text: str) -> int:
+        """Return how often a text stands in the author's files."""
+        nodes = (node for tree in self._trees.values() for node in ast.walk(tree))
+        return sum(isinstance(node, ast.Constant) and node.value == text for node in nodes)
+
     def reads(self, function: Any, name: str) -> bool:
         """Return whether a function's body may read one of its parameters; True where its text cannot be found."""
         code = getattr(inspect.unwrap(function), "__code__", None)

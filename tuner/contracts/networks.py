@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections import OrderedDict
@@ -17,11 +16,11 @@ import numpy as np
 
 from tuner.contracts._process_state import state
 from tuner.contracts.author import Author
+from tuner.contracts.drawn import NUM_CLASSES, is_close
 from tuner.models.architectures import Architecture
 from tuner.models.network import TrialModel, build_model, freeze
 from tuner.models.parameters import Parameter
 
-NUM_CLASSES = 3
 SIZES_PX = (32, 48, 64, 96, 128, 224)
 _KEPT = 3
 _AS_LOADED = ("environment variables",)
@@ -236,34 +235,6 @@ class ArchitectureSubject:
             return []
         default = sum(int(np.prod(variable.shape)) for variable in self.built().network.model.variables)
         return shapes if sum(int(np.prod(shape)) for shape in shapes) > max(_LARGEST, 4 * default) else []
-
-
-def drawn_images(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> np.ndarray:
-    """Return different raw images: soft shapes of many brightnesses and some noise, as photos have them."""
-    height, width, channels = shape
-    generator = np.random.default_rng(seed)
-    rows, columns = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[None, :, None]
-    images = []
-    for _ in range(count):
-        angle, phase = generator.uniform(0.5, 4, 2), generator.uniform(0, 2 * np.pi, channels)
-        waves = np.sin(2 * np.pi * (angle[0] * rows + angle[1] * columns) + phase)
-        level, contrast = generator.uniform(60, 200), generator.uniform(30, 60)
-        images.append(level + contrast * waves + generator.normal(0, 12, (height, width, channels)))
-    found: np.ndarray = np.clip(np.stack(images), 0, 255).astype(np.uint8)
-    return found
-
-
-def digest(values: np.ndarray) -> str:
-    """Return a digest of an array: equal where shape and every bit are."""
-    return hashlib.sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
-
-
-def is_close(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether two results are the same but for the order of adding."""
-    if one.shape != other.shape:
-        return False
-    scale = max(float(np.abs(one[np.isfinite(one)]).max(initial=0.0)), 1e-6)
-    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-4 * scale, equal_nan=True))
 
 
 def first_difference(steps: list[Step], others: list[Step], rows: slice = slice(None)) -> Any:

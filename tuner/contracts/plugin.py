@@ -143,8 +143,17 @@ def _preprocessing(name: str, author: Author, _fresh: FreshProcess | None) -> Ma
     return PREPROCESSING_CHECKS, OperationSubject(name, PREPROCESSING[name].arguments, author), function
 
 
+def _trainable(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
+    from tuner.contracts.trainables import TRAINABLE_CHECKS, TrainableSubject
+    from tuner.training.trainable import TRAINABLES
+
+    trainable = TRAINABLES[name]
+    return TRAINABLE_CHECKS, TrainableSubject(trainable, author), trainable.train
+
+
 _MAKERS: dict[str, Callable[[str, Author, FreshProcess | None], Made]] = {
     "architecture": _architecture,
     "augmentation": _augmentation,
     "preprocessing": _preprocessing,
+    "trainable": _trainable,
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.contracts.check import Check
-from tuner.contracts.networks import drawn_images, is_close
+from tuner.contracts.drawn import drawn_images, is_close
 from tuner.contracts.operations import OperationSubject
 from tuner.models.preprocessing import parse_preprocess
 
