@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from tuner.common.errors import InputError, PluginError
 from tuner.common.files import as_typed, user_path
-from tuner.common.plugins import Plugin, is_file
+from tuner.common.plugins import Plugin, is_file, load_plugins
 from tuner.common.registry import unknown_name
 from tuner.contracts.author import Author
 from tuner.contracts.check import Check, Outcome, outcomes
@@ -58,21 +59,20 @@ def checked_subjects(references: Sequence[str], only: Sequence[str]) -> Iterator
 
 
 def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]) -> list[CheckedSubject]:
+    if not _is_there(reference):
+        load_plugins([reference])  # says why it is not, before Keras is loaded
+    _load_quietly()
     from tuner.contracts._process_state import state
     from tuner.contracts._reproducibility import globals_watched
-    from tuner.models.backend import configure_backend
     from tuner.models.own_networks import load_own_code
 
     author = Author.of(str(user_path(reference)) if is_file(reference) else reference)
     seen: dict[str, str] = {}
-    configure_backend()
     before = state()
     try:
         with globals_watched(author, seen):
             plugin = load_own_code([reference])[0]
     except PluginError as error:
-        if not _is_there(reference):
-            raise
         outcome = Outcome(_LOADS.name, _LOADS.promise, "failed", (str(error),))
         return [CheckedSubject("plugin", reference, reference, reference, 1, lambda _names: iter([outcome]))]
     author = Author(author.place, seen, before)
@@ -80,6 +80,14 @@ def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]
     fresh = FreshProcess(plugin.reference, names)
     processes.append(fresh)
     return [_tested(plugin, kind, name, author, fresh) for kind, name in plugin.registered]
+
+
+def _load_quietly() -> None:
+    """Load Keras without what TensorFlow says of itself, and of networks that are built many times, as they are here."""
+    from tuner.models.backend import configure_backend
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    configure_backend()
 
 
 def _is_there(reference: str) -> bool:
