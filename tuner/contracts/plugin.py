@@ -83,7 +83,7 @@ def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]
 
 
 def _load_quietly() -> None:
-    """Load Keras without what TensorFlow says of itself, and of networks that are built many times, as they are here."""
+    """Load Keras without what TensorFlow says of itself, and of networks that are built many times."""
     from tuner.models.backend import configure_backend
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
