@@ -578,7 +578,7 @@ OF_AUGMENTATIONS = {
         _augmentation("images[..., 1] *= u[..., 0]\nreturn images"),
     ),
     "out of range": Mistake("form", r"must keep pixels in 0 to 255.*np.clip", _augmentation("return images * u * 2")),
-    "scaled to 1": Mistake("form", r"0 to 1|dark|brightness", _augmentation("return images * u / 255")),
+    "scaled to 1": Mistake("form", r"gives pixels in 0 to 1", _augmentation("return images * u / 255")),
     "not finite": Mistake("form", r"not finite", _augmentation("return images / (images - images)")),
     "out of range at an end": Mistake(
         "form",
@@ -746,7 +746,7 @@ OF_TRAINABLES = {
     ),
     "scores in place of probabilities": Mistake(
         "predict",
-        r"predict of loop .* must return probabilities",
+        r"predict of trainable loop .* must return probabilities",
         _loop(_YIELD)
         + "\n\n@loop.predict\ndef told(configuration, data, state, images):\n    return images.reshape(len(images), -1) / 255 @ state['means'].T\n",
     ),

@@ -38,6 +38,9 @@ def _keeps_form(subject: OperationSubject) -> Iterator[str]:
             if problem := form_problem(found, told, images, labels):
                 yield f"{text} {problem}"
                 break
+            if text == subject.text and found.max() <= 1:
+                yield f"{text} gives pixels in 0 to 1; they are in 0 to 255, before and after an augmentation"
+                break
 
 
 def form_problem(found: np.ndarray, told: np.ndarray, images: np.ndarray, labels: np.ndarray) -> str:
@@ -128,27 +131,15 @@ def _changes_images(subject: OperationSubject) -> Iterator[str]:
         yield f"{subject.name} changes nothing"
     same = np.repeat(images[:1], 64, axis=0)
     altered = _apply(subject.text, same, labels)[0]
-    if changes.any() and len({one.tobytes() for one in altered}) == 1 and not _mixes(subject):
+    if changes.any() and len({one.tobytes() for one in altered}) == 1 and not _mixed(subject).any():
         yield f"{subject.name} changes all images alike: draw for each, with size=len(images)"
-
-
-def _mixes(subject: OperationSubject) -> bool:
-    return AUGMENTATION[subject.name].mixes_labels
 
 
 def _mixes_labels(subject: OperationSubject) -> Iterator[str]:
     images, labels = drawn_batch()
-    found, told = _apply(subject.text, images, labels)
-    is_mixed = np.zeros(len(images), bool)
-    for place in range(len(images)):
-        others = images.copy()
-        others[place] = 255 - images[place]
-        changed = _apply(subject.text, others, labels)[0] != found
-        reached = changed.any(axis=(1, 2, 3))
-        reached[place] = False
-        is_mixed |= reached
+    told, is_mixed = _apply(subject.text, images, labels)[1], _mixed(subject)
     is_told = (told != labels).any(axis=1)
-    says = _mixes(subject)
+    says = AUGMENTATION[subject.name].mixes_labels
     if is_told.any() and not says:
         yield f"{subject.name} changes labels, but does not say so: @tuner.augmentation(mixes_labels=True)"
     if (is_mixed & ~is_told).any():
@@ -158,6 +149,20 @@ def _mixes_labels(subject: OperationSubject) -> Iterator[str]:
         )
     elif says and not is_told.any():
         yield f"{subject.name} says that it mixes labels, and leaves them all as they were"
+
+
+def _mixed(subject: OperationSubject) -> np.ndarray:
+    """Return for each image of a batch whether others make a difference to it; none, if the same seed gives others."""
+    images, labels = drawn_batch()
+    found, again = (_apply(subject.text, images, labels)[0] for _ in range(2))
+    is_mixed = np.zeros(len(images), bool)
+    for place in range(len(images) if np.array_equal(found, again) else 0):
+        others = images.copy()
+        others[place] = 255 - images[place]
+        reached = (_apply(subject.text, others, labels)[0] != found).any(axis=(1, 2, 3))
+        reached[place] = False
+        is_mixed |= reached
+    return is_mixed
 
 
 AUGMENTATION_CHECKS: tuple[Check[OperationSubject], ...] = (
