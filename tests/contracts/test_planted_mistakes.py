@@ -49,6 +49,7 @@ def test_a_planted_mistake_is_told_with_names_and_lines(mistake, tmp_path: Path)
     assert all("Traceback" not in problem and "\n" not in problem for problem in problems)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", OF_TRAINABLES)
 def test_what_is_wrong_with_a_training_function_is_told(name: str, tmp_path: Path) -> None:
     mistake = OF_TRAINABLES[name]
