@@ -9,7 +9,7 @@ from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.errors import DuplicateNameError, UnknownNameError
 from tuner.common.registry import MOST_NAMES, Registry, unknown_name
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.augmentation import AUGMENTATION
+from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.preprocessing import PREPROCESSING
 
 REGISTRIES = {

@@ -260,14 +260,15 @@ def test_the_code_that_is_to_be_added_works_where_it_is_to_be_added(workplace: P
     script = f"""
 import keras, numpy as np
 from tuner.models import architectures, augmentation
+from tuner.models.augment import operations
 exec({architecture!r}, vars(architectures))
-exec({augmentation!r}, vars(augmentation))
+exec({augmentation!r}, vars(operations))
 added = architectures.ARCHITECTURES["two_views"]
 print(added.build(added.values_of({{}}), keras.Input((12, 12, 3)), 0).shape)
 images, _ = augmentation.parse_augment("flip|darken(0.3)").apply(np.full((5, 8, 8, 3), 200.0), np.eye(5), seed=0)
 print(images.dtype, 140 <= images.min() <= images.max() <= 200)
 """
-    assert "(None, 32)\nfloat32 True" in run(workplace, ["python", "-c", script])
+    assert "(None, 32)\nuint8 True" in run(workplace, ["python", "-c", script])
 
 
 def test_a_page_of_python_is_run_from_its_beginning_to_its_end(workplace: Path) -> None:

@@ -40,7 +40,7 @@ from tuner.datasets.sources import NAMED, PREFIXED
 from tuner.export import build_export_parser
 from tuner.jobs.options import parse_submit_options
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.augmentation import AUGMENTATION
+from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.parameters import GENERAL
 from tuner.models.preprocessing import PREPROCESSING
 from tuner.new import build_new_parser

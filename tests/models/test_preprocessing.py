@@ -20,7 +20,7 @@ from tuner.contracts.check import problems_of
 from tuner.contracts.operations import OperationSubject
 from tuner.contracts.preprocessing import PREPROCESSING_CHECKS
 from tuner.models._operations import Operation
-from tuner.models.augmentation import AUGMENTATION
+from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.preprocessing import PREPROCESSING, asked_size, parse_preprocess
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3)).astype(np.uint8)

@@ -14,7 +14,7 @@ from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, 
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.models._operations import Operation
-from tuner.models.augmentation import AUGMENTATION
+from tuner.models.augment.operations import AUGMENTATION, OnBatch
 from tuner.runs.epoch import Epoch
 from tuner.training import activations as module
 from tuner.training.activation_store import ARRAY, list_entries, rows_there
@@ -374,13 +374,15 @@ def test_what_someone_else_registers_as_mixing_labels_is_trained_from_the_images
         both = np.concatenate([images[:, :, :middle], images[other][:, :, middle:]], axis=2)
         return both, (labels + labels[other]) / 2
 
-    known = {"cutmix": Operation((), halves, "halves of two images", mixes_labels=True)}
-    known["stripes"] = Operation((), lambda _values, images, labels, _generator: (images, labels), "as they are")
+    known = {"halves": Operation((), OnBatch(halves), "halves of two images", mixes_labels=True)}
+    known["stripes"] = Operation(
+        (), OnBatch(lambda _values, images, labels, _generator: (images, labels)), "as they are"
+    )
     for name, operation in known.items():
         monkeypatch.setitem(AUGMENTATION._values, name, operation)
     trials = [
         Trial({**MOBILENET, "augment": text}, small_digits, SETTINGS, kept(small_digits, tmp_path, views=2))
-        for text in ("stripes", "stripes|cutmix")
+        for text in ("stripes", "stripes|halves")
     ]
     assert [trial.cut is None for trial in trials] == [False, True]
 

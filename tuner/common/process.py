@@ -35,6 +35,7 @@ _SET = {
     "MPLBACKEND": "agg",  # Keras imports matplotlib, and fails where that of a notebook is missing
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "OPENCV_FOR_THREADS_NUM": "1",  # images are worked on side by side, each by one thread
 }
 _UNLESS_SET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
 _LEFT_OUT = re.compile(

@@ -10,7 +10,8 @@ import numpy as np
 
 from tuner.contracts.check import Check
 from tuner.contracts.operations import OperationSubject
-from tuner.models.augmentation import AUGMENTATION, Batch, parse_augment
+from tuner.models.augment.operations import AUGMENTATION, Batch, OnBatch
+from tuner.models.augmentation import parse_augment
 
 _SHAPES = ((8, 32, 32, 3), (8, 28, 20, 1), (1, 16, 16, 3))
 _SLACK = 1e-3
@@ -23,7 +24,12 @@ def drawn_batch(shape: tuple[int, ...] = _SHAPES[0], seed: int = 0) -> tuple[np.
 
 
 def _apply(text: str, images: np.ndarray, labels: np.ndarray, seed: int = 5) -> Batch:
-    return parse_augment(text).apply(images, labels, seed)
+    """Return what an operation makes of a batch: of own code as it is returned, before it becomes bytes."""
+    augment = parse_augment(text)
+    for call in augment.calls:  # none where a strength is nothing
+        if isinstance(call.operation.effect, OnBatch):
+            return call.operation.effect.apply(call.values, images, labels, np.random.default_rng([seed, 0]))
+    return augment.apply(images, labels, seed)
 
 
 def _keeps_form(subject: OperationSubject) -> Iterator[str]:
@@ -50,7 +56,7 @@ def form_problem(found: np.ndarray, told: np.ndarray, images: np.ndarray, labels
             return f"must give {what} as an array of numpy; it gives {type(one).__name__}"
         if one.shape != before.shape:
             return f"must keep the shape of {what}: {list(before.shape)} became {list(one.shape)}"
-        if one.dtype != np.float32:
+        if one.dtype != np.float32 and (what == "labels" or one.dtype != np.uint8):
             return f'must give {what} as float32; it gives {one.dtype}: end with .astype("float32")'
         if not np.isfinite(one).all():
             return f"gives {what} that are not finite"
@@ -72,14 +78,14 @@ def _leaves_input(subject: OperationSubject) -> Iterator[str]:
             if isinstance(one, np.ndarray) and not np.array_equal(one, was):
                 yield f"{subject.name} changes the {what} that it is given: change a copy ({what}.copy()) instead"
         for what, one in zip(("images", "labels"), made if isinstance(made, tuple) else (made,), strict=False):
-            if isinstance(one, np.ndarray) and one.dtype.kind != "f":
+            if isinstance(one, np.ndarray) and one.dtype.kind != "f" and (what == "labels" or one.dtype != np.uint8):
                 yield f"{subject.name} returns {what} of {one.dtype}: what lies between whole numbers is lost"
 
 
 @contextmanager
 def _spied(subject: OperationSubject, calls: list[tuple[Any, Any, Any]]) -> Iterator[None]:
     """Note what the author's function is given, what that was before, and what it returns."""
-    effect = AUGMENTATION[subject.name].effect
+    effect = getattr(AUGMENTATION[subject.name].effect, "apply", None)
     names = getattr(getattr(effect, "__code__", None), "co_freevars", ())
     cells = getattr(effect, "__closure__", None) or ()
     cell = next((cell for name, cell in zip(names, cells, strict=True) if name == "function"), None)
@@ -126,7 +132,7 @@ def _global_state() -> tuple[int, int]:
 
 def _changes_images(subject: OperationSubject) -> Iterator[str]:
     images, labels = drawn_batch((64, 9, 11, 3))
-    changes = _apply(subject.text, images, labels)[0] - images
+    changes = _apply(subject.text, images, labels)[0] - images.astype(np.float32)
     if not changes.any():
         yield f"{subject.name} changes nothing"
     same = np.repeat(images[:1], 64, axis=0)
@@ -166,7 +172,7 @@ def _mixed(subject: OperationSubject) -> np.ndarray:
 
 
 AUGMENTATION_CHECKS: tuple[Check[OperationSubject], ...] = (
-    Check("form", "keeps shape, float32 and the range 0 to 255, at the ends of its arguments too", _keeps_form, True),
+    Check("form", "keeps shape, kind and the range 0 to 255, at the ends of its arguments too", _keeps_form, True),
     Check("input", "leaves the images and labels that it is given as they are", _leaves_input),
     Check("seed", "gives the same for the same seed and something else for another", _follows_seed),
     Check("change", "changes each image in its own way", _changes_images),

@@ -135,9 +135,10 @@ def _architecture(name: str, author: Author, fresh: FreshProcess | None) -> Made
 def _augmentation(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
     from tuner.contracts.augmentations import AUGMENTATION_CHECKS
     from tuner.contracts.operations import OperationSubject
-    from tuner.models.augmentation import AUGMENTATION
+    from tuner.models.augment.operations import AUGMENTATION, OnBatch
 
-    function = inspect.getclosurevars(AUGMENTATION[name].effect).nonlocals.get("function")
+    effect = AUGMENTATION[name].effect
+    function = inspect.getclosurevars(effect.apply).nonlocals.get("function") if isinstance(effect, OnBatch) else None
     return AUGMENTATION_CHECKS, OperationSubject(name, AUGMENTATION[name].arguments, author), function
 
 

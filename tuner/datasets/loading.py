@@ -15,6 +15,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import user_path
+from tuner.common.process import usable_cpus
 from tuner.common.seeds import derive_seed
 from tuner.datasets._decoding import Form, Frame, Notify, certain_frame
 from tuner.datasets._encoded_storage import EncodedImages
@@ -100,6 +101,11 @@ class Dataset:
     """Rows of the training images as prepared that are held out for testing; None: the source has a test split."""
     fit: str = "crop"
     """How images of other proportions were made to fit."""
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that may work on images in this process."""
+        return self.prepared.threads or usable_cpus()
 
     def fold(self, number: int) -> Dataset:
         """Return the data set with the training and validation split of a fold, from 0; a search uses the first."""

@@ -31,7 +31,7 @@ class Argument:
     words: tuple[str, ...] = ()
     default: Value | None = None
     is_strength: bool = False
-    """Whether the operation changes nothing where this is 0, and is then left out."""
+    """Whether the operation changes nothing where this is 0 (and all others of this kind), and is then left out."""
 
     @property
     def rule(self) -> str:
@@ -78,8 +78,9 @@ class Call(Generic[Effect]):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it has a strength of 0, and so changes nothing."""
-        return any(each.is_strength and self.values[each.name] == 0 for each in self.operation.arguments)
+        """Whether all its strengths are 0, so that it changes nothing."""
+        strengths = [self.values[each.name] for each in self.operation.arguments if each.is_strength]
+        return bool(strengths) and not any(strengths)
 
     @property
     def text(self) -> str:

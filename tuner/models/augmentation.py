@@ -1,33 +1,38 @@
 """Augmentation of training images: random operations on raw images, in the input pipeline, never in the saved model.
 
-Written in numpy: a batch of 128 small images takes some milliseconds, and everything random comes from one seed that is
-given, so that an epoch can be trained again exactly. Light: no Keras here.
+On bytes, by OpenCV. Everything random is drawn for a batch from one seed, before a pixel is touched: so an epoch can be
+trained again exactly, by however many threads. Of operations on single images that stand beside each other, those that
+move pixels become one map, so that an image is interpolated once; what changes values follows, in the order written.
+Light: neither Keras nor OpenCV is loaded before it is needed.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tuner.common.errors import PipelineError
-from tuner.common.registry import Registry, is_nothing, unknown_name
-from tuner.models._operations import NONE, Argument, Call, Operation, call_of, parse_pipeline
+from tuner.common.registry import is_nothing, unknown_name
+from tuner.common.threads import Threads
+from tuner.models._operations import NONE, Call, call_of, parse_pipeline
+from tuner.models.augment.changes import move_pixels
+from tuner.models.augment.operations import AUGMENTATION, Batch, Drawn, Effect, OnImages
 from tuner.models.parameters import Parameter, Scalar
 from tuner.spec.space import Choose, Dimension, Integer, Real, Space
 from tuner.spec.strengths import OWNER
 
 Value = TypeVar("Value")
 
-Batch = tuple[np.ndarray, np.ndarray]
-"""Images `[N, H, W, C] float32` in 0..255 and labels `[N, K] float32` that add up to 1."""
-Effect = Callable[[Mapping[str, Any], np.ndarray, np.ndarray, np.random.Generator], Batch]
-
-AUGMENTATION: Registry[Operation[Effect]] = Registry("augmentation", "tuner.augmentations")
+_ALONE = Threads(1)
+_WORTH_THREADS = 20_000
+"""Values of an image from which on threads help: OpenCV's part of the work on smaller ones is shorter than Python's."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,22 @@ class Augment:
         """Whether labels are changed too, so that an image that is kept would need a label of its own."""
         return any(call.operation.mixes_labels for call in self.calls)
 
-    def apply(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Batch:
-        """Return augmented images `[N, H, W, C] float32` and labels `[N, K] float32`, the same for the same arguments.
+    def apply(self, images: np.ndarray, labels: np.ndarray, seed: int, threads: Threads = _ALONE) -> Batch:
+        """Return augmented images `[N, H, W, C] uint8` and labels `[N, K] float32`, the same for the same seed.
 
-        `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them. Every image is
-        changed by itself.
+        `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them.
         """
-        batch = np.asarray(images, dtype=np.float32), np.asarray(labels, dtype=np.float32)
+        batch = _as_bytes(images), np.asarray(labels, dtype=np.float32)
+        # A generator for each place: what one operation draws does not depend on what the others do.
+        drawn: list[Drawn] = []
         for place, call in enumerate(self.calls):
-            # A generator for each place: what one operation draws does not depend on what the others do.
-            batch = call.operation.effect(call.values, *batch, np.random.default_rng([seed, place]))
-        return batch
+            generator, effect = np.random.default_rng([seed, place]), call.operation.effect
+            if isinstance(effect, OnImages):
+                drawn.append(effect.draw(call.values, batch[0].shape, generator))
+                continue
+            batch = effect.apply(call.values, _changed(batch[0], drawn, threads), batch[1], generator)
+            batch, drawn = (_as_bytes(batch[0]), batch[1]), []
+        return _changed(batch[0], drawn, threads), batch[1]
 
 
 def parse_augment(text: str) -> Augment:
@@ -164,7 +174,9 @@ def meaning_of_no_strength(name: str) -> Scalar:
     arguments = AUGMENTATION[registered].arguments if registered in AUGMENTATION and not argument else None
     if arguments is None or not arguments:
         return None if arguments is None else False
-    return 0 if arguments[0].is_strength else NONE if arguments[0].kind is str else None
+    if arguments[0].is_strength and not any(each.is_strength for each in arguments[1:]):
+        return 0
+    return NONE if arguments[0].kind is str else None
 
 
 def restated(configuration: Mapping[str, Scalar], space: Space) -> Mapping[str, Scalar]:
@@ -234,121 +246,33 @@ def _augment(calls: Iterable[Call[Effect]]) -> Augment:
     return Augment(tuple(call for call in calls if not call.is_nothing))
 
 
-def _flip(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    flipped = images.copy()
-    for axis, name in ((2, "horizontal"), (1, "vertical")):
-        if values["direction"] in (name, "both"):
-            chosen = generator.random(len(images)) < 0.5
-            flipped[chosen] = np.flip(flipped[chosen], axis=axis)
-    return flipped, labels
+def _as_bytes(images: np.ndarray) -> np.ndarray:
+    if images.dtype == np.uint8:
+        return images
+    rounded: np.ndarray = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+    return rounded
 
 
-def _shift(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Shift by whole pixels in both directions; the edge is repeated where nothing is left."""
-    number, height, width, _ = images.shape
-    down, right = generator.integers(-values["px"], values["px"] + 1, size=(2, number, 1))
-    rows = np.clip(np.arange(height) - down, 0, height - 1)
-    columns = np.clip(np.arange(width) - right, 0, width - 1)
-    return images[np.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]], labels
+def _changed(images: np.ndarray, drawn: Sequence[Drawn], threads: Threads) -> np.ndarray:
+    """Return changed images, each thread a part of them."""
+    if not drawn:
+        return images
+    moving = [one.maps for one in drawn if one.maps is not None]
+    maps = reduce(np.matmul, moving) if moving else None
+    lists = [one.changes for one in drawn if len(one.changes)]
+    into = np.empty(images.shape, np.uint8)
 
+    def change(part: slice) -> None:
+        if maps is None:
+            into[part] = images[part]
+        else:
+            move_pixels(images[part], maps[part], into[part])
+        for place in range(part.start, part.stop):
+            for changes in lists:
+                for one in changes[place]:
+                    one(into[place])
 
-def _rotate(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    angles = np.deg2rad(generator.uniform(-values["degrees"], values["degrees"], len(images)))
-    cosine, sine = np.cos(angles), np.sin(angles)
-    return _transform(images, np.stack([cosine, -sine, sine, cosine], axis=1).reshape(-1, 2, 2)), labels
-
-
-def _zoom(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    factors = 1.0 / generator.uniform(1 - values["fraction"], 1 + values["fraction"], len(images))
-    return _transform(images, factors[:, None, None] * np.eye(2)), labels
-
-
-def _transform(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Return each image sampled at `matrix @ (row, column)` around its centre, bilinear, the edge repeated."""
-    number, height, width, channels = images.shape
-    linear = matrices.astype(np.float32)[..., None, None]
-    down = np.arange(height, dtype=np.float32)[None, :, None] - (height - 1) / 2
-    right = np.arange(width, dtype=np.float32)[None, None, :] - (width - 1) / 2
-    rows = np.clip(linear[:, 0, 0] * down + linear[:, 0, 1] * right + (height - 1) / 2, 0, height - 1)
-    columns = np.clip(linear[:, 1, 0] * down + linear[:, 1, 1] * right + (width - 1) / 2, 0, width - 1)
-    top, left = rows.astype(np.int32), columns.astype(np.int32)
-    row_share, column_share = ((at - np.floor(at))[..., None] for at in (rows, columns))
-    # One index into all pixels, and float32: 128 images of 32 px take 4 ms; by image, row and column in float64, 33 ms.
-    corner = (np.arange(number)[:, None, None] * height + top) * width + left
-    to_right, to_bottom = left < width - 1, np.where(top < height - 1, width, 0)
-    pixels = images.reshape(-1, channels)
-
-    def between(here: np.ndarray) -> np.ndarray:
-        values: np.ndarray = np.take(pixels, here, axis=0)
-        values += (np.take(pixels, here + to_right, axis=0) - values) * column_share
-        return values
-
-    upper = between(corner)
-    upper += (between(corner + to_bottom) - upper) * row_share
-    return upper
-
-
-def _mixup(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Mix pairs of images, and their labels, by convex combinations (Zhang et al. 2018, arXiv:1710.09412)."""
-    share = generator.beta(values["alpha"], values["alpha"], len(images)).astype(np.float32)
-    partner = generator.permutation(len(images))
-    of_images, of_labels = share[:, None, None, None], share[:, None]
-    mixed = of_images * images + (1 - of_images) * images[partner]
-    return mixed, of_labels * labels + (1 - of_labels) * labels[partner]
-
-
-def _erase(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Fill a rectangle with noise in half of the images (Zhong et al. 2020, arXiv:1708.04896)."""
-    number, height, width, channels = images.shape
-    area = generator.uniform(min(0.02, values["fraction"]), values["fraction"], number) * height * width
-    ratio = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3), number))
-    rows = np.clip(np.sqrt(area * ratio), 1, height).astype(int)
-    columns = np.clip(np.sqrt(area / ratio), 1, width).astype(int)
-    top = (generator.random(number) * (height - rows + 1)).astype(int)
-    left = (generator.random(number) * (width - columns + 1)).astype(int)
-    down, right = np.arange(height)[None, :], np.arange(width)[None, :]
-    inside_rows = (down >= top[:, None]) & (down < (top + rows)[:, None])
-    inside_columns = (right >= left[:, None]) & (right < (left + columns)[:, None])
-    chosen = np.less(generator.random(number), 0.5)[:, None, None]
-    inside = (inside_rows[:, :, None] & inside_columns[:, None, :] & chosen)[..., None]
-    noise = generator.uniform(0, 255, (number, height, width, channels)).astype(np.float32)
-    return np.where(inside, noise, images), labels
-
-
-def _brightness(
-    values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
-) -> Batch:
-    change = generator.uniform(-values["fraction"], values["fraction"], (len(images), 1, 1, 1)) * 255
-    return np.clip(images + change.astype(np.float32), 0, 255), labels
-
-
-def _contrast(
-    values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
-) -> Batch:
-    factor = generator.uniform(1 - values["fraction"], 1 + values["fraction"], (len(images), 1, 1, 1))
-    mean = images.mean(axis=(1, 2), keepdims=True)
-    return np.clip(mean + (images - mean) * factor.astype(np.float32), 0, 255), labels
-
-
-def _noise(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
-    noise = generator.standard_normal(images.shape, dtype=np.float32) * (values["stddev"] * 255)
-    return np.clip(images + noise, 0, 255).astype(np.float32), labels
-
-
-_STDDEV = Argument("stddev", float, 0.0, 1.0, is_strength=True)
-_FRACTION = Argument("fraction", float, 0.0, 0.95, is_strength=True)
-_DIRECTION = Argument("direction", str, words=("horizontal", "vertical", "both"), default="horizontal")
-for _name, _effect, _argument, _description in (
-    ("flip", _flip, _DIRECTION, "mirrored, in half of the images"),
-    ("shift", _shift, Argument("px", int, 0, 256, is_strength=True), "by up to px whole pixels in both directions"),
-    ("rotate", _rotate, Argument("degrees", float, 0.0, 180.0, is_strength=True), "by up to so many degrees"),
-    ("zoom", _zoom, _FRACTION, "in or out by up to this fraction"),
-    ("erase", _erase, _FRACTION, "a rectangle of up to this fraction filled with noise, in half of the images"),
-    ("brightness", _brightness, _FRACTION, "up or down by up to this fraction of the range"),
-    ("contrast", _contrast, _FRACTION, "times 1 plus or minus up to this fraction"),
-    ("noise", _noise, _STDDEV, "Gaussian, stddev times the range, new in every epoch"),
-):
-    AUGMENTATION.add(_name, Operation((_argument,), _effect, _description))
-_ALPHA = Argument("alpha", float, 0.0, 10.0, is_strength=True)
-_MIXED = "pairs of images and of their labels mixed, Beta(alpha, alpha)"
-AUGMENTATION.add("mixup", Operation((_ALPHA,), _mixup, _MIXED, mixes_labels=True))
+    parts = max(1, min(threads.number, len(images))) if images[:1].size >= _WORTH_THREADS else 1
+    bounds = [len(images) * part // parts for part in range(parts + 1)]
+    threads.map(change, [slice(*each) for each in pairwise(bounds)])
+    return into

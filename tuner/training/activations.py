@@ -17,6 +17,7 @@ import numpy as np
 
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
+from tuner.models.augment.operations import AUGMENTED_BY
 from tuner.models.augmentation import Augment
 from tuner.models.backend import has_gpu
 from tuner.models.network import TrialModel
@@ -297,6 +298,7 @@ class Activations:
         digest = hashlib.sha256(np.ascontiguousarray(split.rows).data.cast("B")).hexdigest()[:24]
         hashed = self._data.prepared.image_hashes[TRAIN]
         identity = {"images": hashed, "array": TRAIN, "rows": digest, "augment": augment.text, "view": view}
+        identity["by"] = AUGMENTED_BY
         return _Reading(identity, len(split), np.arange(len(split), dtype=np.int64), images)
 
     def _view(self, part: FrozenPart, epoch: int) -> int | None:

@@ -19,6 +19,7 @@ from tuner.common.errors import RunError, TunerError
 from tuner.common.metrics import LOSS, VALIDATION, epoch_values
 from tuner.common.process import keep_freed_memory
 from tuner.common.seeds import derive_seed
+from tuner.common.threads import Threads
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import Augment, augment_of
 from tuner.models.export import any_size, seconds_per_image, stored_mb
@@ -42,9 +43,9 @@ _LOOKED_AT = 2
 class Batches(keras.utils.PyDataset):
     """Batches of `(images, one-hot labels)`, with `weights` of the images `(images, labels, weights)`, in an order.
 
-    Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, or float32 after augmentation; batch `i` is
-    augmented with a seed of its own, so that an epoch is the same however often it is read. Where labels are mixed,
-    weights are mixed alike. `on_batch` is called whenever one is asked for.
+    Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, augmented or not; batch `i` is augmented with a
+    seed of its own, so that an epoch is the same however often it is read, by however many `threads` (None: one). Where
+    labels are mixed, weights are mixed alike. `on_batch` is called whenever one is asked for.
 
     The first two are made once for the two readings of them: Keras looks at their form before it begins.
     """
@@ -59,10 +60,11 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         on_batch: Callable[[], None] = lambda: None,
         weights: np.ndarray | None = None,
+        threads: Threads | None = None,
     ) -> None:
         super().__init__()
         keep_freed_memory()  # here, since TensorFlow undoes it when it reads the first of all
-        self._on_batch, self._weights = on_batch, weights
+        self._on_batch, self._weights, self._threads = on_batch, weights, threads or Threads(1)
         self._split, self._batch_size, self._order = split, batch_size, order
         self._augment, self._seed = augment, seed
         self._one_hot = np.eye(num_classes, dtype=np.float32)
@@ -88,10 +90,11 @@ class Batches(keras.utils.PyDataset):
         if self._augment is not None:
             seed = derive_seed(self._seed, index)
             if weights is not None and self._augment.mixes_labels:
-                images, shares = self._augment.apply(images, np.eye(len(positions), dtype=np.float32), seed)
+                own = np.eye(len(positions), dtype=np.float32)
+                images, shares = self._augment.apply(images, own, seed, self._threads)
                 targets, weights = shares @ targets, shares @ weights
             else:
-                images, targets = self._augment.apply(images, targets, seed)
+                images, targets = self._augment.apply(images, targets, seed, self._threads)
         return (images, targets) if weights is None else (images, targets, weights)
 
 
@@ -125,6 +128,7 @@ class Trial:
         self._augment = None if augment.is_identity else augment
         self._activations, self._on_batch = activations, on_batch
         self._weights = image_weights(configuration, data.train.labels, data.train.weights)
+        self._threads = Threads(data.threads)
         self._build(compiled_models or CompiledModels())
         self.setup_s = time.perf_counter() - started
 
@@ -244,12 +248,13 @@ class Trial:
         epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
         augment_seed, told = derive_seed(seed, "augment", epoch), partial(self._on_batch, epoch)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
+        weights, threads = self._weights, self._threads
         augment = self._augment if self._place is None else None  # cached activations are those of augmented images
         rows = np.arange(len(validation))
         validating = Batches(validation, num_classes, VALIDATION_BATCH_SIZE, rows, None, seed, told)
         network, asked = self._trainer.network, self.settings.asked
         fitted = network.fit(
-            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told, self._weights),
+            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told, weights, threads),
             validation_data=None if asked else validating,
             shuffle=False,
             verbose=0,

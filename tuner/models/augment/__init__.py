@@ -1,0 +1,1 @@
+"""Operations of augmentation on images and batches. Never reads a file, a text or a seed of its own."""
