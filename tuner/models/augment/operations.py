@@ -24,7 +24,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn for each image of a batch: how its pixels move, and how its values change, in turn."""
+    """Random draws for the images of a batch: how the pixels of each move, and how its values change, in turn."""
 
     maps: np.ndarray | None = None
     """`[N, 3, 3]`; see `_image_changes`. None: they stay."""
