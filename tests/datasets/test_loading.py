@@ -159,9 +159,7 @@ def test_a_class_folder_may_be_a_link_and_its_changes_are_seen(tmp_path) -> None
 def test_a_link_to_nothing_is_a_broken_image_with_a_name(tmp_path) -> None:
     root = make_folder(tmp_path / "pets", {"a": 6, "b": 6})
     (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(
-        DataError, match=r"1 broken image: .*gone\.png cannot be decoded: it is a folder, a pipe or a link"
-    ):
+    with pytest.raises(DataError, match=r"1 broken image: .*gone\.png is a link to nothing"):
         load(f"folder:{root}", tmp_path / "cache")
 
 

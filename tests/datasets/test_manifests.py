@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from tests.support.make_data import encoded, load, picture
@@ -217,11 +218,11 @@ def test_images_that_may_be_several_files_or_none_are_refused(tmp_path) -> None:
 def test_missing_images_are_named_with_their_lines_and_are_skipped_as_broken_ones(tmp_path) -> None:
     names = make_images(tmp_path)
     source = write_csv(tmp_path / "l.csv", *rows_of(names), "images/no.png,cat")
-    with pytest.raises(DataError, match=r"1 broken image: .*l\.csv line 22 \(.*no\.png\) cannot be decoded"):
+    with pytest.raises(DataError, match=r"1 broken image: .*l\.csv line 22 \(.*no\.png\) is not there"):
         load(source, tmp_path / "cache")
     dataset, said = load(source, tmp_path / "cache", broken_images="skip")
     assert len(labels_by_value(dataset)) == NUMBER
-    assert any("l.csv: 1 images are not there: line 22 (images/no.png)" in text for text in said)
+    assert any("l.csv: 1 image is not there: line 22 (images/no.png)" in text for text in said)
 
 
 # --- what is wrong with a table ---
@@ -254,7 +255,7 @@ def test_missing_images_are_named_with_their_lines_and_are_skipped_as_broken_one
             "{0},cat",
             "its first line must be names of columns, for example path,label; got images/a",
         ),
-        ("path,path,label", "{0},x,cat", "the path may be in path, path"),
+        ("path,path,label", "{0},x,cat", "must have one column path; got 2"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(header, row, words, tmp_path) -> None:
@@ -281,7 +282,7 @@ def test_one_column_for_each_class_is_refused_with_their_names(tmp_path) -> None
         (b"path,label\n", "must hold a line with the names of the columns, and rows; it has 1"),
         (b"path,label\na.png,caf\xe9\n", "line 2: must be UTF-8 text; save it as UTF-8"),
         (b"\x89PNG\r\n\x00\x00", "must be"),
-        (b"PK\x03\x04\x00\x00", "must be a text file"),
+        (b"PK\x03\x04\x00\x00", "must be UTF-8 text; it holds"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(content, words, tmp_path) -> None:
@@ -297,7 +298,7 @@ def test_a_file_that_is_no_table_is_refused(content, words, tmp_path) -> None:
         ("[1]", "line 2: must be a JSON object, one a line; got list"),
         ('{"path": ["a"], "label": "x"}', "line 2: path must be a text or a number; got"),
         ('{"path": "images/01.png", "label": ["a", "b"]}', "line 2: label must be a text or a number"),
-        ('{"path": "images/01.png"}', "line 2: label must name a class; got 'None'"),
+        ('{"path": "images/01.png"}', "line 2: label must name a class; got nothing"),
     ],
 )
 def test_lines_that_are_no_rows_are_told(line, words, tmp_path) -> None:
@@ -411,3 +412,75 @@ def test_what_groups_do_to_splits_is_said(tmp_path) -> None:
     alone = [f"{name},{label},{index}" for index, (name, label) in enumerate(zip(names, labels, strict=True))]
     _, said = load(write_csv(tmp_path / "l.csv", *alone, header="path,label,patient"), tmp_path / "cache")
     assert "every image is a group of its own: groups change nothing" in "\n".join(said)
+
+
+# --- as nobody meant them ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("csv", "path,label,label\nP,cat,cat\n", "t.csv: must have one column label; got 2$"),
+        (
+            "csv",
+            "path,label,weight,split\nP,cat,0,train\nQ,dog,0,train\nR,cat,1,test\n",
+            "of some image to train",
+        ),
+        (
+            "csv",
+            "path,label\nimages/00.PNG,cat\nimages/01.PNG,dog\n",
+            "; images/00.png does: small and capital",
+        ),
+        ("csv", "path,label\nP,cat\nQ,dog\nimages/99.png,cat\n", r"line 4 \(.*images/99.png\) is not there; remove"),
+        ("csv", "path,label\n\0P,cat\n", "must be UTF-8 text; it holds bytes of 0: save it as UTF-8"),
+        ("jsonl", '{"path": "P", "label": "a", "label": "b"}\n', "line 1: .*: 'label' stands in it 2 times"),
+        (
+            "jsonl",
+            '{"path": "P"}\n{"path": "Q", "label": "b"}\n',
+            "line 1: label must name a class; got nothing",
+        ),
+        (
+            "jsonl",
+            '{"path": "P", "label": null}\n{"path": "Q", "label": "b"}\n',
+            "label must name a class; got nothing",
+        ),
+    ],
+)
+def test_odd_tables_are_refused_in_words_that_say_what_to_change(kind, content, words, tmp_path) -> None:
+    names = make_images(tmp_path)
+    for letter, name in zip("PQR", names, strict=False):
+        content = content.replace(f'"{letter}"', f'"{name}"').replace(f"\n{letter},", f"\n{name},")
+    (tmp_path / f"t.{kind}").write_text(content)
+    with pytest.raises(DataError, match=words):
+        load(f"{kind}:{tmp_path}/t.{kind}", tmp_path / "cache")
+
+
+def test_a_class_of_which_all_training_images_weigh_nothing_is_named(tmp_path) -> None:
+    names = make_images(tmp_path)
+    rows = [f"{name},{label},{int(label == 'dog')}" for name, label in zip(names, LABELS, strict=True)]
+    source = write_csv(tmp_path / "t.csv", *rows, header="path,label,weight")
+    assert any(
+        "nothing is learnt of cat: all training images there weigh 0" in text
+        for text in load(source, tmp_path / "cache")[1]
+    )
+
+
+def test_turned_images_and_those_in_other_formats_are_copies(tmp_path) -> None:
+    def made(seed: int) -> Image.Image:
+        small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+        return Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC)
+
+    (tmp_path / "i").mkdir()
+    turned = Image.Exif()
+    turned[0x112] = 6
+    for seed in range(20):
+        made(seed).save(tmp_path / "i" / f"{seed:02d}.png")
+    made(0).save(tmp_path / "i" / "a.jpg", quality=95)
+    made(1).save(tmp_path / "i" / "b.webp", lossless=True)
+    made(2).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "i" / "c.jpg", exif=turned, quality=95)
+    labels = {"a.jpg": "cat", "b.webp": "dog", "c.jpg": "cat"}
+    rows = [f"i/{seed:02d}.png,{'cat' if seed % 2 == 0 else 'dog'}" for seed in range(20)]
+    source = write_csv(tmp_path / "t.csv", *rows, *(f"i/{name},{label}" for name, label in labels.items()))
+    dataset, said = load(source, tmp_path / "cache")
+    assert (dataset.prepared.copies.copies, dataset.prepared.copies.exact_copies) == (3, 1), said
+    assert dataset.prepared.copies.conflicts == 0

@@ -177,7 +177,7 @@ def test_images_that_hang_together_in_any_respect_are_one_unit(numbers, units) -
 @pytest.mark.parametrize(
     ("labels", "units", "words"),
     [
-        ([0, 0, 1, 1], [0, 0, 0, 0], "4 images in 1 groups that stay together cannot be split"),
+        ([0, 0, 1, 1], [0, 0, 0, 0], "4 images in one group that stays together cannot be split"),
         ([0, 0, 1, 1], [0, 0, 1, 1], "4 images in 2 groups that stay together cannot be split: every group has"),
     ],
 )

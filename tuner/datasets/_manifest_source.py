@@ -76,6 +76,8 @@ def find_columns(names: Sequence[str], given: Columns, where: str) -> Columns:
         taken = {name for name in asdict(given).values() if name} | {name for name in found.values() if name}
         known = [[name for name in names if plain_name(name) in tier.split() and name not in taken] for tier in tiers]
         usual = next((tier for tier in known if tier), [])
+        if len(usual) > 1 and len(set(usual)) == 1:
+            raise DataError(f"{where}: must have one column {usual[0]}; got {len(usual)}")
         if len(usual) > 1:
             raise DataError(
                 f"{where}: the {role} may be in {first_names(usual)}: set data.columns to {{{role}: {usual[0]}}}"
@@ -136,7 +138,7 @@ class Rows:
     def refuse(self, column: str, rows: Sequence[int], rule: str) -> None:
         """Raise DataError with the first of some rows in which a column is wrong, if there are any."""
         if rows:
-            value = str(self.columns[column][rows[0]])
+            value = "" if self.columns[column][rows[0]] is None else str(self.columns[column][rows[0]])
             got = repr(value if len(value) <= 60 else f"{value[:60]} ...") if value else "nothing"
             more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
             raise DataError(f"{self.where} {self.place(rows[0])}: {column} {rule}; got {got}{more}")
@@ -203,7 +205,7 @@ def _text(path: Path) -> str:
             f"{shown(path)} line {line}: must be UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
         ) from None
     if "\0" in text:
-        raise DataError(f"{shown(path)}: must be a text file; it holds bytes of 0")
+        raise DataError(f"{shown(path)}: must be UTF-8 text; it holds bytes of 0: save it as UTF-8")
     return text
 
 
@@ -252,6 +254,13 @@ def _understood(text: str, delimiter: str, given: Columns) -> int:
     return sum(plain_name(name) in wanted for name in names) * 1000 + len(names)
 
 
+def _each_name_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} stands in it {names.count(twice[0])} times")
+    return dict(pairs)
+
+
 def _read_jsonl(path: Path, _given: Columns) -> tuple[list[str], list[list[Any]], list[int]]:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
@@ -259,7 +268,7 @@ def _read_jsonl(path: Path, _given: Columns) -> tuple[list[str], list[list[Any]]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_each_name_once)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{shown(path)} line {number}: must be a JSON object: {error}") from None
         if not isinstance(row, dict):
@@ -366,7 +375,8 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     missing = [row for row, is_there in enumerate(there) if not is_there]
     if missing:
         words = first_names(f"{rows.place(row)} ({texts[row]})" for row in missing)
-        notices += (f"{rows.where}: {len(missing):,} images are not there: {words}",)
+        are = "image is" if len(missing) == 1 else "images are"
+        notices += (f"{rows.where}: {len(missing):,} {are} not there: {words}",)
     return images, notices
 
 
@@ -393,16 +403,20 @@ def _find_elsewhere(root: Path, names: Sequence[str], rows: Rows, column: str) -
     Either all lie in one folder with one suffix, or each name is there once.
     """
     by_stem: dict[str, list[str]] = {}
+    by_case: dict[str, str] = {}
     for file in walk(root, SUFFIXES).all_files():
         relative = file.relative_to(root).as_posix()
+        by_case.setdefault(PurePosixPath(relative).name.casefold(), relative)
         for key in {PurePosixPath(relative).stem, PurePosixPath(relative).name}:
             by_stem.setdefault(key, []).append(relative)
     found = [_as_written(name, by_stem.get(PurePosixPath(name).name, ())) for name in names]
     present = [each for each in found if each]
     if not present:
+        alike = by_case.get(PurePosixPath(names[0]).name.casefold())
+        hint = "" if alike is None else f"; {alike} does: small and capital letters differ"
         raise DataError(
             f"{rows.where}: none of its {len(names):,} images is there: {rows.place(0)} has {names[0]!r} in {column}, "
-            f"and no such image lies in {shown(root)} or below"
+            f"and no such image lies in {shown(root)} or below{hint}"
         )
     common = set.intersection(*(set(each) for each in present))
     if len(common) != 1 and any(len(each) > 1 for each in present):

@@ -375,10 +375,15 @@ def _strip_webp(content: bytes, keeps_exif: bool) -> bytes:
 def _refuse_without_content(encoded: EncodedImage) -> None:
     """Refuse a pipe or a device, which would be waited for without end, and an empty image."""
     if isinstance(encoded, Path):
-        with suppress(OSError, ValueError):
+        try:
             if stat.S_ISREG(encoded.stat().st_mode):
                 return
-        raise DataError("cannot be decoded: it is a folder, a pipe or a link to nothing")
+        except (FileNotFoundError, NotADirectoryError):
+            what = "is a link to nothing" if encoded.is_symlink() else "is not there"
+            raise DataError(what) from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot be looked at: {error}") from None
+        raise DataError("cannot be decoded: it is a folder, a pipe or a device")
     if not encoded:
         raise DataError("is not an image: it is empty")
 

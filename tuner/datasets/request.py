@@ -202,7 +202,19 @@ def checked(listing: Listing, text: str) -> Listing:
     """Return a listing without the classes that have no images, with a word on its groups; raises DataError."""
     _check_listing(listing, text)
     listing = _without_unused(listing, text)
-    return replace(listing, notices=(*listing.notices, *group_notices(listing, text)))
+    return replace(listing, notices=(*listing.notices, *group_notices(listing, text), *_weight_notices(listing, text)))
+
+
+def _weight_notices(listing: Listing, source: str) -> tuple[str, ...]:
+    """Return a notice of classes whose training images all weigh 0; raises DataError where all images do."""
+    train = listing.splits["train"]
+    if train.weights is None:
+        return ()
+    if not train.weights.any():
+        raise DataError(f"{source}: the weight of some image to train on must be above 0; all are 0")
+    lost = np.setdiff1d(train.labels, train.labels[train.weights > 0])
+    names = first_names(listing.class_names[label] for label in lost)
+    return (f"{source}: nothing is learnt of {names}: all training images there weigh 0",) if len(lost) else ()
 
 
 def _without_unused(listing: Listing, source: str) -> Listing:

@@ -78,7 +78,7 @@ def hold_out(
     is_held = _with_classes_on_both_sides(labels, unit_of_row, is_held)
     if not is_held.any():
         raise DataError(
-            f"{source}: {len(labels)} images in {unit_of_row.max() + 1} groups that stay together cannot be split: "
+            f"{source}: {len(labels)} images in {_numbered_groups(unit_of_row)} cannot be split: "
             "every group has the only images of a class"
         )
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
@@ -103,10 +103,15 @@ def fold_rows(
     found = tuple((np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)) for fold in range(folds))
     if lacking := sum(not len(held) for _, held in found):
         raise DataError(
-            f"{source}: {len(labels)} images in {unit_of_row.max() + 1} groups that stay together are too few for "
+            f"{source}: {len(labels)} images in {_numbered_groups(unit_of_row)} are too few for "
             f"{folds} folds: {lacking} would be without any"
         )
     return found
+
+
+def _numbered_groups(unit_of_row: np.ndarray) -> str:
+    number = int(unit_of_row.max()) + 1
+    return "one group that stays together" if number == 1 else f"{number} groups that stay together"
 
 
 def single_unit_classes(labels: np.ndarray, units: np.ndarray | None) -> np.ndarray:
