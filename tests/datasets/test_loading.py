@@ -75,6 +75,24 @@ def test_folds_of_a_source_with_a_validation_split_are_refused_with_the_way_out(
         )
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "8x8 px, colour, arrays of 3.4 KiB if the disk has room, else encoded"),
+        ({"image_px": 16, "storage": "encoded"}, "16x16 px, colour, encoded; arrays would take 13.5 KiB"),
+        ({"colour": "grey", "storage": "arrays"}, "8x8 px, grey, arrays of 1.1 KiB"),
+    ],
+)
+def test_a_plan_tells_the_prepared_size_before_and_after_it_is_there(settings, words, tmp_path) -> None:
+    request = DataRequest(f"folder:{make_folder(tmp_path / 'pets', {'cat': 9, 'dog': 9})}", **settings)
+    known = describe_data(request, {}, tmp_path / "cache")
+    assert (known.prepared, known.num_classes) == (words, 2)
+    load(request.source, tmp_path / "cache", **settings)
+    storage = settings.get("storage", "arrays")
+    after = describe_data(request, {}, tmp_path / "cache").prepared
+    assert after.startswith(", ".join([*words.split(", ")[:2], storage])) and after.endswith(", prepared before")
+
+
 def test_a_class_of_one_image_cannot_be_parted_into_folds(tmp_path) -> None:
     for split, classes in (("train", {"cat": 9, "dog": 1}), ("test", {"cat": 2, "dog": 2})):
         make_folder(tmp_path / "pets" / split, classes)

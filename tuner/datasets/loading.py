@@ -5,6 +5,7 @@ Light: what reads a format is imported when it is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tuner.common.errors import DataError
-from tuner.common.files import user_path
+from tuner.common.files import format_size, user_path
 from tuner.common.process import usable_cpus
 from tuner.common.seeds import derive_seed
-from tuner.datasets._decoding import Form, Frame, Notify, certain_frame
+from tuner.datasets._decoding import Form, Frame, Notify, certain_frame, likely_frame
 from tuner.datasets._encoded_storage import EncodedImages
 from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Gallery, Making, Material, Rules, Watch, account_of
@@ -182,10 +183,19 @@ def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_di
     return find_prepared(*_identity(request, resolve(request.source, staged)), cache_dir)
 
 
-def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the classes of a request in words, and the notices of its source, without decoding or downloading.
+@dataclass(frozen=True)
+class DataWords:
+    """What is known of data before they are prepared, for a plan; without words where they are not here."""
 
-    No words where the data are neither prepared nor here.
+    classes: str = ""
+    prepared: str = ""
+    """The size of the prepared images, and how they are kept."""
+    num_classes: int | None = None
+    notices: tuple[str, ...] = ()
+
+
+def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Path) -> DataWords:
+    """Return what is known of the data of a request, without decoding or downloading.
 
     Raises:
         DataError: they are here, and cannot be understood.
@@ -193,16 +203,38 @@ def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Pa
     text = resolve(request.source, staged)
     path = path_of(text)
     if path is not None and not user_path(path).exists():
-        return "", ()
+        return DataWords()
     prepared = find_prepared_data(request, staged, cache_dir)
     if prepared is not None:
         refuse_folds(request, prepared.counts, text)
-        return prepared.describe_classes(), prepared.notices
+        size = sum(file.stat().st_size for file in prepared.path.iterdir())
+        kept = f"{_shape_words(prepared.image_shape)}, {prepared.storage}, {format_size(size)}, prepared before"
+        return DataWords(prepared.describe_classes(), kept, len(prepared.class_names), prepared.notices)
     if path is None:
-        return "", ()
+        return DataWords()
     listing = read_listing(request, text)
     refuse_folds(request, listing.splits, text)
-    return describe_classes(listing.class_names, [each.labels for each in listing.splits.values()]), listing.notices
+    classes = describe_classes(listing.class_names, [each.labels for each in listing.splits.values()])
+    return DataWords(classes, _expected_words(request, listing), len(listing.class_names), listing.notices)
+
+
+def _shape_words(shape: tuple[int, int, int]) -> str:
+    return f"{shape[0]}x{shape[1]} px, {'grey' if shape[2] == 1 else 'colour'}"
+
+
+def _expected_words(request: DataRequest, listing: Listing) -> str:
+    """Return the size of images that are not prepared yet, by a few headers, and what they take as arrays."""
+    try:
+        shape = likely_frame(listing, _form(request)).shape
+    except DataError:  # images that cannot be fetched
+        return ""
+    size = format_size(sum(len(listed.labels) for listed in listing.splits.values()) * math.prod(shape))
+    kept = {
+        "auto": f"arrays of {size} if the disk has room, else encoded",
+        "arrays": f"arrays of {size}",
+        "encoded": f"encoded; arrays would take {size}",
+    }[request.storage]
+    return f"{_shape_words(shape)}, {kept}"
 
 
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:

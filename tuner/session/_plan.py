@@ -14,6 +14,7 @@ from tuner.algorithms.halving import Rung, expected_rungs
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import metric_of
+from tuner.datasets.loading import DataWords
 from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
 from tuner.runs.forecast import expected_parts
@@ -88,8 +89,8 @@ def _ignored(space: Space) -> list[tuple[str, str]]:
     ]
 
 
-def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> None:
-    """Print the plan for people, with the classes of the data in words."""
+def print_plan(search: ResolvedSearch, console: Console, known: DataWords = DataWords()) -> None:  # noqa: B008  frozen
+    """Print the plan for people, with what is known of the data."""
     study, budget, rungs = search.study, search.budget, planned_rungs(search)
     time_budget = "none" if budget.time_s is None else format_seconds(budget.time_s)
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -97,7 +98,8 @@ def print_plan(search: ResolvedSearch, console: Console, classes: str = "") -> N
         ("study", study.name),
         ("data", _data_words(study)),
         *([] if study.trainable is None else [("trainable", _trainable_words(TRAINABLES[study.trainable]))]),
-        *([("classes", classes)] if classes else []),
+        *([("classes", known.classes)] if known.classes else []),
+        *([("prepared", known.prepared)] if known.prepared else []),
         ("metrics" if len(study.metrics) > 1 else "metric", _metric_words(study)),
         ("configurations", _number_words(count(study.space), "infinitely many")),
         ("sampler", _meaning(search.policy.sampler, _sampler_words(search.policy))),

@@ -140,9 +140,9 @@ def _resolved(spec: Spec) -> ResolvedSearch:
 
 def _tell_plan(spec: Spec, search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> int:
     """Say what the search would do, and return the exit status."""
-    classes, notices = planned_data(search.study.data, options)
-    print_plan(search, console.console, classes)
-    for notice in notices:
+    known = planned_data(search.study, options)
+    print_plan(search, console.console, known)
+    for notice in known.notices:
         console.say(notice)
     _tell_disk_use(search, options, console)
     _earlier(spec.search.warm_start, search.study, options, console)

@@ -22,7 +22,7 @@ from tuner.common.metrics import metric_of
 from tuner.common.process import keras_home
 from tuner.datasets.account.facts import load_account, save_account
 from tuner.datasets.account.taking import Aims
-from tuner.datasets.loading import describe_data, find_prepared_data, load_dataset, look_at_data
+from tuner.datasets.loading import DataWords, describe_data, find_prepared_data, load_dataset, look_at_data
 from tuner.datasets.prepared import default_cache_dir
 from tuner.datasets.request import DataRequest
 from tuner.datasets.staging import absolute_source, resolve, staged_sources
@@ -85,9 +85,12 @@ def prepared_data(request: DataRequest, options: SearchOptions) -> prepared.Prep
     return None
 
 
-def planned_data(request: DataRequest, options: SearchOptions) -> tuple[str, tuple[str, ...]]:
-    """Return the classes of a study's data in words, none where they are not here, and what is to be said of them."""
-    return describe_data(request, staged_data(options), cache_folder(options))
+def planned_data(study: Study, options: SearchOptions) -> DataWords:
+    """Return what is known of a study's data; raises InputError where they have too few classes for its metrics."""
+    known = describe_data(study.data, staged_data(options), cache_folder(options))
+    if known.num_classes is not None:
+        check_class_number(study.metrics, known.num_classes)
+    return known
 
 
 def prepare(
@@ -133,17 +136,24 @@ def _trial_kind(study: Study) -> TrialKind:
 
 def check_metrics(metrics: Sequence[str], labels: np.ndarray, num_classes: int) -> None:
     """Refuse a metric that says nothing with so few classes, or with validation images of these labels."""
+    check_class_number(metrics, num_classes)
     for name in metrics:
         entry, present = metric_of(name), len(np.unique(labels))
-        if num_classes < entry.least_classes:
-            raise InputError(
-                f"metric {name} needs at least {entry.least_classes} classes, with fewer every prediction is right; "
-                f"the data have {num_classes}"
-            )
         if present < entry.least_present:
             raise InputError(
                 f"metric {name} needs validation images of at least {entry.least_present} classes; "
                 f"the validation split has images of {present}"
+            )
+
+
+def check_class_number(metrics: Sequence[str], num_classes: int) -> None:
+    """Refuse a metric that says nothing with so few classes."""
+    for name in metrics:
+        least = metric_of(name).least_classes
+        if num_classes < least:
+            raise InputError(
+                f"metric {name} needs at least {least} classes, with fewer every prediction is right; "
+                f"the data have {num_classes}"
             )
 
 
