@@ -185,7 +185,7 @@ def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_di
 
 @dataclass(frozen=True)
 class DataWords:
-    """What is known of data before they are prepared, for a plan; without words where they are not here."""
+    """Facts of data before they are prepared, for a plan; without words where the data are not here."""
 
     classes: str = ""
     prepared: str = ""
