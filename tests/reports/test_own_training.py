@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.make_record import session_started, study_created, trial_ended, trial_started
+from tuner.models.parameters import OF_TRAINABLES, Parameter
 from tuner.reports.remarks import edges
 from tuner.reports.results import build_results
 from tuner.reports.writer import retrain_command, write_report
@@ -109,6 +110,12 @@ def test_an_epoch_keeps_all_that_was_yielded() -> None:
     again = EpochReported.model_validate(json.loads(event.model_dump_json()))
     assert again.metrics == {"val_accuracy": 0.5, "val_iou": 0.3} and math.isnan(again.learning_rate)
     assert again.compact().values == {"val_accuracy": 0.5, "val_iou": 0.3}
+
+
+def test_a_range_to_try_next_ends_where_the_parameter_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {"units": Parameter("int", low=1, high=8, default=4), "dropout": Parameter("float", low=0, high=0.5)}
+    monkeypatch.setitem(OF_TRAINABLES, "own", whole)
+    assert edges(build_results(replay(events()))) == []
 
 
 def test_a_range_to_try_next_knows_no_limits_of_networks() -> None:

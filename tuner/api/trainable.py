@@ -9,7 +9,7 @@ from typing import Any
 from tuner.algorithms.schedulers import MUTABLE
 from tuner.common.errors import InputError
 from tuner.common.registry import is_nothing, unknown_name
-from tuner.models.parameters import Parameter
+from tuner.models.parameters import OF_TRAINABLES, Parameter
 from tuner.training.trainable import (
     SIGNATURE,
     TRAINABLES,
@@ -58,7 +58,9 @@ def trainable(
         )
         if predict is not None:
             made.predict(predict)
-        return TRAINABLES.add(own, made)
+        TRAINABLES.add(own, made)
+        OF_TRAINABLES[own] = found
+        return made
 
     return register if function is None else register(function)
 

@@ -163,6 +163,8 @@ def _of_backbone(backbone: Backbone) -> dict[str, Parameter]:
     return {**width, **HEAD, "unfreeze_depth": replace(HEAD["unfreeze_depth"], high=backbone.blocks)}
 
 
+OF_TRAINABLES: dict[str, Mapping[str, Parameter]] = {}
+"""Those of each training function of one's own that is known in this process; reports ask for their ranges."""
 OF_ARCHITECTURES: dict[str, dict[str, Parameter]] = {
     "dense": {
         "hidden_layers": Parameter("int", low=0, high=20, default=3, description="hidden dense layers (ReLU)"),

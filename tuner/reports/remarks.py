@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.common.metrics import (
     LOSS,
 )
 from tuner.models.augmentation import strength_bounds
-from tuner.models.parameters import GENERAL, OF_ARCHITECTURES
+from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, OF_TRAINABLES, Parameter
 from tuner.reports.formatting import (
     describe_configuration,
     format_advantage,
@@ -18,6 +19,7 @@ from tuner.reports.formatting import (
     sign_of,
 )
 from tuner.reports.results import Results
+from tuner.runs.events import StudyCreated
 from tuner.runs.finalists import (
     value_on_test,
 )
@@ -26,14 +28,17 @@ from tuner.spec.space_parser import parse_space
 from tuner.spec.strengths import OWNER
 
 
-def _limits(one: FlatDimension, architecture: object) -> tuple[float | None, float | None]:
-    """Return what a hyperparameter can be at least and at most, as far as that is known without its network.
+def _owners(study: StudyCreated | None, architecture: object) -> tuple[Mapping[str, Parameter], ...]:
+    """Return the hyperparameters among which that of a name is: those of a training function are its author's alone."""
+    if study is not None and study.trainable is not None:
+        return (OF_TRAINABLES.get(study.trainable, {}),)
+    return GENERAL, OF_ARCHITECTURES.get(str(architecture), {})
 
-    Without an architecture it is one of somebody's own, whatever its name.
-    """
+
+def _limits(one: FlatDimension, owners: tuple[Mapping[str, Parameter], ...]) -> tuple[float | None, float | None]:
+    """Return what a hyperparameter can be at least and at most, as far as that is known without its network."""
     if one.name.startswith(f"{OWNER}."):
         return strength_bounds(one.name)
-    owners = () if architecture is None else (GENERAL, OF_ARCHITECTURES.get(str(architecture), {}))
     if parameter := next((owner[one.name] for owner in owners if one.name in owner), None):
         return parameter.low, parameter.high
     if "dropout" in one.name:
@@ -61,12 +66,13 @@ def edges(results: Results) -> list[Edge]:
     if results.chosen is None or findings or len(results.ranked) < 2:
         return []
     values = results.chosen.configuration
+    owners = _owners(results.study, values.get("architecture"))
     found = []
     for one in flatten(space):
         names = [(where.rpartition(".")[2], branch) for where, branch in one.conditions]
         if one.name not in values or one.name == "alpha" or any(values.get(name) != branch for name, branch in names):
             continue
-        if (wider := widened(one.dimension, values[one.name], *_limits(one, values.get("architecture")))) is not None:
+        if (wider := widened(one.dimension, values[one.name], *_limits(one, owners))) is not None:
             end, text = wider
             value = describe_configuration(values, [one.name])
             said = f"the best {value} is at the {end} end of what was searched ({one.dimension.describe()})"
