@@ -1,4 +1,4 @@
-"""A search asked for from Python: twice in a program, beside its own Ray, stopped, gone on with, killed, in a kernel."""
+"""A search from Python: twice in a program, beside its own Ray, stopped, gone on with, killed; in a kernel."""
 
 from __future__ import annotations
 
@@ -69,21 +69,29 @@ thread.start(); thread.join()
 assert state() == before, "something has changed"
 assert ray.is_initialized() and ray.get(ray.remote(lambda: 7).remote()) == 7
 assert not {"keras", "tensorflow"} & set(sys.modules)
-print([run.path.name for run in (first, *found)], first.status, len(first.trials), first.predict(images[:3])["image"].tolist())
+labelled = first.predict(images[:3])["image"].tolist()
+print([run.path.name for run in (first, *found)], first.status, len(first.trials), labelled)
 """
     assert "['small', 'small-2'] finished 2 ['0', '1', '2']" in run(tmp_path, script)
 
 
 def test_ctrl_c_stops_cleanly_and_the_search_goes_on(tmp_path: Path) -> None:
-    process = begin(tmp_path, "run = study.run(**many)\nprint('STATUS', run.status, len(run.epochs) > 0)\n"
-                    "again = study.run(resume=True, set={'search.trials': 1}, no_finalists=True)\nprint(again.status)")  # fmt: skip
+    script = """
+run = study.run(**many)
+print("STATUS", run.status, len(run.epochs) > 0)
+fewer = {**many["set"], "search.trials": len(run.trials), "search.time_budget": "3m"}
+again = study.run(resume=True, no_finalists=True, set=fewer)
+print("AGAIN", again.status)
+"""
+    process = begin(tmp_path, script)
     record = tmp_path / "runs" / "small" / "record.jsonl"
     deadline = time.monotonic() + 240
-    while '"epoch_reported"' not in (record.read_text() if record.exists() else "") and time.monotonic() < deadline:
+    while '"epoch"' not in (record.read_text() if record.exists() else "") and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=400)
     assert "STATUS interrupted True" in output and "go on with: python -m tuner.search --resume" in output, output
+    assert "AGAIN finished" in output or "AGAIN time_budget" in output, output
 
 
 def test_a_search_in_the_background_is_asked_stopped_and_waited_for(tmp_path: Path) -> None:
@@ -91,7 +99,8 @@ def test_a_search_in_the_background_is_asked_stopped_and_waited_for(tmp_path: Pa
 search = study.run(background=True, **many)
 until(lambda: search.progress.best is not None)
 progress = search.progress
-assert search.is_running and progress.of == 500 and "best so far" in str(progress) and "<progress" in search._repr_html_()
+assert search.is_running and progress.of == 500 and "best so far" in str(progress)
+assert "<progress" in search._repr_html_()
 assert len(search.run.epochs) > 0 and search.run.status == "running"
 try: search.wait(0.1)
 except TimeoutError as error: print("TIMEOUT", error)
@@ -135,15 +144,16 @@ def test_the_button_of_a_notebook_stops_cleanly_and_the_next_cell_goes_on(tmp_pa
 
     try:
         ask(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{BEGINNING}")
-        seconds = "threading.Timer(0, lambda: (until(lambda: os.path.exists('runs/small/record.jsonl') and "
-        seconds += (
-            "'epoch_reported' in open('runs/small/record.jsonl').read()), os.kill(os.getpid(), signal.SIGINT))).start()"
-        )
-        assert ask(f"{seconds}\nrun = study.run(**many)") == "ok"
+        ask("""
+record = "runs/small/record.jsonl"
+def press():
+    until(lambda: os.path.exists(record) and '"epoch"' in open(record).read())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=press).start()""")
+        assert ask("run = study.run(**many)") == "ok"
         assert ask("print('STATUS', run.status, type(run).__name__); run") == "ok"
-        assert (
-            ask("search = study.run(resume=True, background=True); until(lambda: search.progress.best); search") == "ok"
-        )
+        assert ask("search = study.run(resume=True, background=True, **many)") == "ok"
+        assert ask("until(lambda: search.progress.best); search") == "ok"
         assert ask("search.stop(); print('AGAIN', search.wait().status)") == "ok"
     finally:
         client.stop_channels()
