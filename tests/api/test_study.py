@@ -60,6 +60,7 @@ def test_options_are_words_of_the_command_line(options: dict[str, Any], words: l
     ("options", "words"),
     [
         ({"trails": 3}, "unknown option 'trails'"),
+        ({"trials": 3}, "a setting of the file is given as set={'search.trials': 8}"),
         ({"rnus": "x"}, "did you mean 'runs'"),
         ({"plan": True}, "unknown option 'plan'"),
         ({"fresh": "yes"}, "fresh must be True or False; got 'yes'"),
@@ -85,6 +86,10 @@ def test_an_option_that_there_is_not_is_refused_with_the_nearest(options: dict[s
         (lambda: Study({"study": "a", ("b", 1): 0}), "spec must have texts as keys; got tuple"),
         (lambda: Study("a.yaml", fresh=True, resume=True), "--resume and --fresh cannot be used together"),
         (lambda: Study("a.yaml", insecure=True), "--insecure belongs to --address"),
+        (lambda: Study("a.yaml", plugins=3), "plugins must be files or modules; got 3"),
+        (lambda: Study("a.yaml", plugins=[3]), "plugins must be files or modules"),
+        (lambda: Study("a.yaml").run(True), "time must be a text such as '30m', or seconds; got True"),
+        (lambda: Study("a.yaml").run("3m", set={"search.time_budget": "3m"}), "say the same"),
         (lambda: Study("a.yaml", cache=__file__), "cache .* must be a folder"),
         (lambda: Study("a.yaml", (np.zeros((3, 4, 4)), [0])), "3 images, 1 labels|0 to 255"),
     ],

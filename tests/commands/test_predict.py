@@ -12,6 +12,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.make_data import picture
@@ -72,6 +74,72 @@ def test_a_cell_of_the_csv_is_never_a_formula(run, photos, capsys) -> None:
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 12 and {row["place"] for row in rows} == set("123456")
     assert "'=bright" in {row["label"] for row in rows}
+
+
+def make_sources(folder: Path, values: list[int]) -> dict[str, str]:
+    """Write the same grey images in every form that has no labels; returns the sources."""
+    pictures = [picture(value) for value in values]
+    (folder / "images").mkdir()
+    for number, one in enumerate(pictures):
+        one.save(folder / "images" / f"{number}.png")
+    names = [f"images/{number}.png" for number in range(len(values))]
+    (folder / "names.csv").write_text("\n".join(["file", *names]) + "\n")
+    (folder / "names.jsonl").write_text("".join(json.dumps({"image": name}) + "\n" for name in names))
+    np.savez(folder / "images.npz", x_test=np.stack([np.asarray(one.convert("L")) for one in pictures]))
+    content = [{"bytes": (folder / name).read_bytes(), "path": None} for name in names]
+    pq.write_table(pa.table({"image": content}), folder / "images.parquet")
+    forms = {"csv": "names.csv", "jsonl": "names.jsonl", "npz": "images.npz", "parquet": "images.parquet"}
+    return {kind: f"{kind}:{folder / name}" for kind, name in {**forms, "folder": "images"}.items()}
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "npz", "parquet", "folder"])
+def test_a_source_without_labels_is_predicted_as_its_files_are(kind, run, tmp_path, capsys) -> None:
+    sources = make_sources(tmp_path, [5, 120, 250])
+    assert main([str(run.path), str(tmp_path / "images"), "--format", "json"]) == 0
+    meant = [one["labels"] for one in json.loads(capsys.readouterr().out)]
+    assert main([str(run.path), sources[kind], "--format", "json"]) == 0
+    assert [one["labels"] for one in json.loads(capsys.readouterr().out)] == meant
+
+
+def test_a_table_with_labels_and_a_data_set_with_a_name_are_sources_too(run, tmp_path, capsys, monkeypatch) -> None:
+    make_sources(tmp_path, [5, 250])
+    (tmp_path / "labels.csv").write_text("file,label\nimages/0.png,a\nimages/1.png,b\nimages/0.png,a\n")
+    assert main([str(run.path), f"csv:{tmp_path / 'labels.csv'}", "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    monkeypatch.setenv("TUNER_DATA", str(tmp_path))
+    assert main([str(run.path), "parquet:images.parquet", str(tmp_path / "images")]) == 2
+    assert "must name a folder or file that exists" in capsys.readouterr().err
+
+
+def test_python_predicts_what_the_command_does_from_images_of_any_form(run, tmp_path, capsys) -> None:
+    import pandas as pd
+
+    import tuner
+
+    sources = make_sources(tmp_path, [5, 120, 250])
+    assert main([str(run.path), sources["csv"], "--format", "csv", "--top", "2"]) == 0
+    meant = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    files = sorted((tmp_path / "images").iterdir())
+    pictures = [picture(value) for value in (5, 120, 250)]
+    arrays = np.stack([np.asarray(one.convert("RGB")) for one in pictures])
+    forms = [sources["csv"], tmp_path / "images", files, arrays, arrays[..., 0], arrays / 255, list(arrays), pictures]
+    forms += [[file.read_bytes() for file in files], pd.DataFrame({"where": files})]
+    loaded = tuner.load_run(run.path)
+    for form in forms:
+        found = loaded.predict(form, top=2)
+        assert list(found) == list(meant) and found["place"].tolist() == meant["place"].tolist()
+        assert [label.lstrip("=") for label in found["label"]] == [label.lstrip("'=") for label in meant["label"]]
+        assert np.allclose(found["probability"], meant["probability"], atol=2e-6)
+    assert loaded.best_model()(np.zeros((1, 8, 8, 3))).shape == (1, len(LABELS))
+
+
+def test_what_python_cannot_read_is_warned_of_and_the_others_are_predicted(run, photos) -> None:
+    import tuner
+
+    (photos / "broken.png").write_bytes(b"not a png")
+    with pytest.warns(UserWarning, match=r"broken\.png is not an image"):
+        found = tuner.load_run(run.path).predict(photos)
+    assert len(found) == 2
 
 
 def test_an_image_that_cannot_be_read_is_told_and_the_others_are_predicted(run, photos, capsys) -> None:

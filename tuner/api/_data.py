@@ -57,9 +57,8 @@ def _splits_of(data: Any) -> dict[str, tuple[Any, Any]]:
         named = dict(data)
         unknown = [name for name in named if name not in SPLITS]
         if unknown or "train" not in named:
-            raise DataError(
-                f"data must map {', '.join(SPLITS)} to (images, labels); got {first_names(map(str, named))}"
-            )
+            got = first_names(map(str, named)) or "nothing"
+            raise DataError(f"data must map {', '.join(SPLITS)} to (images, labels); got {got}")
     else:
         is_split = len(data) in (1, 2) and all(_is_pair(part) for part in data)
         named = dict(zip(("train", "test"), data, strict=False)) if is_split else {"train": data}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.api._notebook import table_html
-from tuner.common.errors import RunError
+from tuner.common.errors import InputError, RunError
 from tuner.common.files import as_typed, shown
 from tuner.common.locations import download, is_remote, parse_location
 from tuner.common.process import logging_to, settled
@@ -40,6 +40,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     Raises:
         RunError: no run is there, or its record cannot be read.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a run must be the path of its directory, or its address in a storage; got {path!r}")
     return Run(os.fspath(path))
 
 

@@ -74,7 +74,7 @@ class Study:
         self._is_dictionary = isinstance(spec, Mapping)
         source = None if data is None else source_of(data, cache)
         self._first = _first_words(spec, source, cache)
-        self._plugins = [plugins] if isinstance(plugins, str | os.PathLike) else list(plugins)
+        self._plugins = _paths(plugins)
         self._options = options
         self._words({})
 
@@ -143,6 +143,14 @@ class Study:
         return f"<{type(self).__name__}: {' '.join(self._words({}))}>"
 
 
+def _paths(plugins: Any) -> list[Any]:
+    """Return the plugins, of which one may be given alone."""
+    found = [plugins] if isinstance(plugins, str | os.PathLike) else plugins
+    if not isinstance(found, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in found):
+        raise InputError(f"plugins must be files or modules; got {plugins!r}")
+    return list(found)
+
+
 def _cache(options: Mapping[str, Any]) -> Path:
     folder = user_path(options.get("cache") or default_cache_dir()).absolute()
     check_folder(folder, "cache (or TUNER_CACHE)", is_written=not folder.exists())
@@ -193,8 +201,12 @@ def _time_words(time: str | float | timedelta | None) -> tuple[str, ...]:
     """Return the words that say how long all may take."""
     if time is None:
         return ()
+    if isinstance(time, str):
+        return (f"--time={time}",)
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
-    return (f"--time={seconds if isinstance(seconds, str) else f'{seconds:f}s'}",)
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise InputError(f"time must be a text such as '30m', or seconds; got {time!r}")
+    return (f"--time={np.format_float_positional(seconds, trim='-')}s",)
 
 
 # --- options as words ---
@@ -210,7 +222,8 @@ def option_words(parser: CommandParser, options: Mapping[str, Any]) -> list[str]
     words: list[str] = []
     for name, value in options.items():
         if name not in known:
-            raise UnknownNameError(unknown_name("option", name, known))
+            hint = "; a setting of the file is given as set={'search.trials': 8}"
+            raise UnknownNameError(f"{unknown_name('option', name, known)}{hint}")
         action, option = known[name], f"--{name.replace('_', '-')}"
         if value is None or value is False:
             continue
