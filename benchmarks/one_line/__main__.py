@@ -41,6 +41,8 @@ class Outcome:
     status: int
     val_accuracy: float | None
     """Of the model that was exported: of the finalist that won, or without one of the best trial."""
+    best_trial: float | None
+    """Validation accuracy of the best trial."""
     test_accuracy: float | None
     trials: int
     has_report: bool
@@ -103,6 +105,7 @@ def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Pat
     return Outcome(
         name, way, seed, minutes, round(total_s, 1), status,
         val_accuracy=exported.trained.best if exported else best.best if best is not None else None,
+        best_trial=best.best if best is not None else None,
         test_accuracy=exported.tested.test_accuracy if exported is not None and exported.tested is not None else None,
         trials=len(state.trials) if state is not None else 0,
         has_report=any((place / "reports").glob("*/index.html")),
@@ -130,11 +133,14 @@ def difference(outcomes: Sequence[Outcome], name: str) -> tuple[float, float, fl
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the outcomes in Markdown, and the differences."""
     lines = [
-        "| data | seed | way | s of the time | trials | validation accuracy | test accuracy | report, model |",
-        "|---|---:|---|---:|---:|---:|---:|---|",
+        "| data | seed | way | s of the time | trials | val. accuracy | best trial | test accuracy | report, model |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---|",
     ]
     for one in sorted(outcomes, key=lambda each: (each.data, each.seed, each.way)):
-        values = [f"{value:.1%}" if value is not None else "-" for value in (one.val_accuracy, one.test_accuracy)]
+        values = [
+            f"{value:.1%}" if value is not None else "-"
+            for value in (one.val_accuracy, one.best_trial, one.test_accuracy)
+        ]
         there = f"{'yes' if one.has_report else 'NO'}, {'yes' if one.has_model else 'NO'}"
         time_s = f"{one.total_s:.0f} of {60 * one.minutes:.0f}"
         lines.append(

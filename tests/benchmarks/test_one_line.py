@@ -12,7 +12,7 @@ from tuner.spec.spec import load_spec, require
 
 
 def outcome(way: str, seed: int, value: float | None) -> Outcome:
-    return Outcome("flowers", way, seed, 5.0, 290.0, 0, value, 0.8, 9, True, True)
+    return Outcome("flowers", way, seed, 5.0, 290.0, 0, value, value, 0.8, 9, True, True)
 
 
 @pytest.mark.parametrize("name", ["flowers", "hands"])
