@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from tuner.api.own_code import Float as Float
     from tuner.api.own_code import Int as Int
     from tuner.api.own_code import architecture as architecture
+    from tuner.api.own_data import augmentation as augmentation
+    from tuner.api.own_data import metric as metric
+    from tuner.api.own_data import preprocessing as preprocessing
+    from tuner.api.own_data import source as source
     from tuner.api.run import load_run as load_run
     from tuner.api.study import Study as Study
     from tuner.api.trainable import Epoch as Epoch
@@ -24,6 +28,7 @@ _OFFERED = {
     "Study": "tuner.api.study",
     "load_run": "tuner.api.run",
     **dict.fromkeys(("trainable", "Epoch", "load_state"), "tuner.api.trainable"),
+    **dict.fromkeys(("augmentation", "preprocessing", "source", "metric"), "tuner.api.own_data"),
 }
 """What `import tuner` offers, by the module that is loaded when it is asked for. Importing it loads nothing else."""
 

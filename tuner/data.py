@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.common.command_line import CommandParser, run_command, split_assignments
+from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command, split_assignments
 from tuner.common.errors import DataError, InputError, SpecError, printable
 from tuner.common.files import shown
 
@@ -62,6 +62,7 @@ def build_data_parser() -> argparse.ArgumentParser:
     page = "write one page with contact sheets (default: data-NAME.html here, or with a number)"
     add("--page", nargs="?", const="", metavar="FILE", help=page)
     add("--quick", action="store_true", help="read headers only: no broken pixels, brightness, copies or pictures")
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -74,9 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(options: argparse.Namespace) -> int:
     from tuner.common.files import check_file, check_folder, user_path
+    from tuner.common.plugins import load_plugins
+    from tuner.common.process import set_surroundings
     from tuner.datasets.loading import look_at_data, staged_sources
     from tuner.datasets.prepared import default_cache_dir
 
+    set_surroundings()  # before own code imports what heeds them
+    load_plugins(options.plugins)
     staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
     _refuse_bare_path(options.source, staged)
     name, request, aims = _read(options.source, options.overrides, staged)

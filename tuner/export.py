@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner import __version__
-from tuner.common.command_line import CommandParser, run_command
+from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
 from tuner.common.errors import without_passwords
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _ALL = "--csv, --latex, --optuna, --saved-model, --litert, --mlflow, --tensorboard, --tracker"
-_NOT_ASKED = ("run", "trackers", "reports")
+_NOT_ASKED = ("run", "trackers", "reports", "plugins")
 _EPILOG = """\
 examples:
   python -m tuner.export runs/cifar100 --csv trials.csv --latex trials.tex
@@ -40,6 +40,7 @@ def build_export_parser() -> argparse.ArgumentParser:
     add("--litert", type=Path, metavar="FILE", help="the best model for LiteRT (TensorFlow Lite)")
     add_tracker_options(parser, "show the run, or what is not yet there of it,")
     add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where its report is (default: reports)")
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
     from tuner.common.process import logging_to
     from tuner.models.export import save_model_as
+    from tuner.models.own_networks import load_own_code
     from tuner.reports import exports
     from tuner.reports.results import build_results
     from tuner.runs.directory import open_run
@@ -64,6 +66,7 @@ def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
     from tuner.trackers.feed import deliver
     from tuner.trackers.opening import kept_files, make_trackers
 
+    load_own_code(options.plugins)
     exports.check_targets(options)
     run = open_run(options.run)
     state = read_state(run.record)

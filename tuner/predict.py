@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.common.command_line import CommandParser, run_command
+from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
 from tuner.common.errors import printable
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def build_predict_parser() -> argparse.ArgumentParser:
     add("--imagenet", metavar="NAME", help="predict with a network of Keras Applications instead of a run's model")
     add("--top", type=int, default=5, metavar="N", help="how many labels for each image (default: 5)")
     add("--format", choices=FORMATS, default="table", help="how they are printed (default: table)")
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -61,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _predict(place: str | None, texts: Sequence[str], options: argparse.Namespace) -> int:
     from tuner.api.classifier import find_pictures, load_imagenet_classifier, load_run_classifier, predict_pictures
     from tuner.common.process import logging_to
+    from tuner.models.own_networks import load_own_code
     from tuner.runs.directory import open_run
 
+    load_own_code(options.plugins)
     notices: list[str] = []
     pictures = list(find_pictures(texts, notices))
     failures: list[tuple[str, str]] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import __version__
-from tuner.common.command_line import CommandParser, run_command
+from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import check_folder, shown
 
@@ -52,6 +52,7 @@ def build_report_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", help=output)
     formats = "file formats of the figures: png, svg or both (default: both)"
     add("--format", nargs="+", choices=_FORMATS, default=list(_FORMATS), metavar="FORMAT", help=formats)
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add("--nice", action="store_true", help="at the lowest priority, to disturb no search")
     add("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"tuner {__version__}")
@@ -71,12 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         end_with_stdin()
     formats, reports = tuple(dict.fromkeys(options.format)), Path("reports")
-    if options.all:
-        return run_command(lambda: _report_all(options.runs_dir, options.output or reports))
-    if len(options.runs) > 1:
-        return run_command(lambda: _compare(options.runs, options.output or reports / "comparison", formats))
-    (run,) = options.runs
-    return run_command(lambda: _report(run, options.output, formats))
+
+    def run() -> int:
+        from tuner.common.plugins import load_plugins
+        from tuner.common.process import set_surroundings
+
+        set_surroundings()  # before own code imports what heeds them
+        load_plugins(options.plugins)
+        if options.all:
+            return _report_all(options.runs_dir, options.output or reports)
+        if len(options.runs) > 1:
+            return _compare(options.runs, options.output or reports / "comparison", formats)
+        return _report(options.runs[0], options.output, formats)
+
+    return run_command(run)
 
 
 def _read(text: str) -> tuple[str, RunState]:

@@ -47,7 +47,7 @@ def test_a_file_is_loaded_once_and_known_by_what_it_registers(tmp_path):
     assert plugin.registered == (("architecture", "tiny_net"),)
     entry = ARCHITECTURES["tiny_net"]
     assert entry.description == "One layer" and entry.parameters["width"].default == 3 and not entry.is_backbone
-    assert ARCHITECTURES.origin("tiny_net") == "own_nets.py" and ARCHITECTURES.origin("cnn") is None
+    assert ARCHITECTURES.origin("tiny_net") == ("own_nets.py", plugin.sha256) and ARCHITECTURES.origin("cnn") is None
 
 
 def test_a_module_of_a_package_may_import_relatively_and_its_whole_package_is_its_text(tmp_path, monkeypatch):
@@ -160,6 +160,19 @@ def test_a_reference_that_is_no_plugin_is_told_with_what_may_have_been_meant(tmp
     }.items():
         with pytest.raises(PluginError, match=message):
             load_plugins([reference])
+
+
+def test_a_registry_that_a_plugin_is_the_first_to_load_keeps_its_own_entries(tmp_path):
+    sampler = "from tuner.algorithms.samplers import SAMPLERS\nSAMPLERS.add('mine', SAMPLERS['gp'])\n"
+    path = written(tmp_path, textwrap.dedent(NET) + sampler)
+    code = f"""
+        from tuner.common.plugins import load_plugins
+        plugin, = load_plugins([{str(path)!r}])
+        assert plugin.registered == (("architecture", "tiny_net"), ("sampler", "mine")), plugin.registered
+        from tuner.algorithms.samplers import SAMPLERS
+        assert SAMPLERS.origin("gp") is None and SAMPLERS.origin("mine").name == "own_nets.py"
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
 def test_importing_tuner_loads_no_library_of_a_search():

@@ -39,7 +39,7 @@ def test_add_hands_back_the_value():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(DuplicateNameError, match="colour 'red' is registered already, as tuner's own"):
+    with pytest.raises(DuplicateNameError, match="colour 'red' is registered already, as that of this program"):
         colours().add("red", 3)
 
 

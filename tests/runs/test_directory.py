@@ -144,7 +144,7 @@ def test_a_new_search_is_kept_out_of_a_run_that_was_begun_since_its_name_was_cho
 def test_a_search_that_is_to_be_fresh_passes_over_a_run_that_another_is_preparing(tmp_path, monkeypatch):
     begun = []
 
-    def reporting(path: Path, _report: Path, _beside: object):
+    def reporting(path: Path, _report: Path, _beside: object, plugins: object):
         begun.append(path.name)
         raise KeyboardInterrupt
 

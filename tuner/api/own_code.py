@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
+from tuner.api._declarations import Function, check_name, check_parameters, first_words
 from tuner.common.errors import InputError
-from tuner.common.registry import is_nothing, unknown_name
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.own_networks import own_network
 from tuner.models.parameters import GENERAL, HEAD, Parameter, Scalar
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def Int(low: int, high: int, *, default: int | None = None, description: str = "") -> Parameter:
@@ -79,73 +76,12 @@ def architecture(
     def register(function: Function) -> Function:
         own = str(name or getattr(function, "__name__", ""))
         called = f"architecture {own}"
-        _check_name(called, own)
-        found = _check_parameters(called, function, parameters or {}, pixel_scaling is not None)
-        words = description or _first_line(function) or f"{own}, own code"
-        ARCHITECTURES.add(own, own_network(own, words, function, found, minimum_px, pixel_scaling))
+        check_name(called, own)
+        taken = {**dict.fromkeys([*GENERAL, "architecture"], "of every search")}
+        taken |= dict.fromkeys(HEAD, "of the head on a backbone") if pixel_scaling is not None else {}
+        found = check_parameters(called, function, parameters or {}, ["images"], taken)
+        words = description or first_words(function) or f"{own}, own code"
+        ARCHITECTURES.add_own(own, own_network(own, words, function, found, minimum_px, pixel_scaling))
         return function
 
     return register if function is None else register(function)
-
-
-def _check_name(called: str, name: str) -> None:
-    if not name.isidentifier() or is_nothing(name):
-        raise InputError(f'{called}: the name must be a word of letters, digits and _; give another: name="my_net"')
-
-
-def _first_line(function: Any) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
-
-
-def _check_parameters(
-    called: str, function: Callable[..., Any], declared: Mapping[str, Parameter], is_backbone: bool
-) -> dict[str, Parameter]:
-    """Return the declared parameters with their defaults; raises InputError where the function takes others."""
-    if not isinstance(declared, Mapping):
-        raise InputError(f'{called}: parameters must be by name: {{"width": tuner.Int(16, 256, default=64)}}')
-    taken = {**dict.fromkeys(GENERAL, "of every search"), "architecture": "of every search"}
-    taken |= dict.fromkeys(HEAD, "of the head on a backbone") if is_backbone else {}
-    signature = _signature(called, function)
-    others = list(signature.parameters.values())[1:]
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in others)
-    by_name = {one.name: one for one in others if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-    found: dict[str, Parameter] = {}
-    for name, parameter in declared.items():
-        if not isinstance(parameter, Parameter):
-            raise InputError(f"{called}: {name} must be a tuner.Int, Float, Choice or Bool; got {parameter!r:.80}")
-        if not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"{called}: the name of a parameter must be a word of letters, digits and _; got {name!r}")
-        if name in taken:
-            raise InputError(f"{called}: {name} is a hyperparameter {taken[name]} already; choose another name")
-        if name not in by_name and not takes_any:
-            raise InputError(f"{called}: the function does not take {unknown_name('parameter', name, by_name)}")
-        found[name] = _with_default(called, name, parameter, by_name.get(name))
-    for name, one in by_name.items():
-        if name not in declared and one.default is one.empty:
-            raise InputError(
-                f"{called}: the function needs {name}, which parameters do not declare: "
-                f'add "{name}": tuner.Int(...), or give it a default'
-            )
-    return found
-
-
-def _signature(called: str, function: Callable[..., Any]) -> inspect.Signature:
-    if not callable(function):
-        raise InputError(f"{called}: the decorator belongs to a function; got {function!r:.80}")
-    signature = inspect.signature(function)
-    first = next(iter(signature.parameters.values()), None)
-    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
-        raise InputError(f"{called}: the function must take the images first: def {called.split()[-1]}(images, ...)")
-    return signature
-
-
-def _with_default(called: str, name: str, parameter: Parameter, written: inspect.Parameter | None) -> Parameter:
-    """Return a parameter with its default, or else with that of the function."""
-    if parameter.default is not None:
-        return parameter
-    default = None if written is None or written.default is written.empty else written.default
-    if default is None:
-        raise InputError(f"{called}: {name} must have a default: tuner.{parameter.kind.capitalize()}(..., default=...)")
-    if problem := parameter.misfit(default):
-        raise InputError(f"{called}: the default of {name} {problem}")
-    return replace(parameter, default=default)

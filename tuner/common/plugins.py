@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -16,12 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuner.common._own_texts import digest_of, texts_of
 from tuner.common.errors import InputError, PluginError, first_line, printable
 from tuner.common.files import shown, user_path
-from tuner.common.registry import Registry, registering
-
-MOST_BYTES = 20 * 2**20
-"""The text of a plugin travels with every trial's process; what is larger holds data."""
+from tuner.common.registry import Origin, Registry, registering
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,8 @@ def _is_here(plugin: Plugin) -> bool:
     try:
         if is_file(plugin.reference):
             path = Path(plugin.reference)
-            return _digest({path.name: path.read_bytes()}) == plugin.sha256
-        return _digest(_texts_of(*_found_module(plugin.reference))) == plugin.sha256
+            return digest_of({path.name: path.read_bytes()}) == plugin.sha256
+        return digest_of(texts_of(*_found_module(plugin.reference))) == plugin.sha256
     except (OSError, PluginError):
         return False
 
@@ -108,11 +105,6 @@ def _unpack(plugin: Plugin) -> str:
     return plugin.reference
 
 
-def plugin_of(origin: str | None) -> Plugin | None:
-    """Return the plugin that an entry of a registry comes from."""
-    return next((plugin for plugin in _loaded.values() if plugin.name == origin), None)
-
-
 def is_file(reference: str) -> bool:
     """Return whether a reference is a path, rather than the name of a module.
 
@@ -127,7 +119,7 @@ def _load(reference: str) -> Plugin:
     key = str(path or reference)
     if key not in _loaded:
         _loaded[key] = _load_file(path) if path is not None else _load_module(reference)
-    elif path is not None and _digest({path.name: _read(path)}) != _loaded[key].sha256:
+    elif path is not None and digest_of({path.name: _read(path)}) != _loaded[key].sha256:
         raise PluginError(f"{shown(path)}: the plugin has changed since this process loaded it: begin a new one")
     return _loaded[key]
 
@@ -168,8 +160,9 @@ def _load_file(path: Path) -> Plugin:
         sys.modules[name] = module
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 its user asks for it
 
-    registered = _execute(path.name, path, name, execute)
-    return Plugin(path.name, str(path), _digest({path.name: text}), name, registered, {path.name: text})
+    origin = Origin(path.name, digest_of({path.name: text}))
+    registered = _execute(origin, path, name, execute)
+    return Plugin(path.name, str(path), origin.sha256, name, registered, {path.name: text})
 
 
 def _refuse_shadowing(name: str, path: Path) -> None:
@@ -194,12 +187,13 @@ def _load_module(reference: str) -> Plugin:
             f"--plugin must be a file of Python (own.py) or an importable module (package.module); got {reference!r}"
         )
     file, folder = _found_module(reference)
-    texts = _texts_of(file, folder)
+    texts = texts_of(file, folder)
     is_new = reference not in sys.modules
-    registered = _execute(reference, file, reference, lambda: importlib.import_module(reference))
+    origin = Origin(reference, digest_of(texts))
+    registered = _execute(origin, file, reference, lambda: importlib.import_module(reference))
     if not is_new and not registered:
         raise PluginError(f"plugin {reference}: the module is imported already; give it once")
-    return Plugin(reference, reference, _digest(texts), reference, registered, texts)
+    return Plugin(reference, reference, origin.sha256, reference, registered, texts)
 
 
 def _found_module(reference: str) -> tuple[Path, Path]:
@@ -224,31 +218,11 @@ def _found_module(reference: str) -> tuple[Path, Path]:
     return file, Path(places[0]).resolve().parent if places else file.parent
 
 
-def _texts_of(file: Path, folder: Path) -> dict[str, bytes]:
-    """Return the text of a module's file, or of all files of the package that it is in."""
-    top = file.relative_to(folder).parts[0]
-    files = [file] if top == file.name else sorted((folder / top).rglob("*.py"))
-    texts = {one.relative_to(folder).as_posix(): one.read_bytes() for one in files}
-    if sum(map(len, texts.values())) > MOST_BYTES:
-        raise PluginError(f"{shown(folder / top)}: the code of a plugin must be at most {MOST_BYTES >> 20} MB")
-    return texts
-
-
-def _digest(texts: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of the text of one file, or of all files with their names."""
-    if len(texts) == 1:
-        return hashlib.sha256(next(iter(texts.values()))).hexdigest()
-    digest = hashlib.sha256()
-    for name, text in sorted(texts.items()):
-        digest.update(f"{name}\0{hashlib.sha256(text).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _execute(name: str, file: Path, module: str, execute: Callable[[], object]) -> tuple[tuple[str, str], ...]:
+def _execute(origin: Origin, file: Path, module: str, execute: Callable[[], object]) -> tuple[tuple[str, str], ...]:
     """Execute a plugin, and return kinds and names of what it registers; nothing of one that fails stays."""
     before = set(sys.modules)
     try:
-        with registering(name) as entries:
+        with registering(origin) as entries:
             execute()
             if not entries:
                 raise PluginError(
@@ -262,7 +236,7 @@ def _execute(name: str, file: Path, module: str, execute: Callable[[], object]) 
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 whatever own code raises
         _forget(before, module)
-        raise _failure(name, file, error) from None
+        raise _failure(origin.name, file, error) from None
 
 
 def _forget(before: set[str], module: str) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import importlib.util
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from tuner.common._own_texts import digest_of, texts_of
 from tuner.common.errors import DuplicateNameError, UnknownNameError, cause_of
 
 Value = TypeVar("Value")
@@ -47,11 +51,24 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
 
 
+class Origin(NamedTuple):
+    """The own code that an entry comes from."""
+
+    name: str
+    """For messages: that of a plugin, or of an installed package."""
+    sha256: str
+    """Of its text."""
+
+
+PROGRAM = Origin("this program", "")
+"""Where own code comes from that is no plugin: no other process has it."""
+
+
 class _Registering:
     """The plugin that is being loaded in this process, and the entries that it has registered so far."""
 
     def __init__(self) -> None:
-        self.plugin: str | None = None
+        self.plugin: Origin | None = None
         self.entries: list[tuple[Registry[Any], str]] = []
 
 
@@ -59,7 +76,7 @@ _registering = _Registering()
 
 
 @contextmanager
-def registering(plugin: str) -> Iterator[list[tuple[Registry[Any], str]]]:
+def registering(plugin: Origin) -> Iterator[list[tuple[Registry[Any], str]]]:
     """Let all that is registered within belong to a plugin, and give it as a list; nothing of it stays if it fails."""
     outer = _registering.plugin, _registering.entries
     _registering.plugin, _registering.entries = plugin, []
@@ -84,17 +101,25 @@ class Registry(Generic[Value]):
     def __init__(self, kind: str, entry_points: str | None = None) -> None:
         self.kind = kind
         self._values: dict[str, Value] = {}
-        self._origins: dict[str, str] = {}
+        self._origins: dict[str, Origin] = {}
         self._entry_points = entry_points
         self._problems: dict[str, str] = {}
 
     def add(self, name: str, value: Value) -> Value:
         """Register `value` under `name`; a name is registered once."""
-        if name in (self._values if _registering.plugin is None else self):
+        is_ours = str(sys._getframe(1).f_globals.get("__name__")).startswith("tuner.")
+        return self._add(name, value, None if is_ours else _registering.plugin or PROGRAM)
+
+    def add_own(self, name: str, value: Value) -> Value:
+        """Register what belongs to the plugin that is being loaded, or else to the program that calls tuner."""
+        return self._add(name, value, _registering.plugin or PROGRAM)
+
+    def _add(self, name: str, value: Value, origin: Origin | None) -> Value:
+        if name in (self._values if origin is None else self):
             raise DuplicateNameError(f"{self.kind} {name!r} is registered already, as {self._owner(name)}")
         self._values[name] = value
-        if _registering.plugin is not None:
-            self._origins[name] = _registering.plugin
+        if origin is not None:
+            self._origins[name] = origin
             _registering.entries.append((self, name))
         return value
 
@@ -103,12 +128,12 @@ class Registry(Generic[Value]):
         self._values.pop(name, None)
         self._origins.pop(name, None)
 
-    def origin(self, name: str) -> str | None:
-        """Return the plugin that registered a name; None: it is tuner's own."""
+    def origin(self, name: str) -> Origin | None:
+        """Return the own code that registered a name; None: it is tuner's own."""
         return self._origins.get(name)
 
     def _owner(self, name: str) -> str:
-        return f"that of {self._origins[name]}" if name in self._origins else "tuner's own"
+        return f"that of {self._origins[name].name}" if name in self._origins else "tuner's own"
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of `name`; raises UnknownNameError with the nearest name."""
@@ -145,17 +170,28 @@ class Registry(Generic[Value]):
                 self._problems[point.name] = f"more than one installed package offers it, {package} among them"
                 continue
             try:
-                with registering(f"the installed package {package}"):
-                    self._take_up(point.name, point.load())
+                self._take_up(point, Origin(f"the installed package {package}", _installed_digest(point.module)))
             except Exception as error:  # noqa: BLE001 others' code; it matters to who asks for the name
                 self._problems[point.name] = f"the installed package {package} fails with {cause_of(error)}"
 
-    def _take_up(self, name: str, found: Any) -> None:
-        """Register the object of an entry point, unless the loading of its module has done so."""
-        if _registering.entries:
-            return
-        kinds = {type(value) for value in self._values.values()}
-        if type(found) not in kinds:
-            words = " or ".join(sorted(kind.__name__ for kind in kinds))
-            raise TypeError(f"it registers nothing and is no {words}")
-        self.add(name, found)
+    def _take_up(self, point: importlib.metadata.EntryPoint, origin: Origin) -> None:
+        """Load an entry point, and register its object unless the loading of its module has registered something."""
+        known = set(self._values)
+        with registering(origin):
+            found = point.load()
+            if point.name in self._values or set(self._values) != known:
+                return
+            kinds = {type(value) for value in self._values.values()}
+            if type(found) not in kinds:
+                words = " or ".join(sorted(kind.__name__ for kind in kinds))
+                raise TypeError(f"it registers nothing and is no {words}")
+            self.add_own(point.name, found)
+
+
+def _installed_digest(module: str) -> str:
+    """Return the SHA-256 of an installed module's text, or of all of the package that it is in."""
+    top = importlib.util.find_spec(module.partition(".")[0])
+    if top is None or top.origin is None:
+        raise ModuleNotFoundError(f"there is no module {module}")
+    file = Path(top.origin).resolve()
+    return digest_of(texts_of(file, file.parent.parent if top.submodule_search_locations else file.parent))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuner.cluster.slots import Packing, Slots
+from tuner.common.plugins import Plugin, open_plugins
 from tuner.datasets.loading import Split, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
@@ -186,9 +187,14 @@ class WorkerContext:
     activations: ActivationSettings | None
     cpus: float
     trial_kind: TrialKind = field(default_factory=TrialKind)
+    plugins: tuple[Plugin, ...] = ()
+    """Own code, with its text: the process may be on a machine where it does not lie."""
 
     def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
-        """Return the maker of the trials of this process."""
+        """Return the maker of the trials of this process; raises PluginError where own code cannot be loaded here."""
+        if self.plugins:
+            configure_backend(self.cpus)  # before own code imports Keras
+            open_plugins(self.plugins)
         return self.trial_kind.make(self, on_batch, notify)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import shown, user_path
+from tuner.common.plugins import Plugin, is_file
 from tuner.common.registry import unknown_name
 from tuner.datasets.file_sources import existing, is_litter
 from tuner.datasets.sources import NAMED, PREFIXED, as_described, path_of
@@ -22,6 +23,8 @@ from tuner.spec.schema import DataSection
 
 MAX_MB = 95
 """Limit of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
+PLUGINS = "plugins"
+"""The folder of own code in a package; packages of Python are imported from it."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -46,6 +49,8 @@ class Package:
     """The source of the data, then."""
     warm_start: tuple[str, ...]
     """Earlier runs to learn from, by names that hold on the cluster."""
+    plugins: tuple[str, ...] = ()
+    """Own code, by references that hold on the cluster."""
     notices: tuple[str, ...] = ()
     """What of the data is not sent, for a search here would not use it either."""
 
@@ -101,8 +106,9 @@ def write_package(
     warm_start: Sequence[str],
     runs: Mapping[str, RunDirectory],
     shared: PurePosixPath,
+    plugins: Sequence[Plugin] = (),
 ) -> Package:
-    """Write the zip file that is sent: the search-space file, the data, and the records of `runs`.
+    """Write the zip file that is sent: the search-space file, the data, the records of `runs`, and own code.
 
     The same files make the same bytes, so that Ray does not ask for them twice.
 
@@ -119,6 +125,7 @@ def write_package(
                 names.append(name if run is None else f"earlier/{index}/{run.name}")
                 if run is not None:
                     _add(archive, f"{names[-1]}/{run.record.name}", run.record)
+            references = tuple(_add_plugin(archive, plugin) for plugin in plugins)
             if data is not None:
                 files, notices = _files(data)
                 name = _name_of(data.path, _add_data(archive, data.path, files, shared))
@@ -129,7 +136,16 @@ def write_package(
         raise InputError(f"{shown(Path(error.filename or file))}: cannot be read: {error.strerror}") from None
     if target.stat().st_size > MAX_MB * 2**20:
         raise InputError(_too_large(file, target.stat().st_size, shared))
-    return Package(folder, source, tuple(names), notices)
+    return Package(folder, source, tuple(names), references, notices)
+
+
+def _add_plugin(archive: zipfile.ZipFile, plugin: Plugin) -> str:
+    """Add the text of a plugin to the package, and return by what it is loaded from there."""
+    folder = f"{PLUGINS}/{plugin.sha256[:12]}" if is_file(plugin.reference) else PLUGINS
+    for name, text in plugin.texts.items():
+        if f"{folder}/{name}" not in archive.namelist():  # two modules of one package
+            archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", _EPOCH), text, zipfile.ZIP_DEFLATED)
+    return f"{folder}/{Path(plugin.reference).name}" if is_file(plugin.reference) else plugin.reference
 
 
 def _add_data(archive: zipfile.ZipFile, place: Path, files: Sequence[tuple[str, Path]], shared: PurePosixPath) -> str:

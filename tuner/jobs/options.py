@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tuner import __version__
-from tuner.common.command_line import CommandParser
+from tuner.common.command_line import PLUGIN_HELP, CommandParser
 from tuner.common.errors import without_passwords
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
@@ -53,6 +53,8 @@ class SubmitOptions:
     job: str | None = None
     overrides: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    """Files and modules of own code, which are sent."""
     resume: bool = False
     fresh: bool = False
     detach: bool = False
@@ -83,6 +85,7 @@ def build_submit_parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as of tuner.search")
     data = "as of tuner.search; files of this machine are sent, those below --shared are the cluster's"
     add("--data", action="append", default=[], metavar="NAME=SOURCE", help=data)
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     earlier = "learn from earlier studies: run directories of this machine, or names of studies on the cluster"
     add("--warm-start", nargs="+", metavar="RUN", help=earlier)
     add("--no-finalists", action="store_true", help="as of tuner.search")
@@ -141,8 +144,8 @@ def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
     values["trackers"] = _trackers(parser, values)
     overrides = [*values.pop("overrides"), *(["finalists.count=0"] if no_finalists else [])]
     overrides += [f"search.warm_start={json.dumps(warm_start)}"] if warm_start is not None else []
-    data = tuple(values.pop("data"))
-    return SubmitOptions(command="submit", **common, **values, overrides=tuple(overrides), data=data)
+    common |= {name: tuple(values.pop(name)) for name in ("data", "plugins")}
+    return SubmitOptions(command="submit", **common, **values, overrides=tuple(overrides))
 
 
 def _trackers(parser: argparse.ArgumentParser, values: dict[str, Any]) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,7 +65,7 @@ class ProgressStream(SearchConsole):
             self._building_sent[trial] = self._clock()
             self.send("building", trial=trial, done=done, total=total)
 
-    def resume_command(self, run: Path) -> str:
+    def resume_command(self, run: Path, plugins: Sequence[str] = ()) -> str:
         """Return the command with which the user who sent the search resumes it."""
         return self._resume_command
 

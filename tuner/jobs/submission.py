@@ -16,11 +16,13 @@ from pathlib import Path
 from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_location
+from tuner.common.plugins import Plugin
 from tuner.datasets.staging import staged_sources
 from tuner.jobs import _commands
 from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
 from tuner.jobs.client import Jobs
 from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
+from tuner.models.own_networks import load_own_code
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.session.checks import check_names
@@ -42,6 +44,7 @@ class CheckedSearch:
     data: LocalData | None
     earlier: Mapping[str, RunDirectory]
     """Earlier runs that it is to learn from, by the names they are given in the file."""
+    plugins: tuple[Plugin, ...] = ()
 
 
 def _submit(options: SubmitOptions, console: SearchConsole) -> int:
@@ -51,7 +54,9 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
     with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
         target = Path(folder) / "package.zip"
         names = [] if options.resume else search.spec.search.warm_start
-        package = write_package(target, options.file, search.data, names, search.earlier, options.shared)
+        package = write_package(
+            target, options.file, search.data, names, search.earlier, options.shared, search.plugins
+        )
         for notice in package.notices:
             console.say(f"notice: {notice}")
         metadata = {"study": search.spec.study, "file": str(options.file), "shared": str(options.shared)}
@@ -79,6 +84,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
     _refuse_misspelt_command(options.file)
     if options.storage is not None and is_remote(options.storage):
         parse_location(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
+    plugins = load_own_code(options.plugins)
     named = split_assignments(options.data, "--data")
     reading = load_spec(options.file, options.overrides, meaning_of_nothing)
     staged = staged_sources(os.environ, named)
@@ -90,7 +96,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
         except DataError as error:
             problems = [reading.problem(("data", "source"), str(error))]
     spec = require(reading, problems)
-    return CheckedSearch(spec, data, {} if options.resume else local_runs(spec.search.warm_start))
+    return CheckedSearch(spec, data, {} if options.resume else local_runs(spec.search.warm_start), plugins)
 
 
 def _refuse_misspelt_command(file: Path) -> None:
@@ -113,6 +119,7 @@ def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
     words += [f"--set={override}" for override in overrides]
     words += [f"--data={assignment}" for assignment in options.data]
     words += [] if options.trackers is None else [f"--tracker={one}" for one in options.trackers or ("none",)]
+    words += [f"--plugin={reference}" for reference in package.plugins]
     words += ["--resume"] if options.resume else ["--fresh"] if options.fresh else []
     job: dict[str, object] = {"search": words, "resume_command": resume_command(options)}
     return job if package.data_folder is None else {**job, "data": str(package.data_folder)}
@@ -125,6 +132,7 @@ def resume_command(options: SubmitOptions) -> str:
     kept = [one for one in options.overrides if not one.startswith("search.warm_start=")]  # the run has what it learnt
     settings = [word for override in kept for word in ("--set", override)]
     settings += [word for assignment in options.data for word in ("--data", assignment)]
+    settings += [word for plugin in options.plugins for word in ("--plugin", plugin)]
     words = ["python", "-m", "tuner.submit", str(options.file), "--resume", *settings, *more, *options.address_words]
     return shlex.join(words)
 

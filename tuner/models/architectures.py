@@ -22,8 +22,8 @@ class Architecture:
     """The parameters and the builder of one kind of network.
 
     `build(values, inputs, seed)`, with `values` from `values_of`, returns for a backbone the `keras.Model` without its
-    top for images of the shape `inputs`, `(h, w, 3)`; for a network from scratch the features `[N, F]`, from which the
-    class is told, of the symbolic images `inputs`, `[N, h, w, c]`.
+    top for images of the shape `inputs`, `(h, w, 3)`, which gives maps, tokens or a vector; for a network from scratch
+    the features `[N, F]`, from which the class is told, of the symbolic images `inputs`, `[N, h, w, c]`.
     """
 
     name: str

@@ -37,6 +37,8 @@ class GraphNode(NamedTuple):
     """Whether an author named it, rather than Keras."""
     is_depthwise: bool = False
     """Whether it is a convolution of each channel by itself."""
+    gives_values: bool = True
+    """Whether it gives one tensor of numbers that are no whole ones: what can be kept."""
 
 
 Graph = Mapping[str, GraphNode]
@@ -93,7 +95,7 @@ def find_blocks(graph: Graph, output: str) -> tuple[Block, ...]:
     """Return the blocks of a graph, from the output downwards; together they hold every operation but the input."""
     cuts = cut_points(graph, output)
     order = _ordered(graph, output)
-    ends = _ends(graph, order, set(cuts[1:]))
+    ends = _ends(graph, order, {name for name in cuts[1:] if graph[name].gives_values})
     segments: list[list[str]] = [[]]
     for name in order[1:]:
         segments[-1].append(name)
@@ -165,26 +167,42 @@ def _meets(graph: Graph, name: str, is_met: Callable[[GraphNode], bool]) -> bool
 
 
 def backbone_graph(backbone: keras.Model) -> dict[str, GraphNode]:
-    """Return the graph of a functional model over its operations; the names of one model are unique."""
-    return {
-        operation.name: GraphNode(
-            inputs=tuple(tensor._keras_history.operation.name for tensor in _first_call(operation)),
+    """Return the graph of a functional model over the calls of its operations; the names of one model are unique.
+
+    A layer that is called again reads what it read the first time, too: so all its calls are of one block.
+    """
+    known = calls(backbone)
+    names = {id(call): name for name, call in known.items()}
+    first: dict[int, tuple[str, ...]] = {}
+    graph = {}
+    for name, call in known.items():
+        operation = call.operation
+        histories = [tensor._keras_history for tensor in call.input_tensors]
+        inputs = tuple(names[id(made.operation._inbound_nodes[made.node_index])] for made in histories)
+        graph[name] = GraphNode(
+            inputs=(*inputs, *first.get(id(operation), ())),
             role=_role(operation),
             has_weights=bool(getattr(operation, "weights", ())),
             is_named=not is_automatic_name(operation),
             is_depthwise=type(operation).__name__.startswith("DepthwiseConv"),
+            gives_values=len(call.output_tensors) == 1 and "float" in str(call.output_tensors[0].dtype),
         )
-        for operation in backbone.operations
-    }
+        first.setdefault(id(operation), inputs)
+    return graph
 
 
-def _first_call(operation: Any) -> list[Any]:
-    """Return the tensors that went into an operation when its model was built.
+def calls(network: keras.Model) -> dict[str, Any]:
+    """Return the calls of operations in a functional model, by the names of these; a second call is `NAME#2`.
 
-    `operation.input` would be the public way, but for a nested model (ConvNeXt's downsampling is a Sequential) that is
-    the input inside it. Models made later from the same operations add nodes behind the first.
+    Models made later from the same operations, and those that were opened, have calls of their own.
     """
-    return list(operation._inbound_nodes[0].input_tensors)
+    own = {id(call) for at_depth in network._nodes_by_depth.values() for call in at_depth}
+    found = {}
+    for operation in network.operations:
+        of_model = [call for call in operation._inbound_nodes if id(call) in own]
+        for number, call in enumerate(of_model, 1):
+            found[operation.name if number == 1 else f"{operation.name}#{number}"] = call
+    return found
 
 
 def is_automatic_name(operation: Any) -> bool:
@@ -198,8 +216,9 @@ def _role(operation: Any) -> Role:
     kind = type(operation).__name__
     if isinstance(operation, keras.Sequential):
         return _role_of_chain([_role(layer) for layer in operation.layers])
-    if "Conv" in kind:
-        return "linear convolution" if _has_no_activation(operation) else "convolution"
+    if "Conv" in kind:  # own layers need not have an activation to be asked for
+        is_linear = hasattr(operation, "activation") and _has_no_activation(operation)
+        return "linear convolution" if is_linear else "convolution"
     if kind.endswith("Normalization"):
         return "normalization"
     if kind in {"Add", "Concatenate", "CustomScaleLayer"}:  # the last is InceptionResNetV2's addition

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
-from tuner.common.errors import InputError, first_line
+from tuner.common.errors import InputError, first_line, printable
+from tuner.common.files import shown
 from tuner.common.plugins import Plugin, load_plugins
+from tuner.common.process import logging_to
 from tuner.common.seeds import derive_seed
 from tuner.models.applications import PixelScaling
 from tuner.models.architectures import Architecture
@@ -25,7 +30,8 @@ def load_own_code(references: Iterable[str]) -> tuple[Plugin, ...]:
     if every:
         from tuner.models.backend import configure_backend
 
-        configure_backend()
+        with logging_to(None):  # what libraries say of the machine is not told
+            configure_backend()
     return load_plugins(every)
 
 
@@ -50,7 +56,7 @@ def own_network(
 
         images = keras.Input(inputs, dtype="float32", name="pixels") if is_backbone else inputs
         with _seeded(derive_seed(seed, "own")):
-            made = function(images, **{each: values[each] for each in parameters})
+            made = _called(name, function, images, {each: values[each] for each in parameters})
         return _backbone(name, made, images) if is_backbone else _features(name, made)
 
     return Architecture(
@@ -83,6 +89,21 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.set_state(numpy_before)  # noqa: NPY002 as above
 
 
+def _called(name: str, function: Callable[..., Any], images: Any, values: Mapping[str, Any]) -> Any:
+    """Return what a function gives; raises InputError with the place in it where it fails."""
+    try:
+        return function(images, **values)
+    except Exception as error:
+        if isinstance(error, MemoryError | InputError) or type(error).__module__.startswith("tensorflow"):
+            raise  # what it lacks is told as of any trial
+        own = inspect.getsourcefile(inspect.unwrap(function))
+        lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == own]
+        place = f"{shown(Path(own))}:{lines[-1]}: " if own is not None and lines else ""
+        told = printable(f"{type(error).__name__}: {first_line(error)}")
+        with_values = ", ".join(f"{each} {value}" for each, value in values.items()) or "no parameters"
+        raise InputError(f"{place}architecture {name} cannot be built with {with_values}: {told}") from error
+
+
 def _features(name: str, made: Any) -> Any:
     """Return the features that a function gave; raises InputError where they are none."""
     import keras
@@ -92,9 +113,8 @@ def _features(name: str, made: Any) -> Any:
             f"architecture {name}: the function returns a keras.Model; as a backbone it must say which pixel values "
             f"it reads: @tuner.architecture(pixel_scaling={SCALINGS[0]!r}), one of {', '.join(map(repr, SCALINGS))}"
         )
-    return _tensor(
-        name, made, (2,), "the features [N, F]", "end with keras.layers.GlobalAveragePooling2D() or Flatten()"
-    )
+    hint = "end with keras.layers.GlobalAveragePooling2D() or Flatten()"
+    return _tensor(name, made, (2,), "the features [N, F]", hint)
 
 
 def _tensor(name: str, made: Any, ranks: tuple[int, ...], what: str, hint: str) -> Any:
@@ -106,21 +126,51 @@ def _tensor(name: str, made: Any, ranks: tuple[int, ...], what: str, hint: str) 
     if len(made.shape) not in ranks or None in made.shape[1:]:
         sizes = ", ".join("N" if place == 0 else str(size) for place, size in enumerate(made.shape))
         raise InputError(f"{rule}; it returns [{sizes}]: {hint}")
+    if not hasattr(made, "_keras_history"):
+        raise InputError(f"{rule}, computed from the images that it is given")
     return made
 
 
 def _backbone(name: str, made: Any, images: Any) -> Any:
-    """Return the backbone that a function gave, as a functional model; raises InputError where it is none."""
+    """Return the backbone that a function gave, as one graph; raises InputError where it is none."""
     import keras
+
+    from tuner.models.backbones import number_automatic_names
 
     if not isinstance(made, keras.Model):
         raise InputError(
             f"architecture {name}: with pixel_scaling, the function must return a keras.Model; it returns "
             f"{'nothing' if made is None else f'a {type(made).__name__}'}"
         )
-    return made
+    if getattr(made, "_nodes_by_depth", None) is None or made.inputs[0].shape != images.shape:
+        made = keras.Model(images, _called(name, made, images, {}), name=name)
+    if len(made.inputs) != 1 or len(made.outputs) != 1:
+        raise InputError(
+            f"architecture {name}: the backbone must have one input and one output; "
+            f"it has {len(made.inputs)} and {len(made.outputs)}"
+        )
+    what = "a keras.Model that gives maps [N, h, w, c], tokens [N, t, c] or vectors [N, F]"
+    _tensor(name, made.outputs[0], (2, 3, 4), what, "leave out its top")
+    backbone = _opened(made)
+    number_automatic_names(backbone)
+    return backbone
 
 
-def failure_of(name: str, error: Exception) -> InputError:
-    """Return the one line about what a function of one's own raised."""
-    return InputError(f"architecture {name}: {type(error).__name__}: {first_line(error)}")
+def _opened(network: Any) -> Any:
+    """Return a network whose inner networks are parts of its own graph, where their names do not clash.
+
+    So blocks and places are found within a network of Keras Applications that another one is put around.
+    """
+    import keras
+
+    def call(operation: Any, *arguments: Any, **settings: Any) -> Any:
+        if isinstance(operation, keras.Model) and getattr(operation, "inputs", None) is not None:
+            return operation.call(*arguments, **settings)
+        return operation(*arguments, **settings)
+
+    while any(isinstance(one, keras.Sequential | type(network)) for one in network.operations):
+        try:
+            network = keras.models.clone_model(network, call_function=call, clone_function=lambda operation: operation)
+        except ValueError:  # two layers of one name
+            return network
+    return network

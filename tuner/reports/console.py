@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,9 +161,9 @@ class SearchConsole:
             self._built_said = self._clock()
             self.say(f"trial {trial}: {self._building[trial]}")
 
-    def resume_command(self, run: Path) -> str:
-        """Return the command that goes on with an interrupted run."""
-        return f"python -m tuner.search --resume {run}"
+    def resume_command(self, run: Path, plugins: Sequence[str] = ()) -> str:
+        """Return the command that goes on with an interrupted run, with the options of its plugins."""
+        return " ".join([f"python -m tuner.search --resume {run}", *map(shlex.quote, plugins)])
 
     def recording(self, record: Record) -> None:
         """Take the record of the search, now that it is open: of interest to a console that is elsewhere."""

@@ -45,18 +45,21 @@ Beside = Callable[[str], AbstractContextManager[None]]
 
 
 @contextmanager
-def reporting(run_path: Path, directory: Path, beside: Beside, every_s: float = EVERY_S) -> Iterator[None]:
+def reporting(
+    run_path: Path, directory: Path, beside: Beside, every_s: float = EVERY_S, plugins: Sequence[str] = ()
+) -> Iterator[None]:
     """Write the report of a run into `directory` from time to time, until the end of the block."""
-    with in_background(lambda ended: _write_until(ended, run_path, directory, beside, every_s)):
+    words = [str(run_path), "--output", str(directory), *(word for one in plugins for word in ("--plugin", one))]
+    with in_background(lambda ended: _write_until(ended, words, directory, beside, every_s)):
         yield
 
 
-def _write_until(ended: threading.Event, run_path: Path, directory: Path, beside: Beside, every_s: float) -> None:
+def _write_until(ended: threading.Event, words: Sequence[str], directory: Path, beside: Beside, every_s: float) -> None:
     wait_s = every_s
     while not ended.wait(wait_s):
         started = time.monotonic()
         with beside("the report of the running search cannot be written"), tempfile.TemporaryFile() as said:
-            process = _start(run_path, directory, said)
+            process = _start(words, said)
             while process.poll() is None and not ended.wait(0.2):
                 continue
             is_done = process.poll() is not None
@@ -73,8 +76,8 @@ def _write_until(ended: threading.Event, run_path: Path, directory: Path, beside
         wait_s = max(every_s, (time.monotonic() - started) / SHARE)
 
 
-def _start(run_path: Path, directory: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    words = ["-m", "tuner.report", str(run_path), "--output", str(directory), "--format", "png", "--nice"]
+def _start(of_run: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+    words = ["-m", "tuner.report", *of_run, "--format", "png", "--nice"]
     package = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     # S603 asks whether words of others can get into a command: this is our own module, and without a shell the name of
@@ -232,13 +235,16 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
     best = state.trials[finalists[0].trial] if finalists else state.best_trial()
     if best is None or state.study is None or not (run_path / "specification.yaml").is_file():
         return None
-    words = [
-        "--retrain",
-        as_typed(run_path),
-        str(best.number),
-        *_options(state.study.command, ("--data", "--cache", "--plugin")),
-    ]
+    words = ["--retrain", as_typed(run_path), str(best.number), *_options(state.study.command, ("--data", "--cache"))]
+    words += plugin_options(state)
     return shlex.join(["python", "-m", "tuner.search", *words])
+
+
+def plugin_options(state: RunState) -> list[str]:
+    """Return the options of a command that needs the own code of a run."""
+    plugins = [one.reference for one in (state.sessions[-1].own_code if state.sessions else []) if one.reference]
+    typed = [as_typed(Path(one)) if one.startswith("/") else one for one in plugins]
+    return [word for one in typed for word in ("--plugin", one)]
 
 
 def _options(command: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -14,9 +14,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from tuner.common.metrics import Mode
 from tuner.runs.epoch import EndStatus, Epoch, Phase
 
-SCHEMA_VERSION = 8
-READABLE_VERSIONS = (7, 8)
-"""Version 7 knows no folds (what is a number now was a seed's), and of the test split accuracy and loss alone."""
+SCHEMA_VERSION = 9
+READABLE_VERSIONS = (7, 8, 9)
+"""Version 7 knows no folds (what is a number now was a seed's), and of the test split accuracy and loss alone; version
+8 knows no own code."""
 
 KERAS, STATE = ".keras", ".npz"
 """Suffixes of exported models: of networks, and of the states of training functions of one's own."""
@@ -110,6 +111,18 @@ class Resolved(BaseModel):
     """Most host memory; None: there is no limit of ours."""
 
 
+class OwnCode(BaseModel):
+    """Own code that a session used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    reference: str | None = None
+    """The file or module by which it was given; None: it came with an installed package."""
+    sha256: str
+    """Of its text; of a package, of all its files."""
+
+
 class SessionStarted(_Event):
     """A process that began or resumed the search."""
 
@@ -124,6 +137,7 @@ class SessionStarted(_Event):
     storage: str | None = None
     """The folder or address that holds the checkpoints; None: the run directory."""
     resolved: Resolved | None = None
+    own_code: list[OwnCode] = Field(default_factory=list)
 
 
 class SessionEnded(_Event):

@@ -76,7 +76,7 @@ def checkpoint_bytes(study: Study, image_shape: tuple[int, int, int], num_classe
 
 
 def _without_weights(configuration: Configuration) -> Configuration:
-    if not ARCHITECTURES[str(configuration["architecture"])].is_backbone:
+    if ARCHITECTURES[str(configuration["architecture"])].application is None:
         return configuration
     return {**configuration, "weights": "none"}
 

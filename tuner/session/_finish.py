@@ -22,7 +22,7 @@ from tuner.reports.console import SearchConsole, describe_trial, format_seconds
 from tuner.reports.formatting import metric_words
 from tuner.reports.remarks import edges, majority_sentences
 from tuner.reports.results import build_results
-from tuner.reports.writer import retrain_command, write_report
+from tuner.reports.writer import plugin_options, retrain_command, write_report
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import KERAS
 from tuner.runs.finalists import best_training, finalist_seed, judged_by, not_tested, summarise_finalists
@@ -75,7 +75,7 @@ def finish_session(
             console.say(f"report: {as_typed(paths.page)}")
     if reason == "given_up" and state.session_ended is not None:
         console.say(f"given up: {state.session_ended.message}")
-    resume = console.resume_command(Path(as_typed(run.path)))
+    resume = console.resume_command(Path(as_typed(run.path)), plugin_options(state))
     if reason in GOES_ON:
         console.say(f"go on with: {resume}")
         return False

@@ -14,6 +14,8 @@ import numpy as np
 from tuner.common.errors import InputError, RunError, RunInUseError, TunerError
 from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
+from tuner.common.metrics import METRICS
+from tuner.common.plugins import load_plugins
 from tuner.common.process import logging_to, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
 from tuner.models.backend import configure_backend, has_gpu
@@ -27,6 +29,7 @@ from tuner.runs.events import StudyCreated
 from tuner.runs.mirror import download_run, mirrored
 from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
+from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, Study, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
@@ -195,11 +198,14 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
         raise RunError("--resume must name a run when no search-space file is given")
     state = read_state(run.record)  # a damaged record is told before Ray starts
     study = first_event(state, run)
+    refuse_missing_code(state, load_plugins(options.plugins), run)
     run = replace(run, storage=_storage(run, state, options))
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
-    return _search(_resolved(spec or recorded), run, options, console, learns_from=study, trial_kind=trial_kind)
+    search = _resolved(spec or recorded)
+    refuse_other_code(state, search, run)
+    return _search(search, run, options, console, learns_from=study, trial_kind=trial_kind)
 
 
 def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Location | None:
@@ -284,7 +290,7 @@ def _search(
                 refuse_other_data(learns_from, prepared.dataset, run)
             elif learns_from:
                 save_earlier(learns_from, run.warm_start)
-            with reporting(run.path, report, console.beside):
+            with reporting(run.path, report, console.beside, plugins=_plugins_of_reports(options)):
                 end = run_session(search, prepared, run, capacity, console, resumed=began is not None)
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
         beat_after(run.record, end[1])
@@ -298,6 +304,12 @@ def _check_places(search: ResolvedSearch, run: RunDirectory, options: SearchOpti
     check_folder(run.path, "the run directory")
     check_folder(options.reports_dir / run.name, "--reports")
     cache_folder(options)
+
+
+def _plugins_of_reports(options: SearchOptions) -> tuple[str, ...]:
+    """Return the plugins without which a record cannot be told of: those that have metrics."""
+    plugins = load_plugins(options.plugins)
+    return tuple(plugin.reference for plugin in plugins if any(kind == METRICS.kind for kind, _ in plugin.registered))
 
 
 def _sees_gpu() -> bool:
@@ -329,7 +341,9 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         )
     if not state.sessions:
         raise RunError(f"{run_path}: must say with how many CPUs a trial was trained; its record has no session")
+    refuse_missing_code(state, load_plugins(options.plugins), run)
     search = resolve(require(load_spec(run.specification, options.overrides, meaning_of_nothing)))
+    refuse_other_code(state, search, run)
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
     study = as_before(first_event(state, run), search.study)
     return _train(search, trials[number].configuration, number, prepare(study, options, console), cpus, console)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ import numpy as np
 
 from tuner import __version__
 from tuner.common.command_line import split_assignments
-from tuner.common.errors import DataError, InputError
+from tuner.common.errors import DataError, InputError, cause_of
 from tuner.common.files import check_folder, user_path, write_text
 from tuner.common.metrics import metric_of
+from tuner.common.plugins import Plugin, load_plugins
 from tuner.common.process import keras_home
 from tuner.datasets.account.facts import load_account, save_account
 from tuner.datasets.account.taking import Aims
@@ -34,6 +35,7 @@ from tuner.models.preprocessing import parse_preprocess
 from tuner.reports.console import SearchConsole
 from tuner.reports.data_section import draw_sheets, save_sheets
 from tuner.runs.directory import RunDirectory
+from tuner.session._own_code import refuse_code_of_program
 from tuner.session._resolved import Study, Training
 from tuner.session.options import SearchOptions
 from tuner.spec.space import Choose, Configuration, Dimension, Space, flatten
@@ -59,11 +61,15 @@ class Prepared:
     dataset: Dataset
     trial_kind: TrialKind
     """The trials that are made on them."""
+    plugins: tuple[Plugin, ...] = ()
+    """Own code that every process needs."""
 
     def worker_context(self, training: Training, cpus: float) -> WorkerContext:
         """Return what every trial of a search shares, each trained with so many CPUs."""
         kept = training.activations_in(self.cache_dir)
-        return WorkerContext(self.request, self.staged, self.cache_dir, training.settings, kept, cpus, self.trial_kind)
+        return WorkerContext(
+            self.request, self.staged, self.cache_dir, training.settings, kept, cpus, self.trial_kind, self.plugins
+        )
 
 
 def staged_data(options: SearchOptions) -> dict[str, str]:
@@ -113,16 +119,23 @@ def prepare(
         f"{len(dataset.train):,} training and {len(dataset.validation):,} validation images of "
         f"{'x'.join(str(size) for size in dataset.image_shape)}, {dataset.prepared.describe_classes()}"
     )
+    refuse_code_of_program(study)
     check_metrics(study.metrics, dataset.validation.labels, len(dataset.class_names))
-    check_sizes(study.network_space, dataset.image_shape)
-    backbones = backbone_configurations(study.network_space)
+    space = study.network_space
+    check_sizes(space, dataset.image_shape)
+    own = [str(name) for name in _values(space.get("architecture")) if ARCHITECTURES[str(name)].is_own]
+    if own:
+        with console.preparing("building own architectures"):
+            check_own(study, own, dataset.image_shape, len(dataset.class_names), console.say)
+    backbones = [one for one in backbone_configurations(space) if one["architecture"] not in own]
     if backbones:
         known = BlockCounts(cache_dir)
         with console.preparing("checking the backbones and their weights"):
             check_backbones(study.space, backbones, dataset.image_shape, known)
     # As it was settled here, with the room that this machine has: workers on others train on the same values.
     request = request.kept_as(dataset.prepared.storage)
-    return Prepared(request, staged, cache_dir, dataset, trial_kind or _trial_kind(study))
+    plugins = load_plugins(options.plugins)
+    return Prepared(request, staged, cache_dir, dataset, trial_kind or _trial_kind(study), plugins=plugins)
 
 
 def _trial_kind(study: Study) -> TrialKind:
@@ -262,6 +275,64 @@ def check_backbones(
                 f"space.unfreeze_depth must be at most {number}, the number of blocks of "
                 f"{architecture.name}; got {deepest}"
             )
+
+
+def check_own(
+    study: Study,
+    names: Sequence[str],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    say: Callable[[str], None],
+) -> None:
+    """Build each architecture of own code at the ends of its space, and say where that fails.
+
+    Raises:
+        InputError: one can be built nowhere, or has fewer blocks than the space may unfreeze.
+    """
+    configure_backend()
+    for name in names:
+        tried = [_attempt_own(corner, image_shape, num_classes) for corner in _corners(study, name)]
+        release_memory()
+        failures = [found for found in tried if isinstance(found, str)]
+        numbers = [found for found in tried if isinstance(found, int)]
+        if not numbers:
+            raise InputError(failures[0])
+        for failure in dict.fromkeys(failures):
+            say(f"notice: {failure}; trials with such values will fail")
+        deepest = _deepest_unfreezing(study.space, name)
+        if deepest > max(numbers):
+            raise InputError(
+                f"space.unfreeze_depth must be at most {max(numbers)}, the number of blocks of {name}; got {deepest}"
+            )
+
+
+def _attempt_own(configuration: Configuration, image_shape: tuple[int, int, int], num_classes: int) -> int | str:
+    """Return the number of blocks of a network, or why it cannot be built."""
+    from tuner.models.network import build_model
+
+    try:
+        return len(build_model(configuration, image_shape, num_classes, 0).blocks)
+    except Exception as error:  # noqa: BLE001  whatever own code makes Keras raise is told before anything is trained
+        told = str(error) if isinstance(error, InputError) else cause_of(error)
+        name = f"architecture {configuration['architecture']}"
+        return told if name in told else f"{name} cannot be built: {told}"
+
+
+def _corners(study: Study, name: str) -> list[Configuration]:
+    """Return configurations at both ends of an architecture's space, and the baseline where it is of this one."""
+    chosen = study.space["architecture"]
+    inner = {**study.space, **(chosen.branches[name] if isinstance(chosen, Choose) else {})}
+    corners: list[Configuration] = []
+    for end in (0, -1):
+        ends = {key: _end_of(dimension, end) for key, dimension in inner.items() if key != "architecture"}
+        corners.append({**ends, "architecture": name, "augment": "none"})
+    baseline = study.baseline
+    return [*corners, *([baseline] if baseline is not None and baseline["architecture"] == name else [])]
+
+
+def _end_of(dimension: Dimension, end: int) -> Any:
+    values = _values(dimension)
+    return values[end] if values else (getattr(dimension, "low", None), getattr(dimension, "high", None))[end]
 
 
 def _deepest_unfreezing(space: Space, architecture: str) -> int:

@@ -30,6 +30,7 @@ from tuner.runs.events import Notice, Resolved, SessionEnded, SessionStarted, St
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
 from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
+from tuner.session._own_code import used_code
 from tuner.session._packing import choose_packing, trial_memory
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._resume import describe_data
@@ -211,6 +212,7 @@ def _say_start(session: _Session, workers: Workers) -> None:
             scheduler=policy.scheduler.value,
             storage=storage.address if storage is not None else None,
             resolved=resolved_settings(session.search, workers.guard.memory_mb),
+            own_code=used_code(session.search, session.prepared.plugins),
         )
     )
     trials = f"{session.search.budget.trials} trials{_whole_space(session.search)}"

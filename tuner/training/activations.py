@@ -17,12 +17,13 @@ import numpy as np
 
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
-from tuner.models.augment.operations import AUGMENTED_BY
+from tuner.models.architectures import ARCHITECTURES
+from tuner.models.augment.operations import AUGMENTATION, AUGMENTED_BY
 from tuner.models.augmentation import Augment
 from tuner.models.backend import has_gpu
 from tuner.models.network import TrialModel
 from tuner.models.parameters import general
-from tuner.models.preprocessing import parse_preprocess
+from tuner.models.preprocessing import PREPROCESSING, parse_preprocess
 from tuner.training.activation_store import CHUNK_IMAGES, Build, CacheUse, DamagedEntryError, Key, Store
 from tuner.training.cut_points import Place, PrecisionError, below, check_precision, place_below
 from tuner.training.settings import ActivationSettings
@@ -317,6 +318,7 @@ class Activations:
             "place": place.name,
             "precision": keras.config.dtype_policy().name,
             "keras": f"{keras.__version__} {keras.backend.backend()}",
+            **own_code(part.configuration, part.augment if "augment" in reading.identity else None),
         }
         key = Key(identity, (reading.total, *place.shape), self._settings.dtype, self._data.name)
         if key.dtype == "float16" and self._store.refusal(key, reading.rows) is not None:
@@ -330,6 +332,16 @@ class Activations:
         if text not in self._said:
             self._said.add(text)
             self._notify(text)
+
+
+def own_code(configuration: Mapping[str, Any], augment: Augment | None) -> dict[str, list[str]]:
+    """Return the digests of own code on which activations depend, by the word `own_code`; none where there is none."""
+    preprocess = parse_preprocess(str(general(configuration, "preprocess"))).calls
+    origins = [ARCHITECTURES.origin(str(configuration["architecture"]))]
+    origins += [PREPROCESSING.origin(call.name) for call in preprocess]
+    origins += [AUGMENTATION.origin(call.name) for call in (augment.calls if augment else ())]
+    digests = sorted({origin.sha256 for origin in origins if origin is not None})
+    return {"own_code": digests} if digests else {}
 
 
 def is_worth_keeping(place: Place, whole: int, image_bytes: int, on_gpu: bool) -> bool:

@@ -189,6 +189,9 @@ class CompiledModels:
         else:
             built = build_model(configuration, image_shape, num_classes, seed)
             backbone = None if built.backbone is None else Backbone.of(built.backbone)
+            if backbone is not None and ARCHITECTURES[configuration["architecture"]].is_own:
+                backbone_key = json.dumps([backbone_key, backbone.weights])
+                backbone, built = self._known(backbone_key) or (backbone, built)
         if backbone is not None:
             self._backbones[backbone_key] = backbone
             fresh = build_head(configuration, backbone.model, num_classes, seed)
@@ -208,6 +211,14 @@ class CompiledModels:
         self._clear_away()
         return structure
 
+    def _known(self, backbone_key: str) -> tuple[Backbone, None] | None:
+        """Return an earlier backbone of own code that was built with the same weights, in place of a new one."""
+        known = self._backbones.pop(backbone_key, None)
+        if known is None:
+            return None
+        known.set_back()
+        return known, None
+
     def _clear_away(self) -> None:
         """Drop the entries used longest ago, a backbone with all structures on it."""
         while len(self._backbones) > BACKBONES_KEPT:
@@ -219,7 +230,10 @@ class CompiledModels:
 
 
 def _backbone_key(configuration: Mapping[str, Any], image_shape: tuple[int, int, int], seed: int) -> str:
-    """Return a text of everything that determines a backbone; pretrained weights do not depend on the seed."""
+    """Return a text of everything that determines a backbone; pretrained weights do not depend on the seed.
+
+    Of own code only the weights tell, when it is built, whether they do.
+    """
     architecture = ARCHITECTURES[configuration["architecture"]]
     if not architecture.is_backbone:
         return ""
@@ -227,7 +241,7 @@ def _backbone_key(configuration: Mapping[str, Any], image_shape: tuple[int, int,
     own_seed: int | None = seed
     if architecture.backbone_parameters is not None:
         values = {name: values[name] for name in architecture.backbone_parameters}
-        own_seed = None if values.get("weights") == "imagenet" else seed
+        own_seed = None if architecture.is_own or values.get("weights") == "imagenet" else seed
     size = parse_preprocess(_preprocess(configuration)).output_shape(image_shape)[:2]
     return json.dumps([architecture.name, sorted(values.items()), size, own_seed])
 

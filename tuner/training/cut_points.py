@@ -16,6 +16,7 @@ import numpy as np
 
 from tuner.common.errors import TunerError
 from tuner.models.backbones import infer
+from tuner.models.blocks import calls
 from tuner.models.network import TrialModel
 
 FLOAT16_MAX = 65504.0
@@ -61,7 +62,7 @@ def places(trial_model: TrialModel) -> tuple[Place, ...]:
     found.append(Place(output, _shape(backbone.outputs[0]), counted[output]))
     pooling = _operation_of(trial_model.pooled)
     if not isinstance(pooling, keras.layers.Flatten):
-        kind = "average" if isinstance(pooling, keras.layers.GlobalAveragePooling2D) else "max"
+        kind = "average" if type(pooling).__name__.startswith("GlobalAverage") else "max"
         found.append(Place(f"pooled {kind}", _shape(trial_model.pooled), counted[output]))
     return tuple(found)
 
@@ -160,8 +161,7 @@ def _operation_of(tensor: Any) -> Any:
 
 
 def _tensor_at(backbone: keras.Model, name: str) -> Any:
-    operation = next(operation for operation in backbone.operations if operation.name == name)
-    return operation._inbound_nodes[0].output_tensors[0]
+    return calls(backbone)[name].output_tensors[0]
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
@@ -171,19 +171,20 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 def _multiplications(backbone: keras.Model) -> dict[str, int]:
     """Return the multiplications for one image up to and including each operation, in the order of the graph."""
     total, found = 0, {}
-    for operation in backbone.operations:
-        total += _own_multiplications(operation)
-        found[operation.name] = total
+    for name, call in calls(backbone).items():
+        total += _own_multiplications(call.operation, call)
+        found[name] = total
     return found
 
 
-def _own_multiplications(operation: Any) -> int:
-    """Return the multiplications of a layer: each value of its kernel, once per position of the output."""
+def _own_multiplications(operation: Any, call: Any) -> int:
+    """Return the multiplications of a layer: each value of its kernel, once per position of the output of a call."""
     if isinstance(operation, keras.Model):
-        return sum(_own_multiplications(layer) for layer in operation.layers)
+        inner = getattr(operation, "operations", None)
+        return sum(_own_multiplications(layer, layer._inbound_nodes[0]) for layer in inner or ())
     kernels = [variable for variable in getattr(operation, "weights", ()) if "kernel" in variable.name]
     if not kernels:
         return 0
-    output = operation._inbound_nodes[0].output_tensors[0].shape
-    positions = int(np.prod(output[1:-1], dtype=np.int64))
+    output = call.output_tensors[0].shape
+    positions = int(np.prod([size or 1 for size in output[1:-1]], dtype=np.int64))
     return positions * sum(int(np.prod(kernel.shape)) for kernel in kernels)
