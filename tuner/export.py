@@ -52,13 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trackers = trackers_asked_for(parser, options) or ()
     if not trackers and not any(value for name, value in vars(options).items() if name not in _NOT_ASKED):
         parser.error(f"at least one of {_ALL} must be given")
-    return run_command(lambda: _export(options, trackers))
+
+    def run() -> int:
+        from tuner.models.own_networks import load_own_code
+
+        load_own_code(options.plugins)
+        return _export(options, trackers)
+
+    return run_command(run)
 
 
 def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
     from tuner.common.process import logging_to
     from tuner.models.export import save_model_as
-    from tuner.models.own_networks import load_own_code
     from tuner.reports import exports
     from tuner.reports.results import build_results
     from tuner.runs.directory import open_run
@@ -66,7 +72,6 @@ def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
     from tuner.trackers.feed import deliver
     from tuner.trackers.opening import kept_files, make_trackers
 
-    load_own_code(options.plugins)
     exports.check_targets(options)
     run = open_run(options.run)
     state = read_state(run.record)
