@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuner.common.registry import Registry
-from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
+from tuner.models.operations import NONE, Argument, Call, Operation, parse_pipeline
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Images `[N, H, W, C] float32` in 0..255 and labels `[N, K] float32` that add up to 1."""

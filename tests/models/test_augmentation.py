@@ -16,7 +16,7 @@ from tuner.contracts.augmentations import AUGMENTATION_CHECKS
 from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
 from tuner.contracts.operations import OperationSubject
-from tuner.models._operations import Argument, Operation
+from tuner.models.operations import Argument, Operation
 from tuner.models.augment.changes import brightness, move_pixels, rotation_maps
 from tuner.models.augment.operations import AUGMENTATION, Drawn, OnBatch
 from tuner.models.augmentation import _changed, augment_of, parse_augment

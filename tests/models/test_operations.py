@@ -11,7 +11,7 @@ import pytest
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
-from tuner.models._operations import Argument, Operation, format_value, parse_pipeline
+from tuner.models.operations import Argument, Operation, format_value, parse_pipeline
 
 WORDS: Registry[Operation[None]] = Registry("word")
 WORDS.add("plain", Operation((), None, "nothing to say"))

@@ -19,7 +19,7 @@ from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
 from tuner.contracts.operations import OperationSubject
 from tuner.contracts.preprocessing import PREPROCESSING_CHECKS
-from tuner.models._operations import Operation
+from tuner.models.operations import Operation
 from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.preprocessing import PREPROCESSING, asked_size, parse_preprocess
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
-from tuner.models._operations import Operation
+from tuner.models.operations import Operation
 from tuner.models.augment.operations import AUGMENTATION, OnBatch
 from tuner.runs.epoch import Epoch
 from tuner.training import activations as module

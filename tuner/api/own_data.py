@@ -16,8 +16,8 @@ from tuner.common.errors import DataError, InputError, PipelineError, cause_of
 from tuner.common.files import user_path
 from tuner.common.metrics import METRICS, Metric, Mode, Unit
 from tuner.datasets.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source, number_labels
-from tuner.models._operations import Argument, Operation
 from tuner.models.augmentation import AUGMENTATION, Batch
+from tuner.models.operations import Argument, Operation
 from tuner.models.parameters import Parameter
 from tuner.models.preprocessing import PREPROCESSING, Effect, Range, Shape
 

@@ -21,7 +21,7 @@ import numpy as np
 from tuner.common.errors import PipelineError
 from tuner.common.registry import is_nothing, unknown_name
 from tuner.common.threads import Threads
-from tuner.models._operations import NONE, Call, call_of, parse_pipeline
+from tuner.models.operations import NONE, Call, call_of, parse_pipeline
 from tuner.models.augment.changes import move_pixels
 from tuner.models.augment.operations import AUGMENTATION, Batch, Drawn, Effect, OnImages
 from tuner.models.parameters import Parameter, Scalar

@@ -17,7 +17,7 @@ import numpy as np
 from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
 from tuner.datasets.images import DEFAULT_PX, AskedSize
-from tuner.models._operations import NONE, Argument, Call, Operation, parse_pipeline
+from tuner.models.operations import NONE, Argument, Call, Operation, parse_pipeline
 from tuner.spec.space import Space, flatten
 
 # Arrays of one number: the bitwise operations of Keras take no Python numbers, and save a plain array as one.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tuner.common.registry import Registry
-from tuner.models._operations import Argument, Operation
+from tuner.models.operations import Argument, Operation
 from tuner.models.augment import changes as image_changes
 from tuner.models.augment.changes import Change
 
