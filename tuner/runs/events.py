@@ -41,6 +41,18 @@ class _Event(BaseModel):
     """Seconds that the study has been running, over all its sessions."""
 
 
+class OwnCode(BaseModel):
+    """Own code, as it was when the search began."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    reference: str | None = None
+    """The file or module by which it was given; None: it came with an installed package."""
+    sha256: str
+    """Of its text; of a package, of all its files."""
+
+
 class StudyCreated(_Event):
     """The first event of every record: what is searched, on which data and environment."""
 
@@ -61,6 +73,8 @@ class StudyCreated(_Event):
     environment: dict[str, Any]
     """Versions, machine, commit."""
     command: list[str]
+    own_code: list[OwnCode] = Field(default_factory=list)
+    """All plugins, and the code of installed packages that is searched with."""
 
     @property
     def all_metrics(self) -> tuple[str, ...]:
@@ -111,18 +125,6 @@ class Resolved(BaseModel):
     """Most host memory; None: there is no limit of ours."""
 
 
-class OwnCode(BaseModel):
-    """Own code that a session used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    reference: str | None = None
-    """The file or module by which it was given; None: it came with an installed package."""
-    sha256: str
-    """Of its text; of a package, of all its files."""
-
-
 class SessionStarted(_Event):
     """A process that began or resumed the search."""
 
@@ -137,7 +139,6 @@ class SessionStarted(_Event):
     storage: str | None = None
     """The folder or address that holds the checkpoints; None: the run directory."""
     resolved: Resolved | None = None
-    own_code: list[OwnCode] = Field(default_factory=list)
 
 
 class SessionEnded(_Event):

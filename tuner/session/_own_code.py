@@ -17,8 +17,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import AUGMENTATION
 from tuner.models.preprocessing import PREPROCESSING
 from tuner.runs.directory import RunDirectory
-from tuner.runs.events import OwnCode
-from tuner.runs.state import RunState
+from tuner.runs.events import OwnCode, StudyCreated
 from tuner.session._resolved import ResolvedSearch, Study
 from tuner.spec.space import flatten
 
@@ -44,10 +43,10 @@ def refuse_code_of_program(study: Study) -> None:
             )
 
 
-def refuse_missing_code(state: RunState, plugins: Iterable[Plugin], run: RunDirectory) -> None:
+def refuse_missing_code(began: StudyCreated, plugins: Iterable[Plugin], run: RunDirectory) -> None:
     """Check that a run goes on with the plugins that it had; raises RunError that names the one that differs."""
     loaded = {plugin.name: plugin for plugin in plugins}
-    for before in state.sessions[-1].own_code if state.sessions else []:
+    for before in began.own_code:
         if before.reference is None:
             continue
         now = loaded.get(before.name)
@@ -60,10 +59,10 @@ def refuse_missing_code(state: RunState, plugins: Iterable[Plugin], run: RunDire
             raise _other(run, now.reference, before.sha256, now.sha256)
 
 
-def refuse_other_code(state: RunState, search: ResolvedSearch, run: RunDirectory) -> None:
+def refuse_other_code(began: StudyCreated, search: ResolvedSearch, run: RunDirectory) -> None:
     """Check that installed packages have the code that a run has used; raises RunError that names what differs."""
     now = {origin.name: origin for origin in _origins(search)}
-    for before in state.sessions[-1].own_code if state.sessions else []:
+    for before in began.own_code:
         if before.name in now and now[before.name].sha256 != before.sha256:
             raise _other(run, before.name, before.sha256, now[before.name].sha256)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -38,7 +39,7 @@ from tuner.session.options import SearchOptions
 from tuner.session.preparation import Prepared, cache_folder, planned_data, prepare, prepared_data, staged_data
 from tuner.spec.schema import read_time
 from tuner.spec.space import sample
-from tuner.spec.spec import Spec, load_spec, require
+from tuner.spec.spec import Spec, SpecReading, load_spec, require
 from tuner.trackers.opening import make_trackers, tracking
 from tuner.training.trainable import meaning_of_nothing
 from tuner.training.trial_like import drive
@@ -182,7 +183,19 @@ def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     problems = check_names(reading, staged)
     if not (problems or reading.problems or options.plan):  # a plan can be made before the data are there
         problems = check_files(reading, staged)
+    if problems and options.resume is not None:
+        _refuse_missing_code_of(reading, options)
     return require(reading, problems)
+
+
+def _refuse_missing_code_of(reading: SpecReading, options: SearchOptions) -> None:
+    """Refuse to go on with a run without its own code: that explains names that are unknown."""
+    study, began = reading.document.values.get("study"), None
+    with contextlib.suppress(RunError):
+        run = latest_run(options.runs_dir, str(study)) if not options.resume else open_run(Path(options.resume))
+        began = read_state(run.record).study
+    if began is not None:
+        refuse_missing_code(began, load_plugins(options.plugins), run)
 
 
 def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, trial_kind: TrialKind | None) -> int:
@@ -198,13 +211,13 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
         raise RunError("--resume must name a run when no search-space file is given")
     state = read_state(run.record)  # a damaged record is told before Ray starts
     study = first_event(state, run)
-    refuse_missing_code(state, load_plugins(options.plugins), run)
+    refuse_missing_code(study, load_plugins(options.plugins), run)
     run = replace(run, storage=_storage(run, state, options))
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
     search = _resolved(spec or recorded)
-    refuse_other_code(state, search, run)
+    refuse_other_code(study, search, run)
     return _search(search, run, options, console, learns_from=study, trial_kind=trial_kind)
 
 
@@ -341,11 +354,12 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
         )
     if not state.sessions:
         raise RunError(f"{run_path}: must say with how many CPUs a trial was trained; its record has no session")
-    refuse_missing_code(state, load_plugins(options.plugins), run)
+    began = first_event(state, run)
+    refuse_missing_code(began, load_plugins(options.plugins), run)
     search = resolve(require(load_spec(run.specification, options.overrides, meaning_of_nothing)))
-    refuse_other_code(state, search, run)
+    refuse_other_code(began, search, run)
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
-    study = as_before(first_event(state, run), search.study)
+    study = as_before(began, search.study)
     return _train(search, trials[number].configuration, number, prepare(study, options, console), cpus, console)
 
 

@@ -212,7 +212,6 @@ def _say_start(session: _Session, workers: Workers) -> None:
             scheduler=policy.scheduler.value,
             storage=storage.address if storage is not None else None,
             resolved=resolved_settings(session.search, workers.guard.memory_mb),
-            own_code=used_code(session.search, session.prepared.plugins),
         )
     )
     trials = f"{session.search.budget.trials} trials{_whole_space(session.search)}"
@@ -309,6 +308,7 @@ def _created(session: _Session) -> StudyCreated:
         data=describe_data(session.prepared.dataset),
         environment=describe_environment(),
         command=[without_passwords(word) for word in sys.argv],
+        own_code=used_code(search, session.prepared.plugins),
     )
 
 
