@@ -73,6 +73,7 @@ NOT_RUN = {
     r"python -m tuner\.selftest ": "tests/contracts/test_planted_mistakes.py, tests/commands/test_selftest.py",
     r"python -m tuner\.predict --imagenet": "needs labels from the internet; tests/commands/test_predict.py",
     r"python -m tuner\.search folder:": "takes the time that it is given; tests/end_to_end/test_one_line.py",
+    r"python -m tuner\.search .* --plugin ": "needs a file of one's own; the one on the page is run below",
     r".* --dashboard": "tests/end_to_end/test_monitoring_run.py",
     r".* --address auto --storage ": "needs a cluster; tests/end_to_end/test_elastic.py, test_mirror.py",
     r"python -m tuner\.(?:search --resume|report) s3://": "needs a bucket; tests/runs/test_mirror.py",
@@ -255,8 +256,17 @@ def test_a_model_is_loaded_and_asked_without_tuner(workplace: Path) -> None:
     assert "(2, 10) 10 False" in run(workplace, ["python", "-c", before + block.text + after])
 
 
+def test_the_plugin_on_the_page_is_one(workplace: Path) -> None:
+    (workplace / "page_nets.py").write_text(python_blocks("own_code.md")[0].text)
+    own = "space.architecture={choose: {two_rates: {width: {int: [8, 16]}}}}"
+    settings = ["space.preprocess=gamma(2)", "space.augment=dimmed(0.3)", "metric=val_sure_share", "baseline=none"]
+    words = [f"--set={one}" for one in (own, *settings)]
+    said = run(workplace, [*DIGITS.split(), "--plugin", "page_nets.py", "--inline", *words])
+    assert "val_sure_share" in said
+
+
 def test_the_code_that_is_to_be_added_works_where_it_is_to_be_added(workplace: Path) -> None:
-    architecture, augmentation = (block.text for block in python_blocks("own_code.md"))
+    _, architecture, augmentation = (block.text for block in python_blocks("own_code.md"))
     script = f"""
 import keras, numpy as np
 from tuner.models import architectures, augmentation
