@@ -16,10 +16,10 @@ from tuner.contracts.augmentations import AUGMENTATION_CHECKS
 from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
 from tuner.contracts.operations import OperationSubject
-from tuner.models.operations import Argument, Operation
 from tuner.models.augment.changes import brightness, move_pixels, rotation_maps
 from tuner.models.augment.operations import AUGMENTATION, Drawn, OnBatch
 from tuner.models.augmentation import _changed, augment_of, parse_augment
+from tuner.models.operations import Argument, Operation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 9, 11, 3)).astype(np.uint8)
 LABELS = np.eye(10, dtype=np.float32)[np.arange(64) % 10]

@@ -19,8 +19,8 @@ from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
 from tuner.contracts.operations import OperationSubject
 from tuner.contracts.preprocessing import PREPROCESSING_CHECKS
-from tuner.models.operations import Operation
 from tuner.models.augment.operations import AUGMENTATION
+from tuner.models.operations import Operation
 from tuner.models.preprocessing import PREPROCESSING, asked_size, parse_preprocess
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3)).astype(np.uint8)

@@ -13,8 +13,8 @@ import pytest
 from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
-from tuner.models.operations import Operation
 from tuner.models.augment.operations import AUGMENTATION, OnBatch
+from tuner.models.operations import Operation
 from tuner.runs.epoch import Epoch
 from tuner.training import activations as module
 from tuner.training.activation_store import ARRAY, list_entries, rows_there

@@ -16,7 +16,7 @@ from tuner.common.errors import DataError, InputError, PipelineError, cause_of
 from tuner.common.files import user_path
 from tuner.common.metrics import METRICS, Metric, Mode, Unit
 from tuner.datasets.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source, number_labels
-from tuner.models.augmentation import AUGMENTATION, Batch
+from tuner.models.augment.operations import AUGMENTATION, Batch, OnBatch
 from tuner.models.operations import Argument, Operation
 from tuner.models.parameters import Parameter
 from tuner.models.preprocessing import PREPROCESSING, Effect, Range, Shape
@@ -49,16 +49,16 @@ def augmentation(
         def effect(
             values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, drawn: np.random.Generator
         ) -> Batch:
-            inner = _read(found, values)
+            inner, floats = _read(found, values), images.astype(np.float32)
             if not mixes_labels:
-                return _alike(called, "images", function(images.copy(), drawn, **inner), images), labels
-            made = function(images.copy(), labels.copy(), drawn, **inner)
+                return _alike(called, "images", function(floats, drawn, **inner), images), labels
+            made = function(floats, labels.copy(), drawn, **inner)
             if not isinstance(made, tuple) or len(made) != 2:
                 raise InputError(f"{called}: with mixes_labels, the function must return images and labels")
             return _alike(called, "images", made[0], images), _alike(called, "labels", made[1], labels)
 
         words = description or first_words(function) or f"{own}, own code"
-        AUGMENTATION.add_own(own, Operation(arguments, effect, words, mixes_labels))
+        AUGMENTATION.add_own(own, Operation(arguments, OnBatch(effect), words, mixes_labels))
         return function
 
     return register if function is None else register(function)

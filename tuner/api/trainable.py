@@ -58,7 +58,7 @@ def trainable(
         )
         if predict is not None:
             made.predict(predict)
-        TRAINABLES.add(own, made)
+        TRAINABLES.add_own(own, made)
         OF_TRAINABLES[own] = found
         return made
 

@@ -21,9 +21,9 @@ import numpy as np
 from tuner.common.errors import PipelineError
 from tuner.common.registry import is_nothing, unknown_name
 from tuner.common.threads import Threads
-from tuner.models.operations import NONE, Call, call_of, parse_pipeline
 from tuner.models.augment.changes import move_pixels
 from tuner.models.augment.operations import AUGMENTATION, Batch, Drawn, Effect, OnImages
+from tuner.models.operations import NONE, Call, call_of, parse_pipeline
 from tuner.models.parameters import Parameter, Scalar
 from tuner.spec.space import Choose, Dimension, Integer, Real, Space
 from tuner.spec.strengths import OWNER

@@ -14,7 +14,7 @@ from tuner.common.plugins import Plugin
 from tuner.common.registry import PROGRAM, Origin, Registry
 from tuner.datasets.sources import PREFIXED
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.augmentation import AUGMENTATION
+from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.preprocessing import PREPROCESSING
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import OwnCode, StudyCreated

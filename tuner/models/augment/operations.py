@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tuner.common.registry import Registry
-from tuner.models.operations import Argument, Operation
 from tuner.models.augment import changes as image_changes
 from tuner.models.augment.changes import Change
+from tuner.models.operations import Argument, Operation
 
 Values = Mapping[str, Any]
 Shape = tuple[int, int, int, int]
