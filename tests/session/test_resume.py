@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from tests.support.make_record import study_created, write_record
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import RunError
+from tuner.common.plugins import forget_plugins
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.runs.directory import RunDirectory
@@ -47,7 +49,7 @@ def load(folder: Path) -> Dataset:
 def run(tmp_path, monkeypatch) -> RunDirectory:
     """An unfinished run on pictures in a folder that its file names relative to where it was begun."""
     for module in ("tuner.cluster.ray_session.local_ray", "tuner.reports.writer.reporting"):
-        monkeypatch.setattr(module, lambda *_arguments: nullcontext(Capacity(1, 0)))
+        monkeypatch.setattr(module, lambda *_arguments, **_more: nullcontext(Capacity(1, 0)))
     monkeypatch.setattr("tuner.session.session.run_session", reached)
     begun = tmp_path / "begun"
     write_pictures(begun)
@@ -68,6 +70,32 @@ def reached(*_arguments, resumed: bool, **_more) -> None:
 def test_a_run_goes_on_with_its_data(run, capsys) -> None:
     assert main(["--resume", "runs/pictures", "--cache", "cache"]) == 2
     assert capsys.readouterr().err == "reached, resumed=True\n"
+
+
+PLUGIN = "import tuner\n\n@tuner.architecture\ndef own_net(images): ...\n"
+
+
+def test_a_run_goes_on_with_the_own_code_that_it_began_with_and_no_other(run, capsys) -> None:
+    path = Path("own_net.py")
+    path.write_text(PLUGIN)
+    began = json.loads(run.record.read_text().splitlines()[0])
+    own = {"name": path.name, "reference": str(path.absolute()), "sha256": sha256(PLUGIN.encode()).hexdigest()}
+    others = run.record.read_text().splitlines()[1:]
+    run.record.write_text("\n".join([json.dumps({**began, "own_code": [own]}), *others]) + "\n")
+    words = ["--resume", "runs/pictures", "--cache", "cache"]
+    try:
+        assert main(words) == 2
+        missing = capsys.readouterr().err
+        assert "runs/pictures cannot go on without the own code that it began with: --plugin" in missing
+        assert own["reference"] in missing and own["sha256"][:12] in missing
+        assert main([*words, "--plugin", "own_net.py"]) == 2
+        assert capsys.readouterr().err == "reached, resumed=True\n"
+        forget_plugins()
+        path.write_text(PLUGIN + "# otherwise\n")
+        assert main([*words, "--plugin", "own_net.py"]) == 2
+        assert "is not the one that it began with (sha256 was " in capsys.readouterr().err
+    finally:
+        forget_plugins()
 
 
 def test_a_run_goes_on_with_the_same_images_kept_otherwise(run, capsys) -> None:
