@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
@@ -33,9 +34,9 @@ class _Stream(ProgressStream):
 
     stop_hint, quit_hint = SearchConsole.stop_hint, SearchConsole.quit_hint
 
-    def resume_command(self, run: Path) -> str:
+    def resume_command(self, run: Path, plugins: Sequence[str] = ()) -> str:
         """Return the command that goes on with an interrupted run."""
-        return SearchConsole.resume_command(self, run)
+        return SearchConsole.resume_command(self, run, plugins)
 
 
 def main() -> int:
