@@ -102,11 +102,8 @@ class Dataset:
     """Rows of the training images as prepared that are held out for testing; None: the source has a test split."""
     fit: str = "crop"
     """How images of other proportions were made to fit."""
-
-    @property
-    def threads(self) -> int:
-        """The number of threads that may work on images in this process."""
-        return self.prepared.threads or usable_cpus()
+    threads: int = 1
+    """Threads that may work on images in this process."""
 
     def fold(self, number: int) -> Dataset:
         """Return the data set with the training and validation split of a fold, from 0; a search uses the first."""
@@ -171,6 +168,7 @@ def load_dataset(
         parts=parts,
         test_rows=test_rows,
         fit=request.fit,
+        threads=threads or usable_cpus(),
     )
 
 
