@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.own_loop import softmax_regression
+from tuner.common.errors import InputError
 from tuner.models.parameters import Parameter
+from tuner.session._own_code import refuse_code_of_program
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, resolve
 from tuner.session._resume import refuse_other_search
@@ -96,7 +98,7 @@ def test_without_any_trainable_the_option_that_brings_it_is_named() -> None:
         (found,) = problems(FILE)
     finally:
         for name, trainable in known.items():
-            TRAINABLES.add(name, trainable)
+            TRAINABLES.add_own(name, trainable)
     assert "unknown trainable 'softmax_regression': " in found and "@tuner.trainable" in found
 
 
@@ -138,6 +140,11 @@ def test_the_plan_names_the_function_and_says_what_is_not_tested(
     monkeypatch.setattr(softmax_regression, "predicts", None)
     print_plan(search(), Console(width=200))
     assert "not the test split: trainable softmax_regression (own_loop.py) has no predict" in capsys.readouterr().out
+
+
+def test_a_function_that_only_this_program_has_is_refused() -> None:
+    with pytest.raises(InputError, match=r"trainable softmax_regression was registered by this program"):
+        refuse_code_of_program(search().study)
 
 
 def test_a_run_of_networks_does_not_go_on_with_a_trainable() -> None:

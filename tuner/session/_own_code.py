@@ -20,6 +20,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import OwnCode, StudyCreated
 from tuner.session._resolved import ResolvedSearch, Study
 from tuner.spec.space import flatten
+from tuner.training.trainable import TRAINABLES
 
 SHOWN = 12
 """Characters of a digest that are told."""
@@ -88,8 +89,10 @@ def _of_study(study: Study) -> Iterator[tuple[str, Origin]]:
     found = [(METRICS.kind, name, METRICS.origin(name)) for name in metrics]
     kind = study.data.source.partition(":")[0]
     found.append((PREFIXED.kind, kind, PREFIXED.origin(kind)))
+    if study.trainable is not None:
+        found.append((TRAINABLES.kind, study.trainable, TRAINABLES.origin(study.trainable)))
     pipelines: dict[str, Registry[Any]] = {"preprocess": PREPROCESSING, "augment": AUGMENTATION}
-    for parameter in flatten(study.space):
+    for parameter in flatten(study.network_space):
         values = [str(value) for value in getattr(parameter.dimension, "values", ())]
         if parameter.name == "architecture":
             found += [(ARCHITECTURES.kind, name, ARCHITECTURES.origin(name)) for name in values]
