@@ -118,13 +118,6 @@ OF_SIZES = {
         r"32x32 px only; .*must be 32 px",
         _net("if images.shape[1] != 32:\n    raise ValueError('must be 32 px')\n" + _CONV + _POOL),
     ),
-    "square images only": Mistake(
-        "image sizes",
-        r"not square \(32x64 px\)",
-        _net(
-            "x = layers.Conv2D(8, 3, padding='same')(x)\nside = images.shape[1]\nx = layers.Reshape((side * side, 8))(x)\nreturn layers.GlobalAveragePooling1D()(x)"
-        ),
-    ),
     "colour images only": Mistake(
         "channels",
         r"fails for grey images \(1 channel\)",
@@ -147,6 +140,11 @@ OF_SIZES = {
     ),
 }
 
+OF_SIZES["minimum_px is not said"] = Mistake(
+    "features",
+    r"fails for images of 32 px: .*those of 96 px work: say minimum_px=96",
+    "@tuner.architecture()\ndef net(images):\n    x = layers.Conv2D(8, 3)(images)\n    x = layers.MaxPooling2D(70)(x)\n    return layers.GlobalAveragePooling2D()(x)\n",
+)
 OF_IMAGES = {
     "the images are not used": Mistake(
         "images",
@@ -200,6 +198,14 @@ OF_IMAGES = {
         _net(
             _CONV + "x = Counting()(x)\n" + _POOL,
             before="class Counting(layers.Layer):\n    def build(self, shape):\n        self.seen = self.add_weight(shape=(), initializer='zeros', trainable=False, name='seen')\n    def call(self, x):\n        self.seen.assign(self.seen + 1.0)\n        return x",
+        ),
+    ),
+    "an attribute that counts": Mistake(
+        "inference",
+        r"the attribute calls of layer .*Counting.* changes when the network is called",
+        _net(
+            _CONV + "x = Counting()(x)\n" + _POOL,
+            before="class Counting(layers.Layer):\n    def build(self, shape):\n        self.calls = 0\n    def call(self, x, training=False):\n        if training:\n            self.calls += 1\n        return x",
         ),
     ),
     "pixels are divided by 255 again": Mistake(

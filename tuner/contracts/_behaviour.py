@@ -107,7 +107,7 @@ def _is_quiet(subject: ArchitectureSubject) -> Iterator[str]:
                 "training=True"
             )
             return
-    before = [digest(np.asarray(variable)) for variable in built.own_variables]
+    before, plain = [digest(np.asarray(variable)) for variable in built.own_variables], built.attributes()
     first = built.steps(images)
     second = built.steps(images)
     after = [digest(np.asarray(variable)) for variable in built.own_variables]
@@ -123,6 +123,13 @@ def _is_quiet(subject: ArchitectureSubject) -> Iterator[str]:
     moved = [each for each, one, other in zip(built.own_variables, before, after, strict=True) if one != other]
     for variable in moved:
         yield f"inference changes {built.told_variable(variable)}: only training may"
+    built.run(images, training=True)
+    for told in built.attributes().keys() & plain.keys():
+        if built.attributes()[told] != plain[told]:
+            yield (
+                f"{told} changes when the network is called: what is kept between calls must be a variable (add_weight) "
+                "or it is lost in a pause, and does not change in a compiled step"
+            )
 
 
 def _scales_once(subject: ArchitectureSubject) -> Iterator[str]:

@@ -29,6 +29,9 @@ def _gives_features(subject: ArchitectureSubject) -> Iterator[str]:
     if architecture.is_backbone:
         return  # a model, which the head that is put on it pools; whether it can is seen where the network is built
     images = keras.Input(subject.shape(), dtype="float32", name="images")
+    if too_small := list(_is_built_at_all(subject)):
+        yield from too_small
+        return
     given = architecture.build(values, images, derive_seed(1, "dropout"))
     if not isinstance(given, keras.KerasTensor):
         yield f"{name} must return a Keras tensor computed from the symbolic images; it returns {type(given).__name__}"
@@ -62,6 +65,17 @@ def _is_connected(given: Any, images: Any) -> bool:
     return False
 
 
+def _is_built_at_all(subject: ArchitectureSubject) -> Iterator[str]:
+    """Say which images are large enough, where those of the first try are not."""
+    failure = _failure(subject, subject.shape())
+    if failure is None:
+        return
+    works = next((px for px in SIZES_PX if px > subject.px and _failure(subject, subject.shape(px=px)) is None), None)
+    if works is not None:
+        told = f"{subject.author.explain(failure)}; those of {works} px work: say minimum_px={works}"
+        yield f"{subject.name} fails for images of {subject.px} px: {told}"
+
+
 def _builds(subject: ArchitectureSubject) -> Iterator[str]:
     try:
         shape = subject.built().network.model.output_shape
@@ -84,12 +98,16 @@ def _of_names(subject: ArchitectureSubject, message: str) -> str:
 
 
 def _takes_grey_and_colour(subject: ArchitectureSubject) -> Iterator[str]:
-    for channels, kind in ((1, "grey images (1 channel)"), (3, "colour images (3 channels)")):
-        yield from _fails(subject, subject.shape(channels), kind)
+    """Take a refusal of grey images as meant: preprocessing can give colour images."""
+    failure = _failure(subject, subject.shape(1))
+    if failure is not None and not subject.author.is_refusal(failure):
+        yield f"{subject.name} fails for grey images (1 channel): {subject.author.explain(failure)}"
 
 
 def _takes_smallest(subject: ArchitectureSubject) -> Iterator[str]:
     smallest = subject.architecture.minimum_px
+    if smallest == 1 and subject.architecture.is_own:
+        return  # not said: what is too small is seen in a search
     found = list(_fails(subject, subject.shape(px=smallest), f"images of minimum_px={smallest}"))
     if not found:
         return
@@ -117,12 +135,6 @@ def _takes_other_sizes(subject: ArchitectureSubject) -> Iterator[str]:
         )
         return
     yield from told[:1]
-    wide = (subject.px, 2 * subject.px, 3)
-    failure = _failure(subject, wide)
-    if failure is not None and not subject.author.is_refusal(failure):
-        yield f"{subject.name} fails for images that are not square ({wide[0]}x{wide[1]} px): " + (
-            subject.author.explain(failure)
-        )
 
 
 def _failure(subject: ArchitectureSubject, shape: tuple[int, int, int]) -> Exception | None:
@@ -145,7 +157,7 @@ DESCRIBES_ITSELF = Check(
 )
 GIVES_FEATURES = Check("features", "gives a vector for each image", _gives_features, is_needed=True)
 BUILDS = Check("network", "stands in a network with a class layer, each layer with its own name", _builds, True)
-GREY_AND_COLOUR = Check("channels", "takes grey images and colour images", _takes_grey_and_colour)
+GREY_AND_COLOUR = Check("channels", "takes grey images as well as colour images", _takes_grey_and_colour)
 SMALLEST = Check("smallest images", "takes images of minimum_px", _takes_smallest)
 OTHER_SIZES = Check("image sizes", "takes images of more than one size", _takes_other_sizes)
 

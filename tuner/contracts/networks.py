@@ -91,6 +91,17 @@ class Built:
         shape = f"[{', '.join(map(str, variable.shape))}]"
         return f"{variable.name} {shape} of {self.told(owner)}" if owner is not None else f"{variable.path} {shape}"
 
+    def attributes(self) -> dict[str, Any]:
+        """Return the plain attributes of the author's own layers, by words for each; of lists how long they are."""
+        found: dict[str, Any] = {}
+        for layer in self.layers():
+            if self.author.class_line(type(layer)):
+                for name, value in vars(layer).items():
+                    if isinstance(value, bool | int | float | str | list | dict) and not name.startswith("_"):
+                        told = len(value) if isinstance(value, list | dict) else value
+                        found[f"the attribute {name} of {self.told(layer)}"] = told
+        return found
+
     def always_training(self) -> list[Any]:
         """Return the layers that the author calls with `training=True`, whatever the network is asked for.
 
