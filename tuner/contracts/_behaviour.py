@@ -127,7 +127,7 @@ def _is_quiet(subject: ArchitectureSubject) -> Iterator[str]:
     for told in built.attributes().keys() & plain.keys():
         if built.attributes()[told] != plain[told]:
             yield (
-                f"{told} changes when the network is called: what is kept between calls must be a variable (add_weight) "
+                f"{told} changes when the network is called: what is kept between calls must be a variable of it "
                 "or it is lost in a pause, and does not change in a compiled step"
             )
 
