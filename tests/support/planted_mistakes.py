@@ -595,7 +595,6 @@ OF_AUGMENTATIONS = {
             taken=", by",
         ),
     ),
-    "whole numbers": Mistake("input", r"returns images of uint8", _augmentation('return (images * u).astype("uint8")')),
     "in place": Mistake(
         "input", r"changes the images that it is given: change a copy", _augmentation("images *= u\nreturn images")
     ),
