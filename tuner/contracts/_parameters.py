@@ -100,11 +100,13 @@ def _is_of_size(subject: ArchitectureSubject, changes: Mapping[str, Any], error:
 def _uses_each(subject: ArchitectureSubject) -> Iterator[str]:
     for name, parameter in subject.parameters.items():
         values = _apart(parameter)
+        if subject.function is not None and not subject.author.reads(subject.function, name):
+            yield f"{name} has no effect: its function never reads it; a search would try values of it for nothing"
+            continue
         if len(values) < 2 or any(_differs(subject, name, values, one) for one in _companions(subject, name)):
             continue
-        is_read = subject.function is None or subject.author.reads(subject.function, name)
-        why = "its function never reads it" if not is_read else f"{values[0]!r} and {values[-1]!r} give one network"
-        yield f"{name} has no effect: {why}; a search would try values of it for nothing"
+        pair = f"{values[0]!r} and {values[-1]!r} give one network"
+        yield f"{name} has no effect: {pair}; a search would try values of it for nothing"
 
 
 def _apart(parameter: Parameter) -> list[Any]:
