@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.planted_mistakes import MISTAKES, OF_TRAINABLES, plugin_text
+from tests.support.planted_mistakes import MISTAKES, OF_AUGMENTATIONS, OF_PREPROCESSING, OF_TRAINABLES, plugin_text
 from tuner.common.errors import InputError
 from tuner.common.plugins import forget_plugins
 from tuner.contracts.plugin import checked_subjects
@@ -43,7 +43,13 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("mistake", ROWS)
+OF_OPERATIONS = [
+    *(pytest.param(mistake, id=f"augmentation, {name}") for name, mistake in OF_AUGMENTATIONS.items()),
+    *(pytest.param(mistake, id=f"preprocessing, {name}") for name, mistake in OF_PREPROCESSING.items()),
+]
+
+
+@pytest.mark.parametrize("mistake", ROWS + OF_OPERATIONS)
 def test_a_planted_mistake_is_told_with_names_and_lines(mistake, tmp_path: Path) -> None:
     names = tuple(mistake.check.split("|"))
     found = found_by(tmp_path, mistake.code, names)
@@ -63,7 +69,10 @@ def test_what_is_wrong_with_a_training_function_is_told(name: str, tmp_path: Pat
     assert any(re.search(mistake.told, problem) for problem in told[mistake.check]), told
 
 
-CORRECT_NAMES = (*("plain_cnn", "residual", "small_transformer", "wrapped", "wrapped_backbone", "begins_with_nothing"),)
+CORRECT_NAMES = (
+    *("plain_cnn", "residual", "small_transformer", "wrapped", "wrapped_backbone", "begins_with_nothing"),
+    *("darken", "cut_mix", "thin_out", "centred"),
+)
 
 
 @pytest.mark.full

@@ -1,6 +1,7 @@
 """Networks as other people may write them, without a mistake: nothing may be said of them."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 import tuner
@@ -122,3 +123,37 @@ def begins_with_nothing(images, scale):
     x = layers.Conv2D(8, 3, activation="relu", padding="same")(images)
     x = layers.GlobalAveragePooling2D()(x)
     return layers.Dense(6, kernel_initializer="zeros")(x) + scale * x[:, :6]
+
+
+@tuner.augmentation(parameters={"fraction": tuner.Float(0.0, 0.95, default=0.3)})
+def darken(images, generator, fraction):
+    factor = generator.uniform(1 - fraction, 1, (len(images), 1, 1, 1))
+    return images * factor
+
+
+@tuner.augmentation(parameters={"alpha": tuner.Float(0.1, 2.0)}, mixes_labels=True)
+def cut_mix(images, labels, generator, alpha):
+    height, width = images.shape[1:3]
+    partners = generator.permutation(len(images))
+    mixed, shares = images.copy(), np.empty(len(images), "float32")
+    for place, partner in enumerate(partners):
+        side = np.sqrt(1 - generator.beta(alpha, alpha))
+        rows, columns = int(side * height), int(side * width)
+        top, left = generator.integers(0, height - rows + 1), generator.integers(0, width - columns + 1)
+        mixed[place, top : top + rows, left : left + columns] = images[partner, top : top + rows, left : left + columns]
+        shares[place] = 1 - rows * columns / (height * width)
+    return mixed, labels * shares[:, None] + labels[partners] * (1 - shares[:, None])
+
+
+@tuner.preprocessing(
+    parameters={"px": tuner.Int(1, 4, default=2)},
+    output_shape=lambda shape, px: (shape[0] // px, shape[1] // px, shape[2]),
+)
+def thin_out(images, px):
+    return images[:, : images.shape[1] // px * px : px, : images.shape[2] // px * px : px]
+
+
+@tuner.preprocessing(value_range=(-1, 1))
+def centred(images, value_range):
+    low, high = value_range
+    return (images - low) / (high - low) * 2.0 - 1.0

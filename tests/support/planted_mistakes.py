@@ -443,7 +443,7 @@ OF_STATE = {
         "seed",
         r"kept between calls",
         _net(
-            "seen.append(1)\nfor _ in seen[:4]:\n    x = layers.Conv2D(8, 3, padding='same')(x)\n" + _POOL,
+            "seen.append(1)\nx = layers.Conv2D(len(seen), 3, padding='same')(x)\n" + _POOL,
             taken=", seen=[]",
         ),
     ),
