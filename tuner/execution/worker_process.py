@@ -192,9 +192,9 @@ class WorkerContext:
 
     def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
         """Return the maker of the trials of this process; raises PluginError where own code cannot be loaded here."""
-        if self.plugins:
-            configure_backend(self.cpus)  # before own code imports Keras
-            open_plugins(self.plugins)
+        if any(b"keras" in text for plugin in self.plugins for text in plugin.texts.values()):
+            configure_backend(self.cpus)  # before own code imports it; a training function may do without
+        open_plugins(self.plugins)
         return self.trial_kind.make(self, on_batch, notify)
 
 
