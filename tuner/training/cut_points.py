@@ -180,8 +180,8 @@ def _multiplications(backbone: keras.Model) -> dict[str, int]:
 def _own_multiplications(operation: Any, call: Any) -> int:
     """Return the multiplications of a layer: each value of its kernel, once per position of the output of a call."""
     if isinstance(operation, keras.Model):
-        inner = getattr(operation, "operations", None)
-        return sum(_own_multiplications(layer, layer._inbound_nodes[0]) for layer in inner or ())
+        inner = getattr(operation, "operations", None) or operation.layers
+        return sum(_own_multiplications(layer, layer._inbound_nodes[0]) for layer in inner if layer._inbound_nodes)
     kernels = [variable for variable in getattr(operation, "weights", ()) if "kernel" in variable.name]
     if not kernels:
         return 0
