@@ -50,7 +50,7 @@ def test_an_own_augmentation_is_read_applied_and_seeded_as_ours():
     images, labels = np.full((4, 3, 3, 1), 200, np.uint8), np.eye(4, dtype=np.float32)
     made, same = augment.apply(images, labels, 1), augment.apply(images, labels, 1)
     np.testing.assert_array_equal(made[0], same[0])
-    assert made[0].dtype == np.float32 and made[0].max() <= 200 and (images == 200).all()
+    assert made[0].dtype == np.uint8 and made[0].max() <= 200 and (images == 200).all()
     for text, message in {
         "darken": "fraction", "darken(2)": "must be a number between 0 and 0.95", "darken(0.1,no)": "one of add, times",
         "darkn(1)": "did you mean 'darken'",
