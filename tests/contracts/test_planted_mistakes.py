@@ -70,7 +70,15 @@ def test_what_is_wrong_with_a_training_function_is_told(name: str, tmp_path: Pat
 
 
 CORRECT_NAMES = (
-    *("plain_cnn", "residual", "small_transformer", "wrapped", "wrapped_backbone", "begins_with_nothing"),
+    *(
+        "plain_cnn",
+        "residual",
+        "small_transformer",
+        "wrapped",
+        "wrapped_backbone",
+        "begins_with_nothing",
+        "scales_itself",
+    ),
     *("darken", "cut_mix", "thin_out", "centred"),
 )
 

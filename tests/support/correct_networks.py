@@ -125,6 +125,16 @@ def begins_with_nothing(images, scale):
     return layers.Dense(6, kernel_initializer="zeros")(x) + scale * x[:, :6]
 
 
+@tuner.architecture(parameters={"width": tuner.Int(4, 16, default=8)}, pixel_scaling="0 to 255", minimum_px=8)
+def scales_itself(images, width):
+    """A backbone that takes pixels as they are, and calls one layer twice."""
+    x = layers.Conv2D(width, 3, padding="same", activation="relu", name="stem")(images / 255.0)
+    x = layers.MaxPooling2D(2)(x)
+    again = layers.Conv2D(width, 3, padding="same", activation="relu")
+    x = x + again(again(x))
+    return keras.Model(images, layers.Conv2D(8, 3)(x))
+
+
 @tuner.augmentation(parameters={"fraction": tuner.Float(0.0, 0.95, default=0.3)})
 def darken(images, generator, fraction):
     factor = generator.uniform(1 - fraction, 1, (len(images), 1, 1, 1))

@@ -133,6 +133,8 @@ def _is_quiet(subject: ArchitectureSubject) -> Iterator[str]:
 
 
 def _scales_once(subject: ArchitectureSubject) -> Iterator[str]:
+    if subject.architecture.pixel_scaling == "0 to 255":
+        return  # it says that it scales them itself
     built, images = subject.built(), drawn_images(subject.shape(), 8)
     given = _given_pixels(built, images)
     seen: list[tuple[Any, np.ndarray, np.ndarray]] = []

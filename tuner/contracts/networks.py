@@ -18,6 +18,7 @@ from tuner.contracts._process_state import state
 from tuner.contracts.author import Author
 from tuner.contracts.drawn import NUM_CLASSES, is_close
 from tuner.models.architectures import Architecture
+from tuner.models.blocks import is_automatic_name
 from tuner.models.network import TrialModel, build_model, freeze
 from tuner.models.parameters import Parameter
 
@@ -59,9 +60,10 @@ class Built:
 
     @property
     def names(self) -> list[str]:
-        """The names of the author's operations, in order."""
+        """The names of the author's operations, in order; of those that Keras named, their kind."""
         backbone = self.network.backbone
-        return [operation.name for operation in (self.features if backbone is None else backbone).operations]
+        operations = (self.features if backbone is None else backbone).operations
+        return [type(one).__name__ if is_automatic_name(one) else one.name for one in operations]
 
     def run(self, images: np.ndarray, *, training: bool = False) -> np.ndarray:
         """Return the features of raw images."""
