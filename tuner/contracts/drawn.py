@@ -28,22 +28,13 @@ def drawn_images(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> 
     return found
 
 
-class _DrawnDataset(Dataset):
-    """A data set that is on no disk."""
-
-    @property
-    def threads(self) -> int:
-        """The number of threads that may work on images: there are few."""
-        return 1
-
-
 def drawn_dataset(shape: tuple[int, int, int]) -> Dataset:
     """Return some drawn images of three classes as a data set."""
     split = Split(drawn_images(shape, _IMAGES, seed=4), np.arange(_IMAGES), np.arange(_IMAGES) % NUM_CLASSES)
     names = tuple(f"class {number}" for number in range(NUM_CLASSES))
     parts = (split, split.take(np.arange(NUM_CLASSES * 3)))
     nothing: Any = None  # no copy of them is on the disk
-    return _DrawnDataset("selftest", "drawn", "", names, shape, *parts, nothing, lambda _fold: parts, None)
+    return Dataset("selftest", "drawn", "", names, shape, *parts, nothing, lambda _fold: parts, None)
 
 
 def digest(values: np.ndarray) -> str:
