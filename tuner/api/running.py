@@ -74,8 +74,8 @@ class RunningSearch:
             )
         finally:
             os.close(writing)
-        self._thread = threading.Thread(target=self._read, args=(reading,), daemon=True)
-        self._thread.start()
+        self._ended = threading.Event()  # to join a thread is not safe: Python 3.11 takes it for ended after Ctrl-C
+        threading.Thread(target=self._read, args=(reading,), daemon=True).start()
 
     def _read(self, reading: int) -> None:
         try:
@@ -90,11 +90,12 @@ class RunningSearch:
             self._process.wait()
             with self._lock:
                 self._replay.close()
+            self._ended.set()
 
     @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
-        return self._thread.is_alive()
+        return not self._ended.is_set()
 
     @property
     def run(self) -> Run | None:
@@ -121,15 +122,15 @@ class RunningSearch:
             TunerError: what the command would have said instead of searching, an InputError for wrong input.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while self._thread.is_alive():
+        while not self._ended.wait(_LOOK_EVERY_S):
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"the search has not ended within {timeout:g} s, and goes on: {self.progress.text}")
-            self._thread.join(_LOOK_EVERY_S)
         return self._outcome()
 
     def plan(self) -> str:
         """Wait until it has ended, and return the plan that it has told."""
-        self._thread.join()
+        while not self._ended.wait(_LOOK_EVERY_S):
+            continue
         self._refuse()
         return self._replay.plan
 
