@@ -7,13 +7,14 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tuner.common._own_texts import digest_of, texts_of
-from tuner.common.errors import DuplicateNameError, UnknownNameError, cause_of
+from tuner.common.errors import DuplicateNameError, InputError, UnknownNameError, cause_of
 
 Value = TypeVar("Value")
 MOST_NAMES = 100
@@ -91,6 +92,14 @@ def registering(plugin: Origin) -> Iterator[list[tuple[Registry[Any], str]]]:
         _registering.plugin, _registering.entries = outer
 
 
+@dataclass(frozen=True)
+class Family(Generic[Value]):
+    """Names with a prefix that are not listed: `make` gives the value of one, or raises InputError with the reason."""
+
+    prefix: str
+    make: Callable[[str], Value]
+
+
 class Registry(Generic[Value]):
     """Values by name; `kind` is the word used in messages.
 
@@ -98,8 +107,10 @@ class Registry(Generic[Value]):
     for that is not there, or all are listed. A package that cannot be loaded matters to those who ask for its names.
     """
 
-    def __init__(self, kind: str, entry_points: str | None = None) -> None:
+    def __init__(self, kind: str, entry_points: str | None = None, family: Family[Value] | None = None) -> None:
         self.kind = kind
+        self._family = family
+        self._of_family: dict[str, Value] = {}
         self._values: dict[str, Value] = {}
         self._origins: dict[str, Origin] = {}
         self._entry_points = entry_points
@@ -137,6 +148,8 @@ class Registry(Generic[Value]):
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of `name`; raises UnknownNameError with the nearest name."""
+        if self._is_of_family(name):
+            return self._made(name)
         if name in self:
             return self._values[name]
         if problem := self._problems.get(str(name)):
@@ -146,9 +159,29 @@ class Registry(Generic[Value]):
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
+        if self._is_of_family(name):
+            return not self.refusal(name)
         if name not in self._values:
             self._load_entry_points()
         return name in self._values
+
+    def refusal(self, name: str) -> str:
+        """Return why there is no such name; empty: there is."""
+        try:
+            self[name]
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def _is_of_family(self, name: str) -> bool:
+        return self._family is not None and isinstance(name, str) and name.startswith(self._family.prefix)
+
+    def _made(self, name: str) -> Value:
+        if self._family is None:
+            raise UnknownNameError(unknown_name(self.kind, name, self._values))
+        if name not in self._of_family:
+            self._of_family[name] = self._family.make(name)
+        return self._of_family[name]
 
     def __iter__(self) -> Iterator[str]:
         self._load_entry_points()

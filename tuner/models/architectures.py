@@ -5,12 +5,13 @@ A new backbone of Keras Applications is one line in `applications`; its blocks a
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tuner.common.errors import InputError
-from tuner.common.registry import Registry
+from tuner.common.registry import Family, Registry
 from tuner.models.applications import BACKBONES, Backbone, PixelScaling
 from tuner.models.augmentation import meaning_of_no_strength
 from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar
@@ -62,7 +63,15 @@ class Architecture:
         return values
 
 
-ARCHITECTURES: Registry[Architecture] = Registry("architecture", "tuner.architectures")
+def _of_keras_hub(name: str) -> Architecture:
+    """Return the architecture of a preset, from the module that builds it and itself needs this one."""
+    made: Architecture = importlib.import_module("tuner.models.hub_backbones").hub_architecture(name)
+    return made
+
+
+ARCHITECTURES: Registry[Architecture] = Registry(
+    "architecture", "tuner.architectures", family=Family("keras_hub:", _of_keras_hub)
+)
 
 
 def _add_from_scratch(name: str, description: str, minimum_px: int) -> None:

@@ -7,7 +7,8 @@ A tensor is a valid cut when every path from the input goes through it. A block 
 2. a pooling on a linear chain: stems, VGG's blocks, DenseNet's transitions;
 3. a linear bottleneck: a convolution, with or without its normalisation, that meets the next convolution without a
    non-linearity between them: MobileNetV2's projections, ConvNeXt's downsampling;
-4. what a depthwise convolution reads, if the block already holds one: MobileNet's pairs of depthwise and 1x1.
+4. what a depthwise convolution reads, if the block already holds one: MobileNet's pairs of depthwise and 1x1;
+5. the output of a layer, or a network, that holds layers with weights: a transformer's block, an embedding of patches.
 
 What follows the last end is a block of its own if it convolves (MobileNetV2's last convolution); normalisation and
 activation alone belong to the block before. The graph is that of `model.operations`: by layers alone, ConvNeXt's
@@ -37,6 +38,8 @@ class GraphNode(NamedTuple):
     """Whether an author named it, rather than Keras."""
     is_depthwise: bool = False
     """Whether it is a convolution of each channel by itself."""
+    holds_layers: bool = False
+    """Whether it is a layer, or a network, of several layers with weights."""
     gives_values: bool = True
     """Whether it gives one tensor of numbers that are no whole ones: what can be kept."""
 
@@ -147,8 +150,10 @@ def _ends_block(graph: Graph, name: str) -> bool:
     node = graph[name]
     if node.role == "merge":
         return len(node.inputs) >= 2
-    return node.role == "pooling" or (
-        _is_linear(graph, name) and _meets(graph, name, lambda reader: "convolution" in reader.role)
+    return (
+        node.holds_layers
+        or node.role == "pooling"
+        or (_is_linear(graph, name) and _meets(graph, name, lambda reader: "convolution" in reader.role))
     )
 
 
@@ -185,6 +190,7 @@ def backbone_graph(backbone: keras.Model) -> dict[str, GraphNode]:
             has_weights=bool(getattr(operation, "weights", ())),
             is_named=not is_automatic_name(operation),
             is_depthwise=type(operation).__name__.startswith("DepthwiseConv"),
+            holds_layers=_holds_layers(operation),
             gives_values=len(call.output_tensors) == 1 and "float" in str(call.output_tensors[0].dtype),
         )
         first.setdefault(id(operation), inputs)
@@ -209,6 +215,16 @@ def is_automatic_name(operation: Any) -> bool:
     """Return whether Keras made the name: that of the class, with a number that earlier models determine."""
     kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)).lower()
     return re.fullmatch(rf"{kind}(_\d+)?", operation.name) is not None
+
+
+def _holds_layers(operation: Any) -> bool:
+    """Return whether an operation holds several layers with weights; a sequence is told by its role."""
+    if isinstance(operation, keras.Sequential) or not isinstance(operation, keras.Layer):
+        return False
+    counts = [len(one.weights) for one in operation._flatten_layers(include_self=False, recursive=False)]
+    holders = sum(count > 0 for count in counts) + (len(operation.weights) > sum(counts))  # itself may be one
+    is_network = isinstance(operation, keras.Model) and holders > 0
+    return is_network or (holders > 1 and sum(counts) > 0 and not type(operation).__name__.endswith("Attention"))
 
 
 def _role(operation: Any) -> Role:

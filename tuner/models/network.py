@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,8 @@ def build_model(
         features = head_features(pooled, values, seed)
     else:
         features = architecture.build(values, inputs, derive_seed(seed, "dropout"))
-    model = keras.Model(images, _probabilities(features, num_classes), name=architecture.name)
+    name = re.sub(r"\W+", "_", architecture.name)
+    model = keras.Model(images, _probabilities(features, num_classes), name=name)
     if backbone is None:
         number_automatic_names(model, layers_too=not architecture.names_layers)
     seed_layers(_ours(model, architecture, backbone), derive_seed(seed, "weights"))

@@ -55,7 +55,7 @@ def own_network(
         import keras
 
         images = keras.Input(inputs, dtype="float32", name="pixels") if is_backbone else inputs
-        with _seeded(derive_seed(seed, "own")):
+        with seeded(derive_seed(seed, "own")):
             made = _called(name, function, images, {each: values[each] for each in parameters})
         return _backbone(name, made, images) if is_backbone else _features(name, made)
 
@@ -72,7 +72,7 @@ def own_network(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Let what is drawn without a seed within, as layers do for their weights and streams, follow from `seed`.
 
     Weights are not drawn again afterwards, as those of our own layers are: they may be an author's, read from a file.

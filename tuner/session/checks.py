@@ -153,7 +153,7 @@ def _check_architectures(reading: SpecReading) -> Iterator[Finding]:
     for index, name in enumerate(chosen.values):
         if name not in ARCHITECTURES:
             place = ("choose", str(name)) if isinstance(chosen, Choose) else ("choice", index)
-            yield ("space", "architecture", *place), unknown_name("architecture", str(name), ARCHITECTURES)
+            yield ("space", "architecture", *place), ARCHITECTURES.refusal(str(name))
     known = [str(name) for name in chosen.values if name in ARCHITECTURES]
     if len(known) == len(chosen.values):
         yield from _check_level(space, known, ("space",))

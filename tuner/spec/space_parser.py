@@ -78,7 +78,7 @@ def _parse_choose(
     branches: dict[str, Space] = {}
     findings: list[Finding] = []
     for branch, inner in raw.items():
-        if not re.fullmatch(r"[\w-]+", branch):  # a dot would make qualified names ambiguous
+        if not re.fullmatch(r"[\w:/-]+", branch):  # a dot would make qualified names ambiguous
             findings.append(((*path, branch), f"must be a name of letters, digits, '_' and '-'; got {branch[:60]!r}"))
         if has_strengths:
             space, found = _parse_strengths(inner, (*path, branch), outer)

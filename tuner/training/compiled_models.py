@@ -241,7 +241,7 @@ def _backbone_key(configuration: Mapping[str, Any], image_shape: tuple[int, int,
     own_seed: int | None = seed
     if architecture.backbone_parameters is not None:
         values = {name: values[name] for name in architecture.backbone_parameters}
-        own_seed = None if architecture.is_own or values.get("weights") == "imagenet" else seed
+        own_seed = None if architecture.is_own or values.get("weights", "none") != "none" else seed
     size = parse_preprocess(_preprocess(configuration)).output_shape(image_shape)[:2]
     return json.dumps([architecture.name, sorted(values.items()), size, own_seed])
 

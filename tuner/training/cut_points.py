@@ -63,6 +63,7 @@ def places(trial_model: TrialModel) -> tuple[Place, ...]:
     pooling = _operation_of(trial_model.pooled)
     if not isinstance(pooling, keras.layers.Flatten):
         kind = "average" if type(pooling).__name__.startswith("GlobalAverage") else "max"
+        kind = output if output == "class_token" else kind  # of the same weights, but of one token
         found.append(Place(f"pooled {kind}", _shape(trial_model.pooled), counted[output]))
     return tuple(found)
 
