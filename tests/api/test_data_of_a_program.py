@@ -40,7 +40,7 @@ def pixels_of(data: Any, cache: Path, split: str = "train") -> np.ndarray:
         (np.stack([GREY] * 3, axis=-1), np.stack([GREY] * 3, axis=-1)),
         (GREY.astype(np.int64), GREY),
         (GREY.astype(np.float32), GREY),
-        (GREY.astype(np.float64) + 0.2, GREY),
+        (np.minimum(GREY + 0.2, 255.0), GREY),
         (GREY / 255, GREY),
         ((GREY / 255).astype(np.float16), GREY),
         (GREY > 100, np.where(GREY > 100, 255, 0)),
