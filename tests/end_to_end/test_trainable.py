@@ -142,7 +142,8 @@ def test_a_population_copies_states_and_changes_what_may_change(tmp_path, cache_
     assert "finished" in output, output
     state = check_record(tmp_path / "runs" / "own" / "record.jsonl", jumps=True)
     assert all(trial.status in ("completed", "stopped") for trial in state.trials.values())
-    assert len({trial.configuration["momentum"] for trial in state.trials.values()}) > 1
+    assert len({trial.configuration["learning_rate"] for trial in state.trials.values()}) > 1
+    assert '"event":"configuration_changed"' in (tmp_path / "runs" / "own" / "record.jsonl").read_text()
 
 
 @pytest.mark.parametrize(
