@@ -14,7 +14,6 @@ from tuner.common.errors import InputError
 from tuner.common.registry import Family, Registry
 from tuner.models.applications import BACKBONES, Backbone, PixelScaling
 from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar
-from tuner.spec.strengths import OWNER
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ for _name, _backbone in BACKBONES.items():
 
 def meaning_of_nothing(name: str) -> Scalar:
     """Return how a hyperparameter that a file calls nothing is kept (0 for a dropout); None where it cannot be."""
-    if name.startswith(f"{OWNER}."):
+    if name.startswith("augment."):
         from tuner.models.augmentation import meaning_of_no_strength  # with numpy, which the registry does without
 
         return meaning_of_no_strength(name)
