@@ -65,8 +65,15 @@ def test_options_are_words_of_the_command_line(options: dict[str, Any], words: l
         ({"plan": True}, "unknown option 'plan'"),
         ({"fresh": "yes"}, "fresh must be True or False; got 'yes'"),
         ({"runs": True}, "runs must have a value"),
-        ({"runs": object()}, "must be a text, a path or a number; got object"),
-        ({"set": {"a": object()}}, "must be a text, a number"),
+        (
+            {
+                "runs": {
+                    "a",
+                }
+            },
+            "must be a text, a path or a number; got set",
+        ),
+        ({"set": {"a": 1j}}, "must be a text, a number"),
     ],
     ids=str,
 )
