@@ -87,7 +87,7 @@ def test_a_record_that_is_damaged_elsewhere_is_refused_and_not_overwritten(tmp_p
     run = write_run(tmp_path / "digits", "finished")
     run.record.write_bytes(b"garbage\n" + run.record.read_bytes())
     for choose in (new_run, latest_run):
-        with pytest.raises(RunError, match=r"record\.jsonl:1: not an event of record version 8"):
+        with pytest.raises(RunError, match=r"record\.jsonl:1: not an event of record version"):
             choose(tmp_path, "digits")
 
 
