@@ -179,7 +179,9 @@ def test_a_line_that_is_no_event_is_refused_with_its_number(tmp_path, line, word
 
 def test_a_record_of_another_version_is_refused(tmp_path):
     path = write_record(tmp_path / "record.jsonl", [study_created(schema_version=1)])
-    with pytest.raises(RunError, match=r"record.jsonl:1: record version must be 7 or 8 or 9; got 1, which another version"):
+    with pytest.raises(
+        RunError, match=r"record.jsonl:1: record version must be 7 or 8 or 9; got 1, which another version"
+    ):
         read_state(path)
 
 
