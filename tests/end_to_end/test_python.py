@@ -21,6 +21,7 @@ import numpy as np
 import tuner
 from sklearn.datasets import load_digits
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background of a shell
 digits = load_digits()
 images, labels = (digits.images * 255 / 16).astype("uint8")[:400], digits.target[:400]
 space = {
