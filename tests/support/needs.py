@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 from tests.support import ROOT
 from tuner.datasets.loading import staged_sources
@@ -94,22 +95,27 @@ def mlflow() -> Path:
     Its libraries do not go with ours: that one is kept in pytest's folder of the checkout.
     """
     folder = Path(os.environ.get(MLFLOW) or ROOT / ".pytest_cache" / "mlflow")
-    made = folder / "made"
-    if MLFLOW not in os.environ and not made.exists():
+    if MLFLOW not in os.environ:
         folder.parent.mkdir(exist_ok=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "mlflow"]
-        for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-                _lacking(
-                    f"all of MLflow cannot be installed here ({said}); {MLFLOW} may name an environment that has it"
-                )
-        made.touch()
+        with FileLock(folder.parent / "mlflow.lock"):  # tests run two at a time
+            _make_mlflow(folder)
     program = folder / "bin" / "mlflow"
     if not program.exists():
         _lacking(f"{MLFLOW} must name an environment with MLflow; there is no {program}")
     return program
+
+
+def _make_mlflow(folder: Path) -> None:
+    made = folder / "made"
+    if made.exists():
+        return
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "mlflow"]
+    for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            _lacking(f"all of MLflow cannot be installed here ({said}); {MLFLOW} may name an environment that has it")
+    made.touch()
 
 
 def at_hand(reason: str | None) -> None:
