@@ -193,5 +193,5 @@ def test_checkpoints_stay_on_the_cluster_and_models_unless_they_are_asked_for(he
         "report/figures/a.png",
     }
     more = fetched_files(run, report, with_models=True)
-    assert set(more) - set(found) == {"run/best.keras", "run/front-00007.keras"}
+    assert set(more) - set(found) == {"run/best.keras", "run/best.npz", "run/front-00007.keras"}
     assert more["run/best.keras"] == RunDirectory(run).best_model
