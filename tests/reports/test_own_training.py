@@ -17,12 +17,16 @@ from tuner.reports.remarks import edges
 from tuner.reports.results import build_results
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.directory import RunDirectory
-from tuner.runs.events import EpochReported, Event, FinalistsStarted, FinalistTrained, Notice, SessionEnded
+from tuner.runs.events import EpochReported, Event, FinalistsStarted, FinalistTrained, Notice, OwnCode, SessionEnded
 from tuner.runs.finalists import NOT_TESTED
 from tuner.runs.record import replay
 
 WHY = "trainable own (own_loop.py) has no predict"
 COMMAND = ["tuner.search", "own.yaml", "--plugin", "own loop.py", "--plugin=other"]
+OWN = [
+    OwnCode(name="own loop.py", reference="own loop.py", sha256="0"),
+    OwnCode(name="other", reference="other", sha256="1"),
+]
 
 
 def reported(trial: int, number: int, value: float) -> EpochReported:
@@ -37,7 +41,8 @@ def events(*more: Event, tested: bool = False) -> list[Event]:
     space: dict[str, Any] = {"units": {"int": [1, 8]}, "dropout": {"float": [0.0, 0.5]}}
     specification = {"study": "own", "trainable": "own", "space": space}
     found: list[Event] = [
-        study_created(study="own", specification=specification, max_epochs=3, command=COMMAND), session_started()
+        study_created(study="own", specification=specification, max_epochs=3, command=COMMAND, own_code=OWN),
+        session_started(),
     ]  # fmt: skip
     for trial in range(4):
         found.append(trial_started(trial, {"units": trial + 5, "dropout": 0.1 * trial}))
@@ -88,7 +93,7 @@ def test_the_page_says_how_the_state_is_used(report: Path) -> None:
 
 def test_the_command_that_trains_again_names_the_own_code(report: Path) -> None:
     text = (report / "leaderboard.md").read_text()
-    assert "--retrain" in text and "--plugin 'own loop.py' --plugin=other" in text
+    assert "--retrain" in text and "--plugin 'own loop.py' --plugin other" in text
 
 
 def test_a_function_that_predicts_is_shown_with_its_command(run: RunDirectory, tmp_path: Path) -> None:
