@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from tuner import __version__
 from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command, split_assignments
-from tuner.common.errors import DataError, InputError, SpecError, printable
+from tuner.common.errors import InputError, SpecError, printable
 from tuner.common.files import shown
 
 if TYPE_CHECKING:
@@ -158,22 +158,13 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
 
 def _check(reading: SpecReading, data: DataSection, staged: Mapping[str, str]) -> None:
     """Check that the source of a file is known, and that its layout goes with it; raises SpecError."""
-    from tuner.datasets.request import check_columns, check_group, check_layout, check_source
+    from tuner.datasets.request import contradictions
 
     columns = data.model_dump()["columns"]
-    checks: dict[str, Callable[[], None]] = {
-        "source": lambda: check_source(data.source, staged),
-        "layout": lambda: check_layout(data.layout, data.source, staged),
-        "columns": lambda: check_columns(columns, data.source, staged),
-        "group": lambda: check_group(data.group, data.source, staged),
-    }
-    for field, check in checks.items():
-        try:
-            check()
-        except DataError as error:
-            problem = reading.problem(("data", field), str(error))
-            line = problem.line if _is_space_file(reading.file) else None
-            raise SpecError(reading.file, [replace(problem, line=line)]) from None
+    for field, text in contradictions(data.source, data.layout, columns, data.group, staged):
+        problem = reading.problem(("data", field), text)
+        line = problem.line if _is_space_file(reading.file) else None
+        raise SpecError(reading.file, [replace(problem, line=line)])
 
 
 def _is_about_data(field: str) -> bool:

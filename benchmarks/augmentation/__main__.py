@@ -9,7 +9,6 @@ A ratio is that of processor seconds to those of *tuner* with one thread; median
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from statistics import median
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.augmentation import numpy_version
+from benchmarks.feed.__main__ import timed
 from tuner.common.command_line import run_command
 from tuner.common.threads import Threads
 from tuner.models.augmentation import parse_augment
@@ -94,24 +94,16 @@ def measure(options: argparse.Namespace, text: str, px: int) -> None:
         )
 
 
-def timed(way: Callable[[], int], seconds: float) -> tuple[float, float]:
-    """Return images per second and per processor second, over passes of about so many seconds."""
-    started, started_cpu, images = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - started < seconds:
-        images += way()
-    return images / (time.perf_counter() - started), images / (time.process_time() - started_cpu)
-
-
 def by_tuner(text: str, images: np.ndarray, labels: np.ndarray, threads: int) -> Callable[[], int]:
     augment, seeds, pool = parse_augment(text), count(), Threads(threads)
     return lambda: len(augment.apply(images, labels, next(seeds), pool)[0])
 
 
 def by_numpy(text: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], int] | None:
-    if any(part.partition("(")[0] not in numpy_version.AUGMENTATION for part in text.split("|")):
+    if any(call.name not in numpy_version.EFFECTS for call in parse_augment(text).calls):
         return None
-    augment, seeds = numpy_version.parse_augment(text), count()
-    return lambda: len(augment.apply(images, labels, next(seeds))[0])
+    seeds = count()
+    return lambda: len(numpy_version.augmented(text, images, labels, next(seeds))[0])
 
 
 def by_keras(text: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], int] | None:

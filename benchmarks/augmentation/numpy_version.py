@@ -1,63 +1,25 @@
-"""tuner's augmentation of commit 51df595, in numpy, kept to be compared with."""
+"""tuner's arithmetic of augmentation of commit 51df595, in numpy, kept to be compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tuner.common.registry import Registry
-from tuner.models.operations import NONE, Argument, Call, Operation, parse_pipeline
+from tuner.models.augmentation import parse_augment
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Images `[N, H, W, C] float32` in 0..255 and labels `[N, K] float32` that add up to 1."""
 Effect = Callable[[Mapping[str, Any], np.ndarray, np.ndarray, np.random.Generator], Batch]
 
-AUGMENTATION: Registry[Operation[Effect]] = Registry("augmentation")
 
-
-@dataclass(frozen=True)
-class Augment:
-    """A parsed augmentation text."""
-
-    calls: tuple[Call[Effect], ...]
-
-    @property
-    def text(self) -> str:
-        """The text in its one canonical form."""
-        return "|".join(call.text for call in self.calls) or NONE
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether no operation is applied."""
-        return not self.calls
-
-    @property
-    def mixes_labels(self) -> bool:
-        """Whether labels are changed too, so that an image that is kept would need a label of its own."""
-        return any(call.operation.mixes_labels for call in self.calls)
-
-    def apply(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Batch:
-        """Return augmented images `[N, H, W, C] float32` and labels `[N, K] float32`, the same for the same arguments.
-
-        `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them. Every image is
-        changed by itself.
-        """
-        batch = np.asarray(images, dtype=np.float32), np.asarray(labels, dtype=np.float32)
-        for place, call in enumerate(self.calls):
-            # A generator for each place: what one operation draws does not depend on what the others do.
-            batch = call.operation.effect(call.values, *batch, np.random.default_rng([seed, place]))
-        return batch
-
-
-def parse_augment(text: str) -> Augment:
-    """Return the augmentation written as `text`, for example `flip|shift(4)`; `none` is the identity.
-
-    Raises PipelineError with the operation, the argument, the rule and the value.
-    """
-    return Augment(parse_pipeline(text, AUGMENTATION))
+def augmented(text: str, images: np.ndarray, labels: np.ndarray, seed: int) -> Batch:
+    """Return images and labels as they were augmented then."""
+    batch = np.asarray(images, dtype=np.float32), np.asarray(labels, dtype=np.float32)
+    for place, call in enumerate(parse_augment(text).calls):
+        batch = EFFECTS[call.name](call.values, *batch, np.random.default_rng([seed, place]))
+    return batch
 
 
 def _flip(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Batch:
@@ -161,18 +123,14 @@ def _noise(values: Mapping[str, Any], images: np.ndarray, labels: np.ndarray, ge
     return np.clip(images + noise, 0, 255).astype(np.float32), labels
 
 
-_FRACTION = Argument("fraction", float, 0.0, 0.95)
-_DIRECTION = Argument("direction", str, words=("horizontal", "vertical", "both"), default="horizontal")
-for _name, _effect, _argument, _description in (
-    ("flip", _flip, _DIRECTION, "mirrored, in half of the images"),
-    ("shift", _shift, Argument("px", int, 1, 256), "by up to px whole pixels in both directions"),
-    ("rotate", _rotate, Argument("degrees", float, 0.0, 180.0), "by up to so many degrees"),
-    ("zoom", _zoom, _FRACTION, "in or out by up to this fraction"),
-    ("erase", _erase, _FRACTION, "a rectangle of up to this fraction filled with noise, in half of the images"),
-    ("brightness", _brightness, _FRACTION, "up or down by up to this fraction of the range"),
-    ("contrast", _contrast, _FRACTION, "times 1 plus or minus up to this fraction"),
-    ("noise", _noise, Argument("stddev", float, 0.0, 1.0), "Gaussian, stddev times the range, new in every epoch"),
-):
-    AUGMENTATION.add(_name, Operation((_argument,), _effect, _description))
-_ALPHA, _MIXED = Argument("alpha", float, 0.01, 10.0), "pairs of images and of their labels mixed, Beta(alpha, alpha)"
-AUGMENTATION.add("mixup", Operation((_ALPHA,), _mixup, _MIXED, mixes_labels=True))
+EFFECTS: dict[str, Effect] = {
+    "flip": _flip,
+    "shift": _shift,
+    "rotate": _rotate,
+    "zoom": _zoom,
+    "erase": _erase,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "noise": _noise,
+    "mixup": _mixup,
+}

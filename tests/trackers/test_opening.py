@@ -159,7 +159,7 @@ def test_a_tracker_that_cannot_be_had_is_refused_in_a_line(run, packages) -> Non
         "from tuner.trackers.opening import make_trackers\n"
         "for name in sys.argv[2:]:\n"
         "  try: make_trackers([f'{name}=http://me:secret@host'], RunDirectory(Path(sys.argv[1])), goes_on=False)\n"
-        "  except Exception as error: print(name, type(error).__name__, error)"
+        "  except Exception as error: print(name, type(error).__name__, error)  # whatever a broken package raises"
     )
     command = [sys.executable, "-c", program, str(run.path), *BROKEN, "lines_nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -440,14 +441,14 @@ def test_no_way_leads_to_the_test_images(given: TrainingData, small_digits: Data
     for name in ("test", "test_images", "load_test"):
         assert not hasattr(given, name)
     with pytest.raises(AttributeError, match="no training function sees the test split"):
-        given.test  # noqa: B018 that it is asked for is all
+        attrgetter("test")(given)
 
 
 def test_predict_is_given_facts_and_no_images() -> None:
     facts = Facts(("a", "b"), (8, 8, 1), 0)
     assert facts.num_classes == 2
     with pytest.raises(AttributeError, match=r"data.train is not there when predict is called.*keep in the state"):
-        facts.train  # noqa: B018 that it is asked for is all
+        attrgetter("train")(facts)
 
 
 # --- predictions ---

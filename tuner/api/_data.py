@@ -110,12 +110,7 @@ def _check_alike(arrays: Mapping[str, np.ndarray]) -> None:
 
 def plain_array(values: Any, what: str) -> np.ndarray:
     """Return values as an array; raises DataError where they are of different sizes, or no numbers."""
-    try:
-        array = np.asarray(values)
-    except Exception as error:  # noqa: BLE001  a library's own array, which fails in its own way
-        array, why = np.empty(0, object), str(error).partition("\n")[0]
-    else:
-        why = f"{array.dtype} {list(array.shape)}"
+    array, why = _as_array(values)
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"{what} must be one array of numbers [N, height, width] or [N, height, width, 1 or 3]; got {why}; images "
@@ -179,13 +174,19 @@ def _rounded(array: np.ndarray, factor: int) -> np.ndarray:
     return found
 
 
+def _as_array(values: Any) -> tuple[np.ndarray, str]:
+    """Return values as an array, and what it is; one that is no array of anything, and why, where they make none."""
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # noqa: BLE001 numpy asks the values' own class (of torch, TensorFlow), which raises its own
+        return np.empty((0, 0, 0), object), str(error).partition("\n")[0]
+    return array, f"{array.dtype} {list(array.shape)}"
+
+
 def _labels(values: Any, split: str) -> np.ndarray:
     """Return labels `[N]` as int64 or texts, of one-hot rows the places of the ones."""
     what = f"the labels of {split}"
-    try:
-        array = np.asarray(values)
-    except Exception:  # noqa: BLE001  a library's own array, which fails in its own way
-        array = np.empty((0, 0, 0))
+    array, _ = _as_array(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if (

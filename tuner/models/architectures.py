@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.common.errors import InputError
 from tuner.common.registry import Family, Registry
 from tuner.models.applications import BACKBONES, Backbone, PixelScaling
-from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar
+from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar, values_of
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,7 @@ class Architecture:
         Raises:
             InputError: a value is not one that its parameter takes.
         """
-        values = {name: configuration.get(name, parameter.default) for name, parameter in self.parameters.items()}
-        for name, parameter in self.parameters.items():
-            if problem := parameter.misfit(values[name]):
-                raise InputError(f"{name} {problem}")
-        return values
+        return values_of(self.parameters, configuration)
 
 
 def _of_keras_hub(name: str) -> Architecture:

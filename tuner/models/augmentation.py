@@ -272,7 +272,9 @@ def _changed(images: np.ndarray, drawn: Sequence[Drawn], threads: Threads) -> np
                 for one in changes[place]:
                     one(into[place])
 
-    parts = max(1, min(threads.number, len(images))) if images[:1].size >= _WORTH_THREADS else 1
+    if images[:1].size < _WORTH_THREADS:
+        threads = _ALONE
+    parts = max(1, min(threads.number, len(images)))
     bounds = [len(images) * part // parts for part in range(parts + 1)]
     threads.map(change, [slice(*each) for each in pairwise(bounds)])
     return into

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tuner.common.errors import InputError
 from tuner.common.registry import NEVER_NOTHING, is_nothing
 from tuner.models.applications import BACKBONES, Backbone
 
@@ -85,6 +86,19 @@ class Parameter:
         above = self.low is None or value >= self.low  # False for NaN
         below = self.high is None or value <= self.high
         return above and below and abs(value) != float("inf")
+
+
+def values_of(parameters: Mapping[str, Parameter], configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every parameter with its value in `configuration`, or its default.
+
+    Raises:
+        InputError: a value is not one that its parameter takes.
+    """
+    values = {name: configuration.get(name, parameter.default) for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        if problem := parameter.misfit(values[name]):
+            raise InputError(f"{name} {problem}")
+    return values
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,7 @@ from tuner.common.files import as_typed, check_folder, is_disk_full, shown
 from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Watch
 from tuner.datasets.loading import look_at_data
-from tuner.datasets.request import DataRequest, check_columns, check_group, check_layout
+from tuner.datasets.request import DataRequest, contradictions
 from tuner.proposals._facts import Machine, Wish, data_facts
 from tuner.proposals._machine import Reach, look_at_machine
 from tuner.proposals._proposal import Proposal, Remark, group_question, propose
@@ -130,16 +130,8 @@ def _without_none(value: Any) -> Any:
 
 def _contradictions(data: DataSection, staged: Mapping[str, str]) -> Iterator[Problem]:
     columns = data.model_dump()["columns"]
-    checks: dict[str, Callable[[], None]] = {
-        "layout": lambda: check_layout(data.layout, data.source, staged),
-        "columns": lambda: check_columns(columns, data.source, staged),
-        "group": lambda: check_group(data.group, data.source, staged),
-    }
-    for field, check in checks.items():
-        try:
-            check()
-        except DataError as error:
-            yield Problem(f"data.{field}", str(error))
+    for name, text in contradictions(data.source, data.layout, columns, data.group, staged):
+        yield Problem(f"data.{name}", text)
 
 
 # --- where it is written ---

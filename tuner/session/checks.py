@@ -15,7 +15,7 @@ from tuner.common.metrics import facts
 from tuner.common.plugins import loaded_plugins
 from tuner.common.process import usable_cpus
 from tuner.common.registry import is_nothing, unknown_name
-from tuner.datasets.request import check_columns, check_group, check_layout, check_source, check_source_exists
+from tuner.datasets.request import check_source_exists, contradictions
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import by_operation, call_with, parse_augment, strength_parameter
 from tuner.models.parameters import GENERAL, Parameter
@@ -96,25 +96,11 @@ def _as_written(reading: SpecReading, path: Path) -> Path:
 def _check_data(reading: SpecReading, staged: Mapping[str, str]) -> Iterator[Finding]:
     if reading.data is None:
         return
-    try:
-        check_source(reading.data.source, staged)
-    except InputError as error:
-        yield ("data", "source"), str(error)
-        return
-    try:
-        check_layout(reading.data.layout, reading.data.source, staged)
-    except InputError as error:
-        yield ("data", "layout"), str(error)
-    if reading.data.jpeg_quality is not None and reading.data.storage == "arrays":
+    data = reading.data
+    for name, problem in contradictions(data.source, data.layout, data.model_dump()["columns"], data.group, staged):
+        yield ("data", name), problem
+    if data.jpeg_quality is not None and data.storage == "arrays":
         yield ("data", "jpeg_quality"), "must be none with storage: arrays, which lose nothing; encoded images have one"
-    try:
-        check_columns(reading.data.model_dump()["columns"], reading.data.source, staged)
-    except InputError as error:
-        yield ("data", "columns"), str(error)
-    try:
-        check_group(reading.data.group, reading.data.source, staged)
-    except InputError as error:
-        yield ("data", "group"), str(error)
 
 
 def _check_folds(reading: SpecReading) -> Iterator[Finding]:

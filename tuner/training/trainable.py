@@ -26,7 +26,7 @@ from tuner.common.metrics import METRICS, VALIDATION, epoch_objectives
 from tuner.common.registry import Registry
 from tuner.datasets.loading import Dataset, Split
 from tuner.models import architectures
-from tuner.models.parameters import Parameter, Scalar
+from tuner.models.parameters import Parameter, Scalar, values_of
 from tuner.runs.epoch import Epoch
 from tuner.training._course import Course
 from tuner.training._trainable_data import Facts, TrainingData
@@ -127,11 +127,7 @@ class Trainable:
         Raises:
             InputError: a value is not one that its parameter takes.
         """
-        values = {name: configuration.get(name, parameter.default) for name, parameter in self.parameters.items()}
-        for name, parameter in self.parameters.items():
-            if problem := parameter.misfit(values[name]):
-                raise InputError(f"{name} {problem}")
-        return values
+        return values_of(self.parameters, configuration)
 
     def probabilities(
         self, configuration: Mapping[str, Any], data: Facts, state: State, images: np.ndarray
