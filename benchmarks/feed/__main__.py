@@ -145,7 +145,7 @@ def feeding(data: Dataset) -> Callable[[], int]:
     """Return one epoch of `fit` of a model that does nothing."""
     import keras
 
-    from tuner.training.trial import Batches
+    from tuner.training._batches import Batches
 
     class Idle(keras.Model):
         """A model whose training step takes no time."""

@@ -11,8 +11,9 @@ import pytest
 from tuner.cluster import key_value_store
 from tuner.execution import heartbeat
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse, Signs
+from tuner.training._batches import Batches
 from tuner.training.settings import TrialSettings
-from tuner.training.trial import Batches, Trial
+from tuner.training.trial import Trial
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from tuner.common.metrics import asked_values, epoch_objectives, epoch_values
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augmentation import parse_augment
 from tuner.models.losses import image_weights
+from tuner.training._batches import Batches
 from tuner.training.compiled_models import CompiledModels
 from tuner.training.evaluation import measure, predict_probabilities
 from tuner.training.settings import TrialSettings
-from tuner.training.trial import Batches, Trial
+from tuner.training.trial import Trial
 
 SETTINGS = TrialSettings(2, 1, None, 0.0, "val_accuracy", "max", 7)
 ALL = replace(SETTINGS, metric="val_balanced_accuracy", other_metrics=epoch_objectives())

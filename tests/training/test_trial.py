@@ -17,9 +17,10 @@ from tuner.common.errors import RunError, TunerError
 from tuner.datasets.loading import Dataset, Split, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.runs.epoch import Epoch
+from tuner.training._batches import Batches
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import TrialSettings, phase_of
-from tuner.training.trial import Batches, Trial, run_trial
+from tuner.training.trial import Trial, run_trial
 
 SETTINGS = TrialSettings(
     max_epochs=4, head_epochs=2, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7
