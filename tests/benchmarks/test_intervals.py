@@ -28,7 +28,7 @@ def test_intervals_hold_in_a_short_simulation(case: Case) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("images", "repetitions"), [(360, 500), (10_000, 150)])
+@pytest.mark.parametrize(("images", "repetitions"), [(360, 200), (10_000, 60)])
 def test_intervals_hold_between_93_and_98_of_100(images: int, repetitions: int) -> None:
     """Each case within 2.6 standard errors of the range, and the mean of all cases inside it."""
     cases = [case for case in ALL if case.images == images]
