@@ -42,7 +42,7 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -m tuner.data folder:data/flowers --json": ('"oblong_share": 0.0',),
     f"{DIGITS} --plan --set search.trials=8 --set search.time_budget=20m": ("8, time budget 20 min",),
     f"{CIFAR} --data cifar100=parquet:/data/cifar100": ("reports/cifar100/index.html", "runs/cifar100/best.keras"),
-    f"TUNER_DATA=/data {CIFAR}": ("reports/cifar100-2/index.html",),
+    f"TUNER_DATA=/data {CIFAR}": ("2 classes: a 30, b 30",),
     "python -m tuner.search --resume runs/digits --set search.time_budget=1h": ("runs/digits/best.keras",),
     MOVED: ("copy/of/flowers/best.keras",),
     f"{DIGITS} --fresh": ("model: runs/digits-",),
@@ -98,18 +98,23 @@ SMALL = {
     ),
     "flowers": (
         *("search.trials=1", "training.max_epochs=2", "training.head_epochs=1", "finalists.count=1"),
-        *("finalists.seeds=1", "space.preprocess=scale(-1,1)", "baseline.preprocess=scale(-1,1)"),
-        *("data.image_px=32", "baseline.weights=none", "space.architecture.choose.mobilenet_v2.weights=none"),
+        *("finalists.seeds=1", "space.preprocess=scale(-1,1)", "data.image_px=32"),
+        "space.architecture={choose: {cnn: {blocks: 2, filters: {choice: [8, 16]}}}}",
+        "baseline={preprocess: 'scale(-1,1)', augment: none, batch_size: 32, learning_rate: 0.001, dropout: 0.2, "
+        "architecture: cnn, blocks: 2, filters: 8}",
     ),
 }
 """What makes the files small; ImageNet's weights are not at hand everywhere."""
+ONE_TRIAL = ("--set", "search.trials=1", "--no-finalists")
+"""Searches of which the pages say something that every one shows."""
 MORE_ARGUMENTS = {
     f"{CIFAR} --inline": ("--data", "cifar100=parquet:data/cifar100"),
     f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("--plan",),
-    MOVED: (
-        "--set",
-        "search.trials=2",
-    ),
+    f"TUNER_DATA=/data {CIFAR}": ("--plan",),
+    f"{DIGITS} --fresh": ONE_TRIAL,
+    f"{DIGITS} --no-finalists": ONE_TRIAL[:2],
+    f"{DIGITS} --tensorboard tb": ONE_TRIAL,
+    MOVED: ("--set", "search.trials=2"),
 }
 COPIES = {
     "python -m tuner.report runs/first runs/second": ("runs/first", "runs/second"),
