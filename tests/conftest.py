@@ -31,6 +31,7 @@ QUICK_BACKBONES = ("mobilenet_v2", "vgg16")
 """Of these, tests that begin with building a backbone are in the quick tier too."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist gives to one process, and put those of one backbone side by side.
 

@@ -18,7 +18,7 @@ from tuner.reports.results import build_results
 from tuner.runs.predictions import load_predictions
 from tuner.runs.state import RunState
 
-KILLS = int(os.environ.get("TUNER_CHAOS_KILLS", "4"))
+KILLS = int(os.environ.get("TUNER_CHAOS_KILLS", "3"))
 SEED = int(os.environ.get("TUNER_CHAOS_SEED", "0"))
 TRIALS = 2 + KILLS
 SEEDS = 1 + KILLS // 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,21 @@ def test_ci_runs_the_readmes_command_for_the_tests() -> None:
     readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
     assert "make check" in readme and "\nmake check\n" in ci
     assert "make search" in readme
+
+
+def test_all_tests_that_start_ray_are_run_by_one_process_and_others_by_the_other(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_collection_modifyitems\n")
+    for name in ("chaos", "lab", "space"):
+        text = "import time, pytest\n@pytest.mark.parametrize('i', range(3))\ndef test_it(i): time.sleep(0.1)\n"
+        (tmp_path / f"test_{name}.py").write_text(text)
+    flags = re.search(r"TWO_AT_A_TIME := (.*)", (ROOT / "Makefile").read_text())
+    assert flags is not None
+    command = [sys.executable, "-m", "pytest", "-v", "--rootdir", str(tmp_path), *flags[1].split(), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stdout
+    ran = re.findall(r"\[(gw\d)\].* PASSED .*test_(\w+)\.py", said)
+    starters = {process for process, name in ran if name in ("chaos", "lab")}
+    assert len(ran) == 9 and len(starters) == 1 and {process for process, _ in ran} - starters, said
 
 
 def code(*folders: str) -> list[Path]:
