@@ -161,7 +161,7 @@ def test_a_record_cut_at_any_byte_gives_the_state_of_the_events_that_are_whole(t
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b'{"event":"epoch","tr\n', r"record.jsonl:2: not an event of record version 9: .*JSON"),
+        (b'{"event":"epoch","tr\n', r"record.jsonl:2: not an event of record version 10: .*JSON"),
         (b"\xff\xfe\n", r"record.jsonl:2: not an event of record version"),
         (b"\n", r"record.jsonl:2: not an event of record version"),
         (b"[1]\n", r"record.jsonl:2: not an event of record version"),
@@ -180,7 +180,7 @@ def test_a_line_that_is_no_event_is_refused_with_its_number(tmp_path, line, word
 def test_a_record_of_another_version_is_refused(tmp_path):
     path = write_record(tmp_path / "record.jsonl", [study_created(schema_version=1)])
     with pytest.raises(
-        RunError, match=r"record.jsonl:1: record version must be 7 or 8 or 9; got 1, which another version"
+        RunError, match=r"record.jsonl:1: record version must be 7 or 8 or 9 or 10; got 1, which another version"
     ):
         read_state(path)
 

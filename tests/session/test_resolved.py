@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, get_args
 
+import pytest
+
 from tests.support.wrong_files import RIGHT
 from tuner.cluster.ray_session import Capacity
+from tuner.runs.events import SessionStarted
 from tuner.session._packing import choose_packing, trial_memory
-from tuner.session._resolved import resolve
+from tuner.session._resolved import augment_on, resolve
 from tuner.session.session import resolved_settings
 from tuner.spec.schema import AUTO, SECTIONS, given
 from tuner.spec.spec import read_spec, require
@@ -42,6 +45,7 @@ def answers(tmp_path) -> dict[str, Any]:
     packing = choose_packing(search, prepared, capacity, lambda *_way: None, lambda _one: None)
     memory_mb = trial_memory(search.shares, capacity, packing.trials)
     recorded = resolved_settings(search, memory_mb)
+    place = augment_on(search, capacity.gpus, ())
     return {
         "search.sampler": search.policy.sampler.value,
         "search.scheduler": search.policy.scheduler.value,
@@ -49,6 +53,7 @@ def answers(tmp_path) -> dict[str, Any]:
         "search.grace_epochs": recorded.rungs[0],
         "search.reduction_factor": recorded.reduction_factor,
         "search.improvement_per_second": recorded.weighs_seconds,
+        "training.augment_on": place,
         "resources.cpus_per_trial": packing.cpus_per_trial,
         "resources.gpus_per_trial": packing.gpus_per_trial,
         "resources.memory_gb_per_trial": recorded.memory_mb_per_trial,
@@ -66,3 +71,28 @@ def test_what_a_file_gives_is_as_it_is_given() -> None:
     overrides = ["search.max_concurrent=3", "resources.cpus_per_trial=2", "resources.memory_gb_per_trial=none"]
     shares = resolve(require(read_spec(RIGHT, "f", [*overrides, "search.hung_after_epochs=never"]))).shares
     assert (shares.at_once, shares.cpus, shares.memory_gb, shares.hung_after_epochs) == (3, 2.0, float("inf"), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "before", "place"),
+    [
+        ([], 0, None, "host"),
+        ([], 2, None, "device"),
+        (["resources.gpus_per_trial=0.25"], 1, None, "device"),
+        (["resources.gpus_per_trial=0"], 1, None, "host"),
+        (["training.augment_on=host"], 1, None, "host"),
+        (["training.augment_on=device"], 0, None, "device"),
+        ([], 1, "host", "host"),
+        ([], 0, "device", "device"),
+        (["training.augment_on=host"], 0, "device", "device"),
+    ],
+)
+def test_images_are_augmented_on_the_gpu_if_there_is_one_and_where_they_were_before(settings, gpus, before, place):
+    search = resolve(require(read_spec(RIGHT, "f", settings)))
+    earlier = (
+        []
+        if before is None
+        else [SessionStarted(resumed=False, max_concurrent=1, augment_on=before, sampler="random", scheduler="none")]
+    )
+    assert augment_on(search, gpus, earlier) == place
+    assert search.training.augmented_on(place).settings.augments_on_device == (place == "device")

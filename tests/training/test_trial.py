@@ -18,6 +18,7 @@ from tuner.datasets.loading import Dataset, Split, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.runs.epoch import Epoch
 from tuner.training._batches import Batches
+from tuner.training.compiled_models import CompiledModels
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import TrialSettings, phase_of
 from tuner.training.trial import Trial, run_trial
@@ -275,3 +276,40 @@ def test_checkpoints_of_every_epoch_are_written_before_it_is_reported(small_digi
         report=lambda _epoch: seen.append((folder / "checkpoint.npz").exists()),
     )
     assert seen == [True, True]
+
+
+AUGMENTED = {**DENSE, "augment": "rotate(20)|brightness(0.3)|mixup(0.5)", "class_weight": "balanced"}
+ON_DEVICE = replace(SETTINGS, max_epochs=3, augments_on_device=True)
+
+
+def test_augmentation_on_the_device_is_the_same_after_a_pause_and_is_not_that_of_the_host(few_digits, tmp_path):
+    whole = numbers(epochs_of(AUGMENTED, few_digits, ON_DEVICE))
+    assert numbers(epochs_of(AUGMENTED, few_digits, replace(ON_DEVICE, augments_on_device=False))) != whole
+    before = Trial(AUGMENTED, few_digits, ON_DEVICE)
+    first = before.advance()
+    before.save(tmp_path)
+    after = Trial({**AUGMENTED}, few_digits, ON_DEVICE)
+    after.load(tmp_path)
+    assert numbers([first, after.advance(), after.advance()]) == whole
+    assert all(math.isfinite(value) for report in whole for value in report["metrics"].values())
+
+
+def test_trials_that_differ_in_strengths_share_what_is_compiled_and_each_has_the_numbers_of_its_own(few_digits):
+    gentle, strong = ({**DENSE, "augment": f"rotate({by})|noise({by / 100})"} for by in (1.5, 60))
+    alone = [Trial(one, few_digits, ON_DEVICE).advance().metrics for one in (gentle, strong)]
+    shared, trainers, together = CompiledModels(), [], []
+    for one in (gentle, strong):
+        trial = Trial(one, few_digits, ON_DEVICE, compiled_models=shared)
+        together.append(trial.advance().metrics)
+        trainers.append(trial._trainer)
+    assert together == alone and alone[0] != alone[1]
+    assert trainers[0] is trainers[1]
+
+
+def test_what_the_device_lacks_is_augmented_on_the_host(few_digits):
+    lacking = {**DENSE, "augment": "blur(1)|rotate(20)"}
+    there, here = (
+        numbers(epochs_of(lacking, few_digits, replace(ON_DEVICE, max_epochs=1, augments_on_device=is_there)))
+        for is_there in (True, False)
+    )
+    assert there == here

@@ -222,7 +222,8 @@ def _session(results: Results) -> str:
         return "not begun"
     last = results.sessions[-1]
     slots = counted(last.max_concurrent, "trial")
-    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time"
+    where = ", images augmented on the GPU" if last.augment_on == "device" else ""
+    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time{where}"
 
 
 def _warm_start(specification: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from tuner.common.metrics import Mode
 from tuner.runs.epoch import EndStatus, Epoch, Phase
 
-SCHEMA_VERSION = 9
-READABLE_VERSIONS = (7, 8, 9)
+SCHEMA_VERSION = 10
+READABLE_VERSIONS = (7, 8, 9, 10)
 """Version 7 knows no folds (what is a number now was a seed's), and of the test split accuracy and loss alone; version
-8 knows no own code."""
+8 knows no own code, version 9 no augmentation on a device."""
 
 KERAS, STATE = ".keras", ".npz"
 """Suffixes of exported models: of networks, and of the states of training functions of one's own."""
@@ -134,6 +134,8 @@ class SessionStarted(_Event):
     """Trials that may run at the same time."""
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    augment_on: Literal["host", "device"] = "host"
+    """Where images are augmented, by operations that can be done there; the same in all sessions."""
     sampler: str
     scheduler: str
     storage: str | None = None

@@ -161,7 +161,8 @@ def _export(
     try:
         with console.preparing("exporting the best model"):
             # With as many threads as the trials had: other threads, other roundings.
-            context = prepared.worker_context(search.training, state.sessions[-1].cpus_per_trial)
+            training = search.training.augmented_on(state.sessions[-1].augment_on)
+            context = prepared.worker_context(training, state.sessions[-1].cpus_per_trial)
             path = export_best(run, state, context, retrain_command(run.path, state))
     # Keras raises errors of any kind for a layer that cannot be saved.
     except Exception as error:  # noqa: BLE001  whatever it is, it is said, and the search is reported

@@ -6,8 +6,8 @@ What the machines answer (how many trials run at once, and what each gets) is `N
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
 from tuner.datasets.request import DataRequest
 from tuner.models.preprocessing import asked_by
+from tuner.runs.events import SessionStarted
 from tuner.spec.schema import ActivationsSection, given
 from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
 from tuner.spec.spec import Spec
@@ -141,6 +142,10 @@ class Training:
     depths: Mapping[str, tuple[int, ...]]
     """The unfreeze depths that the space holds, by architecture."""
 
+    def augmented_on(self, place: Literal["host", "device"]) -> Training:
+        """Return the same training with images augmented there."""
+        return replace(self, settings=replace(self.settings, augments_on_device=place == "device"))
+
     def activations_in(self, cache_dir: Path) -> ActivationSettings | None:
         """Return how activations of frozen layers are kept in a folder; None: they are computed in every epoch."""
         kept = self.activations
@@ -191,6 +196,19 @@ def resolve(spec: Spec) -> ResolvedSearch:
         _shares(spec),
         written,
     )
+
+
+def augment_on(search: ResolvedSearch, gpus: float, before: Sequence[SessionStarted]) -> Literal["host", "device"]:
+    """Return where images are augmented: on the GPU, if a trial has one, or as in the sessions `before` this one.
+
+    The two draw other numbers, so a study stays with what it began with, whatever machine goes on with it. Several
+    GPUs of one trial each see a part of a batch, whose images could not be mixed with the others.
+    """
+    if before:
+        return before[0].augment_on
+    written: Literal["host", "device"] | None = given(search.specification["training"]["augment_on"])
+    shared = search.shares.gpus
+    return written or ("device" if gpus and (shared is None or 0 < shared <= 1) else "host")
 
 
 def _policy(spec: Spec) -> Policy:

@@ -32,7 +32,7 @@ from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
-from tuner.session._resolved import ResolvedSearch, Study, resolve
+from tuner.session._resolved import ResolvedSearch, Study, augment_on, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
@@ -336,6 +336,7 @@ def train_inline(search: ResolvedSearch, options: SearchOptions, console: Search
     generator = np.random.default_rng(derive_seed(study.seed, "inline"))
     configuration = study.baseline if study.baseline is not None else sample(study.space, generator)
     alone = search.shares.cpus or usable_cpus()
+    search = replace(search, training=search.training.augmented_on(augment_on(search, 0.0, ())))
     return _train(search, configuration, 0, prepare(study, options, console), alone, console)
 
 
@@ -360,6 +361,7 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
     refuse_other_code(began, search, run)
     cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
     study = as_before(began, search.study)
+    search = replace(search, training=search.training.augmented_on(state.sessions[-1].augment_on))
     return _train(search, trials[number].configuration, number, prepare(study, options, console), cpus, console)
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ from tuner.runs.state import RunState
 from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
 from tuner.session._own_code import used_code
 from tuner.session._packing import choose_packing, trial_memory
-from tuner.session._resolved import ResolvedSearch
+from tuner.session._resolved import ResolvedSearch, augment_on
 from tuner.session._resume import describe_data
 from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible, processes_per_core
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
@@ -100,6 +100,9 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
     from tuner.execution.metrics_export import monitoring
 
     search, record = session.search, session.record
+    place = augment_on(search, capacity.gpus, record.state.sessions)
+    search = replace(search, training=search.training.augmented_on(place))
+    session = replace(session, search=search)
     if record.state.study is None:
         write_text(session.run.specification, dump_spec(search.specification))
         record.append(_created(session))
@@ -208,6 +211,7 @@ def _say_start(session: _Session, workers: Workers) -> None:
             max_concurrent=packing.trials,
             cpus_per_trial=packing.cpus_per_trial,
             gpus_per_trial=packing.gpus_per_trial,
+            augment_on="device" if session.search.training.settings.augments_on_device else "host",
             sampler=policy.sampler.value,
             scheduler=policy.scheduler.value,
             storage=storage.address if storage is not None else None,

@@ -181,11 +181,12 @@ class EarlyStoppingSection(Section):
 
 
 class TrainingSection(Section):
-    """The length of a trial's training, and its early stopping."""
+    """The length of a trial's training, its early stopping, and where its images are augmented."""
 
     max_epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     head_epochs: Annotated[int, Field(ge=1)] = 3
     early_stopping: EarlyStoppingSection | None = EarlyStoppingSection()
+    augment_on: Literal["auto", "host", "device"] = "auto"
 
 
 class SearchSection(Section):

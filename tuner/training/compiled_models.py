@@ -20,6 +20,8 @@ import numpy as np
 
 from tuner.common.metrics import LOSS, METRICS
 from tuner.models.architectures import ARCHITECTURES
+from tuner.models.augment.on_device import DeviceAugment, augment_in_steps, form_of
+from tuner.models.augmentation import Augment
 from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile
 from tuner.models.losses import build_loss, is_plain, keras_metric
 from tuner.models.network import TrialModel, build_head, build_model, freeze
@@ -69,6 +71,8 @@ class Trainer:
     network: keras.Model
     variables: list[Any]
     """The variables that the optimizer trains, in the order of the whole network."""
+    augment: DeviceAugment | None = None
+    """What its training steps begin with; None: images are augmented elsewhere, or not."""
     _initial: list[np.ndarray] = field(default_factory=list)
 
     def start(self, learning_rate: float) -> None:
@@ -127,14 +131,26 @@ class Structure:
             variable.assign(rate)
 
     def trainer(
-        self, configuration: Mapping[str, Any], unfreeze_depth: int, place: Place | None, learning_rate: float
+        self,
+        configuration: Mapping[str, Any],
+        unfreeze_depth: int,
+        place: Place | None,
+        learning_rate: float,
+        augment: Augment | None = None,
     ) -> Trainer:
-        """Return the trainer of the head and the top `unfreeze_depth` blocks, reading from `place` (None: images)."""
+        """Return the trainer of the head and the top `unfreeze_depth` blocks, reading from `place` (None: images).
+
+        Its steps begin with `augment`; trials that differ in strengths share it.
+        """
         freeze(self.trial_model, unfreeze_depth)
         settings = [general(configuration, name) for name in _COMPILED]
-        key = json.dumps([unfreeze_depth, place.name if place else None, *settings])
+        form = None if augment is None else form_of(augment.calls)
+        key = json.dumps([unfreeze_depth, place.name if place else None, *settings, form])
         if key not in self._trainers:
-            self._trainers[key] = self._compile(configuration, place)
+            trainer = self._trainers[key] = self._compile(configuration, place)
+            if augment is not None:
+                trainer.augment = DeviceAugment(augment.calls)
+                augment_in_steps(trainer.network, trainer.augment)
         self._trainers[key].start(learning_rate)
         return self._trainers[key]
 

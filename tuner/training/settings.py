@@ -53,6 +53,8 @@ class TrialSettings:
     """Whether a worker measures after a trial's first epoch how long an image takes."""
     other_metrics: tuple[str, ...] = ()
     """Those of the study beside `metric`."""
+    augments_on_device: bool = False
+    """Whether images are augmented where the network trains, if all operations can be done there."""
 
     @property
     def asked(self) -> tuple[str, ...]:

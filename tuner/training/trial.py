@@ -19,7 +19,8 @@ from tuner.common.metrics import LOSS, VALIDATION, epoch_values
 from tuner.common.seeds import derive_seed
 from tuner.common.threads import Threads
 from tuner.datasets.loading import Dataset, Split
-from tuner.models.augmentation import augment_of
+from tuner.models.augment.on_device import can_go_there
+from tuner.models.augmentation import Augment, augment_of
 from tuner.models.export import any_size, seconds_per_image, stored_mb
 from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
@@ -101,7 +102,11 @@ class Trial:
     def _start_trainer(self) -> None:
         depth = self._depth_of(self.phase)
         self._place = self._cut(depth)
-        self._trainer = self._structure.trainer(self.configuration, depth, self._place, self._learning_rate())
+        is_there = self.settings.augments_on_device and self._place is None
+        augment = (
+            self._augment if self._augment is not None and is_there and can_go_there(self._augment.calls) else None
+        )
+        self._trainer = self._structure.trainer(self.configuration, depth, self._place, self._learning_rate(), augment)
 
     def _depth_of(self, phase: Phase) -> int:
         return self._unfreeze_depth if phase == "fine_tune" else 0
@@ -188,7 +193,7 @@ class Trial:
         augment_seed, told = derive_seed(seed, "augment", epoch), partial(self._on_batch, epoch)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
         weights, threads = self._weights, self._threads
-        augment = self._augment if self._place is None else None  # cached activations are those of augmented images
+        augment = self._start_augmenting(augment_seed)
         rows = np.arange(len(validation))
         validating = Batches(validation, num_classes, VALIDATION_BATCH_SIZE, rows, None, seed, told)
         network, asked = self._trainer.network, self.settings.asked
@@ -207,6 +212,15 @@ class Trial:
         elif VALIDATION + UNWEIGHTED in history:
             history[VALIDATION + LOSS] = history.pop(VALIDATION + UNWEIGHTED)
         return history, time.perf_counter() - started
+
+    def _start_augmenting(self, seed: int) -> Augment | None:
+        """Start the augmentation of an epoch, and return what is to be done of it on the host."""
+        if self._augment is None or self._place is not None:  # cached activations are those of augmented images
+            return None
+        if self._trainer.augment is None:
+            return self._augment
+        self._trainer.augment.start(self._augment.calls, seed)
+        return None
 
     def _halve_batch(self) -> bool:
         """Halve the batch size, once; return False if that was done before or there is nothing to halve."""
