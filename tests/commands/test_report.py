@@ -107,7 +107,7 @@ def test_the_output_can_be_chosen(run):
         (["runs"], "runs: not a run directory: it holds no record.jsonl\n"),
         (["runs/cifar100/record.jsonl"], "record.jsonl: not a run directory"),
         (["runs/broken"], "record.jsonl:1: not an event of record version"),
-        (["runs/other"], "record version must be 7 or 8 or 9; got 99"),
+        (["runs/other"], "record version must be 7 or 8 or 9 or 10; got 99"),
         (["runs/metric"], "unknown metric 'val_acc'; did you mean 'val_accuracy'?"),
         (
             ["runs/cifar100", "--output", "file"],

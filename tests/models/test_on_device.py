@@ -80,7 +80,7 @@ def test_angles_and_mirrors_are_drawn_alike(text, turned, mirrored, digits) -> N
         assert np.abs(angles).max() <= turned + 1e-3 and abs(np.mean(angles)) < 2.5
         assert abs(np.std(angles) - turned / np.sqrt(3)) < 1
         assert abs((np.linalg.det(maps[:, :, :2]) < 0).mean() - mirrored) < 0.05
-    sizes = [np.sqrt(np.abs(np.linalg.det(maps[:, :, :2]))) for maps in (host, device)]
+    sizes = [np.sqrt(np.abs(np.linalg.det(maps[:, :, :2]))).round(4) for maps in (host, device)]
     assert ks_2samp(*sizes).statistic < 0.09
 
 
@@ -172,12 +172,11 @@ def test_what_the_device_lacks_stays_on_the_host() -> None:
     assert form_of(parse_augment("flip").calls) != form_of(parse_augment("flip(vertical)").calls)
 
 
+@pytest.mark.full
 def test_xla_compiles_all_of_it_and_draws_the_same_for_the_same_seed(digits) -> None:
     import tensorflow
 
-    text = (
-        "flip|shift(2)|rotate(20)|zoom(0.2)|random_resized_crop(0.5)|color_jitter|erase(0.2)|mixup(1)"
-    )
+    text = "flip|shift(2)|rotate(20)|zoom(0.2)|random_resized_crop(0.5)|color_jitter|erase(0.2)|mixup(1)"
     images, labels = digits[:8], np.eye(8, dtype=np.float32)
     calls = parse_augment(text).calls
     augment = DeviceAugment(calls)

@@ -294,6 +294,7 @@ def test_augmentation_on_the_device_is_the_same_after_a_pause_and_is_not_that_of
     assert all(math.isfinite(value) for report in whole for value in report["metrics"].values())
 
 
+@pytest.mark.full
 def test_trials_that_differ_in_strengths_share_what_is_compiled_and_each_has_the_numbers_of_its_own(few_digits):
     gentle, strong = ({**DENSE, "augment": f"rotate({by})|noise({by / 100})"} for by in (1.5, 60))
     alone = [Trial(one, few_digits, ON_DEVICE).advance().metrics for one in (gentle, strong)]

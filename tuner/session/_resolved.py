@@ -201,8 +201,8 @@ def resolve(spec: Spec) -> ResolvedSearch:
 def augment_on(search: ResolvedSearch, gpus: float, before: Sequence[SessionStarted]) -> Literal["host", "device"]:
     """Return where images are augmented: on the GPU, if a trial has one, or as in the sessions `before` this one.
 
-    The two draw other numbers, so a study stays with what it began with, whatever machine goes on with it. Several
-    GPUs of one trial each see a part of a batch, whose images could not be mixed with the others.
+    The two draw other numbers, so a study stays with what it began with, whatever machine goes on with it. For several
+    GPUs of one trial, batches are parted on the host.
     """
     if before:
         return before[0].augment_on
