@@ -151,7 +151,7 @@ def _report(text: str, output: Path | None, formats: tuple[Format, ...]) -> int:
         folder = output or Path("reports") / run.name
         problems: list[str] = []
         paths = write_report(state, folder, retrain_command(run.path, state), formats, run, problems.append)
-    for path in (paths.page, paths.leaderboard, paths.trials, paths.epochs, paths.finalists, *paths.figures):
+    for path in (paths.page, paths.leaderboard, *paths.tables.values(), *paths.figures):
         _print_path(path)
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -181,8 +181,8 @@ def test_every_state_of_a_run_gives_a_right_report(name, tmp_path):
     state, words, rows = STATES[name]
     paths = write_report(state, tmp_path / "report", formats=["png"])
     assert words in paths.leaderboard.read_text(encoding="utf-8")
-    assert len(pq.read_table(paths.trials)) == rows
-    assert len(pq.read_table(paths.epochs)) == sum(len(trial.epochs) for trial in state.trials.values())
+    assert len(pq.read_table(paths.tables["trials"])) == rows
+    assert len(pq.read_table(paths.tables["epochs"])) == sum(len(trial.epochs) for trial in state.trials.values())
     assert all(path.exists() for path in paths.figures)
     assert any(path.stem == "winner" for path in paths.figures) == (state.best_trial() is not None)
 

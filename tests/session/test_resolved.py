@@ -54,6 +54,7 @@ def answers(tmp_path) -> dict[str, Any]:
         "search.reduction_factor": recorded.reduction_factor,
         "search.improvement_per_second": recorded.weighs_seconds,
         "training.augment_on": place,
+        "search.probe": recorded.probes,
         "resources.cpus_per_trial": packing.cpus_per_trial,
         "resources.gpus_per_trial": packing.gpus_per_trial,
         "resources.memory_gb_per_trial": recorded.memory_mb_per_trial,

@@ -44,6 +44,7 @@ CAN_BE_NOTHING = {
     "search.warm_start": [],
     "search.improvement_per_second": False,
     "search.hung_after_epochs": "never",
+    "search.probe": False,
     "resources.gpus_per_trial": 0.0,
     "resources.memory_gb_per_trial": "none",
     "activations.enabled": False,

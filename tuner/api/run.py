@@ -145,6 +145,20 @@ class Run:
         return _frame(finalists_table(self.results))
 
     @property
+    def probes(self) -> DataFrame:
+        """One row for each frozen backbone and preprocessing that was probed: the columns of `probes.parquet`."""
+        from tuner.reports.tables import probes_table
+
+        return _frame(probes_table(self.results))
+
+    @property
+    def suspect_labels(self) -> DataFrame:
+        """One row for each image whose label looks wrong: the columns of `suspect_labels.parquet`."""
+        from tuner.reports.tables import suspect_labels_table
+
+        return _frame(suspect_labels_table(self.results))
+
+    @property
     def leaderboard(self) -> DataFrame:
         """The trials that have a value, the best first: finalists by what they reached when trained again, then others.
 

@@ -47,6 +47,7 @@ __all__ = [
     "Split",
     "describe_data",
     "find_prepared_data",
+    "image_names",
     "load_dataset",
     "look_at_data",
     "staged_sources",
@@ -179,6 +180,20 @@ def find_prepared_data(request: DataRequest, staged: Mapping[str, str], cache_di
         DataError: the source is unknown, or not there.
     """
     return find_prepared(*_identity(request, resolve(request.source, staged)), cache_dir)
+
+
+def image_names(request: DataRequest, staged: Mapping[str, str], prepared: PreparedCopy) -> Callable[[str, int], str]:
+    """Return what names an image, by its split of the source and its row in the prepared copy, as errors do.
+
+    Raises:
+        DataError: the source cannot be listed any more.
+    """
+    listing = read_listing(request, resolve(request.source, staged))
+    rows = {
+        split: np.delete(np.arange(len(listed.labels)), prepared.skipped(split).rows)
+        for split, listed in listing.splits.items()
+    }
+    return lambda split, row: listing.splits[split].name(int(rows[split][row]))
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,8 @@ class Launch:
     trials: Trials
     recording: Recording
     ending: Ending
+    meanwhile: Callable[[], None] = lambda: None
+    """Called again and again while trials run."""
 
     @property
     def halving(self) -> Halving | None:
@@ -136,6 +138,7 @@ class _EveryStep(NotPickled, Callback):
         """Give a sign of life of this search, to the next session and to other searches."""
         self._launch.recording.record.beat()
         self._launch.workers.at_once()
+        self._launch.meanwhile()
         ending = self._launch.ending
         if time.monotonic() - self._told >= TOLD_EVERY_S and ending.lacks_an_epoch():
             self._told = time.monotonic()

@@ -33,7 +33,7 @@ Notify = Callable[[str], None]
 """Told of what users should know."""
 
 
-class _OpenedData:
+class OpenedData:
     """The data of a process: read once from this node's prepared copy, with the parts of one fold at a time."""
 
     def __init__(self, context: WorkerContext) -> None:
@@ -63,7 +63,7 @@ class KerasTrials:
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
         configure_backend(context.cpus)
         self._context, self._on_batch, self._notify = context, on_batch, notify
-        self._opened = _OpenedData(context)
+        self._opened = OpenedData(context)
         self._data: Dataset | None = None
         self._activations: Activations | None = None
         self._compiled_models: CompiledModels | None = None
@@ -124,7 +124,7 @@ class TrainableTrials:
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify, name: str) -> None:
         configure_backend(context.cpus)
         self._context, self._on_batch, self._name = context, on_batch, name
-        self._opened = _OpenedData(context)
+        self._opened = OpenedData(context)
         self._latest: TrainableTrial | None = None
 
     def prepare(self) -> None:

@@ -120,7 +120,7 @@ def fetched_files(run_path: Path, report: Path, *, with_models: bool) -> dict[st
     if not run.record.is_file():
         raise TunerError(f"{run_path}: the run is no longer there")
     wanted = [run.record, run.specification, run.warm_start, run.log, run.labels, run.about_best, run.predictions]
-    wanted += [run.variants, run.data, run.contact_sheets]
+    wanted += [run.variants, run.data, run.contact_sheets, run.suspects]
     wanted += [run.best_model, run.best_state, *run_path.glob("front-*.*")] if with_models else []
     pages = [path for path in sorted(report.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     return {

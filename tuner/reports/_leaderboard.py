@@ -21,6 +21,7 @@ from tuner.reports._leaderboard_sections import (
     status_words,
     trial_sections,
 )
+from tuner.reports._probe_sections import probes_section, suspects_section
 from tuner.reports.formatting import (
     capital,
     code,
@@ -73,7 +74,9 @@ def leaderboard_markdown(
         front_section(results),
         _trust(results),
         _next(results),
+        probes_section(results),
         data,
+        suspects_section(results),
         *trial_sections(results),
         _notices(results),
         _figures(figures),
@@ -82,14 +85,22 @@ def leaderboard_markdown(
 
 
 def page_texts(
-    results: Results, *, retrain_command: str | None = None, predict_command: str | None = None
+    results: Results,
+    *,
+    retrain_command: str | None = None,
+    predict_command: str | None = None,
+    shows_suspects: bool = False,
 ) -> PageTexts:
-    """Return the texts of the HTML page; the trials themselves are its table."""
+    """Return the texts of the HTML page; the trials themselves are its table.
+
+    With `shows_suspects` it has pictures of images whose labels look wrong, in place of their table.
+    """
     failures = [section for section in trial_sections(results) if section[0] != "## Trials"]
     parts = {
         "won": [finalists_section(results), front_section(results)],
         "trust": [_trust(results)[1:]],
-        "mattered": [_next(results)],
+        "mattered": [_next(results), probes_section(results)],
+        "data": [suspects_section(results, with_table=not shows_suspects)],
         "use": [_winner(results, retrain_command), _use(results, predict_command)],
         "leaderboard": [legend(results)],
         "failures": [*failures, _notices(results)],

@@ -33,6 +33,7 @@ from tuner.reports.formatting import (
     reason_words,
 )
 from tuner.reports.results import Results, TrialResult
+from tuner.reports.tables import TABLES
 
 FOLDER = Path(__file__).parent / "page"
 RELOAD_S = 30
@@ -127,7 +128,7 @@ def render_page(
             columns=columns,
             rows=rows,
             elapsed_s=results.elapsed_s,
-            files=("trials.parquet", "epochs.parquet", "finalists.parquet", "leaderboard.md"),
+            files=(*(f"{name}.parquet" for name in TABLES), "leaderboard.md"),
             is_running=results.study is not None and results.session_ended is None,
         )
     )

@@ -77,6 +77,8 @@ class DataView(NamedTuple):
     sheets_words: str
     conflicts: Sequence[PageSheet]
     copies: Sequence[PageSheet]
+    suspects: Sequence[PageSheet] = ()
+    """Images whose labels look wrong, one each."""
 
 
 # --- words ---
@@ -333,11 +335,11 @@ def draw_sheets(gallery: Gallery, most_sheets: int = MOST_SHEETS, per_sheet: int
         for label in chosen.tolist():
             of_class = np.flatnonzero(gallery.labels == label)
             rows = np.sort(np.random.default_rng([SEED, label]).permutation(of_class)[:per_sheet]).tolist()
-            width, height, jpeg = _sheet(list(pool.map(gallery.picture, rows)))
+            width, height, jpeg = picture_jpeg(list(pool.map(gallery.picture, rows)))
             names = tuple(gallery.name(row) for row in rows)
             found.append(Sheet(gallery.class_names[label], names, len(of_class), width, height, jpeg))
         for alike in gallery.alike:
-            width, height, jpeg = _sheet(list(pool.map(lambda picture: picture(), alike.pictures)))
+            width, height, jpeg = picture_jpeg(list(pool.map(lambda picture: picture(), alike.pictures)))
             kind: Literal["two labels", "copies"] = "two labels" if alike.is_conflict else "copies"
             found.append(Sheet(alike.about, alike.names, len(alike.names), width, height, jpeg, kind))
     return tuple(found)
@@ -364,7 +366,7 @@ def load_sheets(path: Path) -> tuple[Sheet, ...]:
         return ()
 
 
-def _sheet(pictures: Sequence[np.ndarray]) -> tuple[int, int, bytes]:
+def picture_jpeg(pictures: Sequence[np.ndarray]) -> tuple[int, int, bytes]:
     """Return width, height and content of a row of pictures, each in the middle of its square."""
     from PIL import Image
 

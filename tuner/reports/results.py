@@ -30,6 +30,8 @@ from tuner.reports.formatting import (
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
     GuessTested,
+    LabelsDoubted,
+    Probed,
     Scalar,
     SessionEnded,
     SessionStarted,
@@ -183,6 +185,10 @@ class Results:
     """The folds that finalists were trained on; 0: they were trained with several seeds."""
     not_tested: str = ""
     """Why no finalist can be judged on the test split; empty: they can."""
+    probes: tuple[Probed, ...] = ()
+    """What frozen features gave before anything was trained."""
+    doubted: LabelsDoubted | None = None
+    """Labels that look wrong; None: they were not looked at."""
     finalists_from_s: float | None = None
     """Elapsed seconds when the search was over and the finalists began."""
 
@@ -372,6 +378,8 @@ def build_results(
         variants=variants,
         folds=state.folds,
         not_tested=not_tested(state),
+        probes=tuple(state.probes),
+        doubted=state.doubted,
         finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
     )
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuner.common.files import replacing
-from tuner.common.metrics import VALIDATION, asked_values, epoch_objectives, epoch_values
+from tuner.common.metrics import DEFAULT_METRIC, VALIDATION, asked_values, epoch_objectives, epoch_values
 from tuner.reports.formatting import is_share, metric_words
 from tuner.reports.results import STATUSES, Results, TrialResult
 from tuner.runs.epoch import Epoch
-from tuner.runs.events import Scalar
+from tuner.runs.events import Probed, Scalar
 from tuner.runs.finalists import value_on_test
 from tuner.runs.state import FinalistState
 
@@ -187,6 +187,33 @@ def _tested(name: str) -> Callable[[FinalistState], float | None]:
     return lambda row: None if row.tested is None else value_on_test(row.tested, name)
 
 
+def probe_columns(metric: str = DEFAULT_METRIC) -> tuple[Column, ...]:
+    """Return the columns after the study's name and before the hyperparameters, for a study's metric."""
+    return (
+        Column("method", "string", "how the probe was solved: `ridge` on one-hot labels, in closed form"),
+        Column("value", "double", "the study's metric for validation images; null where it failed", _metric_of(metric)),
+        Column("val_accuracy", "double", "accuracy for them (0 to 1)", _metric_of(DEFAULT_METRIC)),
+        Column("reason", "string", "why it failed; null where it did not"),
+        Column("features", "int64", "numbers that the frozen backbone gives of an image, after pooling"),
+        Column("images", "int64", "training images that it was solved on: a part of them, classes in proportion"),
+        Column("validation_images", "int64", "validation images that it was judged by"),
+        Column("seconds", "double", "of a processor, with computing what was not cached yet, in seconds"),
+    )
+
+
+def _metric_of(name: str) -> Callable[[Probed], float | None]:
+    return lambda probed: probed.metrics.get(name)
+
+
+_SUSPECT: tuple[Column, ...] = (
+    Column("split", "string", "`train` or `validation`"),
+    Column("row", "int64", "number of the image among those as prepared, from 0"),
+    Column("name", "string", "what errors call the image"),
+    Column("label", "string", "the class that it was given"),
+    Column("label_probability", "double", "of this class (0 to 1)"),
+    Column("likely", "string", "the class that it looks like"),
+    Column("likely_probability", "double", "of that class (0 to 1)"),
+)
 _STUDY = Column("study", "string", "name of the study")
 _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
 
@@ -213,6 +240,30 @@ def finalists_table(results: Results) -> Any:
     return _table(
         results, [study, *(_array(column, results.trainings) for column in finalist_columns(results.metrics))]
     )
+
+
+def probes_table(results: Results) -> Any:
+    """Return one row per frozen backbone and preprocessing that was probed, as a `pyarrow.Table`."""
+    columns = probe_columns(results.metric)
+    arrays = [_array(column, results.probes) for column in columns]
+    study = _constant(_STUDY, results.name, len(results.probes))
+    return _table(results, [study, *arrays, *_hyperparameters(results.probes, columns)])
+
+
+def suspect_labels_table(results: Results) -> Any:
+    """Return one row per image whose label looks wrong, the surest first, as a `pyarrow.Table`."""
+    rows = results.doubted.suspects if results.doubted is not None else []
+    return _table(results, [_constant(_STUDY, results.name, len(rows)), *(_array(one, rows) for one in _SUSPECT)])
+
+
+TABLES: Mapping[str, Callable[[Results], Any]] = {
+    "trials": trials_table,
+    "epochs": epochs_table,
+    "finalists": finalists_table,
+    "probes": probes_table,
+    "suspect_labels": suspect_labels_table,
+}
+"""What makes the table of each name, which is that of its file, too."""
 
 
 def save_table(table: Any, path: Path) -> Path:
@@ -250,10 +301,12 @@ def _table(results: Results, columns: Sequence[tuple[Any, Any]]) -> Any:
     return pa.Table.from_arrays([array for _, array in columns], schema=schema)
 
 
-def _hyperparameters(trials: Sequence[TrialResult]) -> list[tuple[Any, Any]]:
+def _hyperparameters(
+    trials: Sequence[TrialResult | Probed], beside: Sequence[Column] | None = None
+) -> list[tuple[Any, Any]]:
     names = list(dict.fromkeys(name for trial in trials for name in trial.configuration))
     columns = []
-    for name, unique in column_names(names).items():
+    for name, unique in column_names(names, beside).items():
         values = [trial.configuration.get(name) for trial in trials]
         kind = column_type(values)
         field = _field(unique, kind, f"hyperparameter {name!r}; null where a trial has none of this name")
@@ -261,15 +314,17 @@ def _hyperparameters(trials: Sequence[TrialResult]) -> list[tuple[Any, Any]]:
     return columns
 
 
-def column_names(hyperparameters: Iterable[str]) -> Mapping[str, str]:
+def column_names(hyperparameters: Iterable[str], beside: Sequence[Column] | None = None) -> Mapping[str, str]:
     """Return the column of each hyperparameter: its name, with `_hyperparameter` added where that is taken.
+
+    Taken are the names of the columns `beside` it (None: those of trials).
 
     Names that differ in case only count as taken: to SQL they are one.
 
     >>> column_names(["dropout", "epochs"])
     {'dropout': 'dropout', 'epochs': 'epochs_hyperparameter'}
     """
-    taken = {"study", *(column.name for column in trial_columns())}
+    taken = {"study", *(column.name for column in (trial_columns() if beside is None else beside))}
     columns = {}
     for name in hyperparameters:
         unique = name
@@ -336,6 +391,16 @@ def describe_schema() -> str:
             "## `finalists.parquet`: one row per training of a finalist",
             "",
             *_describe((_STUDY, *finalist_columns())),
+            "",
+            "## `probes.parquet`: one row per frozen backbone and preprocessing that was probed",
+            "",
+            *_describe((_STUDY, *probe_columns())),
+            "| those of the backbone | int64, double, bool or string | hyperparameters on which its features depend: "
+            "`architecture`, `preprocess`, `weights`, ...; as in `trials.parquet`. |",
+            "",
+            "## `suspect_labels.parquet`: one row per image whose label looks wrong",
+            "",
+            *_describe((_STUDY, *_SUSPECT)),
             "",
             "## Metadata of all files",
             "",

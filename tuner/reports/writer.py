@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,14 @@ from tuner.datasets.account.facts import Account, load_account
 from tuner.datasets.account.taking import Gallery
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
 from tuner.reports._page import as_html, render_data, render_page
-from tuner.reports.data_section import data_markdown, data_verdict, data_view, draw_sheets, load_sheets
+from tuner.reports._probe_sections import suspect_sheets
+from tuner.reports.data_section import DataView, data_markdown, data_verdict, data_view, draw_sheets, load_sheets
 from tuner.reports.formatting import without_folders
 from tuner.reports.results import Results, build_results
-from tuner.reports.tables import epochs_table, finalists_table, save_table, trials_table
+from tuner.reports.tables import TABLES, save_table
 from tuner.runs.directory import RunDirectory
 from tuner.runs.finalists import summarise_finalists
-from tuner.runs.predictions import load_predictions, load_variants
+from tuner.runs.predictions import load_pictures, load_predictions, load_variants
 from tuner.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -123,9 +124,8 @@ class ReportPaths:
 
     page: Path
     leaderboard: Path
-    trials: Path
-    epochs: Path
-    finalists: Path
+    tables: Mapping[str, Path]
+    """By their names."""
     figures: tuple[Path, ...]
 
 
@@ -159,21 +159,29 @@ def write_report(
     has_model = run is not None and run.exported is not None and results.winner is not None
     predict_command = _predict_command(run, state) if run is not None and has_model else None
     with writing_to(directory):
-        trials = save_table(trials_table(results), directory / "trials.parquet")
-        epochs = save_table(epochs_table(results), directory / "epochs.parquet")
-        finalists = save_table(finalists_table(results), directory / "finalists.parquet")
+        tables = {name: save_table(make(results), directory / f"{name}.parquet") for name, make in TABLES.items()}
         figures = save_figures(results, directory / "figures", formats, say)
         links = [FigureLink(figure.paths[0].relative_to(directory).as_posix(), figure.alt) for figure in figures]
         account = load_account(run.data) if run is not None else None
         data = data_markdown(account) if account is not None else ()
         text = leaderboard_markdown(results, retrain_command=retrain_command, figures=links, data=data)
         leaderboard = write_text(directory / "leaderboard.md", text)
-        texts = page_texts(results, retrain_command=retrain_command, predict_command=predict_command)
-        view = data_view(account, load_sheets(run.contact_sheets)) if run is not None and account is not None else None
+        view = _view(run, account, results) if run is not None and account is not None else None
+        shows_suspects = view is not None and bool(view.suspects)
+        texts = page_texts(
+            results,
+            retrain_command=retrain_command,
+            predict_command=predict_command,
+            shows_suspects=shows_suspects,
+        )
         page = write_text(directory / "index.html", render_page(results, texts, figures, view))  # it names the others
-    return ReportPaths(
-        page, leaderboard, trials, epochs, finalists, tuple(path for figure in figures for path in figure.paths)
-    )
+    return ReportPaths(page, leaderboard, tables, tuple(path for figure in figures for path in figure.paths))
+
+
+def _view(run: RunDirectory, account: Account, results: Results) -> DataView:
+    """Return what the page of a run shows of its data."""
+    suspects = suspect_sheets(results, load_pictures(run.suspects))
+    return data_view(account, load_sheets(run.contact_sheets))._replace(suspects=suspects)
 
 
 def verdict_html(results: Results) -> str:

@@ -65,6 +65,8 @@ class RunDirectory:
     """The account of the data."""
     trackers = _File("trackers.json")
     """The trackers that are told of the search, so that a resumed session goes on telling them."""
+    suspects = _File("suspects.npz")
+    """Images whose labels look wrong."""
     contact_sheets = _File("contact_sheets.npz")
     """Some training images of each class."""
 

@@ -17,7 +17,7 @@ from tuner.runs.epoch import EndStatus, Epoch, Phase
 SCHEMA_VERSION = 10
 READABLE_VERSIONS = (7, 8, 9, 10)
 """Version 7 knows no folds (what is a number now was a seed's), and of the test split accuracy and loss alone; version
-8 knows no own code, version 9 no augmentation on a device."""
+8 knows no own code, version 9 no augmentation on a device and no probes."""
 
 KERAS, STATE = ".keras", ".npz"
 """Suffixes of exported models: of networks, and of the states of training functions of one's own."""
@@ -123,6 +123,8 @@ class Resolved(BaseModel):
     reduction_factor: Count
     memory_mb_per_trial: float | None
     """Most host memory; None: there is no limit of ours."""
+    probes: bool = False
+    """Whether frozen features are probed."""
 
 
 class SessionStarted(_Event):
@@ -156,6 +158,60 @@ class Notice(_Event):
 
     event: Literal["notice"] = "notice"
     text: str
+
+
+class Probed(_Event):
+    """What a linear probe made of the features of one frozen backbone under one preprocessing."""
+
+    event: Literal["probed"] = "probed"
+    configuration: Configuration
+    """As much of one as the features depend on."""
+    method: str
+    """Of the probe."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Values for the validation images by name: of the study's metric, and the accuracy."""
+    reason: str | None = None
+    """Why there are none; None: there are."""
+    features: Count = 0
+    images: Count = 0
+    """Training images: a stratified part of them."""
+    validation_images: Count = 0
+    seconds: Seconds
+    """Of the processor, with what the cache lacked."""
+
+
+class Suspect(BaseModel):
+    """An image whose label looks wrong."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Literal["train", "validation"]
+    row: Count
+    """Of the images as prepared that the split is taken from."""
+    name: str
+    """What errors call the image."""
+    label: str
+    """The class that was given."""
+    label_probability: Share
+    likely: str
+    """The class that it looks like."""
+    likely_probability: Share
+
+
+class LabelsDoubted(_Event):
+    """Labels of training and validation images that look wrong, by the features of one frozen backbone alone."""
+
+    event: Literal["labels_doubted"] = "labels_doubted"
+    configuration: Configuration
+    """Of the backbone."""
+    images: Count
+    """So many labels were looked at."""
+    suspects: list[Suspect]
+    """The surest first, so many at most as are kept."""
+    found: Count
+    """Of all that were found."""
+    accuracy: Share
+    """Of the probe, for images that it was not trained on: of all images, by the labels that are given."""
 
 
 class TrialStarted(_Event):
@@ -346,6 +402,8 @@ Event = (
     | SessionStarted
     | SessionEnded
     | Notice
+    | Probed
+    | LabelsDoubted
     | TrialStarted
     | TrialMeasured
     | TrialPaused

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner.common.arrays import DAMAGED_ARCHIVE
+from tuner.common.files import replacing
 
 
 class Predictions(NamedTuple):
@@ -34,6 +35,21 @@ def load_predictions(path: Path) -> Predictions | None:
             return Predictions(*(stored[name] for name in Predictions._fields))
     except DAMAGED_ARCHIVE:
         return None
+
+
+def save_pictures(path: Path, pictures: np.ndarray) -> None:
+    """Write pictures `[S, H, W, C] uint8` of images that a report shows."""
+    with replacing(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, pictures=pictures)
+
+
+def load_pictures(path: Path) -> np.ndarray:
+    """Return the pictures in a file; none when there is no file, or none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return np.asarray(stored["pictures"])
+    except DAMAGED_ARCHIVE:
+        return np.zeros((0, 1, 1, 1), np.uint8)
 
 
 class Variant(NamedTuple):

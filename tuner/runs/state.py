@@ -60,6 +60,9 @@ class RunState:
     """By trial and number of the training."""
     guess_tested: events.GuessTested | None = None
     """What is reached on the test split without looking at an image; None in records of earlier versions."""
+    probes: list[events.Probed] = field(default_factory=list)
+    doubted: events.LabelsDoubted | None = None
+    """Labels that look wrong; None: they were not looked at."""
     tested_in: set[int] = field(default_factory=set)
     """The sessions, from 1, that read the test split."""
     elapsed_s: float = 0.0
@@ -95,14 +98,24 @@ class RunState:
             case events.FinalistTested():
                 self.finalists[event.trial, event.number].tested = event
                 self.tested_in.add(len(self.sessions))
-            case events.GuessTested():
-                self.guess_tested = event
+            case events.GuessTested() | events.Probed() | events.LabelsDoubted():
+                self._take_in_measure(event)
             case events.TrialStarted():
                 started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
                 self.trials[event.trial] = started
             case _:
                 return _apply_to_trial(self.trials[event.trial], event)
         return True
+
+    def _take_in_measure(self, event: events.GuessTested | events.Probed | events.LabelsDoubted) -> None:
+        """Update the state with what is measured beside the trials."""
+        match event:
+            case events.GuessTested():
+                self.guess_tested = event
+            case events.Probed():
+                self.probes.append(event)
+            case events.LabelsDoubted():
+                self.doubted = event
 
     @property
     def metric(self) -> str:
@@ -131,6 +144,13 @@ class RunState:
     def with_status(self, status: events.Status) -> list[TrialState]:
         """Return the trials of one status, by number."""
         return [trial for trial in self.trials.values() if trial.status == status]
+
+
+def best_probe(state: RunState) -> events.Probed | None:
+    """Return the probe with the best value of the metric, the earliest of equals; None where none has one."""
+    values = [(one.metrics.get(state.metric), one) for one in state.probes]
+    known = [(oriented(value, state.mode), -place) for place, (value, _) in enumerate(values) if value is not None]
+    return state.probes[-max(known)[1]] if known else None
 
 
 def _notice_kind(text: str) -> str:

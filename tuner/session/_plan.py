@@ -18,8 +18,9 @@ from tuner.datasets.loading import DataWords
 from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
 from tuner.runs.forecast import expected_parts
-from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing
+from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing, probe_limit_s
 from tuner.session.checks import beyond_this_machine
+from tuner.session.preparation import probed_configurations
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
@@ -107,6 +108,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         ("trials", f"{budget.trials}, time budget {time_budget}, {_share_words(search)}"),
         *([("rungs", _rung_words(search.policy))] if len(rungs) > 1 else []),
         ("epochs", f"about {rungs[-1].epochs_spent:,}, at most {most_epochs(search):,}"),
+        *([("probe", _probe_words(search))] if search.policy.probe.value else []),
         ("finalists", _finalist_words(search)),
         *([("time", _time_words(budget.time_s, budget))] if budget.time_s is not None else []),
     ):
@@ -134,6 +136,12 @@ def _metric_words(study: Study) -> str:
     if len(study.metrics) == 1:
         return words
     return f"{words}: the report has their Pareto front; the scheduler and the winner go by {study.metric}"
+
+
+def _probe_words(search: ResolvedSearch) -> str:
+    limit, why = format_seconds(probe_limit_s(search.budget.time_s)), search.policy.probe.why
+    words = f"what frozen features give of {len(probed_configurations(search.study))} of backbone and preprocessing"
+    return f"{words}, in at most {limit} of a processor" + (f" (auto: {why})" if why else "")
 
 
 def _finalist_words(search: ResolvedSearch) -> str:

@@ -16,6 +16,7 @@ from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
 from tuner.datasets.request import DataRequest
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.preprocessing import asked_by
 from tuner.runs.events import SessionStarted
 from tuner.spec.schema import ActivationsSection, given
@@ -26,6 +27,11 @@ from tuner.training.trainable import TRAINABLES
 
 SAMPLER, SCHEDULER = "gp", "asha"
 """Scheduler for `auto` where nothing speaks for another one."""
+
+PROBE_SHARE, PROBE_S = 0.05, 60.0
+"""Most of a time budget that probes of frozen features take, in processor time; without a budget, so many seconds."""
+PROBED_FROM_S = math.inf
+"""With `auto`, the shortest time budget with which features are probed."""
 
 Value = TypeVar("Value")
 
@@ -112,6 +118,9 @@ class Policy:
     """One of how many trials goes on at a rung."""
     rungs: tuple[int, ...]
     """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
+
+    probe: Chosen[bool]
+    """Whether frozen features are probed while the first trials train."""
 
     @property
     def compared_at(self) -> tuple[int, ...]:
@@ -216,7 +225,28 @@ def _policy(spec: Spec) -> Policy:
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
     rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
-    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs, _probe(spec))
+
+
+def _probe(spec: Spec) -> Chosen[bool]:
+    """Return whether frozen features are probed; where there are none, not even if the file says so."""
+    written, names = given(spec.search.probe), getattr(spec.space.get("architecture"), "values", ())
+    if written is False:
+        return Chosen(False)
+    if spec.trainable is not None:
+        return Chosen(False, "a training function of one's own has no frozen features")
+    if not any(ARCHITECTURES[str(name)].is_backbone for name in names):
+        return Chosen(False, "no architecture of the space is a backbone")
+    if not spec.activations.enabled:
+        return Chosen(False, "activations.enabled is false, and probes read what is kept of them")
+    if written is None and (spec.search.time_budget or 0) < PROBED_FROM_S:
+        return Chosen(False, f"a time budget of at least {PROBED_FROM_S / 60:.0f} minutes pays for it")
+    return Chosen(True, "" if written else f"it takes {PROBE_SHARE:.0%} of the time budget at most")
+
+
+def probe_limit_s(time_budget_s: float | None) -> float:
+    """Return the seconds of processor time that probes may take."""
+    return PROBE_S if time_budget_s is None else PROBE_SHARE * time_budget_s
 
 
 def _activations(spec: Spec) -> ActivationsSection:

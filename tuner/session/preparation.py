@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,6 +216,27 @@ def backbone_configurations(space: Space) -> list[Configuration]:
         for values in itertools.product(*(_values(inner[key]) for key in keys)):
             found.append({"architecture": str(name), **dict(zip(keys, values, strict=True))})
     return found
+
+
+def probed_configurations(study: Study) -> list[Configuration]:
+    """Return a configuration for each backbone and preprocessing of a study, those of the smallest images first.
+
+    What else its features depend on is as in the baseline, or as the space has it first; maps are pooled in any case.
+    """
+    space, found = study.network_space, []
+    chosen, baseline = space.get("architecture"), study.baseline or {}
+    for one in backbone_configurations(space):
+        name = str(one["architecture"])
+        inner = {**space, **(chosen.branches[name] if isinstance(chosen, Choose) else {})}
+        known = baseline if baseline.get("architecture") == name else {}
+        names = [key for key in (*(ARCHITECTURES[name].backbone_parameters or ()), "pooling") if key in inner]
+        values = {key: known.get(key, _end_of(inner[key], 0)) for key in names if key not in one}
+        found.append({**one, **values, **({"pooling": "average"} if values.get("pooling") == "flatten" else {})})
+    return sorted(found, key=lambda one: math.prod(_probed_shape(one)))
+
+
+def _probed_shape(configuration: Configuration) -> tuple[int, int, int]:
+    return parse_preprocess(str(general(configuration, "preprocess"))).output_shape((32, 32, 3))
 
 
 class BlockCounts:

@@ -27,22 +27,26 @@ from tuner.reports.console import Limits, SearchConsole
 from tuner.runs.checkpoint_retention import remove_old_checkpoints
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Notice, Resolved, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.runs.predictions import save_pictures
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
 from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
 from tuner.session._own_code import used_code
 from tuner.session._packing import choose_packing, trial_memory
-from tuner.session._resolved import ResolvedSearch, augment_on
+from tuner.session._resolved import ResolvedSearch, augment_on, probe_limit_s
 from tuner.session._resume import describe_data
 from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible, processes_per_core
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
-from tuner.session.preparation import Prepared, keep_account
+from tuner.session.preparation import Prepared, keep_account, probed_configurations
 from tuner.spec.space import branching
 from tuner.spec.spec import dump_spec
 from tuner.training.settings import VALIDATION_BATCH_SIZE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tuner.execution.metrics_export import Monitor
+    from tuner.execution.probing import Probes
     from tuner.execution.tune_run import Decisions, Launch
 
 
@@ -170,11 +174,12 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     record, limits = session.record, session.search.budget
     decisions = _decisions(session)
     _say_start(session, workers)
-    launch = _launch(session, workers, decisions, stopping, monitor)
+    probes = _probes(session, workers)
+    launch = replace(_launch(session, workers, decisions, stopping, monitor), meanwhile=probes.see)
     _watch_disk(session, workers.packing.trials)
     if launch.has_work:
         shown = Limits(limits.trials, limits.time_s, workers.packing.trials, limits.finalists, limits.trainings_each)
-        with session.console.watching(record, shown):
+        with closing(probes), session.console.watching(record, shown):
             try:
                 run_trials(launch)
             except Exception:  # whatever Ray makes of a disk without room, when it writes its own state at the end
@@ -189,6 +194,23 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     except OSError as error:
         session.console.say(f"checkpoints that are no longer needed could not be removed: {first_line(error)}")
     return reason
+
+
+def _probes(session: _Session, workers: Workers) -> Probes:
+    """Return the probes of frozen features that this session is to make; none where they are not asked for."""
+    from tuner.execution.probing import Probes
+
+    search, run = session.search, session.run
+    probe = search.policy.probe
+    if search.specification["search"].get("probe") is True and not probe.value:
+        session.note(f"nothing is probed: {probe.why}")
+    asked = probed_configurations(search.study) if probe.value else []
+
+    def keep(pictures: np.ndarray) -> None:
+        with session.console.beside("pictures of images whose labels look wrong cannot be kept"):
+            save_pictures(run.suspects, pictures)
+
+    return Probes.on_ray(workers, session.record, asked, probe_limit_s(search.budget.time_s), keep)
 
 
 def _decisions(session: _Session) -> Decisions:
@@ -238,6 +260,7 @@ def resolved_settings(search: ResolvedSearch, memory_mb: float | None) -> Resolv
         rungs=list(search.policy.rungs),
         reduction_factor=search.policy.reduction_factor.value,
         memory_mb_per_trial=memory_mb,
+        probes=search.policy.probe.value,
     )
 
 

@@ -203,6 +203,7 @@ class SearchSection(Section):
     warm_start: list[str] = []
     improvement_per_second: bool | Auto = "auto"
     hung_after_epochs: Annotated[Number, Field(ge=2)] | Literal["never"] = 20.0
+    probe: bool | Auto = "auto"
 
 
 class ResourcesSection(Section):

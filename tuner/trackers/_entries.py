@@ -76,7 +76,7 @@ class Story:
             case events.TrialEnded():
                 yield _trial_ended(event)
                 yield self._best_so_far(event)
-            case events.Notice() | events.CheckpointSaved():
+            case events.Notice() | events.Probed() | events.LabelsDoubted() | events.CheckpointSaved():
                 return
             case _:
                 yield _of_trial(event, state.metric)

@@ -50,7 +50,7 @@ def build_variants(space: Space, dataset: Dataset, seed: int) -> tuple[Variant, 
     found = [Variant("as they are", raw)]
     found += [Variant(text, _preprocessed(text, raw)) for text in preprocessing if text != "none"]
     found += [Variant(text, _augmented(text, raw, seed)) for text in augmentations if text != "none"]
-    return tuple(Variant(text, _thinned(images)) for text, images in found[:MOST_VARIANTS])
+    return tuple(Variant(text, thinned(images)) for text, images in found[:MOST_VARIANTS])
 
 
 def _of_different_classes(split: Split) -> np.ndarray:
@@ -79,7 +79,8 @@ def _augmented(text: str, raw: np.ndarray, seed: int) -> np.ndarray:
     return np.clip(images, 0, 255).round().astype(np.uint8)
 
 
-def _thinned(images: np.ndarray) -> np.ndarray:
+def thinned(images: np.ndarray) -> np.ndarray:
+    """Return images `[N, H, W, C]` with pixels left out, so that they are no larger than is shown."""
     step = max(1, -(-max(images.shape[1:3]) // LARGEST_PX))
     return images[:, ::step, ::step]
 

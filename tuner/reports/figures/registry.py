@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from tuner.common.errors import cause_of
 from tuner.common.files import replacing
 from tuner.common.registry import Registry
-from tuner.reports.figures import cost, curves, groups, importance, pareto, predictions, progress, space
+from tuner.reports.figures import cost, curves, groups, importance, pareto, predictions, probes, progress, space
 from tuner.reports.figures.style import STYLE, FigureKind
 from tuner.reports.results import Results
 
@@ -45,6 +45,7 @@ _KINDS = {
     "importance": importance.IMPORTANCE,
     "by_architecture": groups.BY_ARCHITECTURE,
     "by_preprocessing": groups.BY_PREPROCESSING,
+    "probes": probes.PROBES,
     "variants": predictions.VARIANTS,
     "parallel_coordinates": space.PARALLEL_COORDINATES,
     "slices": space.SLICES,

@@ -1,0 +1,1 @@
+"""What frozen features tell before anything is trained: `python -m benchmarks.probe`."""

@@ -1,0 +1,121 @@
+"""Probes beside the trials of a search: when they begin, what they may spend, what the record is told. No Ray."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from ray.exceptions import RayError
+
+from tests.support.make_record import epoch, study_created, trial_started
+from tuner.execution.probing import Probes
+from tuner.runs.events import LabelsDoubted, Probed
+from tuner.runs.record import Record
+
+ASKED = [{"architecture": "mobilenet_v2", "preprocess": f"resize({size})"} for size in (32, 64, 100)]
+
+
+class Doubts(NamedTuple):
+    event: LabelsDoubted
+    pictures: np.ndarray
+
+
+def probed(configuration: dict[str, Any], value: float, seconds: float = 2.0) -> Probed:
+    return Probed(configuration=configuration, method="ridge", metrics={"val_accuracy": value}, seconds=seconds)
+
+
+def doubts() -> Doubts:
+    event = LabelsDoubted(configuration=ASKED[1], images=10, suspects=[], found=0, accuracy=0.5)
+    return Doubts(event, np.zeros((2, 3, 3, 1), np.uint8))
+
+
+class FakeProcess:
+    """Gives the answers that it was made with, one each time it is asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.left, self.asked, self.ended = list(answers), [], False
+
+    def ask(self, what: str, configuration: dict[str, Any], left_s: float) -> None:
+        self.asked.append((what, configuration["preprocess"], left_s))
+
+    def answers(self) -> list[Any]:
+        answer = self.left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return [] if answer == "not yet" else [answer]
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def record(tmp_path):
+    record = Record(tmp_path / "record.jsonl")
+    record.append(study_created())
+    record.append(trial_started(0))
+    yield record
+    record.close()
+
+
+def run(record: Record, process: FakeProcess, limit_s: float = 10.0, asked: Any = ASKED) -> list[np.ndarray]:
+    """Look again and again, until nothing is left to be answered."""
+    kept: list[np.ndarray] = []
+    probes = Probes(record, asked, limit_s, lambda: process, kept.append)
+    probes.see()
+    assert not process.asked, "no epoch has ended yet"
+    record.append(epoch(0, 1, 0.5))
+    for _ in range(len(process.left) + 2):
+        probes.see()
+    probes.close()
+    return kept
+
+
+def test_all_are_probed_one_after_the_other_and_labels_by_the_best(record):
+    answers = [probed(one, value) for one, value in zip(ASKED, (0.5, 0.8, 0.6), strict=True)]
+    process = FakeProcess("not yet", *answers[:2], "not yet", answers[2], doubts())
+    kept = run(record, process)
+    assert process.asked == [
+        ("probe", "resize(32)", 10), ("probe", "resize(64)", 8), ("probe", "resize(100)", 6), ("doubt", "resize(64)", 4)
+    ]  # fmt: skip
+    assert [one.metrics["val_accuracy"] for one in record.state.probes] == [0.5, 0.8, 0.6]
+    assert record.state.doubted is not None and len(kept) == 1 and process.ended and not record.state.notices
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "notice"),
+    [
+        ([probed(ASKED[0], 0.5), None], ["probe", "probe"], "1 of 3 were probed in the 10 s"),
+        ([*(probed(one, 0.5) for one in ASKED), None], [*["probe"] * 3, "doubt"], "labels were not looked at in the"),
+        ([*(probed(one, 0.5) for one in ASKED), "too few"], [*["probe"] * 3, "doubt"], "not looked at: too few"),
+        ([RayError("it died")], ["probe"], "no longer probed: it died"),
+    ],
+    ids=["time is spent", "no time for labels", "labels that cannot be told", "a process that dies"],
+)
+def test_what_cannot_be_done_is_said_once_and_the_search_goes_on(record, answers, asked, notice):
+    process = FakeProcess(*answers)
+    run(record, process)
+    assert [what for what, *_ in process.asked] == asked and process.ended
+    (said,) = record.state.notices
+    assert notice in said
+
+
+def test_a_backbone_that_fails_leaves_the_others(record):
+    failed = Probed(configuration=ASKED[0], method="ridge", reason="out of memory", seconds=1.0)
+    run(record, FakeProcess(failed, probed(ASKED[1], 0.5), probed(ASKED[2], 0.4), doubts()))
+    assert [one.reason for one in record.state.probes] == ["out of memory", None, None]
+    assert record.state.doubted is not None
+
+
+def test_a_session_that_goes_on_probes_what_is_missing_within_what_is_left(record):
+    for one in ASKED[:2]:
+        record.append(probed(one, 0.5, seconds=4.0))
+    process = FakeProcess(probed(ASKED[2], 0.9, seconds=1.0), doubts())
+    run(record, process)
+    assert process.asked == [("probe", "resize(100)", 2), ("doubt", "resize(100)", 1)]
+
+
+def test_where_nothing_is_asked_for_no_process_is_started(record):
+    process = FakeProcess()
+    run(record, process, asked=[])
+    assert not process.asked and not process.ended

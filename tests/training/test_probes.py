@@ -1,0 +1,134 @@
+"""Linear probes of frozen features, and labels that they doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.cached_training import MOBILENET, SETTINGS, settings_for, whole_entries
+from tuner.common.errors import DataError
+from tuner.training.probes.linear import ROWS_AT_ONCE, deal_folds, fit
+from tuner.training.probes.suspects import suspects
+
+
+def blobs(images: int, classes: int = 3, width: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features of classes that lie apart, as float16, and labels."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(images) % classes
+    return (8 * np.eye(classes, width)[labels] + draw.normal(size=(images, width))).astype(np.float16), labels
+
+
+def test_a_probe_of_the_closed_form_is_ridge_regression():
+    from sklearn.linear_model import Ridge
+
+    features, labels = blobs(90)
+    probe, _ = fit(features, labels, 3, deal_folds(labels, None, 3, 0))
+    normal = (features - features.mean(0, dtype=float)) / features.std(0, dtype=float)
+    found = [
+        np.abs(Ridge(alpha=penalty * 90).fit(normal, np.eye(3)[labels]).coef_.T - probe.weights).max()
+        for penalty in (0.01, 0.1, 1.0, 10.0)
+    ]
+    assert min(found) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("images", "width", "constant"),
+    [(90, 8, False), (60, 100, False), (90, 8, True), (ROWS_AT_ONCE + 100, 4, False)],
+    ids=["plain", "more features than images", "a feature that is always the same", "several parts"],
+)
+def test_images_are_told_apart_by_probes_that_were_not_trained_on_them(images: int, width: int, constant: bool):
+    features, labels = blobs(images, width=width)
+    if constant:
+        features[:, -1] = 7.0
+    probe, apart = fit(features, labels, 3, deal_folds(labels, None, 3, 0))
+    others, truth = blobs(60, width=width, seed=1)
+    if constant:
+        others[:, -1] = 7.0
+    for probabilities, known in ((apart, labels), (probe.probabilities(others), truth)):
+        assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(known)), abs=1e-5)
+        assert (probabilities.argmax(axis=1) == known).mean() > 0.8
+
+
+def test_probabilities_out_of_fold_know_nothing_of_the_image_or_its_unit():
+    features, labels = blobs(60, width=40)
+    units = np.arange(60) // 6  # of six images, of all classes
+    folds = deal_folds(labels, units, 5, 0)
+    assert all(len(np.unique(folds[units == unit])) == 1 for unit in range(10))
+    _, before = fit(features, labels, 3, folds)
+    changed = labels.copy()
+    changed[units == 0] = (labels[units == 0] + 1) % 3
+    _, after = fit(features, changed, 3, folds)
+    own = units == 0
+    assert after[own].argmax(axis=1).tolist() == before[own].argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "always"),
+    [
+        ([0, 0, 0, 1, 1, 1, 2], None, [6]),
+        ([0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 3, 3], [3, 4, 5]),
+        ([0, 0, 0, 5, 5, 5], None, []),
+    ],
+    ids=["a class of one image", "a class of one group", "numbers between are of no image"],
+)
+def test_an_image_for_whose_class_there_is_no_other_is_in_no_fold(labels: Any, units: Any, always: list[int]):
+    folds = deal_folds(np.array(labels), None if units is None else np.array(units), 3, 0)
+    assert np.flatnonzero(folds < 0).tolist() == always
+    _, probabilities = fit(np.random.default_rng(0).normal(size=(len(labels), 3)), np.array(labels), 6, folds)
+    assert np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist() == always
+
+
+def test_too_few_images_for_folds_are_refused():
+    with pytest.raises(DataError, match="too few for 5 folds"):
+        deal_folds(np.array([0, 0, 1, 1]), None, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "rows", "likely"),
+    [
+        ([0, 0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]], [], []),
+        ([0, 0, 1, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.95, 0.05]], [4], [0]),
+        ([0, 0, 1, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.6, 0.4]], [], []),
+        ([0, 1, 1, 0], [[0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], [0, 1], [1, 0]),
+        ([0, 0, 1, 1], [[0.9, 0.1], [np.nan] * 2, [0.1, 0.9], [0.99, 0.01]], [3], [0]),
+        ([0, 0, 0], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]], [], []),
+    ],
+    ids=["all agree", "one is surely another", "not sure enough", "the surest first", "unknown", "no image of a class"],
+)
+def test_a_label_is_doubted_where_another_class_is_as_probable_as_among_its_own(
+    labels: list[int], probabilities: Any, rows: list[int], likely: list[int]
+):
+    found = suspects(np.array(labels), np.array(probabilities))
+    assert (found.rows.tolist(), found.likely.tolist()) == (rows, likely)
+
+
+@pytest.mark.full
+def test_a_data_set_is_probed_from_the_cache_of_its_trials(small_digits, tmp_path, everything_is_worth_keeping):
+    from tuner.training.probes.probing import Prober
+
+    prober = Prober(small_digits, SETTINGS, settings_for(tmp_path), lambda _text: None)
+    asked = {name: MOBILENET[name] for name in ("architecture", "alpha", "weights", "preprocess")}
+    probed = prober.probe(asked, lambda: True)
+    assert probed.configuration == asked and probed.reason is None
+    assert probed.metrics["val_accuracy"] > 0.3 and (probed.images, probed.validation_images) == (240, 80)
+    assert len(whole_entries(tmp_path)) == 1
+    again = prober.probe(asked, lambda: True)
+    assert again.metrics == probed.metrics and len(whole_entries(tmp_path)) == 1
+    assert prober.probe(asked, lambda: False) is None
+    assert prober.probe({**asked, "preprocess": "resize(4)"}, lambda: True).reason
+    doubts = prober.doubt(asked, lambda split, row: f"{split} {row}", lambda: True)
+    assert doubts.event.images == 320 and len(doubts.event.suspects) == min(200, doubts.event.found)
+    first = doubts.event.suspects[0]
+    assert first.label != first.likely and first.likely_probability > first.label_probability
+    train = small_digits.train
+    shown = {one.row: picture for one, picture in zip(doubts.event.suspects, doubts.pictures, strict=False)}
+    of_train = next(one for one in doubts.event.suspects if one.split == "train" and one.row in shown)
+    place = int(np.flatnonzero(train.rows == of_train.row)[0])
+    assert of_train.name == f"train {of_train.row}" and of_train.label == small_digits.class_names[train.labels[place]]
+    assert (shown[of_train.row] == train.images[of_train.row]).all()
+    with pytest.raises(DataError):
+        few = replace(small_digits, train=train.take(np.arange(2)), validation=small_digits.validation.take([0]))
+        Prober(few, SETTINGS, settings_for(tmp_path), lambda _text: None).doubt(asked, lambda *_: "", lambda: True)

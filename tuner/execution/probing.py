@@ -1,0 +1,172 @@
+"""Probes of frozen features in a process beside those of trials, while these run; the record is told of each.
+
+It begins when the first epoch of the search has ended, so that no trial waits for it, and has a low priority. What it
+may spend is processor time, with what loading its libraries took.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from tuner.common.errors import last_line
+from tuner.datasets.loading import image_names
+from tuner.execution.worker_process import Guard, OpenedData, WorkerContext, WorkerProcess, Workers
+from tuner.runs.events import Notice, Probed
+from tuner.runs.record import Record
+from tuner.runs.state import best_probe
+from tuner.spec.space import Configuration
+from tuner.training.failures import attempt
+
+NICE = 5
+
+
+class ProbeActor:
+    """A Ray actor that probes one configuration after the other."""
+
+    def __init__(self, context: WorkerContext, guard: Guard, shares_cache: bool) -> None:
+        os.nice(NICE)
+        self._context, self._counted_s = replace(context, cpus=1.0), 0.0
+        self._process = WorkerProcess(self._context, guard)
+        self._folder = None if shares_cache else tempfile.TemporaryDirectory(prefix="tuner-")
+        self._prober: Any = None
+
+    def _opened(self) -> Any:
+        from tuner.training.probes.probing import Prober
+
+        kept = self._context.activations
+        if self._prober is None and kept is not None:
+            self._data = OpenedData(self._context).of_fold(0)
+            kept = kept if self._folder is None else replace(kept, cache_dir=Path(self._folder.name), depths={})
+            self._prober = Prober(self._data, self._context.settings, kept, self._process.notices.append)
+        return self._prober
+
+    def probe(self, configuration: Configuration, left_s: float) -> Probed | None:
+        """Return what a probe shows, with the processor time since the last; None if there was no time for it."""
+        found: Probed | None = self._opened().probe(configuration, self._goes_on(left_s))
+        if found is None:
+            return None
+        spent_s, self._counted_s = time.process_time() - self._counted_s, time.process_time()
+        return found.model_copy(update={"seconds": spent_s})
+
+    def _goes_on(self, left_s: float) -> Callable[[], bool]:
+        ends_at = self._counted_s + left_s
+        return lambda: time.process_time() < ends_at
+
+    def doubt(self, configuration: Configuration, left_s: float) -> Any:
+        """Return the labels that look wrong, None if there was no time, or why that cannot be told."""
+        prober, context = self._opened(), self._context
+        name = image_names(context.data, context.staged, self._data.prepared)
+        found, failure = attempt(lambda: prober.doubt(configuration, name, self._goes_on(left_s)))
+        return found if failure is None else failure
+
+
+class _Process:
+    """The actor in its process, asked for one thing at a time."""
+
+    def __init__(self, workers: Workers) -> None:
+        is_alike = not workers.packing.gpus_per_trial  # else trials on GPUs would read what a CPU has computed
+        make = ray.remote(ProbeActor).options(num_cpus=0)
+        self._actor = make.remote(workers.context, workers.guard, is_alike)
+        self._asked: Any = None
+
+    def ask(self, what: str, configuration: Mapping[str, Any], left_s: float) -> None:
+        """Ask for a probe, or for labels that look wrong."""
+        self._asked = getattr(self._actor, what).remote(dict(configuration), left_s)
+
+    def answers(self) -> list[Any]:
+        """Return the answer, once it is there; raises RayError when the process was lost."""
+        found: list[Any] = ray.get(ray.wait([self._asked], timeout=0)[0])
+        return found
+
+    def end(self) -> None:
+        """End the process."""
+        ray.kill(self._actor)
+
+
+class Probes:
+    """The probes of a session: those that the record does not have yet, one after the other."""
+
+    def __init__(
+        self,
+        record: Record,
+        asked: Sequence[Configuration],
+        limit_s: float,
+        start: Callable[[], _Process],
+        keep: Callable[[np.ndarray], None],
+    ) -> None:
+        """`start` starts the process; `keep` takes pictures of images whose labels look wrong."""
+        self._record, self._start, self._keep = record, start, keep
+        done = [dict(one.configuration) for one in record.state.probes]
+        self._left = deque(one for one in asked if dict(one) not in done)
+        self._limit_s, self._all = limit_s, len(asked)
+        self._process: _Process | None = None
+        self._is_over = not asked
+
+    @classmethod
+    def on_ray(
+        cls, workers: Workers, record: Record, asked: Sequence[Configuration], limit_s: float,
+        keep: Callable[[np.ndarray], None],
+    ) -> Probes:  # fmt: skip
+        """Return probes in a process of the Ray that is connected."""
+        return cls(record, asked, limit_s, lambda: _Process(workers), keep)
+
+    def see(self) -> None:
+        """Take what is done, and begin the next; called again and again while trials run."""
+        if self._is_over or not any(trial.epochs for trial in self._record.state.trials.values()):
+            return
+        try:
+            if self._process is None:
+                self._process = self._start()
+                self._ask_next(self._process)
+            elif answers := self._process.answers():
+                self._take(answers[0])
+                if self._process is not None:
+                    self._ask_next(self._process)
+        except RayError as error:
+            self._end(f"frozen features are no longer probed: {last_line(error)}")
+
+    def _ask_next(self, process: _Process) -> None:
+        state = self._record.state
+        left_s = self._limit_s - sum(one.seconds for one in state.probes)
+        if self._left:
+            process.ask("probe", self._left.popleft(), left_s)
+        elif state.doubted is None and (best := best_probe(state)) is not None:
+            process.ask("doubt", best.configuration, left_s)
+        else:
+            self._end()
+
+    def _take(self, found: Any) -> None:
+        if isinstance(found, Probed):
+            self._record.append(found)
+        elif isinstance(found, str):
+            self._end(f"labels were not looked at: {found}")
+        elif found is None:
+            done = len(self._record.state.probes)
+            what = "labels were not looked at" if done == self._all else f"{done} of {self._all} were probed"
+            self._end(f"frozen features: {what} in the {self._limit_s:.0f} s of processor time that it may take")
+        else:
+            self._keep(found.pictures)
+            self._record.append(found.event)
+
+    def _end(self, text: str = "") -> None:
+        if text:
+            self._record.append(Notice(text=text))
+        self._is_over = True
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None

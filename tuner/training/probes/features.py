@@ -1,0 +1,64 @@
+"""Pooled features of frozen backbones for the images of a data set, from the cache that trials read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tuner.datasets.loading import Dataset
+from tuner.models.backend import release_memory
+from tuner.training.activations import Activations, FrozenPart
+from tuner.training.compiled_models import CompiledModels
+from tuner.training.cut_points import places
+from tuner.training.settings import ActivationSettings
+
+WORK_S = 2.0
+"""Seconds of computing between two looks at what has been spent."""
+
+
+class Features(NamedTuple):
+    """The features of both splits, `[N, F]`."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def frozen_features(
+    configuration: Mapping[str, Any],
+    data: Dataset,
+    kept: ActivationSettings,
+    seed: int,
+    go_on: Callable[[], bool],
+    notify: Callable[[str], None] = lambda _text: None,
+) -> Features | None:
+    """Return what the frozen backbone of a configuration gives of all images; None if `go_on` said no before its end.
+
+    What the cache lacks is computed as for a trial, and kept for the trials: at all places that the space may ask for
+    if the weights are pretrained. Those drawn from a seed are no trial's.
+
+    Raises:
+        InputError: the network cannot be built.
+        OSError: the disk cannot hold what is computed.
+    """
+    if configuration.get("weights") == "none":
+        kept = replace(kept, depths={})
+    structure = CompiledModels().take(configuration, data.image_shape, len(data.class_names), seed)
+    if structure.backbone is None:
+        return None
+    built = structure.trial_model
+    part = FrozenPart(built, configuration, structure.backbone.weights, places(built))
+    activations = Activations(data, kept, notify)
+    try:
+        place = activations.place(part, 0)
+        while place is not None and go_on():
+            if activations.work(part, [0], 0, 1, WORK_S).is_finished:
+                found = activations.splits(part, place, 1)
+                if found is not None:  # else it was damaged, and is computed again
+                    return Features(*(np.asarray(split.images[split.rows]).reshape(len(split), -1) for split in found))
+        return None
+    finally:
+        activations.release()
+        release_memory()
