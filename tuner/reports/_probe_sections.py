@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tuner.common.errors import printable
 from tuner.common.metrics import oriented
 from tuner.reports.data_section import PageSheet, picture_jpeg
-from tuner.reports.formatting import describe_configuration, escaped, format_value, metric_words, table
+from tuner.reports.formatting import backbone_words, escaped, format_value, metric_words, table
 from tuner.reports.results import Results
-from tuner.runs.events import LabelsDoubted, Probed, Scalar, Suspect
+from tuner.runs.events import LabelsDoubted, Probed, Suspect
 
 MOST_PROBES, MOST_SUSPECTS = 12, 40
 MOSTLY_WRONG = 0.7
@@ -50,12 +50,6 @@ def _probe_words(latest: Probed) -> str:
         f"{latest.images:,} training images, judged by {latest.validation_images:,} validation images, before anything "
         "was trained. It says how good a start is, not how far training comes from there."
     )
-
-
-def backbone_words(configuration: Mapping[str, Scalar]) -> str:
-    """Return a backbone and its preprocessing in words."""
-    rest = [name for name in configuration if name != "architecture"]
-    return f"{configuration.get('architecture')} ({describe_configuration(configuration, rest)})"
 
 
 def suspects_words(doubted: LabelsDoubted) -> str:

@@ -175,6 +175,12 @@ def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[
     return ", ".join(f"{name} {_short(configuration[name])}" for name in names if name in configuration)
 
 
+def backbone_words(configuration: Mapping[str, Scalar]) -> str:
+    """Return a backbone and its preprocessing in words."""
+    rest = [name for name in configuration if name != "architecture"]
+    return f"{configuration.get('architecture')} ({describe_configuration(configuration, rest)})"
+
+
 def shortened(text: str, length: int) -> str:
     """Shorten `text` to one line of at most so many characters.
 

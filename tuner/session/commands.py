@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from tuner.models.own_networks import load_own_code
 from tuner.proposals.asking import source_asked_for, study_name
 from tuner.proposals.making import DEFAULT_TIME, Asked, make_file
 from tuner.reports.console import SearchConsole, format_seconds
+from tuner.reports.formatting import backbone_words, format_value, metric_words
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import StudyCreated
@@ -32,11 +34,19 @@ from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
-from tuner.session._resolved import ResolvedSearch, Study, augment_on, resolve
+from tuner.session._resolved import ResolvedSearch, Study, augment_on, probe_limit_s, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
-from tuner.session.preparation import Prepared, cache_folder, planned_data, prepare, prepared_data, staged_data
+from tuner.session.preparation import (
+    Prepared,
+    cache_folder,
+    planned_data,
+    prepare,
+    prepared_data,
+    probed_configurations,
+    staged_data,
+)
 from tuner.spec.schema import read_time
 from tuner.spec.space import sample
 from tuner.spec.spec import Spec, SpecReading, load_spec, require
@@ -150,7 +160,31 @@ def _tell_plan(spec: Spec, search: ResolvedSearch, options: SearchOptions, conso
         console.say(notice)
     _tell_disk_use(search, options, console)
     _earlier(spec.search.warm_start, search.study, options, console)
+    if options.probe:
+        _tell_probes(search, options, console)
     return 0
+
+
+def _tell_probes(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> None:
+    """Probe here what frozen features give, within the time that a search has for it, and say it."""
+    if not search.policy.probe.value:
+        console.say(f"nothing is probed: {search.policy.probe.why}")
+        return
+    prepared, metric = prepare(search.study, options, console), search.study.metric
+    configure_backend()
+    from tuner.training.probes.probing import Prober
+
+    kept = search.training.activations_in(prepared.cache_dir)
+    prober = Prober(prepared.dataset, search.training.settings, kept, console.say)
+    ends_at = time.process_time() + probe_limit_s(search.budget.time_s)
+    for configuration in probed_configurations(search.study):
+        with console.preparing(f"probing {backbone_words(configuration)}"):
+            probed = prober.probe(configuration, lambda: time.process_time() < ends_at)
+        if probed is None:
+            console.say(f"the others would take more than {format_seconds(probe_limit_s(search.budget.time_s))}")
+            return
+        words = probed.reason or f"{metric_words(metric)} {format_value(metric, probed.metrics[metric])}"
+        console.say(f"{backbone_words(configuration)}: {words}")
 
 
 def _tell_disk_use(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> None:

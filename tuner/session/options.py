@@ -61,6 +61,8 @@ class SearchOptions:
     """Whether the Ray of this machine shows its dashboard."""
     trackers: tuple[str, ...] | None = None
     """As NAME or NAME=PLACE; None: those that a resumed run had before."""
+    probe: bool = False
+    """Whether a plan says what frozen features give."""
     plugins: tuple[str, ...] = ()
     """Files and modules of own code."""
 
@@ -96,6 +98,11 @@ def build_search_parser() -> CommandParser:
         "--plan",
         action="store_true",
         help="print space, rungs, epochs, disk use and warnings; train nothing",
+    )
+    add(
+        "--probe",
+        action="store_true",
+        help="with --plan: say what frozen backbones give under each preprocessing, computed here (search.probe)",
     )
     add("--inline", action="store_true", help="train one trial (the baseline, or a first suggestion) here, without Ray")
     add(
@@ -167,6 +174,8 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, parsed: argparse.Nam
         parser.error(f"--address and --{modes[0]} cannot be used together: --{modes[0]} runs here")
     if parsed.storage is not None and (set(modes) & {"plan", "inline", "retrain"}):
         parser.error(f"--storage and --{modes[0]} cannot be used together: --{modes[0]} keeps no checkpoints")
+    if parsed.probe and not parsed.plan:
+        parser.error("--probe belongs to --plan; a search that probes has search.probe: true")
     if parsed.insecure and parsed.address is None:
         parser.error("--insecure belongs to --address: a Ray of this machine alone always has a token")
     if parsed.dashboard and (set(modes) & {"plan", "inline", "retrain"}):
@@ -206,6 +215,7 @@ def parse_search_options(arguments: Sequence[str] | None, parser: CommandParser 
         retrain = (Path(parsed.retrain[0]), int(parsed.retrain[1]))
     overrides = [*parsed.overrides]
     overrides += ["finalists.count=0"] if parsed.no_finalists else []
+    overrides += ["search.probe=true"] if parsed.probe else []
     overrides += [f"search.warm_start={json.dumps(parsed.warm_start)}"] if parsed.warm_start is not None else []
     return SearchOptions(
         file=parsed.file,
@@ -213,6 +223,7 @@ def parse_search_options(arguments: Sequence[str] | None, parser: CommandParser 
         overrides=tuple(overrides),
         data=tuple(parsed.data),
         plan=parsed.plan,
+        probe=parsed.probe,
         inline=parsed.inline,
         resume=parsed.resume,
         retrain=retrain,

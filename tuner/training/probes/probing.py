@@ -41,8 +41,10 @@ class Prober:
     """The probes of one process; `go_on` is asked while features are computed whether there is time left."""
 
     def __init__(
-        self, data: Dataset, settings: TrialSettings, kept: ActivationSettings, notify: Callable[[str], None]
+        self, data: Dataset, settings: TrialSettings, kept: ActivationSettings | None, notify: Callable[[str], None]
     ) -> None:
+        if kept is None:
+            raise ValueError("probes read cached activations, which are not kept")
         self._data, self._settings, self._kept, self._notify = data, settings, kept, notify
         self._seed = derive_seed(settings.seed, "probe")
 
