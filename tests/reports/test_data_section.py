@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.reports.test_page import EVIL, Parsed
 from tests.support.make_account import make_account, make_gallery
-from tests.support.make_record import small_state
+from tests.support.make_record import DOUBTED, PROBES, small_state
 from tuner.datasets.account.copies import Across, CopyAccount
 from tuner.datasets.account.facts import ClassFacts, Conflict, GroupFacts, save_account
 from tuner.reports.data_section import (
@@ -26,6 +26,7 @@ from tuner.reports.data_section import (
 )
 from tuner.reports.writer import write_report
 from tuner.runs.directory import RunDirectory
+from tuner.runs.predictions import save_pictures
 
 PAIR = ("a/1.png", "b/2.png")
 COPIES = CopyAccount(5, 3, 4, 3, 0, 1, (PAIR,), (PAIR,), (Across("test", "train", 2, (("c.png", "d.png"),)),))
@@ -139,6 +140,25 @@ def report(tmp_path: Path, **changes: object) -> tuple[str, str]:
     save_sheets(run.contact_sheets, draw_sheets(make_gallery({"a": 5, "b": 5})))
     paths = write_report(small_state(), tmp_path / "report", formats=["png"], run=run)
     return paths.page.read_text(encoding="utf-8"), paths.leaderboard.read_text(encoding="utf-8")
+
+
+def test_the_report_shows_images_whose_labels_look_wrong_and_what_frozen_features_give(tmp_path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    save_account(run.data, make_account())
+    state = small_state(*PROBES, DOUBTED)
+    for has_pictures in (False, True):
+        if has_pictures:
+            save_pictures(run.suspects, np.zeros((1, 8, 8, 1), np.uint8))
+        paths = write_report(state, tmp_path / "report", formats=["png"], run=run)
+        page, leaderboard = paths.page.read_text(encoding="utf-8"), paths.leaderboard.read_text(encoding="utf-8")
+        parsed = Parsed(page)
+        assert not parsed.open and "<script>alert" not in page and "right for 60%" in page
+        assert "most of these are rather its own mistakes" in page and "no test image was looked at" in page
+        assert sum(str(image["src"]).startswith("data:image/jpeg") for image in parsed.all("img")) == has_pictures
+    assert "looks like cat</bdi>: <bdi>75%" in page and "What frozen features give" in page
+    assert "## Labels that look wrong" in leaderboard and "| validation | " in leaderboard and "| 75% |" in leaderboard
+    assert "## What frozen features give" in leaderboard and "out of memory" in leaderboard
 
 
 def test_the_report_has_the_account_that_its_run_holds_and_needs_no_data(tmp_path) -> None:

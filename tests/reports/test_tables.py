@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import ROOT
-from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
+from tests.support.make_record import DOUBTED, EVIL, PROBES, epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.metrics import epoch_objectives, epoch_values
 from tuner.reports.results import build_results
 from tuner.reports.tables import (
+    TABLES,
     column_names,
     column_type,
     describe_schema,
@@ -226,3 +227,22 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_
 
 def test_the_page_about_the_tables_is_current():
     assert PAGE.read_text(encoding="utf-8") == describe_schema(), "write docs/tables.md again with describe_schema()"
+
+
+def test_probes_and_suspect_labels_are_tables_of_their_own():
+    state = small_state(*PROBES, DOUBTED)
+    found = {name: TABLES[name](build_results(state)).to_pylist() for name in ("probes", "suspect_labels")}
+    assert found["probes"] == [
+        {"study": "cifar100", "method": "ridge", "value": 0.6, "val_accuracy": 0.6, "reason": None, "features": 1280,
+         "images": 1000, "validation_images": 500, "seconds": 2.0, "architecture": "mobilenet_v2", "alpha": 0.35,
+         "preprocess": "resize(64)|scale(-1,1)", "images_hyperparameter": None},
+        {"study": "cifar100", "method": "ridge", "value": None, "val_accuracy": None, "reason": "out of memory",
+         "features": 0, "images": 0, "validation_images": 0, "seconds": 1.0, "architecture": "own", "alpha": None,
+         "preprocess": "none", "images_hyperparameter": 3},
+    ]  # fmt: skip
+    assert found["suspect_labels"] == [
+        {"study": "cifar100", "split": "validation", "row": 7, "name": EVIL, "label": EVIL, "label_probability": 0.1,
+         "likely": "cat", "likely_probability": 0.75},
+    ]  # fmt: skip
+    empty = {name: make(build_results(RunState())).num_rows for name, make in TABLES.items()}
+    assert set(empty.values()) == {0}

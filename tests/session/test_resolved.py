@@ -12,6 +12,7 @@ from tuner.cluster.ray_session import Capacity
 from tuner.runs.events import SessionStarted
 from tuner.session._packing import choose_packing, trial_memory
 from tuner.session._resolved import augment_on, resolve
+from tuner.session.preparation import probed_configurations
 from tuner.session.session import resolved_settings
 from tuner.spec.schema import AUTO, SECTIONS, given
 from tuner.spec.spec import read_spec, require
@@ -97,3 +98,48 @@ def test_images_are_augmented_on_the_gpu_if_there_is_one_and_where_they_were_bef
     )
     assert augment_on(search, gpus, earlier) == place
     assert search.training.augmented_on(place).settings.augments_on_device == (place == "device")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value", "why"),
+    [
+        (["search.probe=true"], True, ""),
+        (["search.probe=false"], False, ""),
+        (["search.probe=none"], False, ""),
+        (["search.probe=true", "activations=none"], False, "activations.enabled is false"),
+        (["search.probe=true", "space={architecture: cnn}", "baseline=none"], False, "no architecture of the space"),
+        (["search.probe=true", "space.architecture={choice: [cnn, mobilenet_v2]}", "baseline=none"], True, ""),
+        (["search.probe=auto", "search.time_budget=9m"], False, "time budget"),
+        (["search.probe=auto", "search.time_budget=none"], False, "time budget"),
+        (["search.probe=auto", "search.time_budget=10m"], True, "5% of the time budget"),
+    ],
+)
+def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overrides, value, why) -> None:
+    probe = resolve(require(read_spec(WITH_BACKBONE, "f", overrides))).policy.probe
+    assert probe.value is value and why in probe.why and (probe.why == "") == (why == "")
+
+
+@pytest.mark.parametrize(
+    ("space", "probed"),
+    [
+        ("{architecture: cnn}", []),
+        ("{architecture: mobilenet_v2}", [{"architecture": "mobilenet_v2"}]),
+        (
+            "{architecture: {choice: [mobilenet_v2, cnn]}, preprocess: {choice: ['resize(64)', 'resize(32)']}}",
+            [{"architecture": "mobilenet_v2", "preprocess": f"resize({size})"} for size in (32, 64)],
+        ),
+        (
+            "{architecture: {choose: {mobilenet_v2: {alpha: {choice: [0.35, 1.0]}, pooling: {choice: [max, flatten]}}, "
+            "cnn: {blocks: 2}}}, dropout: {float: [0, 0.5]}}",
+            [{"architecture": "mobilenet_v2", "alpha": alpha, "pooling": "max"} for alpha in (0.35, 1.0)],
+        ),
+        ("{architecture: {choose: {mobilenet_v2: {pooling: flatten}}}}",
+         [{"architecture": "mobilenet_v2", "pooling": "average"}]),
+    ],
+)  # fmt: skip
+def test_each_backbone_is_probed_under_each_preprocessing_small_images_first(space, probed) -> None:
+    search = resolve(require(read_spec(WITH_BACKBONE, "f", [f"space={space}", "baseline=none"])))
+    assert probed_configurations(search.study) == probed
+
+
+WITH_BACKBONE = "study: small\ndata: {source: digits}\nspace: {architecture: mobilenet_v2, preprocess: 'resize(32)'}\n"

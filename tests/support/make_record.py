@@ -16,10 +16,13 @@ from tuner.runs.events import (
     EndStatus,
     EpochReported,
     Event,
+    LabelsDoubted,
+    Probed,
     Resolved,
     SessionEnded,
     SessionStarted,
     StudyCreated,
+    Suspect,
     TrialEnded,
     TrialMeasured,
     TrialStarted,
@@ -41,6 +44,30 @@ SPEED_S = {"mobilenet_v2": 21.0, "mobilenet_v3_small": 14.0, "cnn": 9.0, "dense"
 PARAMETERS = {"mobilenet_v2": 539_000, "mobilenet_v3_small": 1_100_000, "cnn": 1_297_028, "dense": 1_840_000}
 VARIANTS = ("resize(64)|scale(-1,1)", "grayscale|resize(64)|scale(-1,1)", "noise(0.1)|resize(64)|scale(-1,1)")
 PENALTY = dict(zip(VARIANTS, (0.0, 0.07, 0.03), strict=True))
+
+
+EVIL = "<script>alert(1)</script>|*x*"
+PROBES = (
+    Probed(
+        configuration={"architecture": "mobilenet_v2", "alpha": 0.35, "preprocess": "resize(64)|scale(-1,1)"},
+        method="ridge", metrics={"val_accuracy": 0.6}, features=1280, images=1000, validation_images=500, seconds=2.0,
+    ),
+    Probed(
+        configuration={"architecture": "own", "preprocess": "none", "images": 3}, method="ridge",
+        reason="out of memory", seconds=1.0,
+    ),
+)  # fmt: skip
+"""One that has a value, and one that failed, of an own architecture with a parameter that is called like a column."""
+DOUBTED = LabelsDoubted(
+    configuration=PROBES[0].configuration,
+    images=1500,
+    found=1,
+    accuracy=0.6,
+    suspects=[
+        Suspect(split="validation", row=7, name=EVIL, label=EVIL, label_probability=0.1, likely="cat",
+                likely_probability=0.75),
+    ],
+)  # fmt: skip
 
 
 def study_created(metric: str = "val_accuracy", max_epochs: int = 20, **changes: Any) -> StudyCreated:

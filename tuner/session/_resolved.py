@@ -30,7 +30,7 @@ SAMPLER, SCHEDULER = "gp", "asha"
 
 PROBE_SHARE, PROBE_S = 0.05, 60.0
 """Most of a time budget that probes of frozen features take, in processor time; without a budget, so many seconds."""
-PROBED_FROM_S = math.inf
+PROBED_FROM_S = 600.0
 """With `auto`, the shortest time budget with which features are probed."""
 
 Value = TypeVar("Value")
