@@ -74,6 +74,7 @@ NOT_RUN = {
     r"python -m tuner\.predict --imagenet": "needs labels from the internet; tests/commands/test_predict.py",
     r"python -m tuner\.search folder:": "takes the time that it is given; tests/end_to_end/test_one_line.py",
     r"python -m tuner\.search .* --plugin own_nets\.py": "needs a file of one's own; the one on the page is run below",
+    r".* --plan --probe$": "tests/training/test_probes.py",
     r".* --dashboard": "tests/end_to_end/test_monitoring_run.py",
     r".* --address auto --storage ": "needs a cluster; tests/end_to_end/test_elastic.py, test_mirror.py",
     r"python -m tuner\.(?:search --resume|report) s3://": "needs a bucket; tests/runs/test_mirror.py",

@@ -115,7 +115,12 @@ def test_a_session_that_goes_on_probes_what_is_missing_within_what_is_left(recor
     assert process.asked == [("probe", "resize(100)", 2), ("doubt", "resize(100)", 1)]
 
 
-def test_where_nothing_is_asked_for_no_process_is_started(record):
+@pytest.mark.parametrize("why", ["nothing is asked for", "all is done", "the time is spent"])
+def test_where_nothing_is_left_to_do_no_process_is_started(record, why):
+    for one in ASKED[: 0 if why == "nothing is asked for" else 3]:
+        record.append(probed(one, 0.5, seconds=5.0 if why == "the time is spent" else 1.0))
+    if why == "all is done":
+        record.append(doubts().event)
     process = FakeProcess()
-    run(record, process, asked=[])
+    run(record, process, asked=[] if why == "nothing is asked for" else ASKED)
     assert not process.asked and not process.ended

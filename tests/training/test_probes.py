@@ -132,3 +132,23 @@ def test_a_data_set_is_probed_from_the_cache_of_its_trials(small_digits, tmp_pat
     with pytest.raises(DataError):
         few = replace(small_digits, train=train.take(np.arange(2)), validation=small_digits.validation.take([0]))
         Prober(few, SETTINGS, settings_for(tmp_path), lambda _text: None).doubt(asked, lambda *_: "", lambda: True)
+
+
+@pytest.mark.full
+def test_a_plan_says_what_frozen_features_give(tmp_path, capsys):
+    from tuner.session.commands import run_search
+    from tuner.session.options import parse_search_options
+
+    (tmp_path / "small.yaml").write_text(
+        "study: small\ndata: {source: digits, max_train_images: 200, max_validation_images: 100}\n"
+        "space: {preprocess: {choice: ['resize(40)', 'resize(32)']}, "
+        "architecture: {choose: {mobilenet_v2: {alpha: 0.35, weights: none}}}}\nfinalists: none\n"
+    )
+    words = [str(tmp_path / "small.yaml"), "--plan", "--probe", "--cache", str(tmp_path / "cache")]
+    assert run_search(parse_search_options(words)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.index("preprocess resize(32), alpha 0.35, weights none): validation accuracy") < said.index(
+        "preprocess resize(40), alpha 0.35, weights none): validation accuracy"
+    )
+    assert run_search(parse_search_options([*words, "--set", "activations=none"])) == 0
+    assert "nothing is probed: activations.enabled is false" in " ".join(capsys.readouterr().out.split())

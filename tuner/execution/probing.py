@@ -111,7 +111,8 @@ class Probes:
         self._left = deque(one for one in asked if dict(one) not in done)
         self._limit_s, self._all = limit_s, len(asked)
         self._process: _Process | None = None
-        self._is_over = not asked
+        is_done = not self._left and record.state.doubted is not None
+        self._is_over = not asked or is_done or self._left_s() <= 0
 
     @classmethod
     def on_ray(
@@ -136,13 +137,15 @@ class Probes:
         except RayError as error:
             self._end(f"frozen features are no longer probed: {last_line(error)}")
 
+    def _left_s(self) -> float:
+        return self._limit_s - sum(one.seconds for one in self._record.state.probes)
+
     def _ask_next(self, process: _Process) -> None:
         state = self._record.state
-        left_s = self._limit_s - sum(one.seconds for one in state.probes)
         if self._left:
-            process.ask("probe", self._left.popleft(), left_s)
+            process.ask("probe", self._left.popleft(), self._left_s())
         elif state.doubted is None and (best := best_probe(state)) is not None:
-            process.ask("doubt", best.configuration, left_s)
+            process.ask("doubt", best.configuration, self._left_s())
         else:
             self._end()
 
