@@ -1,4 +1,4 @@
-"""What frozen features tell, in words: what they give before training, and labels that look wrong by them."""
+"""Words for what frozen features give before training, and for labels that look wrong by them."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class Notice(_Event):
 
 
 class Probed(_Event):
-    """What a linear probe made of the features of one frozen backbone under one preprocessing."""
+    """The result of a linear probe of one frozen backbone under one preprocessing."""
 
     event: Literal["probed"] = "probed"
     configuration: Configuration

@@ -1,4 +1,4 @@
-"""What a linear classifier of frozen features reaches, beside what training has made of the same backbone."""
+"""Probes of frozen features, beside what training has made of the same backbone."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What frozen features give before anything is trained: linear probes in closed form, and labels that they doubt."""
+"""Linear probes of what frozen backbones give before anything is trained, and labels that they doubt."""
