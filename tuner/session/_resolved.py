@@ -44,6 +44,9 @@ class Chosen(NamedTuple, Generic[Value]):
     """Empty where the file gives the value."""
 
 
+NO_PROBE = Chosen(False)
+
+
 @dataclass(frozen=True)
 class Study:
     """The question: which configuration of the space does best on the data."""
@@ -119,9 +122,6 @@ class Policy:
     rungs: tuple[int, ...]
     """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
 
-    probe: Chosen[bool]
-    """Whether frozen features are probed while the first trials train."""
-
     @property
     def compared_at(self) -> tuple[int, ...]:
         """The rungs of a scheduler that halves; none of another one."""
@@ -139,6 +139,8 @@ class Budget:
     """Of a finalist: with so many seeds, or on so many folds."""
     folds: int = 0
     """Of the data; 0: there are none."""
+    probe: Chosen[bool] = NO_PROBE
+    """Whether frozen features are probed while the first trials train."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,12 @@ def resolve(spec: Spec) -> ResolvedSearch:
         study if spec.trainable is None else OwnStudy(**vars(study), function=spec.trainable),
         _policy(spec),
         Budget(
-            _trials(spec), search.time_budget, spec.finalists.count, data.folds or spec.finalists.seeds, data.folds or 0
+            _trials(spec),
+            search.time_budget,
+            spec.finalists.count,
+            data.folds or spec.finalists.seeds,
+            data.folds or 0,
+            _probe(spec),
         ),
         Training(_settings(spec), _activations(spec), unfreeze_depths(of_networks)),
         _shares(spec),
@@ -225,7 +232,7 @@ def _policy(spec: Spec) -> Policy:
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
     rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
-    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs, _probe(spec))
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
 
 
 def _probe(spec: Spec) -> Chosen[bool]:
