@@ -1,6 +1,6 @@
 """`python -m benchmarks.probe ranking|labels`: how well probes of frozen features rank, and find wrong labels.
 
-*ranking*: for each data set, short real trainings (two learning rates, the better one counts) of MobileNetV2 with
+*ranking*: for each data set, short real trainings (some learning rates, the best one counts) of MobileNetV2 with
 ImageNet weights and with random ones under several preprocessings, against what rankers say before them: Spearman's
 rank correlation over all, and over those with ImageNet weights; and whether all random weights are behind all others.
 The interval is of 1,000 draws of the configurations of each set, with replacement.
@@ -31,15 +31,8 @@ if TYPE_CHECKING:
     from tuner.training.settings import ActivationSettings
 
 SETS = ("digits", "fashion_mnist", "hands", "flowers")
-PREPROCESSING = (
-    "resize(32)",
-    "resize(48)",
-    "resize(64)",
-    "resize(100)",
-    "grayscale|resize(64)",
-    "grayscale|resize(100)",
-)
-RATES = (0.001, 0.005)
+PREPROCESSING = ("resize(32)", "resize(64)", "resize(100)", "grayscale|resize(64)")
+OF_RANDOM = ("resize(64)", "resize(100)")
 NETWORK = {"architecture": "mobilenet_v2", "alpha": 0.35, "unfreeze_depth": 2, "batch_size": 32, "dropout": 0.2}
 DRAWS = 1000
 
@@ -53,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=400, help="images")
     parser.add_argument("--validation", type=int, default=400, help="images")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rates", type=float, nargs="*", default=[0.001, 0.005], help="of learning; the best counts")
     parser.add_argument("--px", type=int, default=100, help="of the images with which labels are looked for")
     options = parser.parse_args(arguments)
 
@@ -105,8 +99,7 @@ def features_of(configuration: dict[str, Any], data: Dataset, folder: Path) -> F
 def variants(data: Dataset) -> list[dict[str, Any]]:
     """Return the configurations of a data set: grey images stay as they are."""
     texts = [text for text in PREPROCESSING if data.image_shape[2] == 3 or "grayscale" not in text]
-    some = [text for text in texts if "48" in text or text == "resize(100)"]
-    of_weights = {"imagenet": texts, "none": some}
+    of_weights = {"imagenet": texts, "none": OF_RANDOM}
     return [
         {**NETWORK, "weights": weights, "preprocess": f"{text}|scale(-1,1)"}
         for weights, own in of_weights.items()
@@ -114,17 +107,17 @@ def variants(data: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def trained(configuration: dict[str, Any], data: Dataset, folder: Path, epochs: int) -> float:
+def trained(configuration: dict[str, Any], data: Dataset, folder: Path, options: argparse.Namespace) -> float:
     """Return the best validation accuracy of short trainings of a configuration."""
     from tuner.models.backend import release_memory
     from tuner.training.activations import Activations
     from tuner.training.settings import TrialSettings
     from tuner.training.trial import run_trial
 
-    settings = TrialSettings(epochs, 2, None, 0.0, "val_accuracy", "max", 0)
+    settings = TrialSettings(options.epochs, 2, None, 0.0, "val_accuracy", "max", 0)
     depths = {"mobilenet_v2": (0, 2)}
     best = 0.0
-    for rate in RATES:
+    for rate in options.rates:
         activations = Activations(data, replace(kept_in(folder), depths=depths), lambda _text: None)
         trial = run_trial(
             {**configuration, "learning_rate": rate, "fine_tune_learning_rate_factor": 0.3},
@@ -224,7 +217,7 @@ def rank(options: argparse.Namespace, folder: Path) -> None:
                 began = time.process_time()
                 values[ranker] = by(found, data.train.labels, data.validation.labels, len(data.class_names))
                 seconds[ranker] += time.process_time() - began
-            final = trained(configuration, data, folder, options.epochs)
+            final = trained(configuration, data, folder, options)
             told[name].append((configuration["weights"], final, values))
             cells = [name, configuration["weights"], configuration["preprocess"].replace("|", "\\|"), f"{final:.3f}"]
             print("| " + " | ".join([*cells, *(f"{values[one]:.3f}" for one in RANKERS)]) + " |", flush=True)
