@@ -68,8 +68,8 @@ def suspects_words(doubted: LabelsDoubted) -> str:
 def _how(doubted: LabelsDoubted, right: str) -> str:
     return (
         f"the frozen features of {escaped(backbone_words(doubted.configuration))} alone: a linear classifier of them, "
-        f"trained on other images and right for {right}, takes them for another class at least as surely as images of "
-        "that class in the mean (confident learning)."
+        f"trained on other images and right for {right}, takes them for another class; how many labels are doubted is "
+        "counted by confident learning."
     )
 
 

@@ -17,20 +17,19 @@ class Suspects(NamedTuple):
 
 
 def suspects(labels: np.ndarray, probabilities: np.ndarray) -> Suspects:
-    """Return the images that count off the diagonal of the confident joint.
+    """Return the images whose own class is least probable, as many as count off the diagonal of the confident joint.
 
     `probabilities` `[N, K]` are of models that were not trained on the image; those that are not numbers are passed
-    over. An image looks like a class whose probability is at least what images with its label have in the mean; of
-    several such classes, like the most probable one.
+    over. Counted is an image that looks like another class: of those whose probability is at least what images with
+    their label have in the mean, the most probable one. Those counted are not always the surest (benchmarks/LOG.md).
     """
     known = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     own, given = probabilities[known], labels[known]
-    thresholds = [
-        own[given == label, label].mean() if (given == label).any() else np.inf for label in range(own.shape[1])
-    ]
+    classes = range(own.shape[1])
+    thresholds = [own[given == label, label].mean() if (given == label).any() else np.inf for label in classes]
     sure = np.where(own >= np.array(thresholds), own, -1.0)
-    likely = sure.argmax(axis=1)
-    found = np.flatnonzero((sure.max(axis=1) >= 0) & (likely != given))
-    margin = own[found, likely[found]] - own[found, given[found]]
-    order = found[np.argsort(-margin, kind="stable")]
-    return Suspects(known[order], likely[order])
+    number = int(((sure.max(axis=1) >= 0) & (sure.argmax(axis=1) != given)).sum())
+    likely, of_given = own.argmax(axis=1), own[np.arange(len(given)), given]
+    order = np.argsort(of_given, kind="stable")
+    found = order[likely[order] != given[order]][:number]
+    return Suspects(known[found], likely[found])
