@@ -29,17 +29,22 @@ if TYPE_CHECKING:
 
 DAY_S = 86400.0
 IN_USE = "in use"
+_OF_CLEAR = ("all", "brought", "unused_days", "damaged", "yes")
 _EPILOG = """\
 actions:
   list     what is kept, how large it is, when it was last used (the default)
   verify   read everything against its checksums
   clear    remove cached activations that no process uses; what is needed again is made again
 
+Arrays, tables and dictionaries that programs gave to tuner.Study are listed and verified too. Nobody can make them
+again: clear removes them with --brought alone, and a search of them goes on when they are given again.
+
 examples:
   python -m tuner.cache                             what is kept on this machine
   python -m tuner.cache verify
   python -m tuner.cache clear --unused-days 30      activations that were not used for 30 days
   python -m tuner.cache clear --all --yes           prepared data sets too, without a question
+  python -m tuner.cache clear --brought             what programs have brought too
 
 A prepared data set counts as used when it was made and when activations of it were used. It is in use while it is made
 and while activations of it are; a search that trains from its images goes on with what it has open.
@@ -70,24 +75,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_cache_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of a command line; exits with status 2 and a usage line when they contradict."""
     parser = CommandParser(
-        "cache", "Prepared data sets and cached activations of this machine: list, verify, clear.", _EPILOG
+        "cache", "Prepared data, cached activations, what programs brought: list, verify, clear.", _EPILOG
     )
     add = parser.add_argument
     add("action", nargs="?", default="list", choices=("list", "verify", "clear"), help="what to do (default: list)")
     add("--cache", type=Path, metavar="DIR", help="the folder (default: TUNER_CACHE, or the user's cache)")
     add("--json", action="store_true", help="list: print JSON")
     add("--all", action="store_true", help="clear: remove prepared data sets too")
+    add("--brought", action="store_true", help="clear: remove arrays and tables that programs have brought too")
     add("--unused-days", type=float, metavar="N", help="clear: only what was not used for N days")
-    add("--damaged", action="store_true", help="clear: only what is damaged, of both kinds, after reading everything")
+    add("--damaged", action="store_true", help="clear: only what is damaged, of all kinds, after reading everything")
     add("--yes", action="store_true", help="clear: do not ask (without a terminal, nothing is asked)")
     options = parser.parse_args(arguments)
-    for name, action in {"json": "list", **dict.fromkeys(("all", "unused_days", "damaged", "yes"), "clear")}.items():
+    for name, action in {"json": "list", **dict.fromkeys(_OF_CLEAR, "clear")}.items():
         if options.action != action and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} can only be used with {action}")
     if options.unused_days is not None and not 0 <= options.unused_days < float("inf"):
         parser.error(f"--unused-days must be a number of days, 0 or more; got {options.unused_days:g}")
-    if options.damaged and (options.all or options.unused_days is not None):
-        parser.error("--damaged cannot be used together with --all or --unused-days")
+    if options.damaged and (options.all or options.brought or options.unused_days is not None):
+        parser.error("--damaged cannot be used together with --all, --brought or --unused-days")
     return options
 
 
@@ -173,7 +179,8 @@ def verify_items(cache: Path, options: argparse.Namespace) -> int:
     whole = [item for item in items if item.status == "whole"]
     _say(console, f"whole: {total_words(whole)}; damaged: {total_words(damaged)}; in {cache}")
     if damaged:
-        _say(console, "clear --damaged removes what is damaged; it will be made again when it is needed")
+        again = "it will be made again when it is needed; what a program brought, when it is given again"
+        _say(console, f"clear --damaged removes what is damaged; {again}")
     return 1 if damaged else 0
 
 
@@ -235,6 +242,7 @@ def clear_items(cache: Path, options: argparse.Namespace) -> int:
 
 def _why_kept(item: Item, options: argparse.Namespace) -> str | None:
     """Return why the options keep an item; None if they remove it, or if its removal was interrupted."""
+    from tuner.datasets.prepared import BROUGHT
     from tuner.training.cache_contents import DATASETS
 
     if item.folder.name.endswith(".removed"):
@@ -243,6 +251,8 @@ def _why_kept(item: Item, options: argparse.Namespace) -> str | None:
         return None if item.status == "damaged" else "not damaged"
     if item.kind == DATASETS and not options.all:
         return "removed with --all only"
+    if item.kind == BROUGHT and item.status == "whole" and not options.brought:
+        return "removed with --brought only"
     if options.unused_days is not None and item.used > time.time() - options.unused_days * DAY_S:
         return f"used within the last {options.unused_days:g} days"
     return None
@@ -252,6 +262,7 @@ def _remove(item: Item) -> str | None:
     """Remove an item: renamed first, so that nobody finds half of it. Returns why it was kept, None if it is gone."""
     from filelock import FileLock, Timeout
 
+    from tuner.datasets.prepared import BROUGHT
     from tuner.training.activation_store import is_in_use
     from tuner.training.cache_contents import ACTIVATIONS, build_lock
 
@@ -261,6 +272,9 @@ def _remove(item: Item) -> str | None:
     is_activations = item.kind == ACTIVATIONS
     lock = FileLock(folder.with_name("removal.lock")) if is_activations else build_lock(folder)
     try:
+        if item.kind == BROUGHT:
+            folder.unlink()
+            return None
         with lock:  # nobody makes room, or this data set, meanwhile
             if is_activations and is_in_use(folder):  # since it was listed
                 return IN_USE

@@ -6,12 +6,13 @@ Light at import: what writes a format is loaded when it is asked for.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tuner import __version__
 from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
-from tuner.common.errors import without_passwords
+from tuner.common.errors import printable, without_passwords
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _ALL = "--csv, --latex, --optuna, --saved-model, --litert, --mlflow, --tensorboard, --tracker"
@@ -54,15 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"at least one of {_ALL} must be given")
 
     def run() -> int:
-        from tuner.models.own_networks import load_own_code
+        from tuner.api.code_of_run import load_code_for
+        from tuner.runs.directory import open_run
 
-        load_own_code(options.plugins)
+        for notice in load_code_for(open_run(options.run), options.plugins):
+            print(printable(notice), file=sys.stderr)
         return _export(options, trackers)
 
     return run_command(run)
 
 
 def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
+    from tuner.api.code_of_run import brought_to
     from tuner.common.process import logging_to
     from tuner.models.export import save_model_as
     from tuner.reports import exports
@@ -87,9 +91,9 @@ def _export(options: argparse.Namespace, trackers: Sequence[str]) -> int:
             name = exports.save_optuna(run, state, options.optuna)
             written.append(f"study {name} in {without_passwords(options.optuna)}")
         if options.saved_model:
-            written.append(save_model_as(run.exported_model(), options.saved_model, "tf_saved_model"))
+            written.append(save_model_as(run.exported_model(), options.saved_model, "tf_saved_model", brought_to(run)))
         if options.litert:
-            written.append(save_model_as(run.exported_model(), options.litert, "litert"))
+            written.append(save_model_as(run.exported_model(), options.litert, "litert", brought_to(run)))
         files = kept_files(run, options.reports / run.name)
         written += [deliver(tracker, run.record, files) for tracker in told]
     for one in written:

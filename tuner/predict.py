@@ -61,15 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(place: str | None, texts: Sequence[str], options: argparse.Namespace) -> int:
     from tuner.api.classifier import find_pictures, load_imagenet_classifier, load_run_classifier, predict_pictures
+    from tuner.api.code_of_run import load_code_for
     from tuner.common.process import logging_to
     from tuner.models.own_networks import load_own_code
     from tuner.runs.directory import open_run
 
-    load_own_code(options.plugins)
-    notices: list[str] = []
+    run = None if place is None else open_run(Path(place))
+    notices = [] if run is None else load_code_for(run, options.plugins)
+    if run is None:
+        load_own_code(options.plugins)
     pictures = list(find_pictures(texts, notices))
     failures: list[tuple[str, str]] = []
-    run = None if place is None else open_run(Path(place))
     with logging_to(None if run is None else run.log, is_new=False):  # what libraries say meanwhile
         classifier = load_imagenet_classifier(options.imagenet) if run is None else load_run_classifier(run)
         found = predict_pictures(classifier, pictures, options.top, lambda *failure: failures.append(failure))

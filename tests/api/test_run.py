@@ -18,6 +18,7 @@ from tests.support.make_record import (
     write_record,
 )
 from tuner.common.errors import RunError, TunerError, UnknownNameError
+from tuner.common.plugins import forget_plugins
 from tuner.runs.events import SessionEnded
 from tuner.runs.record import Record
 
@@ -71,6 +72,24 @@ def test_a_notebook_shows_what_won_and_names_are_text_there(tmp_path) -> None:
     write_record(tmp_path / "record.jsonl", events)
     html = tuner.load_run(tmp_path)._repr_html_()
     assert "<script" not in html and "&lt;script" in html and "won with" in html
+
+
+def test_a_metric_of_own_code_needs_its_plugin_which_is_named(tmp_path) -> None:
+    file = tmp_path / "own_measure.py"
+    file.write_text("import tuner\n@tuner.metric\ndef sure(labels, probabilities):\n    return 0.5\n")
+    code = [{"name": file.name, "reference": str(file), "sha256": "a" * 64}]
+    one = epoch(0, 1, 0.5)
+    measured = one.model_copy(update={"metrics": {**one.metrics, "val_sure": 0.5}})
+    events = [study_created("val_sure", own_code=code, mode="max"), session_started(), trial_started(0), measured]
+    write_record(tmp_path / "run" / "record.jsonl", events)
+    with pytest.raises(RunError, match=r"unknown metric 'val_sure'.*own code .* is not loaded: --plugin .*own_measure"):
+        tuner.load_run(tmp_path / "run")
+    try:
+        with pytest.warns(UserWarning, match=r"own_measure.py has changed since"):
+            board = tuner.load_run(tmp_path / "run", plugins=file).leaderboard
+        assert board["best"].tolist() == [0.5]
+    finally:
+        forget_plugins()
 
 
 def test_a_running_search_is_read_as_it_is_now(tmp_path) -> None:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.support import ROOT
-from tests.support.make_cache import fill, flip_last_bit, prepare_digits, run, statuses
+from tests.support.make_cache import bring, fill, flip_last_bit, prepare_digits, run, statuses
 from tests.training.test_activation_store import ALL, build, key_of
 from tuner.cache import parse_cache_options
 from tuner.training.activation_store import ARRAY, META, Store
@@ -121,6 +121,38 @@ def test_verify_passes_what_is_whole_and_keeps_it(tmp_path, capsys):
     assert not any(item.in_use for item in list_items(tmp_path)) and statuses(tmp_path) == ["whole"] * 3
 
 
+@pytest.mark.parametrize("form", ["arrays", "table", "space"])
+def test_what_a_program_has_brought_is_listed_verified_and_cleared_when_asked_for(form, tmp_path, capsys):
+    path = bring(tmp_path, form)
+    words = {"arrays": "arrays of a program, 9x8x3, train/test", "table": "table of a program, image, label"}
+    status, text = run(capsys, tmp_path)
+    assert status == 0 and words.get(form, "search-space file of a dictionary") in text and " whole" in text
+    assert "\n1 file of programs, " in text and path.stem in text
+    assert "whole: 1 file of programs" in run(capsys, tmp_path, "verify")[1]
+    assert "kept, removed with --brought only: 1 file" in run(capsys, tmp_path, "clear", "--all", "--yes")[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // (3 if form == "arrays" else 8)] ^= 16  # among the pixels
+    path.write_bytes(bytes(content))
+    status, text = run(capsys, tmp_path, "verify")
+    assert status == 1 and f"damaged: {path.stem}" in text
+    assert "removed in all: 1 file of programs" in run(capsys, tmp_path, "clear", "--damaged", "--yes")[1]
+    assert not path.exists()
+
+
+def test_only_whole_files_of_programs_stay_without_being_asked_for(tmp_path, capsys):
+    path = bring(tmp_path, "space")
+    foreign = path.with_name("mine.npz")
+    foreign.write_bytes(b"mine")
+    (path.parent / ".arrays-0123456789abcdef.npz.4194304.partial").write_bytes(b"half")
+    (path.parent / f".arrays-0123456789abcdef.npz.{os.getpid()}.partial").write_bytes(b"half")
+    (path.parent / "arrays-0123456789abcdef.npz").write_bytes(b"no zip")
+    assert statuses(tmp_path) == ["damaged", "unfinished", "unfinished", "whole"]
+    status, text = run(capsys, tmp_path, "clear", "--yes")
+    assert status == 0 and "removed in all: 2 files of programs" in text and "in use" in text
+    assert statuses(tmp_path) == ["unfinished", "whole"] and foreign.exists()
+    assert "removed in all: 1 file of programs" in run(capsys, tmp_path, "clear", "--brought", "--yes")[1]
+
+
 def test_verify_finds_a_changed_value_even_if_the_entry_was_read_through_just_now(tmp_path, capsys):
     good, bad = fill(tmp_path, "a", "b")
     assert run(capsys, tmp_path, "verify")[0] == 0
@@ -161,7 +193,9 @@ def test_verify_finds_a_changed_value_in_a_data_set_and_clear_removes_it(tmp_pat
         (["clear", "--unused-days", "-1"], "--unused-days must be a number of days, 0 or more; got -1"),
         (["clear", "--unused-days", "nan"], "--unused-days must be a number of days, 0 or more; got nan"),
         (["clear", "--unused-days", "soon"], "invalid float value: 'soon'"),
-        (["clear", "--damaged", "--all"], "--damaged cannot be used together with --all or --unused-days"),
+        (["clear", "--damaged", "--all"], "--damaged cannot be used together with --all, --brought or --unused-days"),
+        (["clear", "--damaged", "--brought"], "--damaged cannot be used together with"),
+        (["--brought"], "--brought can only be used with clear"),
         (["clear", "--damaged", "--unused-days", "3"], "--damaged cannot be used together with"),
     ],
 )

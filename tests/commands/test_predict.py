@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -18,6 +20,8 @@ import pytest
 
 from tests.support.make_data import picture
 from tests.support.make_record import study_created, write_record
+from tuner.common.errors import RunError
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.export import any_size
 from tuner.predict import main
 from tuner.runs.directory import RunDirectory
@@ -182,6 +186,82 @@ def test_a_damaged_model_is_told_in_one_line(run, photos, tmp_path, capsys) -> N
     assert main([str(other.path), str(photos)]) == 2
     error = capsys.readouterr().err
     assert "cannot be loaded as a Keras model" in error and len(error.strip().splitlines()) == 1
+
+
+OWN_LAYER = """
+import keras
+import tuner
+
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return x * 2.0
+
+@tuner.architecture
+def doubled(images):
+    return keras.layers.Flatten()(Doubled()(images))
+"""
+
+
+@pytest.fixture
+def own(run, tmp_path) -> Iterator[tuple[RunDirectory, Path]]:
+    """A run whose model has a layer of a plugin, and the plugin."""
+    from tuner.common import plugins
+
+    file = tmp_path / "doubling.py"
+    file.write_text(OWN_LAYER)
+    (plugin,) = plugins.load_plugins([str(file)])
+    made = RunDirectory(tmp_path / "own")
+    own_code = [{"name": plugin.name, "reference": plugin.reference, "sha256": plugin.sha256}]
+    write_record(made.record, [study_created(own_code=own_code)])
+    images = keras.Input((8, 8, 3), dtype="float32")
+    level = keras.layers.GlobalAveragePooling2D()(sys.modules["doubling"].Doubled()(images)) / 255.0
+    model = keras.Model(images, keras.layers.Dense(len(LABELS), activation="softmax")(level))
+    any_size(model, (8, 8, 3)).save(made.best_model)
+    made.about_best.write_text(run.about_best.read_text())
+    plugins.forget_plugins()
+    sys.modules.pop("doubling", None)
+    yield made, file
+    plugins.forget_plugins()
+    sys.modules.pop("doubling", None)
+
+
+def test_a_model_with_own_layers_names_the_plugin_that_it_lacks_and_is_used_with_it(own, photos, capsys) -> None:
+    import tuner
+
+    made, file = own
+    assert main([str(made.path), str(photos)]) == 2
+    wanted = f"holds the class Doubled of own code, which is not loaded; .*: --plugin .*{file.name} "
+    assert re.search(wanted, capsys.readouterr().err)
+    with pytest.raises(RunError, match=wanted + r"\(in Python: plugins=\['.*doubling.py'\]\)"):
+        tuner.load_run(made.path).best_model()
+    found = tuner.load_run(made.path, plugins=file).predict(photos)
+    assert main([str(made.path), str(photos), "--plugin", str(file), "--format", "csv", "--top", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 1 + len(found) and "own code" not in printed.err
+
+
+def test_own_code_that_has_changed_since_the_search_is_told(own, photos, capsys) -> None:
+    import tuner
+
+    made, file = own
+    file.write_text(OWN_LAYER.replace("2.0", "3.0"))
+    assert main([str(made.path), str(photos), "--plugin", str(file)]) == 0
+    assert re.search(r"own code doubling.py has changed since .* \(sha256 was .*, is .*\)", capsys.readouterr().err)
+    with pytest.warns(UserWarning, match="has changed since"):
+        tuner.load_run(made.path, plugins=[file]).best_model()
+
+
+def test_own_code_that_a_program_has_imported_itself_is_not_loaded_again(own, photos, monkeypatch) -> None:
+    import tuner
+
+    made, file = own
+    monkeypatch.syspath_prepend(str(file.parent))
+    importlib.import_module("doubling")
+    try:
+        for plugins in (str(file), "doubling"):
+            assert len(tuner.load_run(made.path, plugins).predict(photos)) == 2
+    finally:
+        ARCHITECTURES.remove("doubled")
 
 
 def test_weights_that_cannot_be_fetched_name_what_to_do(photos, capsys, monkeypatch) -> None:

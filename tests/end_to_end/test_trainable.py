@@ -91,9 +91,8 @@ def check_use(run: Path, plugin: Path, picture: Path, text: str) -> None:
     (found,) = json.loads(told.stdout)
     assert len(found["labels"]) == 5 and sum(each["probability"] for each in found["labels"]) <= 1.001, told.stderr
     missing = command("tuner.predict", str(run), str(picture))
-    assert (
-        missing.returncode == 2 and "trainable softmax_regression, which is not known here: --plugin" in missing.stderr
-    )
+    named = f"which is not known here; give the file or module that registers it: --plugin {plugin} "
+    assert missing.returncode == 2 and f"trainable softmax_regression, {named}" in missing.stderr
     converted = command("tuner.export", str(run), "--litert", str(picture.with_suffix(".tflite")))
     assert converted.returncode == 2 and "no network of Keras" in converted.stderr
     again = re.search(r"python -m tuner.search --retrain (.*)", text)

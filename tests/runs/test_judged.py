@@ -118,6 +118,23 @@ def test_whether_the_winner_beats_the_majority_is_said_with_its_share(metric, se
     assert ("the winner does not beat that" in page) is not beats
 
 
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_balanced_accuracy", "val_macro_f1"])
+def test_no_interval_of_a_gain_goes_beyond_what_a_share_can_be(metric):
+    even = np.array([0, 1] * 100)
+    far_apart = [answers(even, (1.0, 1.0), 1), answers(even, (0.6, 0.6), 2)]  # two seeds: Student's t is wide
+    state = judged(metric, {0: far_apart, 1: [answers(even, (0.2, 0.3), 3), answers(even, (0.9, 0.9), 4)]}, even)
+    over_guess = gain_over_guess(state, 0)
+    assert over_guess is not None and over_guess.high < 0.75, "a guess is right for about half of the images"
+    for gain in (over_guess, gain_on_test(state, 0, 1).points, gain_on_test(state, 1, 0).points):
+        assert -1 <= gain.low <= gain.mean <= gain.high <= 1
+
+
+def test_the_interval_of_a_loss_does_not_go_below_0():
+    state = judged("val_loss", {0: [answers(UNEVEN, (0.99, 0.9), 1, sure) for sure in (0.99, 0.51)]})
+    (finalist,) = summarise_finalists(state)
+    assert finalist.test is not None and finalist.test.low == 0
+
+
 def test_a_high_accuracy_that_is_the_majoritys_share_is_said_not_to_beat_it():
     state = judged("val_accuracy", {0: [lazy(1), lazy(2)]})
     (sentence,) = majority_sentences(build_results(state))

@@ -14,10 +14,9 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import replacing, shown
+from tuner.datasets.prepared import BROUGHT
 from tuner.datasets.sources import SPLITS, first_names, is_whole
 
-KEPT = "brought"
-"""The folder of the cache for what a program has brought: a search that goes on reads it there again."""
 _ROWS_AT_ONCE = 256
 _CHANGED_S = 315_532_800
 """The time of change of every such file, 1980: one that is written again is the same data."""
@@ -38,9 +37,9 @@ def source_of(data: Any, cache: Path) -> str:
     if isinstance(data, str | os.PathLike):
         return os.fspath(data)
     if is_table(data):
-        return f"parquet:{_keep_table(data, cache / KEPT)}"
+        return f"parquet:{_keep_table(data, cache / BROUGHT)}"
     if isinstance(data, tuple | list | Mapping):
-        return f"npz:{_keep_arrays(_splits_of(data), cache / KEPT)}"
+        return f"npz:{_keep_arrays(_splits_of(data), cache / BROUGHT)}"
     raise DataError(f"{_FORMS}; got {_kind(data)}")
 
 
@@ -372,7 +371,7 @@ def _write_table(path: Path, images: Sequence[Path | bytes], others: Mapping[str
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     columns = {name: _column(values) for name, values in others.items()}
     schema = pyarrow.schema([("image", kind), *((name, column.type) for name, column in columns.items())])
-    with parquet.ParquetWriter(path, schema) as writer:
+    with parquet.ParquetWriter(path, schema, write_page_checksum=True) as writer:
         for start in range(0, len(images), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             encoded = [{"bytes": content, "path": None} for content in _contents(images[rows])]

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from tuner.common.command_line import failure
 from tuner.common.errors import SpecError, TunerError
-from tuner.common.process import settled, terminating_as_interrupt
+from tuner.common.process import process_began, settled, terminating_as_interrupt
 from tuner.jobs.progress_stream import ProgressStream
 from tuner.reports.console import SearchConsole
 from tuner.session.options import SearchOptions, parse_search_options
@@ -45,6 +45,7 @@ def main() -> int:
     os.set_inheritable(number, False)  # what Ray starts may live on, and would hold the pipe open
     with os.fdopen(number, "w", encoding="utf-8") as pipe:
         stream = _Stream(lambda line: _write(pipe, line), "")
+        stream.began = process_began()
         threading.Thread(target=_end_with_the_program, daemon=True).start()
         with stream.beating(), terminating_as_interrupt():
             try:

@@ -108,6 +108,7 @@ def _with_channels(pixels: np.ndarray) -> np.ndarray:
 
 def load_run_classifier(run: RunDirectory) -> Classifier:
     """Return the best model of a run as a classifier; raises RunError when it has exported none, or a damaged one."""
+    from tuner.api.code_of_run import brought_to
     from tuner.models.export import load_model
 
     is_state = run.exported == run.best_state
@@ -122,7 +123,7 @@ def load_run_classifier(run: RunDirectory) -> Classifier:
         raise RunError(f"{run.about_best}: cannot be read: it must have labels and the shape of an image; got {shape}")
     if is_state:
         return _state_classifier(run, about)
-    model = load_model(exported)
+    model = load_model(exported, brought_to(run))
     # Version 0.1 exported models that squeeze what is not of their size: for these it is fitted here.
     px = (height, width) if any(layer.name == "to_size" for layer in model.layers) else None
     return Classifier(labels, px, channels, lambda images: model.predict_on_batch(images))
@@ -130,11 +131,12 @@ def load_run_classifier(run: RunDirectory) -> Classifier:
 
 def _state_classifier(run: RunDirectory, about: dict[str, Any]) -> Classifier:
     """Return the state of a training function of one's own as a classifier, for images as that was trained on."""
+    from tuner.api.code_of_run import brought_to
     from tuner.training.trainable import load_predictor
 
     height, width, channels = about["image_shape"]
     try:
-        predictor = load_predictor(run.best_state, about)
+        predictor = load_predictor(run.best_state, about, brought_to(run))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{run.about_best}: cannot be read: {type(error).__name__}: {error}") from None
     return Classifier(about["labels"], (height, width), channels, predictor, str(about.get("fit", "crop")))

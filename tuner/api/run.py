@@ -16,6 +16,7 @@ from tuner.api._notebook import table_html
 from tuner.common.errors import InputError, RunError
 from tuner.common.files import as_typed, shown
 from tuner.common.locations import download, is_remote, parse_location
+from tuner.common.plugins import load_unless_imported, plugin_references
 from tuner.common.process import logging_to, settled
 from tuner.reports.formatting import format_value
 from tuner.reports.results import Results, TrialResult, build_results
@@ -34,15 +35,19 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 10
 
 
-def load_run(path: str | os.PathLike[str]) -> Run:
+def load_run(
+    path: str | os.PathLike[str], plugins: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+) -> Run:
     """Return the run in a directory (`runs/digits`), or its copy in a storage (`s3://bucket/tuner/digits`).
+
+    `plugins` are files or modules of own code that its model or its metrics need; they are loaded then.
 
     Raises:
         RunError: no run is there, or its record cannot be read.
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"a run must be the path of its directory, or its address in a storage; got {path!r}")
-    return Run(os.fspath(path))
+    return Run(os.fspath(path), plugin_references(plugins))
 
 
 class Report:
@@ -70,8 +75,10 @@ class Run:
     A run in a storage is copied when it is loaded, and again by `refresh`.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, plugins: Sequence[str] = ()) -> None:
         self._address = address
+        self._plugins = plugins
+        self._has_code = not plugins
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._read: tuple[object, RunState, Results] | None = None
         self.refresh()
@@ -117,9 +124,27 @@ class Run:
         stamp = [_stamp(path) for path in (run.record, run.predictions, run.variants)]
         if self._read is None or self._read[0] != stamp:
             state = read_state(_opened(run.path).record)
-            results = build_results(state, load_predictions(run.predictions), load_variants(run.variants))
+            kept = (load_predictions(run.predictions), load_variants(run.variants))
+            try:
+                results = build_results(state, *kept)
+            except RunError:  # a metric of own code
+                if self._has_code:
+                    raise
+                self._load_code()
+                results = build_results(state, *kept)
             self._read = (stamp, state, results)
         return self._read[1], self._read[2]
+
+    def _load_code(self) -> None:
+        """Load own code, once; what has changed since the search is warned of."""
+        if not self._has_code:
+            from tuner.api.code_of_run import load_code_for
+
+            with _quiet(self._run):
+                notices = load_code_for(self._run, self._plugins, load_unless_imported)
+            self._has_code = True
+            for text in notices:
+                warnings.warn(text, stacklevel=3)
 
     # --- tables ---
 
@@ -179,11 +204,12 @@ class Run:
         Raises:
             RunError: the search has not ended yet, or the model cannot be loaded.
         """
+        from tuner.api.code_of_run import brought_to
         from tuner.models.export import load_model
 
         run = self._with_model()
         with _quiet(run):
-            return load_model(run.exported_model())
+            return load_model(run.exported_model(), brought_to(run))
 
     def predict(self, images: Any, top: int = 1) -> DataFrame:
         """Return the most probable labels of images, as `python -m tuner.predict` does: `top` rows for each image.
@@ -205,7 +231,8 @@ class Run:
         return table
 
     def _with_model(self) -> RunDirectory:
-        """Return the run directory with its model in it, which a copy lacks at first."""
+        """Return the run directory with its model in it, which a copy lacks at first; own code is loaded then."""
+        self._load_code()
         if self._copy is not None and self._run.exported is None:
             location = parse_location(self._address, "a run")
             try:

@@ -56,8 +56,9 @@ class RunningSearch:
     Whichever of these it is, nothing that was reported is lost, and it can be gone on with: `Study.run(resume=True)`.
     """
 
-    def __init__(self, words: Sequence[str], console: SearchConsole) -> None:
+    def __init__(self, words: Sequence[str], console: SearchConsole, plugins: Sequence[str] = ()) -> None:
         self._replay, self._lock = Replay(console), threading.Lock()
+        self._plugins = plugins
         self._problem: TunerError | None = None
         self._was_stopped = False
         self._last_words = ""
@@ -105,7 +106,7 @@ class RunningSearch:
     @property
     def run(self) -> Run | None:
         """The run that it writes; None before it has begun one."""
-        return None if self._replay.run is None else load_run(self._replay.run)
+        return None if self._replay.run is None else load_run(self._replay.run, self._plugins)
 
     @property
     def progress(self) -> Progress:
@@ -177,14 +178,14 @@ def _last_line(output: IO[bytes]) -> str:
     return lines[-1] if lines else ""
 
 
-def run_to_the_end(words: Sequence[str], console: SearchConsole) -> Run:
+def run_to_the_end(words: Sequence[str], console: SearchConsole, plugins: Sequence[str] = ()) -> Run:
     """Run a search and return its run; Ctrl-C stops it as it does on the command line, twice at once.
 
     Raises:
         KeyboardInterrupt: after the second Ctrl-C, or when nothing had begun.
         TunerError: as `RunningSearch.wait`.
     """
-    search = RunningSearch(words, console)
+    search = RunningSearch(words, console, plugins)
     interrupts = 0
     while True:
         try:

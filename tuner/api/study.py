@@ -16,13 +16,14 @@ import numpy as np
 from rich.console import Console
 
 from tuner.api import _notebook
-from tuner.api._data import KEPT, source_of
+from tuner.api._data import source_of
 from tuner.api.running import RunningSearch, run_to_the_end
 from tuner.common.command_line import CommandParser
 from tuner.common.errors import InputError, Problem, SpecError, UnknownNameError
 from tuner.common.files import check_folder, user_path, write_text
+from tuner.common.plugins import plugin_references
 from tuner.common.registry import unknown_name
-from tuner.datasets.prepared import default_cache_dir
+from tuner.datasets.prepared import BROUGHT, default_cache_dir
 from tuner.reports.console import SearchConsole
 from tuner.session.options import build_search_parser, parse_search_options
 from tuner.spec.spec import dump_spec
@@ -74,7 +75,7 @@ class Study:
         self._is_dictionary = isinstance(spec, Mapping)
         source = None if data is None else source_of(data, cache)
         self._first = _first_words(spec, source, cache)
-        self._plugins = _paths(plugins)
+        self._plugins = plugin_references(plugins)
         self._options = options
         self._words({})
 
@@ -85,7 +86,7 @@ class Study:
         together = {**self._options, **options}
         if "set" in self._options and "set" in options:
             together["set"] = [*_repeated(self._options["set"]), *_repeated(options["set"])]
-        words = [*self._first, *(f"--plugin={os.fspath(each)}" for each in self._plugins)]
+        words = [*self._first, *(f"--plugin={each}" for each in self._plugins)]
         words += [*option_words(parser, together), *more]
         parse_search_options(words, parser)
         return words
@@ -127,9 +128,10 @@ class Study:
         """
         words = self._words(options, *_time_words(time))
         if background:
-            return RunningSearch(words, _notebook.KeptConsole())
+            return RunningSearch(words, _notebook.KeptConsole(), self._plugins)
         try:
-            return run_to_the_end(words, _notebook.NotebookConsole() if _notebook.is_notebook() else SearchConsole())
+            console = _notebook.NotebookConsole() if _notebook.is_notebook() else SearchConsole()
+            return run_to_the_end(words, console, self._plugins)
         except SpecError as error:
             raise self._without_lines(error) from None
 
@@ -141,14 +143,6 @@ class Study:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {' '.join(self._words({}))}>"
-
-
-def _paths(plugins: Any) -> list[Any]:
-    """Return the plugins, of which one may be given alone."""
-    found = [plugins] if isinstance(plugins, str | os.PathLike) else plugins
-    if not isinstance(found, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in found):
-        raise InputError(f"plugins must be files or modules; got {plugins!r}")
-    return list(found)
 
 
 def _cache(options: Mapping[str, Any]) -> Path:
@@ -163,7 +157,7 @@ def _first_words(spec: Any, source: str | None, cache: Path) -> list[str]:
         return [str(source)]
     if isinstance(spec, Mapping):
         text = dump_spec(_plain(spec, "spec"))
-        file = cache / KEPT / f"space-{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
+        file = cache / BROUGHT / f"space-{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
         written = str(file if file.is_file() else write_text(file, text))
     elif isinstance(spec, str | os.PathLike):
         written = os.fspath(spec)

@@ -107,7 +107,9 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
                     logging_level=logging.ERROR,
                     configure_logging=False,
                 )
-        except (RuntimeError, ValueError, OSError, RayError) as error:
+        except Exception as error:
+            if type(error) is not Exception and not isinstance(error, RuntimeError | ValueError | OSError | RayError):
+                raise  # a bare one is Ray's for processes that are not there after 30 s
             raise TunerError(f"Ray could not start: {first_line(error)}") from error
         keep_off_console()
         try:

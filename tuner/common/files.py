@@ -147,10 +147,16 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def is_written(aside: Path) -> bool:
+    """Return whether the process that writes an unfinished file is there."""
+    process = _WRITER.search(aside.name)
+    return process is not None and psutil.pid_exists(int(process[1]))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove from `folder`, at every depth, the unfinished files of processes that were killed."""
     for aside in folder.rglob(".*.partial"):
-        if (process := _WRITER.search(aside.name)) is not None and not psutil.pid_exists(int(process[1])):
+        if _WRITER.search(aside.name) is not None and not is_written(aside):
             aside.unlink(missing_ok=True)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tuner.common._own_texts import digest_of, texts_of
 from tuner.common.errors import InputError, PluginError, first_line, printable
-from tuner.common.files import shown, user_path
+from tuner.common.files import as_typed, shown, user_path
 from tuner.common.registry import Origin, Registry, registering
 
 
@@ -40,6 +40,8 @@ class Plugin:
 
 
 _loaded: dict[str, Plugin] = {}
+_imported: set[str] = set()
+"""Modules of own code that the program which calls tuner has imported itself, and then named as a plugin."""
 _entries: list[tuple[Registry[Any], str]] = []
 
 
@@ -65,6 +67,52 @@ def load_plugins(references: Iterable[str]) -> tuple[Plugin, ...]:
         PluginError: one cannot be found, read or executed, or registers nothing or what cannot be.
     """
     return tuple(_load(reference) for reference in dict.fromkeys(references))
+
+
+def plugin_references(plugins: Any) -> list[str]:
+    """Return the references of plugins, of which one may be given alone; raises InputError when they are none."""
+    found = [plugins] if isinstance(plugins, str | os.PathLike) else plugins
+    if not isinstance(found, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in found):
+        raise InputError(f"plugins must be files or modules; got {plugins!r}")
+    return [os.fspath(each) for each in found]
+
+
+def load_unless_imported(references: Iterable[str]) -> tuple[Plugin, ...]:
+    """Load plugins, but for those that this program has imported itself: what they register is there already."""
+    loaded: list[Plugin] = []
+    for reference in dict.fromkeys(references):
+        path = _checked_file(reference) if is_file(reference) else None
+        name = reference if path is None else path.stem
+        file = getattr(sys.modules.get(name), "__file__", None)
+        is_here = str(path or reference) not in _loaded and file is not None
+        if is_here and (path is None or Path(str(file)).resolve() == path):
+            _imported.add(name)
+        else:
+            loaded.append(_load(reference))
+    return tuple(loaded)
+
+
+def own_modules() -> set[str]:
+    """Return the modules of all own code that is known in this process."""
+    return {*_imported, *(plugin.module for plugin in _loaded.values())}
+
+
+def how_to_give(references: Iterable[str]) -> str:
+    """Return in words how own code is given, in a command and in Python.
+
+    >>> how_to_give(["/gone/own.py"])
+    "--plugin own.py (in Python: plugins=['own.py'])"
+    """
+    names = [_nearby(one) for one in references] or ["FILE.py"]
+    return f"{' '.join(f'--plugin {one}' for one in names)} (in Python: plugins={names})"
+
+
+def _nearby(reference: str) -> str:
+    """Return a reference as it can be typed here; of a file of another machine, its name."""
+    if not is_file(reference):
+        return reference
+    path = Path(reference)
+    return as_typed(path) if path.is_file() else path.name
 
 
 def open_plugins(plugins: Iterable[Plugin]) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -233,6 +234,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES, _LARGEST_KEPT_BYTES = 64 * 2**20, 32 * 2**20
 
 
+def process_began() -> float:
+    """Return when this process was started, in Unix time: who has typed a command waits from then on."""
+    return min(time.time(), psutil.Process().create_time())
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory of an array for the next, up to 32 MB each, where its C library is GNU's.
 
@@ -369,13 +375,15 @@ def logging_to(path: Path | None, *, is_new: bool = True) -> Iterator[None]:
     before = [(logger.handlers[:], logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False
-    logging.captureWarnings(True)
     try:
         with warnings.catch_warnings(), standard_error_to(cast(IO[str], handler.stream)):
             warnings.simplefilter("default")
-            yield
+            logging.captureWarnings(True)  # within: a block in a block would else leave them captured
+            try:
+                yield
+            finally:
+                logging.captureWarnings(False)
     finally:
-        logging.captureWarnings(False)
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()

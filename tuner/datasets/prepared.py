@@ -121,6 +121,10 @@ class PreparedCopy:
         return Skipped(*(np.array(meta["skipped"][split][key], np.int64) for key in ("rows", "labels", "groups")))
 
 
+BROUGHT = "brought"
+"""The folder of a cache for what a program has brought: files by their content, that a search which goes on reads."""
+
+
 def default_cache_dir() -> Path:
     """Return the folder for prepared copies: TUNER_CACHE, or the user's cache folder of this system."""
     from platformdirs import user_cache_dir

@@ -19,7 +19,7 @@ from typing import Any
 
 from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
-from tuner.common.process import LenientOutput, terminating_as_interrupt
+from tuner.common.process import LenientOutput, process_began, terminating_as_interrupt
 from tuner.jobs._archive import pack, write_lines
 from tuner.jobs._upload import PLUGINS
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
@@ -30,10 +30,11 @@ from tuner.session.options import parse_search_options
 _LOG_KEPT_S = 600.0
 
 
-def main() -> int:
-    """Do the work described in TUNER_JOB, and return the exit status."""
+def main(began: float | None = None) -> int:
+    """Do the work described in TUNER_JOB, whose time is counted from `began`, or now; return the exit status."""
     job = json.loads(os.environ[VARIABLE])
     stream = ProgressStream(_write, job.get("resume_command", ""))
+    stream.began = began or stream.began
     with stream.beating(), terminating_as_interrupt():
         try:
             status = _run(job, stream)
@@ -143,4 +144,4 @@ def _remove_old_logs() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(began=process_began()))

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from tuner.common.errors import InputError, RunError, first_line
 from tuner.common.files import user_path
-from tuner.common.plugins import loaded_plugins
+from tuner.common.plugins import how_to_give, own_modules
 from tuner.datasets.images import PAD_VALUE
 from tuner.datasets.loading import Split
 from tuner.models.backend import jit_compile
@@ -117,8 +117,10 @@ def _weights(places: Any, size: int, inner: Any, scale: Any) -> tuple[Any, Any]:
     return weights * is_image[:, None], is_image
 
 
-def load_model(path: Path) -> Any:
+def load_model(path: Path, brought: Sequence[str] = ()) -> Any:
     """Return the Keras model in a file, with layers of the plugins that are loaded.
+
+    `brought` are the references of the plugins that it was searched with, for the message that one is missing.
 
     Raises:
         RunError: it cannot be loaded; of own code that no plugin here has, the message has the name.
@@ -135,7 +137,7 @@ def load_model(path: Path) -> Any:
         if unknown is not None:
             raise RunError(
                 f"{path}: holds the {unknown[1]} {unknown[2]} of own code, which is not loaded; give the file or "
-                "module that it stands in: --plugin FILE.py"
+                f"module that it stands in: {how_to_give(brought)}"
             ) from None
         raise RunError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from None
     model.jit_compile = False  # XLA would compile it for each size of images anew
@@ -144,7 +146,7 @@ def load_model(path: Path) -> Any:
 
 def _own_objects() -> dict[str, Any]:
     """Return the classes and functions of loaded plugins by name; Keras itself finds those registered with it alone."""
-    packages = {plugin.module.partition(".")[0] for plugin in loaded_plugins()}
+    packages = {name.partition(".")[0] for name in own_modules()}
     return {
         value.__name__: value
         for name, module in list(sys.modules.items())
@@ -158,7 +160,7 @@ def _package_of(value: Any) -> str:
     return str(getattr(value, "__module__", "")).partition(".")[0]
 
 
-def save_model_as(exported: Path, path: Path, form: str) -> Path:
+def save_model_as(exported: Path, path: Path, form: str, brought: Sequence[str] = ()) -> Path:
     """Write an exported model in another form, `tf_saved_model` (a folder) or `litert` (a file), and return its path.
 
     Raises:
@@ -166,7 +168,7 @@ def save_model_as(exported: Path, path: Path, form: str) -> Path:
     """
     path = user_path(path).absolute()
     _refuse_other_files(path, form)
-    model = load_model(exported)
+    model = load_model(exported, brought)
     aside = path.with_name(f".partial.{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

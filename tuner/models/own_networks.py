@@ -24,15 +24,17 @@ _HEAD_OF_OWN = {name: parameter for name, parameter in HEAD.items() if name != "
 """The hyperparameters that an own backbone has beside its own; its weights are its author's."""
 
 
-def load_own_code(references: Iterable[str]) -> tuple[Plugin, ...]:
-    """Load plugins for a command; Keras is set up first, since most of them import it."""
+def load_own_code(
+    references: Iterable[str], load: Callable[[Iterable[str]], tuple[Plugin, ...]] = load_plugins
+) -> tuple[Plugin, ...]:
+    """Load plugins, as for a command; Keras is set up first, since most of them import it."""
     every = tuple(references)
     if every:
         from tuner.models.backend import configure_backend
 
         with logging_to(None):  # what libraries say of the machine is not told
             configure_backend()
-    return load_plugins(every)
+    return load(every)
 
 
 def own_network(

@@ -143,10 +143,15 @@ class SearchConsole:
     stop_hint = "Ctrl-C once stops and keeps everything"
     quit_hint = "; Ctrl-C again quits at once"
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        began: float | None = None,
+    ) -> None:
         self.console = console or Console(file=cast(IO[str], LenientOutput()), soft_wrap=True, highlight=False)
         self._clock = clock
-        self.began = time.time()
+        self.began = time.time() if began is None else began
         """The start of the session: from here on time is spent."""
         self._failed: set[str] = set()
         self._building: dict[int, str] = {}

@@ -23,6 +23,7 @@ from tuner.common.metrics import (
     objectives,
     oriented,
 )
+from tuner.common.plugins import how_to_give
 from tuner.common.registry import unknown_name
 from tuner.reports.formatting import (
     counted,
@@ -356,7 +357,9 @@ def build_results(
     for index, name in enumerate(state.study.all_metrics if state.study is not None else ()):
         known = objectives() if index else epoch_values(epoch_objectives())
         if name not in known:
-            raise RunError(unknown_name("metric", name, known))
+            plugins = state.study.plugins if state.study is not None else ()
+            own = f"; own code of its search is not loaded: {how_to_give(plugins)}" if plugins else ""
+            raise RunError(unknown_name("metric", name, known) + own)
     has_ended = state.session_ended is not None
     finalists = summarise_finalists(state)
     plain = [_result(state, state.trials[number], has_ended) for number in sorted(state.trials)]

@@ -250,7 +250,7 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
 
 def plugin_options(state: RunState) -> list[str]:
     """Return the options of a command that needs the own code of a run."""
-    plugins = [one.reference for one in (state.study.own_code if state.study else []) if one.reference]
+    plugins = list(state.study.plugins) if state.study else []
     typed = [as_typed(Path(one)) if one.startswith("/") else one for one in plugins]
     return [word for one in typed for word in ("--plugin", one)]
 

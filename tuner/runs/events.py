@@ -82,6 +82,11 @@ class StudyCreated(_Event):
         return tuple(self.metrics) or (self.metric,)
 
     @property
+    def plugins(self) -> tuple[str, ...]:
+        """The references of the plugins that it was searched with."""
+        return tuple(one.reference for one in self.own_code if one.reference)
+
+    @property
     def folds(self) -> int:
         """The folds that the training images are parted into; 0: there are none."""
         data = self.specification.get("data")

@@ -206,10 +206,12 @@ def _summarise(state: RunState, trial: int) -> Finalist | None:
 
 
 def _clipped(interval: Interval, metric: str) -> Interval:
-    """Return the interval of a share cut to 0 and 1; any other metric's as it is."""
-    if metric_of(metric).unit != "share" or interval.low is None or interval.high is None:
+    """Return an interval cut to what the metric can be: a share 0 to 1, a loss 0 or more; any other's as it is."""
+    is_share = metric_of(metric).unit == "share"
+    is_loss = metric.removeprefix(VALIDATION) == LOSS and interval.mean >= 0
+    if not (is_share or is_loss) or interval.low is None or interval.high is None:
         return interval
-    return Interval(interval.mean, max(0.0, interval.low), min(1.0, interval.high))
+    return Interval(interval.mean, max(0.0, interval.low), min(1.0, interval.high) if is_share else interval.high)
 
 
 def best_training(state: RunState, trial: int) -> int | None:
@@ -296,8 +298,22 @@ def gain_over_guess(state: RunState, trial: int) -> Interval | None:
 def _advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metric: str) -> Interval:
     """Return the interval of the mean advantage of tests over others, one by one; positive is better.
 
-    With one test it is for new images alone.
+    With one test it is for new images alone. That of a share ends where ours would be 0 or 1.
     """
+    return _possible(_unlimited_advantage(ours, theirs, metric), _test_interval(theirs, metric), metric)
+
+
+def _possible(advantage: Interval, theirs: Interval, metric: str) -> Interval:
+    """Return an advantage over a share cut to what is possible, as far as it is known how high that share is."""
+    mean, low, high = advantage
+    if metric_of(metric).unit != "share" or low is None or high is None or theirs.low is None or theirs.high is None:
+        return advantage
+    is_max = metric_of(metric).mode == "max"
+    fewest, most = (-theirs.high, 1 - theirs.low) if is_max else (theirs.low - 1, theirs.high)
+    return Interval(mean, max(low, fewest), min(high, most))
+
+
+def _unlimited_advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metric: str) -> Interval:
     sign = oriented(1.0, metric_of(metric).mode)
     pairs = list(zip(ours, theirs, strict=True))
     mine, other_ones = _drawn(ours, metric), _drawn(theirs, metric)

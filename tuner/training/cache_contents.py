@@ -1,4 +1,4 @@
-"""The content of a cache: prepared data sets and cached activations, whole or not.
+"""The content of a cache: prepared data sets, cached activations, what programs have brought; whole or not.
 
 Only folders that have a name which the cache gives, and nothing in them but its files, are looked at. So whoever names
 a wrong folder loses nothing, and links are never followed.
@@ -7,8 +7,10 @@ a wrong folder loses nothing, and links are never followed.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tuner.common.errors import InputError
-from tuner.common.files import format_size
-from tuner.datasets.prepared import VERSION, cut_short, find_damage
+from tuner.common.errors import InputError, first_line
+from tuner.common.files import format_size, is_written
+from tuner.datasets.prepared import BROUGHT, VERSION, cut_short, find_damage
 from tuner.training import activation_store
 from tuner.training.activation_store import META, REFUSED, Key, folder_bytes, last_use, read_object
 
 DATASETS, ACTIVATIONS = "datasets", "activations"
-"""The kinds of items, and the folders that they lie in."""
+"""The kinds of items, beside `BROUGHT`, and the folders that they lie in."""
 MOVING_S = 60.0
 """An entry is moved to its place within milliseconds; one that has been on the way for longer was left by a crash."""
 NAMES = {DATASETS: r"[0-9a-f]{24}(\.partial)?", ACTIVATIONS: r"[0-9a-f]{24}(\.\d+\.partial)?|build-[0-9a-f]{20}"}
@@ -33,12 +35,13 @@ FILES = (
     r"verified\.json|users|claims|begin\.lock|"
     r"\d+\.npy|ready|done|finish\.lock"  # what builds of an earlier version have left
 )
+_BROUGHT_NAMES = r"(arrays-[0-9a-f]{16}\.npz|table-[0-9a-f]{16}\.parquet|space-[0-9a-f]{16}\.yaml)"
 CLASSES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Item:
-    """One folder of the cache."""
+    """One folder of the cache, or one file that a program has brought."""
 
     kind: str
     folder: Path
@@ -61,6 +64,8 @@ class Item:
 
     def describe(self) -> str:
         """Return in a few words what it is, and why it is not whole."""
+        if self.kind == BROUGHT:
+            return ": ".join(filter(None, [str(self.details["what"]), self.reason]))
         words = ["prepared images" if self.kind == DATASETS else "activations"]
         if self.details:
             words = _dataset_words(self.details) if self.kind == DATASETS else _activation_words(self.details)
@@ -75,7 +80,7 @@ def list_items(cache: Path) -> list[Item]:
     """
     activations = [_activation_item(folder) for folder in _own_folders(cache, ACTIVATIONS)]
     datasets = [_dataset_item(folder, activations) for folder in _own_folders(cache, DATASETS)]
-    items = [item for item in (*activations, *datasets) if item is not None]
+    items = [item for item in (*activations, *datasets, *_brought_items(cache)) if item is not None]
     return sorted(items, key=lambda item: (-item.used, str(item.folder)))
 
 
@@ -86,19 +91,103 @@ def build_lock(folder: Path) -> FileLock:
 
 def damage(item: Item) -> str | None:
     """Return what is wrong with the values of a whole item, after reading all; None if nothing is, or if it is gone."""
+    if item.kind == BROUGHT:
+        return _brought_damage(item.folder) if item.folder.exists() else None
     problem = activation_store.damage(item.folder) if item.kind == ACTIVATIONS else find_damage(item.folder)
     return problem if (item.folder / META).exists() else None
+
+
+# --- what programs have brought ---
+
+
+def _brought_items(cache: Path) -> Iterator[Item | None]:
+    for path in sorted(_root(cache, BROUGHT).glob("*")):
+        is_named = re.fullmatch(rf"{_BROUGHT_NAMES}|\.{_BROUGHT_NAMES}\.\d+\.partial", path.name)
+        if is_named and path.is_file() and not path.is_symlink():
+            yield _brought_item(path)
+
+
+def _brought_item(path: Path) -> Item | None:
+    """Return a file that a program has brought as an item; its last use is when it was written or read last."""
+    with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
+        about = path.stat()
+        used, size = max(about.st_atime, about.st_ctime), about.st_blocks * 512
+        facts = {"name": path.name.lstrip(".").partition(".")[0], "what": "brought by a program"}
+        if path.name.startswith("."):
+            return Item(BROUGHT, path, "unfinished", "", None, size, used, is_written(path), facts)
+        try:
+            what, images = _READERS[path.suffix](path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever a library says of a file that is none
+            return Item(BROUGHT, path, "damaged", first_line(error), None, size, used, False, facts)
+        return Item(BROUGHT, path, "whole", "", images, size, used, False, {**facts, "what": what})
+    return None
+
+
+def _of_arrays(path: Path) -> tuple[str, int | None]:
+    """Return what arrays are, from their headers."""
+    from numpy.lib import format as npy
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in (name for name in archive.namelist() if name.startswith("x_")):
+            with archive.open(name) as file:
+                npy.read_magic(file)
+                shapes[name[2:].removesuffix(".npy")] = npy.read_array_header_1_0(file)[0]
+    sizes = "x".join(map(str, next(iter(shapes.values()))[1:]))
+    return f"arrays of a program, {sizes}, {'/'.join(shapes)}", sum(shape[0] for shape in shapes.values())
+
+
+def _of_table(path: Path) -> tuple[str, int | None]:
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(path)
+    return f"table of a program, {', '.join(about.schema.to_arrow_schema().names)}", int(about.num_rows)
+
+
+def _of_space(path: Path) -> tuple[str, int | None]:
+    with path.open("rb") as file:
+        file.read(1)
+    return "search-space file of a dictionary", None
+
+
+_READERS = {".npz": _of_arrays, ".parquet": _of_table, ".yaml": _of_space}
+
+
+def _brought_damage(path: Path) -> str | None:
+    """Return what is wrong with a file that a program has brought, after reading all of it; None if nothing is."""
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            return None if broken is None else f"{broken} is not as it was written"
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            with parquet.ParquetFile(path, page_checksum_verification=True) as table:
+                for _ in table.iter_batches(256):
+                    pass
+            return None
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return None if path.stem.endswith(digest) else "it is not as it was written"
+    except Exception as error:  # noqa: BLE001 whatever a library says of a file that is damaged
+        return first_line(error)
 
 
 # --- looking at folders ---
 
 
-def _own_folders(cache: Path, kind: str) -> Iterator[Path]:
-    """Yield folders that the cache itself has made, also those being removed (`activation_store.remove`)."""
+def _root(cache: Path, kind: str) -> Path:
     root = cache / kind
     if root.is_symlink() or (root.exists() and not root.is_dir()):
         raise InputError(f"{root} must be a folder; got a link or a file")
-    for folder in sorted(root.glob("*")):
+    return root
+
+
+def _own_folders(cache: Path, kind: str) -> Iterator[Path]:
+    """Yield folders that the cache itself has made, also those being removed (`activation_store.remove`)."""
+    for folder in sorted(_root(cache, kind).glob("*")):
         is_named = re.fullmatch(rf"\.*({NAMES[kind]})(\.[0-9a-f]{{8}}\.removed)*", folder.name)
         if is_named and not folder.is_symlink() and folder.is_dir() and all(map(_is_own, folder.glob("*"))):
             yield folder
@@ -202,10 +291,10 @@ def _is_being_made(folder: Path) -> bool:
 
 def total_words(items: Sequence[Item]) -> str:
     """Return in words how many items of each kind there are, and their size together."""
-    datasets = sum(item.kind == DATASETS for item in items)
-    entries = len(items) - datasets
+    datasets, entries, brought = (sum(item.kind == kind for item in items) for kind in (DATASETS, ACTIVATIONS, BROUGHT))
     words = [f"{datasets} prepared data set{'' if datasets == 1 else 's'}"] if datasets else []
     words += [f"{entries} {'entry' if entries == 1 else 'entries'} of activations"] if entries else []
+    words += [f"{brought} file{'' if brought == 1 else 's'} of programs"] if brought else []
     size = format_size(sum(item.size_bytes for item in items))
     return f"{' and '.join(words)}, {size}" if words else "nothing"
 

@@ -14,7 +14,7 @@ import inspect
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 
 from tuner.common.errors import InputError, RunError, TunerError
 from tuner.common.metrics import METRICS, VALIDATION, epoch_objectives
+from tuner.common.plugins import how_to_give
 from tuner.common.registry import Registry
 from tuner.datasets.loading import Dataset, Split
 from tuner.models import architectures
@@ -466,7 +467,9 @@ def _exported(path: Path) -> tuple[Any, list[np.ndarray], int]:
     return checkpoint.counters["exported_state"], list(checkpoint.arrays["state"]), int(checkpoint.counters["seed"])
 
 
-def load_predictor(path: Path, about: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+def load_predictor(
+    path: Path, about: Mapping[str, Any], brought: Sequence[str] = ()
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return what tells the classes of images `[N, H, W, C] uint8` by an exported state; `about` is its best.json.
 
     Raises:
@@ -475,8 +478,8 @@ def load_predictor(path: Path, about: Mapping[str, Any]) -> Callable[[np.ndarray
     name = str(about["trainable"])
     if name not in TRAINABLES:
         raise RunError(
-            f"{path}: is the state of trainable {name}, which is not known here: --plugin FILE.py brings the file that "
-            "registers it"
+            f"{path}: is the state of trainable {name}, which is not known here; give the file or module that "
+            f"registers it: {how_to_give(brought)}"
         )
     trainable, (structure, arrays, seed) = TRAINABLES[name], _exported(path)
     if trainable.predicts is None:
