@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from tuner.api.trainable import Epoch as Epoch
     from tuner.api.trainable import load_state as load_state
     from tuner.api.trainable import trainable as trainable
+    from tuner.trackers.tracker import Tracker as Tracker
+    from tuner.trackers.tracker import tracker as tracker
 
 __version__ = "0.1.0"
 
 _OFFERED = {
     **dict.fromkeys(("architecture", "Int", "Float", "Choice", "Bool"), "tuner.api.own_code"),
+    **dict.fromkeys(("tracker", "Tracker"), "tuner.trackers.tracker"),
     "Study": "tuner.api.study",
     "load_run": "tuner.api.run",
     **dict.fromkeys(("trainable", "Epoch", "load_state"), "tuner.api.trainable"),

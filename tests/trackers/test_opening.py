@@ -13,9 +13,11 @@ import pytest
 from tests.support import ROOT
 from tests.support.documents import blocks
 from tests.support.make_record import make_events, write_record
-from tuner.common.errors import InputError
+from tuner.common.errors import InputError, PluginError
+from tuner.common.plugins import forget_plugins, load_plugins
 from tuner.runs.directory import RunDirectory
 from tuner.session.options import parse_search_options
+from tuner.trackers.feed import deliver
 from tuner.trackers.opening import make_trackers, tracking
 from tuner.trackers.options import trackers_asked_for
 
@@ -150,6 +152,43 @@ def test_the_tracker_of_the_page_is_told_of_a_run(run, packages) -> None:
     assert done.returncode == 0 and "lines (values.txt): " in done.stdout, done.stderr
     epochs = run.record.read_text().count('"event":"epoch"')
     assert len((packages.parent / "values.txt").read_text().splitlines()) == epochs
+
+
+def test_the_tracker_of_a_plugin_is_told_as_one_of_a_package_is(run, tmp_path) -> None:
+    plugin, target = tmp_path / "lines_plugin.py", tmp_path / "values.txt"
+    plugin.write_text(
+        f"import tuner\n{lines_of_the_page().replace('class Lines', '@tuner.tracker' + chr(10) + 'class Lines')}"
+    )
+    try:
+        (loaded,) = load_plugins([str(plugin)])
+        assert loaded.registered == (("tracker", "lines"),)
+        (told,) = make_trackers([f"lines={target}"], run, goes_on=False)
+        deliver(told, run.record, {})
+        assert len(target.read_text().splitlines()) == run.record.read_text().count('"event":"epoch"')
+        with tracking([told], run, tmp_path, lambda _text: None):
+            pass
+        assert [one.label for one in make_trackers(None, run, goes_on=True)] == [told.label]
+    finally:
+        forget_plugins()
+    with pytest.raises(InputError, match="unknown tracker 'lines'.*--tracker none goes on without it"):
+        make_trackers(None, run, goes_on=True)
+
+
+WRONG_TRACKERS = {
+    "class Own: pass": r"own_tracker.py:2: tracker own: .* a class derived from tuner.Tracker",
+    "def own(): pass": r"own_tracker.py:2: tracker own: .* a class derived from tuner.Tracker",
+    "class Own(tuner.Tracker): pass": r"own_tracker.py:2: tracker own: the class must have __init__ and take of its own",
+    "class Mlflow(tuner.Tracker):\n  def __init__(self, place, run): pass\n  def take(self, happened): pass": (
+        r"own_tracker.py:2: tracker 'mlflow' is registered already, as tuner's own"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", WRONG_TRACKERS)
+def test_a_wrong_tracker_of_a_plugin_is_told_by_file_and_line(text: str, tmp_path) -> None:
+    (tmp_path / "own_tracker.py").write_text(f"import tuner\n@tuner.tracker\n{text}\n")
+    with pytest.raises(PluginError, match=WRONG_TRACKERS[text]):
+        load_plugins([str(tmp_path / "own_tracker.py")])
 
 
 def test_a_tracker_that_cannot_be_had_is_refused_in_a_line(run, packages) -> None:
