@@ -1,4 +1,4 @@
-"""Tracker: what is told of a search as it happens. The base of all trackers, their registry, and how own code adds one."""
+"""Tracker: what is told of a search as it happens. The base of all trackers, and their registry."""
 
 from __future__ import annotations
 
@@ -70,17 +70,14 @@ def tracker(kind: type | None = None, *, name: str | None = None) -> Any:
 
     def register(kind: type) -> type:
         own = str(name or getattr(kind, "__name__", "").lower())
+        called = f"tracker {own}"
         if not own.isidentifier():
-            raise InputError(
-                f'tracker {own}: the name must be a word of letters, digits and _; give another: name="mine"'
-            )
+            raise InputError(f'{called}: the name must be a word of letters, digits and _; give another: name="mine"')
         if not (isinstance(kind, type) and issubclass(kind, Tracker)):
-            raise InputError(
-                f"tracker {own}: the decorator belongs to a class derived from tuner.Tracker; got {kind!r}"
-            )
+            raise InputError(f"{called}: the decorator belongs to a class derived from tuner.Tracker; got {kind!r}")
         lacking = [each for each in ("__init__", "take") if getattr(kind, each) is getattr(Tracker, each)]
         if lacking:
-            raise InputError(f"tracker {own}: the class must have {' and '.join(lacking)} of its own")
+            raise InputError(f"{called}: the class must have {' and '.join(lacking)} of its own")
         TRACKERS.add_own(own, kind)
         return kind
 
