@@ -12,6 +12,7 @@ from tests.support.drawn_photos import drawn_photos
 from tests.support.make_data import make_folder, write_parquet
 from tests.support.make_facts import BARE, MACHINE
 from tuner.common.errors import InputError
+from tuner.common.plugins import forget_plugins, load_plugins
 from tuner.proposals import making
 from tuner.proposals.asking import source_as_written, source_asked_for, study_name
 from tuner.proposals.making import Asked, Made, make_file
@@ -207,6 +208,24 @@ def test_without_weights_networks_are_trained_from_scratch(place: Path, monkeypa
     made, spec = make("folder:data")
     assert list(getattr(spec.space["architecture"], "values", ())) == ["cnn"]
     assert any(line.startswith("missing") and ".h5" in line for line in made.lines)
+
+
+def test_own_architectures_stand_in_the_file_and_what_cannot_be_built_is_told(place: Path) -> None:
+    photos(place / "data", {"a": 20, "b": 20})
+    (place / "own_two.py").write_text(
+        "import keras, tuner\n@tuner.architecture(parameters={'width': tuner.Int(2, 40, default=2)}, minimum_px=32)\n"
+        "def mine(images, width):\n  return keras.layers.Flatten()(keras.layers.Conv2D(width, 3)(images))\n"
+        "@tuner.architecture\ndef broken(images):\n  return images\n"
+    )
+    try:
+        load_plugins(["own_two.py"])
+        made, _ = make("folder:data")
+    finally:
+        forget_plugins()
+    text = made.path.read_text()
+    assert "mine:  # own code, own_two.py" in text and "width: {log_int: [2, 40]}" in text
+    assert "resize(32)|scale(0,1)" in text and "tuner.search data.yaml --plugin own_two.py" in text.replace("\n# ", " ")
+    assert any("broken of own_two.py is left out: " in line for line in made.lines) and "broken:" not in text
 
 
 @pytest.mark.parametrize("number", [3, 4])

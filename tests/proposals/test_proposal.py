@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -11,7 +12,11 @@ from hypothesis import strategies as st
 
 from tests.support.make_facts import BARE, DATA, MACHINE, MOBILENET, WISH, data, machine, wish
 from tuner.datasets.account.facts import Conflict, GroupGuess
+from tuner.models.architectures import ARCHITECTURES
+from tuner.models.own_networks import own_network
+from tuner.models.parameters import Parameter
 from tuner.proposals._facts import DataFacts, Machine, Wish
+from tuner.proposals._own import OwnNetwork
 from tuner.proposals._pretrained import PRETRAINED
 from tuner.proposals._proposal import propose
 from tuner.proposals._text import proposal_text
@@ -43,6 +48,44 @@ def whole(facts: DataFacts = DATA, of: Machine = MACHINE, asked: Wish = WISH) ->
 def branches(facts: DataFacts = DATA, of: Machine = MACHINE, asked: Wish = WISH) -> dict[str, Any]:
     found: dict[str, Any] = values(facts, of, asked)["space"]["architecture"]["choose"]
     return found
+
+
+OWN: dict[str, tuple[dict[str, Parameter], str | None, int]] = {
+    "ranges": ({"width": Parameter("int", low=16, high=256), "rate": Parameter("float", low=0, high=0.5)}, None, 1),
+    "choices": (
+        {"act": Parameter("choice", values=("relu", "no")), "wide": Parameter("bool", default=False)},
+        None,
+        48,
+    ),
+    "nothing": ({}, None, 1),
+    "own dropout": ({"dropout": Parameter("float", low=0.1, high=0.2, default=0.1)}, None, 1),
+    "one value": ({"n": Parameter("int", low=3, high=3), "c": Parameter("choice", values=(1,))}, None, 1),
+    "backbone": ({"alpha": Parameter("float", low=0.01, high=1)}, "tf", 75),
+    "backbone of one block": ({}, "caffe", 32),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+@pytest.mark.parametrize(
+    ("facts", "of", "asked"),
+    [(DATA, MACHINE, WISH), (data(side_px=28, is_one_size=True, is_grey=True), BARE, wish(time_s=90.0))],
+    ids=["photos", "digits"],
+)
+def test_own_architectures_are_branches_with_the_ranges_of_their_parameters(case, facts, of, asked) -> None:
+    parameters, scaling, minimum_px = OWN[case]
+    architecture = own_network("mine", "mine", print, parameters, minimum_px, scaling)
+    blocks = 0 if scaling is None else 1 if "one" in case else 17
+    asked = dataclasses.replace(asked, own=(OwnNetwork(architecture, "own.py", max(32, minimum_px), blocks),))
+    ARCHITECTURES.add("mine", architecture)
+    try:
+        spec, found = whole(facts, of, asked), branches(facts, of, asked)
+    finally:
+        ARCHITECTURES.remove("mine")
+    assert len(found) > 1 and set(parameters) <= set(found["mine"]), "beside the others"
+    assert any("mine of own.py" in one.text for one in propose(facts, of, asked).remarks)
+    deepest = found["mine"].get("unfreeze_depth", {"int": [0, 0]})["int"][1]
+    assert deepest == min(blocks, 6 if asked.counted_s < 600 else 8)
+    assert spec.baseline is not None and spec.baseline["architecture"] != "mine"
 
 
 NAMES = st.text(min_size=1, max_size=30)

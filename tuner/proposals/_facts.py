@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.datasets.account.facts import Account, Conflict, GroupGuess
+from tuner.proposals._own import OwnNetwork
 from tuner.proposals._pretrained import Pretrained
 
 DEFAULT_SIDE_PX = 224
@@ -98,6 +99,8 @@ class Wish:
     """Whether the data cannot be parted into folds."""
     fraction: float | None = None
     """The share to hold out for validation; None: it follows from the data."""
+    own: tuple[OwnNetwork, ...] = ()
+    """Architectures of own code, to be tried beside the others."""
 
     @property
     def counted_s(self) -> float:

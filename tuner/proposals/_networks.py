@@ -68,7 +68,7 @@ def propose_networks(data: DataFacts, machine: Machine, wish: Wish) -> Networks:
     chosen = _pretrained(data, machine, wish)
     is_small = data.side_px <= SMALL_PX
     with_scratch = not chosen or is_small or (data.training >= MANY_IMAGES and wish.counted_s > _LATE_S)
-    px = _scratch_px(data, machine, wish) if with_scratch else None
+    px = scratch_px(data, machine, wish) if with_scratch else None
     return Networks(chosen, px, _missing(data, machine, wish), _why(chosen, data, machine, with_scratch))
 
 
@@ -148,7 +148,7 @@ def most_in_batch(one: Chosen, machine: Machine) -> int:
     return int(0.6e9 * machine.gpu_gb / an_image)
 
 
-def _scratch_px(data: DataFacts, machine: Machine, wish: Wish) -> int:
+def scratch_px(data: DataFacts, machine: Machine, wish: Wish) -> int:
     """Return the size of images for networks from scratch, which are trained as a whole in every epoch."""
     most = 128 if machine.gpus else 96 if wish.counted_s > _LATE_S else 64
     return max(4, min(data.side_px, most))
@@ -190,7 +190,12 @@ def _missing(data: DataFacts, machine: Machine, wish: Wish) -> str:
 
 def blocks_of(one: Chosen, wish: Wish) -> int:
     """Return how many blocks of a backbone may be unfrozen: few where there is little time."""
-    return min(BACKBONES[one.network.architecture].blocks, 6 if wish.counted_s < _LATE_S else 8)
+    return min(BACKBONES[one.network.architecture].blocks, most_blocks(wish))
+
+
+def most_blocks(wish: Wish) -> int:
+    """Return how many blocks of any backbone may be unfrozen."""
+    return 6 if wish.counted_s < _LATE_S else 8
 
 
 def _counted(number: int, noun: str) -> str:

@@ -19,12 +19,14 @@ from tuner.proposals._networks import (
     Chosen,
     Networks,
     blocks_of,
+    most_blocks,
     most_images,
     most_in_batch,
     pass_seconds,
     propose_networks,
     sizes_of,
 )
+from tuner.proposals._own import OwnNetwork, ranges_of
 
 VIEWS = 4
 """Augmented variants of each image that are kept on CPUs: with one for each epoch an epoch would cost a whole pass."""
@@ -50,6 +52,9 @@ class Setting(NamedTuple):
     name: str
     value: Any
     why: str = ""
+
+
+_DROPOUT = Setting("dropout", {"float": [0.0, 0.6]})
 
 
 class Remark(NamedTuple):
@@ -232,12 +237,16 @@ class _Proposing:
                 if self.networks.pretrained
                 else []
             ),
-            Setting("dropout", {"float": [0.0, 0.6]}),
+            *([] if self._has_own_dropout else [_DROPOUT]),
             Setting("architecture", (Setting("choose", tuple(self._branches(has_own=not one))),), self._network_why()),
         )
 
     def _network_why(self) -> str:
-        return self.networks.why + (f"; {self.networks.missing}" if self.networks.missing else "")
+        return self._chosen_why() + (f"; {self.networks.missing}" if self.networks.missing else "")
+
+    def _chosen_why(self) -> str:
+        own = ", ".join(f"{one.architecture.name} of {one.plugin} at {one.px} px" for one in self.wish.own)
+        return self.networks.why + (f"; own code beside them, in the whole of its ranges: {own}" if own else "")
 
     def _texts(self, one: Chosen) -> tuple[str, ...]:
         """Return the preprocessing texts of a backbone."""
@@ -250,17 +259,22 @@ class _Proposing:
     def _scratch_texts(self) -> tuple[str, ...]:
         return (self._text(self.networks.scratch_px or 0, "scale(0,1)"),) if self.networks.scratch_px else ()
 
+    def _own_text(self, one: OwnNetwork) -> str:
+        return self._text(one.px, "scale(-1,1)" if one.architecture.is_backbone else "scale(0,1)")
+
     def _common_preprocess(self) -> dict[str, Any] | None:
         """Return the preprocessing that all branches share; None where they differ."""
         every = {
             *map(self._texts, self.networks.pretrained),
             *([self._scratch_texts()] if self._scratch_texts() else []),
+            *((self._own_text(one),) for one in self.wish.own),
         }
         return _choice(*every.pop()) if len(every) == 1 else None
 
     def _prepared_px(self) -> int:
         """Return the size in which images are prepared, which augmentation works on."""
-        asked = [*(one.px for one in self.networks.pretrained), self.networks.scratch_px or 0]
+        asked = [one.px for one in self.networks.pretrained] + [one.px for one in self.wish.own]
+        asked.append(self.networks.scratch_px or 0)
         return min(self.data.side_px, max(asked)) if self.data.is_one_size or self._is_enlarged else max(asked)
 
     def _size_why(self) -> str:
@@ -312,10 +326,33 @@ class _Proposing:
                     *([Setting("alpha", alpha)] if alpha is not None else []),
                     Setting("unfreeze_depth", {"int": [0, blocks_of(one, self.wish)]}),
                     *([] if self._is_short else [Setting("head_units", _choice(0, 128))]),
+                    *([_DROPOUT] if self._has_own_dropout else []),
                 ),
             )
         if self.networks.scratch_px is not None:
             yield from self._scratch_branches(self.networks.scratch_px, has_own=has_own)
+        for each in self.wish.own:
+            yield self._own_branch(each, has_own=has_own)
+
+    @property
+    def _has_own_dropout(self) -> bool:
+        """Whether own code has a dropout in a range of its own, so that each architecture has one for itself."""
+        own = (one.architecture for one in self.wish.own)
+        return any("dropout" in each.parameters for each in own if not each.is_backbone)
+
+    def _own_branch(self, one: OwnNetwork, *, has_own: bool) -> Setting:
+        text = self._own_text(one)
+        head: tuple[Setting, ...] = ()
+        if one.architecture.is_backbone:
+            deepest = min(one.blocks, most_blocks(self.wish))
+            head = (
+                *([Setting("unfreeze_depth", {"int": [0, deepest]})] if deepest else []),
+                *([] if self._is_short else [Setting("head_units", _choice(0, 128))]),
+                *([_DROPOUT] if self._has_own_dropout else []),
+            )
+        own = (Setting(name, value) for name, value in ranges_of(one.architecture))
+        inner = (*([Setting("preprocess", text, f"{one.px} px")] if has_own else []), *own, *head)
+        return Setting(one.architecture.name, inner or {}, f"own code, {one.plugin}")
 
     def _scratch_branches(self, px: int, *, has_own: bool) -> Iterator[Setting]:
         own = [Setting("preprocess", _choice(*self._scratch_texts()), f"{px} px")] if has_own else []
@@ -328,12 +365,18 @@ class _Proposing:
                 Setting("filters", _choice(16, 32)),
                 Setting("batch_normalization", _choice(True, False)),
                 Setting("dense_units", _choice(64, 128)),
+                *([_DROPOUT] if self._has_own_dropout else []),
             ),
         )
         if px <= 32:
             yield Setting(
                 "dense",
-                (*own, Setting("hidden_layers", {"int": [1, 3]}), Setting("dense_units", _choice(64, 128, 256))),
+                (
+                    *own,
+                    Setting("hidden_layers", {"int": [1, 3]}),
+                    Setting("dense_units", _choice(64, 128, 256)),
+                    *([_DROPOUT] if self._has_own_dropout else []),
+                ),
             )
 
     # --- the rest ---
@@ -412,7 +455,7 @@ class _Proposing:
 
     def _remarks(self, settings: tuple[Setting, ...]) -> Iterator[Remark]:
         reasons = {path: (value, why) for path, value, why in _reasons(settings)}
-        reasons["space.architecture"] = (None, self.networks.why)  # what is missing is told by itself
+        reasons["space.architecture"] = (None, self._chosen_why())  # what is missing is told by itself
         for about, path in _TOLD:
             value, why = reasons.get(path, (None, ""))
             if why:

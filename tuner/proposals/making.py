@@ -18,6 +18,8 @@ from tuner.datasets.loading import look_at_data
 from tuner.datasets.request import DataRequest, contradictions
 from tuner.proposals._facts import Machine, Wish, data_facts
 from tuner.proposals._machine import Reach, look_at_machine
+from tuner.proposals._networks import scratch_px
+from tuner.proposals._own import own_networks, plugin_words
 from tuner.proposals._proposal import Proposal, Remark, group_question, propose
 from tuner.proposals._text import proposal_text
 from tuner.proposals.asking import SPACE_FILES, source_as_written, study_name
@@ -77,11 +79,13 @@ def make_file(asked: Asked, watch: Watch = lambda done, total: None, reach: Call
     account = _account(asked, given, watch)
     machine = look_at_machine(reaching)
     wish = Wish(_study_of(path, asked.source), written, asked.time_s, tuple(given.items()))
-    proposal = _possible(asked, account, machine, wish)
+    data = data_facts(account)
+    own, left_out = own_networks(scratch_px(data, machine, wish), 1 if data.is_grey else 3)
+    proposal = _possible(asked, account, machine, replace(wish, own=tuple(own)))
     text = text_of(proposal, account, path)
     require(read_spec(text, shown(path)))
     _write_new(path, text)
-    return Made(path, tuple(_told(proposal, account, path, asked)))
+    return Made(path, (*left_out, *_told(proposal, account, path, asked)))
 
 
 def text_of(proposal: Proposal, account: Account, path: Path) -> str:
@@ -89,7 +93,7 @@ def text_of(proposal: Proposal, account: Account, path: Path) -> str:
     data = data_facts(account)
     head = (
         f"Written by tuner after a look at the data and at this machine: change what you know better, then python -m "
-        f"tuner.search {as_typed(path)}. Paths begin at the folder in which a search is started."
+        f"tuner.search {as_typed(path)}{plugin_words()}. Paths begin at the folder in which a search is started."
     )
     guess = data.group_guess if not any(one.name == "group" for one in proposal.settings[1].value) else None
     return proposal_text(proposal, head, guess.pattern if guess else None, group_question(data))
