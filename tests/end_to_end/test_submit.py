@@ -38,6 +38,22 @@ def tuner_submit(cluster: Head, place: Path, *words: str, status: int = 0) -> st
     return done.stdout + done.stderr
 
 
+OWN = """
+import keras
+import tuner
+
+
+class Scaled(keras.layers.Layer):
+    def call(self, x):
+        return x * 2.0
+
+
+@tuner.architecture(parameters={"width": tuner.Int(2, 64, default=8)})
+def own_small(images, width):
+    return Scaled()(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(width, 3)(images)))
+"""
+
+
 @dataclass(frozen=True)
 class Interrupted:
     """A search that was sent, followed over a wire that broke, fetched while it ran, and stopped."""
@@ -54,13 +70,17 @@ class Interrupted:
 @pytest.fixture(scope="module")
 def interrupted(cluster: Head, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     place = tmp_path_factory.mktemp("user")
-    write_file(place, trials=400)
-    said = {"submit": tuner_submit(cluster, place, "small.yaml", *where(cluster, cache_dir), "--detach")}
+    file = write_file(place, trials=400)
+    text = file.read_text().replace("      cnn:", "      own_small: {width: {int: [4, 8]}}\n      cnn:", 1)
+    file.write_text(text.replace("dense, dense_units: 16, hidden_layers: 1,", "own_small, width: 8,"))
+    (place / "own.py").write_text(OWN)
+    words = ("small.yaml", "--plugin", "own.py", *where(cluster, cache_dir))
+    said = {"submit": tuner_submit(cluster, place, *words, "--detach")}
     name = said["submit"].split()[1]
     wire, output = Wire(cluster.dashboard_port), place / "followed"
-    with output.open("w") as file:
+    with output.open("w") as shown:
         words = command(cluster, "follow", "small", port=wire.port)
-        following = subprocess.Popen(words, cwd=place, env=cluster.environment, stdout=file, stderr=subprocess.STDOUT)
+        following = subprocess.Popen(words, cwd=place, env=cluster.environment, stdout=shown, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: "trial 0 " in output.read_text(), 600, "trial that is shown")
         wire.cut()
@@ -107,7 +127,8 @@ def test_a_stopped_search_is_recorded_as_interrupted(interrupted) -> None:
     assert interrupted.state.session_ended is not None
     assert interrupted.state.session_ended.reason == "interrupted"
     said = interrupted.said["stop"]
-    assert "all that was reported is kept; go on with: python -m tuner.submit small.yaml --resume --shared " in said
+    command = "python -m tuner.submit small.yaml --resume --plugin own.py --shared "
+    assert f"all that was reported is kept; go on with: {command}" in said
 
 
 @pytest.mark.full
@@ -115,10 +136,17 @@ def test_a_stopped_search_goes_on_to_its_end_and_its_report_and_model_are_fetche
     interrupted, cluster, cache_dir
 ) -> None:
     place, wanted = interrupted.place, len(interrupted.state.trials) + 1
-    more = ("--resume", "--set", f"search.trials={wanted}")
+    more = ("--resume", "--set", f"search.trials={wanted}", "--plugin", "own.py")
+    (place / "own.py").write_text(OWN.replace("2.0", "3.0"))
+    said = tuner_submit(cluster, place, "small.yaml", *where(cluster, cache_dir), *more, status=2)
+    assert "the own code own.py is not the one that it began with" in said
+    (place / "own.py").write_text(OWN)
     said = tuner_submit(cluster, place, "small.yaml", *where(cluster, cache_dir), *more)
     assert "finished after" in said and "bring its report here" in said
-    assert len(check_record(interrupted.record).trials) == wanted
+    state = check_record(interrupted.record)
+    assert len(state.trials) == wanted
+    own = [one for one in state.trials.values() if one.configuration["architecture"] == "own_small" and one.epochs]
+    assert own and state.study is not None and [Path(one).name for one in state.study.plugins] == ["own.py"]
     said = tuner_submit(cluster, place, "fetch", "small", "--model")
     assert "report: reports/small/index.html" in said
     assert (place / "runs/small/record.jsonl").read_bytes() == interrupted.record.read_bytes()

@@ -6,6 +6,7 @@ import atexit
 import importlib
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -39,6 +40,8 @@ class Plugin:
     """Its files, by their path in the folder from which they are imported: it is loaded from them elsewhere."""
 
 
+PACKED = "plugins"
+"""The folder of own code in the package of a job: files in folders named by their text, packages of Python."""
 _loaded: dict[str, Plugin] = {}
 _imported: set[str] = set()
 """Modules of own code that the program which calls tuner has imported itself, and then named as a plugin."""
@@ -103,16 +106,21 @@ def how_to_give(references: Iterable[str]) -> str:
     >>> how_to_give(["/gone/own.py"])
     "--plugin own.py (in Python: plugins=['own.py'])"
     """
-    names = [_nearby(one) for one in references] or ["FILE.py"]
+    names = [as_given(one) for one in references] or ["FILE.py"]
     return f"{' '.join(f'--plugin {one}' for one in names)} (in Python: plugins={names})"
 
 
-def _nearby(reference: str) -> str:
-    """Return a reference as it can be typed here; of a file of another machine, its name."""
+def as_given(reference: str) -> str:
+    """Return a reference as it can be given here; of a file of another machine, or of a job's package, its name.
+
+    >>> as_given("my.nets"), as_given("/gone/own.py"), as_given("/tmp/job/plugins/0123456789ab/own.py")
+    ('my.nets', 'own.py', 'own.py')
+    """
+    path = Path(reference)
     if not is_file(reference):
         return reference
-    path = Path(reference)
-    return as_typed(path) if path.is_file() else path.name
+    is_packed = re.fullmatch("[0-9a-f]{12}", path.parent.name) and path.parent.parent.name == PACKED
+    return as_typed(path) if path.is_file() and not is_packed else path.name
 
 
 def open_plugins(plugins: Iterable[Plugin]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import shown, user_path
-from tuner.common.plugins import Plugin, is_file
+from tuner.common.plugins import PACKED, Plugin, is_file
 from tuner.common.registry import unknown_name
 from tuner.datasets.file_sources import existing, is_litter
 from tuner.datasets.sources import NAMED, PREFIXED, as_described, path_of
@@ -23,8 +23,6 @@ from tuner.spec.schema import DataSection
 
 MAX_MB = 95
 """Limit of a package: Ray's dashboard takes requests of 100 MiB (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
-PLUGINS = "plugins"
-"""The folder of own code in a package; packages of Python are imported from it."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -141,7 +139,7 @@ def write_package(
 
 def _add_plugin(archive: zipfile.ZipFile, plugin: Plugin) -> str:
     """Add the text of a plugin to the package, and return by what it is loaded from there."""
-    folder = f"{PLUGINS}/{plugin.sha256[:12]}" if is_file(plugin.reference) else PLUGINS
+    folder = f"{PACKED}/{plugin.sha256[:12]}" if is_file(plugin.reference) else PACKED
     for name, text in plugin.texts.items():
         if f"{folder}/{name}" not in archive.namelist():  # two modules of one package
             archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", _EPOCH), text, zipfile.ZIP_DEFLATED)

@@ -19,9 +19,9 @@ from typing import Any
 
 from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
+from tuner.common.plugins import PACKED
 from tuner.common.process import LenientOutput, process_began, terminating_as_interrupt
 from tuner.jobs._archive import pack, write_lines
-from tuner.jobs._upload import PLUGINS
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
 from tuner.jobs.progress_stream import ProgressStream
 from tuner.runs.directory import RunDirectory
@@ -61,8 +61,8 @@ def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
     with in_working_copy(Path.cwd()):  # before the seconds that the next line takes
         from tuner.session.commands import run_search
 
-        if Path(PLUGINS).is_dir():
-            sys.path.insert(0, str(Path(PLUGINS).absolute()))
+        if Path(PACKED).is_dir():
+            sys.path.insert(0, str(Path(PACKED).absolute()))
         sys.argv = ["tuner.submit", *job["search"]]  # what the record says of how the search was begun
         return run_search(parse_search_options(job["search"]), stream)
 

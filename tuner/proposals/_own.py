@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tuner.common.errors import InputError, cause_of
-from tuner.common.files import as_typed
-from tuner.common.plugins import is_file, loaded_plugins
+from tuner.common.plugins import as_given, loaded_plugins
 from tuner.models.architectures import ARCHITECTURES, Architecture
 from tuner.models.parameters import Parameter
 
@@ -82,6 +80,4 @@ def dimension_of(parameter: Parameter) -> Any:
 
 def plugin_words() -> str:
     """Return the options of the plugins that are loaded, as they follow a command."""
-    references = [one.reference for one in loaded_plugins()]
-    typed = [as_typed(Path(one)) if is_file(one) else one for one in references]
-    return "".join(f" --plugin {shlex.quote(one)}" for one in typed)
+    return "".join(f" --plugin {shlex.quote(as_given(one.reference))}" for one in loaded_plugins())

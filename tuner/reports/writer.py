@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import as_typed, check_folder, write_text
+from tuner.common.plugins import as_given
 from tuner.common.process import in_background
 from tuner.datasets.account.facts import Account, load_account
 from tuner.datasets.account.taking import Gallery
@@ -250,9 +251,8 @@ def retrain_command(run_path: Path, state: RunState) -> str | None:
 
 def plugin_options(state: RunState) -> list[str]:
     """Return the options of a command that needs the own code of a run."""
-    plugins = list(state.study.plugins) if state.study else []
-    typed = [as_typed(Path(one)) if one.startswith("/") else one for one in plugins]
-    return [word for one in typed for word in ("--plugin", one)]
+    plugins = state.study.plugins if state.study else ()
+    return [word for one in plugins for word in ("--plugin", as_given(one))]
 
 
 def _options(command: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.errors import InputError, RunError
 from tuner.common.metrics import METRICS, VALIDATION
-from tuner.common.plugins import Plugin
+from tuner.common.plugins import Plugin, as_given
 from tuner.common.registry import PROGRAM, Origin, Registry
 from tuner.datasets.sources import PREFIXED
 from tuner.models.architectures import ARCHITECTURES
@@ -53,8 +53,8 @@ def refuse_missing_code(began: StudyCreated, plugins: Iterable[Plugin], run: Run
         now = loaded.get(before.name)
         if now is None:
             raise RunError(
-                f"{run.path} cannot go on without the own code that it began with: --plugin {before.reference} "
-                f"(sha256 {before.sha256[:SHOWN]})"
+                f"{run.path} cannot go on without the own code that it began with: "
+                f"--plugin {as_given(before.reference)} (sha256 {before.sha256[:SHOWN]})"
             )
         if now.sha256 != before.sha256:
             raise _other(run, now.reference, before.sha256, now.sha256)
