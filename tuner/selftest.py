@@ -35,6 +35,8 @@ exit status: 0 every promise is kept, 1 one is not, 2 wrong input (there was not
 """
 _MARKS = {"passed": "[green]passed [/green]", "failed": "[red]failed [/red]", "not run": "[dim]not run[/dim]"}
 
+_NO_CHECKS = "there are no checks of this kind"
+
 
 def build_selftest_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.selftest`."""
@@ -42,6 +44,8 @@ def build_selftest_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add("--only", action="append", default=[], metavar="NAME", help="test what is registered by this name (repeatable)")
+    what = "what an own source is given to read, for example mine:data/photos (repeatable)"
+    add("--source", action="append", default=[], metavar="NAME:REFERENCE", dest="sources", help=what)
     add("--json", action="store_true", help="print JSON (docs/own_code.md names its fields)")
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
@@ -60,7 +64,7 @@ def _test(options: argparse.Namespace) -> int:
 
     started, failed, documents = time.monotonic(), [], []
     console = _console(sys.stderr if options.json else sys.stdout)
-    with checked_subjects(options.plugins, options.only) as subjects:
+    with checked_subjects(options.plugins, options.only, options.sources) as subjects:
         for subject in subjects:
             found = _tell(console, subject)
             documents.append(_document(subject, found))
@@ -83,7 +87,9 @@ def _tell(console: Console, subject: CheckedSubject) -> list[Outcome]:
         Text(printable(f"{subject.kind} {subject.name}"), style="bold").append(f"  {subject.place}", style="dim")
     )
     if not subject.checks:
-        console.print("  there are no checks of this kind\n", markup=False)
+        is_source = subject.kind == "data source"
+        why = f"give it something to read: --source {subject.name}:REFERENCE" if is_source else _NO_CHECKS
+        console.print(f"  {why}\n", markup=False)
     found = []
     for outcome in _with_progress(console, subject):
         found.append(outcome)

@@ -6,9 +6,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.planted_mistakes import MISTAKES, OF_AUGMENTATIONS, OF_PREPROCESSING, OF_TRAINABLES, plugin_text
+from tests.support.planted_mistakes import (
+    MISTAKES,
+    OF_AUGMENTATIONS,
+    OF_METRICS,
+    OF_PREPROCESSING,
+    OF_SOURCES,
+    OF_TRAINABLES,
+    plugin_text,
+)
 from tuner.common.errors import InputError
 from tuner.common.plugins import forget_plugins
 from tuner.contracts.plugin import checked_subjects
@@ -67,6 +76,38 @@ def test_what_is_wrong_with_a_training_function_is_told(name: str, tmp_path: Pat
         assert told == {}
         return
     assert any(re.search(mistake.told, problem) for problem in told[mistake.check]), told
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        pytest.param(one, id=name)
+        for name, one in {**OF_METRICS, **{f"source, {k}": v for k, v in OF_SOURCES.items()}}.items()
+    ],
+)
+def test_what_is_wrong_with_a_metric_or_a_source_is_told_and_nothing_else(mistake, tmp_path: Path) -> None:
+    told = {check: problems for check, problems in found_by(tmp_path, mistake.code, ()).items() if problems}
+    if not mistake.check:
+        assert told == {}
+        return
+    assert any(re.search(mistake.told, problem) for problem in told[mistake.check]), told
+
+
+def test_a_source_that_takes_a_reference_is_tested_on_what_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "own_code.py"
+    path.write_text(plugin_text("@tuner.source\ndef mine(reference):\n    return np.load(reference), [0, 1]\n"))
+    np.save(tmp_path / "two.npy", np.stack([np.zeros((8, 8), np.uint8), np.ones((8, 8), np.uint8)]))
+    with checked_subjects([str(path)], [], [f"mine:{tmp_path / 'two.npy'}"]) as (subject,):
+        assert [one.status for one in subject.run(())] == ["passed"] * subject.checks and subject.checks > 2
+    forget_plugins()
+    with checked_subjects([str(path)], []) as (subject,):
+        assert subject.checks == 0
+    forget_plugins()
+    with (
+        pytest.raises(InputError, match="--source: .*did you mean 'mine'"),
+        checked_subjects([str(path)], [], ["min:a"]),
+    ):
+        pass
 
 
 CORRECT_NAMES = (

@@ -15,7 +15,7 @@ from tuner.common.threads import Threads
 from tuner.contracts.augmentations import AUGMENTATION_CHECKS
 from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
-from tuner.contracts.operations import OperationSubject
+from tuner.contracts.preprocessing import OperationSubject
 from tuner.models.augment.changes import brightness, move_pixels, rotation_maps
 from tuner.models.augment.operations import AUGMENTATION, Drawn, OnBatch
 from tuner.models.augmentation import _changed, augment_of, parse_augment

@@ -17,8 +17,7 @@ from tuner.common.errors import PipelineError
 from tuner.common.registry import Registry
 from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
-from tuner.contracts.operations import OperationSubject
-from tuner.contracts.preprocessing import PREPROCESSING_CHECKS
+from tuner.contracts.preprocessing import PREPROCESSING_CHECKS, OperationSubject
 from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.operations import Operation
 from tuner.models.preprocessing import PREPROCESSING, asked_size, parse_preprocess

@@ -712,6 +712,35 @@ def _loop(body: str, setup: str = "", parameters: str = "") -> str:
     )
 
 
+def _metric(body: str, options: str = "") -> str:
+    return f"@tuner.metric({options})\ndef sure(labels, probabilities):\n    {body}\n"
+
+
+_RIGHT = "(probabilities.argmax(axis=1) == labels)"
+OF_METRICS = {
+    "none": Mistake("", "", _metric(f"return {_RIGHT}.mean()", 'unit="share"')),
+    "in percent": Mistake("value", r"sure gives \d+.*; with unit=.share", _metric(f"return 100 * {_RIGHT}.mean()", 'unit="share"')),
+    "no number": Mistake("value", r"must return a number", _metric(f"return {_RIGHT}")),
+    "no value": Mistake("value", r"sure gives nan", _metric("return float('nan')")),
+    "drawn": Mistake("again", r"another value for the same answers", _metric("return np.random.default_rng().random()")),
+    "changes what it is given": Mistake("again", r"changes the labels", _metric(f"found = {_RIGHT}.mean()\n    probabilities *= 2\n    return found")),
+    "of the order": Mistake("order", r"depends on the order", _metric(f"return {_RIGHT}[: len(labels) // 3].mean()")),
+    "the wrong way": Mistake("direction", r'0 where every answer is right, and 1 where every one is wrong.*say mode="min"', _metric(f"return 1 - {_RIGHT}.mean()")),
+    "no classes": Mistake("edges", r"gives nan for a split with images of 1 of 3 classes", _metric("return float(np.mean([np.mean((probabilities.argmax(axis=1) == labels)[labels == one]) for one in range(probabilities.shape[1])]))")),
+    "a logarithm": Mistake("edges", r"gives inf for answers that are sure and wrong", _metric("return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())", 'mode="min"')),
+    "fails": Mistake("value", r"IndexError at own_code.py:9 \(in sure\)", _metric("return probabilities[0, 99]")),
+}  # fmt: skip
+_IMAGES_OF = "np.arange(12 * 64, dtype=np.int64).reshape(12, 8, 8).astype(np.uint8) + np.arange(12, dtype=np.uint8)[:, None, None]"
+OF_SOURCES = {
+    "none": Mistake("", "", f"@tuner.source\ndef mine():\n    return {_IMAGES_OF}, np.arange(12) % 2\n"),
+    "one class": Mistake("listing", r"mine has images of 1 class", f"@tuner.source\ndef mine():\n    return {_IMAGES_OF}, np.zeros(12, int)\n"),
+    "no pair": Mistake("listing", r"must return \(images, labels\)", f"@tuner.source\ndef mine():\n    return {_IMAGES_OF}\n"),
+    "a class for the test alone": Mistake("listing", r"mine has no image of the class 2 to train on", f"@tuner.source\ndef mine():\n    images = {_IMAGES_OF}\n    return {{'train': (images[:8], np.arange(8) % 2), 'test': (images[8:], [0, 1, 2, 2])}}\n"),
+    "shuffled": Mistake("again", r"another order of train each time", f"@tuner.source\ndef mine():\n    return np.random.default_rng().permutation({_IMAGES_OF}), np.arange(12) % 2\n"),
+    "an identity that is the time": Mistake("identity", r"identity of mine is another each time", f"import time\n@tuner.source(identity=time.perf_counter)\ndef mine():\n    return {_IMAGES_OF}, np.arange(12) % 2\n"),
+    "no image": Mistake("images", r"of train is not an image|of train .*format", "@tuner.source\ndef mine():\n    return [b'nothing', b'else'], ['a', 'b']\n"),
+    "tested on what it is trained on": Mistake("splits", r"4 images in test that are in train too", f"@tuner.source\ndef mine():\n    images = {_IMAGES_OF}\n    return {{'train': (images, np.arange(12) % 2), 'test': (images[8:], [0, 1, 0, 1])}}\n"),
+}  # fmt: skip
 _YIELD = "yield tuner.Epoch(metrics, state)"
 OF_TRAINABLES = {
     "none": Mistake("", "", _loop(_YIELD)),

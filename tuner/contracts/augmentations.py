@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuner.contracts.check import Check
-from tuner.contracts.operations import OperationSubject
+from tuner.contracts.preprocessing import OperationSubject
 from tuner.models.augment.operations import AUGMENTATION, Batch, OnBatch
 from tuner.models.augmentation import parse_augment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +14,13 @@ from typing import Any
 
 from tuner.common.errors import InputError, PluginError
 from tuner.common.files import as_typed, user_path
+from tuner.common.metrics import METRICS
 from tuner.common.plugins import Plugin, is_file, load_plugins
 from tuner.common.registry import unknown_name
 from tuner.contracts.author import Author
 from tuner.contracts.check import Check, Outcome, outcomes
 from tuner.contracts.fresh_process import FreshProcess
+from tuner.datasets.sources import NAMED, PREFIXED
 
 _LOADS = Check[Any]("loading", "is executed, and registers what can be", lambda _subject: ())
 
@@ -37,28 +39,39 @@ class CheckedSubject:
 
 
 @contextmanager
-def checked_subjects(references: Sequence[str], only: Sequence[str]) -> Iterator[list[CheckedSubject]]:
+def checked_subjects(
+    references: Sequence[str], only: Sequence[str], sources: Sequence[str] = ()
+) -> Iterator[list[CheckedSubject]]:
     """Load plugins, and give what is tested of each, in order; a plugin that cannot be loaded fails its only check.
 
+    `sources`, `NAME:REFERENCE`, say what sources are given to read that take a reference.
+
     Raises:
-        InputError: a plugin is not there, or nothing is registered under a name of `only`.
+        InputError: a plugin is not there, or nothing is registered under a name of `only` or `sources`.
     """
+    given = dict(one.partition(":")[::2] for one in sources)
     found: list[CheckedSubject] = []
     processes: list[FreshProcess] = []
     try:
         for reference in dict.fromkeys(references):
-            found += _subjects(reference, only, processes)
+            found += _subjects(reference, only, processes, given)
         names = [one.name for one in found if one.kind != "plugin"]
         unknown = next((name for name in only if name not in names), None)
         if unknown is not None and all(one.kind != "plugin" for one in found):
             raise InputError(f"--only: {unknown_name('name', unknown, names)}")
+        own = [one.name for one in found if one.kind == PREFIXED.kind]
+        strange = next((name for name in given if name not in own), None)
+        if strange is not None and all(one.kind != "plugin" for one in found):
+            raise InputError(f"--source: {unknown_name('own source with a reference', strange, own)}")
         yield [one for one in found if not only or one.name in only or one.kind == "plugin"]
     finally:
         for process in processes:
             process.end()
 
 
-def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]) -> list[CheckedSubject]:
+def _subjects(
+    reference: str, only: Sequence[str], processes: list[FreshProcess], given: Mapping[str, str]
+) -> list[CheckedSubject]:
     if not _is_there(reference):
         load_plugins([reference])  # says why it is not, before Keras is loaded
     _load_quietly()
@@ -79,7 +92,7 @@ def _subjects(reference: str, only: Sequence[str], processes: list[FreshProcess]
     names = [name for kind, name in plugin.registered if kind == "architecture" and (not only or name in only)]
     fresh = FreshProcess(plugin.reference, names)
     processes.append(fresh)
-    return [_tested(plugin, kind, name, author, fresh) for kind, name in plugin.registered]
+    return [_tested(plugin, kind, name, author, fresh, given) for kind, name in plugin.registered]
 
 
 def _load_quietly() -> None:
@@ -100,8 +113,13 @@ def _is_there(reference: str) -> bool:
         return importlib.util.find_spec(reference.partition(".")[0]) is not None
 
 
-def _tested(plugin: Plugin, kind: str, name: str, author: Author, fresh: FreshProcess | None) -> CheckedSubject:
-    checks, subject, function = _MAKERS.get(kind, _nothing)(name, author, fresh)
+def _tested(
+    plugin: Plugin, kind: str, name: str, author: Author, fresh: FreshProcess | None, given: Mapping[str, str]
+) -> CheckedSubject:
+    if kind in (PREFIXED.kind, NAMED.kind):
+        checks, subject, function = _source(name, author, given.get(name) if kind == PREFIXED.kind else "")
+    else:
+        checks, subject, function = _MAKERS.get(kind, _nothing)(name, author, fresh)
     line = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", None) if function else None
     file = as_typed(Path(plugin.reference)) if is_file(plugin.reference) else plugin.reference
     place = f"{file}:{line}" if line and is_file(plugin.reference) else file
@@ -134,7 +152,7 @@ def _architecture(name: str, author: Author, fresh: FreshProcess | None) -> Made
 
 def _augmentation(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
     from tuner.contracts.augmentations import AUGMENTATION_CHECKS
-    from tuner.contracts.operations import OperationSubject
+    from tuner.contracts.preprocessing import OperationSubject
     from tuner.models.augment.operations import AUGMENTATION, OnBatch
 
     effect = AUGMENTATION[name].effect
@@ -143,13 +161,30 @@ def _augmentation(name: str, author: Author, _fresh: FreshProcess | None) -> Mad
 
 
 def _preprocessing(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
-    from tuner.contracts.operations import OperationSubject
-    from tuner.contracts.preprocessing import PREPROCESSING_CHECKS
+    from tuner.contracts.preprocessing import PREPROCESSING_CHECKS, OperationSubject
     from tuner.models.preprocessing import PREPROCESSING
 
     effect = PREPROCESSING[name].effect
     function = inspect.getclosurevars(effect.apply).nonlocals.get("function")
     return PREPROCESSING_CHECKS, OperationSubject(name, PREPROCESSING[name].arguments, author), function
+
+
+def _metric(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
+    from tuner.contracts.data import METRIC_CHECKS, MetricSubject
+
+    measure = METRICS[name].measure
+    function = inspect.getclosurevars(measure).nonlocals.get("function") if callable(measure) else None
+    return METRIC_CHECKS, MetricSubject(name, METRICS[name], author), function
+
+
+def _source(name: str, author: Author, reference: str | None) -> Made:
+    from tuner.contracts.data import SOURCE_CHECKS, SourceSubject
+
+    source = NAMED[name] if reference == "" and name in NAMED else PREFIXED[name]
+    function = inspect.getclosurevars(source.read).nonlocals.get("function")
+    if reference is None:
+        return (), None, function
+    return SOURCE_CHECKS, SourceSubject(name, source, reference, author), function
 
 
 def _trainable(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
@@ -165,4 +200,5 @@ _MAKERS: dict[str, Callable[[str, Author, FreshProcess | None], Made]] = {
     "augmentation": _augmentation,
     "preprocessing": _preprocessing,
     "trainable": _trainable,
+    "metric": _metric,
 }
