@@ -104,7 +104,7 @@ def test_a_source_that_takes_a_reference_is_tested_on_what_it_is_given(tmp_path:
         assert subject.checks == 0
     forget_plugins()
     with (
-        pytest.raises(InputError, match="--source: .*did you mean 'mine'"),
+        pytest.raises(InputError, match=r"--source: .*did you mean 'mine'"),
         checked_subjects([str(path)], [], ["min:a"]),
     ):
         pass

@@ -37,8 +37,11 @@ class MetricSubject:
 
     def value(self, labels: np.ndarray, probabilities: np.ndarray) -> float:
         """Return the metric of copies, so that one check does not disturb the next."""
-        assert self.metric.measure is not None
-        return float(self.metric.measure(labels.copy(), probabilities.copy()))
+        return self.measure(labels.copy(), probabilities.copy())
+
+    def measure(self, labels: np.ndarray, probabilities: np.ndarray) -> float:
+        """Return the metric of the very arrays."""
+        return math.nan if self.metric.measure is None else float(self.metric.measure(labels, probabilities))
 
     def drawn(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield labels and probabilities of some numbers of classes, mostly right."""
@@ -63,10 +66,9 @@ def _gives_number(subject: MetricSubject) -> Iterator[str]:
 
 
 def _is_repeated(subject: MetricSubject) -> Iterator[str]:
-    measure = subject.metric.measure
     for labels, probabilities in subject.drawn():
         given = (labels.copy(), probabilities.copy())
-        values = [float(measure(*given)) for _ in range(2)] if measure is not None else []
+        values = [subject.measure(*given) for _ in range(2)]
         if not (np.array_equal(given[0], labels) and np.array_equal(given[1], probabilities)):
             yield f"{subject.name} changes the labels or probabilities that it is given: let it work on copies"
         elif len({*values, subject.value(labels, probabilities)}) > 1:
@@ -91,8 +93,9 @@ def _has_direction(subject: MetricSubject) -> Iterator[str]:
         mode = subject.metric.mode
         if is_better(wrong, right, mode):
             yield (
-                f"{subject.name} is {right:.4g} where every answer is right, and {wrong:.4g} where every one is wrong: with "
-                f'mode="{mode}" a search would look for the wrong ones; say mode="{"min" if mode == "max" else "max"}"'
+                f"{subject.name} is {right:.4g} where every answer is right, and {wrong:.4g} where every one is wrong: "
+                f'with mode="{mode}" a search would look for the wrong ones; '
+                f'say mode="{"min" if mode == "max" else "max"}"'
             )
 
 
