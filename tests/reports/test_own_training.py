@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.make_record import session_started, study_created, trial_ended, trial_started
+from tests.support.make_record import make_events, session_started, study_created, trial_ended, trial_started
 from tuner.models.parameters import OF_TRAINABLES, Parameter
+from tuner.reports._leaderboard import page_texts
 from tuner.reports.remarks import edges
 from tuner.reports.results import build_results
 from tuner.reports.writer import retrain_command, write_report
@@ -101,6 +102,14 @@ def test_a_function_that_predicts_is_shown_with_its_command(run: RunDirectory, t
     paths = write_report(state, tmp_path, None, formats=("png",), run=run)
     page = paths.page.read_text()
     assert "python -m tuner.predict" in page and "IMAGE... --plugin" in page and "is not known yet" in page
+
+
+@pytest.mark.parametrize(("own_code", "loads"), [(OWN, "tuner.load_run('runs/a b', plugins="), ([], "load_model(")])
+def test_a_network_with_own_code_is_used_with_its_plugins(own_code: list[OwnCode], loads: str) -> None:
+    state = replay([study_created(own_code=own_code), *make_events(3)[1:]])
+    command = "python -m tuner.predict 'runs/a b' IMAGE... --plugin other"
+    use = "\n".join(page_texts(build_results(state), predict_command=command).parts["use"])
+    assert command in use and loads in use and ("['own loop.py', 'other']" in use) is bool(own_code)
 
 
 def test_what_nobody_knows_is_null_in_the_tables(report: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import yaml
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.intervals import selected_interval
 from tuner.common.metrics import ACCURACY, VALIDATION, epoch_objectives, oriented
+from tuner.common.plugins import as_given
 from tuner.reports._leaderboard_sections import (
     brief_comparisons,
     finalists_section,
@@ -322,11 +324,16 @@ def _use(results: Results, predict_command: str | None) -> list[str]:
         return []
     if results.study is not None and results.study.trainable is not None:
         return _use_state(results, predict_command)
+    plugins = [as_given(one) for one in (results.study.plugins if results.study is not None else ())]
     program = (
         "import keras\n"
         'model = keras.models.load_model("best.keras")  # its preprocessing is inside; tuner is not needed\n'
-        "probabilities = model.predict(images)  # raw images [N, H, W, C] of any size, values 0 to 255"
+        if not plugins
+        else "import tuner\n"
+        f"run = tuner.load_run({shlex.split(predict_command)[3]!r}, plugins={plugins})\n"
+        "model = run.best_model()  # its preprocessing is inside; layers of own code are loaded with their plugins\n"
     )
+    program += "probabilities = model.predict(images)  # raw images [N, H, W, C] of any size, values 0 to 255"
     return [
         "## Predict with it", "", *fenced(predict_command, "sh"), "",
         "or in Python; the class of each probability is in `labels.json` beside it:", "", *fenced(program, "python"),

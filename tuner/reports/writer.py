@@ -205,7 +205,7 @@ def write_data_page(path: Path, account: Account, gallery: Gallery | None) -> No
 def _predict_command(run: RunDirectory, state: RunState) -> str:
     """Return the shell command that predicts with the best model, with the own code that it needs."""
     words = ["python", "-m", "tuner.predict", as_typed(run.path)]
-    own = _options(state.study.command, ("--plugin",)) if state.study is not None and state.study.trainable else []
+    own = plugin_options(state)
     return f"{shlex.join(words)} IMAGE...{' ' if own else ''}{shlex.join(own)}"
 
 
