@@ -87,7 +87,7 @@ def test_a_run_goes_on_with_the_own_code_that_it_began_with_and_no_other(run, ca
         assert main(words) == 2
         missing = capsys.readouterr().err
         assert "runs/pictures cannot go on without the own code that it began with: --plugin" in missing
-        assert own["reference"] in missing and own["sha256"][:12] in missing
+        assert "own_net.py" in missing and own["sha256"][:12] in missing
         assert main([*words, "--plugin", "own_net.py"]) == 2
         assert capsys.readouterr().err == "reached, resumed=True\n"
         forget_plugins()

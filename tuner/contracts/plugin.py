@@ -59,7 +59,7 @@ def checked_subjects(
         unknown = next((name for name in only if name not in names), None)
         if unknown is not None and all(one.kind != "plugin" for one in found):
             raise InputError(f"--only: {unknown_name('name', unknown, names)}")
-        own = [one.name for one in found if one.kind == PREFIXED.kind]
+        own = [one.name for one in found if one.kind == PREFIXED.kind and one.name in PREFIXED]
         strange = next((name for name in given if name not in own), None)
         if strange is not None and all(one.kind != "plugin" for one in found):
             raise InputError(f"--source: {unknown_name('own source with a reference', strange, own)}")
@@ -116,8 +116,8 @@ def _is_there(reference: str) -> bool:
 def _tested(
     plugin: Plugin, kind: str, name: str, author: Author, fresh: FreshProcess | None, given: Mapping[str, str]
 ) -> CheckedSubject:
-    if kind in (PREFIXED.kind, NAMED.kind):
-        checks, subject, function = _source(name, author, given.get(name) if kind == PREFIXED.kind else "")
+    if kind == PREFIXED.kind:  # that of NAMED, too
+        checks, subject, function = _source(name, author, "" if name in NAMED else given.get(name))
     else:
         checks, subject, function = _MAKERS.get(kind, _nothing)(name, author, fresh)
     line = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", None) if function else None
@@ -180,7 +180,7 @@ def _metric(name: str, author: Author, _fresh: FreshProcess | None) -> Made:
 def _source(name: str, author: Author, reference: str | None) -> Made:
     from tuner.contracts.data import SOURCE_CHECKS, SourceSubject
 
-    source = NAMED[name] if reference == "" and name in NAMED else PREFIXED[name]
+    source = NAMED[name] if name in NAMED else PREFIXED[name]
     function = inspect.getclosurevars(source.read).nonlocals.get("function")
     if reference is None:
         return (), None, function
