@@ -28,9 +28,8 @@ from tuner.models.parameters import HEAD, Parameter
 PREFIX = "keras_hub:"
 CLASS_TOKEN = "class_token"  # noqa: S105 no password
 _WITH_CLASS_TOKEN = ("vit", "dinov2", "dinov3", "deit")
-_OF_TOKENS = ("swin_transformer",)
-_OF_MAPS = ("cspnet", "densenet", "efficientnet", "hgnetv2", "mit", "mobilenet", "resnet", "vgg", "xception")
-FAMILIES = (*_WITH_CLASS_TOKEN, *_OF_TOKENS, *_OF_MAPS)
+_OF_MAPS = ("cspnet", "densenet", "efficientnet", "hgnetv2", "mobilenet", "resnet", "vgg", "xception")
+FAMILIES = (*_WITH_CLASS_TOKEN, *_OF_MAPS)
 """KerasHub's folders of backbones that read images and give features of one size."""
 
 
@@ -79,7 +78,7 @@ def _parameters(family: str) -> dict[str, Parameter]:
     if family in _WITH_CLASS_TOKEN:
         poolings: tuple[str, ...] = (CLASS_TOKEN, "average", "max")
     else:
-        poolings = ("average", "max") if family in _OF_TOKENS else ("average", "max", "flatten")
+        poolings = ("average", "max", "flatten")
     return {
         **HEAD,
         "weights": replace(HEAD["weights"], values=("pretrained", "none"), default="pretrained"),
