@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from tuner.api.own_data import metric as metric
     from tuner.api.own_data import preprocessing as preprocessing
     from tuner.api.own_data import source as source
+    from tuner.api.own_tracker import Tracker as Tracker
+    from tuner.api.own_tracker import tracker as tracker
     from tuner.api.run import load_run as load_run
     from tuner.api.study import Study as Study
     from tuner.api.trainable import Epoch as Epoch
     from tuner.api.trainable import load_state as load_state
     from tuner.api.trainable import trainable as trainable
-    from tuner.trackers.tracker import Tracker as Tracker
-    from tuner.trackers.tracker import tracker as tracker
 
 __version__ = "0.1.0"
 
 _OFFERED = {
     **dict.fromkeys(("architecture", "Int", "Float", "Choice", "Bool"), "tuner.api.own_code"),
-    **dict.fromkeys(("tracker", "Tracker"), "tuner.trackers.tracker"),
+    **dict.fromkeys(("tracker", "Tracker"), "tuner.api.own_tracker"),
     "Study": "tuner.api.study",
     "load_run": "tuner.api.run",
     **dict.fromkeys(("trainable", "Epoch", "load_state"), "tuner.api.trainable"),
