@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tuner.common.errors import InputError
-from tuner.trackers.tracker import TRACKERS, Tracker
+from tuner.trackers.tracker import TRACKERS
+from tuner.trackers.tracker import Tracker as Tracker
 
 
 def tracker(kind: type | None = None, *, name: str | None = None) -> Any:
