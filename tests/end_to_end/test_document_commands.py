@@ -63,6 +63,7 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -m tuner.cache": ("prepared data set",),
     "python -m tuner.cache verify": ("damaged: nothing",),
     "python -m tuner.cache clear --unused-days 30": ("removed in all",),
+    "python -m tuner.cache clear --brought": ("removed in all",),
     "python -m tuner.cache clear": ("removed in all",),
 }  # fmt: skip
 """The commands in the order in which they are run, and what each leaves: files, or words of what it prints."""
