@@ -155,6 +155,8 @@ def test_presets_are_known_from_kerashubs_own_tables():
         ("keras_hub:vit_base_patch16_224", "unknown preset of an image backbone in keras_hub:PRESET"),
         ("keras_hub:bert_base_en", "in keras_hub:PRESET 'bert_base_en'"),
         ("{choice: [cnn, 'keras_hub:']}", "architecture.choice[1]: unknown preset"),
+        ("keras_hub:swin_tiny_224", "keras_hub:swin_tiny_224 is not offered: its layers cannot be saved"),
+        ("keras_hub:mit_b0_ade20k_512", "is not offered: its layers come back with other weights"),
         ("keras_hub:/no/folder", "or a folder that KerasHub saved one in"),
         ("kerashub:dinov2_small", "unknown architecture 'kerashub:dinov2_small'"),
         ("{choose: {'keras_hub:dinov2_small': {pooling: flatten}}}", "must be one of class_token, average, max"),
@@ -172,6 +174,11 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
     assert "config.json cannot be read" in problem
     (tmp_path / "config.json").write_text(json.dumps({"module": "keras_hub.src.models.bert.bert_backbone"}))
     assert "must be of vit, dinov2" in ARCHITECTURES.refusal(f"keras_hub:{tmp_path}")
+    folder = tmp_path / "swin"
+    folder.mkdir()
+    module = "keras_hub.src.models.swin_transformer.swin_transformer_backbone"
+    (folder / "config.json").write_text(json.dumps({"module": module}))
+    assert "is not offered: its layers cannot be saved" in ARCHITECTURES.refusal(f"keras_hub:{folder}")
 
 
 def test_presets_are_checked_without_loading_keras():

@@ -31,6 +31,13 @@ _WITH_CLASS_TOKEN = ("vit", "dinov2", "dinov3", "deit")
 _OF_MAPS = ("cspnet", "densenet", "efficientnet", "hgnetv2", "mobilenet", "resnet", "vgg", "xception")
 FAMILIES = (*_WITH_CLASS_TOKEN, *_OF_MAPS)
 """KerasHub's folders of backbones that read images and give features of one size."""
+_REFUSED = {
+    "swin_transformer": "its layers cannot be saved within a network (KerasHub 0.32), so that best.keras cannot be",
+    "mit": "its layers come back with other weights from a saved network (KerasHub 0.32): best.keras would be wrong",
+}
+"""Families that could be cut at their blocks, and why they are not offered."""
+_REFUSED_NAMES = {"swin": "swin_transformer", "mit": "mit"}
+"""How the names of their presets begin."""
 
 
 class Preset(NamedTuple):
@@ -91,6 +98,8 @@ def _family_of(text: str) -> str:
         raise InputError(f"architecture {PREFIX}{text} needs KerasHub: pip install --editable '.[keras-hub]'")
     folder = Path(text).expanduser()
     if not text or not folder.is_dir():
+        if (begun := _REFUSED_NAMES.get(text.partition("_")[0])) is not None:
+            raise InputError(f"architecture {PREFIX}{text} is not offered: {_REFUSED[begun]}")
         if text not in known_presets():
             raise InputError(
                 f"{unknown_name(f'preset of an image backbone in {PREFIX}PRESET', text, known_presets())}; "
@@ -102,6 +111,8 @@ def _family_of(text: str) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"architecture {PREFIX}{text}: {folder}/config.json cannot be read: {error}") from None
     family = module.split(".")[-2] if "." in module else module
+    if family in _REFUSED:
+        raise InputError(f"architecture {PREFIX}{text} is not offered: {_REFUSED[family]}")
     if family not in FAMILIES:
         raise InputError(
             f"architecture {PREFIX}{text}: must be of {', '.join(FAMILIES)}; {folder} holds one of {family}"
