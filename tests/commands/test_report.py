@@ -25,6 +25,7 @@ from tests.support.make_record import (
 from tuner.common.errors import InputError, TunerError
 from tuner.report import _FORMATS, main
 from tuner.reports.figures.registry import FIGURES, FORMATS
+from tuner.reports.tables import TABLES
 from tuner.reports.writer import retrain_command, write_report
 from tuner.runs.events import SessionEnded
 from tuner.runs.state import RunState
@@ -43,12 +44,13 @@ def files_in(folder: Path) -> set[str]:
 
 
 OF_PREDICTIONS = {"confusion", "class_accuracy", "confident_mistakes", "predictions", "variants"}
-OF_METRICS = {"pareto"}
-DRAWN = [name for name in FIGURES if name not in OF_PREDICTIONS | OF_METRICS]
-"""What a search with one metric and without finalists has to show."""
-EVERYTHING = {"index.html", "leaderboard.md", "trials.parquet", "epochs.parquet", "finalists.parquet"} | {
-    f"figures/{name}.{suffix}" for name in DRAWN for suffix in FORMATS
-}
+OF_OTHERS = {"pareto", "probes"}
+DRAWN = [name for name in FIGURES if name not in OF_PREDICTIONS | OF_OTHERS]
+"""What a search with one metric, without finalists and probes has to show."""
+OF_TABLES = {f"{name}.parquet" for name in TABLES}
+EVERYTHING = (
+    {"index.html", "leaderboard.md"} | OF_TABLES | {f"figures/{name}.{suffix}" for name in DRAWN for suffix in FORMATS}
+)
 
 
 AS_PIXELS = {name for name in EVERYTHING if not name.endswith(".svg")}
@@ -194,7 +196,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_files(tmp_path, monkeypatch
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
     with pytest.raises(TunerError, match=r"report: the report cannot be written: No space left on device"):
         write_report(make_state(4), tmp_path / "report")
-    assert files_in(tmp_path / "report") == {"trials.parquet", "epochs.parquet", "finalists.parquet"}
+    assert files_in(tmp_path / "report") == OF_TABLES
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
