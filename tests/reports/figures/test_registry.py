@@ -21,7 +21,7 @@ from tuner.common.errors import UnknownNameError
 from tuner.reports.figures import registry
 from tuner.reports.figures.registry import FIGURES, FORMATS, draw_figure, save_figures
 from tuner.reports.results import build_results
-from tuner.runs.events import SessionEnded
+from tuner.runs.events import Probed, SessionEnded
 from tuner.runs.state import RunState
 
 ODD = "$x_1$ <b>|`猫`\n_a_"
@@ -48,6 +48,8 @@ STATES = {
     "odd names": small_state(
         *(event for n in range(2) for event in (trial_started(n, {"architecture": ODD, "preprocess": ODD * n}),
                                                 epoch(n, 1, 0.2), epoch(n, 2, 0.3, phase="fine_tune"))),
+        Probed(configuration={"architecture": ODD, "preprocess": ODD}, method="ridge", metrics={"val_accuracy": 0.1},
+               seconds=1.0),
     ),
     "all failed": small_state(trial_started(0), epoch(0, 1, 0.3), trial_ended(0, "failed", "x")),
     "no epoch": small_state(trial_started(0)),
@@ -56,8 +58,8 @@ STATES = {
 }  # fmt: skip
 WITHOUT = {"all failed", "no epoch", "no trial", "empty"}
 OPTIONAL = {"by_preprocessing", "importance", "slices", "parallel_coordinates", "confusion", "class_accuracy",
-            "confident_mistakes", "predictions", "variants", "pareto"}  # fmt: skip
-"""They need several settings, several metrics, many trials, or a test split that was read."""
+            "confident_mistakes", "predictions", "variants", "pareto", "probes"}  # fmt: skip
+"""They need several settings, several metrics, many trials, probes, or a test split that was read."""
 SMALL_PANELS = {"slices", "parallel_coordinates"}
 """Their panels and axes are named by titles and ticks."""
 
