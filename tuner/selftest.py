@@ -1,4 +1,4 @@
-"""`python -m tuner.selftest --plugin FILE.py`: the contract tests of tuner's own code, on own code.
+"""`python -m tuner.selftest`: the contract tests of tuner's own code on own code (`--plugin`), or on a GPU (`--gpu`).
 
 Light at import: Keras is loaded when there is something to test. Ray never is.
 """
@@ -28,25 +28,33 @@ examples:
   python -m tuner.selftest --plugin own_nets.py                 every architecture, augmentation and preprocessing in it
   python -m tuner.selftest --plugin own_nets.py --only my_net   one of them
   python -m tuner.selftest --plugin own_nets.py --json          one JSON document on standard output
+  python -m tuner.selftest --gpu                                what the GPU of this machine does, in about a minute
 
 Each is built and run on a few small drawn images, as a search would; neither data nor Ray is needed. A small network
 takes about a minute.
-exit status: 0 every promise is kept, 1 one is not, 2 wrong input (there was nothing to test)
+exit status: 0 every promise is kept, 1 one is not, 2 wrong input (there was nothing to test, or no GPU)
 """
-_MARKS = {"passed": "[green]passed [/green]", "failed": "[red]failed [/red]", "not run": "[dim]not run[/dim]"}
+_MARKS = {
+    "passed": "[green]passed [/green]",
+    "failed": "[red]failed [/red]",
+    "not run": "[dim]not run[/dim]",
+    "measured": "[dim]told   [/dim]",
+}
 
 _NO_CHECKS = "there are no checks of this kind"
 
 
 def build_selftest_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.selftest`."""
-    parser = CommandParser("selftest", "Test own code by what is promised of tuner's own code.", _EPILOG)
+    parser = CommandParser("selftest", "Test own code, or a GPU, by what is promised of tuner's own code.", _EPILOG)
     add = parser.add_argument
     add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
     add("--only", action="append", default=[], metavar="NAME", help="test what is registered by this name (repeatable)")
     what = "what an own source is given to read, for example mine:data/photos (repeatable)"
     add("--source", action="append", default=[], metavar="NAME:REFERENCE", dest="sources", help=what)
-    add("--json", action="store_true", help="print JSON (docs/own_code.md names its fields)")
+    add("--gpu", action="store_true", help="test the GPU instead: speed, waiting, memory, precision, its numbers")
+    add("--on-cpu", action="store_true", help="with --gpu: the same on the CPU, with less to do, where there is no GPU")
+    add("--json", action="store_true", help="print JSON (docs/own_code.md and docs/gpu.md name its fields)")
     add("--version", action="version", version=f"tuner {__version__}")
     return parser
 
@@ -58,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
+    if options.gpu:
+        return _test_gpu(options)
+    if options.on_cpu:
+        raise InputError("--on-cpu must stand beside --gpu")
     if not options.plugins:
         raise InputError("--plugin must be given: a file of Python or a module that registers own code")
     from tuner.contracts.plugin import checked_subjects
@@ -70,13 +82,41 @@ def _test(options: argparse.Namespace) -> int:
             documents.append(_document(subject, found))
             if any(outcome.status != "passed" for outcome in found):
                 failed.append(f"{subject.kind} {subject.name}")
-    seconds = f"({time.monotonic() - started:.0f} s)"
-    told = f"failed: {', '.join(failed)}" if failed else "every promise is kept"
-    console.print(f"{printable(told)} {seconds}", soft_wrap=True, markup=False)
+    _conclude(console, failed, started)
     if options.json:
-        document = {"version": __version__, "passed": not failed, "tested": documents}
-        sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        _write({"passed": not failed, "tested": documents})
     return 1 if failed else 0
+
+
+def _test_gpu(options: argparse.Namespace) -> int:
+    if options.plugins or options.only or options.sources:
+        raise InputError("--gpu must stand alone: --plugin, --only and --source are of own code")
+    from rich.markup import escape
+
+    from tuner.models.backend import configure_backend
+
+    configure_backend()  # before what follows loads Keras, with all that TensorFlow says then
+    from tuner.contracts.gpu.measurements import measure_device
+
+    started, found = time.monotonic(), []
+    console = _console(sys.stderr if options.json else sys.stdout)
+    for one in measure_device(options.on_cpu):
+        found.append(one)
+        console.print(f"  {_MARKS[one.status]}  {one.name}: {escape(printable(one.told))}", soft_wrap=True)
+    failed = [one.name for one in found if one.status == "failed"]
+    _conclude(console, failed, started)
+    if options.json:
+        _write({"passed": not failed, "measured": [asdict(one) for one in found]})
+    return 1 if failed else 0
+
+
+def _conclude(console: Console, failed: Sequence[str], started: float) -> None:
+    told = f"failed: {', '.join(failed)}" if failed else "every promise is kept"
+    console.print(f"{printable(told)} ({time.monotonic() - started:.0f} s)", soft_wrap=True, markup=False)
+
+
+def _write(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"version": __version__, **document}, indent=1, allow_nan=False) + "\n")
 
 
 def _tell(console: Console, subject: CheckedSubject) -> list[Outcome]:

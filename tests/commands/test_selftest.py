@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.planted_mistakes import MISTAKES, plugin_text
+from tuner.selftest import main
 
 
 def selftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,3 +47,31 @@ def test_help_loads_no_library_of_a_search(tmp_path: Path) -> None:
         "assert not {'keras', 'numpy', 'ray', 'tensorflow', 'rich'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--on-cpu"], "--on-cpu must stand beside --gpu"),
+        (["--gpu", "--plugin", "own.py"], "--gpu must stand alone"),
+        (["--gpu", "--only", "net"], "--gpu must stand alone"),
+    ],
+)
+def test_the_test_of_a_gpu_stands_alone(arguments, told, capsys) -> None:
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_the_test_of_a_gpu_runs_on_a_cpu_and_keeps_its_promises_there(tmp_path: Path) -> None:
+    told = selftest(tmp_path, "--gpu", "--on-cpu", "--json")
+    assert told.returncode == 0, told.stderr
+    document = json.loads(told.stdout)
+    found = {each["name"]: each for each in document["measured"]}
+    assert document["passed"] and list(found) == [
+        "devices", "precision", "without augmentation", "augmented by the host", "augmented on the device", "memory",
+        "pixels", "numbers in float32",
+    ]  # fmt: skip
+    assert found["pixels"]["status"] == found["numbers in float32"]["status"] == "passed"
+    assert all(found[name]["values"]["images_per_s"] > 1 for name in found if "augment" in name)
+    assert "passed   numbers in float32: val_loss " in told.stderr and "every promise is kept (" in told.stderr

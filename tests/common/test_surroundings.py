@@ -17,7 +17,15 @@ import pytest
 from tuner import hidden_module
 from tuner.common import process
 from tuner.common.errors import InputError
-from tuner.common.process import free_memory, home, keras_home, set_surroundings, settled, usable_cpus
+from tuner.common.process import (
+    describe_environment,
+    free_memory,
+    home,
+    keras_home,
+    set_surroundings,
+    settled,
+    usable_cpus,
+)
 
 ABSENT = None
 
@@ -71,6 +79,14 @@ def test_a_variable_has_within_a_command_the_value_that_tuner_needs_and_afterwar
     with settled():
         assert os.environ.get(name) == wanted
     assert os.environ[name] == inherited
+
+
+def test_workers_and_the_record_are_told_of_switches_that_are_set(monkeypatch) -> None:
+    monkeypatch.delenv("TUNER_PRECISION", raising=False)
+    assert "switches" not in describe_environment() and "TUNER_PRECISION" not in set_surroundings()
+    monkeypatch.setenv("TUNER_PRECISION", "float32")
+    assert set_surroundings()["TUNER_PRECISION"] == "float32"
+    assert describe_environment()["switches"] == {"TUNER_PRECISION": "float32"}
 
 
 def test_workers_of_another_machine_are_given_what_the_driver_has_set(monkeypatch) -> None:

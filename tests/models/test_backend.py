@@ -1,4 +1,4 @@
-"""What a command says while TensorFlow loads."""
+"""What a command says while TensorFlow loads, and how a process uses a GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-from tuner.models.backend import _quiet
+from tuner.common.errors import InputError
+from tuner.common.process import SWITCHES, set_surroundings
+from tuner.models.backend import _quiet, configure_backend, gpus, jit_compile
 
 
 def test_what_tensorflow_tells_of_itself_is_left_out_and_nothing_else_is(capfd) -> None:
@@ -19,3 +21,55 @@ def test_what_tensorflow_tells_of_itself_is_left_out_and_nothing_else_is(capfd) 
         os.write(2, told + b"a library is missing\n")
         raise ImportError
     assert capfd.readouterr().err == "a library is missing\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "capability", "grows", "policy"),
+    [
+        ({}, (9, 0), True, "mixed_bfloat16"),
+        ({}, (7, 5), True, "float32"),
+        ({"TUNER_GPU_MEMORY": "all"}, (8, 0), False, "mixed_bfloat16"),
+        ({"TUNER_GPU_MEMORY": "grow", "TUNER_PRECISION": "float32"}, (9, 0), True, "float32"),
+        ({"TUNER_PRECISION": "mixed_bfloat16"}, None, None, "mixed_bfloat16"),
+        ({"TUNER_PRECISION": "auto"}, None, None, "float32"),
+    ],
+)
+def test_memory_and_precision_are_those_of_the_gpu_or_of_the_switch(monkeypatch, variables, capability, grows, policy):
+    import keras
+    import tensorflow
+
+    asked, config, before = [], tensorflow.config, keras.config.dtype_policy()
+    for name in SWITCHES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "")
+    for name in ("intra_op", "inter_op"):
+        monkeypatch.setattr(config.threading, f"set_{name}_parallelism_threads", lambda _number: None)
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["gpu"] * (kind == "GPU" and grows is not None))
+    monkeypatch.setattr(config.experimental, "set_memory_growth", lambda _gpu, enable: asked.append(enable))
+    monkeypatch.setattr(config.experimental, "get_memory_growth", lambda _gpu: asked[-1])
+    details = {"device_name": "a GPU", "compute_capability": capability}
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda _gpu: details)
+    try:
+        configure_backend()
+        assert keras.config.dtype_policy().name == policy
+        assert asked == [] if grows is None else asked == [grows]
+        assert (os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH") == "true") == (grows is not False)
+        assert [gpu.grows for gpu in gpus()] == asked
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(("word", "compiles"), [("on", "auto"), ("off", False), ("auto", False), ("", False)])
+def test_steps_are_compiled_on_a_gpu_or_where_the_switch_says_so(monkeypatch, word, compiles) -> None:
+    monkeypatch.setenv("TUNER_XLA", word)
+    assert jit_compile() == compiles
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_another_word_of_a_switch_is_refused(monkeypatch, name) -> None:
+    monkeypatch.setenv(name, "maybe")
+    *words, last = SWITCHES[name]
+    with pytest.raises(InputError, match=f"{name} must be {', '.join(words)} or {last}; got 'maybe'"):
+        set_surroundings()

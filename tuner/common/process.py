@@ -39,6 +39,12 @@ _SET = {
     "OPENCV_FOR_THREADS_NUM": "1",  # images are worked on side by side, each by one thread
 }
 _UNLESS_SET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+SWITCHES = {
+    "TUNER_GPU_MEMORY": ("grow", "all"),
+    "TUNER_PRECISION": ("auto", "float32", "mixed_bfloat16"),
+    "TUNER_XLA": ("auto", "on", "off"),
+}
+"""What decides how a process uses a GPU, and the words for it, the default first; heeded without a GPU too."""
 _LEFT_OUT = re.compile(
     r"KERAS_MAX_\w+|KERAS_NNX_ENABLED|TF_USE_LEGACY_KERAS|TF_XLA_FLAGS|PYTHON(WARNINGS|OPTIMIZE|INSPECT|STARTUP)"
 )
@@ -57,7 +63,11 @@ def set_surroundings() -> dict[str, str]:
     """Set what Keras, TensorFlow and Ray read from the environment, before they are imported; return what workers need.
 
     Every process that trains does so: it may have been started by others, on another machine.
+
+    Raises:
+        InputError: one of `SWITCHES` holds another word.
     """
+    switched = {name: switch(name) for name in SWITCHES if os.environ.get(name)}
     for name in [name for name in os.environ if _LEFT_OUT.fullmatch(name)]:
         del os.environ[name]
     flags = [word for word in os.environ.pop("XLA_FLAGS", "").split() if word.startswith(_XLA_PLACE)]
@@ -68,7 +78,15 @@ def set_surroundings() -> dict[str, str]:
     os.environ["KERAS_HOME"] = str(keras_home())  # absolute: workers run in other folders
     if not all(map(_can_be_written, _matplotlib_folders())):  # it would say so, at each start of a process
         os.environ["MPLCONFIGDIR"] = str(_own_temporary_folder() / "matplotlib")
-    return {name: os.environ[name] for name in (*_SET, *_UNLESS_SET, "KERAS_HOME")}
+    return switched | {name: os.environ[name] for name in (*_SET, *_UNLESS_SET, "KERAS_HOME")}
+
+
+def switch(name: str) -> str:
+    """Return the word that one of `SWITCHES` holds, or its default; raises InputError for another word."""
+    value, words = os.environ.get(name) or SWITCHES[name][0], SWITCHES[name]
+    if value not in words:
+        raise InputError(f"{name} must be {', '.join(words[:-1])} or {words[-1]}; got {value[:40]!r}")
+    return value
 
 
 def _matplotlib_folders() -> list[Path]:
@@ -257,7 +275,8 @@ PACKAGES = ("tuner", "ray", "tensorflow", "keras", "optuna", "numpy", "pandas", 
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return the versions that matter, processor, memory, Python, and the commit of the code if it is in git."""
+    """Return the versions that matter, processor, memory, Python, switches that are set, and the commit, if in git."""
+    switched = {name: switch(name) for name in SWITCHES if switch(name) != SWITCHES[name][0]}
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -265,6 +284,7 @@ def describe_environment() -> dict[str, Any]:
         "cpus": usable_cpus(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "commit": _commit(),
+        **({"switches": switched} if switched else {}),
     }
 
 

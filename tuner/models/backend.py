@@ -6,9 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tuner.common.errors import InputError, last_line
-from tuner.common.process import keras_home, set_surroundings, standard_error_to, usable_cpus
+from tuner.common.process import keras_home, set_surroundings, standard_error_to, switch, usable_cpus
 
 
 def configure_backend(cpus: float | None = None) -> None:
@@ -21,6 +22,8 @@ def configure_backend(cpus: float | None = None) -> None:
         InputError: Keras or TensorFlow cannot be loaded, or a program has loaded Keras with another backend before.
     """
     set_surroundings()
+    if switch("TUNER_GPU_MEMORY") == "all":
+        del os.environ["TF_FORCE_GPU_ALLOW_GROWTH"]  # it would win over what is configured below
     try:
         with _quiet():
             import keras
@@ -42,13 +45,10 @@ def configure_backend(cpus: float | None = None) -> None:
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
         for gpu in tensorflow.config.list_physical_devices("GPU"):
-            tensorflow.config.experimental.set_memory_growth(gpu, enable=True)
+            tensorflow.config.experimental.set_memory_growth(gpu, enable=switch("TUNER_GPU_MEMORY") == "grow")
     except RuntimeError:  # TensorFlow has begun to compute in this process, and keeps what it began with
         return
-    details = [
-        tensorflow.config.experimental.get_device_details(gpu) for gpu in tensorflow.config.list_physical_devices("GPU")
-    ]
-    keras.config.set_dtype_policy(dtype_policy([detail.get("compute_capability", (0, 0)) for detail in details]))
+    keras.config.set_dtype_policy(dtype_policy([gpu.compute_capability for gpu in gpus()]))
 
 
 @contextmanager
@@ -73,13 +73,38 @@ _TOLD = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:
     """Return the precision of a process with such GPUs: mixed bfloat16 if all have it (Ampere, 8.0), else float32.
 
-    Older GPUs have float16 only, which needs its loss scaled and gains little on models of this size.
+    What TUNER_PRECISION says comes first. Older GPUs have float16 only, which needs its loss scaled and gains little on
+    models of this size.
 
     >>> dtype_policy([(9, 0)]), dtype_policy([(7, 5)]), dtype_policy([])
     ('mixed_bfloat16', 'float32', 'float32')
     """
+    if (asked := switch("TUNER_PRECISION")) != "auto":
+        return asked
     modern = bool(compute_capabilities) and min(compute_capabilities) >= (8, 0)
     return "mixed_bfloat16" if modern else "float32"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of this process, as TensorFlow tells of it."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    grows: bool
+    """Whether its memory is taken as it is needed."""
+
+
+def gpus() -> list[Gpu]:
+    """Return the GPUs that TensorFlow sees."""
+    from tensorflow import config
+
+    found = []
+    for device in config.list_physical_devices("GPU"):
+        details = config.experimental.get_device_details(device)
+        name, capability = details.get("device_name", device.name), details.get("compute_capability", (0, 0))
+        found.append(Gpu(name, capability, bool(config.experimental.get_memory_growth(device))))
+    return found
 
 
 def has_gpu() -> bool:
@@ -91,7 +116,8 @@ def has_gpu() -> bool:
 
 def jit_compile() -> bool | str:
     """Return whether to compile steps by XLA: on CPUs they become two to four times slower (benchmarks/LOG.md)."""
-    return "auto" if has_gpu() else False
+    asked = switch("TUNER_XLA")
+    return "auto" if asked == "on" or (asked == "auto" and has_gpu()) else False
 
 
 STEPS_PER_EXECUTION = 32
