@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_memory_and_precision_are_those_of_the_gpu_or_of_the_switch(monkeypatch,
     import keras
     import tensorflow
 
-    asked, config, before = [], tensorflow.config, keras.config.dtype_policy()
+    asked, config, before, gpu = [], tensorflow.config, keras.config.dtype_policy(), SimpleNamespace(name="GPU:0")
     for name in SWITCHES:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -46,7 +47,7 @@ def test_memory_and_precision_are_those_of_the_gpu_or_of_the_switch(monkeypatch,
     monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "")
     for name in ("intra_op", "inter_op"):
         monkeypatch.setattr(config.threading, f"set_{name}_parallelism_threads", lambda _number: None)
-    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["gpu"] * (kind == "GPU" and grows is not None))
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: [gpu] * (kind == "GPU" and grows is not None))
     monkeypatch.setattr(config.experimental, "set_memory_growth", lambda _gpu, enable: asked.append(enable))
     monkeypatch.setattr(config.experimental, "get_memory_growth", lambda _gpu: asked[-1])
     details = {"device_name": "a GPU", "compute_capability": capability}
