@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import keras
@@ -107,7 +108,7 @@ def _speeds(size: Size) -> Iterator[Measured]:
         ("augmented on the device", AUGMENT, True),
     ):
         trial = _begun(size, data, augment, on_device)
-        rate = _rate(lambda trial=trial: _train(trial), size.images)  # type: ignore[misc]
+        rate = _rate(partial(_train, trial), size.images)
         waits = max(0.0, 1 - rate / ready)
         extra = "spends on that" if on_device else "waits"
         told = (
