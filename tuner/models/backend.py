@@ -79,7 +79,7 @@ def dtype_policy(compute_capabilities: Sequence[tuple[int, int]]) -> str:
     >>> dtype_policy([(9, 0)]), dtype_policy([(7, 5)]), dtype_policy([])
     ('mixed_bfloat16', 'float32', 'float32')
     """
-    if (asked := switch("TUNER_PRECISION")) != "auto":
+    if (asked := switch("TUNER_PRECISION")) in ("float32", "mixed_bfloat16"):
         return asked
     modern = bool(compute_capabilities) and min(compute_capabilities) >= (8, 0)
     return "mixed_bfloat16" if modern else "float32"
@@ -117,7 +117,7 @@ def has_gpu() -> bool:
 def jit_compile() -> bool | str:
     """Return whether to compile steps by XLA: on CPUs they become two to four times slower (benchmarks/LOG.md)."""
     asked = switch("TUNER_XLA")
-    return "auto" if asked == "on" or (asked == "auto" and has_gpu()) else False
+    return "auto" if asked == "on" or (asked != "off" and has_gpu()) else False
 
 
 STEPS_PER_EXECUTION = 32

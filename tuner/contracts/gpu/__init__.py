@@ -1,4 +1,4 @@
-"""What is promised of a GPU, measured in about a minute by `python -m tuner.selftest --gpu`; on a CPU by the same code.
+"""Measurements of a GPU, in about a minute, by `python -m tuner.selftest --gpu`; on a CPU by the same code.
 
 Nothing here knows of searches or of Ray.
 """
