@@ -53,7 +53,7 @@ OF_A_CPU = Size(32, 128, {"architecture": "cnn", "batch_size": 32}, 256)
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found of one thing; `status` says whether it is as promised, or only told."""
+    """A finding about one thing; `status` says whether it is as promised, or only told."""
 
     name: str
     status: Literal["passed", "failed", "measured"]
