@@ -169,6 +169,15 @@ def test_a_preset_is_an_architecture_and_a_wrong_one_is_told_with_the_nearest(wh
     assert len(found) == bool(words) and all(words in one for one in found)
 
 
+def test_a_folder_is_named_by_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "preset").mkdir()
+    for text in ("preset", "./preset"):
+        words = f"keras_hub:{text} must name its folder by the whole path"
+        refusal = ARCHITECTURES.refusal(f"keras_hub:{text}")
+        assert words in refusal and f"did you mean keras_hub:{tmp_path}/preset?" in refusal
+
+
 def test_a_folder_of_another_kind_is_refused(tmp_path):
     (problem,) = problems(f"keras_hub:{tmp_path}")
     assert "config.json cannot be read" in problem

@@ -106,6 +106,11 @@ def _family_of(text: str) -> str:
                 "or a folder that KerasHub saved one in"
             )
         return known_presets()[text].family
+    if not folder.is_absolute():
+        raise InputError(
+            f"architecture {PREFIX}{text} must name its folder by the whole path, for processes that train are "
+            f"elsewhere; did you mean {PREFIX}{folder.absolute()}?"
+        )
     try:
         module = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["module"])
     except (OSError, ValueError, KeyError, TypeError) as error:
