@@ -1,6 +1,6 @@
 """`python -m benchmarks.augmentation`: augmented images per second and per processor second, each way in turn.
 
-*tuner*: `Augment.apply` on batches of 64 random images, with one thread and with more;
+*tuner*: `Augment.apply` on batches of 64 random images, by one thread and by more, each a batch, as trials are fed;
 *numpy*: the same text by tuner's own arithmetic of commit 51df595;
 *keras*: the same operations as Keras's preprocessing layers in `tf.data`, as its documentation shows them.
 A ratio is that of processor seconds to those of *tuner* with one thread; medians of all rounds.
@@ -9,15 +9,15 @@ A ratio is that of processor seconds to those of *tuner* with one thread; median
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, islice
 from statistics import median
-from typing import Any
 
 import numpy as np
 
 from benchmarks.augmentation import numpy_version
-from benchmarks.feed.__main__ import timed
+from benchmarks.augmentation.keras_layers import change_by_keras, has_layers
 from tuner.common.command_line import run_command
 from tuner.common.threads import Threads
 from tuner.models.augmentation import parse_augment
@@ -94,9 +94,21 @@ def measure(options: argparse.Namespace, text: str, px: int) -> None:
         )
 
 
+def timed(way: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """Return images per second and per processor second, over passes of about so many seconds."""
+    started, started_cpu, images = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - started < seconds:
+        images += way()
+    return images / (time.perf_counter() - started), images / (time.process_time() - started_cpu)
+
+
 def by_tuner(text: str, images: np.ndarray, labels: np.ndarray, threads: int) -> Callable[[], int]:
     augment, seeds, pool = parse_augment(text), count(), Threads(threads)
-    return lambda: len(augment.apply(images, labels, next(seeds), pool)[0])
+
+    def augment_one(seed: int) -> int:
+        return len(augment.apply(images, labels, seed)[0])
+
+    return lambda: sum(pool.map(augment_one, islice(seeds, 8)))
 
 
 def by_numpy(text: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], int] | None:
@@ -108,30 +120,13 @@ def by_numpy(text: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], 
 
 def by_keras(text: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], int] | None:
     """Return a pass over 16 batches through `tf.data`; None where Keras has no layer for an operation."""
-    import keras
     import tensorflow
 
-    kinds: dict[str, Callable[[float], Any]] = {
-        "flip": lambda _none: keras.layers.RandomFlip("horizontal"),
-        "rotate": lambda degrees: keras.layers.RandomRotation(degrees / 360, fill_mode="nearest"),
-        "zoom": lambda fraction: keras.layers.RandomZoom(fraction, fill_mode="nearest"),
-        "brightness": lambda fraction: keras.layers.RandomBrightness(fraction),
-        "contrast": lambda fraction: keras.layers.RandomContrast(fraction, value_range=(0, 255)),
-    }
-    layers = []
-    for call in parse_augment(text).calls:
-        if call.name not in kinds:
-            return None
-        number = next(iter(call.values.values()))
-        layers.append(kinds[call.name](0.0 if isinstance(number, str) else number))
-
-    def change(batch: Any, label: Any) -> Any:
-        for layer in layers:
-            batch = layer(batch, training=True)
-        return batch, label
-
+    if not has_layers(text):
+        return None
     batches = tensorflow.data.Dataset.from_tensors((images, labels)).repeat(16)
-    batches = batches.map(change, num_parallel_calls=tensorflow.data.AUTOTUNE).prefetch(tensorflow.data.AUTOTUNE)
+    batches = batches.map(change_by_keras(text), num_parallel_calls=tensorflow.data.AUTOTUNE)
+    batches = batches.prefetch(tensorflow.data.AUTOTUNE)
 
     def go_through() -> int:
         return sum(len(batch) for batch, _ in batches)

@@ -1,10 +1,15 @@
-"""`python -m benchmarks.feed SOURCE`: images per second and per processor second, from arrays and from encoded images.
+"""`python -m benchmarks.feed`: how fast images reach a model, from arrays, encoded images and cached activations.
 
-Three ways, each an epoch's order over and over, in turn, medians of all rounds:
-*bare*: `cv2.imdecode` over the same bytes in memory, one thread, nothing kept: all that the library can give;
-*read*: batches of `Split.batch`, as everything in tuner reads images;
-*fed*: the batches of a trial through `fit` to a model whose step does nothing, in epochs of 12,800 images, with Keras's
-own work: beside it, the sum of that (`fed` from arrays) and *bare* as a share of what it takes.
+Of 512 images, a source's (`folder:data/flowers`) or made up, batches of 64 go through Keras's `fit`:
+*images/s* and *images/processor s* to a model whose step takes no time;
+*waits*: the share of its time that a device waits whose step takes as long as `--step-ms` says, asleep.
+Ways: *tuner*, the batches of a trial; *tf.data*, with Keras's layers where images are augmented; *numpy*, tuner's
+augmentation of commit 51df595; *decoder*, the decoder's own loop without a model, to which the feeding of arrays is
+added (*decoder and arrays*). All are measured in turn; medians of rounds; *of tuner's*: processor time of the way for
+an image as a share of tuner's in the same line of work.
+
+A second table has the images per second that train a network (MobileNetV2, alpha 0.35, all of it), augmented on the
+way and in the same loop on arrays of images that were augmented before.
 """
 
 from __future__ import annotations
@@ -14,156 +19,231 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tuner.common.command_line import run_command
-from tuner.datasets.loading import Dataset, load_dataset, staged_sources
-from tuner.datasets.request import DataRequest
+from tuner.common.process import usable_cpus
+from tuner.models.augmentation import parse_augment
 
-BATCH = 64
-FED_IMAGES = 12_800
+if TYPE_CHECKING:
+    from benchmarks.feed.ways import Feed, Images
+
+AUGMENTS = {"none": "none", "flip": "flip", "recipe": "flip|rotate(15)|zoom(0.2)|brightness(0.2)|contrast(0.2)"}
+LEAST_IMAGES, MOST_IMAGES = 256, 65_536
+
+
+class Work(NamedTuple):
+    """What is delivered."""
+
+    form: str
+    augment: str
+
+
+WAYS: dict[Work, tuple[str, ...]] = {
+    Work("arrays", "none"): ("tuner", "tf.data"),
+    Work("arrays", "flip"): ("tuner", "tf.data", "numpy"),
+    Work("arrays", "recipe"): ("tuner", "tf.data", "numpy"),
+    Work("jpeg", "none"): ("tuner", "tf.data", "decoder"),
+    Work("jpeg", "flip"): ("tuner", "tf.data"),
+    Work("jpeg", "recipe"): ("tuner", "tf.data"),
+    Work("lossless", "none"): ("tuner", "tf.data", "decoder"),
+    Work("lossless", "flip"): ("tuner", "tf.data"),
+    Work("lossless", "recipe"): ("tuner", "tf.data"),
+    Work("activations", "none"): ("tuner",),
+}
+
+
+@dataclass
+class Measured:
+    """Figures of one way, a number for each round."""
+
+    a_second: list[float] = field(default_factory=list)
+    a_processor_second: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.feed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="for example folder:data/flowers")
+    parser.add_argument("source", nargs="?", help="for example folder:data/flowers; made-up images unless given")
     parser.add_argument("--px", type=int, nargs="*", default=[32, 96, 224])
-    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each way is measured in a round")
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.3, help="about how long a way is measured in a round")
+    parser.add_argument("--step-ms", type=float, default=20.0, help="a step of the device that sleeps")
     options = parser.parse_args(arguments)
 
     def run() -> int:
+        from benchmarks.feed.ways import Images
         from tuner.models.backend import configure_backend
 
-        configure_backend(max(options.threads))
-        print("| px | images | way | threads | images/s | images/processor s | of bare (fed: and of fed from arrays) |")
-        print("|---:|---|---|---:|---:|---:|---:|")
-        with tempfile.TemporaryDirectory() as folder:
-            for px in options.px:
-                measure(options, px, Path(folder))
+        configure_backend(options.threads)
+        print("| px | from | augment | way | images/s | images/processor s | waits | of tuner's |")
+        print("|---:|---|---|---|---:|---:|---:|---:|")
+        trained = ["| px | augment | ready-made images/s | augmented images/s | share |", "|---:|---|---:|---:|---:|"]
+        for px in options.px:
+            with tempfile.TemporaryDirectory() as folder:
+                plain = made_up(px) if options.source is None else of_source(options.source, px, Path(folder))
+                images = Images(plain, Path(folder), options.threads)
+                measure(options, images)
+                trained += training(options, images)
+        print("\n".join(["", *trained]))
         return 0
 
     return run_command(run)
 
 
-def measure(options: argparse.Namespace, px: int, cache: Path) -> None:
-    """Measure all ways at one size, and print a row for each."""
-    ways: dict[tuple[str, str, int], Callable[[], int]] = {}
-    for storage in ("arrays", "encoded"):
-        request = DataRequest(options.source, image_px=px, storage=storage)
-        for threads in options.threads if storage == "encoded" else options.threads[:1]:
-            data = load_dataset(
-                request,
-                staged=staged_sources(os.environ, {}),
-                seed=0,
-                cache_dir=cache,
-                notify=lambda _text: None,
-                threads=threads,
-            )
-            ways[storage, "read", threads] = reading(data)
-            ways[storage, "fed", threads] = feeding(data)
-            if (storage, "bare", 1) not in ways and storage == "encoded":
-                ways[storage, "bare", 1] = decoding(data)
-                print_size(data, px)
-    found: dict[tuple[str, str, int], list[tuple[float, float]]] = {way: [] for way in ways}
-    for _ in range(options.rounds):
-        for way in ways:
-            found[way].append(timed(ways[way], options.seconds))
-    taken = {way: 1 / median(one for _, one in values) for way, values in found.items()}  # processor seconds an image
-    own = {"bare": 0.0, "read": 0.0, "fed": taken["arrays", "fed", options.threads[0]]}
-    for way in sorted(ways):
-        storage, name, threads = way
-        least = taken["encoded", "bare", 1] + own[name]
-        share = f"{least / taken[way]:.2f}" if storage == "encoded" else "-"
-        a_second = median(one for one, _ in found[way])
-        print(
-            f"| {px} | {storage} | {name} | {threads} | {a_second:,.0f} | {1 / taken[way]:,.0f} | {share} |", flush=True
-        )
-
-
-def print_size(data: Dataset, px: int) -> None:
-    """Say how large the encoded images are, and how large a million would be."""
-    size = sum(file.stat().st_size for file in data.prepared.path.iterdir())
-    number = sum(data.prepared.counts.values())
-    print(
-        f"{px} px: {number:,} images in {size / 1e6:.1f} MB: {size / number / 1e3:.2f} GB for a million",
-        flush=True,
-    )
-
-
-def timed(way: Callable[[], int], seconds: float) -> tuple[float, float]:
-    """Return images per second and per processor second, over passes of about so many seconds."""
-    started, started_cpu, images = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - started < seconds:
-        images += way()
-    return images / (time.perf_counter() - started), images / (time.process_time() - started_cpu)
-
-
-def orders(data: Dataset) -> Callable[[], np.ndarray]:
-    generator = np.random.default_rng(0)
-    return lambda: generator.permutation(len(data.train))
-
-
-def reading(data: Dataset) -> Callable[[], int]:
-    """Return one pass over all training images, batch by batch."""
-    order = orders(data)
-
-    def read() -> int:
-        rows = order()
-        for start in range(0, len(rows), BATCH):
-            data.train.batch(rows[start : start + BATCH])
-        return len(rows)
-
-    return read
-
-
-def decoding(data: Dataset) -> Callable[[], int]:
-    """Return one pass of the decoder over the bytes of all training images."""
+def made_up(px: int, number: int = 512) -> np.ndarray:
+    """Return images with detail at all scales, as photos have it."""
     import cv2
 
-    folder, order = data.prepared.path, orders(data)
-    content, index = np.fromfile(folder / "train_images.bin", np.uint8), np.load(folder / "train_index.npy")
-    images = [content[index[row] : index[row + 1]].copy() for row in data.train.rows]
-    flags = cv2.IMREAD_GRAYSCALE if data.image_shape[2] == 1 else cv2.IMREAD_COLOR_RGB
-
-    def decode() -> int:
-        rows = order()
-        for row in rows.tolist():
-            cv2.imdecode(images[row], flags)
-        return len(rows)
-
-    return decode
+    generator, images = np.random.default_rng(0), []
+    for _ in range(number):
+        image = np.zeros((px, px, 3))
+        for cells in (2, 4, 8, 16, 32, 64, 128):
+            if cells <= px:
+                image += cv2.resize(generator.normal(0, 40 / cells**0.5, (cells, cells, 3)), (px, px))
+        images.append(np.clip(image + 127, 0, 255).astype(np.uint8))
+    return np.stack(images)
 
 
-def feeding(data: Dataset) -> Callable[[], int]:
-    """Return one epoch of `fit` of a model that does nothing."""
-    import keras
+def of_source(source: str, px: int, cache: Path, number: int = 512) -> np.ndarray:
+    """Return training images of a source."""
+    from tuner.datasets.loading import load_dataset, staged_sources
+    from tuner.datasets.request import DataRequest
 
-    from tuner.training._batches import Batches
+    data = load_dataset(
+        DataRequest(source, image_px=px, storage="arrays"),
+        staged=staged_sources(os.environ, {}),
+        seed=0,
+        cache_dir=cache,
+        notify=lambda _text: None,
+    )
+    return data.train.batch(np.arange(min(number, len(data.train))))[0]
 
-    class Idle(keras.Model):
-        """A model whose training step takes no time."""
 
-        def train_step(self, _batch: object) -> dict[str, float]:
-            return {"loss": 0.0}
+def measure(options: argparse.Namespace, images: Images) -> None:
+    """Measure all ways at one size, and print a row for each."""
+    from benchmarks.feed import ways
 
-    inputs = keras.Input(data.image_shape)
-    model, order = Idle(inputs, keras.layers.Flatten()(inputs)), orders(data)
-    model.compile(optimizer="sgd", loss="mse")
+    makers: dict[str, Callable[[Images, str, str], Feed]] = {
+        "tuner": ways.by_tuner,
+        "tf.data": ways.by_tf_data,
+        "numpy": ways.by_numpy,
+        "decoder": ways.by_decoder,
+    }
+    shapes = {"activations": (ways.ACTIVATIONS,)}
+    models: dict[tuple[tuple[int, ...], float], Any] = {}
+    found: dict[tuple[Work, str], Measured] = {}
+    step_seconds = options.step_ms / 1000
+    runs = []
+    for work, names in WAYS.items():
+        shape = shapes.get(work.form, images.shape)
+        for each in (0.0, step_seconds):
+            models.setdefault((shape, each), ways.idle_model(shape, each))
+        for name in names:
+            feed = makers[name](images, work.form, AUGMENTS[work.augment])
+            deliver = delivery(feed, models[shape, 0.0])
+            asleep = None if name == "decoder" else delivery(feed, models[shape, step_seconds])
+            deliver(LEAST_IMAGES)  # what is done once
+            started = time.perf_counter()
+            deliver(LEAST_IMAGES)
+            rate = LEAST_IMAGES / (time.perf_counter() - started)
+            number = int(np.clip(rate * options.seconds, LEAST_IMAGES, MOST_IMAGES)) // ways.BATCH * ways.BATCH
+            if asleep is not None:
+                asleep(2 * ways.BATCH)
+            found[work, name] = Measured()
+            steps = max(3, int(options.seconds / max(step_seconds, ways.BATCH / rate)))
+            runs.append((found[work, name], deliver, asleep, number, steps))
+    for _ in range(options.rounds):
+        for measured, deliver, asleep, number, steps in runs:
+            started, started_cpu = time.perf_counter(), time.process_time()
+            deliver(number)
+            measured.a_second.append(number / (time.perf_counter() - started))
+            measured.a_processor_second.append(number / (time.process_time() - started_cpu))
+            if asleep is not None:
+                measured.waits.append(waiting(asleep, steps, step_seconds, ways.BATCH))
+    for row in rows(images.shape[0], found):
+        print(row, flush=True)
 
-    def feed() -> int:
-        rows = np.concatenate([order() for _ in range(-(-FED_IMAGES // len(data.train)))])[:FED_IMAGES]
-        model.fit(Batches(data.train, len(data.class_names), BATCH, rows, None, 0), shuffle=False, verbose=0)
-        return len(rows)
 
-    feed()  # traced
-    return feed
+def delivery(feed: Feed, model: Any) -> Callable[[int], None]:
+    """Return the function that delivers so many images to a model."""
+
+    def deliver(number: int) -> None:
+        data = feed(number)
+        if data is None:
+            return
+        try:
+            model.fit(data, shuffle=False, verbose=0)
+        finally:
+            getattr(data, "__exit__", lambda *_none: None)(None, None, None)
+
+    return deliver
+
+
+def training(options: argparse.Namespace, images: Images) -> list[str]:
+    """Return rows of what trains on images that are augmented on the way, and on ready-made ones."""
+    from benchmarks.feed import ways
+    from tuner.models.network import build_model
+
+    configuration = {"architecture": "mobilenet_v2", "alpha": 0.35, "weights": "none", "preprocess": "scale(-1,1)"}
+    model = build_model(configuration, images.shape, ways.CLASSES, 0).model
+    model.compile(optimizer="sgd", loss="categorical_crossentropy")
+    table = []
+    for augment in ("flip", "recipe"):
+        labels = np.eye(ways.CLASSES, dtype=np.float32)[images.labels]
+        ready = replace(images, plain=parse_augment(AUGMENTS[augment]).apply(images.plain, labels, 0)[0])
+        both = [ways.by_tuner(ready, "arrays", "none"), ways.by_tuner(images, "arrays", AUGMENTS[augment])]
+        ways_on = [delivery(feed, model) for feed in both]
+        for deliver in ways_on:
+            deliver(2 * ways.BATCH)  # what is done once
+        found: list[list[float]] = [[], []]
+        for _ in range(options.rounds):
+            for deliver, taken in zip(ways_on, found, strict=True):
+                started = time.perf_counter()
+                deliver(LEAST_IMAGES)
+                taken.append(time.perf_counter() - started)
+        share = median(one / other for one, other in zip(*found, strict=True))
+        rates = [f"{LEAST_IMAGES / median(taken):,.0f}" for taken in found]
+        table.append(f"| {images.shape[0]} | {augment} | {rates[0]} | {rates[1]} | {share:.2f} |")
+    return table
+
+
+def waiting(deliver: Callable[[int], None], steps: int, step_seconds: float, batch: int) -> float:
+    """Return the share of its time that a sleeping device waits, in so many steps after those of a short epoch.
+
+    The difference of two epochs leaves out what `fit` does once for each.
+    """
+    taken = []
+    for number in (2, 2 + steps):
+        started = time.perf_counter()
+        deliver(number * batch)
+        taken.append(time.perf_counter() - started)
+    return max(0.0, 1 - steps * step_seconds / (taken[1] - taken[0]))
+
+
+def rows(px: int, found: dict[tuple[Work, str], Measured]) -> list[str]:
+    """Return the rows of the table for one size."""
+    table = []
+    for (work, name), measured in found.items():
+        a_processor_second = median(measured.a_processor_second)
+        waits = f"{median(measured.waits):.0%}" if measured.waits else "-"
+        own = median(found[work, "tuner"].a_processor_second)
+        shown = [px, work.form, work.augment]
+        figures = [f"{median(measured.a_second):,.0f}", f"{a_processor_second:,.0f}", waits]
+        table.append([*shown, name, *figures, f"{own / a_processor_second:.2f}"])
+        if name == "decoder":
+            arrays = median(found[Work("arrays", "none"), "tuner"].a_processor_second)
+            both = 1 / (1 / a_processor_second + 1 / arrays)
+            table.append([*shown, "decoder and arrays", "-", f"{both:,.0f}", "-", f"{own / both:.2f}"])
+    return ["| " + " | ".join(map(str, row)) + " |" for row in table]
 
 
 if __name__ == "__main__":

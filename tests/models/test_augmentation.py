@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tuner import models
 from tuner.common.errors import PipelineError
-from tuner.common.threads import Threads
 from tuner.contracts.augmentations import AUGMENTATION_CHECKS
 from tuner.contracts.author import Author
 from tuner.contracts.check import problems_of
@@ -63,22 +63,53 @@ def test_every_operation_takes_images_of_any_shape(text, shape) -> None:
     assert labels.shape == (shape[0], 3) and labels.dtype == np.float32
 
 
-def test_the_number_of_threads_changes_nothing() -> None:
-    photos = np.random.default_rng(1).integers(0, 256, (7, 90, 90, 3), dtype=np.uint8)
-    alone = parse_augment(EVERY).apply(photos, LABELS[:7], 3)
-    for number in (2, 3, 16):
-        several = parse_augment(EVERY).apply(photos, LABELS[:7], 3, Threads(number))
-        for one, other in zip(alone, several, strict=True):
-            np.testing.assert_array_equal(one, other)
+AT_ANY_SIZE = [
+    "flip(both)",
+    "shift(9)",
+    "rotate(20)",
+    "zoom(0.2)",
+    "random_resized_crop(0.3)",
+    "brightness(0.2)",
+    "contrast(0.3)",
+    "blur(4)",
+    "mixup(0.4)",
+    "cutmix(1)",
+]
+
+
+@pytest.mark.parametrize(
+    "text", [*AT_ANY_SIZE, "none", "flip|shift(9)|zoom(0.2)|contrast(0.2)", "mixup(1)|shift(9)|blur(4)"]
+)
+@pytest.mark.parametrize(("channels", "height", "width"), [(3, 40, 40), (1, 30, 60), (3, 96, 40), (1, 13, 17)])
+def test_images_shrunk_on_the_way_are_those_that_a_network_shrinks_afterwards(text, channels, height, width) -> None:
+    waves = np.add.outer(np.arange(96) / 9, np.arange(84) / 7)
+    phases = np.random.default_rng(2).uniform(0, 7, (24, 1, 1, channels))
+    photos = 127 + 90 * np.sin(waves[None, :, :, None] + phases) * np.cos(phases + 3 * waves[None, :, ::-1, None] / 4)
+    augment = parse_augment(text)
+    assert augment.at_any_size
+    large, of_large = augment.apply(photos, np.eye(24), 3)
+    small, of_small = augment.apply(photos, np.eye(24), 3, (height, width))
+    assert small.shape == (24, height, width, channels) and small.dtype == np.uint8
+    planes = [[Image.fromarray(image[..., channel]) for channel in range(channels)] for image in large]
+    shrunk = [[plane.resize((width, height), Image.Resampling.BILINEAR) for plane in one] for one in planes]
+    away = np.abs(np.stack([np.stack(one, axis=-1) for one in shrunk]).astype(float) - small)
+    assert away.mean() < 1.5 and np.quantile(away, 0.98) < 8
+    np.testing.assert_allclose(of_small, of_large, atol=0.12 if "cutmix" in text else 1e-6)
+
+
+def test_what_shrinking_would_make_something_else_of_is_done_at_the_full_size() -> None:
+    of_one = {name for name, operation in AUGMENTATION.items() if operation.effect.at_any_size}
+    assert of_one == {parse_augment(text).calls[0].name for text in AT_ANY_SIZE}
+    assert not parse_augment("flip|noise(0.1)|mixup(1)").at_any_size
 
 
 def test_all_that_moves_pixels_is_one_interpolation_wherever_it_stands_between_changes_of_values() -> None:
     smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)[None, :, :, None]
     turned_there_and_back = [rotation_maps(np.array([degrees])) for degrees in (30.0, -30.0)]
-    at_once = _changed(smooth, [Drawn(one) for one in turned_there_and_back], Threads(1))
+    at_once = _changed(smooth, [Drawn(one) for one in turned_there_and_back], smooth.shape, (64, 64))
     np.testing.assert_array_equal(at_once, smooth)
     between = [Drawn(turned_there_and_back[0]), Drawn(changes=[[brightness(9)]]), Drawn(turned_there_and_back[1])]
-    np.testing.assert_array_equal(_changed(smooth, between, Threads(1)), smooth + 9)
+    np.testing.assert_array_equal(_changed(smooth, between, smooth.shape, (64, 64)), smooth + 9)
 
 
 def test_flip_gives_each_image_or_its_mirror_image() -> None:
@@ -175,7 +206,7 @@ def test_an_effect_on_batches_stands_where_it_is_written(text, monkeypatch) -> N
             .calls[0]
             .operation.effect.draw({"px": 1}, IMAGES.shape, np.random.default_rng([0, 1]))
         )
-        expected = _changed(halved, [moves], Threads(1))
+        expected = _changed(halved, [moves], halved.shape, (9, 11))
     np.testing.assert_array_equal(images, expected)
 
 

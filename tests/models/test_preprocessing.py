@@ -248,3 +248,27 @@ def test_none_and_nothing_are_the_identity() -> None:
 )
 def test_the_size_that_preprocessing_asks_for_is_the_largest_that_any_text_begins_with(texts, asked) -> None:
     assert asked_size(texts) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "px"),
+    [
+        ("resize(32)", (32, 32)),
+        ("resize(32,width_px=48)|standardise|noise(0.1)|smooth(3)|crop(8)", (32, 48)),
+        ("grayscale|scale(-1,1)|invert|rgb|resize(32)|resize(16)", (32, 32)),
+        ("resize(64,width_px=48)", (64, 48)),
+        ("resize(64)", None),
+        ("resize(32,width_px=96)", None),
+        ("resize(96)", None),
+        ("resize(32,method=nearest)", None),
+        ("resize(32,method=bicubic)", None),
+        ("crop(48)|resize(32)", None),
+        ("smooth(3)|resize(32)", None),
+        ("noise(0.1)|resize(32)", None),
+        ("standardise|resize(32)", None),
+        ("scale(0,1)", None),
+        ("none", None),
+    ],
+)
+def test_images_can_be_shrunk_first_where_nothing_before_looks_at_more_than_a_pixel(text, px) -> None:
+    assert parse_preprocess(text).shrinks_to((64, 64, 3)) == px

@@ -16,6 +16,7 @@ import pytest
 from tuner.common.errors import RunError, TunerError
 from tuner.datasets.loading import Dataset, Split, load_dataset
 from tuner.datasets.request import DataRequest
+from tuner.models.augmentation import Augment
 from tuner.runs.epoch import Epoch
 from tuner.training._batches import Batches
 from tuner.training.compiled_models import CompiledModels
@@ -83,6 +84,32 @@ def test_strengths_train_as_the_text_that_says_the_same(small_digits):
     text = {**DENSE, "augment": "shift(1)|noise(0.125)"}
     strengths = {**DENSE, "augment": "own", "augment.shift": 1, "augment.flip": "none", "augment.noise": 0.125}
     assert numbers(epochs_of(strengths, small_digits, SETTINGS)) == numbers(epochs_of(text, small_digits, SETTINGS))
+
+
+@pytest.mark.parametrize("configuration", [DENSE, BACKBONE], ids=["scratch", "backbone"])
+def test_images_that_the_network_would_shrink_are_augmented_at_the_size_needed_and_validated_whole(
+    configuration, small_digits, monkeypatch
+):
+    sizes = []
+
+    def apply(self: Augment, *arguments: Any) -> Any:
+        images, labels = as_ever(self, *arguments)
+        sizes.append(images.shape[1:])
+        return images, labels
+
+    as_ever = Augment.apply
+    monkeypatch.setattr(Augment, "apply", apply)
+    shrunk = {**configuration, "augment": "shift(1)", "preprocess": "rgb|resize(6)|resize(32)|scale(-1,1)"}
+    trial = Trial(shrunk, small_digits, SETTINGS)
+    epoch = trial.advance()
+    assert epoch is not None and set(sizes) == {(6, 6, 1)}
+    trial.model.compile(loss="categorical_crossentropy")
+    validation = small_digits.validation
+    batches = Batches(validation, 10, 80, np.arange(len(validation)), None, 0)
+    assert trial.model.evaluate(batches, verbose=0) == pytest.approx(epoch.metrics["val_loss"], rel=1e-4)
+    sizes.clear()
+    Trial({**shrunk, "augment": "shift(1)|noise(0.1)"}, small_digits, SETTINGS).advance()
+    assert set(sizes) == {(8, 8, 1)}
 
 
 def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_lower_rate(small_digits):

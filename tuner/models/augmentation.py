@@ -1,9 +1,9 @@
 """Augmentation of training images: random operations on raw images, in the input pipeline, never in the saved model.
 
 On bytes, by OpenCV. Everything random is drawn for a batch from one seed, before a pixel is touched: so an epoch can be
-trained again exactly, by however many threads. Of operations on single images that stand beside each other, those that
-move pixels become one map, so that an image is interpolated once; what changes values follows, in the order written.
-Light: neither Keras nor OpenCV is loaded before it is needed.
+trained again exactly, and images can be shrunk by the interpolation that augments them. Of operations on single images
+that stand beside each other, those that move pixels become one map, so that an image is interpolated once; what changes
+values follows, in the order written. Light: neither Keras nor OpenCV is loaded before it is needed.
 """
 
 from __future__ import annotations
@@ -13,26 +13,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import is_nothing, unknown_name
-from tuner.common.threads import Threads
 from tuner.models.augment.changes import move_pixels
-from tuner.models.augment.operations import AUGMENTATION, Batch, Drawn, Effect, OnImages
+from tuner.models.augment.operations import AUGMENTATION, Batch, Drawn, Effect, OnImages, Shape
 from tuner.models.operations import NONE, Call, call_of, parse_pipeline
 from tuner.models.parameters import Parameter, Scalar
 from tuner.spec.space import Choose, Dimension, Integer, Real, Space
 from tuner.spec.strengths import OWNER
 
 Value = TypeVar("Value")
-
-_ALONE = Threads(1)
-_WORTH_THREADS = 20_000
-"""Values of an image from which on threads help: OpenCV's part of the work on smaller ones is shorter than Python's."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +50,29 @@ class Augment:
         """Whether labels are changed too, so that an image that is kept would need a label of its own."""
         return any(call.operation.mixes_labels for call in self.calls)
 
-    def apply(self, images: np.ndarray, labels: np.ndarray, seed: int, threads: Threads = _ALONE) -> Batch:
+    @property
+    def at_any_size(self) -> bool:
+        """Whether images can be shrunk before as well as after, with one result but for interpolation."""
+        return all(call.operation.effect.at_any_size for call in self.calls)
+
+    def apply(self, images: np.ndarray, labels: np.ndarray, seed: int, size_px: tuple[int, int] | None = None) -> Batch:
         """Return augmented images `[N, H, W, C] uint8` and labels `[N, K] float32`, the same for the same seed.
 
-        `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them.
+        `images` are raw, in 0..255; `labels` are one-hot, and only what `mixes_labels` changes them. Images are shrunk
+        to a height and width of `size_px` on the way; what is written in pixels is in those of the raw images.
         """
         batch = _as_bytes(images), np.asarray(labels, dtype=np.float32)
+        shape, size_px = batch[0].shape, size_px or batch[0].shape[1:3]
         # A generator for each place: what one operation draws does not depend on what the others do.
         drawn: list[Drawn] = []
         for place, call in enumerate(self.calls):
             generator, effect = np.random.default_rng([seed, place]), call.operation.effect
             if isinstance(effect, OnImages):
-                drawn.append(effect.draw(call.values, batch[0].shape, generator))
+                drawn.append(effect.draw(call.values, shape, generator))
                 continue
-            batch = effect.apply(call.values, _changed(batch[0], drawn, threads), batch[1], generator)
+            batch = effect.apply(call.values, _changed(batch[0], drawn, shape, size_px), batch[1], generator)
             batch, drawn = (_as_bytes(batch[0]), batch[1]), []
-        return _changed(batch[0], drawn, threads), batch[1]
+        return _changed(batch[0], drawn, shape, size_px), batch[1]
 
 
 def parse_augment(text: str) -> Augment:
@@ -253,28 +254,21 @@ def _as_bytes(images: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def _changed(images: np.ndarray, drawn: Sequence[Drawn], threads: Threads) -> np.ndarray:
-    """Return changed images, each thread a part of them."""
-    if not drawn:
+def _changed(images: np.ndarray, drawn: Sequence[Drawn], shape: Shape, size_px: tuple[int, int]) -> np.ndarray:
+    """Return changed images of a size; what was drawn was drawn for images of a shape."""
+    is_shrunk = images.shape[1:3] != size_px
+    if not drawn and not is_shrunk:
         return images
     moving = [one.maps for one in drawn if one.maps is not None]
-    maps = reduce(np.matmul, moving) if moving else None
-    lists = [one.changes for one in drawn if len(one.changes)]
-    into = np.empty(images.shape, np.uint8)
-
-    def change(part: slice) -> None:
-        if maps is None:
-            into[part] = images[part]
-        else:
-            move_pixels(images[part], maps[part], into[part])
-        for place in range(part.start, part.stop):
-            for changes in lists:
-                for one in changes[place]:
-                    one(into[place])
-
-    if images[:1].size < _WORTH_THREADS:
-        threads = _ALONE
-    parts = max(1, min(threads.number, len(images)))
-    bounds = [len(images) * part // parts for part in range(parts + 1)]
-    threads.map(change, [slice(*each) for each in pairwise(bounds)])
+    if is_shrunk and not moving:
+        moving = [np.tile(np.eye(3), (len(images), 1, 1))]
+    into = np.empty((len(images), *size_px, images.shape[3]), np.uint8)
+    if moving:
+        move_pixels(images, reduce(np.matmul, moving), into, shape[1:3])
+    else:
+        into[...] = images
+    for one in drawn:
+        for image, changes in zip(into, one.changes, strict=False):  # there are none, or a list for each
+            for change in changes:
+                change(image)
     return into

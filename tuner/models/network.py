@@ -30,6 +30,10 @@ class TrialModel:
     """The network of Keras Applications inside `model`, None for a network from scratch."""
     blocks: tuple[Block, ...]
     """The blocks of the backbone, from the output downwards; empty without one."""
+    preprocessed: Any = None
+    """The symbolic tensor after preprocessing, `[N, h, w, c]`."""
+    shrinking: Preprocess | None = None
+    """The preprocessing, where it begins by shrinking images, so that it takes shrunk ones too."""
     pixels: Any = None
     """The symbolic tensor that the backbone reads, None without one."""
     maps: Any = None
@@ -69,6 +73,7 @@ def build_model(
     images = keras.Input(image_shape, dtype="float32", name="images")
     inputs = preprocess.apply(images)
     pixels = maps = pooled = None
+    shrinking = preprocess if preprocess.shrinks_to(image_shape) else None
     if architecture.is_backbone:
         backbone = backbone or architecture.build(values, (*inputs.shape[1:3], 3), seed)
         pixels = adapt_pixels(inputs, preprocess.value_range, architecture.pixel_scaling)
@@ -82,7 +87,9 @@ def build_model(
     if backbone is None:
         number_automatic_names(model, layers_too=not architecture.names_layers)
     seed_layers(_ours(model, architecture, backbone), derive_seed(seed, "weights"))
-    return TrialModel(model, backbone, () if backbone is None else blocks(backbone), pixels, maps, pooled)
+    return TrialModel(
+        model, backbone, () if backbone is None else blocks(backbone), inputs, shrinking, pixels, maps, pooled
+    )
 
 
 def _ours(model: keras.Model, architecture: Architecture, backbone: keras.Model | None) -> list[Any]:

@@ -100,6 +100,8 @@ class Effect:
     """The height and width that the operation makes of images, or cuts out of them; None: it leaves them."""
     is_cut: bool = False
     """Whether it takes a part of what it gets."""
+    is_pointwise: bool = False
+    """Whether each pixel is one linear function of what it was, so that images can as well be shrunk before."""
     needs_range: bool = False
     needs_size: bool = False
 
@@ -132,6 +134,18 @@ class Preprocess:
                 raise PipelineError(f"{call.name} must come after resize, because the size of the images is not known")
             shape = call.operation.effect.shape(call.values, shape)
         return shape
+
+    def shrinks_to(self, shape: Shape) -> tuple[int, int] | None:
+        """Return the height and width to which images of `shape` can be shrunk before anything else is done to them.
+
+        That of a bilinear `resize`, where nothing but pointwise operations stands before it. None: there is none.
+        """
+        first = next((call for call in self.calls if not call.operation.effect.is_pointwise), None)
+        if first is None or first.name != "resize" or first.values["method"] != "bilinear":
+            return None
+        height, width = _asked(first.values)
+        is_smaller = height <= shape[0] and width <= shape[1] and (height, width) != shape[:2]
+        return (height, width) if is_smaller else None
 
     def apply(self, images: Any) -> Any:
         """Return preprocessed images `[N, h, w, c] float32` for raw ones `[N, H, W, C]`, arrays or symbolic."""
@@ -243,11 +257,12 @@ def _invert(_values: Mapping[str, Any], images: Any, value_range: Range, _raw: A
     return (value_range[0] + value_range[1]) - images
 
 
-_add("scale", Effect(_scale, range=_scale_range, needs_range=True), "black becomes low, white becomes high",
+_add("scale", Effect(_scale, range=_scale_range, needs_range=True, is_pointwise=True),
+     "black becomes low, white becomes high",
      Argument("low", float, -1e30, 1e30), Argument("high", float, -1e30, 1e30))  # fmt: skip
 _add("standardise", Effect(_standardise, range=lambda _values, _range: None, needs_size=True),
      "each image to mean 0 and deviation 1")  # fmt: skip
-_add("invert", Effect(_invert, needs_range=True), "black becomes white")
+_add("invert", Effect(_invert, needs_range=True, is_pointwise=True), "black becomes white")
 
 
 # --- geometry ---
@@ -329,8 +344,10 @@ def _with_channels(operation: str, shape: Shape, channels: int) -> Shape:
     return (*shape[:2], channels)
 
 
-_add("grayscale", Effect(_grayscale, shape=_grayscale_shape), "one channel, by ITU-R 601 luma weights")
-_add("rgb", Effect(_rgb, shape=_rgb_shape), "three channels, grey repeated")
+_add(
+    "grayscale", Effect(_grayscale, shape=_grayscale_shape, is_pointwise=True), "one channel, by ITU-R 601 luma weights"
+)
+_add("rgb", Effect(_rgb, shape=_rgb_shape, is_pointwise=True), "three channels, grey repeated")
 
 
 # --- noise and smoothing ---

@@ -1,9 +1,11 @@
-"""Batches of images and labels of one epoch, as Keras reads them."""
+"""Batches of images and labels of one epoch, made by threads ahead of the device that trains on them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 from typing import Any
 
 import keras
@@ -11,19 +13,25 @@ import numpy as np
 
 from tuner.common.process import keep_freed_memory
 from tuner.common.seeds import derive_seed
-from tuner.common.threads import Threads
 from tuner.datasets.loading import Split
 from tuner.models.augmentation import Augment
 
 _LOOKED_AT = 2
+_AHEAD_BYTES = 2**28
+"""The most memory of batches that are ready before they are asked for, but for one for each thread."""
 
 
 class Batches(keras.utils.PyDataset):
     """Batches of `(images, one-hot labels)`, with `weights` of the images `(images, labels, weights)`, in an order.
 
     Images are rows of the memory-mapped array, `[B, H, W, C] uint8`, augmented or not; batch `i` is augmented with a
-    seed of its own, so that an epoch is the same however often it is read, by however many `threads` (None: one). Where
-    labels are mixed, weights are mixed alike. `on_batch` is called whenever one is asked for.
+    seed of its own, so that an epoch is the same however often it is read, by however many `threads`. Where labels are
+    mixed, weights are mixed alike. Augmented images are of a height and width of `size_px`, if given. `on_batch` is
+    called whenever a batch is asked for.
+
+    Where images are augmented, each thread makes a whole batch, the next ones while the device works on one; one thread
+    is that in which Keras reads ahead. They begin with the first batch and end with the block `with Batches(...) as
+    batches:`, which raises what making a batch raised, and not what Keras makes of it.
 
     The first two are made once for the two readings of them: Keras looks at their form before it begins.
     """
@@ -38,27 +46,56 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         on_batch: Callable[[], None] = lambda: None,
         weights: np.ndarray | None = None,
-        threads: Threads | None = None,
+        threads: int = 1,
+        size_px: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         keep_freed_memory()  # here, since TensorFlow undoes it when it reads the first of all
-        self._on_batch, self._weights, self._threads = on_batch, weights, threads or Threads(1)
+        self._on_batch, self._weights = on_batch, weights
         self._split, self._batch_size, self._order = split, batch_size, order
-        self._augment, self._seed = augment, seed
+        self._augment, self._seed, self._size_px = augment, seed, size_px
         self._one_hot = np.eye(num_classes, dtype=np.float32)
         self._looked_at: dict[int, tuple[Any, ...]] = {}
+        # Without augmentation, a batch is read under Python's lock, or decoded by threads of its own.
+        self._pool = ThreadPoolExecutor(threads, "batches") if augment is not None and threads > 1 else None
+        self._threads = threads
+        self._coming: dict[int, Future[tuple[Any, ...]]] = {}
+        self._failure: Exception | None = None
 
     def __len__(self) -> int:
         return math.ceil(len(self._order) / self._batch_size)
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, _kind: type | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        if self._failure is not None and isinstance(error, Exception) and error is not self._failure:
+            raise self._failure from None
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         self._on_batch()
         if index in self._looked_at:
             return self._looked_at.pop(index)
-        batch = self._make(index)
+        try:
+            batch = self._make(index) if self._pool is None else self._made_ahead(index, self._pool)
+        except Exception as error:
+            self._failure = error
+            raise
         if index < _LOOKED_AT:
             self._looked_at[index] = batch
         return batch
+
+    def _made_ahead(self, index: int, pool: ThreadPoolExecutor) -> tuple[Any, ...]:
+        """Return a batch, and let the next ones be made."""
+        window = range(index, min(index + 1 + self._ahead(), len(self)))
+        self._coming = {each: self._coming.get(each) or pool.submit(self._make, each) for each in window}
+        return self._coming.pop(index).result()
+
+    def _ahead(self) -> int:
+        batch_bytes = self._batch_size * math.prod(self._split.images.shape[1:]) * self._split.images.dtype.itemsize
+        return min(2 * self._threads, max(self._threads, _AHEAD_BYTES // max(1, batch_bytes)))
 
     def _make(self, index: int) -> tuple[Any, ...]:
         positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
@@ -69,8 +106,8 @@ class Batches(keras.utils.PyDataset):
             seed = derive_seed(self._seed, index)
             if weights is not None and self._augment.mixes_labels:
                 own = np.eye(len(positions), dtype=np.float32)
-                images, shares = self._augment.apply(images, own, seed, self._threads)
+                images, shares = self._augment.apply(images, own, seed, self._size_px)
                 targets, weights = shares @ targets, shares @ weights
             else:
-                images, targets = self._augment.apply(images, targets, seed, self._threads)
+                images, targets = self._augment.apply(images, targets, seed, self._size_px)
         return (images, targets) if weights is None else (images, targets, weights)

@@ -82,8 +82,13 @@ def above(trial_model: TrialModel, place: Place | None, replace: Callable[[Any],
     It shares all layers, but for those of the head that `replace` gives another for.
     """
     outputs = trial_model.model.outputs[0]
+    images = trial_model.model.inputs[0]
+    if place is None and trial_model.shrinking is not None:  # it takes images that are shrunk already, too
+        network = _with(keras.Model(trial_model.preprocessed, outputs, name="preprocessed"), replace)
+        any_size = keras.Input((None, None, images.shape[3]), dtype=images.dtype, name=images.name)
+        return keras.Model(any_size, network(trial_model.shrinking.apply(any_size)), name="whole")
     if place is None:
-        return _with(keras.Model(trial_model.model.inputs[0], outputs, name="whole"), replace)
+        return _with(keras.Model(images, outputs, name="whole"), replace)
     if place.name.startswith("pooled "):
         return _with(keras.Model(trial_model.pooled, outputs, name="head"), replace)
     head = _with(keras.Model(trial_model.maps, outputs, name="head"), replace)

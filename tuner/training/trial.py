@@ -17,7 +17,6 @@ import numpy as np
 from tuner.common.errors import RunError, TunerError
 from tuner.common.metrics import LOSS, VALIDATION, epoch_values
 from tuner.common.seeds import derive_seed
-from tuner.common.threads import Threads
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augment.on_device import can_go_there
 from tuner.models.augmentation import Augment, augment_of
@@ -25,6 +24,7 @@ from tuner.models.export import any_size, seconds_per_image, stored_mb
 from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
 from tuner.models.parameters import general
+from tuner.models.preprocessing import parse_preprocess
 from tuner.runs.epoch import Epoch, Phase
 from tuner.training._batches import Batches
 from tuner.training._course import Course
@@ -66,9 +66,10 @@ class Trial:
         self._best_weights: list[np.ndarray] = []
         augment = augment_of(configuration)
         self._augment = None if augment.is_identity else augment
+        preprocess = parse_preprocess(str(general(configuration, "preprocess")))
+        self._augmented_px = preprocess.shrinks_to(data.image_shape) if augment.at_any_size else None
         self._activations, self._on_batch = activations, on_batch
         self._weights = image_weights(configuration, data.train.labels, data.train.weights)
-        self._threads = Threads(data.threads)
         self._build(compiled_models or CompiledModels())
         self.setup_s = time.perf_counter() - started
 
@@ -192,22 +193,22 @@ class Trial:
         epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
         augment_seed, told = derive_seed(seed, "augment", epoch), partial(self._on_batch, epoch)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(train))
-        weights, threads = self._weights, self._threads
+        weights, threads, size = self._weights, self.data.threads, self.batch_size_used
         augment = self._start_augmenting(augment_seed)
         rows = np.arange(len(validation))
         validating = Batches(validation, num_classes, VALIDATION_BATCH_SIZE, rows, None, seed, told)
         network, asked = self._trainer.network, self.settings.asked
-        fitted = network.fit(
-            Batches(train, num_classes, self.batch_size_used, order, augment, augment_seed, told, weights, threads),
-            validation_data=None if asked else validating,
-            shuffle=False,
-            verbose=0,
+        making = Batches(
+            train, num_classes, size, order, augment, augment_seed, told, weights, threads, self._augmented_px
         )
+        with validating, making as batches:
+            fitted = network.fit(batches, validation_data=None if asked else validating, shuffle=False, verbose=0)
         history = {name: float(values[-1]) for name, values in fitted.history.items()}
         history.pop(UNWEIGHTED, None)
         if asked:
             names = epoch_values(asked)
-            probabilities = network.predict(validating, verbose=0)
+            with validating:
+                probabilities = network.predict(validating, verbose=0)
             history |= measure([one for one in names if one.startswith(VALIDATION)], validation.labels, probabilities)
         elif VALIDATION + UNWEIGHTED in history:
             history[VALIDATION + LOSS] = history.pop(VALIDATION + UNWEIGHTED)

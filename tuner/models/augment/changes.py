@@ -47,26 +47,30 @@ def shear_maps(columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return maps
 
 
-def move_pixels(images: np.ndarray, maps: np.ndarray, into: np.ndarray) -> None:
+def move_pixels(
+    images: np.ndarray, maps: np.ndarray, into: np.ndarray, drawn_px: tuple[int, int] | None = None
+) -> None:
     """Write images `[N, H, W, C]`, seen through their maps `[N, 3, 3]`, into other memory; the edge is repeated.
 
-    A map that only mirrors or moves by whole pixels changes no value; others interpolate linearly, once.
+    A map that only mirrors or moves by whole pixels changes no value; others interpolate linearly, once, and shrink the
+    images on the way where the other memory is smaller. Maps are in pixels of images of a height and width of
+    `drawn_px` (None: of these).
     """
     import cv2
 
-    height, width = images.shape[1:3]
-    across, down = (width - 1) / 2, (height - 1) / 2
-    to_corner = np.array([[1, 0, across], [0, 1, down], [0, 0, 1]])
-    from_corner = np.array([[1, 0, -across], [0, 1, -down], [0, 0, 1]])
-    cornered = np.asarray(to_corner @ maps @ from_corner)[:, :2]
+    size, new_size = images.shape[1:3], into.shape[1:3]
+    drawn_px = drawn_px or size
+    cornered = np.asarray(_to_corner(size, drawn_px) @ maps @ np.linalg.inv(_to_corner(new_size, drawn_px)))[:, :2]
+    smooth = _smoothing(size, new_size)
     whole = np.rint(cornered)
     is_whole = np.all(np.abs(cornered - whole) < 1e-9, axis=(1, 2)).tolist()
     is_mirror = (np.all(maps[:, :2, 2] == 0, axis=1) & np.all(maps[:, [0, 1], [1, 0]] == 0, axis=1)).tolist()
     repeated = {"borderMode": cv2.BORDER_REPLICATE}
     for place in range(len(images)):
-        if not is_whole[place]:
+        if smooth is not None or not is_whole[place]:
+            image = images[place] if smooth is None else smooth(images[place])
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            cv2.warpAffine(images[place], cornered[place], (width, height), dst=into[place], flags=flags, **repeated)
+            cv2.warpAffine(image, cornered[place], new_size[::-1], dst=into[place], flags=flags, **repeated)
             continue
         columns, rows = maps[place, 0, 0], maps[place, 1, 1]
         if is_mirror[place] and abs(columns) == abs(rows) == 1:
@@ -76,7 +80,28 @@ def move_pixels(images: np.ndarray, maps: np.ndarray, into: np.ndarray) -> None:
                 cv2.flip(images[place], 1 if rows == 1 else 0 if columns == 1 else -1, dst=into[place])
         else:
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-            cv2.warpAffine(images[place], whole[place], (width, height), dst=into[place], flags=flags, **repeated)
+            cv2.warpAffine(images[place], whole[place], new_size[::-1], dst=into[place], flags=flags, **repeated)
+
+
+def _to_corner(size: tuple[int, int], drawn_px: tuple[int, int]) -> np.ndarray:
+    """Return the map from pixels of drawn images, from the centre, to those of images of a size, from the corner."""
+    (height, width), (rows, columns) = size, drawn_px
+    return np.array([[width / columns, 0, (width - 1) / 2], [0, height / rows, (height - 1) / 2], [0, 0, 1]])
+
+
+def _smoothing(size: tuple[int, int], new_size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what an image needs before it is shrunk by one linear interpolation; None: it is not shrunk.
+
+    Both together have the variance of the triangle that a network's antialiased `resize` weights pixels by.
+    """
+    import cv2
+
+    down, across = (math.sqrt(max(0.0, (old / new) ** 2 - 1) / 6) for old, new in zip(size, new_size, strict=True))
+    if down == across == 0:
+        return None
+    least = 0.01  # 0 would mean that of the other axis
+    across, down = max(across, least), max(down, least)
+    return lambda image: cv2.GaussianBlur(image, (0, 0), across, sigmaY=down, borderType=cv2.BORDER_REPLICATE)
 
 
 # --- changing values ---
@@ -151,13 +176,14 @@ def sharpness(factor: float) -> Change:
     return change
 
 
-def blur(sigma: float) -> Change:
-    """Return the change that smooths by a Gaussian of so many pixels."""
+def blur(sigma: float, drawn_px: tuple[int, int]) -> Change:
+    """Return the change that smooths by a Gaussian of so many pixels of an image of that height and width."""
 
     def change(image: np.ndarray) -> None:
         import cv2
 
-        cv2.GaussianBlur(image, (0, 0), sigma, dst=image, borderType=cv2.BORDER_REPLICATE)
+        down, across = (sigma * new / old for new, old in zip(image.shape[:2], drawn_px, strict=True))
+        cv2.GaussianBlur(image, (0, 0), across, dst=image, sigmaY=down, borderType=cv2.BORDER_REPLICATE)
 
     return change
 

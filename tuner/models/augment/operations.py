@@ -37,6 +37,8 @@ class OnImages:
     """The effect of an operation that changes every image by itself."""
 
     draw: Callable[[Values, Shape, np.random.Generator], Drawn]
+    at_any_size: bool = False
+    """Whether what is drawn for images of a shape, done to smaller ones, gives what shrinking gives afterwards."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class OnBatch:
     """The effect of an operation that needs all images of a batch, or their labels."""
 
     apply: Callable[[Values, np.ndarray, np.ndarray, np.random.Generator], Batch]
+    at_any_size: bool = False
 
 
 Effect = OnImages | OnBatch
@@ -131,7 +134,7 @@ def _color_jitter(values: Values, shape: Shape, generator: np.random.Generator) 
 
 def _blur(values: Values, shape: Shape, generator: np.random.Generator) -> Drawn:
     sigmas = generator.uniform(min(0.1, values["sigma"]), values["sigma"], shape[0])
-    return Drawn(changes=[[image_changes.blur(sigma)] for sigma in sigmas.tolist()])
+    return Drawn(changes=[[image_changes.blur(sigma, shape[1:3])] for sigma in sigmas.tolist()])
 
 
 def _noise(values: Values, shape: Shape, generator: np.random.Generator) -> Drawn:
@@ -270,7 +273,7 @@ def _cutmix(values: Values, images: np.ndarray, labels: np.ndarray, generator: n
     """Set a part of another image into each, and mix the labels by area (Yun et al. 2019, arXiv:1905.04899)."""
     number, height, width, _ = images.shape
     side = np.sqrt(1 - generator.beta(values["alpha"], values["alpha"], number))
-    row, column = (generator.integers(0, size, number) for size in (height, width))
+    row, column = (generator.random(number) * size for size in (height, width))  # the same part of any size
     top, bottom = (np.clip(row + sign * side * height / 2, 0, height).astype(int) for sign in (-1, 1))
     left, right = (np.clip(column + sign * side * width / 2, 0, width).astype(int) for sign in (-1, 1))
     partner, mixed = generator.permutation(number), images.copy()
@@ -291,6 +294,8 @@ _JITTER = (
     ),
     Argument("hue", float, 0.0, 0.5, default=0.1, is_strength=True),
 )
+_AT_ANY_SIZE = {"flip", "shift", "rotate", "zoom", "random_resized_crop", "brightness", "contrast", "blur"}
+"""Of the others, noise is smoothed by shrinking, and what bends values does not give means of means."""
 _RANDAUGMENT = (Argument("n", int, 1, 10, default=2), Argument("magnitude", float, 0.0, 30.0, default=9.0))
 _AUGMIX = (Argument("severity", float, 0.1, 10.0, default=3.0), Argument("width", int, 1, 10, default=3))
 for _name, _draw, _arguments, _description in (
@@ -324,10 +329,10 @@ for _name, _draw, _arguments, _description in (
     ("trivial_augment", _trivial_augment, (), "one of 14 operations for each image, of any strength"),
     ("augmix", _augmix, _AUGMIX, "chains of operations, mixed with each other and with the image"),
 ):
-    AUGMENTATION.add(_name, Operation(_arguments, OnImages(_draw), _description))
+    AUGMENTATION.add(_name, Operation(_arguments, OnImages(_draw, _name in _AT_ANY_SIZE), _description))
 _ALPHA = Argument("alpha", float, 0.0, 10.0, is_strength=True)
 for _name, _apply, _description in (
     ("mixup", _mixup, "pairs of images and of their labels mixed, Beta(alpha, alpha)"),
     ("cutmix", _cutmix, "a part of another image in each, labels mixed by area, Beta(alpha, alpha)"),
 ):
-    AUGMENTATION.add(_name, Operation((_ALPHA,), OnBatch(_apply), _description, mixes_labels=True))
+    AUGMENTATION.add(_name, Operation((_ALPHA,), OnBatch(_apply, at_any_size=True), _description, mixes_labels=True))

@@ -1,0 +1,48 @@
+"""The benchmark of feeding: its parts, and that every way delivers what it is asked for."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.feed.__main__ import WAYS, Measured, Work, made_up, main, rows, waiting
+
+
+def test_a_row_has_medians_and_processor_time_as_a_share_of_that_of_tuner() -> None:
+    work = Work("jpeg", "none")
+    found = {
+        (Work("arrays", "none"), "tuner"): Measured([9, 9, 9], [4000, 5000, 4000], [0.1, 0.2, 0.3]),
+        (work, "tuner"): Measured([1000, 3000, 2000], [600, 700, 800], [0.5, 0.25, 0.25]),
+        (work, "decoder"): Measured([900], [1000], []),
+    }
+    assert rows(96, found) == [
+        "| 96 | arrays | none | tuner | 9 | 4,000 | 20% | 1.00 |",
+        "| 96 | jpeg | none | tuner | 2,000 | 700 | 25% | 1.00 |",
+        "| 96 | jpeg | none | decoder | 900 | 1,000 | - | 0.70 |",
+        "| 96 | jpeg | none | decoder and arrays | - | 800 | - | 0.88 |",
+    ]
+
+
+def test_a_device_waits_for_what_an_epoch_takes_beyond_its_steps() -> None:
+    assert waiting(lambda images: time.sleep(0.05 + images * 0.002), 10, 0.01, 10) == pytest.approx(0.5, abs=0.1)
+    assert waiting(lambda images: time.sleep(images * 0.001), 10, 0.01, 10) == pytest.approx(0.0, abs=0.1)
+
+
+def test_made_up_images_have_detail_and_are_the_same_each_time() -> None:
+    images = made_up(16, 3)
+    assert images.shape == (3, 16, 16, 3) and images.dtype == np.uint8
+    assert images.std() > 15 and np.abs(np.diff(images.astype(int), axis=1)).mean() > 3
+    np.testing.assert_array_equal(images, made_up(16, 3))
+
+
+@pytest.mark.full
+def test_every_way_has_a_row(capsys) -> None:
+    assert main(["--px", "32", "--rounds", "1", "--seconds", "0.01", "--step-ms", "1", "--threads", "2"]) == 0
+    table = [row.strip("| ").split(" | ") for row in capsys.readouterr().out.splitlines() if row.startswith("| 32 ")]
+    wanted = [(*work, name) for work, names in WAYS.items() for name in names]
+    fed, trained = table[:-2], table[-2:]
+    assert [tuple(row[1:4]) for row in fed if row[3] != "decoder and arrays"] == wanted
+    assert all(float(row[5].replace(",", "")) > 0 for row in fed)
+    assert [row[1] for row in trained] == ["flip", "recipe"] and all(float(row[4]) > 0 for row in trained)

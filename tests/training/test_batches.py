@@ -1,0 +1,124 @@
+"""Batches of an epoch: made ahead by any number of threads, always the same, and gone with the epoch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tuner.common.errors import DataError
+from tuner.datasets.loading import Split
+from tuner.models.augmentation import parse_augment
+from tuner.training import _batches
+from tuner.training._batches import Batches
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 12, 10, 3)).astype(np.uint8)
+SPLIT = Split(IMAGES, np.arange(60), np.arange(60) % 4)
+WEIGHTS = np.random.default_rng(1).random(60, dtype=np.float32)
+TEXTS = ["flip", "flip|rotate(20)|noise(0.1)|erase(0.3)", "randaugment|mixup(0.4)", "augmix", "cutmix(1)|shift(2)"]
+
+
+class Watched:
+    """Images that tell when rows are read."""
+
+    def __init__(self, on_read: Callable[[np.ndarray], None]) -> None:
+        self._on_read = on_read
+        self.shape, self.dtype = IMAGES.shape, IMAGES.dtype
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        self._on_read(rows)
+        return IMAGES[rows]
+
+
+def split_of(on_read: Callable[[np.ndarray], None]) -> Split:
+    images: Any = Watched(on_read)
+    return replace(SPLIT, images=images)
+
+
+def batches_of(
+    split: Split = SPLIT, text: str = "flip", threads: int = 2, size: int = 8, weights: np.ndarray | None = None
+) -> Batches:
+    return Batches(split, 4, size, np.arange(60)[::-1], parse_augment(text), 3, weights=weights, threads=threads)
+
+
+def threads_alive() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_an_epoch_is_the_same_by_any_number_of_threads_however_often_it_is_read(text, weights) -> None:
+    with batches_of(text=text, threads=1, weights=weights) as alone:
+        wanted = [alone[index] for index in range(len(alone))]
+    for threads in (2, 3, 16):
+        with batches_of(text=text, threads=threads, weights=weights) as batches:
+            for order in (range(len(batches)), range(2), range(len(batches)), reversed(range(len(batches)))):
+                for index in order:
+                    for found, one in zip(batches[index], wanted[index], strict=True):
+                        np.testing.assert_array_equal(found, one)
+
+
+@pytest.mark.parametrize(("threads", "held_bytes", "most"), [(2, 2**28, 4), (3, 2**28, 6), (2, 1, 2), (3, 1, 3)])
+def test_batches_are_made_before_they_are_asked_for_and_no_more_than_memory_allows(
+    threads, held_bytes, most, monkeypatch
+) -> None:
+    monkeypatch.setattr(_batches, "_AHEAD_BYTES", held_bytes)
+    read: list[int] = []
+    with batches_of(split_of(lambda rows: read.append(int(rows[0]))), threads=threads, size=4) as batches:
+        for asked in (1, 2, 3):
+            batches[asked - 1]
+            until = time.monotonic() + 10
+            while len(read) < asked + most and time.monotonic() < until:
+                time.sleep(0.001)
+            time.sleep(0.01)
+            assert len(read) == asked + most
+        assert len(threads_alive()) == threads
+    assert not threads_alive() and len(read) <= 3 + most
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("error", [DataError("row 20 is damaged"), MemoryError("none left")], ids=["data", "memory"])
+def test_what_making_a_batch_raises_is_raised_by_the_block_and_not_what_keras_makes_of_it(threads, error) -> None:
+    def fail(rows: np.ndarray) -> None:
+        if 20 in rows:
+            raise error
+
+    inputs = keras.Input((12, 10, 3))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(inputs)))
+    model.compile(loss="mse")
+    with pytest.raises(type(error), match=str(error)), batches_of(split_of(fail), threads=threads) as batches:
+        model.fit(batches, shuffle=False, verbose=0)
+    assert not threads_alive()
+
+
+@pytest.mark.parametrize("read", [0, 1, 5])
+def test_threads_end_with_the_block_when_it_is_interrupted(read) -> None:
+    with pytest.raises(KeyboardInterrupt), batches_of() as batches:
+        for index in range(read):
+            batches[index]
+        raise KeyboardInterrupt
+    assert not threads_alive()
+
+
+def test_threads_end_when_training_is_interrupted() -> None:
+    class Interrupting(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            raise KeyboardInterrupt
+
+    inputs = keras.Input((12, 10, 3))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(inputs)))
+    model.compile(loss="mse")
+    with pytest.raises(KeyboardInterrupt), batches_of(size=2) as batches:
+        model.fit(batches, shuffle=False, verbose=0, callbacks=[Interrupting()])
+    assert not threads_alive()
+
+
+def test_images_that_are_not_augmented_need_no_threads() -> None:
+    with Batches(SPLIT, 4, 8, np.arange(60), None, 0, threads=4) as batches:
+        assert len(batches[0]) == 2 and not threads_alive()
