@@ -71,6 +71,7 @@ AT_ANY_SIZE = [
     "random_resized_crop(0.3)",
     "brightness(0.2)",
     "contrast(0.3)",
+    "color_jitter(hue=0.5)",
     "blur(4)",
     "mixup(0.4)",
     "cutmix(1)",

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
 
 Change = Callable[[np.ndarray], None]
+_LEAST_SIGMA = 0.25
+"""A Gaussian of fewer pixels changes nothing."""
 
 # --- moving pixels: maps ---
 
@@ -59,17 +62,17 @@ def move_pixels(
     import cv2
 
     size, new_size = images.shape[1:3], into.shape[1:3]
-    drawn_px = drawn_px or size
-    cornered = np.asarray(_to_corner(size, drawn_px) @ maps @ np.linalg.inv(_to_corner(new_size, drawn_px)))[:, :2]
-    smooth = _smoothing(size, new_size)
+    drawn_px, shrinking = drawn_px or size, _Shrinking.between(size, new_size)
+    old_corner, new_corner = (_to_corner(each, drawn_px) for each in (shrinking.size, new_size))
+    cornered = np.asarray(old_corner @ maps @ np.linalg.inv(new_corner))[:, :2]
     whole = np.rint(cornered)
     is_whole = np.all(np.abs(cornered - whole) < 1e-9, axis=(1, 2)).tolist()
     is_mirror = (np.all(maps[:, :2, 2] == 0, axis=1) & np.all(maps[:, [0, 1], [1, 0]] == 0, axis=1)).tolist()
     repeated = {"borderMode": cv2.BORDER_REPLICATE}
     for place in range(len(images)):
-        if smooth is not None or not is_whole[place]:
-            image = images[place] if smooth is None else smooth(images[place])
+        if size != new_size or not is_whole[place]:
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            image = shrinking.begin(images[place])
             cv2.warpAffine(image, cornered[place], new_size[::-1], dst=into[place], flags=flags, **repeated)
             continue
         columns, rows = maps[place, 0, 0], maps[place, 1, 1]
@@ -89,19 +92,40 @@ def _to_corner(size: tuple[int, int], drawn_px: tuple[int, int]) -> np.ndarray:
     return np.array([[width / columns, 0, (width - 1) / 2], [0, height / rows, (height - 1) / 2], [0, 0, 1]])
 
 
-def _smoothing(size: tuple[int, int], new_size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return what an image needs before it is shrunk by one linear interpolation; None: it is not shrunk.
+@dataclass(frozen=True)
+class _Shrinking:
+    """What an image needs before one linear interpolation shrinks it: means of squares of pixels, and a Gaussian.
 
-    Both together have the variance of the triangle that a network's antialiased `resize` weights pixels by.
+    With the interpolation they have the variance of the triangle by which an antialiased `resize` weights pixels.
     """
-    import cv2
 
-    down, across = (math.sqrt(max(0.0, (old / new) ** 2 - 1) / 6) for old, new in zip(size, new_size, strict=True))
-    if down == across == 0:
-        return None
-    least = 0.01  # 0 would mean that of the other axis
-    across, down = max(across, least), max(down, least)
-    return lambda image: cv2.GaussianBlur(image, (0, 0), across, sigmaY=down, borderType=cv2.BORDER_REPLICATE)
+    size: tuple[int, int]
+    """Height and width after the means."""
+    sigmas: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def between(cls, size: tuple[int, int], new_size: tuple[int, int]) -> _Shrinking:
+        """Return what is needed between two sizes; nothing where they are the same."""
+        for factor in (16, 8, 4, 2, 1):
+            steps = [old / new / factor for old, new in zip(size, new_size, strict=True)]
+            variances = [(step**2 - 1) / 6 - (1 - factor**-2) / 12 for step in steps]
+            if factor == 1 or (min(variances) > -0.01 and size[0] % factor == size[1] % factor == 0):
+                break
+        down, across = (math.sqrt(max(0.0, variance)) for variance in variances)
+        return cls((size[0] // factor, size[1] // factor), (down, across))
+
+    def begin(self, image: np.ndarray) -> np.ndarray:
+        """Return the image that is to be interpolated."""
+        import cv2
+
+        if image.shape[:2] != self.size:
+            image = np.asarray(cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA))
+        if max(self.sigmas) > _LEAST_SIGMA:
+            rows, columns = (2 * math.ceil(2.2 * sigma) + 1 for sigma in self.sigmas)
+            down, across = (max(sigma, _LEAST_SIGMA) for sigma in self.sigmas)
+            edge = cv2.BORDER_REPLICATE
+            image = np.asarray(cv2.GaussianBlur(image, (columns, rows), across, sigmaY=down, borderType=edge))
+        return image
 
 
 # --- changing values ---

@@ -294,8 +294,18 @@ _JITTER = (
     ),
     Argument("hue", float, 0.0, 0.5, default=0.1, is_strength=True),
 )
-_AT_ANY_SIZE = {"flip", "shift", "rotate", "zoom", "random_resized_crop", "brightness", "contrast", "blur"}
-"""Of the others, noise is smoothed by shrinking, and what bends values does not give means of means."""
+_AT_ANY_SIZE = {
+    "flip",
+    "shift",
+    "rotate",
+    "zoom",
+    "random_resized_crop",
+    "brightness",
+    "contrast",
+    "color_jitter",
+    "blur",
+}
+"""Of the others, noise is smoothed by shrinking, and steps of values (posterize, equalize) give no means of means."""
 _RANDAUGMENT = (Argument("n", int, 1, 10, default=2), Argument("magnitude", float, 0.0, 30.0, default=9.0))
 _AUGMIX = (Argument("severity", float, 0.1, 10.0, default=3.0), Argument("width", int, 1, 10, default=3))
 for _name, _draw, _arguments, _description in (
