@@ -254,7 +254,7 @@ def test_the_size_that_preprocessing_asks_for_is_the_largest_that_any_text_begin
     ("text", "px"),
     [
         ("resize(32)", (32, 32)),
-        ("resize(32,width_px=48)|standardise|noise(0.1)|smooth(3)|crop(8)", (32, 48)),
+        ("resize(32,width_px=48)|noise(0.1)|standardise|smooth(3)|crop(8)", (32, 48)),
         ("grayscale|scale(-1,1)|invert|rgb|resize(32)|resize(16)", (32, 32)),
         ("resize(64,width_px=48)", (64, 48)),
         ("resize(64)", None),
