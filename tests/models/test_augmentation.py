@@ -81,7 +81,7 @@ AT_ANY_SIZE = [
 @pytest.mark.parametrize(
     "text", [*AT_ANY_SIZE, "none", "flip|shift(9)|zoom(0.2)|contrast(0.2)", "mixup(1)|shift(9)|blur(4)"]
 )
-@pytest.mark.parametrize(("channels", "height", "width"), [(3, 40, 40), (1, 30, 60), (3, 96, 40), (1, 24, 21)])
+@pytest.mark.parametrize(("channels", "height", "width"), [(3, 40, 40), (1, 30, 60), (3, 96, 40), (1, 48, 42)])
 def test_images_shrunk_on_the_way_are_those_that_a_network_shrinks_afterwards(text, channels, height, width) -> None:
     waves = np.add.outer(np.arange(96) / 9, np.arange(84) / 7)
     phases = np.random.default_rng(2).uniform(0, 7, (24, 1, 1, channels))
