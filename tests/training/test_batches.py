@@ -78,7 +78,7 @@ def test_batches_are_made_before_they_are_asked_for_and_no_more_than_memory_allo
                 time.sleep(0.001)
             time.sleep(0.01)
             assert len(read) == asked + most
-        assert len(threads_alive()) == threads
+        assert 1 <= len(threads_alive()) <= threads
     assert not threads_alive() and len(read) <= 3 + most
 
 
