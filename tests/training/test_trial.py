@@ -86,7 +86,9 @@ def test_strengths_train_as_the_text_that_says_the_same(small_digits):
     assert numbers(epochs_of(strengths, small_digits, SETTINGS)) == numbers(epochs_of(text, small_digits, SETTINGS))
 
 
-@pytest.mark.parametrize("configuration", [DENSE, BACKBONE], ids=["scratch", "backbone"])
+@pytest.mark.parametrize(
+    "configuration", [DENSE, pytest.param(BACKBONE, marks=pytest.mark.full)], ids=["scratch", "backbone"]
+)
 def test_images_that_the_network_would_shrink_are_augmented_at_the_size_needed_and_validated_whole(
     configuration, small_digits, monkeypatch
 ):
