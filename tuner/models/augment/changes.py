@@ -94,7 +94,7 @@ def _to_corner(size: tuple[int, int], drawn_px: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Shrinking:
-    """What an image needs before one linear interpolation shrinks it: means of squares of pixels, and a Gaussian.
+    """Work on an image before one linear interpolation shrinks it: means of squares of pixels, and a Gaussian.
 
     With the interpolation they have the variance of the triangle by which an antialiased `resize` weights pixels.
     """
