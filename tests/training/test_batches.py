@@ -68,7 +68,7 @@ def test_an_epoch_is_the_same_by_any_number_of_threads_however_often_it_is_read(
 def test_batches_are_made_before_they_are_asked_for_and_no_more_than_memory_allows(
     threads, held_bytes, most, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_batches, "_AHEAD_BYTES", held_bytes)
+    monkeypatch.setattr(_batches, "AHEAD_BYTES", held_bytes)
     read: list[int] = []
     with batches_of(split_of(lambda rows: read.append(int(rows[0]))), threads=threads, size=4) as batches:
         for asked in (1, 2, 3):

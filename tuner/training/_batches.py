@@ -17,7 +17,7 @@ from tuner.datasets.loading import Split
 from tuner.models.augmentation import Augment
 
 _LOOKED_AT = 2
-_AHEAD_BYTES = 2**28
+AHEAD_BYTES = 2**28
 """The most memory of batches that are ready before they are asked for, but for one for each thread."""
 
 
@@ -95,7 +95,7 @@ class Batches(keras.utils.PyDataset):
 
     def _ahead(self) -> int:
         batch_bytes = self._batch_size * math.prod(self._split.images.shape[1:]) * self._split.images.dtype.itemsize
-        return min(2 * self._threads, max(self._threads, _AHEAD_BYTES // max(1, batch_bytes)))
+        return min(2 * self._threads, max(self._threads, AHEAD_BYTES // max(1, batch_bytes)))
 
     def _make(self, index: int) -> tuple[Any, ...]:
         positions = self._order[index * self._batch_size : (index + 1) * self._batch_size]
