@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,7 @@ def _test_gpu(options: argparse.Namespace) -> int:
     from tuner.models.backend import configure_backend
 
     configure_backend()  # before what follows loads Keras, with all that TensorFlow says then
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that many networks are traced
     from tuner.contracts.gpu.measurements import measure_device
 
     started, found = time.monotonic(), []

@@ -98,7 +98,7 @@ def _precision() -> Measured:
 def _speeds(size: Size) -> Iterator[Measured]:
     """Yield the images per second of trials fed in three ways, and beside each the time that the device waits.
 
-    It waits for what it takes longer than on one batch that is ready.
+    It waits for what it takes longer than on one batch that is ready; a validation is in both.
     """
     data = digits(size.px, size.images, size.images // 8, usable_cpus())
     ready = _ready_rate(size, data)
@@ -162,12 +162,14 @@ def _ready_rate(size: Size, data: Dataset) -> float:
         jit_compile=backend.jit_compile(),
     )
     batch_size = int(size.network["batch_size"])
-    images, labels = data.train.batch(np.arange(batch_size))
-    batches = _Ready((images, np.eye(10, dtype=np.float32)[labels]), size.images // batch_size)
+    (images, labels), known = data.train.batch(np.arange(batch_size)), np.eye(10, dtype=np.float32)
+    batches = _Ready((images, known[labels]), size.images // batch_size)
+    others, labels = data.validation.batch(np.arange(len(data.validation)))  # fewer than a batch of a trial's
+    validating = _Ready((others, known[labels]), 1)
 
     def train() -> float:
         started = time.perf_counter()
-        model.fit(batches, verbose=0)
+        model.fit(batches, validation_data=validating, verbose=0)
         return time.perf_counter() - started
 
     return _rate(train, size.images)
