@@ -237,7 +237,7 @@ class _Proposing:
                 if self.networks.pretrained
                 else []
             ),
-            *([] if self._has_own_dropout else [_DROPOUT]),
+            *([] if self._parts_dropout else [_DROPOUT]),
             Setting("architecture", (Setting("choose", tuple(self._branches(has_own=not one))),), self._network_why()),
         )
 
@@ -326,7 +326,7 @@ class _Proposing:
                     *([Setting("alpha", alpha)] if alpha is not None else []),
                     Setting("unfreeze_depth", {"int": [0, blocks_of(one, self.wish)]}),
                     *([] if self._is_short else [Setting("head_units", _choice(0, 128))]),
-                    *([_DROPOUT] if self._has_own_dropout else []),
+                    *([_DROPOUT] if self._parts_dropout else []),
                 ),
             )
         if self.networks.scratch_px is not None:
@@ -335,10 +335,9 @@ class _Proposing:
             yield self._own_branch(each, has_own=has_own)
 
     @property
-    def _has_own_dropout(self) -> bool:
-        """Whether own code has a dropout in a range of its own, so that each architecture has one for itself."""
-        own = (one.architecture for one in self.wish.own)
-        return any("dropout" in each.parameters for each in own if not each.is_backbone)
+    def _parts_dropout(self) -> bool:
+        """Whether each architecture has a dropout for itself: own code has none, or one in a range of its own."""
+        return any(not one.architecture.is_backbone for one in self.wish.own)
 
     def _own_branch(self, one: OwnNetwork, *, has_own: bool) -> Setting:
         text = self._own_text(one)
@@ -348,7 +347,7 @@ class _Proposing:
             head = (
                 *([Setting("unfreeze_depth", {"int": [0, deepest]})] if deepest else []),
                 *([] if self._is_short else [Setting("head_units", _choice(0, 128))]),
-                *([_DROPOUT] if self._has_own_dropout else []),
+                *([_DROPOUT] if self._parts_dropout else []),
             )
         own = (Setting(name, value) for name, value in ranges_of(one.architecture))
         inner = (*([Setting("preprocess", text, f"{one.px} px")] if has_own else []), *own, *head)
@@ -365,7 +364,7 @@ class _Proposing:
                 Setting("filters", _choice(16, 32)),
                 Setting("batch_normalization", _choice(True, False)),
                 Setting("dense_units", _choice(64, 128)),
-                *([_DROPOUT] if self._has_own_dropout else []),
+                *([_DROPOUT] if self._parts_dropout else []),
             ),
         )
         if px <= 32:
@@ -375,7 +374,7 @@ class _Proposing:
                     *own,
                     Setting("hidden_layers", {"int": [1, 3]}),
                     Setting("dense_units", _choice(64, 128, 256)),
-                    *([_DROPOUT] if self._has_own_dropout else []),
+                    *([_DROPOUT] if self._parts_dropout else []),
                 ),
             )
 
