@@ -62,14 +62,14 @@ def plan(state: RunState) -> list[Planned]:
     return found
 
 
-def find_entry(cache: Path, place: str, images: int) -> Path | None:
-    """The array of a cut of the training images in the cache, with those of the validation split; None without one.
+def find_entry(cache: Path, place: str, images: int, array: str = "train") -> Path | None:
+    """The array of a cut in the cache, of the images that the validation split has for itself or of others; or None.
 
     Raises:
         RunError: there are several (the cache has served another search too), or it is of other images.
     """
     whole = [entry for entry in list_entries(cache / "activations") if entry.status == "whole"]
-    fitting = [entry for entry in whole if (entry.identity["array"], entry.identity["place"]) == ("train", place)]
+    fitting = [entry for entry in whole if (entry.identity["array"], entry.identity["place"]) == (array, place)]
     if not fitting:
         return None
     if len(fitting) > 1:
@@ -108,7 +108,8 @@ class Arrays:
         rows = self._splits[split]
         if not name:
             return rows.batch(np.arange(len(rows)))[0]
-        path = find_entry(self._cache, name, len(rows.images))
+        array = "train" if rows.images is self._splits["train"].images else "validation"
+        path = find_entry(self._cache, name, len(rows.images), array)
         # Keras would make float32 of float16 at every call of `fit`; once is enough.
         return None if path is None else np.load(path, mmap_mode="r", allow_pickle=False)[rows.rows].astype(np.float32)
 

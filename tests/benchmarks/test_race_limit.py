@@ -57,7 +57,8 @@ def write_entry(cache: Path, place: str, array: str = "train", images: int = 3, 
 def test_the_entry_of_a_cut_is_found_by_its_place(tmp_path: Path) -> None:
     write_entry(tmp_path, "block_15")
     wanted = write_entry(tmp_path, "pooled average")
-    write_entry(tmp_path, "pooled average", "validation")
+    of_validation = write_entry(tmp_path, "pooled average", "validation", images=2)
+    assert find_entry(tmp_path, "pooled average", 2, "validation") == of_validation
     assert find_entry(tmp_path, "pooled average", 3) == wanted
     assert find_entry(tmp_path, "block_14", 3) is None
 

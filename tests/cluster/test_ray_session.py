@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import tempfile
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.processes import listening_addresses
+from tuner.cluster import ray_session
 from tuner.cluster.ray_session import (
     FAILED,
     LOADED,
@@ -18,6 +21,7 @@ from tuner.cluster.ray_session import (
     concurrent_trials,
     local_ray,
     short_folder,
+    starting_ray,
     trial_resources,
     wait_for_workers,
 )
@@ -90,6 +94,55 @@ def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
     listening = listening_addresses()
     assert len(listening) >= 5  # the control service, the node's daemon, the driver, workers
     assert {ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback for address in listening} == {True}
+
+
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_ray_of_this_machine_has_no_process_that_serves_a_dashboard_an_autoscaler_or_logs_alone() -> None:
+    started = " ".join(word for child in psutil.Process().children(recursive=True) for word in child.cmdline())
+    assert "raylet" in started
+    assert not [name for name in ("dashboard/dashboard.py", "monitor.py") if name in started]
+
+
+@pytest.fixture
+def ended(monkeypatch) -> list[bool]:
+    """Has an item for each Ray that was ended; none is running, and none is started."""
+    import ray
+
+    found: list[bool] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: found.append(True))
+    return found
+
+
+def test_a_block_goes_on_while_ray_starts(monkeypatch, ended) -> None:
+    is_free = threading.Event()
+
+    def start(name: str, _with_dashboard: bool) -> Capacity:
+        assert name == "digits" and is_free.wait(30)
+        return Capacity(3, 0)
+
+    monkeypatch.setattr(ray_session, "_start", start)
+    with starting_ray("digits", preloads=False) as started:
+        is_free.set()
+        assert started().cpus == 3 and not ended
+    assert ended == [True]
+    is_free.clear()
+    with pytest.raises(KeyboardInterrupt), starting_ray("digits"):
+        is_free.set()
+        raise KeyboardInterrupt
+    assert ended == [True, True], "one that was still starting is waited for, and ended"
+
+
+def test_why_ray_has_not_started_is_told_when_it_is_needed(monkeypatch, ended) -> None:
+    def start(*_asked: object) -> Capacity:
+        raise TunerError("Ray could not start: no room")
+
+    monkeypatch.setattr(ray_session, "_start", start)
+    with pytest.raises(TunerError, match="Ray could not start: no room"), local_ray():
+        pass
+    with starting_ray():
+        pass
+    assert not ended
 
 
 @pytest.mark.parametrize(

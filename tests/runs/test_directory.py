@@ -150,7 +150,7 @@ def test_a_search_that_is_to_be_fresh_passes_over_a_run_that_another_is_preparin
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tuner.reports.writer.reporting", reporting)
-    monkeypatch.setattr("tuner.cluster.ray_session.local_ray", lambda *_: nullcontext(Capacity(1, 0)))
+    monkeypatch.setattr("tuner.cluster.ray_session.starting_ray", lambda *_: nullcontext(lambda: Capacity(1, 0)))
     monkeypatch.setattr("tuner.session.preparation.prepare", lambda *_: None)
     write_file(tmp_path)
     options = parse_search_options(["small.yaml", "--fresh", "--cache", str(tmp_path / "cache")])

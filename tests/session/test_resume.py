@@ -48,8 +48,8 @@ def load(folder: Path) -> Dataset:
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> RunDirectory:
     """An unfinished run on pictures in a folder that its file names relative to where it was begun."""
-    for module in ("tuner.cluster.ray_session.local_ray", "tuner.reports.writer.reporting"):
-        monkeypatch.setattr(module, lambda *_arguments, **_more: nullcontext(Capacity(1, 0)))
+    for module in ("tuner.cluster.ray_session.starting_ray", "tuner.reports.writer.reporting"):
+        monkeypatch.setattr(module, lambda *_arguments, **_more: nullcontext(lambda: Capacity(1, 0)))
     monkeypatch.setattr("tuner.session.session.run_session", reached)
     begun = tmp_path / "begun"
     write_pictures(begun)

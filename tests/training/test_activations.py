@@ -194,9 +194,12 @@ def test_folds_after_the_first_compute_nothing_and_test_images_are_never_compute
     assert not computed
 
 
-def test_a_validation_split_with_images_of_its_own_has_an_entry_of_its_own(
-    small_digits, cache_dir: Path, tmp_path: Path, computed: list[int]
+def test_a_validation_split_with_images_of_its_own_has_an_entry_of_its_own_by_the_same_network(
+    small_digits, cache_dir: Path, tmp_path: Path, computed: list[int], monkeypatch
 ):
+    networks: list[Any] = []
+    monkeypatch.setattr(module, "below", lambda _model, _source, targets, _dtype: networks.append(targets) or targets)
+
     def with_given_validation(data: Dataset) -> Dataset:
         given = replace(data.validation, images=np.array(data.validation.images))
         hashes = {**data.prepared.image_hashes, "validation": "of the given images"}
@@ -205,6 +208,7 @@ def test_a_validation_split_with_images_of_its_own_has_an_entry_of_its_own(
     use = fill(with_given_validation(small_digits), tmp_path).taken_use()
     assert use is not None and (use.hits, use.misses) == (0, 2) and sum(computed) == 240 + 80
     assert sorted(entry.images for entry in whole_entries(tmp_path)) == [80, 240]
+    assert len(networks) == 1, "it is traced when it is used first"
     computed.clear()
     fill(with_given_validation(digits(cache_dir, max_train_images=300, max_validation_images=80)), tmp_path)
     assert sum(computed) == 60

@@ -10,7 +10,8 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -72,21 +73,29 @@ def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> in
 
 @contextmanager
 def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool = True) -> Iterator[Capacity]:
-    """Start a Ray of its own on this machine, quiet, with no open port beyond loopback, and stop it at the end.
+    """Start a Ray as `starting_ray` does, wait for it, and stop it at the end; raises as the two do."""
+    with starting_ray(name, with_dashboard, preloads) as started:
+        yield started()
 
-    `name` is what its dashboard calls the search. With `preloads`, workers load the libraries of a trial in advance.
 
-    Raises InputError when the dashboard's libraries or a place for its token are missing, or a place for Ray's files;
-    TunerError when Ray fails.
+@contextmanager
+def starting_ray(
+    name: str = "tuner", with_dashboard: bool = False, preloads: bool = True
+) -> Iterator[Callable[[], Capacity]]:
+    """Start a Ray of its own on this machine beside the block, and stop it at the end; yield what waits for it.
+
+    It is quiet, with no open port beyond loopback. `name` is what its dashboard calls the search. With `preloads`,
+    workers load the libraries of a trial in advance. What waits raises TunerError when Ray has failed.
+
+    Raises InputError when the dashboard's libraries or a place for its token are missing, or a place for Ray's files.
     """
     set_surroundings()
     if with_dashboard:
         _check_dashboard()
     import ray
-    from ray.exceptions import RayError
 
     if ray.is_initialized():  # in a notebook or a test: use what is there, and leave it there
-        yield _capacity()
+        yield _capacity
         return
     # Tune asks for processes with a variable for PyTorch Lightning, which those that Ray has started do not have.
     from ray.tune.execution import class_cache
@@ -94,28 +103,61 @@ def local_ray(name: str = "tuner", with_dashboard: bool = False, preloads: bool 
     class_cache.DEFAULT_ENV_VARS.clear()
     if not keep_token_private():
         os.environ["RAY_AUTH_TOKEN"] = _own_token()
-    with _starting_workers(preloads) as ready, _loopback():
+    # The thread stays until Ray has ended: the system ends Ray's processes with the thread that has started them.
+    with _starting_workers(preloads) as ready, _loopback(), ThreadPoolExecutor(1, "ray") as thread:
+        start = thread.submit(_start, name, with_dashboard)
         try:
-            with keeping_termination(), outliving_hangup():
-                context = ray.init(
-                    address="local",
-                    num_cpus=usable_cpus(),
-                    include_dashboard=with_dashboard,
-                    dashboard_host="127.0.0.1",
-                    job_config=job_config(name),
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=False,
-                )
-        except Exception as error:
-            if type(error) is not Exception and not isinstance(error, RuntimeError | ValueError | OSError | RayError):
-                raise  # a bare one is Ray's for processes that are not there after 30 s
-            raise TunerError(f"Ray could not start: {first_line(error)}") from error
-        keep_off_console()
-        try:
-            yield replace(_capacity(), ready=ready, dashboard=context.dashboard_url or None)
+            yield lambda: replace(start.result(), ready=ready)
         finally:
-            ray.shutdown()
+            if start.exception() is None:
+                ray.shutdown()
+
+
+def _start(name: str, with_dashboard: bool) -> Capacity:
+    """Start Ray; raises TunerError when it fails."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        with keeping_termination(), outliving_hangup(), _without_watchers(with_dashboard):
+            context = ray.init(
+                address="local",
+                num_cpus=usable_cpus(),
+                include_dashboard=with_dashboard,
+                dashboard_host="127.0.0.1",
+                job_config=job_config(name),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, RuntimeError | ValueError | OSError | RayError):
+            raise  # a bare one is Ray's for processes that are not there after 30 s
+        raise TunerError(f"Ray could not start: {first_line(error)}") from error
+    keep_off_console()
+    return replace(_capacity(), dashboard=context.dashboard_url or None)
+
+
+@contextmanager
+def _without_watchers(with_dashboard: bool) -> Iterator[None]:
+    """Leave out of the Ray that starts in this block what serves a dashboard, if none is asked for.
+
+    These are processes of Python: statistics of use, for which Ray would wait, an autoscaler without anything to scale,
+    and what sends the workers' logs to the driver, which is off.
+    """
+    if with_dashboard:
+        yield
+        return
+    from ray._private import parameter
+    from ray._private.node import Node
+
+    before = parameter.RayParams, Node.start_api_server
+    parameter.RayParams = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    Node.start_api_server = lambda _node, **_asked: None
+    try:
+        yield
+    finally:
+        parameter.RayParams, Node.start_api_server = before
 
 
 def keep_token_private() -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner.cluster.ray_session import gpus_here
 from tuner.common.errors import InputError, RunError, RunInUseError, TunerError
 from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
@@ -281,14 +282,18 @@ EXIT_STATUSES = {"interrupted": 130}
 """Exit statuses by its end of a search that has no winner, or may have another when it goes on; 1 for every other."""
 
 
-def _ray(options: SearchOptions, run: RunDirectory) -> AbstractContextManager[Capacity]:
-    """Return the Ray that trains: of this machine alone, or a cluster's."""
+@contextmanager
+def _ray(options: SearchOptions, run: RunDirectory) -> Iterator[Callable[[], Capacity]]:
+    """Yield what waits for the Ray that trains: of this machine alone, which starts meanwhile, or a cluster's."""
     from tuner.cluster.connection import cluster_ray
-    from tuner.cluster.ray_session import local_ray
+    from tuner.cluster.ray_session import starting_ray
 
     if options.address is None:
-        return local_ray(run.name, options.dashboard)
-    return cluster_ray(options.address, run.checkpoints, options.insecure)
+        with starting_ray(run.name, options.dashboard) as started:
+            yield started
+    else:
+        with cluster_ray(options.address, run.checkpoints, options.insecure) as capacity:
+            yield lambda: capacity
 
 
 def _search(
@@ -309,13 +314,7 @@ def _search(
         InputError: where something is to be written, nothing can be; nothing was then.
     """
     _check_places(search, run, options)
-    from tuner.algorithms.warm_start import save_earlier
-    from tuner.reports.writer import reporting
-    from tuner.session._finish import finish_session
-    from tuner.session.preparation import prepare
-    from tuner.session.session import run_session
-
-    importlib.import_module("ray")  # it sets up its logs when it is imported, and would undo `logging_to`
+    importlib.import_module("ray.tune")  # Ray sets up its logs when it is imported, and would undo `logging_to`
     report, began = options.reports_dir / run.name, learns_from if isinstance(learns_from, StudyCreated) else None
     trackers = make_trackers(options.trackers, run, goes_on=began is not None)
     with (
@@ -326,13 +325,18 @@ def _search(
     ):
         for folder in (run.path, report):
             remove_leftovers(folder)
-        with _ray(options, run) as capacity:
-            if capacity.dashboard is not None:
-                console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
-            capacity, gpus_said = checked_gpus(search.shares, capacity, _sees_gpu)
-            if gpus_said:
-                console.say(gpus_said)
+        with _ray(options, run) as started:
+            from tuner.algorithms.warm_start import save_earlier
+            from tuner.reports.writer import reporting
+            from tuner.session._finish import finish_session
+            from tuner.session.preparation import prepare
+            from tuner.session.session import run_session
+
+            # Data are prepared while Ray starts, unless something is to be said, or refused, before that.
+            waits = options.dashboard or options.address is not None or gpus_here() > 0
+            capacity = _checked_capacity(started(), search, console) if waits else None
             prepared = prepare(as_before(began, search.study), options, console, trial_kind)
+            capacity = capacity or _checked_capacity(started(), search, console)
             if isinstance(learns_from, StudyCreated):
                 refuse_other_data(learns_from, prepared.dataset, run)
             elif learns_from:
@@ -342,6 +346,16 @@ def _search(
         has_winner = finish_session(search, prepared, run, end, options.reports_dir, console)
         beat_after(run.record, end[1])
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
+
+
+def _checked_capacity(capacity: Capacity, search: ResolvedSearch, console: SearchConsole) -> Capacity:
+    """Return the capacity for the trials of a search, and say what is to be known of it; raises as `checked_gpus`."""
+    if capacity.dashboard is not None:
+        console.say(f"Ray's dashboard: http://{capacity.dashboard} (it asks for the token: ray get-auth-token)")
+    capacity, gpus_said = checked_gpus(search.shares, capacity, _sees_gpu)
+    if gpus_said:
+        console.say(gpus_said)
+    return capacity
 
 
 def _check_places(search: ResolvedSearch, run: RunDirectory, options: SearchOptions) -> None:

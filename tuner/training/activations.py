@@ -74,6 +74,8 @@ class Activations:
         of_train, of_validation = self._unaugmented(data.train, data.validation)
         self._as_they_are = of_train, of_validation
         self._builds: dict[str, Build] = {}
+        self._latest: tuple[Any, ...] = ()
+        """The network that was built last, after what it was built for: training and validation images share it."""
         self._said: set[str] = set()
         self._lost: set[str] = set()
         """Architectures and variants for which the cache has failed in this process."""
@@ -138,6 +140,7 @@ class Activations:
 
     def release(self) -> None:
         """Release all entries, so that others may remove them."""
+        self._latest = ()
         self._store.release()
 
     def taken_use(self) -> CacheUse | None:
@@ -237,7 +240,7 @@ class Activations:
     ) -> Callable[[np.ndarray], list[np.ndarray]]:
         """Return the function that computes rows of all targets."""
         place, array = source
-        network = below(part.trial_model, place, targets, keys[0].dtype)
+        network = self._below(part.trial_model, place, targets, keys[0].dtype)
         pixels = part.trial_model.pixels.shape
         batch = CHUNK_IMAGES
         while batch > 1 and batch * pixels[1] * pixels[2] > BATCH_PIXELS:
@@ -256,6 +259,13 @@ class Activations:
             return outputs
 
         return compute
+
+    def _below(self, trial_model: TrialModel, source: Place | None, targets: Sequence[Place], dtype: str) -> Any:
+        """Return the network between places, which is traced when it is used first."""
+        wanted = trial_model, source, tuple(targets), dtype
+        if self._latest[:-1] != wanted:
+            self._latest = *wanted, below(*wanted)
+        return self._latest[-1]
 
     def _readings(self, part: FrozenPart, epoch: int) -> tuple[_Reading, _Reading]:
         """Return what an epoch reads of training and of validation images: one and the same, if of one array."""
