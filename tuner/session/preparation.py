@@ -7,9 +7,11 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ import numpy as np
 from tuner import __version__
 from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, cause_of
-from tuner.common.files import check_folder, user_path, write_text
+from tuner.common.files import check_folder, replacing, user_path, write_text
 from tuner.common.metrics import metric_of
 from tuner.common.plugins import Plugin, load_plugins
 from tuner.common.process import keras_home
@@ -172,15 +174,40 @@ def check_class_number(metrics: Sequence[str], num_classes: int) -> None:
 
 
 def keep_account(study: Study, prepared: Prepared, run: RunDirectory) -> None:
-    """Write the account of a study's data into a run, with pictures of the classes, for its report."""
+    """Write the account of a study's data into a run, with pictures of the classes, for its report.
+
+    It is kept in the prepared copy, for later searches that ask the same of these data.
+    """
     if load_account(run.data) is not None:
         return
     aims = Aims(study.metrics, frozenset(parameter.name for parameter in flatten(study.network_space)), study.seed)
+    kept = _account_folder(prepared, aims)
+    if load_account(kept / run.data.name) is not None:
+        with contextlib.suppress(OSError):
+            _copy_account(kept, run.path, run)
+            return
     account, gallery = look_at_data(
         prepared.request, staged=prepared.staged, cache_dir=prepared.cache_dir, aims=aims, is_quick=True
     )
     save_sheets(run.contact_sheets, draw_sheets(gallery, REPORT_SHEETS, REPORT_IMAGES))
     save_account(run.data, account)
+    with contextlib.suppress(OSError):  # a cache that can only be read: it is taken again next time
+        kept.mkdir(exist_ok=True)
+        _copy_account(run.path, kept, run)
+
+
+def _account_folder(prepared: Prepared, aims: Aims) -> Path:
+    """Return where an account of prepared data is kept, by everything that it depends on beside them."""
+    asked = [__version__, prepared.dataset.source, asdict(prepared.request), aims.metrics]
+    text = json.dumps([*asked, sorted(aims.hyperparameters), aims.seed], sort_keys=True)
+    return prepared.dataset.prepared.path / f"account-{sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _copy_account(origin: Path, target: Path, run: RunDirectory) -> None:
+    """Copy an account and its pictures from folder to folder, the account last: where it is, all is there."""
+    for name in (run.contact_sheets.name, run.data.name):
+        with replacing(target / name) as aside:
+            shutil.copyfile(origin / name, aside)
 
 
 def check_sizes(space: Space, image_shape: tuple[int, int, int]) -> None:
