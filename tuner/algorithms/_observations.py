@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtri
 
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED, PAUSED
 from tuner.common.metrics import Mode, chebyshev, epoch_objectives, metric_of, oriented
@@ -127,6 +126,8 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     >>> normal_scores(np.array([0.1, 0.9, 0.9, 0.5])).round(2).tolist()
     [-1.05, 0.63, 0.63, -0.3]
     """
+    from scipy.special import ndtri  # here, since its import takes longer than those of most of what is ours
+
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     scores: np.ndarray = ndtri((ranks[place] - 0.375) / (len(values) + 0.25))

@@ -9,7 +9,6 @@ from typing import Any
 from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms._gp_sampler import GaussianProcessSampler
 from tuner.algorithms._nsga2 import EvolutionSampler
 from tuner.algorithms.tpe import EqualEpochTPESampler, IndependentRandomSampler
 from tuner.common.registry import Registry
@@ -58,6 +57,8 @@ def _random(context: SamplerContext) -> BaseSampler:
 
 
 def _gp(context: SamplerContext) -> BaseSampler:
+    from tuner.algorithms._gp_sampler import GaussianProcessSampler  # scipy, which takes its time
+
     return GaussianProcessSampler(context.seed, context.trials, context.earlier, per_second=context.per_second)
 
 
