@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from tuner.common.errors import InputError, TunerError, first_line
-from tuner.common.process import home, keeping_termination, outliving_hangup, set_surroundings, usable_cpus
+from tuner.common.process import home, outliving_hangup, set_surroundings, usable_cpus
 
 WORKERS_READY_S = 60.0
 LOADED, FAILED = ".loaded", ".failed"
@@ -118,8 +118,9 @@ def _start(name: str, with_dashboard: bool) -> Capacity:
     import ray
     from ray.exceptions import RayError
 
+    logging.getLogger("ray._private.worker").addFilter(_is_of_use)
     try:
-        with keeping_termination(), outliving_hangup(), _without_watchers(with_dashboard):
+        with outliving_hangup(), _without_watchers(with_dashboard):
             context = ray.init(
                 address="local",
                 num_cpus=usable_cpus(),
@@ -136,6 +137,11 @@ def _start(name: str, with_dashboard: bool) -> Capacity:
         raise TunerError(f"Ray could not start: {first_line(error)}") from error
     keep_off_console()
     return replace(_capacity(), dashboard=context.dashboard_url or None)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Return whether what Ray logs may help: not that it sets no handler of SIGTERM in a thread, as it should not."""
+    return "SIGTERM handler is not set" not in record.getMessage()
 
 
 @contextmanager
