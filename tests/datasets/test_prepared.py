@@ -317,3 +317,19 @@ def test_the_environment_names_the_cache_where_the_command_line_does_not(tmp_pat
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "shared"))
     dataset = load_dataset(DataRequest("digits"), staged={}, seed=0, cache_dir=None, notify=lambda _text: None)
     assert dataset.prepared.path.parent == tmp_path / "shared" / "datasets"
+
+
+def test_a_copy_that_is_known_is_opened_without_a_look_at_its_source(tmp_path):
+    root = make_folder(tmp_path / "pictures", {"a": 8, "b": 8})
+    first, _ = load(f"folder:{root}", tmp_path / "cache")
+    shutil.rmtree(root)
+
+    def again(copy: Path):
+        request = DataRequest(f"folder:{root}", validation_fraction=0.25)
+        return load_dataset(request, staged={}, seed=0, cache_dir=tmp_path / "cache", notify=print, copy=copy)
+
+    known = again(first.prepared.path)
+    assert known.fingerprint == first.fingerprint and (known.train.rows == first.train.rows).all()
+    for missing in (tmp_path / "of another machine", tmp_path / "cache"):
+        with pytest.raises(DataError, match="pictures"):
+            again(missing)

@@ -24,7 +24,7 @@ from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.images import DEFAULT_PX
-from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, prepare
+from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, open_copy, prepare
 from tuner.datasets.request import (
     DataRequest,
     checked,
@@ -136,8 +136,11 @@ def load_dataset(
     cache_dir: Path | None,
     notify: Notify,
     threads: int | None = None,
+    copy: Path | None = None,
 ) -> Dataset:
     """Return the data set of a request; the first time on a machine, its prepared copy is made.
+
+    Where the prepared copy at `copy` is there, it is taken, and the source is not looked at.
 
     A source without a test split gets one (stratified, the same for all studies); one without a validation split gets
     one from the training images (stratified, by the study's `seed`), or the first of its folds. So many `threads`
@@ -147,7 +150,8 @@ def load_dataset(
         DataError: it cannot be found, read, decoded or split; the message says what to do.
     """
     text = resolve(request.source, staged)
-    prepared = prepare(
+    prepared = None if copy is None else open_copy(copy)
+    prepared = prepared or prepare(
         *_identity(request, text), lambda: read_listing(request, text), cache_dir or default_cache_dir(), notify
     )
     prepared = replace(prepared, threads=threads)

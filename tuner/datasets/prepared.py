@@ -162,9 +162,9 @@ def find_prepared(identity: Any, form: Form, cache_dir: Path) -> PreparedCopy | 
     """
     kept_as = (ARRAYS, ENCODED) if form.is_storage_open else (form.storage,)
     for kept in (form.kept_as(storage) for storage in kept_as):
-        if (prepared := _usable(_folder(identity, kept, cache_dir))) is not None:
+        if (prepared := open_copy(_folder(identity, kept, cache_dir))) is not None:
             return prepared
-        own = _usable(_folder(identity, _own_form(kept), cache_dir)) if form.image_px is None else None
+        own = open_copy(_folder(identity, _own_form(kept), cache_dir)) if form.image_px is None else None
         if own is not None and own.is_own_size and form.keeps(own.image_shape):
             return own
     return None
@@ -195,7 +195,7 @@ def _locked(folder: Path, notify: Notify) -> Iterator[None]:
         lock.release()
 
 
-def _usable(folder: Path) -> PreparedCopy | None:
+def open_copy(folder: Path) -> PreparedCopy | None:
     """Return the copy in `folder`; None if it is missing, cut short, of another form or another version."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -300,7 +300,7 @@ def _build(
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    prepared = _usable(folder)
+    prepared = open_copy(folder)
     if prepared is None:
         raise DataError(f"{folder}: the prepared copy was changed while it was being written")
     return prepared

@@ -51,6 +51,7 @@ class OpenedData:
             cache_dir=context.cache_dir,
             notify=lambda _text: None,
             threads=max(1, int(context.cpus)),
+            copy=context.copy,
         )
         if self._fold is None or self._fold[0] != fold:
             self._fold = fold, self._whole.fold(fold)
@@ -189,6 +190,8 @@ class WorkerContext:
     trial_kind: TrialKind = field(default_factory=TrialKind)
     plugins: tuple[Plugin, ...] = ()
     """Own code, with its text: the process may be on a machine where it does not lie."""
+    copy: Path | None = None
+    """The prepared copy that the driver has opened; on another machine there may be none."""
 
     def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
         """Return the maker of the trials of this process; raises PluginError where own code cannot be loaded here."""

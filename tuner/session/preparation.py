@@ -71,7 +71,8 @@ class Prepared:
         """Return what every trial of a search shares, each trained with so many CPUs."""
         kept = training.activations_in(self.cache_dir)
         return WorkerContext(
-            self.request, self.staged, self.cache_dir, training.settings, kept, cpus, self.trial_kind, self.plugins
+            *(self.request, self.staged, self.cache_dir, training.settings, kept, cpus, self.trial_kind, self.plugins),
+            copy=self.dataset.prepared.path,
         )
 
 
