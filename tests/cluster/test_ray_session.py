@@ -7,12 +7,13 @@ import os
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import ray
 
 from tests.support.processes import listening_addresses
-from tuner.cluster import ray_session
 from tuner.cluster.ray_session import (
     FAILED,
     LOADED,
@@ -106,8 +107,6 @@ def test_a_ray_of_this_machine_has_no_process_that_serves_a_dashboard_an_autosca
 @pytest.fixture
 def ended(monkeypatch) -> list[bool]:
     """Has an item for each Ray that was ended; none is running, and none is started."""
-    import ray
-
     found: list[bool] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: found.append(True))
@@ -117,11 +116,12 @@ def ended(monkeypatch) -> list[bool]:
 def test_a_block_goes_on_while_ray_starts(monkeypatch, ended) -> None:
     is_free = threading.Event()
 
-    def start(name: str, _with_dashboard: bool) -> Capacity:
-        assert name == "digits" and is_free.wait(30)
-        return Capacity(3, 0)
+    def start(**_asked: object) -> SimpleNamespace:
+        assert is_free.wait(30)
+        return SimpleNamespace(dashboard_url="")
 
-    monkeypatch.setattr(ray_session, "_start", start)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
     with starting_ray("digits", preloads=False) as started:
         is_free.set()
         assert started().cpus == 3 and not ended
@@ -134,10 +134,10 @@ def test_a_block_goes_on_while_ray_starts(monkeypatch, ended) -> None:
 
 
 def test_why_ray_has_not_started_is_told_when_it_is_needed(monkeypatch, ended) -> None:
-    def start(*_asked: object) -> Capacity:
-        raise TunerError("Ray could not start: no room")
+    def start(**_asked: object) -> None:
+        raise RuntimeError("no room")
 
-    monkeypatch.setattr(ray_session, "_start", start)
+    monkeypatch.setattr(ray, "init", start)
     with pytest.raises(TunerError, match="Ray could not start: no room"), local_ray():
         pass
     with starting_ray():
