@@ -80,10 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def run() -> int:
-        from benchmarks.feed.ways import Images
         from tuner.models.backend import configure_backend
 
         configure_backend(options.threads)
+        from benchmarks.feed.ways import Images
+
         print("| px | from | augment | way | images/s | images/processor s | waits | of tuner's |")
         print("|---:|---|---|---|---:|---:|---:|---:|")
         trained = ["| px | augment | ready-made images/s | augmented images/s | share |", "|---:|---|---:|---:|---:|"]
