@@ -19,6 +19,9 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0)
 """Per image, of features of variance 1."""
 SHARPNESS = 2.0 ** np.arange(0, 6.5, 0.5)
 """By which scores, between about 0 and 1, are multiplied before the softmax."""
+LEAST_DEVIATION = 1e-6
+"""Features that differ by less are left as small as they are, and say nothing: of backbones with random weights, whose
+activations fade on the way, a linear classifier of scaled features would make much, but no head learns from them."""
 ROWS_AT_ONCE = 4096
 
 
@@ -126,11 +129,11 @@ def _parts(features: np.ndarray) -> list[np.ndarray]:
 
 
 def _scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each feature; 1 for those that are the same everywhere."""
+    """Return mean and standard deviation of each feature; 1 for those that hardly differ."""
     mean = sum(part.sum(axis=0, dtype=np.float64) for part in _parts(features)) / len(features)
     square = sum(((part - mean) ** 2).sum(axis=0) for part in _parts(features)) / len(features)
     deviation = np.sqrt(square)
-    return mean, np.where(deviation > 1e-6, deviation, 1.0)
+    return mean, np.where(deviation > LEAST_DEVIATION, deviation, 1.0)
 
 
 def _normal(features: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
