@@ -154,3 +154,69 @@ def test_a_metric_that_says_nothing_of_such_data_is_refused_before_anything_is_t
         return
     with pytest.raises(InputError, match=f"^{words}"):
         check_metrics(["val_accuracy", metric], np.array(labels), classes)
+
+
+RECIPES = """study: s
+data: {source: digits}
+training: {max_epochs: 10}
+space:
+  %s
+  architecture: {choose: {%s}}
+"""
+NETS = "dense: {}, mobilenet_v2: {unfreeze_depth: {int: [0, 2]}}"
+WITHOUT_EFFECT = {
+    "momentum of adam": ("momentum: {float: [0.5, 0.9]}", NETS, "space.momentum must be left out with adam: of the"),
+    "momentum of several": ("momentum: 0.9\n  optimizer: {choice: [adam, lion]}", NETS, "out with adam, lion: of the"),
+    "momentum of a branch": (
+        "optimizer: adamw", "dense: {momentum: 0.9}",
+        "space.architecture.choose.dense.momentum must be left out with adamw",
+    ),
+    "a schedule of none": (
+        "optimizer: schedule_free_adamw\n  schedule: {choice: [cosine, linear]}", NETS,
+        "space.schedule must be left out with schedule_free_adamw, which averages",
+    ),
+    "two averages": ("optimizer: schedule_free_adamw\n  ema: 0.99", NETS, "space.ema must be left out with schedule_free"),
+    "rates of no blocks": ("layer_decay: {float: [0.5, 1]}", "dense: {}", "space.layer_decay must be left out where no"),
+    "a frozen backbone": ("unfreeze: gradual", "mobilenet_v2: {}", "space.unfreeze must be left out where no block"),
+    "a depth of 0": ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: 0}", "space.unfreeze must be left out where no"),
+    "a branch without blocks": (
+        "weight_decay: 0", "dense: {layer_decay: 0.5}, mobilenet_v2: {unfreeze_depth: 2}",
+        "space.architecture.choose.dense.layer_decay must be left out where no block is unfrozen",
+    ),
+    "a long warm-up": ("warmup_epochs: {int: [0, 11]}", NETS, "space.warmup_epochs must be at most training.max_epochs, 10"),
+    "an unknown schedule": ("schedule: cosin", NETS, "space.schedule must be one of constant, cosine, linear, one_cycle"),
+    "an unknown optimizer": ("optimizer: schedule_free", NETS, "did you mean schedule_free_adamw"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_what_has_no_effect_on_any_trial_is_told_with_the_reason(name):
+    general, nets, words = WITHOUT_EFFECT[name]
+    (problem,) = problems(RECIPES % (general, nets))
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("general", "nets"),
+    [
+        ("momentum: {float: [0.5, 0.9]}\n  optimizer: {choice: [adam, sgd]}", NETS),
+        ("momentum: none", NETS),
+        ("layer_decay: 1\n  unfreeze: together\n  ema: 0", "dense: {}"),
+        ("layer_decay: {choice: [0.5, 1]}\n  unfreeze: {choice: [gradual, together]}", NETS),
+        ("optimizer: {choice: [schedule_free_adamw, adam]}\n  schedule: cosine\n  ema: 0.99", NETS),
+        ("optimizer: schedule_free_adamw\n  schedule: constant\n  warmup_epochs: 10", NETS),
+        ("schedule: one_cycle", "dense: {optimizer: sgd, momentum: 0.5}, cnn: {}"),
+        ("momentum: 0.9", "cnn: {}, dense: {optimizer: muon}"),
+        ("schedule: plateau", NETS),
+    ],
+)
+def test_what_has_an_effect_on_some_trial_is_right(general, nets):
+    assert problems(RECIPES % (general, nets)) == []
+
+
+@pytest.mark.parametrize("patience", ["1", "2", "3", "none"])
+def test_a_rate_is_not_reduced_when_trials_have_ended(patience):
+    stopping = "none" if patience == "none" else f"{{patience: {patience}}}"
+    found = problems(RECIPES % ("schedule: {choice: [constant, plateau]}", NETS), f"training.early_stopping={stopping}")
+    assert len(found) == (patience in "12")
+    assert all("space.schedule must not be plateau with a training.early_stopping.patience of" in one for one in found)

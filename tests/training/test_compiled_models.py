@@ -87,7 +87,7 @@ def test_trials_of_one_structure_share_what_is_compiled(small_digits):
         {**DENSE, "dropout": 0.5, "learning_rate": 0.1, "batch_size": 7}, small_digits.image_shape, 10, 2
     )
     assert one is other
-    assert one.trainer(DENSE, 0, None, 0.1).network is one.trainer({**DENSE, "dropout": 0.9}, 0, None, 0.2).network
+    assert one.trainer(DENSE, 0, None).network is one.trainer({**DENSE, "dropout": 0.9}, 0, None).network
     without = bench.take({**DENSE, "dropout": 0.0}, small_digits.image_shape, 10, 1)
     assert without is not one  # there is no dropout layer in it
 
@@ -137,7 +137,7 @@ def test_every_dropout_layer_trains_at_the_rate_and_in_the_kind_that_it_was_buil
     for number, configuration in enumerate(({**first}, {**first, **changes})):
         configuration["architecture"] = name
         structure = bench.take(configuration, few_digits.image_shape, 10, number)
-        network = structure.trainer(configuration, 0, None, 0.01).network
+        network = structure.trainer(configuration, 0, None).network
         assert trained_dropout(network) == built_dropout(structure.trial_model.model), configuration
         fresh = CompiledModels().take(configuration, few_digits.image_shape, 10, number)
         assert built_dropout(structure.trial_model.model) == built_dropout(fresh.trial_model.model)

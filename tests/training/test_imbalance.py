@@ -162,9 +162,9 @@ def test_trials_that_differ_in_weights_alone_share_what_is_compiled(small_digits
     bench = CompiledModels()
     structure = bench.take(DENSE, small_digits.image_shape, 10, 1)
     weighted = {**DENSE, "class_weight": "balanced"}
-    assert structure.trainer(DENSE, 0, None, 0.1).network is structure.trainer(weighted, 0, None, 0.1).network
+    assert structure.trainer(DENSE, 0, None).network is structure.trainer(weighted, 0, None).network
     focal = {**DENSE, "loss": "focal"}
-    assert structure.trainer(focal, 0, None, 0.1).network is not structure.trainer(DENSE, 0, None, 0.1).network
+    assert structure.trainer(focal, 0, None).network is not structure.trainer(DENSE, 0, None).network
 
 
 @pytest.mark.parametrize(

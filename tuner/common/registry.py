@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +44,18 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown metric 'val_acc'; did you mean 'val_accuracy'? (known: val_accuracy, val_auc)"
     """
     names, written = sorted(known), str(name)
-    few = len(names) <= MOST_NAMES
-    begun = [each for each in names if len(written) > 2 and each.startswith(written)]
-    nearest = begun if len(begun) == 1 else difflib.get_close_matches(written, names, n=1, cutoff=0.5) if few else []
-    hint = "; it cannot be none" if is_nothing(name) else f"; did you mean '{nearest[0]}'?" if nearest else ""
+    few, nearest = len(names) <= MOST_NAMES, nearest_name(written, names)
+    hint = "; it cannot be none" if is_nothing(name) else f"; did you mean '{nearest}'?" if nearest else ""
     listed = ", ".join(names[:MOST_NAMES]) + ("" if few else f", ... ({len(names)} in all)")
     return f"unknown {kind} {str(name)[:80]!r}{hint} (known: {listed})"
+
+
+def nearest_name(written: str, names: Sequence[str]) -> str | None:
+    """Return the one name that begins as it is written, or else the nearest; None: none is near."""
+    begun = [each for each in names if len(written) > 2 and each.startswith(written)]
+    few = len(names) <= MOST_NAMES
+    near = begun if len(begun) == 1 else difflib.get_close_matches(written, names, n=1, cutoff=0.5) if few else []
+    return near[0] if near else None
 
 
 class Origin(NamedTuple):

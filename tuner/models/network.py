@@ -154,6 +154,16 @@ def freeze(trial_model: TrialModel, unfreeze_depth: int) -> None:
         layer.trainable = layer.name in trained
 
 
+def block_depths(trial_model: TrialModel, unfreeze_depth: int) -> dict[int, int]:
+    """Return for each variable of the top blocks, by its `id`, which block from the output it is of, from 1."""
+    if trial_model.backbone is None:
+        return {}
+    blocks = trial_model.blocks[:unfreeze_depth]
+    depths = {name: depth for depth, block in enumerate(blocks, 1) for name in block.operations}
+    layers = [layer for layer in trial_model.backbone.layers if layer.name in depths]
+    return {id(variable): depths[layer.name] for layer in layers for variable in layer.variables}
+
+
 def parameter_counts(model: keras.Model) -> tuple[int, int]:
     """Return (all parameters, trained parameters), as `model.summary()` counts them."""
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)

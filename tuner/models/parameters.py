@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tuner.common.errors import InputError
-from tuner.common.registry import NEVER_NOTHING, is_nothing
+from tuner.common.registry import NEVER_NOTHING, is_nothing, nearest_name
 from tuner.models.applications import BACKBONES, Backbone
 
 Scalar = bool | int | float | str | None
@@ -53,7 +53,14 @@ class Parameter:
             if self.kind not in ("int", "float") or self._in_range(value):
                 return None
             return f"must be{self._bounds.replace(' of at', ' at')}; got {value!r}"
-        return f"{self.rule}{NEVER_NOTHING if is_nothing(value) else ''}; got {_shown(value)}"
+        nearest = self._nearest(value)
+        return f"{self.rule}{NEVER_NOTHING if is_nothing(value) else ''}; got {_shown(value)}{nearest}"
+
+    def _nearest(self, value: Any) -> str:
+        """Return a question for the choice that a word may have been meant to be; empty where none is near."""
+        names = [known for known in self.values if isinstance(known, str)]
+        found = nearest_name(value, names) if isinstance(value, str) and not is_nothing(value) else None
+        return "" if found is None else f"; did you mean {found}?"
 
     @property
     def nothing(self) -> Scalar:
@@ -106,6 +113,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+OPTIMIZERS = (
+    *("adam", "adamw", "sgd", "rmsprop", "nadam", "adamax", "adagrad", "adadelta", "adafactor", "ftrl"),
+    *("lamb", "lion", "muon", "schedule_free_adamw"),
+)
 GENERAL: dict[str, Parameter] = {
     "preprocess": Parameter("text", default="scale(0,1)", description="preprocessing variant, part of the model"),
     "augment": Parameter("text", default="none", description="augmentation of training images"),
@@ -116,11 +127,43 @@ GENERAL: dict[str, Parameter] = {
     "fine_tune_learning_rate_factor": Parameter(
         "float", low=1e-6, high=10.0, default=0.1, description="times learning_rate once blocks are unfrozen"
     ),
-    "optimizer": Parameter(
+    "optimizer": Parameter("choice", values=OPTIMIZERS, default="adam", description="of Keras, by its name there"),
+    "momentum": Parameter(
+        "float",
+        low=0.0,
+        high=0.999,
+        description="of sgd (Nesterov's, else 0.9), muon (else 0.95) and rmsprop (else 0); no other has one",
+    ),
+    "schedule": Parameter(
         "choice",
-        values=("adam", "adamw", "sgd", "rmsprop"),
-        default="adam",
-        description="sgd has Nesterov momentum of 0.9",
+        values=("constant", "cosine", "linear", "one_cycle", "plateau"),
+        default="constant",
+        description="of the learning rate, over the epochs that a phase has at most",
+    ),
+    "warmup_epochs": Parameter(
+        "float", low=0.0, high=1000.0, default=0.0, description="in which the rate rises to its value, in each phase"
+    ),
+    "clip_norm": Parameter(
+        "float", low=0.0, high=1e6, default=0.0, description="most norm of all gradients together; 0: any"
+    ),
+    "ema": Parameter(
+        "float",
+        low=0.0,
+        high=0.99999,
+        default=0.0,
+        description="share of the average of the weights that each step keeps, validated instead of them; 0: none",
+    ),
+    "layer_decay": Parameter(
+        "float", low=0.01, high=1.0, default=1.0, description="of unfrozen blocks, times the rate of the one above"
+    ),
+    "unfreeze": Parameter(
+        "choice",
+        values=("together", "gradual"),
+        default="together",
+        description="gradual: one block more in each epoch, from the output",
+    ),
+    "gradient_accumulation": Parameter(
+        "int", low=1, high=1024, default=1, description="batches whose gradients make one step"
     ),
     "weight_decay": Parameter("float", low=0.0, high=1.0, default=0.0, description="decoupled, per step"),
     "label_smoothing": Parameter(

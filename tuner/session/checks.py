@@ -25,6 +25,7 @@ from tuner.spec.schema import AUTO, given
 from tuner.spec.space import Choice, Choose, Dimension, Integer, Real, Space, count
 from tuner.spec.spec import SpecReading
 from tuner.spec.strengths import OWNER, Finding, Path
+from tuner.training.recipes.combinations import against_training, without_effect
 from tuner.training.trainable import TRAINABLES, Trainable
 
 
@@ -36,7 +37,7 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
     findings = [
         *_check_data(reading, staged),
         *_check_folds(reading),
-        *(_check_architectures(reading) if reading.trainable is None else _check_trainable(reading)),
+        *(_check_networks(reading) if reading.trainable is None else _check_trainable(reading)),
         *_check_search(reading),
     ]
     written = [(_as_written(reading, path), message) for path, message in findings]
@@ -121,6 +122,18 @@ def _check_folds(reading: SpecReading) -> Iterator[Finding]:
             f"must be left out with data.validation: a finalist is trained on each of {folds} folds, with a new seed "
             f"on each; got {finalists.seeds}: leave one of the two out",
         )
+
+
+def _check_networks(reading: SpecReading) -> Iterator[Finding]:
+    """Yield the problems with networks; with their recipes where names and values are right."""
+    findings = list(_check_architectures(reading))
+    if not findings and reading.training is not None:
+        stopping = reading.training.early_stopping
+        findings += without_effect(reading.space)
+        findings += against_training(
+            reading.space, reading.training.max_epochs, None if stopping is None else stopping.patience
+        )
+    yield from findings
 
 
 def _check_architectures(reading: SpecReading) -> Iterator[Finding]:

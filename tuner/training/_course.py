@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.common.metrics import is_better, oriented
+from tuner.training.recipes.schedules import PLATEAU_EPOCHS
 from tuner.training.settings import Ended, TrialSettings
 
 
@@ -17,10 +18,12 @@ class Course:
         self.best: float | None = None
         self._reference: float | None = None  # what the next improvement is measured against
         self._epochs_waited = 0
+        self.reductions = 0
+        """How often the rate is reduced where the schedule is `plateau`."""
 
     def begin_phase(self) -> None:
         """Start to count anew: patience counts in the phase that a trial is in."""
-        self._epochs_waited = 0
+        self._epochs_waited = self.reductions = 0
 
     def take(self, value: float) -> bool:
         """Take in the value of an epoch, and return whether it is the best so far."""
@@ -32,6 +35,7 @@ class Course:
             self._reference, self._epochs_waited = value, 0
         else:
             self._epochs_waited += 1
+            self.reductions += self._epochs_waited % PLATEAU_EPOCHS == 0
         return is_best
 
     def end(self, epoch: int, *, is_last_phase: bool = True) -> Ended | None:
@@ -45,9 +49,11 @@ class Course:
 
     def counters(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it."""
-        return {"best": self.best, "reference": self._reference, "epochs_waited": self._epochs_waited}
+        counts = {"epochs_waited": self._epochs_waited, "reductions": self.reductions}
+        return {"best": self.best, "reference": self._reference, **counts}
 
     def restore(self, counters: Mapping[str, Any]) -> None:
         """Go on as when `counters` were taken."""
         self.best, self._reference = counters["best"], counters["reference"]
         self._epochs_waited = int(counters["epochs_waited"])
+        self.reductions = int(counters.get("reductions", 0))  # checkpoints of an earlier tuner lack it

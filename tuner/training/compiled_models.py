@@ -24,17 +24,18 @@ from tuner.models.augment.on_device import DeviceAugment, augment_in_steps, form
 from tuner.models.augmentation import Augment
 from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile
 from tuner.models.losses import build_loss, is_plain, keras_metric
-from tuner.models.network import TrialModel, build_head, build_model, freeze
+from tuner.models.network import TrialModel, block_depths, build_head, build_model, freeze
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
 from tuner.training.cut_points import Place, above
+from tuner.training.recipes.optimizers import build_optimizer, compiled_in
 
 STRUCTURES_KEPT = 12
 BACKBONES_KEPT = 2
 UNWEIGHTED = "cross_entropy"
 """The name of a metric beside a loss that is more than the cross-entropy: what trials are compared by."""
-_COMPILED = ("optimizer", "weight_decay", "label_smoothing", "loss")
-"""General hyperparameters that are part of what is compiled."""
+_COMPILED = ("label_smoothing", "loss")
+"""General hyperparameters that are part of what is compiled, beside those of the recipe."""
 
 
 class AdjustableDropout(keras.layers.Layer):
@@ -71,18 +72,20 @@ class Trainer:
     network: keras.Model
     variables: list[Any]
     """The variables that the optimizer trains, in the order of the whole network."""
+    own: Any
+    """Its optimizer, which Keras wraps in float16 in one that scales the loss."""
     augment: DeviceAugment | None = None
     """What its training steps begin with; None: images are augmented elsewhere, or not."""
     _initial: list[np.ndarray] = field(default_factory=list)
 
-    def start(self, learning_rate: float) -> None:
-        """Reset the optimizer, and set the learning rate of a trial."""
+    def start(self) -> None:
+        """Reset the optimizer."""
         optimizer = self.network.optimizer
         if not self._initial:
             optimizer.build(self.variables)
             self._initial = [keras.ops.convert_to_numpy(variable) for variable in optimizer.variables]
         _assign(optimizer.variables, self._initial)
-        optimizer.learning_rate = learning_rate
+        self.own.begin_phase()
 
 
 @dataclass
@@ -135,7 +138,6 @@ class Structure:
         configuration: Mapping[str, Any],
         unfreeze_depth: int,
         place: Place | None,
-        learning_rate: float,
         augment: Augment | None = None,
     ) -> Trainer:
         """Return the trainer of the head and the top `unfreeze_depth` blocks, reading from `place` (None: images).
@@ -144,30 +146,36 @@ class Structure:
         """
         freeze(self.trial_model, unfreeze_depth)
         settings = [general(configuration, name) for name in _COMPILED]
+        recipe = compiled_in(configuration, unfreeze_depth)
         form = None if augment is None else form_of(augment.calls)
-        key = json.dumps([unfreeze_depth, place.name if place else None, *settings, form])
+        key = json.dumps([unfreeze_depth, place.name if place else None, *settings, form, recipe])
         if key not in self._trainers:
-            trainer = self._trainers[key] = self._compile(configuration, place)
+            trainer = self._trainers[key] = self._compile(configuration, unfreeze_depth, place)
             if augment is not None:
                 trainer.augment = DeviceAugment(augment.calls)
                 augment_in_steps(trainer.network, trainer.augment)
-        self._trainers[key].start(learning_rate)
+        self._trainers[key].start()
         return self._trainers[key]
 
-    def _compile(self, configuration: Mapping[str, Any], place: Place | None) -> Trainer:
+    def _compile(self, configuration: Mapping[str, Any], unfreeze_depth: int, place: Place | None) -> Trainer:
         def adjustable(layer: Any) -> Any:
             return AdjustableDropout(layer, self._rates[layer]) if layer in self._rates else layer
 
         network = above(self.trial_model, place, adjustable)
+        variables = list(self.trial_model.model.trainable_variables)
+        of_blocks = block_depths(self.trial_model, unfreeze_depth)
+        blocks = [of_blocks.get(id(variable), 0) for variable in variables]
+        statistics = [one for one in self._own.non_trainable_weights if "float" in one.dtype]
+        optimizer = build_optimizer(configuration, unfreeze_depth, blocks, statistics)
         is_comparable = is_plain(configuration) and not network.losses
         network.compile(
-            optimizer=_build_optimizer(configuration),
+            optimizer=optimizer,
             loss=build_loss(configuration),
             metrics=[*keras_metrics(), *([] if is_comparable else [keras.metrics.CategoricalCrossentropy(UNWEIGHTED)])],
             steps_per_execution=STEPS_PER_EXECUTION,
             jit_compile=jit_compile(),
         )
-        return Trainer(network, list(self.trial_model.model.trainable_variables))
+        return Trainer(network, variables, optimizer)
 
 
 def keras_metrics() -> list[Any]:
@@ -331,17 +339,3 @@ def _without_initial_seeds(config: Any) -> Any:
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _build_optimizer(configuration: Mapping[str, Any]) -> Any:
-    """Return the optimizer of a configuration; `Trainer.start` sets its learning rate."""
-    weight_decay = float(general(configuration, "weight_decay")) or None
-    match general(configuration, "optimizer"):
-        case "adamw":
-            return keras.optimizers.AdamW(weight_decay=weight_decay)
-        case "sgd":
-            return keras.optimizers.SGD(momentum=0.9, nesterov=True, weight_decay=weight_decay)
-        case "rmsprop":
-            return keras.optimizers.RMSprop(weight_decay=weight_decay)
-        case _:
-            return keras.optimizers.Adam(weight_decay=weight_decay)

@@ -62,6 +62,14 @@ class TrialSettings:
         return asked_values((self.metric, *self.other_metrics))
 
 
+def phase_span(phase: Phase, unfreeze_depth: int, settings: TrialSettings) -> tuple[int, int]:
+    """Return the epochs before a phase, and those that it has at most: what schedules stretch over."""
+    if phase == "fine_tune":
+        return settings.head_epochs, settings.max_epochs - settings.head_epochs
+    is_whole = phase == "scratch" or unfreeze_depth == 0
+    return 0, settings.max_epochs if is_whole else min(settings.head_epochs, settings.max_epochs)
+
+
 @dataclass(frozen=True)
 class ActivationSettings:
     """The place, the form and the limits of cached activations of frozen layers."""

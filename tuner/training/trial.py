@@ -5,6 +5,7 @@ A trial is advanced one epoch at a time by whoever drives it: `run_trial` in thi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -34,7 +35,9 @@ from tuner.training.compiled_models import UNWEIGHTED, CompiledModels
 from tuner.training.cut_points import Place, places
 from tuner.training.evaluation import measure, predict_probabilities
 from tuner.training.failures import OUT_OF_MEMORY, attempt, loss_failure
-from tuner.training.settings import VALIDATION_BATCH_SIZE, Ended, TrialSettings, phase_of
+from tuner.training.recipes.averaging import Averages
+from tuner.training.recipes.numbers import Position, base_rate, mean_rate, numbers_of
+from tuner.training.settings import VALIDATION_BATCH_SIZE, Ended, TrialSettings, phase_of, phase_span
 from tuner.training.trial_like import ModelCost, Progress, drive
 
 
@@ -59,6 +62,7 @@ class Trial:
     ) -> None:
         started = time.perf_counter()
         self.configuration, self.data, self.settings = dict(configuration), data, settings
+        self._mean_rate = math.nan
         self.epoch, self.seconds = 0, 0.0  # of all its epochs, those of earlier processes too
         self.ended: Ended | None = None
         self._course = Course(settings)
@@ -107,7 +111,8 @@ class Trial:
         augment = (
             self._augment if self._augment is not None and is_there and can_go_there(self._augment.calls) else None
         )
-        self._trainer = self._structure.trainer(self.configuration, depth, self._place, self._learning_rate(), augment)
+        self._trainer = self._structure.trainer(self.configuration, depth, self._place, augment)
+        self._averages = Averages(self._trainer.own)
 
     def _depth_of(self, phase: Phase) -> int:
         return self._unfreeze_depth if phase == "fine_tune" else 0
@@ -121,6 +126,18 @@ class Trial:
     def _learning_rate(self) -> float:
         factor = general(self.configuration, "fine_tune_learning_rate_factor") if self.phase == "fine_tune" else 1.0
         return float(general(self.configuration, "learning_rate")) * float(factor)
+
+    def _begin_epoch(self, steps: int) -> None:
+        """Set the numbers of the optimizer for the next epoch, of so many steps."""
+        rate, position = self._learning_rate(), self._position(steps)
+        self._mean_rate = mean_rate(self.configuration, rate, position)
+        numbers = numbers_of(self.configuration, position)
+        self._trainer.own.begin_epoch(base_rate(self.configuration, rate, position), numbers)
+
+    def _position(self, steps: int) -> Position:
+        """Return the place of the next epoch in its phase; the epoch has so many steps."""
+        before, epochs = phase_span(self.phase, self._unfreeze_depth, self.settings)
+        return Position(self.epoch - before, epochs, steps, self._course.reductions, self._depth_of(self.phase))
 
     def work_on_activations(self, seconds: float) -> Progress:
         """Do some of the work that the cache lacks for the next epoch, for about so long; `advance` would do all."""
@@ -173,6 +190,7 @@ class Trial:
         if self._phase_of(self.epoch + 1) != self.phase:
             self._enter_phase(self._phase_of(self.epoch + 1))
         fitted, failure = attempt(self._fit_epoch)
+        self._averages.put_back()
         if fitted is None:
             if failure is not None and failure.startswith(OUT_OF_MEMORY) and self._halve_batch():
                 return self.advance()
@@ -201,14 +219,21 @@ class Trial:
         making = Batches(
             train, num_classes, size, order, augment, augment_seed, told, weights, threads, self._augmented_px
         )
+        self._begin_epoch(len(making))
         with validating, making as batches:
-            fitted = network.fit(batches, validation_data=None if asked else validating, shuffle=False, verbose=0)
+            fitted = network.fit(
+                batches,
+                validation_data=None if asked else validating,
+                shuffle=False,
+                verbose=0,
+                callbacks=[self._averages],
+            )
         history = {name: float(values[-1]) for name, values in fitted.history.items()}
         history.pop(UNWEIGHTED, None)
         if asked:
             names = epoch_values(asked)
             with validating:
-                probabilities = network.predict(validating, verbose=0)
+                probabilities = network.predict(validating, verbose=0, callbacks=[self._averages])
             history |= measure([one for one in names if one.startswith(VALIDATION)], validation.labels, probabilities)
         elif VALIDATION + UNWEIGHTED in history:
             history[VALIDATION + LOSS] = history.pop(VALIDATION + UNWEIGHTED)
@@ -228,20 +253,20 @@ class Trial:
         if self.batch_size_used < int(general(self.configuration, "batch_size")) or self.batch_size_used < 2:
             return False
         self.batch_size_used //= 2
-        self._enter_phase(self.phase)
+        self._start_trainer()
         return True
 
     def _conclude(self, history: Mapping[str, float], seconds: float) -> Epoch:
         """Return what the epoch showed, and take it in: the best weights, the patience, the end."""
         value = history[self.settings.metric]
         if self._course.take(value):
-            self._best_weights = [keras.ops.convert_to_numpy(variable) for variable in self._changing]
+            self._best_weights = self._averages.validated(self._changing)
         self.ended, self.seconds = self._end(), self.seconds + seconds
         return Epoch(
             epoch=self.epoch,
             phase=self.phase,
             seconds=seconds,
-            learning_rate=self._learning_rate(),
+            learning_rate=self._mean_rate,
             best_so_far=value if self.best is None else self.best,
             metrics={name: history[name] for name in epoch_values(self.settings.asked)},
         )
@@ -301,8 +326,6 @@ class Trial:
         _assign(self._changing, arrays["weights"])
         if arrays["optimizer"]:
             _assign(self.optimizer.variables, arrays["optimizer"])
-        # Population based training may go on with another rate than the one that was saved.
-        self.optimizer.learning_rate = self._learning_rate()
         self._course.restore(counters)
         self._best_weights = list(arrays["best_weights"])
         self.ended = Ended(*counters["ended"]) if counters["ended"] else self._end()

@@ -1,0 +1,187 @@
+"""The optimizers of Keras by their names, with numbers that trials set without compiling anew.
+
+Each is a class made of Keras's own and of `_Adjustable`. Weight decay is ours for all alike: decoupled, by the rate of
+its variable. Gradients are clipped by the norm of all together, those of all replicas too: `MultiOptimizer` would clip
+each group by itself, and has no single rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tuner.models.parameters import general
+from tuner.training.recipes.numbers import SCHEDULE_FREE, ema_of, is_scaled, is_scheduled, momentum_of, schedule_of
+from tuner.training.recipes.schedules import factor
+
+CLASSES = {
+    "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop", "nadam": "Nadam", "adamax": "Adamax",
+    "adagrad": "Adagrad", "adadelta": "Adadelta", "adafactor": "Adafactor", "ftrl": "Ftrl", "lamb": "Lamb",
+    "lion": "Lion", "muon": "Muon", "schedule_free_adamw": "ScheduleFreeAdamW",
+}  # fmt: skip
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "sgd": {"momentum": 0.9, "nesterov": True},
+    "adamw": {"weight_decay": 0.0},  # it insists on a number
+    "muon": {"exclude_layers": ["probabilities"]},  # as its authors do with the last layer
+}
+
+
+def compiled_in(configuration: Mapping[str, Any], depth: int) -> list[Any]:
+    """Return what of a recipe is compiled: with another, an optimizer is another graph; all else are numbers."""
+    schedule = schedule_of(configuration) if is_scheduled(configuration) else None
+    names = (general(configuration, name) for name in ("optimizer", "gradient_accumulation"))
+    return [*names, schedule, *_used(configuration, depth)]
+
+
+def _used(configuration: Mapping[str, Any], depth: int) -> list[str]:
+    """Return the numbers that an optimizer needs as variables while so many blocks are unfrozen."""
+    found = ["shift", "steps", "warm_up"] if is_scheduled(configuration) else []
+    found += [name for name in ("weight_decay", "clip_norm") if general(configuration, name)]
+    found += ["momentum"] if momentum_of(configuration) is not None else []
+    found += ["ema"] if ema_of(configuration) else []
+    return [*found, "scales"] if is_scaled(configuration, depth) else found
+
+
+class _Momentum(keras.Variable):
+    """A momentum that an optimizer never takes for none: what it keeps for one is there whatever its value."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+    __hash__ = keras.Variable.__hash__
+
+
+class _Adjustable:
+    """What optimizers of Keras are given: numbers that are variables, of the class, so that they are no state."""
+
+    numbers: Mapping[str, Any] = {}
+    schedule = "constant"
+    is_schedule_free = False
+    blocks: Sequence[int] = ()
+    """For each variable the block from the output that it is of; 0: the head."""
+    statistics: Sequence[Any] = ()
+    """Variables that are averaged beside those that are trained."""
+    _averages: Sequence[Any] = ()
+
+    def build(self: Any, variables: Any) -> None:
+        """Make what the optimizer keeps for its variables, and their averages."""
+        if self.built:
+            return
+        super().build(variables)  # type: ignore[misc]
+        if "ema" in self.numbers:  # not as an attribute, which would be kept a second time
+            vars(self)["_averages"] = [
+                self.add_variable(one.shape, dtype=one.dtype, aggregation="only_first_replica", name="average")
+                for one in (*variables, *self.statistics)
+            ]
+
+    def begin_phase(self: Any) -> None:
+        """Let averages, and what else begins at the weights, begin at those of now."""
+        kept = self._momentums if self.is_schedule_free else self._averages
+        for begun, variable in zip(kept, self._averaged, strict=False):
+            begun.assign(variable)
+
+    @property
+    def _averaged(self: Any) -> list[Any]:
+        return [*self._trainable_variables, *self.statistics]
+
+    def averages(self: Any) -> list[tuple[Any, Any]]:
+        """Return each variable that is not validated as it is trained, with the value that is."""
+        if self.is_schedule_free:  # what is trained lies between the average and where the last step led
+            share = self.beta_1
+            pairs = zip(self._trainable_variables, self._momentums, strict=True)
+            return [(variable, (variable - (1 - share) * last) / share) for variable, last in pairs]
+        return list(zip(self._averaged, self._averages, strict=False))
+
+    def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
+        """Do a step, and take it into the averages: less of what was before while there are few steps."""
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        if not self._averages:
+            return
+        count = ops.cast(self.iterations, "float32")
+        kept = ops.minimum(self.numbers["ema"], (1.0 + count) / (10.0 + count))
+        if self.gradient_accumulation_steps:
+            kept = ops.where(self._iterations % self.gradient_accumulation_steps == 0, kept, 1.0)
+        for average, variable in zip(self._averages, self._averaged, strict=True):
+            average.assign(average + (1.0 - kept) * (variable - average))
+
+    @property
+    def learning_rate(self: Any) -> Any:
+        """The rate of the next step."""
+        base = super().learning_rate  # type: ignore[misc]
+        if "shift" not in self.numbers:
+            return base
+        step = ops.cast(self._iterations, "float32") + self.numbers["shift"]
+        return base * factor(self.schedule, step, self.numbers["steps"], self.numbers["warm_up"], ops)
+
+    @learning_rate.setter
+    def learning_rate(self: Any, rate: Any) -> None:
+        self._learning_rate.assign(rate)
+
+    def begin_epoch(self: Any, rate: float, numbers: Mapping[str, Any]) -> None:
+        """Set the rate and the other numbers of an epoch; its first step is `first_step` of the phase."""
+        self.learning_rate = rate
+        now = {**numbers, "shift": numbers["first_step"] - int(self._iterations)}
+        for name, variable in self.numbers.items():
+            variable.assign(now[name])
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Let weights decay, then do as the optimizer does, at the rate of the variable's block."""
+        if "scales" in self.numbers:
+            learning_rate = learning_rate * self._scale(variable)
+        if "weight_decay" in self.numbers:
+            decay, rate = (ops.cast(number, variable.dtype) for number in (self.numbers["weight_decay"], learning_rate))
+            self.assign_sub(variable, variable * decay * rate)
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+    def _scale(self: Any, variable: Any) -> Any:
+        return self.numbers["scales"][self.blocks[self._get_variable_index(variable)]]
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Do nothing: `update_step` does."""
+
+    def _all_reduce_sum_gradients(self: Any, grads_and_vars: Any) -> Any:
+        """Return the gradients of all replicas together, clipped."""
+        reduced = super()._all_reduce_sum_gradients(grads_and_vars)  # type: ignore[misc]
+        if "clip_norm" not in self.numbers:
+            return reduced
+        most = self.numbers["clip_norm"]
+        parts = [part for part in reduced if part[0] is not None]
+        squares = [ops.sum(ops.square(gradient)) for gradient, _ in parts]
+        if "scales" in self.numbers:  # of what is trained
+            squares = [
+                square * ops.sign(self._scale(variable)) for square, (_, variable) in zip(squares, parts, strict=True)
+            ]
+        scale = most / ops.maximum(ops.sqrt(sum(squares)), most)
+        return [(gradient if gradient is None else gradient * scale, variable) for gradient, variable in reduced]
+
+
+def build_optimizer(
+    configuration: Mapping[str, Any], depth: int = 0, blocks: Sequence[int] = (), statistics: Sequence[Any] = ()
+) -> Any:
+    """Return a new optimizer of a configuration while `depth` blocks are unfrozen; `begin_epoch` sets its numbers.
+
+    Its variables will be of these `blocks`; where weights are averaged, the `statistics` of batches are too.
+    """
+    name = general(configuration, "optimizer")
+    kind = getattr(keras.optimizers, CLASSES[name])
+    numbers: dict[str, Any] = {}
+    for number in _used(configuration, depth):
+        variable = _Momentum if number == "momentum" else keras.Variable
+        start = np.zeros(depth + 1 if number == "scales" else (), np.float32)
+        numbers[number] = variable(start, trainable=False, dtype="float32", autocast=False, name=number)
+    attributes: dict[str, Any] = {
+        "numbers": numbers, "schedule": schedule_of(configuration), "is_schedule_free": name in SCHEDULE_FREE,
+        "blocks": blocks, "statistics": statistics,
+    }  # fmt: skip
+    if "momentum" in numbers:
+        attributes["momentum"] = property(lambda _self: numbers["momentum"], lambda _self, _given: None)
+    accumulated = int(general(configuration, "gradient_accumulation"))
+    options = {"gradient_accumulation_steps": accumulated} if accumulated > 1 else {}
+    return type(kind.__name__, (_Adjustable, kind), attributes)(**_OPTIONS.get(name, {}), **options)
