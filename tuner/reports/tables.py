@@ -141,7 +141,12 @@ def epoch_columns(metrics: Sequence[str] | None = None) -> tuple[Column, ...]:
         Column("elapsed_s", "double", "seconds that the study had run when the epoch was done"),
         *(Column(name, "double", _meaning(name, "of this epoch"), _metric(name)) for name in _values_for(metrics)),
         Column("best_so_far", "double", "best value of the study's metric up to here"),
-        Column("learning_rate", "double", "of this epoch; null where it is not known", _metric("learning_rate")),
+        Column(
+            "learning_rate",
+            "double",
+            "of the head, mean over the steps of this epoch; null where it is not known",
+            _metric("learning_rate"),
+        ),
     )
 
 

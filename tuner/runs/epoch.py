@@ -25,7 +25,7 @@ class Epoch(NamedTuple):
     seconds: float
     """Training and validation of this epoch."""
     learning_rate: float
-    """Not a number where nobody knows it: a training function of one's own need have none."""
+    """Of the head, the mean over steps. Not a number where nobody knows it: own training functions need have none."""
     best_so_far: float
     """Best value of the study's metric up to this epoch; what samplers and schedulers compare."""
     metrics: Mapping[str, float]

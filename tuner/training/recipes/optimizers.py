@@ -1,8 +1,8 @@
 """The optimizers of Keras by their names, with numbers that trials set without compiling anew.
 
 Each is a class made of Keras's own and of `_Adjustable`. Weight decay is ours for all alike: decoupled, by the rate of
-its variable. Gradients are clipped by the norm of all together, those of all replicas too: `MultiOptimizer` would clip
-each group by itself, and has no single rate.
+its variable. `MultiOptimizer` would be the way of Keras to rates by block: it clips each group by itself, and has no
+single rate.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ class _Adjustable:
         super().build(variables)  # type: ignore[misc]
         if "ema" in self.numbers:  # not as an attribute, which would be kept a second time
             vars(self)["_averages"] = [
-                self.add_variable(one.shape, dtype=one.dtype, aggregation="only_first_replica", name="average")
-                for one in (*variables, *self.statistics)
+                self.add_variable_from_reference(one, name="average") for one in (*variables, *self.statistics)
             ]
 
     def begin_phase(self: Any) -> None:
@@ -109,7 +108,7 @@ class _Adjustable:
         if self.gradient_accumulation_steps:
             kept = ops.where(self._iterations % self.gradient_accumulation_steps == 0, kept, 1.0)
         for average, variable in zip(self._averages, self._averaged, strict=True):
-            average.assign(average + (1.0 - kept) * (variable - average))
+            self.assign(average, average + (1.0 - kept) * (variable - average))
 
     @property
     def learning_rate(self: Any) -> Any:
@@ -146,20 +145,17 @@ class _Adjustable:
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: `update_step` does."""
 
-    def _all_reduce_sum_gradients(self: Any, grads_and_vars: Any) -> Any:
-        """Return the gradients of all replicas together, clipped."""
-        reduced = super()._all_reduce_sum_gradients(grads_and_vars)  # type: ignore[misc]
-        if "clip_norm" not in self.numbers:
-            return reduced
-        most = self.numbers["clip_norm"]
-        parts = [part for part in reduced if part[0] is not None]
-        squares = [ops.sum(ops.square(gradient)) for gradient, _ in parts]
-        if "scales" in self.numbers:  # of what is trained
-            squares = [
-                square * ops.sign(self._scale(variable)) for square, (_, variable) in zip(squares, parts, strict=True)
-            ]
-        scale = most / ops.maximum(ops.sqrt(sum(squares)), most)
-        return [(gradient if gradient is None else gradient * scale, variable) for gradient, variable in reduced]
+    def _backend_update_step(self: Any, gradients: Any, variables: Any, learning_rate: Any) -> None:
+        """Clip the gradients of a step by the norm of all that is trained together, then do the step."""
+        if "clip_norm" in self.numbers:
+            squares = [ops.sum(ops.square(gradient)) for gradient in gradients]
+            if "scales" in self.numbers:
+                trained = [ops.sign(self._scale(variable)) for variable in variables]
+                squares = [square * sign for square, sign in zip(squares, trained, strict=True)]
+            most = self.numbers["clip_norm"]
+            scale = most / ops.maximum(ops.sqrt(sum(squares)), most)
+            gradients = [gradient * scale for gradient in gradients]
+        super()._backend_update_step(gradients, variables, learning_rate)  # type: ignore[misc]
 
 
 def build_optimizer(
