@@ -306,6 +306,7 @@ class Trial:
             "epoch": self.epoch,
             "seconds": self.seconds,
             **self._course.counters(),
+            "batch_size": int(general(self.configuration, "batch_size")),
             "batch_size_used": self.batch_size_used,
             "ended": None if self.ended is None else [self.ended.status, self.ended.reason],
         }
@@ -320,7 +321,9 @@ class Trial:
         """Resume from a checkpoint; raises RunError when it is damaged or of another model."""
         checkpoint = load_checkpoint(directory)
         counters, arrays = checkpoint.counters, checkpoint.arrays
-        self.epoch, self.batch_size_used = int(counters["epoch"]), int(counters["batch_size_used"])
+        self.epoch = int(counters["epoch"])
+        if counters.get("batch_size", self.batch_size_used) == self.batch_size_used:  # a population may change it
+            self.batch_size_used = int(counters["batch_size_used"])
         self.seconds = float(counters.get("seconds", 0.0))  # checkpoints of an earlier tuner lack it
         self._enter_phase(self._phase_of(max(1, self.epoch)))
         _assign(self._changing, arrays["weights"])

@@ -22,7 +22,7 @@ class Averages(keras.callbacks.Callback):
 
     def put_in(self, _logs: Any = None) -> None:
         """Set the network to the averages."""
-        averages = [(variable, keras.ops.convert_to_numpy(value)) for variable, value in self._optimizer.averages()]
+        averages = [(variable, keras.ops.convert_to_numpy(value)) for value, variable in self._optimizer.averages()]
         self._trained = [(variable, keras.ops.convert_to_numpy(variable)) for variable, _ in averages]
         _assign(averages)
 
@@ -36,7 +36,7 @@ class Averages(keras.callbacks.Callback):
 
     def validated(self, variables: Sequence[Any]) -> list[np.ndarray]:
         """Return the values of variables that are validated: their averages, where they have one."""
-        averages = {id(variable): value for variable, value in self._optimizer.averages()}
+        averages = {id(variable): value for value, variable in self._optimizer.averages()}
         return [keras.ops.convert_to_numpy(averages.get(id(variable), variable)) for variable in variables]
 
 

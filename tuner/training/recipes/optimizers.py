@@ -63,7 +63,6 @@ class _Adjustable:
 
     numbers: Mapping[str, Any] = {}
     schedule = "constant"
-    is_schedule_free = False
     blocks: Sequence[int] = ()
     """For each variable the block from the output that it is of; 0: the head."""
     statistics: Sequence[Any] = ()
@@ -81,22 +80,14 @@ class _Adjustable:
             ]
 
     def begin_phase(self: Any) -> None:
-        """Let averages, and what else begins at the weights, begin at those of now."""
-        kept = self._momentums if self.is_schedule_free else self._averages
-        for begun, variable in zip(kept, self._averaged, strict=False):
-            begun.assign(variable)
-
-    @property
-    def _averaged(self: Any) -> list[Any]:
-        return [*self._trainable_variables, *self.statistics]
+        """Let averages begin at the weights of now."""
+        for average, variable in self.averages():
+            average.assign(variable)
 
     def averages(self: Any) -> list[tuple[Any, Any]]:
-        """Return each variable that is not validated as it is trained, with the value that is."""
-        if self.is_schedule_free:  # what is trained lies between the average and where the last step led
-            share = self.beta_1
-            pairs = zip(self._trainable_variables, self._momentums, strict=True)
-            return [(variable, (variable - (1 - share) * last) / share) for variable, last in pairs]
-        return list(zip(self._averaged, self._averages, strict=False))
+        """Return what is validated for each variable that is not validated as it is trained, and the variable."""
+        averaged = [*self._trainable_variables, *self.statistics] if self._averages else []
+        return list(zip(self._averages, averaged, strict=True))
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
         """Do a step, and take it into the averages: less of what was before while there are few steps."""
@@ -107,7 +98,7 @@ class _Adjustable:
         kept = ops.minimum(self.numbers["ema"], (1.0 + count) / (10.0 + count))
         if self.gradient_accumulation_steps:
             kept = ops.where(self._iterations % self.gradient_accumulation_steps == 0, kept, 1.0)
-        for average, variable in zip(self._averages, self._averaged, strict=True):
+        for average, variable in self.averages():
             self.assign(average, average + (1.0 - kept) * (variable - average))
 
     @property
@@ -131,15 +122,18 @@ class _Adjustable:
             variable.assign(now[name])
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Let weights decay, then do as the optimizer does, at the rate of the variable's block."""
-        if "scales" in self.numbers:
-            learning_rate = learning_rate * self._scale(variable)
+        """Let weights decay, then do as the optimizer does."""
+        rate = self._rate(variable, learning_rate)
         if "weight_decay" in self.numbers:
-            decay, rate = (ops.cast(number, variable.dtype) for number in (self.numbers["weight_decay"], learning_rate))
-            self.assign_sub(variable, variable * decay * rate)
-        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+            decay, cast_rate = (ops.cast(number, variable.dtype) for number in (self.numbers["weight_decay"], rate))
+            self.assign_sub(variable, variable * decay * cast_rate)
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def _rate(self: Any, variable: Any, rate: Any) -> Any:
+        return rate * self._scale(variable) if "scales" in self.numbers else rate
 
     def _scale(self: Any, variable: Any) -> Any:
+        """Return what the rate of a variable's block is multiplied by."""
         return self.numbers["scales"][self.blocks[self._get_variable_index(variable)]]
 
     def _apply_weight_decay(self, variables: Any) -> None:
@@ -158,6 +152,40 @@ class _Adjustable:
         super()._backend_update_step(gradients, variables, learning_rate)  # type: ignore[misc]
 
 
+class _ScheduleFree(_Adjustable):
+    """Schedule-free AdamW (arXiv:2405.15682) by its own steps: those of Keras take the average from a changed place.
+
+    What is trained lies between the average, which is validated, and where the last step led.
+    """
+
+    def begin_phase(self: Any) -> None:
+        """Let steps begin at the weights of now."""
+        for last, variable in zip(self._momentums, self._trainable_variables, strict=True):
+            last.assign(variable)
+
+    def averages(self: Any) -> list[tuple[Any, Any]]:
+        """Return the average of each variable, and the variable."""
+        pairs = zip(self._trainable_variables, self._momentums, strict=True)
+        return [(self._average(variable, last), variable) for variable, last in pairs]
+
+    def _average(self: Any, variable: Any, last: Any) -> Any:
+        return (variable - (1 - self.beta_1) * last) / self.beta_1
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Do a step from where the last one led, with the gradient of what is trained."""
+        index, step = self._get_variable_index(variable), ops.cast(self.iterations + 1, "float32")
+        last, squares = self._momentums[index], self._velocities[index]
+        self.assign_add(squares, (1 - self.beta_2) * (ops.square(gradient) - squares))
+        direction = gradient / (ops.sqrt(squares / (1 - self.beta_2**step)) + self.epsilon)
+        if "weight_decay" in self.numbers:
+            direction = direction + self.numbers["weight_decay"] * variable
+        average = self._average(variable, last)
+        led = last - self._rate(variable, learning_rate) * direction
+        average = average + (led - average) / step
+        self.assign(last, led)
+        self.assign(variable, (1 - self.beta_1) * led + self.beta_1 * average)
+
+
 def build_optimizer(
     configuration: Mapping[str, Any], depth: int = 0, blocks: Sequence[int] = (), statistics: Sequence[Any] = ()
 ) -> Any:
@@ -173,11 +201,11 @@ def build_optimizer(
         start = np.zeros(depth + 1 if number == "scales" else (), np.float32)
         numbers[number] = variable(start, trainable=False, dtype="float32", autocast=False, name=number)
     attributes: dict[str, Any] = {
-        "numbers": numbers, "schedule": schedule_of(configuration), "is_schedule_free": name in SCHEDULE_FREE,
-        "blocks": blocks, "statistics": statistics,
+        "numbers": numbers, "schedule": schedule_of(configuration), "blocks": blocks, "statistics": statistics,
     }  # fmt: skip
     if "momentum" in numbers:
         attributes["momentum"] = property(lambda _self: numbers["momentum"], lambda _self, _given: None)
     accumulated = int(general(configuration, "gradient_accumulation"))
     options = {"gradient_accumulation_steps": accumulated} if accumulated > 1 else {}
-    return type(kind.__name__, (_Adjustable, kind), attributes)(**_OPTIONS.get(name, {}), **options)
+    adjustable = _ScheduleFree if name in SCHEDULE_FREE else _Adjustable
+    return type(kind.__name__, (adjustable, kind), attributes)(**_OPTIONS.get(name, {}), **options)
