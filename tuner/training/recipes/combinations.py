@@ -26,7 +26,7 @@ def without_effect(space: Space) -> Iterator[Finding]:
                 seen = scopes.values() if path == ("space",) else [scopes[path]]
                 reasons = [_RULES[name](scope) for scope in seen]
                 if all(reasons):
-                    yield (*path, name), f"must be left out {reasons[0]}"
+                    yield (*path, name), f"must be left out {reasons[0]}; got {dimension.describe()}"
 
 
 def against_training(space: Space, max_epochs: int, patience: int | None) -> Iterator[Finding]:
