@@ -14,7 +14,7 @@ from tuner.spec.space import Choice, Choose, Dimension, Integer, Real
 from tuner.spec.strengths import OWNER
 
 MUTABLE = (
-    *("learning_rate", "fine_tune_learning_rate_factor", "weight_decay", "momentum", "clip_norm", "layer_decay"),
+    *("learning_rate", "fine_tune_learning_rate_factor", "weight_decay", "clip_norm", "layer_decay"),
     *("label_smoothing", "class_weight", "loss", "batch_size", "augment"),
 )
 """Hyperparameters that a population may change in a running trial: the weights fit before and after. What a training
