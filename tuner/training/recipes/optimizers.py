@@ -73,7 +73,7 @@ class _Adjustable:
         """Make what the optimizer keeps for its variables, and their averages."""
         if self.built:
             return
-        super().build(variables)  # type: ignore[misc]
+        super().build(variables)  # type: ignore[misc]  # of the class of Keras
         if "ema" in self.numbers:  # not as an attribute, which would be kept a second time
             vars(self)["_averages"] = [
                 self.add_variable_from_reference(one, name="average") for one in (*variables, *self.statistics)
@@ -91,7 +91,7 @@ class _Adjustable:
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
         """Do a step, and take it into the averages: less of what was before while there are few steps."""
-        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        super().apply(grads, trainable_variables)  # type: ignore[misc]  # of the class of Keras
         if not self._averages:
             return
         count = ops.cast(self.iterations, "float32")
@@ -104,7 +104,7 @@ class _Adjustable:
     @property
     def learning_rate(self: Any) -> Any:
         """The rate of the next step."""
-        base = super().learning_rate  # type: ignore[misc]
+        base = super().learning_rate  # type: ignore[misc]  # of the class of Keras
         if "shift" not in self.numbers:
             return base
         step = ops.cast(self._iterations, "float32") + self.numbers["shift"]
@@ -127,7 +127,7 @@ class _Adjustable:
         if "weight_decay" in self.numbers:
             decay, cast_rate = (ops.cast(number, variable.dtype) for number in (self.numbers["weight_decay"], rate))
             self.assign_sub(variable, variable * decay * cast_rate)
-        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]  # of the class of Keras
 
     def _rate(self: Any, variable: Any, rate: Any) -> Any:
         return rate * self._scale(variable) if "scales" in self.numbers else rate
@@ -149,7 +149,7 @@ class _Adjustable:
             most = self.numbers["clip_norm"]
             scale = most / ops.maximum(ops.sqrt(sum(squares)), most)
             gradients = [gradient * scale for gradient in gradients]
-        super()._backend_update_step(gradients, variables, learning_rate)  # type: ignore[misc]
+        super()._backend_update_step(gradients, variables, learning_rate)  # type: ignore[misc]  # of the class of Keras
 
 
 class _ScheduleFree(_Adjustable):
