@@ -1,4 +1,4 @@
-"""What of a recipe has no effect anywhere in a space, and so is a mistake of its author. Light: no Keras.
+"""Checks of recipes against a space: a part without effect on any trial is a mistake of its author. Light: no Keras.
 
 Where it has an effect for some configurations, it is known for the others too, and does nothing there: momentum with
 an optimizer that has none, a schedule or an average with one that is schedule-free, rates of blocks where none is

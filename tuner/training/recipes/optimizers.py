@@ -59,7 +59,7 @@ class _Momentum(keras.Variable):
 
 
 class _Adjustable:
-    """What optimizers of Keras are given: numbers that are variables, of the class, so that they are no state."""
+    """Additions to optimizers of Keras: numbers that are variables, of the class, so that they are no state."""
 
     numbers: Mapping[str, Any] = {}
     schedule = "constant"
