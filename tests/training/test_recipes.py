@@ -380,13 +380,3 @@ def test_a_batch_that_is_halved_changes_neither_schedule_nor_average(few_digits)
     assert not moved(before, [keras.ops.convert_to_numpy(value) for value, _ in trial._trainer.own.averages()])
     epoch = trial.advance()
     assert epoch is not None and epoch.learning_rate == pytest.approx(0.001 * np.mean(1 - np.arange(8, 16) / 32))
-
-
-def test_what_breaks_in_validation_leaves_the_weights_that_are_trained(few_digits, monkeypatch):
-    trial = Trial({**DENSE, "ema": 0.9}, few_digits, SETTINGS)
-    trial.advance()
-    trial._averages.put_in()
-    averaged = [keras.ops.convert_to_numpy(one) for one in trial.model.weights]
-    monkeypatch.setattr(trial, "_fit_epoch", lambda: 1 / 0)
-    assert trial.advance() is None
-    assert moved(averaged, [keras.ops.convert_to_numpy(one) for one in trial.model.weights])
