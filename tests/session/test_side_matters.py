@@ -171,7 +171,9 @@ def finish(tmp_path, heard, monkeypatch) -> Callable[[], bool]:
     for module, name in ((evaluation, "build_variants"), (evaluation, "save_variants"), (_finish, "export_front")):
         monkeypatch.setattr(module, name, lambda *_: [])
     monkeypatch.setattr(_finish, "write_report", lambda *_, **__: SimpleNamespace(page=Path("index.html")))
-    search: Any = SimpleNamespace(study=SimpleNamespace(metric="val_accuracy", space={}, seed=0), training=None)
+    training = SimpleNamespace(augmented_on=lambda _place: None)
+    study = SimpleNamespace(metric="val_accuracy", network_space={}, seed=0)
+    search: Any = SimpleNamespace(study=study, training=training)
     prepared: Any = SimpleNamespace(worker_context=lambda *_: None, dataset=None)
     return lambda: _finish.finish_session(search, prepared, run, ("finished", state), tmp_path, heard)
 
