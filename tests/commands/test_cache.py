@@ -44,6 +44,18 @@ def test_the_list_tells_data_sets_and_activations_with_their_sizes(tmp_path, cap
     assert "1 prepared data set and 2 entries of activations, " in text
 
 
+@pytest.mark.parametrize(
+    ("file", "listed"), [("data.json", True), (".contact_sheets.npz.7.partial", True), ("mine.txt", False)]
+)
+def test_a_data_set_with_an_account_of_it_is_listed_and_cleared_if_all_in_it_is_its_own(file, listed, tmp_path, capsys):
+    account = prepare_digits(tmp_path) / f"account-{'0' * 24}"
+    account.mkdir()
+    (account / file).write_text("{}")
+    assert [item.kind for item in list_items(tmp_path)] == ["datasets"] * listed
+    assert run(capsys, tmp_path, "clear", "--all", "--yes")[0] == 0
+    assert account.exists() is not listed
+
+
 def test_the_list_as_json_holds_what_each_entry_follows_from(tmp_path, capsys):
     (folder,) = fill(tmp_path, "a")
     prepare_digits(tmp_path)

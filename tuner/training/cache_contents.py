@@ -35,6 +35,8 @@ FILES = (
     r"verified\.json|users|claims|begin\.lock|"
     r"\d+\.npy|ready|done|finish\.lock"  # what builds of an earlier version have left
 )
+_ACCOUNT, _OF_ACCOUNT = "account-[0-9a-f]{24}", r"data\.json|contact_sheets\.npz"
+"""An account of a prepared data set, a folder in it, and the files of an account."""
 _BROUGHT_NAMES = r"(arrays-[0-9a-f]{16}\.npz|table-[0-9a-f]{16}\.parquet|space-[0-9a-f]{16}\.yaml)"
 CLASSES_SHOWN = 3
 
@@ -193,9 +195,12 @@ def _own_folders(cache: Path, kind: str) -> Iterator[Path]:
             yield folder
 
 
-def _is_own(path: Path) -> bool:
-    is_named = re.fullmatch(rf"({FILES})|\.({FILES})\.\d+\.partial|\.nfs[0-9a-f]+", path.name)
-    return bool(is_named) and not path.is_symlink()
+def _is_own(path: Path, files: str = FILES) -> bool:
+    if path.is_symlink():
+        return False
+    if re.fullmatch(_ACCOUNT, path.name):
+        return path.is_dir() and all(_is_own(each, _OF_ACCOUNT) for each in path.glob("*"))
+    return bool(re.fullmatch(rf"({files})|\.({files})\.\d+\.partial|\.nfs[0-9a-f]+", path.name))
 
 
 def _activation_item(folder: Path) -> Item | None:
