@@ -22,6 +22,7 @@ from tuner.common.process import (
     free_memory,
     home,
     keras_home,
+    process_began,
     set_surroundings,
     settled,
     usable_cpus,
@@ -294,3 +295,13 @@ def test_a_command_works_or_says_in_one_line_what_its_surroundings_lack(tmp_path
     assert ended.returncode == status, ended.stderr
     assert said in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr and len(ended.stderr.splitlines()) <= (status == 2)
+
+
+@pytest.mark.parametrize(
+    ("created", "counted"), [(990.0, 990.0), (1000.0, 1000.0), (100.0, 1000.0), (1060.0, 1000.0)],
+    ids=["a launch", "at once", "a script that waited, and then became tuner", "a clock that is not the system's"],
+)  # fmt: skip
+def test_time_is_counted_from_the_launch_but_not_that_of_another_program(created, counted, monkeypatch):
+    monkeypatch.setattr(process.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(process.psutil, "Process", lambda: SimpleNamespace(create_time=lambda: created))
+    assert process_began() == counted

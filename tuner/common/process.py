@@ -252,9 +252,17 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES, _LARGEST_KEPT_BYTES = 64 * 2**20, 32 * 2**20
 
 
+_LONGEST_LAUNCH_S = 60.0
+"""A process that is older was another program at first: a shell that waited for something, and then became this one."""
+
+
 def process_began() -> float:
-    """Return when this process was started, in Unix time: who has typed a command waits from then on."""
-    return min(time.time(), psutil.Process().create_time())
+    """Return when this process was started, in Unix time: who has typed a command waits from then on.
+
+    It is now where the process is too old to have been this program all the time, so that no time is spent unseen.
+    """
+    now, began = time.time(), psutil.Process().create_time()
+    return began if now - _LONGEST_LAUNCH_S <= began <= now else now
 
 
 def keep_freed_memory() -> None:
