@@ -106,7 +106,10 @@ def test_a_label_is_doubted_where_another_class_is_as_probable_as_among_its_own(
 
 
 @pytest.mark.full
-def test_a_data_set_is_probed_from_the_cache_of_its_trials(small_digits, tmp_path, everything_is_worth_keeping):
+def test_a_data_set_is_probed_from_the_cache_of_its_trials(
+    small_digits, tmp_path, everything_is_worth_keeping, monkeypatch
+):
+    from tuner.training import activations
     from tuner.training.probes.probing import Prober
 
     prober = Prober(small_digits, SETTINGS, settings_for(tmp_path), lambda _text: None)
@@ -119,6 +122,9 @@ def test_a_data_set_is_probed_from_the_cache_of_its_trials(small_digits, tmp_pat
     assert again.metrics == probed.metrics and len(whole_entries(tmp_path)) == 1
     assert prober.probe(asked, lambda: False) is None
     assert prober.probe({**asked, "preprocess": "resize(4)"}, lambda: True).reason
+    with monkeypatch.context() as patched:
+        patched.setattr(activations, "is_worth_keeping", lambda *_: False)
+        assert "not kept" in prober.probe(asked, lambda: True).reason, "it is not for want of time"
     doubts = prober.doubt(asked, lambda split, row: f"{split} {row}", lambda: True)
     assert doubts.event.images == 320 and len(doubts.event.suspects) == min(200, doubts.event.found)
     first = doubts.event.suspects[0]

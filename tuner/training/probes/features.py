@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tuner.common.errors import InputError
 from tuner.datasets.loading import Dataset
 from tuner.models.backend import release_memory
 from tuner.training.activations import Activations, FrozenPart
@@ -40,7 +41,7 @@ def frozen_features(
     if the weights are pretrained. Those drawn from a seed are no trial's.
 
     Raises:
-        InputError: the network cannot be built.
+        InputError: the network cannot be built, or what it gives is not worth keeping.
         OSError: the disk cannot hold what is computed.
     """
     if configuration.get("weights") == "none":
@@ -53,7 +54,9 @@ def frozen_features(
     activations = Activations(data, kept, notify)
     try:
         place = activations.place(part, 0)
-        while place is not None and go_on():
+        if place is None:
+            raise InputError("its features are not kept, since they are computed as quickly as they would be read")
+        while go_on():
             if activations.work(part, [0], 0, 1, WORK_S).is_finished:
                 found = activations.splits(part, place, 1)
                 if found is not None:  # else it was damaged, and is computed again
