@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +12,9 @@ import pytest
 from ray.exceptions import RayError
 
 from tests.support.make_record import epoch, study_created, trial_started
-from tuner.execution.probing import Probes
+from tuner.cluster.slots import Packing
+from tuner.execution import probing
+from tuner.execution.probing import ProbeActor, Probes
 from tuner.runs.events import LabelsDoubted, Probed
 from tuner.runs.record import Record
 
@@ -124,3 +129,56 @@ def test_where_nothing_is_left_to_do_no_process_is_started(record, why):
     process = FakeProcess()
     run(record, process, asked=[] if why == "nothing is asked for" else ASKED)
     assert not process.asked and not process.ended
+
+
+class FakeRay:
+    """Stands for Ray: what actors are made with, and that they are killed."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.killed = 0
+
+    def remote(self, _kind: type) -> FakeRay:
+        return self
+
+    def options(self, **_resources: float) -> Any:
+        return SimpleNamespace(remote=self.make)
+
+    def make(self, *given: Any) -> Any:
+        self.made.extend(given)
+        return SimpleNamespace(probe=SimpleNamespace(remote=lambda *_asked: "asked"))
+
+    def kill(self, _actor: Any) -> None:
+        self.killed += 1
+
+    def wait(self, asked: list[Any], timeout: float) -> None:
+        assert asked == ["asked"] and self.killed and timeout > 0
+
+
+@pytest.mark.parametrize("gpus", [0.0, 0.5])
+def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_of_them(gpus, record, monkeypatch):
+    fake = FakeRay()
+    monkeypatch.setattr(probing, "ray", fake)
+    workers: Any = SimpleNamespace(packing=Packing(1, 1, gpus), context=None, guard=None)
+    probes = Probes.on_ray(workers, record, ASKED, 10.0, lambda _pictures: None)
+    record.append(epoch(0, 1, 0.5))
+    probes.see()
+    apart = fake.made[2]
+    assert (apart is not None) == bool(gpus)
+    if apart is not None:
+        (apart / "features.npy").write_text("7")
+    probes.close()
+    assert fake.killed == 1 and (apart is None or not apart.exists())
+
+
+@pytest.mark.parametrize(("apart", "seen"), [(None, "0,1"), (Path("apart"), "-1")])
+def test_a_probe_that_keeps_features_apart_sees_no_gpu(apart, seen, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(probing.os, "nice", lambda _more: 0)
+    found: list[str] = []
+    monkeypatch.setattr(probing, "WorkerProcess", lambda *_: found.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    monkeypatch.setattr(probing, "replace", lambda one, **_changed: one)
+    context: Any = None
+    guard: Any = None
+    ProbeActor(context, guard, apart)
+    assert found == [seen]

@@ -29,16 +29,21 @@ from tuner.spec.space import Configuration
 from tuner.training.failures import attempt
 
 NICE = 5
+ENDS_S = 5.0
+"""Within so many seconds a process that is killed has ended."""
 
 
 class ProbeActor:
     """A Ray actor that probes one configuration after the other."""
 
-    def __init__(self, context: WorkerContext, guard: Guard, shares_cache: bool) -> None:
+    def __init__(self, context: WorkerContext, guard: Guard, apart: Path | None) -> None:
+        """`apart` is where features are kept if trials train on GPUs, which would read what a CPU has computed."""
         os.nice(NICE)
+        if apart is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Ray leaves all GPUs to those that ask for none
         self._context, self._counted_s = replace(context, cpus=1.0), 0.0
         self._process = WorkerProcess(self._context, guard)
-        self._folder = None if shares_cache else tempfile.TemporaryDirectory(prefix="tuner-")
+        self._apart = apart
         self._prober: Any = None
 
     def _opened(self) -> Any:
@@ -47,7 +52,7 @@ class ProbeActor:
         kept = self._context.activations
         if self._prober is None and kept is not None:
             self._data = OpenedData(self._context).of_fold(0)
-            kept = kept if self._folder is None else replace(kept, cache_dir=Path(self._folder.name), depths={})
+            kept = kept if self._apart is None else replace(kept, cache_dir=self._apart, depths={})
             self._prober = Prober(self._data, self._context.settings, kept, self._process.notices.append)
         return self._prober
 
@@ -64,20 +69,27 @@ class ProbeActor:
         return lambda: time.process_time() < ends_at
 
     def doubt(self, configuration: Configuration, left_s: float) -> Any:
-        """Return the labels that look wrong, None if there was no time, or why that cannot be told."""
+        """Return the labels that look wrong, with pictures; None if there was no time, or why that cannot be told."""
         prober, context = self._opened(), self._context
-        name = image_names(context.data, context.staged, self._data.prepared)
-        found, failure = attempt(lambda: prober.doubt(configuration, name, self._goes_on(left_s)))
-        return found if failure is None else failure
+
+        def doubts() -> Any:
+            name = image_names(context.data, context.staged, self._data.prepared)
+            return prober.doubt(configuration, name, self._goes_on(left_s))
+
+        found, failure = attempt(doubts)
+        # Plain values: to know of what class they are, the search would load Keras.
+        return failure if found is None else (found.event, found.pictures)
 
 
 class _Process:
     """The actor in its process, asked for one thing at a time."""
 
     def __init__(self, workers: Workers) -> None:
-        is_alike = not workers.packing.gpus_per_trial  # else trials on GPUs would read what a CPU has computed
-        make = ray.remote(ProbeActor).options(num_cpus=0)
-        self._actor = make.remote(workers.context, workers.guard, is_alike)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # here: a process that is killed removes nothing
+        if workers.packing.gpus_per_trial:
+            self._folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
+        apart = None if self._folder is None else Path(self._folder.name)
+        self._actor = ray.remote(ProbeActor).options(num_cpus=0).remote(workers.context, workers.guard, apart)
         self._asked: Any = None
 
     def ask(self, what: str, configuration: Mapping[str, Any], left_s: float) -> None:
@@ -90,8 +102,11 @@ class _Process:
         return found
 
     def end(self) -> None:
-        """End the process."""
+        """End the process, and remove what it has kept for itself."""
         ray.kill(self._actor)
+        if self._folder is not None:
+            ray.wait([] if self._asked is None else [self._asked], timeout=ENDS_S)  # it may still write
+            self._folder.cleanup()
 
 
 class Probes:
@@ -159,8 +174,9 @@ class Probes:
             what = "labels were not looked at" if done == self._all else f"{done} of {self._all} were probed"
             self._end(f"frozen features: {what} in the {self._limit_s:.0f} s of processor time that it may take")
         else:
-            self._keep(found.pictures)
-            self._record.append(found.event)
+            event, pictures = found
+            self._keep(pictures)
+            self._record.append(event)
 
     def _end(self, text: str = "") -> None:
         if text:
