@@ -131,17 +131,30 @@ def test_where_nothing_is_left_to_do_no_process_is_started(record, why):
     assert not process.asked and not process.ended
 
 
+def node_id(name: str) -> str:
+    return name.encode().ljust(28).hex()
+
+
 class FakeRay:
     """Stands for Ray: what actors are made with, and that they are killed."""
 
-    def __init__(self) -> None:
-        self.made: list[Any] = []
-        self.killed = 0
+    def __init__(self, **cpus: int) -> None:
+        """The CPUs of each node, of which the search is on `head`."""
+        self.cpus, self.made, self.killed, self.node = cpus, list[Any](), 0, ""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": node_id(name), "Alive": name != "gone", "Resources": {"CPU": n} if n else {}}
+                for name, n in self.cpus.items()]  # fmt: skip
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_node_id=lambda: node_id("head"))
 
     def remote(self, _kind: type) -> FakeRay:
         return self
 
-    def options(self, **_resources: float) -> Any:
+    def options(self, num_cpus: float, scheduling_strategy: Any) -> Any:
+        assert num_cpus == 0 and scheduling_strategy.soft
+        self.node = bytes.fromhex(scheduling_strategy.node_id).decode().strip()
         return SimpleNamespace(remote=self.make)
 
     def make(self, *given: Any) -> Any:
@@ -157,7 +170,7 @@ class FakeRay:
 
 @pytest.mark.parametrize("gpus", [0.0, 0.5])
 def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_of_them(gpus, record, monkeypatch):
-    fake = FakeRay()
+    fake = FakeRay(head=2)
     monkeypatch.setattr(probing, "ray", fake)
     workers: Any = SimpleNamespace(packing=Packing(1, 1, gpus), context=None, guard=None)
     probes = Probes.on_ray(workers, record, ASKED, 10.0, lambda _pictures: None)
@@ -182,3 +195,16 @@ def test_a_probe_that_keeps_features_apart_sees_no_gpu(apart, seen, monkeypatch)
     guard: Any = None
     ProbeActor(context, guard, apart)
     assert found == [seen]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "node"),
+    [({"other": 2, "head": 2}, "head"), ({"head": 0, "gone": 8, "other": 2}, "other"), ({"head": 0}, "head")],
+    ids=["a search beside trials", "a bare head", "no node yet"],
+)
+def test_a_probe_runs_where_trials_can(cpus, node, record, monkeypatch):
+    monkeypatch.setattr(probing, "ray", fake := FakeRay(**cpus))
+    workers: Any = SimpleNamespace(packing=Packing(1, 1, 0.0), context=None, guard=None)
+    record.append(epoch(0, 1, 0.5))
+    Probes.on_ray(workers, record, ASKED, 10.0, lambda _pictures: None).see()
+    assert fake.node == node

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.common.errors import last_line
 from tuner.datasets.loading import image_names
@@ -81,6 +82,13 @@ class ProbeActor:
         return failure if found is None else (found.event, found.pictures)
 
 
+def _where() -> NodeAffinitySchedulingStrategy:
+    """Return a node that can run trials, this one if it can: Ray takes any, and a bare head need not see the data."""
+    able = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    own = ray.get_runtime_context().get_node_id()
+    return NodeAffinitySchedulingStrategy(own if own in able or not able else able[0], soft=True)
+
+
 class _Process:
     """The actor in its process, asked for one thing at a time."""
 
@@ -89,7 +97,8 @@ class _Process:
         if workers.packing.gpus_per_trial:
             self._folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
         apart = None if self._folder is None else Path(self._folder.name)
-        self._actor = ray.remote(ProbeActor).options(num_cpus=0).remote(workers.context, workers.guard, apart)
+        make = ray.remote(ProbeActor).options(num_cpus=0, scheduling_strategy=_where())
+        self._actor = make.remote(workers.context, workers.guard, apart)
         self._asked: Any = None
 
     def ask(self, what: str, configuration: Mapping[str, Any], left_s: float) -> None:
