@@ -235,7 +235,8 @@ def _session(results: Results) -> str:
         return "not begun"
     last = results.sessions[-1]
     slots = counted(last.max_concurrent, "trial")
-    where = ", images augmented on the GPU" if last.augment_on == "device" else ""
+    is_there = last.augment_on == "device" and results.study is not None and results.study.trainable is None
+    where = ", images augmented on the device" if is_there else ""
     return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time{where}"
 
 

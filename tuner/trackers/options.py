@@ -18,7 +18,7 @@ def add_tracker_options(parser: argparse.ArgumentParser, words: str = "show the 
     )
     add("--mlflow", nargs="?", const="", metavar="URI", help=mlflow)
     add("--tensorboard", metavar="DIR", help=f"{words} in TensorBoard, by files in a folder")
-    others = "the same for one that an installed package offers (docs/trackers.md); none: no tracker (repeatable)"
+    others = "the same for one of a plugin or an installed package (docs/trackers.md); none: no tracker (repeatable)"
     add("--tracker", action="append", default=[], metavar="NAME[=PLACE]", dest="trackers", help=others)
 
 
