@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +97,25 @@ def test_what_making_a_batch_raises_is_raised_by_the_block_and_not_what_keras_ma
     with pytest.raises(type(error), match=str(error)), batches_of(split_of(fail), threads=threads) as batches:
         model.fit(batches, shuffle=False, verbose=0)
     assert not threads_alive()
+
+
+def test_what_training_raises_is_not_hidden_by_what_is_read_ahead_meeting_the_end_of_threads() -> None:
+    """Else a device without memory would be no reason to halve the batch."""
+
+    def read_slowly(rows: np.ndarray) -> None:
+        time.sleep(0.1 if rows[0] % 4 == 1 else 0.01)
+
+    def read_ahead(batches: Batches) -> None:
+        with suppress(RuntimeError, CancelledError):
+            for index in range(len(batches)):
+                batches[index]
+
+    with pytest.raises(MemoryError, match="of the device"), batches_of(split_of(read_slowly), size=2) as batches:
+        reader = threading.Thread(target=read_ahead, args=(batches,))
+        reader.start()
+        time.sleep(0.05)
+        raise MemoryError("of the device")
+    reader.join()
 
 
 @pytest.mark.parametrize("read", [0, 1, 5])

@@ -69,10 +69,11 @@ class Batches(keras.utils.PyDataset):
         return self
 
     def __exit__(self, _kind: type | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        failure = self._failure  # of now: what is still read ahead fails as soon as the threads end
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        if self._failure is not None and isinstance(error, Exception) and error is not self._failure:
-            raise self._failure from None
+        if failure is not None and isinstance(error, Exception) and error is not failure:
+            raise failure from None
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         self._on_batch()
