@@ -105,7 +105,7 @@ def ours(**configuration: Any) -> list[np.ndarray]:
     return steps_of(optimizer)
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in SCHEDULE_FREE])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in (*SCHEDULE_FREE, "ftrl")])
 def test_an_optimizer_is_that_of_keras_with_decay_and_momentum_as_numbers_of_a_trial(name: str):
     options: dict[str, Any] = {
         "sgd": {"nesterov": True, "momentum": 0.8},
@@ -119,6 +119,12 @@ def test_an_optimizer_is_that_of_keras_with_decay_and_momentum_as_numbers_of_a_t
     plain = ours(optimizer=name)
     assert all(np.isfinite(one).all() for one in plain)
     assert any(not np.array_equal(one, other) for one, other in zip(plain, keras_own, strict=True))
+
+
+def test_ftrl_begins_at_the_weights_and_follows_its_rate_as_adagrad_does():
+    asked = {"weight_decay": 0.1, "schedule": "cosine"}
+    for found, wanted in zip(ours(optimizer="ftrl", **asked), ours(optimizer="adagrad", **asked), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("momentum", [None, 0.0, 0.5])
@@ -261,6 +267,20 @@ def test_blocks_have_rates_of_their_own_and_so_has_their_decay():
     optimizer.apply([np.ones(1, np.float32)] * 3, weights)
     found = [float(weight[0]) for weight in weights]
     assert found == pytest.approx([1 - 0.1 * scale * 0.1 - 0.1 * scale for scale in (1, 0.5, 0.25)])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_block_that_waits_stays_as_it_is_with_any_optimizer(name: str):
+    weights = [keras.Variable(np.ones((2, 2), np.float32)) for _ in range(3)]
+    asked = {"optimizer": name, "unfreeze": "gradual", "weight_decay": 0.1}
+    optimizer = build_optimizer(asked, 2, [0, 1, 2])
+    optimizer.build(weights)
+    optimizer.begin_phase()
+    optimizer.begin_epoch(0.1, numbers_of(asked, Position(0, 2, 3, depth=2)))
+    for _ in range(3):
+        optimizer.apply([np.ones((2, 2), np.float32)] * 3, weights)
+    far = [float(np.abs(keras.ops.convert_to_numpy(weight) - 1).max()) for weight in weights]
+    assert min(far[:2]) > 1e-4 and far[2] < 1e-6
 
 
 # --- averages ---
