@@ -64,6 +64,13 @@ def test_both_ways_do_the_same_to_real_images_as_far_as_chance_shows(text, digit
         assert ks_2samp(values, device[name]).statistic < 0.09, name  # two of the host differ by 0.06
 
 
+def test_as_much_of_small_images_is_exchanged_on_both() -> None:
+    images, labels = np.zeros((1000, 8, 8, 1), np.uint8), np.eye(1000, dtype=np.float32)
+    host, device = parse_augment("cutmix(0.2)").apply(images, labels, 1), on_device("cutmix(0.2)", images, labels)
+    own = [np.diagonal(mixed[1]).round(3) for mixed in (host, device)]
+    assert ks_2samp(*own).statistic < 0.09
+
+
 @pytest.mark.parametrize(
     ("text", "turned", "mirrored"), [("rotate(40)", 40.0, 0.0), ("flip", 0.0, 0.5), ("zoom(0.3)", 0.0, 0.0)]
 )

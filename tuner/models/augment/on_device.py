@@ -216,7 +216,7 @@ def _mixup(numbers: Numbers, images: Tensor, draw: Draw) -> Mixed:
 
 def _cutmix(numbers: Numbers, images: Tensor, draw: Draw) -> Mixed:
     height, width = (ops.cast(size, "float32") for size in (draw.height, draw.width))
-    side, row, column = ops.sqrt(1.0 - draw.beta(numbers["alpha"])), draw.whole(0.0, height), draw.whole(0.0, width)
+    side, row, column = ops.sqrt(1.0 - draw.beta(numbers["alpha"])), draw.uniform(0.0, height), draw.uniform(0.0, width)
     (top, bottom), (left, right) = (
         [ops.floor(ops.clip(middle + sign * side * size / 2, 0.0, size)) for sign in (-1.0, 1.0)]
         for middle, size in ((row, height), (column, width))
