@@ -82,6 +82,7 @@ def test_a_schedule_stretches_over_the_epochs_that_its_phase_has_at_most(phase, 
 
 def test_the_optimizers_are_those_of_the_installed_keras():
     others = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}
+    others |= {"Ftrl"}  # sets all weights to almost 0 at its first step, and divides by a rate of 0
     found = {name for name, kind in vars(keras.optimizers).items() if inspect.isclass(kind)} - others
     assert set(CLASSES.values()) == found
     assert tuple(CLASSES) == OPTIMIZERS and tuple(GENERAL["schedule"].values) == SCHEDULES
@@ -105,7 +106,7 @@ def ours(**configuration: Any) -> list[np.ndarray]:
     return steps_of(optimizer)
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in (*SCHEDULE_FREE, "ftrl")])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in SCHEDULE_FREE])
 def test_an_optimizer_is_that_of_keras_with_decay_and_momentum_as_numbers_of_a_trial(name: str):
     options: dict[str, Any] = {
         "sgd": {"nesterov": True, "momentum": 0.8},
@@ -119,12 +120,6 @@ def test_an_optimizer_is_that_of_keras_with_decay_and_momentum_as_numbers_of_a_t
     plain = ours(optimizer=name)
     assert all(np.isfinite(one).all() for one in plain)
     assert any(not np.array_equal(one, other) for one, other in zip(plain, keras_own, strict=True))
-
-
-def test_ftrl_begins_at_the_weights_and_follows_its_rate_as_adagrad_does():
-    asked = {"weight_decay": 0.1, "schedule": "cosine"}
-    for found, wanted in zip(ours(optimizer="ftrl", **asked), ours(optimizer="adagrad", **asked), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("momentum", [None, 0.0, 0.5])

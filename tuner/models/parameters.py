@@ -114,7 +114,7 @@ def _shown(value: Any) -> str:
 
 
 OPTIMIZERS = (
-    *("adam", "adamw", "sgd", "rmsprop", "nadam", "adamax", "adagrad", "adadelta", "adafactor", "ftrl"),
+    *("adam", "adamw", "sgd", "rmsprop", "nadam", "adamax", "adagrad", "adadelta", "adafactor"),
     *("lamb", "lion", "muon", "schedule_free_adamw"),
 )
 GENERAL: dict[str, Parameter] = {

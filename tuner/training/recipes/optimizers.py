@@ -20,10 +20,9 @@ from tuner.training.recipes.schedules import factor
 
 CLASSES = {
     "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop", "nadam": "Nadam", "adamax": "Adamax",
-    "adagrad": "Adagrad", "adadelta": "Adadelta", "adafactor": "Adafactor", "ftrl": "Ftrl", "lamb": "Lamb",
+    "adagrad": "Adagrad", "adadelta": "Adadelta", "adafactor": "Adafactor", "lamb": "Lamb",
     "lion": "Lion", "muon": "Muon", "schedule_free_adamw": "ScheduleFreeAdamW",
 }  # fmt: skip
-_LEAST_RATE = 1e-12
 _OPTIONS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.9, "nesterov": True},
     "adamw": {"weight_decay": 0.0},  # it insists on a number
@@ -128,10 +127,6 @@ class _Adjustable:
         if "weight_decay" in self.numbers:
             decay, cast_rate = (ops.cast(number, variable.dtype) for number in (self.numbers["weight_decay"], rate))
             self.assign_sub(variable, variable * decay * cast_rate)
-        self._own_step(gradient, variable, rate)
-
-    def _own_step(self: Any, gradient: Any, variable: Any, rate: Any) -> None:
-        """Do as the optimizer does."""
         super().update_step(gradient, variable, rate)  # type: ignore[misc]  # of the class of Keras
 
     def _rate(self: Any, variable: Any, rate: Any) -> Any:
@@ -155,19 +150,6 @@ class _Adjustable:
             scale = most / ops.maximum(ops.sqrt(sum(squares)), most)
             gradients = [gradient * scale for gradient in gradients]
         super()._backend_update_step(gradients, variables, learning_rate)  # type: ignore[misc]  # of the class of Keras
-
-
-class _Ftrl(_Adjustable):
-    """FTRL from the weights as they are, at a rate that changes: Keras's begins at 0, and scales weights with the rate.
-
-    Without regularisation its steps are those of Adagrad.
-    """
-
-    def _own_step(self: Any, gradient: Any, variable: Any, rate: Any) -> None:
-        """Do a step that would lead nowhere without a gradient; a block that waits has no rate to divide by."""
-        index, rate = self._get_variable_index(variable), ops.maximum(rate, _LEAST_RATE)
-        self.assign(self._linears[index], -variable * ops.sqrt(self._accumulators[index]) / rate)
-        super()._own_step(gradient, variable, rate)
 
 
 class _ScheduleFree(_Adjustable):
@@ -225,5 +207,5 @@ def build_optimizer(
         attributes["momentum"] = property(lambda _self: numbers["momentum"], lambda _self, _given: None)
     accumulated = int(general(configuration, "gradient_accumulation"))
     options = {"gradient_accumulation_steps": accumulated} if accumulated > 1 else {}
-    adjustable = _ScheduleFree if name in SCHEDULE_FREE else _Ftrl if name == "ftrl" else _Adjustable
+    adjustable = _ScheduleFree if name in SCHEDULE_FREE else _Adjustable
     return type(kind.__name__, (adjustable, kind), attributes)(**_OPTIONS.get(name, {}), **options)
