@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.training.test_trial import numbers
+from tuner.common.errors import InputError
 from tuner.models.network import block_depths
 from tuner.models.parameters import GENERAL, OPTIMIZERS
 from tuner.training.compiled_models import CompiledModels
@@ -262,6 +263,13 @@ def test_blocks_have_rates_of_their_own_and_so_has_their_decay():
     optimizer.apply([np.ones(1, np.float32)] * 3, weights)
     found = [float(weight[0]) for weight in weights]
     assert found == pytest.approx([1 - 0.1 * scale * 0.1 - 0.1 * scale for scale in (1, 0.5, 0.25)])
+
+
+def test_a_phase_without_enough_batches_for_one_step_is_refused():
+    asked = {"gradient_accumulation": 13}
+    with pytest.raises(InputError, match="must be at most the batches of a phase, 12, or it trains nothing; got 13"):
+        numbers_of(asked, Position(0, 3, 4))
+    assert numbers_of(asked, Position(0, 4, 4))["steps"] == 16
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.common.errors import InputError
 from tuner.models.parameters import general
 from tuner.training.recipes.schedules import IN_STEPS, PLATEAU_FACTOR, RISE, factor
 
@@ -56,8 +57,16 @@ def mean_rate(configuration: Mapping[str, Any], rate: float, position: Position)
 
 
 def numbers_of(configuration: Mapping[str, Any], position: Position) -> dict[str, Any]:
-    """Return each number but the rate that an optimizer may have as a variable, by name."""
+    """Return each number but the rate that an optimizer may have as a variable, by name.
+
+    Raises:
+        InputError: so many gradients are accumulated that the phase makes no step.
+    """
     steps = position.epochs * position.steps
+    accumulated = int(general(configuration, "gradient_accumulation"))
+    if accumulated > steps:
+        told = f"must be at most the batches of a phase, {steps}, or it trains nothing; got {accumulated}"
+        raise InputError(f"gradient_accumulation {told}")
     warm_up = _warm_up(configuration) * position.steps
     if schedule_of(configuration) == "one_cycle" and not warm_up:
         warm_up = RISE * steps
