@@ -13,6 +13,7 @@ from functools import reduce
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from tuner.common.errors import DataError
 from tuner.datasets.splits import TRAINED, fold_rows, single_unit_classes
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
@@ -99,6 +100,8 @@ def deal_folds(labels: np.ndarray, units: np.ndarray | None, folds: int, seed: i
     """
     dealt = np.full(len(labels), TRAINED, np.int64)
     rows = np.flatnonzero(~np.isin(labels, single_unit_classes(labels, units)))
+    if not len(rows):
+        raise DataError("features: each class has one image, or images of one group")
     numbered = np.unique(labels[rows], return_inverse=True)[1]
     own = None if units is None else units[rows]
     for fold, (_, held) in enumerate(fold_rows(numbered, own, folds, seed, (), "features")):
