@@ -15,8 +15,8 @@ from tuner.contracts.drawn import digest, drawn_images
 from tuner.contracts.networks import ArchitectureSubject
 from tuner.models.parameters import Parameter
 
-_LARGER = 4
-"""Images so many times larger are tried, where the author's own code refuses smaller ones."""
+_LARGER, _FAR_LARGER = 4, 32
+"""Images so many times larger are tried, where the author's own code refuses smaller ones; then without numbers."""
 _MOST_VALUES = 8
 _MOST_COMPANIONS = 24
 
@@ -90,6 +90,8 @@ def _is_of_size(subject: ArchitectureSubject, changes: Mapping[str, Any], error:
     """Return whether the author's own code refuses these values for small images only, as it may."""
     if not subject.author.is_refusal(error):
         return False
+    if subject.takes(changes, _FAR_LARGER * subject.px):
+        return True
     try:
         subject.build(changes, subject.shape(px=_LARGER * subject.px))
     except Exception:  # noqa: BLE001  the code of others may raise anything

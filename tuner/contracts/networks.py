@@ -6,7 +6,7 @@ import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from tuner.contracts._process_state import state
 from tuner.contracts.author import Author
 from tuner.contracts.drawn import NUM_CLASSES, is_close
 from tuner.models.architectures import Architecture
+from tuner.models.backend import symbolic
 from tuner.models.blocks import is_automatic_name
 from tuner.models.network import TrialModel, build_model, freeze
 from tuner.models.parameters import Parameter
@@ -238,14 +239,23 @@ class ArchitectureSubject:
         """Drop the networks that are kept."""
         self._kept.clear()
 
-    def shapes_if_large(self, changes: Changes) -> list[tuple[int, ...]]:
-        """Return the shapes of the weights of a network that has too many to be filled with numbers; else nothing."""
+    def takes(self, changes: Changes, px: int) -> bool:
+        """Return whether a network for images of this size is built, as far as that shows without its numbers."""
+        return bool(self._shapes(changes, symbolic, px))
+
+    def _shapes(
+        self, changes: Changes, surroundings: Callable[[], AbstractContextManager[Any]], px: int | None = None
+    ) -> list[tuple[int, ...]]:
         try:
-            with keras.StatelessScope(initialize_variables=False):
-                model = build_model(self.configuration(changes), self.shape(), NUM_CLASSES, 1).model
-            shapes = [tuple(variable.shape) for variable in model.variables]
+            with keras.StatelessScope(initialize_variables=False), surroundings():
+                model = build_model(self.configuration(changes), self.shape(px=px), NUM_CLASSES, 1).model
+            return [tuple(variable.shape) for variable in model.variables]
         except Exception:  # noqa: BLE001  whatever it is, it comes again where the network is built in earnest
             return []
+
+    def shapes_if_large(self, changes: Changes) -> list[tuple[int, ...]]:
+        """Return the shapes of the weights of a network that has too many to be filled with numbers; else nothing."""
+        shapes = self._shapes(changes, symbolic) or self._shapes(changes, nullcontext)
         default = sum(int(np.prod(variable.shape)) for variable in self.built().network.model.variables)
         return shapes if sum(int(np.prod(shape)) for shape in shapes) > max(_LARGEST, 4 * default) else []
 

@@ -135,6 +135,15 @@ def gpu_memory() -> tuple[int, int] | None:
     return int(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]), int(sizes[0])
 
 
+@contextmanager
+def symbolic() -> Iterator[None]:
+    """Let networks that are built here take no memory: nothing is computed, not even initial weights."""
+    import tensorflow
+
+    with tensorflow.Graph().as_default():
+        yield
+
+
 def release_memory() -> None:
     """Free the models of an ended trial, so that the next one in this process starts from nothing."""
     import keras
