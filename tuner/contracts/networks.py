@@ -6,7 +6,7 @@ import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -241,21 +241,19 @@ class ArchitectureSubject:
 
     def takes(self, changes: Changes, px: int) -> bool:
         """Return whether a network for images of this size is built, as far as that shows without its numbers."""
-        return bool(self._shapes(changes, symbolic, px))
+        return bool(self._shapes(changes, px))
 
-    def _shapes(
-        self, changes: Changes, surroundings: Callable[[], AbstractContextManager[Any]], px: int | None = None
-    ) -> list[tuple[int, ...]]:
+    def _shapes(self, changes: Changes, px: int | None = None) -> list[tuple[int, ...]]:
         try:
-            with keras.StatelessScope(initialize_variables=False), surroundings():
+            with symbolic():
                 model = build_model(self.configuration(changes), self.shape(px=px), NUM_CLASSES, 1).model
-            return [tuple(variable.shape) for variable in model.variables]
+                return [tuple(variable.shape) for variable in model.variables]
         except Exception:  # noqa: BLE001  whatever it is, it comes again where the network is built in earnest
             return []
 
     def shapes_if_large(self, changes: Changes) -> list[tuple[int, ...]]:
         """Return the shapes of the weights of a network that has too many to be filled with numbers; else nothing."""
-        shapes = self._shapes(changes, symbolic) or self._shapes(changes, nullcontext)
+        shapes = self._shapes(changes)
         default = sum(int(np.prod(variable.shape)) for variable in self.built().network.model.variables)
         return shapes if sum(int(np.prod(shape)) for shape in shapes) > max(_LARGEST, 4 * default) else []
 

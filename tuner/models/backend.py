@@ -137,11 +137,23 @@ def gpu_memory() -> tuple[int, int] | None:
 
 @contextmanager
 def symbolic() -> Iterator[None]:
-    """Let networks that are built here take no memory: nothing is computed, not even initial weights."""
-    import tensorflow
+    """Let networks that are built here take no memory: nothing is computed, not even initial weights.
 
-    with tensorflow.Graph().as_default():
-        yield
+    Keras lists variables that have no numbers yet, and would make these when any later network is built.
+    """
+    import keras
+    import tensorflow
+    from keras.src.backend.common import global_state  # the list has no public name
+
+    listed = list(global_state.get_global_attribute(_WITHOUT_NUMBERS) or [])
+    try:
+        with keras.StatelessScope(initialize_variables=False), tensorflow.Graph().as_default():
+            yield
+    finally:
+        global_state.set_global_attribute(_WITHOUT_NUMBERS, listed)
+
+
+_WITHOUT_NUMBERS = "uninitialized_variables"
 
 
 def release_memory() -> None:
