@@ -57,7 +57,7 @@ def refuse_missing_code(began: StudyCreated, plugins: Iterable[Plugin], run: Run
                 f"--plugin {as_given(before.reference)} (sha256 {before.sha256[:SHOWN]})"
             )
         if now.sha256 != before.sha256:
-            raise _other(run, now.reference, before.sha256, now.sha256)
+            raise _other(run, as_given(now.reference), before.sha256, now.sha256)
 
 
 def refuse_other_code(began: StudyCreated, search: ResolvedSearch, run: RunDirectory) -> None:
