@@ -127,7 +127,7 @@ def _check_folds(reading: SpecReading) -> Iterator[Finding]:
 def _check_networks(reading: SpecReading) -> Iterator[Finding]:
     """Yield the problems with networks; with their recipes where names and values are right."""
     findings = list(_check_architectures(reading))
-    if not findings and reading.training is not None:
+    if not findings and "architecture" in reading.space and reading.training is not None:
         stopping = reading.training.early_stopping
         findings += without_effect(reading.space)
         findings += against_training(
