@@ -131,7 +131,7 @@ def _start(name: str, with_dashboard: bool) -> Capacity:
                 logging_level=logging.ERROR,
                 configure_logging=False,
             )
-    except Exception as error:
+    except Exception as error:  # Ray has no class of its own for a start that fails: what is not known is raised again
         if type(error) is not Exception and not isinstance(error, RuntimeError | ValueError | OSError | RayError):
             raise  # a bare one is Ray's for processes that are not there after 30 s
         raise TunerError(f"Ray could not start: {first_line(error)}") from error

@@ -166,7 +166,7 @@ def _saves(subject: ArchitectureSubject) -> Iterator[str]:
         path = Path(folder) / "model.keras"
         try:
             built.network.model.save(path)
-        except Exception as error:  # noqa: BLE001  the code of others may raise anything
+        except Exception as error:  # noqa: BLE001  layers of others are asked for their settings: it is told as the problem
             yield from _incomplete(built) or [f"{subject.name} cannot be saved: {subject.author.explain(error)}"]
             return
         yield from _compared(built, path, subject)
@@ -177,7 +177,7 @@ def _compared(built: Built, path: Path, subject: ArchitectureSubject) -> Iterato
     name = subject.name
     try:
         loaded = load_model(path)
-    except Exception as error:  # noqa: BLE001  the code of others may raise anything
+    except Exception as error:  # noqa: BLE001  layers of others are made anew: it is told as the problem
         why = _incomplete(built) or [f"{name} was saved, but cannot be loaded again: {_explained(built, error)}"]
         yield from why
         return
@@ -219,13 +219,13 @@ def _incomplete(built: Built) -> list[str]:
         called = f"{kind.__name__} ({built.author.class_line(kind)})"
         try:
             config = layer.get_config()
-        except NotImplementedError:
+        except NotImplementedError:  # Keras's own, for a layer without one
             taken = ", ".join(_settings(kind))
             problems.append(
                 f"{called} has no get_config, so that it cannot be saved: return its settings ({taken}) there"
             )
             continue
-        except Exception as error:  # noqa: BLE001  the code of others may raise anything
+        except Exception as error:  # noqa: BLE001  a method of others: it is told as the problem
             problems.append(f"{called}: get_config fails: {built.author.explain(error)}")
             continue
         missing = [name for name in _settings(kind) if name not in config]
@@ -237,7 +237,7 @@ def _incomplete(built: Built) -> list[str]:
             continue
         try:
             kind.from_config(config)
-        except Exception as error:  # noqa: BLE001  the code of others may raise anything
+        except Exception as error:  # noqa: BLE001  a constructor of others: it is told as the problem
             hint = "; let __init__ take **options, and give them to super().__init__" if "keyword" in str(error) else ""
             problems.append(f"{called} cannot be made again from its get_config: {built.author.explain(error)}{hint}")
     return problems

@@ -112,7 +112,7 @@ def _bears_little(subject: MetricSubject) -> Iterator[str]:
     for words, (labels, probabilities) in cases.items():
         try:
             value = subject.value(labels, probabilities)
-        except Exception as error:  # noqa: BLE001  the code of others may raise anything
+        except Exception as error:  # noqa: BLE001  a metric of others: it is told as the problem, and the other cases tried
             yield f"{subject.name} fails for {words}: {subject.author.explain(error)}{_HINT}"
         else:
             if not math.isfinite(value):

@@ -81,7 +81,7 @@ class Batches(keras.utils.PyDataset):
             return self._looked_at.pop(index)
         try:
             batch = self._make(index) if self._pool is None else self._made_ahead(index, self._pool)
-        except Exception as error:
+        except Exception as error:  # kept for the end of the block, since Keras tells another; raised as it is
             self._failure = error
             raise
         if index < _LOOKED_AT:

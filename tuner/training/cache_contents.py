@@ -121,7 +121,7 @@ def _brought_item(path: Path) -> Item | None:
             what, images = _READERS[path.suffix](path)
         except FileNotFoundError:
             raise
-        except Exception as error:  # noqa: BLE001 whatever a library says of a file that is none
+        except Exception as error:  # noqa: BLE001  numpy, zip and Parquet have errors of their own each; it is told
             return Item(BROUGHT, path, "damaged", first_line(error), None, size, used, False, facts)
         return Item(BROUGHT, path, "whole", "", images, size, used, False, {**facts, "what": what})
     return None
@@ -173,7 +173,7 @@ def _brought_damage(path: Path) -> str | None:
             return None
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         return None if path.stem.endswith(digest) else "it is not as it was written"
-    except Exception as error:  # noqa: BLE001 whatever a library says of a file that is damaged
+    except Exception as error:  # noqa: BLE001  as above: a damaged file is what is looked for
         return first_line(error)
 
 
