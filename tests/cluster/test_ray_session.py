@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -102,6 +104,30 @@ def test_a_ray_of_this_machine_has_no_process_that_serves_a_dashboard_an_autosca
     started = " ".join(word for child in psutil.Process().children(recursive=True) for word in child.cmdline())
     assert "raylet" in started
     assert not [name for name in ("dashboard/dashboard.py", "monitor.py") if name in started]
+
+
+STOPPED = """
+import os, signal, time
+import ray
+from tuner.cluster.ray_session import starting_ray
+from tuner.common.process import terminating_as_interrupt
+with terminating_as_interrupt(), starting_ray(preloads=False) as started:
+    try:
+        {wait}
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    except KeyboardInterrupt:
+        time.sleep(4)  # Abseil's handler, which Ray sets, would end the process after 3 s
+        print("tidied up")
+"""
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("wait", ["started()", "while not ray.is_initialized(): time.sleep(0.1)"])
+def test_a_search_that_is_terminated_has_the_time_it_takes_to_end_cleanly(wait) -> None:
+    code = STOPPED.format(wait=wait)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and done.stdout.endswith("tidied up\n"), done
 
 
 @pytest.fixture

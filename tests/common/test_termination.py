@@ -146,3 +146,32 @@ def test_what_was_asked_of_the_signal_before_holds_afterwards_and_threads_ask_fo
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+LOST = """
+import os, signal, time, weakref
+from tuner.common.process import terminating_as_interrupt
+{before}
+class Gone:
+    pass
+def end(_reference):
+    os.kill(os.getpid(), signal.{sent})
+    for _ in range(1000):
+        pass
+try:
+    with terminating_as_interrupt():
+        kept = Gone()
+        reference = weakref.ref(kept, end)
+        del kept
+        time.sleep(20)
+        print("lost")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGINT, signal.SIG_IGN)"])
+def test_an_interrupt_that_came_where_none_can_be_raised_is_not_lost(before) -> None:
+    code = LOST.format(before=before, sent="SIGTERM")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n", "", 0)

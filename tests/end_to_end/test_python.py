@@ -151,11 +151,14 @@ def press():
     until(lambda: os.path.exists(record) and '"epoch"' in open(record).read())
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=press).start()""")
-        assert ask("run = study.run(**many)") == "ok"
-        assert ask("print('STATUS', run.status, type(run).__name__); run") == "ok"
-        assert ask("search = study.run(resume=True, background=True, **many)") == "ok"
-        assert ask("until(lambda: search.progress.best); search") == "ok"
-        assert ask("search.stop(); print('AGAIN', search.wait().status)") == "ok"
+        for code in (
+            "run = study.run(**many)",
+            "print('STATUS', run.status, type(run).__name__); run",
+            "search = study.run(resume=True, background=True, **many)",
+            "until(lambda: search.progress.best); search",
+            "search.stop(); print('AGAIN', search.wait().status)",
+        ):
+            assert ask(code) == "ok", "\n".join(shown)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from tuner.common.errors import InputError, TunerError, first_line
-from tuner.common.process import home, outliving_hangup, set_surroundings, usable_cpus
+from tuner.common.process import home, keeping_termination, outliving_hangup, set_surroundings, usable_cpus
 
 WORKERS_READY_S = 60.0
 LOADED, FAILED = ".loaded", ".failed"
@@ -106,8 +106,13 @@ def starting_ray(
     # The thread stays until Ray has ended: the system ends Ray's processes with the thread that has started them.
     with _starting_workers(preloads) as ready, _loopback(), ThreadPoolExecutor(1, "ray") as thread:
         start = thread.submit(_start, name, with_dashboard)
+
+        def started() -> Capacity:
+            with keeping_termination():
+                return replace(start.result(), ready=ready)
+
         try:
-            yield lambda: replace(start.result(), ready=ready)
+            yield started
         finally:
             if start.exception() is None:
                 ray.shutdown()

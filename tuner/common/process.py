@@ -441,8 +441,15 @@ def outliving_hangup() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_AGAIN_S = 0.05
+
+
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     """Call the handler of Ctrl-C directly: SIGINT may be blocked, as in Ray's jobs, or ignored, as after nohup."""
+    if hasattr(
+        signal, "alarm"
+    ):  # a handler of Ray's (Abseil's) that came before this one ends the process in 3 s, else
+        signal.alarm(0)
     ignore_hangup()
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
@@ -455,23 +462,35 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
 def terminating_as_interrupt() -> Iterator[None]:
     """Make SIGTERM and a closed terminal act like Ctrl-C within the block; has no effect in a thread.
 
-    After nohup, SIGHUP stays ignored.
+    After nohup, SIGHUP stays ignored. An interrupt of any kind that came where Python can only print it, as in a weak
+    reference's callback while a module is imported, is sent again.
     """
     if threading.current_thread() is not threading.main_thread():  # the only one that may ask for signals
         yield
         return
     heeded = {signal.SIGTERM} | {one for one in _HANGUP if signal.getsignal(one) is not signal.SIG_IGN}
     previous = {one: signal.signal(one, _interrupt) for one in heeded}
+    tell = sys.unraisablehook
+
+    def unraisable(what: Any) -> None:
+        if isinstance(what.exc_value, KeyboardInterrupt) and hasattr(signal, "setitimer"):  # in the main thread
+            signal.signal(signal.SIGALRM, _interrupt)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        else:
+            tell(what)
+
+    sys.unraisablehook = unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = tell
         for one, handler in previous.items():
             signal.signal(one, handler)
 
 
 @contextmanager
 def keeping_termination() -> Iterator[None]:
-    """Restore the handler of SIGTERM after the block: `ray.init` sets one that ends the process."""
+    """Restore the handler of SIGTERM after the block: `ray.init` sets some that end the process, also in a thread."""
     previous = signal.getsignal(signal.SIGTERM)
     try:
         yield
