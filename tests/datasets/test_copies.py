@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import given, settings
 from benchmarks.copies.planting import CHANGES, copies_of, to_image
 from tests.support.drawn_photos import drawn_photos
 from tests.support.make_prepared import load
+from tuner.common.threads import Threads
 from tuner.datasets.account.copies import CopyAccount, describe_copies, take_account
 from tuner.datasets.copies import (
     MOST_IN_GROUP,
@@ -30,8 +30,7 @@ from tuner.datasets.splits import split_stratified
 
 
 def found_in(*parts: np.ndarray) -> Found:
-    with ThreadPoolExecutor(2) as pool:
-        sketched = [sketch_images(part, pool) for part in parts]
+    sketched = [sketch_images(part, Threads(2)) for part in parts]
     return find_copies(np.concatenate([hashes for hashes, _ in sketched]), [small for _, small in sketched])
 
 
@@ -151,8 +150,7 @@ def test_a_handful_of_images_is_no_problem(numbers) -> None:
 
 def test_the_hash_has_the_bits_of_the_library(digits) -> None:
     for images in (digits[:200], drawn_photos(100, 48, 3, 4), flat([0, 100, 255], 3), gradients(20)):
-        with ThreadPoolExecutor(1) as pool:
-            _, small = sketch_images(images, pool)
+        _, small = sketch_images(images, Threads(1))
         expected = [int(str(imagehash.phash(to_image(each))), 16) for each in small]
         assert perceptual_hashes(small).tolist() == expected
 

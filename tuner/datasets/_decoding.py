@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tuner.common.arrays import ArrayWriter
 from tuner.common.errors import DataError
-from tuner.common.process import usable_cpus
+from tuner.common.process import keep_freed_memory, usable_cpus
 from tuner.common.threads import Threads
 from tuner.datasets._encoded_storage import ENCODED, EncodedWriter, encoded_size
 from tuner.datasets.copies import SketchWriter
@@ -35,6 +36,9 @@ SAMPLE_BATCHES = 8
 """Of as many batches, evenly spaced, the headers are read to see what may be expected of all images."""
 CHUNK_BYTES = 8 * 2**20
 """Of pixels: what is decoded is hashed and written while the processor still has it at hand."""
+FIRST_ROWS = 16
+WORTH_THREADS_S = 120e-6
+"""Several threads decode images of which the first take longer; with others they would wait for Python's lock."""
 PROGRESS_FROM = 5_000
 SAMPLE_IMAGES = 64
 """So many are encoded to tell how large all will be."""
@@ -133,13 +137,13 @@ def likely_frame(listing: Listing, form: Form) -> Frame:
 def certain_frame(listing: Listing, form: Form) -> Frame:
     """Return the frame for all images, for which so many headers are read as are needed to know it."""
     seen: set[Header] = set()
-    with _threads() as pool:
-        for listed, rows in (
-            (each, rows) for each in listing.splits.values() for rows in _chunks(range(len(each.labels)), CHUNK_ROWS)
-        ):
-            seen = seen.union(*pool.map(lambda some, of=listed: _headers(of, some), _batches(rows)))
-            if _is_size_known(seen, form) and _is_colour_known(seen, form):
-                return _frame(seen, form, is_every=False)
+    threads = Threads(_threads_number())
+    for listed, rows in (
+        (each, rows) for each in listing.splits.values() for rows in _chunks(range(len(each.labels)), CHUNK_ROWS)
+    ):
+        seen = seen.union(*threads.map(partial(_headers, listed), _batches(rows)))
+        if _is_size_known(seen, form) and _is_colour_known(seen, form):
+            return _frame(seen, form, is_every=False)
     return _frame(seen, form, is_every=True)
 
 
@@ -202,10 +206,6 @@ def _header(encoded: EncodedImage) -> Header | None:
         return None
 
 
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=_threads_number())
-
-
 def _threads_number() -> int:
     return min(8, usable_cpus())
 
@@ -231,16 +231,21 @@ def write_split(folder: Path, split: str, listed: Listed, frame: Frame, form: Fo
     good = np.ones(number, dtype=bool)
     problems: list[str] = []
     lossy = 0
+    keep_freed_memory()
     size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // int(np.prod(frame.shape))))
+    threads = Threads(1)
     space = np.empty((min(size, number), *frame.shape), np.uint8)
     with (
         _images_writer(folder, split, frame.shape, form) as images,
         SketchWriter(folder, split, frame.shape[2]) as sketches,
-        _threads() as pool,
     ):
-        for rows in _chunks(range(number), size):
-            arrays, broken = load_chunk(listed, rows, frame, pool, space[: len(rows)])
-            sketches.append(arrays, pool)
+        first = min(FIRST_ROWS, size)
+        for rows in (range(number)[:first], *_chunks(range(number)[first:], size)):
+            started = time.perf_counter()
+            arrays, broken = load_chunk(listed, rows, frame, threads, space[: len(rows)])
+            if rows.start == 0 and time.perf_counter() - started > WORTH_THREADS_S * len(rows):
+                threads = Threads(_threads_number())
+            sketches.append(arrays, threads)
             good[list(broken)] = False
             if isinstance(images, EncodedWriter):
                 are_lossy = _are_lossy(listed, [row for row in rows if row not in broken])
@@ -272,11 +277,10 @@ def encoded_bytes(listing: Listing, frame: Frame, jpeg_quality: int | None) -> i
     """Return about how many bytes all images take when they are encoded, by a few of them; None: all are broken."""
     sizes = []
     for listed in listing.splits.values():
-        with _threads() as pool:
-            for row in range(0, len(listed.labels), max(1, len(listed.labels) // SAMPLE_IMAGES)):
-                images, broken = load_chunk(listed, range(row, row + 1), frame, pool)
-                if not broken:
-                    sizes.append(encoded_size(images[0], bool(_are_lossy(listed, [row])[0]), jpeg_quality))
+        for row in range(0, len(listed.labels), max(1, len(listed.labels) // SAMPLE_IMAGES)):
+            images, broken = load_chunk(listed, range(row, row + 1), frame, Threads(1))
+            if not broken:
+                sizes.append(encoded_size(images[0], bool(_are_lossy(listed, [row])[0]), jpeg_quality))
     number = sum(len(listed.labels) for listed in listing.splits.values())
     return round(float(np.mean(sizes)) * number) if sizes else None
 
@@ -289,7 +293,7 @@ def write_column(folder: Path, split: str, what: str, values: np.ndarray) -> str
 
 
 def load_chunk(
-    listed: Listed, rows: range, frame: Frame, pool: ThreadPoolExecutor, space: np.ndarray | None = None
+    listed: Listed, rows: range, frame: Frame, threads: Threads, space: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Return the good images of some rows `[N, H, W, C] uint8`, and for each other row why it is broken.
 
@@ -310,7 +314,7 @@ def load_chunk(
             except DataError as error:
                 broken[row] = str(error)
 
-    list(pool.map(load, _batches(rows)))
+    threads.map(load, _batches(rows))
     if not broken:
         return images, {}
     good = np.array([row not in broken for row in rows])

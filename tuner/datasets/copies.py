@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Self
 
 import numpy as np
 
+from tuner.common.threads import Threads
 from tuner.datasets.splits import OWN_UNIT, join_units, single_unit_classes
 
 SMALL_PX = 32
@@ -59,7 +59,7 @@ _PLACE = (np.arange(SMALL_PX, dtype=np.float32) - (SMALL_PX - 1) / 2) / SMALL_PX
 # --- one image ---
 
 
-def sketch_images(images: np.ndarray, pool: Executor) -> tuple[np.ndarray, np.ndarray]:
+def sketch_images(images: np.ndarray, threads: Threads) -> tuple[np.ndarray, np.ndarray]:
     """Return hashes `[B, 3] uint64` and small versions `[B, 32, 32, C] uint8` of images `[B, H, W, C] uint8`.
 
     The first two numbers are a hash of all pixels, the third is perceptual.
@@ -68,7 +68,7 @@ def sketch_images(images: np.ndarray, pool: Executor) -> tuple[np.ndarray, np.nd
         return np.empty((0, 3), np.uint64), np.empty((0, SMALL_PX, SMALL_PX, images.shape[3]), np.uint8)
     per_task = max(1, min(64, 2**20 // int(images[0].size)))
     parts = [images[start : start + per_task] for start in range(0, len(images), per_task)]
-    digests, small = (np.concatenate(each) for each in zip(*pool.map(_sketch, parts), strict=True))
+    digests, small = (np.concatenate(each) for each in zip(*threads.map(_sketch, parts), strict=True))
     return np.column_stack([digests, perceptual_hashes(small)]), small
 
 
@@ -105,10 +105,10 @@ class SketchWriter:
         self._row = _sketch_row(channels)
         self._file = _sketch_file(folder, split).open("xb")
 
-    def append(self, images: np.ndarray, pool: Executor) -> None:
+    def append(self, images: np.ndarray, threads: Threads) -> None:
         """Add images `[B, H, W, C] uint8`."""
         rows = np.empty(len(images), self._row)
-        rows["hashes"], rows["small"] = sketch_images(images, pool)
+        rows["hashes"], rows["small"] = sketch_images(images, threads)
         self._file.write(rows.tobytes())
 
     def __enter__(self) -> Self:

@@ -61,7 +61,7 @@ def _nearest_name(path: Path) -> str:
     return f"; did you mean {names[nearest[0]]!r}?" if nearest else ""
 
 
-def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
+def file_identity(paths: Iterable[Path | str], root: Path) -> list[Any]:
     """Return JSON values that differ when a file has changed: names, sizes and times of change."""
     described: list[list[Any]] = []
     above = f"{root}{os.sep}"
@@ -69,7 +69,7 @@ def file_identity(paths: Iterable[Path], root: Path) -> list[Any]:
         text = str(path)
         name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
         try:
-            status = path.stat()
+            status = os.stat(text)  # noqa: PTH116  a path of each would take ten times as long
         except OSError:  # a link to nothing: a broken image, which is reported by its name when it is decoded
             described.append([name])
         else:
@@ -119,7 +119,11 @@ class Tree:
 
     def all_files(self) -> list[Path]:
         """Return the wanted files at any depth, sorted."""
-        return [Path(text) for text in sorted(file for tree in self.below() for file in tree.files)]
+        return [Path(text) for text in self.all_names()]
+
+    def all_names(self) -> list[str]:
+        """Return the same as texts, of which there may be millions: a path takes ten times as long to make."""
+        return sorted(file for tree in self.below() for file in tree.files)
 
     def inner_names(self) -> set[str]:
         """Return the names of the folders in it that hold wanted files, or may by links."""
@@ -239,7 +243,7 @@ _SURELY_CLASSES = 10
 """So many folders that are not named after a split are classes, whatever those beside them are called."""
 
 
-def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str, list[Path]]], tuple[str, ...]]:
+def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str, list[str]]], tuple[str, ...]]:
     """Return the folder, the images of each split by class, and notices of what may not be expected."""
     root = existing(reference, "folder")
     if not root.is_dir():
@@ -266,12 +270,12 @@ def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str,
 
 def _used(
     whole: Tree, splits: Mapping[str, ClassFolders], notices: Sequence[str]
-) -> tuple[dict[str, dict[str, list[Path]]], tuple[str, ...]]:
+) -> tuple[dict[str, dict[str, list[str]]], tuple[str, ...]]:
     """Return the images of each split by class, and the notices with what is not used."""
-    found: dict[str, dict[str, list[Path]]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     more: list[str] = []
     for split, classes in splits.items():
-        images = {name: [file for tree in trees for file in tree.all_files()] for name, trees in classes.items()}
+        images = {name: [file for tree in trees for file in tree.all_names()] for name, trees in classes.items()}
         empty = [trees[0].path for name, trees in classes.items() if not images[name]]
         if empty and split == "train":
             raise DataError(
@@ -485,8 +489,8 @@ def _read_folder(reference: str, layout: str) -> Listing:
     return Listing(names, splits, notices)
 
 
-def _listed(classes: Mapping[str, Sequence[Path]], names: tuple[str, ...]) -> Listed:
-    files = [file for images in classes.values() for file in images]
+def _listed(classes: Mapping[str, Sequence[str]], names: tuple[str, ...]) -> Listed:
+    files = [Path(file) for images in classes.values() for file in images]
     numbers = [names.index(name) for name in classes]
     labels = np.repeat(np.array(numbers, dtype=np.int64), [len(images) for images in classes.values()])
     return Listed(labels, None, files, lambda row: shown(files[row]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.process import usable_cpus
+from tuner.common.threads import Threads
 from tuner.datasets._decoding import Frame, load_chunk
 from tuner.datasets.account.facts import EXAMPLES, THUMBNAIL_PX, ColourFacts, Size, SizeFacts
 from tuner.datasets.images import EncodedImage, Original, look_at, read_original
@@ -56,20 +56,18 @@ def examine(listed: Listed, look: Look, watch: Callable[[int], None]) -> Examine
     """Look at every image of a split, whatever is wrong with others; `watch` is told of so many after each some."""
     found = Examined()
     rows_at_once = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(look.frame.shape if look.frame else (1,))))
-    with ThreadPoolExecutor(max_workers=min(8, usable_cpus())) as pool:
-        for start in range(0, len(listed.labels), rows_at_once):
-            rows = range(start, min(start + rows_at_once, len(listed.labels)))
-            headers = _headers(listed, rows, pool)
-            broken = {row: one for row, one in headers.items() if isinstance(one, str)}
-            if look.frame is not None:
-                images, broken = _decoded(listed, rows, look.frame, pool)
-                found.measure(images, np.array([row for row in rows if row not in broken], np.int64))
-                look.keep(images, pool)
-            found.problems |= broken
-            found.originals.update(
-                one for row, one in headers.items() if row not in broken and isinstance(one, Original)
-            )
-            watch(len(rows))
+    threads = Threads(min(8, usable_cpus()))
+    for start in range(0, len(listed.labels), rows_at_once):
+        rows = range(start, min(start + rows_at_once, len(listed.labels)))
+        headers = _headers(listed, rows, threads)
+        broken = {row: one for row, one in headers.items() if isinstance(one, str)}
+        if look.frame is not None:
+            images, broken = _decoded(listed, rows, look.frame, threads)
+            found.measure(images, np.array([row for row in rows if row not in broken], np.int64))
+            look.keep(images, threads)
+        found.problems |= broken
+        found.originals.update(one for row, one in headers.items() if row not in broken and isinstance(one, Original))
+        watch(len(rows))
     return found
 
 
@@ -78,16 +76,16 @@ class Look:
     """The way to look at images: decoded in a shape (None: headers alone are read), and handed on to `keep`."""
 
     frame: Frame | None = None
-    keep: Callable[[np.ndarray, Executor], None] = lambda images, pool: None
+    keep: Callable[[np.ndarray, Threads], None] = lambda images, threads: None
 
 
-def _headers(listed: Listed, rows: range, pool: Executor) -> dict[int, Original | str]:
+def _headers(listed: Listed, rows: range, threads: Threads) -> dict[int, Original | str]:
     """Return what each image is, or why its header cannot be read."""
     if listed.pixels is not None:
         height, width, *channels = listed.pixels.shape[1:]
         return dict.fromkeys(rows, Original(width, height, channels in ([], [1]), False, 8, "pixels"))
     encoded = [_fetched(listed.encoded, row) for row in rows]
-    return dict(zip(rows, pool.map(_header, encoded), strict=True))
+    return dict(zip(rows, threads.map(_header, encoded), strict=True))
 
 
 def _fetched(encoded: Sequence[EncodedImage], row: int) -> EncodedImage | DataError:
@@ -105,14 +103,14 @@ def _header(encoded: EncodedImage | DataError) -> Original | str:
         return str(error)
 
 
-def _decoded(listed: Listed, rows: range, frame: Frame, pool: ThreadPoolExecutor) -> tuple[np.ndarray, dict[int, str]]:
+def _decoded(listed: Listed, rows: range, frame: Frame, threads: Threads) -> tuple[np.ndarray, dict[int, str]]:
     """Return the good images of some rows, and why each other is broken, those that cannot be fetched among them."""
     try:
-        return load_chunk(listed, rows, frame, pool)
+        return load_chunk(listed, rows, frame, threads)
     except DataError as error:
         if len(rows) == 1:
             return np.empty((0, *frame.shape), np.uint8), {rows[0]: str(error)}
-    parts = [_decoded(listed, range(row, row + 1), frame, pool) for row in rows]
+    parts = [_decoded(listed, range(row, row + 1), frame, threads) for row in rows]
     return np.concatenate([images for images, _ in parts]), {k: v for _, broken in parts for k, v in broken.items()}
 
 
