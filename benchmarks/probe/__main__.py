@@ -275,15 +275,14 @@ def look_for_labels(options: argparse.Namespace, folder: Path) -> None:
     for name in options.sets:
         data = load(name, options.train, options.validation, folder)
         configuration = {**NETWORK, "weights": "imagenet", "preprocess": f"resize({options.px})|scale(-1,1)"}
-        features = np.concatenate(features_of(configuration, data, folder))
+        features = features_of(configuration, data, folder).together
         labels, classes = np.concatenate([data.train.labels, data.validation.labels]), len(data.class_names)
         draw = np.random.default_rng(0)
         changed = draw.choice(len(labels), round(0.05 * len(labels)), replace=False)
         given = labels.copy()
         given[changed] = (labels[changed] + draw.integers(1, classes, len(changed))) % classes
         began = time.process_time()
-        _, probabilities = fit(features, given, classes, deal_folds(given, None, 5, 0))
-        rows, _ = suspects(given, probabilities)
+        rows = suspects(given, classes, fit(features, given, classes, deal_folds(given, None, 5, 0))[1].parts).rows
         spent, is_right = time.process_time() - began, np.isin(rows, changed)
         print(
             f"| {name} | {len(labels)} | {len(changed)} | {len(rows)} | {is_right.sum()} | {is_right.mean():.2f} "

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from ray.exceptions import RayError
 
-from tests.support.make_record import epoch, study_created, trial_started
+from tests.support.make_record import epoch, session_started, study_created, trial_started
 from tuner.cluster.slots import Packing
 from tuner.execution import probing
 from tuner.execution.probing import ProbeActor, Probes
 from tuner.runs.events import LabelsDoubted, Probed
-from tuner.runs.record import Record
+from tuner.runs.record import Record, read_state
 
 ASKED = [{"architecture": "mobilenet_v2", "preprocess": f"resize({size})"} for size in (32, 64, 100)]
 
@@ -27,7 +27,8 @@ class Doubts(NamedTuple):
 
 
 def probed(configuration: dict[str, Any], value: float, seconds: float = 2.0) -> Probed:
-    return Probed(configuration=configuration, method="ridge", metrics={"val_accuracy": value}, seconds=seconds)
+    values = {"val_accuracy": value}
+    return Probed(configuration=configuration, method="ridge", metrics=values, features=1280, seconds=seconds)
 
 
 def doubts() -> Doubts:
@@ -41,8 +42,14 @@ class FakeProcess:
     def __init__(self, *answers: Any) -> None:
         self.left, self.asked, self.ended = list(answers), [], False
 
-    def ask(self, what: str, configuration: dict[str, Any], left_s: float) -> None:
+    def ask(self, what: str, configuration: dict[str, Any], left_s: float, *more: Any) -> None:
+        assert more == ((1280,) if what == "doubt" else ())
         self.asked.append((what, configuration["preprocess"], left_s))
+        self.told_s = 0.0
+
+    def spent_s(self) -> float:
+        self.told_s += 0.4
+        return self.told_s
 
     def answers(self) -> list[Any]:
         answer = self.left.pop(0)
@@ -120,6 +127,45 @@ def test_a_session_that_goes_on_probes_what_is_missing_within_what_is_left(recor
     assert process.asked == [("probe", "resize(100)", 2), ("doubt", "resize(100)", 1)]
 
 
+def see_all(record: Record, process: FakeProcess) -> None:
+    """Look as often as there are answers, and end, in a session whose trials have shown something before."""
+    probes = Probes(record, ASKED, 10.0, lambda: process, lambda _pictures: None)
+    for _ in range(len(process.left) + 1):
+        probes.see()
+    probes.close()
+
+
+def test_a_session_that_goes_on_does_not_spend_again_what_was_cut_short(record, monkeypatch):
+    monkeypatch.setattr(probing, "TOLD_EVERY_S", 0.0)
+    record.append(epoch(0, 1, 0.5))
+    see_all(record, first := FakeProcess(probed(ASKED[0], 0.5, seconds=4.0), *["not yet"] * 3))
+    assert first.asked[-1][1] == "resize(64)" and record.state.probe_s == pytest.approx(5.2)
+    record.append(session_started(resumed=True))
+    see_all(record, again := FakeProcess("not yet", probed(ASKED[1], 0.8, seconds=2.0), None))
+    assert again.asked == [("probe", "resize(64)", pytest.approx(4.8)), ("probe", "resize(100)", pytest.approx(2.8))]
+    assert record.state.probe_s == pytest.approx(10), "a probe's own time is counted once, and all is spent"
+    record.append(session_started(resumed=True))
+    see_all(record, last := FakeProcess())
+    assert not last.asked
+    assert read_state(record.path).probe_s == pytest.approx(10), "what is read again is what was written"
+
+
+@pytest.mark.parametrize(
+    ("answers", "spent_s"),
+    [([None], 10.0), (["too few"], 3.8), ([RayError("it died")], 3.8), ([], 3.8)],
+    ids=["no time for labels", "labels that cannot be told", "a process that dies", "a search that is killed"],
+)
+def test_labels_that_were_not_looked_at_have_cost_their_time(answers, spent_s, record, monkeypatch):
+    monkeypatch.setattr(probing, "TOLD_EVERY_S", 0.0)
+    for event in (*(probed(one, 0.5, seconds=1.0) for one in ASKED), epoch(0, 1, 0.5)):
+        record.append(event)
+    process = FakeProcess("not yet", "not yet", *answers)
+    probes = Probes(record, ASKED, 10.0, lambda: process, lambda _pictures: None)
+    for _ in range(len(process.left) + 1):
+        probes.see()
+    assert record.state.probe_s == pytest.approx(spent_s)
+
+
 @pytest.mark.parametrize("why", ["nothing is asked for", "all is done", "the time is spent"])
 def test_where_nothing_is_left_to_do_no_process_is_started(record, why):
     for one in ASKED[: 0 if why == "nothing is asked for" else 3]:
@@ -161,6 +207,9 @@ class FakeRay:
         self.made.extend(given)
         return SimpleNamespace(probe=SimpleNamespace(remote=lambda *_asked: "asked"))
 
+    def delete(self, key: str) -> None:
+        assert key.startswith("probe-")
+
     def kill(self, _actor: Any) -> None:
         self.killed += 1
 
@@ -172,6 +221,7 @@ class FakeRay:
 def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_of_them(gpus, record, monkeypatch):
     fake = FakeRay(head=2)
     monkeypatch.setattr(probing, "ray", fake)
+    monkeypatch.setattr(probing, "key_value_store", fake)
     workers: Any = SimpleNamespace(packing=Packing(1, 1, gpus), context=None, guard=None)
     probes = Probes.on_ray(workers, record, ASKED, 10.0, lambda _pictures: None)
     record.append(epoch(0, 1, 0.5))
@@ -193,7 +243,7 @@ def test_a_probe_that_keeps_features_apart_sees_no_gpu(apart, seen, monkeypatch)
     monkeypatch.setattr(probing, "replace", lambda one, **_changed: one)
     context: Any = None
     guard: Any = None
-    ProbeActor(context, guard, apart)
+    ProbeActor(context, guard, apart, "name")
     assert found == [seen]
 
 
@@ -204,6 +254,7 @@ def test_a_probe_that_keeps_features_apart_sees_no_gpu(apart, seen, monkeypatch)
 )
 def test_a_probe_runs_where_trials_can(cpus, node, record, monkeypatch):
     monkeypatch.setattr(probing, "ray", fake := FakeRay(**cpus))
+    monkeypatch.setattr(probing, "key_value_store", fake)
     workers: Any = SimpleNamespace(packing=Packing(1, 1, 0.0), context=None, guard=None)
     record.append(epoch(0, 1, 0.5))
     Probes.on_ray(workers, record, ASKED, 10.0, lambda _pictures: None).see()

@@ -215,6 +215,35 @@ def test_what_has_an_effect_on_some_trial_is_right(general, nets):
     assert problems(RECIPES % (general, nets)) == []
 
 
+@pytest.mark.parametrize(
+    ("general", "nets", "training", "path"),
+    [
+        ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: 5}", (7, 3), "architecture.choose.mobilenet_v2."),
+        ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: {int: [5, 8]}}", (5, 1), "architecture.choose.mobilenet_v2."),
+        ("unfreeze: {choice: [together, gradual]}", "mobilenet_v2: {unfreeze_depth: {choice: [0, 5]}}", (7, 3),
+         "architecture.choose.mobilenet_v2."),
+        ("unfreeze_depth: 5", "mobilenet_v2: {unfreeze: gradual}, dense: {}", (7, 3), ""),
+        ("unfreeze_depth: 5\n  unfreeze: gradual", "mobilenet_v2: {}, vgg16: {}", (7, 3), ""),
+        ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: 5}, dense: {}", (8, 3), None),
+        ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: {int: [0, 5]}}", (7, 3), None),
+        ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: {choice: [4, 5]}}", (7, 3), None),
+        ("unfreeze: together", "mobilenet_v2: {unfreeze_depth: 5}", (7, 3), None),
+        ("unfreeze: gradual", "mobilenet_v2: {unfreeze_depth: 5}", (3, 3), None),
+    ],
+)  # fmt: skip
+def test_a_depth_that_no_trial_reaches_one_block_an_epoch_is_refused(general, nets, training, path):
+    whole, head = training
+    settings = [f"training.max_epochs={whole}", f"training.head_epochs={head}"]
+    found = problems(RECIPES % (general, nets), *settings)
+    assert len(found) == (path is not None)
+    if path is not None:
+        rule = (
+            f"space.{path}unfreeze_depth must be at most 4 with unfreeze: gradual, one block more in each epoch after"
+        )
+        assert rule in found[0] and found[0].endswith("got 5")
+        assert f"(training.max_epochs {whole}, training.head_epochs {head})" in found[0]
+
+
 @pytest.mark.parametrize("patience", ["1", "2", "3", "none"])
 def test_a_rate_is_not_reduced_when_trials_have_ended(patience):
     stopping = "none" if patience == "none" else f"{{patience: {patience}}}"

@@ -13,11 +13,13 @@ from tuner.cluster.ray_session import Capacity, NodeCapacity
 from tuner.cluster.slots import Packing
 from tuner.common.errors import InputError
 from tuner.execution.packing_probe import GpuMemory, Speed
+from tuner.session import _packing
 from tuner.session._packing import (
     candidates,
     choose_packing,
     fastest,
     is_long,
+    trial_memory,
     trials_per_gpu,
     typical_configurations,
     within_memory,
@@ -56,7 +58,8 @@ def choose(tmp_path, capacity, speeds=None, gpu=None, images=10_000, **settings)
         return gpu
 
     prepared = SimpleNamespace(
-        cache_dir=tmp_path, dataset=SimpleNamespace(train=range(images), image_shape=(32, 32, 3))
+        cache_dir=tmp_path,
+        dataset=SimpleNamespace(train=range(images), validation=range(images // 10), image_shape=(32, 32, 3)),
     )
     return choose_packing(search_of(**settings), prepared, capacity, measure, measure_gpu), asked
 
@@ -79,8 +82,31 @@ def test_on_a_cluster_no_trial_is_larger_than_a_node() -> None:
 
 def test_the_memory_of_a_cluster_is_that_of_its_workers(tmp_path) -> None:
     two = Capacity(8, 0, nodes=(NodeCapacity(4, 0, 1600),) * 2, is_cluster=True)
-    packing, _ = choose(tmp_path, two, search__trials=3)
+    packing, _ = choose(tmp_path, two, search__trials=3, search__probe=False)
     assert packing == Packing(2, 1.0, 0.0, "as many as memory holds")
+
+
+@pytest.mark.parametrize(
+    ("settings", "images", "taken_mb"),
+    [
+        ({}, 1000, 1011),
+        ({}, 100_000, 2000),
+        ({}, 10_000_000, 2000),
+        ({"search__probe": False}, 100_000, 0),
+        ({"search__time_budget": "9m"}, 100_000, 0),
+        ({"activations__enabled": False}, 100_000, 0),
+        ({"space": {"architecture": "cnn"}}, 100_000, 0),
+    ],
+)
+def test_the_memory_that_probes_take_beside_trials_is_counted(
+    settings, images, taken_mb, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(_packing, "free_memory", lambda: 9024 * 2**20)
+    split = SimpleNamespace(train=range(images), validation=range(images // 10), image_shape=(32, 32, 3))
+    prepared, search = SimpleNamespace(cache_dir=tmp_path, dataset=split), search_of(**settings)
+    assert trial_memory(search, prepared, Capacity(8, 0), 4) == pytest.approx(5000 - taken_mb)
+    packing, _ = choose(tmp_path, Capacity(8, 0), images=images, search__trials=3, **settings)
+    assert packing.trials == 8 - -(-taken_mb // 1000)
 
 
 def test_on_a_cluster_without_workers_trials_take_what_they_are_told_to(tmp_path) -> None:

@@ -157,6 +157,8 @@ def test_grace_is_what_the_file_says_or_after_the_head_phase_where_blocks_are_un
 
 # --- warnings ---
 
+GRADUAL = ["space.unfreeze=gradual"]
+
 
 def warnings(text: str, *overrides: str) -> list[str]:
     return plan_warnings(resolved(text, *overrides))
@@ -185,6 +187,7 @@ def test_a_sound_plan_has_no_warnings():
         ({}, ["training.early_stopping=null"], "neither early stopping nor a scheduler that halves"),
         ({}, ["training.max_epochs=1", "search.scheduler=asha_stopping"], "no rung lies below max_epochs"),
         (BACKBONE, ["training.max_epochs=3"], "the head phase lasts to the end: no block will be unfrozen"),
+        (BACKBONE, [*GRADUAL, "training.max_epochs=4"], "no trial unfreezes more than 1 of its blocks"),
         (
             {6: "  augment: {choose: {a: {rotate: {float: [0, 5]}}}}", **NO_BASELINE},
             ["activations.views=2"],
@@ -207,7 +210,8 @@ def test_what_is_probably_not_meant_is_a_warning(lines: dict[int, str], override
         (FINITE, ["search.trials=40"], "fewer configurations"),
         ({}, ["search.trials=101", "search.time_budget=1h"], "time budget"),
         ({}, ["training.early_stopping=null", "search.scheduler=asha_stopping"], "early stopping"),
-        (BACKBONE, ["training.max_epochs=4"], "head phase"),
+        (BACKBONE, ["training.max_epochs=4"], "phase"),
+        (BACKBONE, [*GRADUAL, "training.max_epochs=7"], "phase"),
         ({6: "  augment: {choose: {a: {rotate: 5}}}", **NO_BASELINE}, ["activations.views=2"], "views"),
         ({6: "  augment: {choose: {a: {rotate: {float: [0, 5]}}}}", **NO_BASELINE}, [], "views"),
     ],

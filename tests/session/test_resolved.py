@@ -40,11 +40,11 @@ def settings_left_to_auto() -> list[str]:
 def answers(tmp_path) -> dict[str, Any]:
     """What a search with every such setting on `auto` comes to, by setting."""
     search = resolve(require(read_spec(RIGHT, "f", [f"{setting}=auto" for setting in settings_left_to_auto()])))
-    dataset = SimpleNamespace(train=range(100), image_shape=(8, 8, 1))
+    dataset = SimpleNamespace(train=range(100), validation=range(10), image_shape=(8, 8, 1))
     prepared = SimpleNamespace(cache_dir=tmp_path, dataset=dataset)
     capacity = Capacity(2, 0)
     packing = choose_packing(search, prepared, capacity, lambda *_way: None, lambda _one: None)
-    memory_mb = trial_memory(search.shares, capacity, packing.trials)
+    memory_mb = trial_memory(search, prepared, capacity, packing.trials)
     recorded = resolved_settings(search, memory_mb)
     place = augment_on(search, capacity.gpus, ())
     return {
@@ -140,6 +140,31 @@ def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overr
 def test_each_backbone_is_probed_under_each_preprocessing_small_images_first(space, probed) -> None:
     search = resolve(require(read_spec(WITH_BACKBONE, "f", [f"space={space}", "baseline=none"])))
     assert probed_configurations(search.study) == probed
+
+
+@pytest.mark.parametrize(
+    ("baseline", "first"),
+    [
+        ("none", ["resize(32)", 0.35]),
+        (
+            "{architecture: mobilenet_v2, preprocess: 'resize(64)|scale(-1,1)', alpha: 1.0}",
+            ["resize(64)|scale(-1,1)", 1.0],
+        ),
+        ("{architecture: mobilenet_v2, preprocess: 'resize(32)', alpha: 1.0}", ["resize(32)", 1.0]),
+        ("{architecture: cnn, preprocess: 'resize(64)'}", ["resize(32)", 0.35]),
+    ],
+)
+def test_the_backbone_of_the_baseline_is_probed_first_and_then_the_smallest_images(baseline, first) -> None:
+    space = (
+        "{preprocess: {choice: ['resize(64)', 'resize(64)|scale(-1,1)', 'resize(32)']}, dropout: {float: [0, 0.5]}, "
+        "architecture: {choose: {mobilenet_v2: {alpha: {choice: [0.35, 1.0]}, pooling: flatten}, cnn: {}}}}"
+    )
+    filled = baseline.replace("}", ", dropout: 0.1}").replace("mobilenet_v2", "mobilenet_v2, pooling: flatten")
+    search = resolve(require(read_spec(WITH_BACKBONE, "f", [f"space={space}", f"baseline={filled}"])))
+    probed = [[one["preprocess"], one["alpha"]] for one in probed_configurations(search.study)]
+    assert len(probed) == 6 and probed[0] == first
+    sizes = [int(preprocess[7:9]) for preprocess, _ in probed[1:]]
+    assert sizes == sorted(sizes)
 
 
 WITH_BACKBONE = "study: small\ndata: {source: digits}\nspace: {architecture: mobilenet_v2, preprocess: 'resize(32)'}\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +13,12 @@ import pytest
 
 from tests.support.cached_training import MOBILENET, SETTINGS, settings_for, whole_entries
 from tuner.common.errors import DataError
+from tuner.datasets.loading import Split
+from tuner.training.probes import linear, probing
 from tuner.training.probes.linear import ROWS_AT_ONCE, deal_folds, fit
 from tuner.training.probes.suspects import suspects
+
+COLUMNS = {"prepared": SimpleNamespace(column=lambda *_: None)}
 
 
 def blobs(images: int, classes: int = 3, width: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -19,6 +26,14 @@ def blobs(images: int, classes: int = 3, width: int = 8, seed: int = 0) -> tuple
     draw = np.random.default_rng(seed)
     labels = np.arange(images) % classes
     return (8 * np.eye(classes, width)[labels] + draw.normal(size=(images, width))).astype(np.float16), labels
+
+
+def out_of_fold(features: np.ndarray, labels: np.ndarray, classes: int, folds: np.ndarray) -> np.ndarray:
+    """Return the probabilities of all images together; those of no fold are not numbers."""
+    found = np.full((len(labels), classes), np.nan, np.float32)
+    for rows, part in fit(features, labels, classes, folds)[1].parts():
+        found[rows] = part
+    return found
 
 
 def test_a_probe_of_the_closed_form_is_ridge_regression():
@@ -43,7 +58,8 @@ def test_images_are_told_apart_by_probes_that_were_not_trained_on_them(images: i
     features, labels = blobs(images, width=width)
     if constant:
         features[:, -1] = 7.0
-    probe, apart = fit(features, labels, 3, deal_folds(labels, None, 3, 0))
+    folds = deal_folds(labels, None, 3, 0)
+    (probe, _), apart = fit(features, labels, 3, folds), out_of_fold(features, labels, 3, folds)
     others, truth = blobs(60, width=width, seed=1)
     if constant:
         others[:, -1] = 7.0
@@ -57,10 +73,10 @@ def test_probabilities_out_of_fold_know_nothing_of_the_image_or_its_unit():
     units = np.arange(60) // 6  # of six images, of all classes
     folds = deal_folds(labels, units, 5, 0)
     assert all(len(np.unique(folds[units == unit])) == 1 for unit in range(10))
-    _, before = fit(features, labels, 3, folds)
+    before = out_of_fold(features, labels, 3, folds)
     changed = labels.copy()
     changed[units == 0] = (labels[units == 0] + 1) % 3
-    _, after = fit(features, changed, 3, folds)
+    after = out_of_fold(features, changed, 3, folds)
     own = units == 0
     assert after[own].argmax(axis=1).tolist() == before[own].argmax(axis=1).tolist()
 
@@ -77,7 +93,7 @@ def test_probabilities_out_of_fold_know_nothing_of_the_image_or_its_unit():
 def test_an_image_for_whose_class_there_is_no_other_is_in_no_fold(labels: Any, units: Any, always: list[int]):
     folds = deal_folds(np.array(labels), None if units is None else np.array(units), 3, 0)
     assert np.flatnonzero(folds < 0).tolist() == always
-    _, probabilities = fit(np.random.default_rng(0).normal(size=(len(labels), 3)), np.array(labels), 6, folds)
+    probabilities = out_of_fold(np.random.default_rng(0).normal(size=(len(labels), 3)), np.array(labels), 6, folds)
     assert np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist() == always
 
 
@@ -103,8 +119,61 @@ def test_too_few_images_for_folds_are_refused():
 def test_a_label_is_doubted_where_another_class_is_as_probable_as_among_its_own(
     labels: list[int], probabilities: Any, rows: list[int], likely: list[int]
 ):
-    found = suspects(np.array(labels), np.array(probabilities))
-    assert (found.rows.tolist(), found.likely.tolist()) == (rows, likely)
+    own = np.array(probabilities, np.float32)
+    known = np.flatnonzero(np.isfinite(own).all(axis=1))
+    some = np.array_split(known, 3)
+    found = suspects(np.array(labels), 2, lambda: [(part, own[part]) for part in some if len(part)])
+    assert (found.rows.tolist(), found.likely.tolist(), found.images) == (rows, likely, len(known))
+    assert found.label_probability.tolist() == [own[row, labels[row]] for row in rows]
+    assert found.likely_probability.tolist() == own[rows].max(axis=1).tolist()
+
+
+def test_labels_of_many_classes_are_looked_at_without_all_their_probabilities(monkeypatch):
+    images, classes = 12_000, 400
+    monkeypatch.setattr(linear, "VALUES_AT_ONCE", 2**17)
+    monkeypatch.setattr(linear, "CHOSEN_BY", 200_000)
+    features, labels = blobs(images, classes, width=24)
+    folds = deal_folds(labels, None, 5, 0)
+    tracemalloc.start()
+    found = suspects(labels, classes, fit(features, labels, classes, folds)[1].parts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.images == images and peak < images * classes * 4, "one matrix of all probabilities"
+
+
+@pytest.mark.parametrize("asked", range(8))
+def test_a_fit_ends_when_its_time_is_spent(asked: int):
+    features, labels = blobs(90)
+    answers = iter([True] * asked)
+    with pytest.raises(linear.TimeSpentError):
+        _, apart = fit(features, labels, 3, deal_folds(labels, None, 3, 0), lambda: next(answers, False))
+        suspects(labels, 3, apart.parts)
+
+
+@pytest.mark.parametrize(
+    ("classes", "features", "looked_at"),
+    [(2, 4, (10, 6)), (2, 40, (5, 3)), (2, 60, None)],
+    ids=["all", "a part, where features are many", "none, where features by classes are too many"],
+)
+def test_what_labels_are_looked_at_is_bounded_by_memory(classes, features, looked_at, monkeypatch):
+    monkeypatch.setattr(probing, "MOST_FEATURES", 320)
+    monkeypatch.setattr(probing, "MOST_WEIGHTS", 100)
+    seen: list[tuple[int, int]] = []
+
+    def nothing(_configuration: Any, part: Any, *_more: Any) -> None:
+        seen.append((len(part.train), len(part.validation)))
+
+    monkeypatch.setattr(probing, "frozen_features", nothing)
+    splits = [Split(np.zeros((n, 1, 1, 1), np.uint8), np.arange(n), np.arange(n) % classes) for n in (10, 6)]
+    data: Any = SimpleNamespace(class_names=("a", "b"), train=splits[0], validation=splits[1], **COLUMNS)
+    monkeypatch.setattr(probing, "replace", lambda one, **changed: SimpleNamespace(**{**vars(one), **changed}))
+    prober = probing.Prober(data, SETTINGS, settings_for(Path()), lambda _text: None)
+    if looked_at is None:
+        with pytest.raises(DataError, match="2 classes by 60 features are too many"):
+            prober.doubt({}, features, lambda *_: "", lambda: True)
+    else:
+        assert prober.doubt({}, features, lambda *_: "", lambda: True) is None
+    assert seen == ([] if looked_at is None else [looked_at])
 
 
 @pytest.mark.full
@@ -112,7 +181,6 @@ def test_a_data_set_is_probed_from_the_cache_of_its_trials(
     small_digits, tmp_path, everything_is_worth_keeping, monkeypatch
 ):
     from tuner.training import activations
-    from tuner.training.probes import linear
     from tuner.training.probes.probing import Prober
 
     monkeypatch.setattr(linear, "LEAST_DEVIATION", 0.0)  # weights are random here, and their features small
@@ -129,7 +197,7 @@ def test_a_data_set_is_probed_from_the_cache_of_its_trials(
     with monkeypatch.context() as patched:
         patched.setattr(activations, "is_worth_keeping", lambda *_: False)
         assert "not kept" in prober.probe(asked, lambda: True).reason, "it is not for want of time"
-    doubts = prober.doubt(asked, lambda split, row: f"{split} {row}", lambda: True)
+    doubts = prober.doubt(asked, 1280, lambda split, row: f"{split} {row}", lambda: True)
     assert doubts.event.images == 320 and len(doubts.event.suspects) == min(200, doubts.event.found)
     first = doubts.event.suspects[0]
     assert first.label != first.likely and first.likely_probability > first.label_probability
@@ -141,7 +209,9 @@ def test_a_data_set_is_probed_from_the_cache_of_its_trials(
     assert (shown[of_train.row] == train.images[of_train.row]).all()
     with pytest.raises(DataError):
         few = replace(small_digits, train=train.take(np.arange(2)), validation=small_digits.validation.take([0]))
-        Prober(few, SETTINGS, settings_for(tmp_path), lambda _text: None).doubt(asked, lambda *_: "", lambda: True)
+        Prober(few, SETTINGS, settings_for(tmp_path), lambda _text: None).doubt(
+            asked, 1280, lambda *_: "", lambda: True
+        )
 
 
 @pytest.mark.full

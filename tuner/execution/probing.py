@@ -7,10 +7,12 @@ may spend is processor time, with what loading its libraries took.
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +22,20 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tuner.common.errors import last_line
+from tuner.cluster import key_value_store
+from tuner.common.errors import TunerError, last_line
 from tuner.datasets.loading import image_names
 from tuner.execution.worker_process import Guard, OpenedData, WorkerContext, WorkerProcess, Workers
-from tuner.runs.events import Notice, Probed
+from tuner.runs.events import Notice, Probed, ProbeWorked
 from tuner.runs.record import Record
 from tuner.runs.state import best_probe
 from tuner.spec.space import Configuration
 from tuner.training.failures import attempt
 
 NICE = 5
+TOLD_EVERY_S, RECORDED_SHARE = 1.0, 0.05
+"""What is spent is told so often, and recorded when it is so much of the limit more: a kill loses no more than that."""
+_KEY = "probe-"
 ENDS_S = 5.0
 """Within so many seconds a process that is killed has ended."""
 
@@ -37,12 +43,15 @@ ENDS_S = 5.0
 class ProbeActor:
     """A Ray actor that probes one configuration after the other."""
 
-    def __init__(self, context: WorkerContext, guard: Guard, apart: Path | None) -> None:
-        """`apart` is where features are kept if trials train on GPUs, which would read what a CPU has computed."""
+    def __init__(self, context: WorkerContext, guard: Guard, apart: Path | None, name: str) -> None:
+        """`apart` is where features are kept if trials train on GPUs, which would read what a CPU has computed.
+
+        Under `name` the search reads how much has been spent.
+        """
         os.nice(NICE)
         if apart is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Ray leaves all GPUs to those that ask for none
-        self._context, self._counted_s = replace(context, cpus=1.0), 0.0
+        self._context, self._counted_s, self._name = replace(context, cpus=1.0), 0.0, name
         self._process = WorkerProcess(self._context, guard)
         self._apart = apart
         self._prober: Any = None
@@ -66,16 +75,25 @@ class ProbeActor:
         return found.model_copy(update={"seconds": spent_s})
 
     def _goes_on(self, left_s: float) -> Callable[[], bool]:
-        ends_at = self._counted_s + left_s
-        return lambda: time.process_time() < ends_at
+        ends_at, told_s = self._counted_s + left_s, self._counted_s
 
-    def doubt(self, configuration: Configuration, left_s: float) -> Any:
+        def goes_on() -> bool:
+            nonlocal told_s
+            now_s = time.process_time()
+            if now_s - told_s >= TOLD_EVERY_S:
+                told_s = now_s
+                key_value_store.put(_KEY + self._name, f"{now_s - self._counted_s:.1f}")
+            return now_s < ends_at
+
+        return goes_on
+
+    def doubt(self, configuration: Configuration, left_s: float, features: int) -> Any:
         """Return the labels that look wrong, with pictures; None if there was no time, or why that cannot be told."""
         prober, context = self._opened(), self._context
 
         def doubts() -> Any:
             name = image_names(context.data, context.staged, self._data.prepared)
-            return prober.doubt(configuration, name, self._goes_on(left_s))
+            return prober.doubt(configuration, features, name, self._goes_on(left_s))
 
         found, failure = attempt(doubts)
         # Plain values: to know of what class they are, the search would load Keras.
@@ -98,12 +116,18 @@ class _Process:
             self._folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
         apart = None if self._folder is None else Path(self._folder.name)
         make = ray.remote(ProbeActor).options(num_cpus=0, scheduling_strategy=_where())
-        self._actor = make.remote(workers.context, workers.guard, apart)
+        self._name = secrets.token_hex(8)
+        self._actor = make.remote(workers.context, workers.guard, apart, self._name)
         self._asked: Any = None
 
-    def ask(self, what: str, configuration: Mapping[str, Any], left_s: float) -> None:
+    def ask(self, what: str, configuration: Mapping[str, Any], left_s: float, *more: Any) -> None:
         """Ask for a probe, or for labels that look wrong."""
-        self._asked = getattr(self._actor, what).remote(dict(configuration), left_s)
+        key_value_store.delete(_KEY + self._name)
+        self._asked = getattr(self._actor, what).remote(dict(configuration), left_s, *more)
+
+    def spent_s(self) -> float:
+        """Return the processor time that was told of, of what is asked for."""
+        return float(key_value_store.get(_KEY + self._name) or 0.0)
 
     def answers(self) -> list[Any]:
         """Return the answer, once it is there; raises RayError when the process was lost."""
@@ -113,6 +137,7 @@ class _Process:
     def end(self) -> None:
         """End the process, and remove what it has kept for itself."""
         ray.kill(self._actor)
+        key_value_store.delete(_KEY + self._name)
         if self._folder is not None:
             ray.wait([] if self._asked is None else [self._asked], timeout=ENDS_S)  # it may still write
             self._folder.cleanup()
@@ -135,6 +160,7 @@ class Probes:
         self._left = deque(one for one in asked if dict(one) not in done)
         self._limit_s, self._all = limit_s, len(asked)
         self._process: _Process | None = None
+        self._spent_s, self._looked_at = 0.0, 0.0
         is_done = not self._left and record.state.doubted is not None
         self._is_over = not asked or is_done or self._left_s() <= 0
 
@@ -158,18 +184,27 @@ class Probes:
                 self._take(answers[0])
                 if self._process is not None:
                     self._ask_next(self._process)
+            elif time.monotonic() - self._looked_at >= TOLD_EVERY_S:
+                self._looked_at, self._spent_s = time.monotonic(), self._process.spent_s()
+                if self._spent_s - self._record.state.probe_under_way_s >= RECORDED_SHARE * self._limit_s:
+                    self._record_spent()
         except RayError as error:
             self._end(f"frozen features are no longer probed: {last_line(error)}")
 
+    def _record_spent(self) -> None:
+        """Record what has been spent without a result, so that a session that goes on does not spend it again."""
+        if self._spent_s > self._record.state.probe_under_way_s:
+            self._record.append(ProbeWorked(seconds=self._spent_s))
+
     def _left_s(self) -> float:
-        return self._limit_s - sum(one.seconds for one in self._record.state.probes)
+        return self._limit_s - self._record.state.probe_s
 
     def _ask_next(self, process: _Process) -> None:
-        state = self._record.state
+        state, self._spent_s = self._record.state, 0.0
         if self._left:
             process.ask("probe", self._left.popleft(), self._left_s())
         elif state.doubted is None and (best := best_probe(state)) is not None:
-            process.ask("doubt", best.configuration, self._left_s())
+            process.ask("doubt", best.configuration, self._left_s(), best.features)
         else:
             self._end()
 
@@ -181,6 +216,7 @@ class Probes:
         elif found is None:
             done = len(self._record.state.probes)
             what = "labels were not looked at" if done == self._all else f"{done} of {self._all} were probed"
+            self._spent_s = self._left_s() + self._record.state.probe_under_way_s  # all that there was
             self._end(f"frozen features: {what} in the {self._limit_s:.0f} s of processor time that it may take")
         else:
             event, pictures = found
@@ -194,7 +230,9 @@ class Probes:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; what it was at is lost, but for the time that it took."""
         if self._process is not None:
+            with suppress(TunerError):  # there may be no room for it
+                self._record_spent()
             self._process.end()
             self._process = None

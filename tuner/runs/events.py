@@ -185,6 +185,14 @@ class Probed(_Event):
     """Of the processor, with what the cache lacked."""
 
 
+class ProbeWorked(_Event):
+    """The processor time so far of what gives no result yet: it may be cut short, and has been spent then."""
+
+    event: Literal["probe_worked"] = "probe_worked"
+    seconds: Seconds
+    """Since the result before, or since the probes of this session began."""
+
+
 class Suspect(BaseModel):
     """An image whose label looks wrong."""
 
@@ -408,6 +416,7 @@ Event = (
     | SessionEnded
     | Notice
     | Probed
+    | ProbeWorked
     | LabelsDoubted
     | TrialStarted
     | TrialMeasured

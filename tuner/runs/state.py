@@ -61,6 +61,10 @@ class RunState:
     guess_tested: events.GuessTested | None = None
     """What is reached on the test split without looking at an image; None in records of earlier versions."""
     probes: list[events.Probed] = field(default_factory=list)
+    probe_cut_s: float = 0.0
+    """Processor time of probes of earlier sessions that were cut short."""
+    probe_under_way_s: float = 0.0
+    """Processor time of what has given no result in this session, as far as it was told."""
     doubted: events.LabelsDoubted | None = None
     """Labels that look wrong; None: they were not looked at."""
     tested_in: set[int] = field(default_factory=set)
@@ -89,6 +93,7 @@ class RunState:
             case events.SessionStarted():
                 self.sessions.append(event)
                 self.session_ended = None
+                self.probe_cut_s, self.probe_under_way_s = self.probe_cut_s + self.probe_under_way_s, 0.0
             case events.SessionEnded():
                 self.session_ended = event
             case events.FinalistsStarted():
@@ -98,7 +103,7 @@ class RunState:
             case events.FinalistTested():
                 self.finalists[event.trial, event.number].tested = event
                 self.tested_in.add(len(self.sessions))
-            case events.GuessTested() | events.Probed() | events.LabelsDoubted():
+            case events.GuessTested() | events.Probed() | events.ProbeWorked() | events.LabelsDoubted():
                 self._take_in_measure(event)
             case events.TrialStarted():
                 started = TrialState(event.trial, dict(event.configuration), event.origin, event.elapsed_s)
@@ -107,15 +112,25 @@ class RunState:
                 return _apply_to_trial(self.trials[event.trial], event)
         return True
 
-    def _take_in_measure(self, event: events.GuessTested | events.Probed | events.LabelsDoubted) -> None:
+    def _take_in_measure(
+        self, event: events.GuessTested | events.Probed | events.ProbeWorked | events.LabelsDoubted
+    ) -> None:
         """Update the state with what is measured beside the trials."""
         match event:
             case events.GuessTested():
                 self.guess_tested = event
             case events.Probed():
                 self.probes.append(event)
+                self.probe_under_way_s = 0.0
+            case events.ProbeWorked():
+                self.probe_under_way_s = event.seconds
             case events.LabelsDoubted():
                 self.doubted = event
+
+    @property
+    def probe_s(self) -> float:
+        """Processor time that all probes have taken, with those that were cut short."""
+        return sum(one.seconds for one in self.probes) + self.probe_cut_s + self.probe_under_way_s
 
     @property
     def metric(self) -> str:

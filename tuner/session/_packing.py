@@ -40,6 +40,9 @@ MOST_CPUS_PER_TRIAL = 8
 MOST_TRIALS_PER_GPU = 8
 WORKER_MB = 1000.0
 """Memory of a worker that has not been measured (benchmarks/LOG.md)."""
+PROBE_MB_PER_IMAGE, PROBED_IMAGES = 0.01, 100_000
+"""What a probe holds of an image beside the libraries of a worker: features, and what is solved from them; of so many
+images at most."""
 SPARE_MEMORY_MB = 1024.0
 GPU_CONTEXT_BYTES = 600 * 2**20
 """GPU memory of a process before its first tensor."""
@@ -148,14 +151,15 @@ def choose_packing(
         concurrent_trials(wanted, capacity, 1.0, gpus)  # raises: there is no GPU
     ways = candidates(capacity, shares.cpus, wanted)
     trials, cpus = ways[0]
+    available_mb = _available_mb(capacity) - probe_memory_mb(search, prepared)
     if len(ways) > 1:
         speeds = memory.speeds(lambda: [measure(middle, *way) for way in ways] if long_enough else [])
         if speeds:
-            return _pack_measured(speeds, _available_mb(capacity))
+            return _pack_measured(speeds, available_mb)
     fit = concurrent_trials(trials, capacity, cpus, 0.0)
     if wanted is not None:
         return Packing(fit, cpus, gpus, "")
-    held = within_memory(fit, WORKER_MB, _available_mb(capacity))
+    held = within_memory(fit, WORKER_MB, available_mb)
     return Packing(held, cpus, gpus, "as many as memory holds" if held < fit else "")
 
 
@@ -187,10 +191,18 @@ def _pack_gpus(shares: Shares, capacity: Capacity, memory: GpuMemory | None) -> 
     return Packing(trials, cpus, gpus, reason)
 
 
-def trial_memory(shares: Shares, capacity: Capacity, trials: int) -> float | None:
+def trial_memory(search: ResolvedSearch, prepared: Prepared, capacity: Capacity, trials: int) -> float | None:
     """Return the most host memory of a trial, in MB; on a cluster, if not given, Ray's memory monitors see to it."""
-    available = None if capacity.is_cluster else _available_mb(capacity)
-    return trial_memory_mb(shares.memory_gb, available, trials)
+    available = None if capacity.is_cluster else _available_mb(capacity) - probe_memory_mb(search, prepared)
+    return trial_memory_mb(search.shares.memory_gb, available, trials)
+
+
+def probe_memory_mb(search: ResolvedSearch, prepared: Prepared) -> float:
+    """Return the host memory of the process that probes frozen features beside the trials, in MB; 0: there is none."""
+    if not search.budget.probe.value:
+        return 0.0
+    images = len(prepared.dataset.train) + len(prepared.dataset.validation)
+    return WORKER_MB + PROBE_MB_PER_IMAGE * min(PROBED_IMAGES, images)
 
 
 def _available_mb(capacity: Capacity) -> float:

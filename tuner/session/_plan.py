@@ -24,6 +24,7 @@ from tuner.session.preparation import probed_configurations
 from tuner.spec.schema import AUTO
 from tuner.spec.space import Choose, Configuration, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
+from tuner.training.recipes.combinations import gradual_depths
 from tuner.training.trainable import TRAINABLES, Trainable
 
 ENDS_EARLY = "the search ends when each was tried once"
@@ -63,6 +64,12 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
         found.append("no time budget is given, and many trials: consider search.time_budget")
     if has_unfreezing(study.network_space) and training.head_epochs >= training.max_epochs:
         found.append("the head phase lasts to the end: no block will be unfrozen, whatever unfreeze_depth says")
+    epochs, deepest = training.max_epochs - training.head_epochs, _deepest_gradual(study.network_space)
+    if 0 < epochs < deepest:
+        found.append(
+            f"with unfreeze: gradual no trial unfreezes more than {epochs} of its blocks, one in each epoch after the "
+            f"head phase; unfreeze_depth goes up to {deepest}"
+        )
     if training.patience is None and not halves:
         found.append("neither early stopping nor a scheduler that halves: every trial costs max_epochs")
     if search.training.activations.views and any(_is_range_of_strengths(one) for one in flatten(study.space)):
@@ -70,6 +77,10 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
     if beyond := beyond_this_machine(search.shares):
         found.append(f"{beyond}; more takes a cluster (--address)")
     return found + [f"{name} means nothing to {other} and is ignored there" for name, other in _ignored(study.space)]
+
+
+def _deepest_gradual(space: Space) -> int:
+    return max((max(depths) for depths in gradual_depths(space).values()), default=0)
 
 
 def _is_range_of_strengths(parameter: FlatDimension) -> bool:

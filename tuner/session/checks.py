@@ -128,11 +128,10 @@ def _check_networks(reading: SpecReading) -> Iterator[Finding]:
     """Yield the problems with networks; with their recipes where names and values are right."""
     findings = list(_check_architectures(reading))
     if not findings and "architecture" in reading.space and reading.training is not None:
-        stopping = reading.training.early_stopping
+        training, stopping = reading.training, reading.training.early_stopping
+        patience = None if stopping is None else stopping.patience
         findings += without_effect(reading.space)
-        findings += against_training(
-            reading.space, reading.training.max_epochs, None if stopping is None else stopping.patience
-        )
+        findings += against_training(reading.space, training.max_epochs, training.head_epochs, patience)
     yield from findings
 
 

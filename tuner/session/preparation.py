@@ -247,9 +247,11 @@ def backbone_configurations(space: Space) -> list[Configuration]:
 
 
 def probed_configurations(study: Study) -> list[Configuration]:
-    """Return a configuration for each backbone and preprocessing of a study, those of the smallest images first.
+    """Return a configuration for each backbone and preprocessing of a study, in the order in which they are probed.
 
-    What else its features depend on is as in the baseline, or as the space has it first; maps are pooled in any case.
+    First comes the baseline's, whose features the first trial has just computed, then those of the smallest images:
+    most are known when the time is spent. What else features depend on is as in the baseline, or as the space has it
+    first; maps are pooled in any case. Pixels in another range are the same to pretrained weights (`adapt_pixels`).
     """
     space, found = study.network_space, []
     chosen, baseline = space.get("architecture"), study.baseline or {}
@@ -260,7 +262,12 @@ def probed_configurations(study: Study) -> list[Configuration]:
         names = [key for key in (*(ARCHITECTURES[name].backbone_parameters or ()), "pooling") if key in inner]
         values = {key: known.get(key, _end_of(inner[key], 0)) for key in names if key not in one}
         found.append({**one, **values, **({"pooling": "average"} if values.get("pooling") == "flatten" else {})})
-    return sorted(found, key=lambda one: math.prod(_probed_shape(one)))
+
+    def order(one: Configuration) -> tuple[bool, int]:
+        known = {**baseline, "pooling": one.get("pooling")}
+        return any(known.get(name) != value for name, value in one.items()), math.prod(_probed_shape(one))
+
+    return sorted(found, key=order)
 
 
 def _probed_shape(configuration: Configuration) -> tuple[int, int, int]:

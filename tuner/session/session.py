@@ -120,7 +120,7 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
         wait_for_workers(capacity, packing.trials)
         stopping = _stopping(session, packing, interrupted)
         context = session.prepared.worker_context(search.training, packing.cpus_per_trial)
-        guard = Guard(session.run.exit_reasons, trial_memory(search.shares, capacity, packing.trials))
+        guard = Guard(session.run.exit_reasons, trial_memory(search, session.prepared, capacity, packing.trials))
         with _slots(session, packing, capacity, monitor) as slots:
             workers = Workers(context, packing, slots, guard)
             reason = _run_trials(session, workers, stopping, monitor)

@@ -76,7 +76,13 @@ class Story:
             case events.TrialEnded():
                 yield _trial_ended(event)
                 yield self._best_so_far(event)
-            case events.Notice() | events.Probed() | events.LabelsDoubted() | events.CheckpointSaved():
+            case (
+                events.Notice()
+                | events.Probed()
+                | events.ProbeWorked()
+                | events.LabelsDoubted()
+                | events.CheckpointSaved()
+            ):
                 return
             case _:
                 yield _of_trial(event, state.metric)

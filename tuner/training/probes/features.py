@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tuner.common.errors import InputError
-from tuner.datasets.loading import Dataset
+from tuner.datasets.loading import Dataset, Split
 from tuner.models.backend import release_memory
 from tuner.training.activations import Activations, FrozenPart
 from tuner.training.compiled_models import CompiledModels
 from tuner.training.cut_points import places
+from tuner.training.probes.linear import ROWS_AT_ONCE
 from tuner.training.settings import ActivationSettings
 
 WORK_S = 2.0
@@ -21,10 +22,20 @@ WORK_S = 2.0
 
 
 class Features(NamedTuple):
-    """The features of both splits, `[N, F]`."""
+    """The features of both splits, `[N, F]`; those of validation images follow those of training images."""
 
-    train: np.ndarray
-    validation: np.ndarray
+    together: np.ndarray
+    training_images: int
+
+    @property
+    def train(self) -> np.ndarray:
+        """Those of training images."""
+        return self.together[: self.training_images]
+
+    @property
+    def validation(self) -> np.ndarray:
+        """Those of validation images."""
+        return self.together[self.training_images :]
 
 
 def frozen_features(
@@ -60,8 +71,21 @@ def frozen_features(
             if activations.work(part, [0], 0, 1, WORK_S).is_finished:
                 found = activations.splits(part, place, 1)
                 if found is not None:  # else it was damaged, and is computed again
-                    return Features(*(np.asarray(split.images[split.rows]).reshape(len(split), -1) for split in found))
+                    return Features(_read(found), len(found[0]))
         return None
     finally:
         activations.release()
         release_memory()
+
+
+def _read(splits: Sequence[Split]) -> np.ndarray:
+    """Return the rows of both splits in one array, read some at a time: they may be half a gigabyte."""
+    values = [split.images for split in splits]
+    width, dtype = int(np.prod(values[0].shape[1:])), np.result_type(*(one.dtype for one in values))
+    together, filled = np.empty((sum(map(len, splits)), width), dtype), 0
+    for split in splits:
+        for start in range(0, len(split), ROWS_AT_ONCE):
+            rows = split.rows[start : start + ROWS_AT_ONCE]
+            together[filled : filled + len(rows)] = np.asarray(split.images[rows]).reshape(len(rows), width)
+            filled += len(rows)
+    return together

@@ -2,13 +2,13 @@
 
 It is solved from sums over images, so that a fold costs a subtraction: penalty and sharpness of the probabilities are
 those with the least cross-entropy for images that were not trained on. Features are any array `[N, F]`, read some rows
-at a time.
+at a time; what is held beside them does not grow with the number of images.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -23,7 +23,62 @@ SHARPNESS = 2.0 ** np.arange(0, 6.5, 0.5)
 LEAST_DEVIATION = 1e-6
 """Features that differ by less are left as small as they are, and say nothing: of backbones with random weights, whose
 activations fade on the way, a linear classifier of scaled features would make much, but no head learns from them."""
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE, VALUES_AT_ONCE = 4096, 2**22
+"""Rows that are looked at together, at most; fewer where features or classes are many."""
+CHOSEN_BY = 5_000_000
+"""Penalty and sharpness are chosen by images that have so many scores."""
+
+GoOn = Callable[[], bool]
+
+
+class TimeSpentError(Exception):
+    """Asked whether to go on, somebody has said no."""
+
+
+def always() -> bool:
+    """Return that there is time."""
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Features that are scaled when they are read, as long as `go_on` says yes."""
+
+    features: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    at_once: int
+    go_on: GoOn
+
+    @classmethod
+    def of(cls, features: np.ndarray, classes: int, go_on: GoOn) -> _Rows:
+        """Return features with mean and standard deviation of each; 1 for those that hardly differ."""
+        width = features.shape[1]
+        at_once = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(width, classes)))
+        raw = cls(features, np.zeros(width), np.ones(width), at_once, go_on)
+        every = np.arange(len(features))
+        mean = sum((part.sum(axis=0, dtype=np.float64) for _, part in raw.parts(every)), np.zeros(width)) / len(every)
+        squares = (np.square(part - mean).sum(axis=0) for _, part in raw.parts(every))
+        deviation = np.sqrt(sum(squares, np.zeros(width)) / len(every))
+        return replace(raw, mean=mean, deviation=np.where(deviation > LEAST_DEVIATION, deviation, 1.0))
+
+    def parts(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield some of the rows with their features `float32`, until all are; raises TimeSpentError."""
+        for start in range(0, len(rows), self.at_once):
+            if not self.go_on():
+                raise TimeSpentError
+            part = rows[start : start + self.at_once]
+            yield part, ((self.features[part] - self.mean) / self.deviation).astype(np.float32)
+
+    def sums(self, rows: np.ndarray, labels: np.ndarray, classes: int) -> _Sums:
+        """Return the sums over images, of which `labels` are all labels."""
+        width = self.features.shape[1]
+        xx, xy, x = np.zeros((width, width)), np.zeros((width, classes)), np.zeros(width)
+        for part, normal in self.parts(rows):
+            xx += normal.T @ normal
+            xy += normal.T @ (labels[part][:, None] == np.arange(classes)).astype(np.float32)
+            x += normal.sum(axis=0, dtype=np.float64)
+        return _Sums(len(rows), x, np.bincount(labels[rows], minlength=classes).astype(np.float64), xx, xy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +95,10 @@ class _Sums:
         """Return the sums over the images of both; with the other sign, over those that `other` has not."""
         return _Sums(*(getattr(self, each.name) + sign * getattr(other, each.name) for each in fields(self)))
 
+    def coarse(self) -> _Sums:
+        """Return the same in half the memory: what is taken from the sums over all images may be rounded."""
+        return replace(self, xx=self.xx.astype(np.float32), xy=self.xy.astype(np.float32))
+
     def solved(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Return weights `[F, K]` and offsets `[K]`."""
         mean_x, mean_y = self.x / self.number, self.y / self.number
@@ -53,41 +112,67 @@ class _Sums:
 class Probe:
     """A linear classifier of features."""
 
-    mean: np.ndarray
-    deviation: np.ndarray
+    scaled: _Rows
     weights: np.ndarray
     offsets: np.ndarray
     sharpness: float
 
+    def parts(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield some of the rows with the probabilities `[P, K] float32` of each class; raises TimeSpentError."""
+        for part, normal in self.scaled.parts(rows):
+            yield part, softmax(self.sharpness * (normal @ self.weights + self.offsets))
+
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return the probability of each class for features `[N, F]`, `[N, K] float32`."""
-        parts = [_normal(part, self.mean, self.deviation) for part in _parts(features)]
-        return softmax(self.sharpness * np.concatenate([part @ self.weights + self.offsets for part in parts]))
+        """Return the probability of each class for other features `[N, F]`, `[N, K] float32`; raises TimeSpentError."""
+        other = replace(self, scaled=replace(self.scaled, features=features))
+        return np.concatenate([part for _, part in other.parts(np.arange(len(features)))])
 
 
-def fit(features: np.ndarray, labels: np.ndarray, classes: int, folds: np.ndarray) -> tuple[Probe, np.ndarray]:
-    """Return the probe that is trained on all images, and probabilities `[N, K]` by those trained on other folds.
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """The probes of each fold, trained on the others, with the rows of the fold."""
 
-    `folds` `[N] int64` are numbers from 0; an image of fold -1 is trained on always, and its probabilities are not
-    numbers.
+    by_fold: Sequence[tuple[np.ndarray, Probe]]
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield some rows with the probabilities `[P, K] float32` of each class, until all of all folds are.
+
+        Raises TimeSpentError.
+        """
+        for rows, probe in self.by_fold:
+            yield from probe.parts(rows)
+
+
+def fit(
+    features: np.ndarray, labels: np.ndarray, classes: int, folds: np.ndarray, go_on: GoOn = always
+) -> tuple[Probe, OutOfFold]:
+    """Return the probe that is trained on all images, and those that are trained on all folds but one.
+
+    `folds` `[N] int64` are numbers from 0; an image of fold -1 is trained on always. Raises TimeSpentError when `go_on`
+    says no.
     """
-    mean, deviation = _scale(features)
-    by_fold = [
-        _sums(features[folds == fold], labels[folds == fold], classes, mean, deviation) for fold in np.unique(folds)
-    ]
-    whole = reduce(_Sums.plus, by_fold)
-    scores = np.full((len(PENALTIES), len(labels), classes), np.nan, np.float32)
-    for fold, held in zip(np.unique(folds), by_fold, strict=True):
-        if fold != TRAINED:
-            rows, rest = np.flatnonzero(folds == fold), whole.plus(held, -1)
-            solved = [rest.solved(penalty) for penalty in PENALTIES]
-            for part in np.split(rows, range(ROWS_AT_ONCE, len(rows), ROWS_AT_ONCE)):
-                normal = _normal(features[part], mean, deviation)
-                for index, (weights, offsets) in enumerate(solved):
-                    scores[index, part] = normal @ weights + offsets
-    best, sharpness = _least_loss(scores[:, folds != TRAINED], labels[folds != TRAINED])
-    weights, offsets = whole.solved(PENALTIES[best])
-    return Probe(mean, deviation, weights, offsets, sharpness), softmax(sharpness * scores[best])
+    scaled = _Rows.of(features, classes, go_on)
+    numbers = [int(fold) for fold in np.unique(folds[folds != TRAINED])]
+    of_fold = {fold: np.flatnonzero(folds == fold) for fold in numbers}
+    whole, held = scaled.sums(np.flatnonzero(folds == TRAINED), labels, classes), list[_Sums]()
+    for fold in numbers:
+        own = scaled.sums(of_fold[fold], labels, classes)
+        whole = whole.plus(own)
+        held.append(own.coarse())
+    step = max(1, -(-sum(map(len, of_fold.values())) * classes // CHOSEN_BY))
+    losses = np.zeros((len(PENALTIES), len(SHARPNESS)))
+    for fold, sums in zip(numbers, held, strict=True):
+        rest = whole.plus(sums, -1)
+        solved = [_single(rest.solved(penalty)) for penalty in PENALTIES]
+        for part, normal in scaled.parts(of_fold[fold][::step]):
+            losses += [_losses(normal @ weights + offsets, labels[part]) for weights, offsets in solved]
+    best, sharpest = np.unravel_index(np.argmin(losses), losses.shape)
+    penalty, sharpness = PENALTIES[best], float(SHARPNESS[sharpest])
+    apart = [Probe(scaled, *_single(whole.plus(sums, -1).solved(penalty)), sharpness) for sums in held]
+    return (
+        Probe(scaled, *_single(whole.solved(penalty)), sharpness),
+        OutOfFold(list(zip(of_fold.values(), apart, strict=True))),
+    )
 
 
 def deal_folds(labels: np.ndarray, units: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
@@ -116,41 +201,13 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _least_loss(scores: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
-    """Return the place of the penalty, and the sharpness, that give the least cross-entropy."""
-    rows = np.arange(len(labels))
-    losses = [
-        [-np.log(np.maximum(softmax(sharpness * one)[rows, labels], 1e-7)).mean() for sharpness in SHARPNESS]
-        for one in scores
-    ]
-    best, sharpest = np.unravel_index(np.argmin(losses), (len(scores), len(SHARPNESS)))
-    return int(best), float(SHARPNESS[sharpest])
+def _single(solved: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return solved[0].astype(np.float32), solved[1].astype(np.float32)
 
 
-def _parts(features: np.ndarray) -> list[np.ndarray]:
-    return [features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE)]
-
-
-def _scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each feature; 1 for those that hardly differ."""
-    mean = sum(part.sum(axis=0, dtype=np.float64) for part in _parts(features)) / len(features)
-    square = sum(((part - mean) ** 2).sum(axis=0) for part in _parts(features)) / len(features)
-    deviation = np.sqrt(square)
-    return mean, np.where(deviation > LEAST_DEVIATION, deviation, 1.0)
-
-
-def _normal(features: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    found: np.ndarray = ((features - mean) / deviation).astype(np.float32)
-    return found
-
-
-def _sums(features: np.ndarray, labels: np.ndarray, classes: int, mean: np.ndarray, deviation: np.ndarray) -> _Sums:
-    width = features.shape[1]
-    xx, xy = np.zeros((width, width)), np.zeros((width, classes))
-    x, one_hot = np.zeros(width), np.eye(classes, dtype=np.float32)
-    for start in range(0, len(labels), ROWS_AT_ONCE):
-        normal = _normal(features[start : start + ROWS_AT_ONCE], mean, deviation)
-        xx += normal.T @ normal
-        xy += normal.T @ one_hot[labels[start : start + ROWS_AT_ONCE]]
-        x += normal.sum(axis=0, dtype=np.float64)
-    return _Sums(len(labels), x, np.bincount(labels, minlength=classes).astype(np.float64), xx, xy)
+def _losses(scores: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Return the cross-entropy of images, at most that of 1e-7 for each, summed, for each sharpness."""
+    below = scores - scores.max(axis=1, keepdims=True)
+    own = below[np.arange(len(labels)), labels]
+    of_each = [np.log(np.exp(float(sharp) * below).sum(axis=1)) - float(sharp) * own for sharp in SHARPNESS]
+    return [float(np.minimum(loss, -np.log(1e-7)).sum(dtype=np.float64)) for loss in of_each]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tuner.common.errors import DataError
 from tuner.common.metrics import DEFAULT_METRIC
 from tuner.common.seeds import derive_seed
 from tuner.datasets.copies import keep_together
@@ -17,15 +18,19 @@ from tuner.runs.events import LabelsDoubted, Probed, Suspect
 from tuner.training.evaluation import measure, thinned
 from tuner.training.failures import attempt
 from tuner.training.probes.features import Features, frozen_features
-from tuner.training.probes.linear import deal_folds, fit
-from tuner.training.probes.suspects import suspects
+from tuner.training.probes.linear import TimeSpentError, deal_folds, fit
+from tuner.training.probes.suspects import Suspects, suspects
 from tuner.training.settings import ActivationSettings, TrialSettings
 
 METHOD = "ridge"
 TRAIN_IMAGES, VALIDATION_IMAGES, IMAGES_PER_CLASS = 1000, 1000, 10
 """A probe looks at so many, or at so many of each class where that is more."""
-MOST_LABELS = 100_000
-"""So many labels are looked at."""
+MOST_SCORES = 50_000_000
+"""Of many classes a probe looks at fewer images of each: so that it has no more probabilities than that."""
+MOST_LABELS, MOST_FEATURES = 100_000, 200_000_000
+"""So many labels are looked at; fewer where images have many features, of which so many are held."""
+MOST_WEIGHTS = 20_000_000
+"""Labels are not looked at where a linear classifier has more: features by classes."""
 PROBE_FOLDS, LABEL_FOLDS = 3, 5
 MOST_SUSPECTS, MOST_PICTURES = 200, 40
 
@@ -50,7 +55,8 @@ class Prober:
 
     def probe(self, configuration: Mapping[str, Any], go_on: Callable[[], bool]) -> Probed | None:
         """Return what a probe of one backbone shows; None if there was no time for it."""
-        number = IMAGES_PER_CLASS * len(self._data.class_names)
+        classes = len(self._data.class_names)
+        number = min(IMAGES_PER_CLASS * classes, MOST_SCORES // classes)
         part = replace(
             self._data,
             train=self._some(self._data.train, max(TRAIN_IMAGES, number), "train"),
@@ -74,69 +80,71 @@ class Prober:
     def _measured(
         self, configuration: Mapping[str, Any], part: Dataset, go_on: Callable[[], bool]
     ) -> tuple[dict[str, float], int] | None:
-        found = self._features(configuration, part, go_on)
-        if found is None:
-            return None
         labels, units = _labels(part), _units(part)
         own = None if units is None else units[: len(part.train)]
         folds = deal_folds(part.train.labels, own, PROBE_FOLDS, self._seed)
-        probe, _ = fit(found.train, part.train.labels, len(part.class_names), folds)
+        found = self._features(configuration, part, go_on)
+        if found is None:
+            return None
+        try:
+            probe, _ = fit(found.train, part.train.labels, len(part.class_names), folds, go_on)
+            probabilities = probe.probabilities(found.validation)
+        except TimeSpentError:
+            return None
         names = dict.fromkeys((self._settings.metric, DEFAULT_METRIC))
-        values = measure(names, labels[len(part.train) :], probe.probabilities(found.validation))
-        return values, found.train.shape[1]
+        return measure(names, labels[len(part.train) :], probabilities), found.train.shape[1]
 
     def doubt(
         self,
         configuration: Mapping[str, Any],
+        features: int,
         name: Callable[[str, int], str],
         go_on: Callable[[], bool],
     ) -> Doubts | None:
         """Return the labels that look wrong by the features of one backbone; None if there was no time for it.
 
-        Training and validation images are looked at, never those of the test split; `name` returns what an image is
-        called, by the split and the row as prepared.
+        Training and validation images are looked at, never those of the test split: a part of them, where all would
+        take much memory. An image has so many `features`; `name` returns what it is called, by the split and the row as
+        prepared.
 
         Raises:
-            DataError: there are too few images.
+            DataError: there are too few images, or too many classes.
         """
-        splits = (self._data.train, self._data.validation)
-        share = min(1.0, MOST_LABELS / sum(map(len, splits)))
+        classes, splits = len(self._data.class_names), (self._data.train, self._data.validation)
+        if features * classes > MOST_WEIGHTS:
+            raise DataError(f"{classes:,} classes by {features:,} features are too many to hold in memory")
+        share = min(1.0, min(MOST_LABELS, MOST_FEATURES // max(1, features)) / sum(map(len, splits)))
         train, validation = (self._some(split, int(share * len(split)), "labels") for split in splits)
         part = replace(self._data, train=train, validation=validation)
+        labels = _labels(part)
+        folds = deal_folds(labels, _units(part), LABEL_FOLDS, self._seed)
         found = self._features(configuration, part, go_on)
         if found is None:
             return None
-        labels = _labels(part)
-        folds = deal_folds(labels, _units(part), LABEL_FOLDS, self._seed)
-        _, probabilities = fit(np.concatenate(found), labels, len(part.class_names), folds)
-        held = np.isfinite(probabilities).all(axis=1)
-        rows, likely = suspects(labels, probabilities)
-        told = [
-            self._suspect(part, int(row), int(other), probabilities[row], name)
-            for row, other in zip(rows[:MOST_SUSPECTS], likely, strict=False)
-        ]
+        try:
+            looked = suspects(labels, classes, fit(found.together, labels, classes, folds, go_on)[1].parts)
+        except TimeSpentError:
+            return None
         event = LabelsDoubted(
             configuration=dict(configuration),
-            images=int(held.sum()),
-            suspects=told,
-            found=len(rows),
-            accuracy=float((probabilities[held].argmax(axis=1) == labels[held]).mean()),
+            images=looked.images,
+            suspects=[self._suspect(part, looked, one, name) for one in range(len(looked.rows[:MOST_SUSPECTS]))],
+            found=len(looked.rows),
+            accuracy=looked.accuracy,
         )
-        return Doubts(event, self._pictures(part, rows[:MOST_PICTURES]))
+        return Doubts(event, self._pictures(part, looked.rows[:MOST_PICTURES]))
 
-    def _suspect(
-        self, part: Dataset, row: int, likely: int, probabilities: np.ndarray, name: Callable[[str, int], str]
-    ) -> Suspect:
-        split, of, place = _place(part, row)
+    def _suspect(self, part: Dataset, looked: Suspects, number: int, name: Callable[[str, int], str]) -> Suspect:
+        split, of, place = _place(part, int(looked.rows[number]))
         prepared, given = int(of.rows[place]), int(of.labels[place])
         return Suspect(
             split="train" if split == 0 else "validation",
             row=prepared,
             name=name("train" if of.images is part.train.images else "validation", prepared),
             label=part.class_names[given],
-            label_probability=float(probabilities[given]),
-            likely=part.class_names[likely],
-            likely_probability=float(probabilities[likely]),
+            label_probability=float(looked.label_probability[number]),
+            likely=part.class_names[looked.likely[number]],
+            likely_probability=float(looked.likely_probability[number]),
         )
 
     def _pictures(self, part: Dataset, rows: np.ndarray) -> np.ndarray:

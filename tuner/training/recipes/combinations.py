@@ -29,8 +29,9 @@ def without_effect(space: Space) -> Iterator[Finding]:
                     yield (*path, name), f"must be left out {reasons[0]}; got {dimension.describe()}"
 
 
-def against_training(space: Space, max_epochs: int, patience: int | None) -> Iterator[Finding]:
+def against_training(space: Space, max_epochs: int, head_epochs: int, patience: int | None) -> Iterator[Finding]:
     """Yield each part of a recipe that a training of this length, or of this patience, would end before."""
+    yield from _never_unfrozen(space, max_epochs, head_epochs)
     for path, own in _levels(space).items():
         longest = max((value for value in _ends(own.get("warmup_epochs"))), default=0)
         if longest > max_epochs:
@@ -44,6 +45,38 @@ def against_training(space: Space, max_epochs: int, patience: int | None) -> Ite
                 f"must not be plateau with a training.early_stopping.patience of {patience}: it reduces the rate after "
                 f"{PLATEAU_EPOCHS} epochs without improvement, when trials have ended",
             )
+
+
+def _never_unfrozen(space: Space, max_epochs: int, head_epochs: int) -> Iterator[Finding]:
+    """Yield each depth to which blocks are unfrozen one by one, and which no trial reaches."""
+    epochs = max_epochs - head_epochs
+    for path, depths in gradual_depths(space).items():
+        if 0 < epochs < min(depths):
+            yield (
+                path,
+                f"must be at most {epochs} with unfreeze: gradual, one block more in each epoch after the head phase "
+                f"(training.max_epochs {max_epochs}, training.head_epochs {head_epochs}), or no trial reaches it; "
+                f"got {min(depths)}",
+            )
+
+
+def gradual_depths(space: Space) -> dict[Path, tuple[int, ...]]:
+    """Return the smallest and the largest depth above 0 to which blocks may be unfrozen one by one, by its path."""
+    found: dict[Path, tuple[int, ...]] = {}
+    levels = _levels(space)
+    for path, scope in _scopes(space).items():
+        if "gradual" in _ends(scope.get("unfreeze")) and (depths := _depths(scope)):
+            found[(*(path if "unfreeze_depth" in levels[path] else ("space",)), "unfreeze_depth")] = depths
+    return found
+
+
+def _depths(scope: Space) -> tuple[int, ...]:
+    """Return the smallest and the largest depth above 0 that trials may have."""
+    dimension = scope.get("unfreeze_depth")
+    if isinstance(dimension, Integer):
+        return (max(1, dimension.low), dimension.high) if dimension.high > 0 else ()
+    depths = [int(depth) for depth in _ends(dimension) if isinstance(depth, int | float) and depth > 0]
+    return (min(depths), max(depths)) if depths else ()
 
 
 def _levels(space: Space) -> dict[Path, Space]:
