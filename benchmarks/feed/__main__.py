@@ -31,10 +31,11 @@ from tuner.common.process import usable_cpus
 from tuner.models.augmentation import parse_augment
 
 if TYPE_CHECKING:
-    from benchmarks.feed.ways import Feed, Images
+    from benchmarks.feed.ways import Asleep, Feed, Images
 
 AUGMENTS = {"none": "none", "flip": "flip", "recipe": "flip|rotate(15)|zoom(0.2)|brightness(0.2)|contrast(0.2)"}
 LEAST_IMAGES, MOST_IMAGES = 256, 65_536
+FIRST_STEPS, LEAST_STEPS = 6, 6
 
 
 class Work(NamedTuple):
@@ -129,6 +130,29 @@ def of_source(source: str, px: int, cache: Path, number: int = 512) -> np.ndarra
     return data.train.batch(np.arange(min(number, len(data.train))))[0]
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one way is asked for in a round: images for a model whose step takes no time, and for one that sleeps."""
+
+    deliver: Callable[[int], None]
+    images: int
+    asleep: Callable[[int], None] | None
+    """None: there is no model."""
+    steps: list[tuple[float, float]]
+    for_steps: int
+
+    def measure(self, measured: Measured) -> None:
+        """Add the figures of a round."""
+        started, started_cpu = time.perf_counter(), time.process_time()
+        self.deliver(self.images)
+        measured.a_second.append(self.images / (time.perf_counter() - started))
+        measured.a_processor_second.append(self.images / (time.process_time() - started_cpu))
+        if self.asleep is not None:
+            self.steps.clear()
+            self.asleep(self.for_steps)
+            measured.waits.append(waiting(self.steps))
+
+
 def measure(options: argparse.Namespace, images: Images) -> None:
     """Measure all ways at one size, and print a row for each."""
     from benchmarks.feed import ways
@@ -140,38 +164,42 @@ def measure(options: argparse.Namespace, images: Images) -> None:
         "decoder": ways.by_decoder,
     }
     shapes = {"activations": (ways.ACTIVATIONS,)}
-    models: dict[tuple[tuple[int, ...], float], Any] = {}
-    found: dict[tuple[Work, str], Measured] = {}
-    step_seconds = options.step_ms / 1000
-    runs = []
-    for work, names in WAYS.items():
-        shape = shapes.get(work.form, images.shape)
-        for each in (0.0, step_seconds):
-            models.setdefault((shape, each), ways.idle_model(shape, each))
-        for name in names:
-            feed = makers[name](images, work.form, AUGMENTS[work.augment])
-            deliver = delivery(feed, models[shape, 0.0])
-            asleep = None if name == "decoder" else delivery(feed, models[shape, step_seconds])
-            deliver(LEAST_IMAGES)  # what is done once
-            started = time.perf_counter()
-            deliver(LEAST_IMAGES)
-            rate = LEAST_IMAGES / (time.perf_counter() - started)
-            number = int(np.clip(rate * options.seconds, LEAST_IMAGES, MOST_IMAGES)) // ways.BATCH * ways.BATCH
-            if asleep is not None:
-                asleep(2 * ways.BATCH)
-            found[work, name] = Measured()
-            steps = max(3, int(options.seconds / max(step_seconds, ways.BATCH / rate)))
-            runs.append((found[work, name], deliver, asleep, number, steps))
+    models = {
+        shape: (ways.idle_model(shape), ways.idle_model(shape, options.step_ms / 1000))
+        for shape in (images.shape, *shapes.values())
+    }
+    runs = {
+        (work, name): prepared(
+            options,
+            makers[name](images, work.form, AUGMENTS[work.augment]),
+            *models[shapes.get(work.form, images.shape)],
+        )
+        for work, names in WAYS.items()
+        for name in names
+    }
+    found = {each: Measured() for each in runs}
     for _ in range(options.rounds):
-        for measured, deliver, asleep, number, steps in runs:
-            started, started_cpu = time.perf_counter(), time.process_time()
-            deliver(number)
-            measured.a_second.append(number / (time.perf_counter() - started))
-            measured.a_processor_second.append(number / (time.process_time() - started_cpu))
-            if asleep is not None:
-                measured.waits.append(waiting(asleep, steps, step_seconds, ways.BATCH))
+        for each, run in runs.items():
+            run.measure(found[each])
     for row in rows(images.shape[0], found):
         print(row, flush=True)
+
+
+def prepared(options: argparse.Namespace, feed: Feed, idle: Asleep, sleeping: Asleep) -> Run:
+    """Return a way's run of a round, after what is done once: as many images as take the time that was asked for."""
+    from benchmarks.feed.ways import BATCH
+
+    deliver = delivery(feed, idle.model)
+    deliver(LEAST_IMAGES)
+    started = time.perf_counter()
+    deliver(LEAST_IMAGES)
+    rate = LEAST_IMAGES / (time.perf_counter() - started)
+    number = int(np.clip(rate * options.seconds, LEAST_IMAGES, MOST_IMAGES)) // BATCH * BATCH
+    asleep = None if feed(BATCH) is None else delivery(feed, sleeping.model)
+    if asleep is not None:
+        asleep(2 * BATCH)
+    steps = FIRST_STEPS + max(LEAST_STEPS, int(options.seconds / max(options.step_ms / 1000, BATCH / rate)))
+    return Run(deliver, number, asleep, sleeping.steps, steps * BATCH)
 
 
 def delivery(feed: Feed, model: Any) -> Callable[[int], None]:
@@ -217,17 +245,13 @@ def training(options: argparse.Namespace, images: Images) -> list[str]:
     return table
 
 
-def waiting(deliver: Callable[[int], None], steps: int, step_seconds: float, batch: int) -> float:
-    """Return the share of its time that a sleeping device waits, in so many steps after those of a short epoch.
+def waiting(steps: Sequence[tuple[float, float]]) -> float:
+    """Return the share of its time that a device waits between its steps (begin and end each, in seconds).
 
-    The difference of two epochs leaves out what `fit` does once for each.
+    The first are left out: meanwhile `fit` does what it does once, and batches that were made before are used up.
     """
-    taken = []
-    for number in (2, 2 + steps):
-        started = time.perf_counter()
-        deliver(number * batch)
-        taken.append(time.perf_counter() - started)
-    return max(0.0, 1 - steps * step_seconds / (taken[1] - taken[0]))
+    counted = steps[FIRST_STEPS:]
+    return 1 - sum(end - begin for begin, end in counted) / (counted[-1][1] - counted[0][0])
 
 
 def rows(px: int, found: dict[tuple[Work, str], Measured]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -144,9 +144,23 @@ def by_decoder(images: Images, form: str, _text: str) -> Feed:
     return read
 
 
-def idle_model(shape: tuple[int, ...], step_seconds: float = 0.0) -> keras.Model:
-    """Return a model whose training step takes no time, or sleeps as a host does while a device computes."""
+class Asleep(NamedTuple):
+    """A model whose step sleeps as a host does while a device computes, and when each has begun and ended."""
+
+    model: keras.Model
+    steps: list[tuple[float, float]]
+
+
+def idle_model(shape: tuple[int, ...], step_seconds: float = 0.0) -> Asleep:
+    """Return a model whose training step takes no time, or so many seconds, which is when it tells of its steps."""
     import tensorflow
+
+    steps: list[tuple[float, float]] = []
+
+    def sleep() -> None:
+        began = time.perf_counter()
+        time.sleep(step_seconds)
+        steps.append((began, time.perf_counter()))
 
     class Idle(keras.Model):
         """A model that learns nothing."""
@@ -154,10 +168,10 @@ def idle_model(shape: tuple[int, ...], step_seconds: float = 0.0) -> keras.Model
         def train_step(self, _batch: object) -> Mapping[str, float]:
             """Sleep."""
             if step_seconds:
-                tensorflow.py_function(lambda: time.sleep(step_seconds), [], [])
+                tensorflow.py_function(sleep, [], [])
             return {"loss": 0.0}
 
     inputs = keras.Input(shape)
     model = Idle(inputs, keras.layers.Flatten()(inputs))
     model.compile(optimizer="sgd", loss="mse", jit_compile=False)
-    return model
+    return Asleep(model, steps)

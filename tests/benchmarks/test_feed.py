@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
-from benchmarks.feed.__main__ import WAYS, Measured, Work, made_up, main, rows, waiting
+from benchmarks.feed.__main__ import FIRST_STEPS, WAYS, Measured, Work, made_up, main, rows, waiting
 
 
 def test_a_row_has_medians_and_processor_time_as_a_share_of_that_of_tuner() -> None:
@@ -25,9 +23,12 @@ def test_a_row_has_medians_and_processor_time_as_a_share_of_that_of_tuner() -> N
     ]
 
 
-def test_a_device_waits_for_what_an_epoch_takes_beyond_its_steps() -> None:
-    assert waiting(lambda images: time.sleep(0.05 + images * 0.002), 10, 0.01, 10) == pytest.approx(0.5, abs=0.1)
-    assert waiting(lambda images: time.sleep(images * 0.001), 10, 0.01, 10) == pytest.approx(0.0, abs=0.1)
+def test_a_device_waits_between_its_steps_when_the_first_have_passed() -> None:
+    first = [(5.0 * step, 5.0 * step + 0.1) for step in range(FIRST_STEPS)]
+    busy = [(100.0 + step, 101.0 + step) for step in range(4)]
+    half = [(100.0 + 2 * step, 101.0 + 2 * step) for step in range(4)]
+    assert waiting([*first, *busy]) == pytest.approx(0)
+    assert waiting([*first, *half]) == pytest.approx(3 / 7)
 
 
 def test_made_up_images_have_detail_and_are_the_same_each_time() -> None:
