@@ -18,7 +18,7 @@ from tuner.common.errors import DataError
 from tuner.datasets.loading import Split
 from tuner.models.augmentation import parse_augment
 from tuner.training import _batches
-from tuner.training._batches import Batches
+from tuner.training._batches import Batches, Stream
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 12, 10, 3)).astype(np.uint8)
 SPLIT = Split(IMAGES, np.arange(60), np.arange(60) % 4)
@@ -143,3 +143,30 @@ def test_threads_end_when_training_is_interrupted() -> None:
 def test_images_that_are_not_augmented_need_no_threads() -> None:
     with Batches(SPLIT, 4, 8, np.arange(60), None, 0, threads=4) as batches:
         assert len(batches[0]) == 2 and not threads_alive()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_stream_gives_batches_of_several_forms_one_after_the_other_as_they_are(text) -> None:
+    stream = Stream()
+    for asked in ({}, {"size": 7}, {"weights": WEIGHTS}, {}):
+        with batches_of(text=text, **asked) as batches, batches_of(text=text, **asked) as wanted:
+            pipeline = stream.of(batches)
+            assert int(pipeline.cardinality()) == len(batches)
+            for index, found in enumerate(pipeline.as_numpy_iterator()):
+                for part, one in zip(found, wanted[index], strict=True):
+                    np.testing.assert_array_equal(part, one)
+            assert index == len(batches) - 1
+
+
+def test_what_making_a_batch_raised_in_a_stream_is_what_is_raised() -> None:
+    def fail(rows: np.ndarray) -> None:
+        if rows[0] < 40:
+            raise DataError("no such image")
+
+    model = keras.Sequential([keras.Input((12, 10, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    model.compile(loss="mse", jit_compile=False)
+    stream = Stream()
+    with pytest.raises(DataError, match="no such image"), batches_of(split_of(fail)) as batches:
+        model.fit(stream.of(batches), verbose=0)
+    with batches_of() as batches:
+        assert len(model.fit(stream.of(batches), verbose=0).history["loss"]) == 1

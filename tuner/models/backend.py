@@ -1,12 +1,13 @@
-"""Use of TensorFlow, here alone: threads, memory growth, precision, release of memory."""
+"""Use of TensorFlow, here alone: threads, memory growth, precision, pipelines, release of memory."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from tuner.common.errors import InputError, last_line
 from tuner.common.process import keras_home, set_surroundings, standard_error_to, switch, usable_cpus
@@ -161,3 +162,30 @@ def release_memory() -> None:
     import keras
 
     keras.utils.clear_session(free_memory=True)
+
+
+def reads_pipelines() -> bool:
+    """Return whether `fit` reads the pipelines that are made here, and not only batches one by one."""
+    import keras
+
+    return bool(keras.backend.backend() == "tensorflow")
+
+
+Form = tuple[tuple[tuple[int, ...], str], ...]
+"""Of each part of a batch, its shape without the number of images, and its type."""
+
+
+def pipeline(read: Callable[[], Iterator[tuple[Any, ...]]], form: Form) -> Any:
+    """Return a pipeline of the batches of arrays that `read` yields, which is called anew whenever it is read."""
+    import tensorflow
+
+    specs = tuple(tensorflow.TensorSpec((None, *shape), kind) for shape, kind in form)
+    return tensorflow.data.Dataset.from_generator(read, output_signature=specs)
+
+
+def read_ahead(made: Any, batches: int) -> Any:
+    """Return a pipeline of so many batches, of which the next are asked for while one is worked on."""
+    import tensorflow
+
+    known = made.apply(tensorflow.data.experimental.assert_cardinality(batches))
+    return known.prefetch(tensorflow.data.AUTOTUNE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from tuner.common.process import keep_freed_memory
 from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Split
+from tuner.models import backend
 from tuner.models.augmentation import Augment
 
 _LOOKED_AT = 2
@@ -33,7 +34,7 @@ class Batches(keras.utils.PyDataset):
     is that in which Keras reads ahead. They begin with the first batch and end with the block `with Batches(...) as
     batches:`, which raises what making a batch raised, and not what Keras makes of it.
 
-    The first two are made once for the two readings of them: Keras looks at their form before it begins.
+    The first two are made once for the two readings of them: `Stream`, or Keras, looks at their form before it begins.
     """
 
     def __init__(
@@ -112,3 +113,28 @@ class Batches(keras.utils.PyDataset):
             else:
                 images, targets = self._augment.apply(images, targets, seed, self._size_px)
         return (images, targets) if weights is None else (images, targets, weights)
+
+
+class Stream:
+    """What Keras reads batches from, epoch after epoch: a pipeline of TensorFlow, made once for batches of one form.
+
+    Of `Batches` themselves, Keras makes and traces one in every `fit`, which may take as long as a small epoch.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], Any] = {}
+        self._batches: Batches | None = None
+
+    def of(self, batches: Batches) -> Any:
+        """Return what to give to `fit` or `predict` in place of batches; it is theirs until it is asked for others."""
+        if not backend.reads_pipelines():
+            return batches
+        self._batches = batches
+        form = tuple((part.shape[1:], str(part.dtype)) for part in batches[0])
+        if form not in self._made:
+            self._made[form] = backend.pipeline(self._read, form)
+        return backend.read_ahead(self._made[form], len(batches))
+
+    def _read(self) -> Iterator[tuple[Any, ...]]:
+        batches = self._batches
+        return iter(()) if batches is None else (batches[index] for index in range(len(batches)))

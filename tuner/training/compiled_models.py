@@ -27,6 +27,7 @@ from tuner.models.losses import build_loss, is_plain, keras_metric
 from tuner.models.network import TrialModel, block_depths, build_head, build_model, freeze
 from tuner.models.parameters import general
 from tuner.models.preprocessing import parse_preprocess
+from tuner.training._batches import Stream
 from tuner.training.cut_points import Place, above
 from tuner.training.recipes.optimizers import build_optimizer, compiled_in
 
@@ -196,6 +197,7 @@ class CompiledModels:
     def __init__(self) -> None:
         self._structures: OrderedDict[str, Structure] = OrderedDict()
         self._backbones: OrderedDict[str, Backbone] = OrderedDict()
+        self.training_stream, self.validation_stream = Stream(), Stream()
 
     def take(
         self, configuration: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int, seed: int

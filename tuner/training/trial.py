@@ -74,7 +74,9 @@ class Trial:
         self._augmented_px = preprocess.shrinks_to(data.image_shape) if augment.at_any_size else None
         self._activations, self._on_batch = activations, on_batch
         self._weights = image_weights(configuration, data.train.labels, data.train.weights)
-        self._build(compiled_models or CompiledModels())
+        compiled_models = compiled_models or CompiledModels()
+        self._training, self._validation = compiled_models.training_stream, compiled_models.validation_stream
+        self._build(compiled_models)
         self.setup_s = time.perf_counter() - started
 
     def _build(self, compiled_models: CompiledModels) -> None:
@@ -222,8 +224,8 @@ class Trial:
         self._begin_epoch(len(making))
         with validating, making as batches:
             fitted = network.fit(
-                batches,
-                validation_data=None if asked else validating,
+                self._training.of(batches),
+                validation_data=None if asked else self._validation.of(validating),
                 shuffle=False,
                 verbose=0,
                 callbacks=[self._averages],
@@ -233,7 +235,7 @@ class Trial:
         if asked:
             names = epoch_values(asked)
             with validating:
-                probabilities = network.predict(validating, verbose=0, callbacks=[self._averages])
+                probabilities = network.predict(self._validation.of(validating), verbose=0, callbacks=[self._averages])
             history |= measure([one for one in names if one.startswith(VALIDATION)], validation.labels, probabilities)
         elif VALIDATION + UNWEIGHTED in history:
             history[VALIDATION + LOSS] = history.pop(VALIDATION + UNWEIGHTED)
