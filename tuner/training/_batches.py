@@ -116,7 +116,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class Stream:
-    """What Keras reads batches from, epoch after epoch: a pipeline of TensorFlow, made once for batches of one form.
+    """Batches for Keras, epoch after epoch, by a pipeline of TensorFlow that is made once for those of one form.
 
     Of `Batches` themselves, Keras makes and traces one in every `fit`, which may take as long as a small epoch.
     """
