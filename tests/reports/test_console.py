@@ -16,6 +16,7 @@ from tuner.reports.console import (
     Limits,
     SearchConsole,
     describe_end,
+    describe_search,
     describe_trial,
     draw_search,
     format_seconds,
@@ -264,3 +265,42 @@ def test_the_picture_is_drawn_again_and_again_on_a_terminal_and_is_gone_at_the_e
     written = console.file.getvalue()
     assert "elapsed" in written and "trial 0" not in console.export_text().splitlines()[-1]
     assert "\x1b[2K" in written, "the lines of the picture are erased"
+
+
+# --- what more time would gain ---
+
+
+def rising(trials: int, **study: object):
+    """A search of one epoch a trial, a minute each."""
+    return small_state(
+        *[
+            event
+            for trial in range(trials)
+            for event in (
+                trial_started(trial, elapsed_s=60.0 * trial),
+                epoch(trial, 1, 0.5 + 0.01 * trial, elapsed_s=60.0 * (trial + 1)),
+                trial_ended(trial, elapsed_s=60.0 * (trial + 1)),
+            )
+        ],
+        **study,
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "ten_minutes", "hour"),
+    [
+        (rising(4), False, False),
+        (rising(5), True, False),
+        (rising(15), True, True),
+        (rising(15, metrics=["val_accuracy", "parameters"]), False, False),
+    ],
+)
+def test_a_sign_of_life_and_the_picture_tell_what_more_time_would_gain_once_that_is_known(state, ten_minutes, hour):
+    for text in (describe_search(state, LIMITS, 900.0), drawn(state, elapsed_s=900.0)):
+        assert ("another 10 min 0.0" in text) is ten_minutes
+        assert ("another hour 0.0" in text) is hour
+        assert ("(80% interval 0.0" in text) is (ten_minutes or hour)
+
+
+def test_a_search_that_has_ended_gains_nothing_more():
+    assert "expected to gain" not in describe_search(rising(15), LIMITS, None)

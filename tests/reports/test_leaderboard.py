@@ -156,6 +156,7 @@ def test_every_fate_of_the_baseline_is_told(events, words):
         ([], "the record does not say that it ended: it is running, or was killed"),
         ([SessionEnded(reason="finished")], "; finished"),
         ([SessionEnded(reason="time_budget")], "; time budget spent"),
+        ([SessionEnded(reason="expected_gain")], "; ended, as little more was expected to be gained"),
         ([SessionEnded(reason="interrupted")], "; interrupted"),
         ([SessionEnded(reason="error", message="OSError: a|b\nc")], r"; it ended with an error: OSError: a\|b c"),
     ],

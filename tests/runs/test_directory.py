@@ -42,7 +42,7 @@ def test_the_first_run_has_the_name_of_its_study(tmp_path):
     assert not run.path.exists(), "choosing writes nothing"
 
 
-@pytest.mark.parametrize("reason", ["finished", "time_budget"])
+@pytest.mark.parametrize("reason", ["finished", "time_budget", "expected_gain"])
 def test_a_finished_run_is_kept_and_the_next_one_gets_a_number(tmp_path, reason):
     write_run(tmp_path / "digits", reason)
     assert new_run(tmp_path, "digits").name == "digits-2"

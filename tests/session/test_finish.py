@@ -75,6 +75,7 @@ MISSING: dict[str, tuple[list[Event], str, list[str]]] = {
         ["the time budget ended before any trial had finished an epoch; give more time: RESUME --set search.time_bud"],
     ),
     "some failed, the rest was cut off": ([*failed(0, NAN), *cut_off(1)], "time_budget", ["an epoch (1 failed); give"]),
+    "failed, little to gain": ([*failed(0, NAN), *failed(1, NAN)], "expected_gain", ["all 2 trials failed"]),
     "the budget ended before a trial": ([], "time_budget", ["the time budget ended before any trial had finished"]),
     "the finalist failed": (
         [*completed(0), *finalists(OUT)],

@@ -298,3 +298,11 @@ def figures(**changes: Any) -> str:
 def test_shares_of_a_gpu_and_several_processors_are_told():
     assert "each with 4 CPUs and 0.5 GPUs" in figures(resources__cpus_per_trial=4, resources__gpus_per_trial=0.5)
     assert "each with 1 CPU and 1 GPU" in figures(resources__gpus_per_trial=1)
+
+
+def test_the_plan_says_what_little_gain_ends_the_search():
+    text = " ".join(printed(spec_of(RIGHT, "search.stop_when={expected_gain_below: 0.002, within: 10m}")).split())
+    assert (
+        "stop when another 10 min 00 s are expected to gain less than 0.002 of val_accuracy; not in the first" in text
+    )
+    assert "stop when" not in printed(spec_of(RIGHT))

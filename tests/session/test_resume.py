@@ -139,8 +139,10 @@ def test_a_copied_run_goes_on_elsewhere_with_its_data_in_another_place(run, tmp_
 
 def test_only_what_is_spent_may_change(run) -> None:
     study = study_created(specification=SPEC.resolved())
-    more = ("search.trials=9", "search.time_budget=1h", "resources.cpus_per_trial=2", "finalists.count=0")
+    stop = "search.stop_when={expected_gain_below: 0.1, within: 9m}"
+    more = ("search.trials=9", "search.time_budget=1h", stop, "resources.cpus_per_trial=2", "finalists.count=0")
     refuse_other_search(study, require(read_spec(SPACE, overrides=more)), run)
+    refuse_other_search(study_created(specification=require(read_spec(SPACE, overrides=[stop])).resolved()), SPEC, run)
     with pytest.raises(RunError, match=r"cannot go on: data.validation_fraction \(was 0.5; is 0.25\) must be what it"):
         refuse_other_search(study, require(read_spec(SPACE, overrides=("data.validation_fraction=0.25",))), run)
 

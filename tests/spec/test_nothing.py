@@ -41,6 +41,7 @@ CAN_BE_NOTHING = {
     "training.early_stopping.min_delta": 0.0,
     "search.scheduler": "none",
     "search.time_budget": None,
+    "search.stop_when": None,
     "search.warm_start": [],
     "search.improvement_per_second": False,
     "search.hung_after_epochs": "never",

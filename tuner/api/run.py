@@ -113,7 +113,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running` (or killed), `finished`, `time_budget`, `interrupted` or `error`; `not begun`."""
+        """`running` (or killed), `finished`, `time_budget`, `expected_gain`, `interrupted` or `error`; `not begun`."""
         results = self.results
         if not results.sessions:
             return "not begun"

@@ -253,7 +253,8 @@ def _end(results: Results) -> str:
         return "the record does not say that it ended: it is running, or was killed"
     if ended.reason == "error":
         return f"it ended with an error: {escaped(ended.message or 'no message')}"
-    return {"finished": "finished", "time_budget": "time budget spent"}.get(ended.reason, ended.reason)
+    words = {"time_budget": "time budget spent", "expected_gain": "ended, as little more was expected to be gained"}
+    return words.get(ended.reason, ended.reason)
 
 
 def _data(data: Mapping[str, Any], folds: int = 0) -> str:
@@ -363,6 +364,7 @@ def _trust(results: Results) -> list[str]:
         "the search itself reads no test image.",
         *(_selection(results) if number > 1 else []),
         *_trained_again(results),
+        *_going_on(results),
     ]
     if "stopped" in results.counts:
         sentences.append("Stopped trials were ended early; longer training might have changed their place.")
@@ -408,6 +410,31 @@ def _trained_again(results: Results) -> list[str]:
     )
     is_read_once = bool(first.tested) and results.test_readings == 1
     return [words, *([f"No choice was made by its test {metric_words(results.judge)}."] if is_read_once else [])]
+
+
+def _going_on(results: Results) -> list[str]:
+    """Say what more of the search is expected to gain, and what a seed alone changes; nothing of several metrics."""
+    gains, metric = results.expected_gains, results.metric
+    known = {name: gain for name, gain in gains.items() if gain is not None}
+    if not known:
+        return []
+    unit, factor, digits = (" points", 100, 2) if is_share(metric) else ("", 1, 4)
+    parts = [
+        f"another {name} {factor * gain.mean:.{digits}f}{unit} "
+        f"(80% interval {factor * gain.low:.{digits}f} to {factor * gain.high:.{digits}f})"
+        for name, gain in known.items()
+    ]
+    deviations = [one.deviation for one in results.finalists if one.deviation is not None]
+    noise = (
+        f" For comparison: from {results.repeat} to {results.repeat} the finalists' values differ by "
+        f"{factor * max(deviations):.{digits}f}{unit} (the largest of their standard deviations)."
+        if deviations
+        else ""
+    )
+    return [
+        f"If it goes on as so far, the best value of the search is expected to gain: {', '.join(parts)}. That is "
+        f"forecast from the course of the best value, and takes for granted that trials do not run out.{noise}"
+    ]
 
 
 def _next(results: Results) -> list[str]:

@@ -24,6 +24,7 @@ from rich.text import Text
 from tuner.common.errors import cause_of, printable
 from tuner.common.process import LenientOutput
 from tuner.runs.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
+from tuner.runs.expected_gain import HORIZONS_S, expected_gain
 from tuner.runs.forecast import rest_s
 from tuner.runs.pareto import comparable_values, metrics_of, other_values, pareto_front
 from tuner.runs.record import Record
@@ -133,8 +134,22 @@ def _counts(state: RunState, limits: Limits) -> str:
 
 def describe_search(state: RunState, limits: Limits, elapsed_s: float | None) -> str:
     """Say in a line where a search stands; `elapsed_s` is None when it has ended."""
-    left = "" if elapsed_s is None else f"; {_left_words(time_left_s(state, limits, elapsed_s))}"
-    return f"{_counts(state, limits)}; {_best_words(state)}{left}"
+    if elapsed_s is None:
+        return f"{_counts(state, limits)}; {_best_words(state)}"
+    left = _left_words(time_left_s(state, limits, elapsed_s))
+    parts = _counts(state, limits), _best_words(state), _gain_words(state), left
+    return "; ".join(part for part in parts if part)
+
+
+def _gain_words(state: RunState) -> str:
+    """Say what another ten minutes, and another hour, are expected to gain; nothing of what is not known."""
+    gains = {name: expected_gain(state, seconds) for name, seconds in HORIZONS_S.items()}
+    words = [
+        f"another {name} {gain.mean:.4f} (80% interval {gain.low:.4f} to {gain.high:.4f})"
+        for name, gain in gains.items()
+        if gain is not None
+    ]
+    return f"expected to gain: {', '.join(words)}" if words else ""
 
 
 class SearchConsole:
@@ -314,8 +329,9 @@ def draw_search(
         f"{_counts(state, limits)}"
     )
     title = state.study.study if state.study else "search"
+    gain = [Text(words)] if (words := _gain_words(state)) else []
     return Panel(
-        Group(head, Text(_best_words(state), style="bold green"), _running_table(state, building or {})),
+        Group(head, Text(_best_words(state), style="bold green"), *gain, _running_table(state, building or {})),
         title=Text(title),
     )
 

@@ -40,6 +40,7 @@ from tuner.runs.events import (
     TrialEnded,
     TrialMeasured,
 )
+from tuner.runs.expected_gain import HORIZONS_S, ExpectedGain, expected_gain
 from tuner.runs.finalists import (
     Difference,
     Finalist,
@@ -192,6 +193,8 @@ class Results:
     """Labels that look wrong; None: they were not looked at."""
     finalists_from_s: float | None = None
     """Elapsed seconds when the search was over and the finalists began."""
+    expected_gains: Mapping[str, ExpectedGain | None] = field(default_factory=dict)
+    """What another ten minutes and another hour of trials are expected to gain, by these names; None: not known."""
 
     @property
     def repeat(self) -> str:
@@ -384,6 +387,7 @@ def build_results(
         probes=tuple(state.probes),
         doubted=state.doubted,
         finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
+        expected_gains={name: expected_gain(state, seconds) for name, seconds in HORIZONS_S.items()},
     )
 
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from tuner.common.errors import RunError, RunInUseError, first_line
 from tuner.common.files import write_text
 from tuner.common.locations import Location, exists, files_in, remove, touch
-from tuner.runs.events import KERAS, StudyCreated
+from tuner.runs.events import KERAS, OVER, StudyCreated
 from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
 
@@ -176,8 +176,8 @@ class RunDirectory:
 
 
 def is_finished(state: RunState) -> bool:
-    """Return whether the run's last session came to its end, by its trials or by its budget."""
-    return state.session_ended is not None and state.session_ended.reason in {"finished", "time_budget"}
+    """Return whether the run's last session was the end of the search."""
+    return state.session_ended is not None and state.session_ended.reason in OVER
 
 
 def _has_record(run: RunDirectory) -> bool:

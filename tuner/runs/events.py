@@ -150,11 +150,15 @@ class SessionStarted(_Event):
     resolved: Resolved | None = None
 
 
+OVER = ("finished", "time_budget", "expected_gain")
+"""Reasons with which a search is over, so that its finalists are trained."""
+
+
 class SessionEnded(_Event):
-    """The end of a session; `reason` is why (all trials done, budget, interrupted, an error)."""
+    """The end of a session; `reason` is why (all trials done, budget, little more to gain, interrupted, an error)."""
 
     event: Literal["session_ended"] = "session_ended"
-    reason: Literal["finished", "time_budget", "interrupted", "error"]
+    reason: Literal["finished", "time_budget", "expected_gain", "interrupted", "error"]
     message: str | None = None
 
 

@@ -35,7 +35,8 @@ from tuner.training.failures import ADVICE, kind_of
 from tuner.training.trial_like import TrainedTrial, trained
 
 _LOG = logging.getLogger(__name__)
-_REASONS = {"finished": "finished", "time_budget": "time budget spent", "interrupted": "interrupted",
+_REASONS = {"finished": "finished", "time_budget": "time budget spent",
+            "expected_gain": "ended, as little more was expected to be gained", "interrupted": "interrupted",
             "given_up": "given up"}  # fmt: skip
 
 GOES_ON = ("interrupted", "given_up")

@@ -17,11 +17,12 @@ from tuner.common.metrics import metric_of
 from tuner.datasets.loading import DataWords
 from tuner.models.architectures import ARCHITECTURES
 from tuner.reports.console import format_seconds
+from tuner.runs.expected_gain import FEWEST_TRIALS
 from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing, probe_limit_s
 from tuner.session.checks import beyond_this_machine
 from tuner.session.preparation import probed_configurations
-from tuner.spec.schema import AUTO
+from tuner.spec.schema import AUTO, StopWhenSection
 from tuner.spec.space import Choose, Configuration, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
 from tuner.training.recipes.combinations import gradual_depths
@@ -117,6 +118,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         ("sampler", _meaning(search.policy.sampler, _sampler_words(search.policy))),
         ("scheduler", _meaning(search.policy.scheduler, SCHEDULERS[search.policy.scheduler.value].description)),
         ("trials", f"{budget.trials}, time budget {time_budget}, {_share_words(search)}"),
+        *([("stop when", _stop_words(budget.stop_when, study.metric))] if budget.stop_when is not None else []),
         *([("rungs", _rung_words(search.policy))] if len(rungs) > 1 else []),
         ("epochs", f"about {rungs[-1].epochs_spent:,}, at most {most_epochs(search):,}"),
         *([("probe", _probe_words(search))] if search.budget.probe.value else []),
@@ -181,6 +183,14 @@ def _time_words(budget_s: float, budget: Budget) -> str:
     return (
         f"at least {trials_s} for preparation and trials{words}, about {closing_s} for export and report; what does "
         f"not fit is left out: {'folds' if budget.folds else 'seeds'}, then finalists"
+    )
+
+
+def _stop_words(stop: StopWhenSection, metric: str) -> str:
+    within = format_seconds(stop.within)
+    return (
+        f"another {within} are expected to gain less than {stop.expected_gain_below:g} of {metric}; not in the first "
+        f"{within}, nor before {FEWEST_TRIALS} trials have a value"
     )
 
 

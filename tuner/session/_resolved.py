@@ -19,7 +19,7 @@ from tuner.datasets.request import DataRequest
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.preprocessing import asked_by
 from tuner.runs.events import SessionStarted
-from tuner.spec.schema import ActivationsSection, given
+from tuner.spec.schema import ActivationsSection, StopWhenSection, given
 from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
 from tuner.spec.spec import Spec
 from tuner.training.settings import ActivationSettings, TrialSettings
@@ -141,6 +141,8 @@ class Budget:
     """Of the data; 0: there are none."""
     probe: Chosen[bool] = NO_PROBE
     """Whether frozen features are probed while the first trials train."""
+    stop_when: StopWhenSection | None = None
+    """The expected gain with which the search ends; None: it is not looked at."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def resolve(spec: Spec) -> ResolvedSearch:
             data.folds or spec.finalists.seeds,
             data.folds or 0,
             _probe(spec),
+            search.stop_when,
         ),
         Training(_settings(spec), _activations(spec), unfreeze_depths(of_networks)),
         _shares(spec),

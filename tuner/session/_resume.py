@@ -18,8 +18,8 @@ from tuner.runs.state import RunState
 from tuner.session._resolved import Study
 from tuner.spec.spec import Spec
 
-MAY_CHANGE = ("search.trials", "search.time_budget", "search.max_concurrent", "search.hung_after_epochs",
-              "search.probe", "resources.", "finalists.", "data.storage")  # fmt: skip
+MAY_CHANGE = ("search.trials", "search.time_budget", "search.stop_when", "search.max_concurrent",
+              "search.hung_after_epochs", "search.probe", "resources.", "finalists.", "data.storage")  # fmt: skip
 """Settings of limits and of the machine, which may change; that the images are the same is seen from the data."""
 _KEPT_WITH_RUN = ("search.warm_start",)
 """Settings that were used when the run began, and have no effect any more."""

@@ -1,4 +1,4 @@
-"""Reasons to end a session early: Ctrl-C, the budget, first trials that fail alike, a full disk."""
+"""Reasons to end a session early: Ctrl-C, budget, little more to gain, first trials that fail alike, a full disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import psutil
 
 from tuner.common.process import ignore_hangup
 from tuner.reports.console import SearchConsole, format_seconds
-from tuner.runs.events import Event, Notice, TrialEnded, TrialResumed, TrialStarted
+from tuner.runs.events import EpochReported, Event, Notice, TrialEnded, TrialResumed, TrialStarted
+from tuner.runs.expected_gain import ExpectedGain, expected_gain, is_gain_below
 from tuner.runs.forecast import Costs, costs_of, share_out, wanted_trainings
 from tuner.runs.record import Record
 from tuner.session._resolved import Budget
+from tuner.spec.schema import StopWhenSection
 from tuner.training.failures import kind_of
 
 FIRST_TRIALS = 10
@@ -202,7 +204,40 @@ def too_short(budget_s: float, why: str, enough_s: float | None = None) -> str:
     return f"search.time_budget ({format_seconds(budget_s)}) is too short for one epoch: {why}{minutes}"
 
 
-Reason = Literal["finished", "time_budget", "interrupted", "given_up"]
+class LittleGain:
+    """A watch over what the search is expected to gain: whether it is so little that the search ends."""
+
+    def __init__(self, stop: StopWhenSection | None, record: Record) -> None:
+        self._stop, self._record = stop, record
+        self._has_news, self._looked_s = True, -math.inf
+
+    def __call__(self, event: Event) -> None:
+        """Take in an event of the session."""
+        self._has_news = self._has_news or isinstance(event, EpochReported)
+
+    def is_seen(self) -> bool:
+        """Return whether it is so by the epochs so far, and note it in the record."""
+        stop, now_s, state = self._stop, self._record.elapsed_s(), self._record.state
+        if stop is None or not self._has_news or now_s - self._looked_s < TimeBudget.LOOK_EVERY_S:
+            return False
+        self._has_news, self._looked_s = False, now_s
+        gain = expected_gain(state, stop.within)
+        if gain is None or not is_gain_below(state, stop.expected_gain_below, stop.within):
+            return False
+        self._record.append(Notice(text=little_gain(stop, gain, state.metric)))
+        return True
+
+
+def little_gain(stop: StopWhenSection, gain: ExpectedGain, metric: str) -> str:
+    """Return what to say of a search that ends because little more is to be gained."""
+    return (
+        f"search.stop_when: another {format_seconds(stop.within)} are expected to gain {gain.mean:.2g} of {metric} "
+        f"(80% interval {gain.low:.2g} to {gain.high:.2g}), less than {stop.expected_gain_below:g}; no more trials are "
+        "trained"
+    )
+
+
+Reason = Literal["finished", "time_budget", "expected_gain", "interrupted", "given_up"]
 
 
 class Stopping:
@@ -221,12 +256,14 @@ class Stopping:
         self._first_trials = FirstTrials(branching)
         for number, trial in record.state.trials.items():
             self._first_trials.know(number, trial.configuration)
+        self._little_gain = LittleGain(time.budget.stop_when, record)
         self.disk_full: str | None = None
-        self._time_is_over = False
+        self._time_is_over = self._gain_is_little = False
         record.listen(self._take_in)
 
     def _take_in(self, event: Event) -> None:
         self._first_trials(event)
+        self._little_gain(event)
         while self._first_trials.notices:
             self._record.append(Notice(text=self._first_trials.notices.pop(0)))
 
@@ -262,6 +299,7 @@ class Stopping:
     def should_stop(self) -> bool:
         """Return whether no more trials are to run; that time is over stays so, whatever is forecast later."""
         self._time_is_over = self._time_is_over or self.time.left_for_trials_s() <= 0
+        self._gain_is_little = self._gain_is_little or self._little_gain.is_seen()
         return self.is_broken or self.reason != "finished"
 
     @property
@@ -271,7 +309,9 @@ class Stopping:
             return "interrupted"
         if self.message is not None:
             return "given_up"
-        return "time_budget" if self._time_is_over else "finished"
+        if self._time_is_over:
+            return "time_budget"
+        return "expected_gain" if self._gain_is_little else "finished"
 
 
 @contextmanager

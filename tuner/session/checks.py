@@ -11,7 +11,7 @@ from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS, mutable_dimensions, numeric
 from tuner.cluster.ray_session import Capacity, gpus_here
 from tuner.common.errors import InputError, Problem
-from tuner.common.metrics import facts
+from tuner.common.metrics import epoch_objectives, facts, metric_of
 from tuner.common.plugins import loaded_plugins
 from tuner.common.process import usable_cpus
 from tuner.common.registry import is_nothing, unknown_name
@@ -279,6 +279,7 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
         ranges = ", ".join(_continuous(reading.space))
         yield ("search", "sampler"), f"must not be {sampler} with ranges of floats; got {ranges}: list choices"
     yield from _check_metrics(reading)
+    yield from _check_stop(reading)
     if scheduler not in SCHEDULERS:
         yield ("search", "scheduler"), unknown_name("scheduler", scheduler, [*SCHEDULERS, AUTO])
     else:
@@ -290,6 +291,8 @@ def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
     search = reading.search
     if search is None or len(reading.metrics) < 2:
         return
+    if search.stop_when is not None:
+        yield ("search", "stop_when"), "must be none with several metrics: they have no best value to gain on"
     able = sorted(name for name in SAMPLERS if not SAMPLERS[name].knows_one_metric)
     if search.sampler in SAMPLERS and search.sampler not in able:
         words = f"must be auto, {', '.join(able[:-1])} or {able[-1]} with several metrics"
@@ -299,6 +302,16 @@ def _check_metrics(reading: SpecReading) -> Iterator[Finding]:
     if needed is not None and needed not in able:
         words = f"must not be {scheduler} with several metrics: its sampler, {needed}, knows one"
         yield ("search", "scheduler"), words
+
+
+def _check_stop(reading: SpecReading) -> Iterator[Finding]:
+    """Yield an expected gain of a share that is more than all there is: every search would end by it."""
+    stop = None if reading.search is None else reading.search.stop_when
+    if stop is None or not reading.metrics or reading.metrics[0] not in epoch_objectives():
+        return
+    if metric_of(reading.metrics[0]).unit == "share" and stop.expected_gain_below >= 1:
+        words = f"must be below 1 for {reading.metrics[0]}, of which 0.01 is one point"
+        yield ("search", "stop_when", "expected_gain_below"), f"{words}; got {stop.expected_gain_below:g}"
 
 
 def _continuous(space: Space) -> Iterator[str]:

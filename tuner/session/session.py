@@ -26,7 +26,7 @@ from tuner.models.parameters import general
 from tuner.reports.console import Limits, SearchConsole
 from tuner.runs.checkpoint_retention import remove_old_checkpoints
 from tuner.runs.directory import RunDirectory
-from tuner.runs.events import Notice, Resolved, SessionEnded, SessionStarted, StudyCreated, TrialEnded
+from tuner.runs.events import OVER, Notice, Resolved, SessionEnded, SessionStarted, StudyCreated, TrialEnded
 from tuner.runs.predictions import save_pictures
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
@@ -124,7 +124,7 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
         with _slots(session, packing, capacity, monitor) as slots:
             workers = Workers(context, packing, slots, guard)
             reason = _run_trials(session, workers, stopping, monitor)
-            if reason in ("finished", "time_budget") and search.budget.finalists:
+            if reason in OVER and search.budget.finalists:
                 _run_finalists(session, workers, stopping)
         reason = "interrupted" if interrupted.is_set() else reason
         message = stopping.message if reason == "given_up" else None

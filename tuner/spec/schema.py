@@ -88,6 +88,16 @@ def _to_seconds(value: Any) -> Any:
     return seconds
 
 
+def _to_duration(value: Any) -> Any:
+    """Return a time that must be given as seconds."""
+    if is_nothing(value):
+        return value
+    try:
+        return _to_seconds(value)
+    except ValueError:
+        raise ValueError("must be a time such as 90s, 20m, 2h or 1h30m") from None
+
+
 def _to_float(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -103,6 +113,7 @@ def read_time(text: str, what: str) -> float | None:
 
 Number = Annotated[float, BeforeValidator(_to_float)]
 Seconds = Annotated[float | None, BeforeValidator(_to_seconds)]
+Duration = Annotated[float, BeforeValidator(_to_duration)]
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 Value = TypeVar("Value")
@@ -189,6 +200,13 @@ class TrainingSection(Section):
     augment_on: Literal["auto", "host", "device"] = "auto"
 
 
+class StopWhenSection(Section):
+    """The end of a search that gains little more: of its metric, expected in the time to come."""
+
+    expected_gain_below: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+    within: Duration
+
+
 class SearchSection(Section):
     """The choice of configurations, of the trials that go on, and of the end of the search."""
 
@@ -196,6 +214,7 @@ class SearchSection(Section):
     scheduler: Annotated[str, Nothing("none")] = "auto"
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     time_budget: Seconds = None
+    stop_when: StopWhenSection | None = None
     max_concurrent: Annotated[int, Field(ge=1)] | Auto = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
@@ -369,6 +388,7 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[st
 _RULES = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
+    "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
     "list_type": "must be a list, written [one, two]",
