@@ -115,7 +115,7 @@ def test_images_are_augmented_on_the_gpu_if_there_is_one_and_where_they_were_bef
     ],
 )
 def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overrides, value, why) -> None:
-    probe = resolve(require(read_spec(WITH_BACKBONE, "f", overrides))).budget.probe
+    probe = resolve(require(read_spec(WITH_BACKBONE, "f", overrides))).training.probe
     assert probe.value is value and why in probe.why and (probe.why == "") == (why == "")
 
 

@@ -199,7 +199,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "stop at a gain of less than nothing": ({15: "search: {stop_when: {expected_gain_below: -1, within: 10m}}"}, ["15: search.stop_when.expected_gain_below must be above 0; got -1"]),
     "stop at a gain in percent": ({15: "search: {stop_when: {expected_gain_below: 0.2%, within: 10m}}"}, ["15: search.stop_when.expected_gain_below must be a number; got '0.2%'"]),
     "stop at a gain of all points": ({15: "search: {stop_when: {expected_gain_below: 2, within: 10m}}"}, ["15: search.stop_when.expected_gain_below must be below 1 for val_accuracy, of which 0.01 is one point; got 2"]),
-    "stop at a gain without end": ({3: "metric: val_loss", 15: "search: {stop_when: {expected_gain_below: .inf, within: 10m}}"}, ["15: search.stop_when.expected_gain_below must be a finite number; got inf"]),
+    "stop at a gain without end": ({3: "metric: val_loss", 15: "search: {stop_when: {expected_gain_below: .inf, within: 10m}}"}, ["15: search.stop_when.expected_gain_below must be a finite number; got .inf"]),
     "stop within minutes without a unit": ({15: "search: {stop_when: {expected_gain_below: 0.1, within: ten}}"}, ["15: search.stop_when.within must be a time such as 90s, 20m, 2h or 1h30m; got 'ten'"]),
     "stop within no time": ({15: "search: {stop_when: {expected_gain_below: 0.1, within: 0}}"}, ["15: search.stop_when.within must be a time such as 90s, 20m, 2h or 1h30m; got 0"]),
     "stop that is a number": ({15: "search: {stop_when: 0.002}"}, ["15: search.stop_when must map names to values, or none; got 0.002"]),

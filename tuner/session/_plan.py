@@ -121,7 +121,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         *([("stop when", _stop_words(budget.stop_when, study.metric))] if budget.stop_when is not None else []),
         *([("rungs", _rung_words(search.policy))] if len(rungs) > 1 else []),
         ("epochs", f"about {rungs[-1].epochs_spent:,}, at most {most_epochs(search):,}"),
-        *([("probe", _probe_words(search))] if search.budget.probe.value else []),
+        *([("probe", _probe_words(search))] if search.training.probe.value else []),
         ("finalists", _finalist_words(search)),
         *([("time", _time_words(budget.time_s, budget))] if budget.time_s is not None else []),
     ):
@@ -152,7 +152,7 @@ def _metric_words(study: Study) -> str:
 
 
 def _probe_words(search: ResolvedSearch) -> str:
-    limit, why = format_seconds(probe_limit_s(search.budget.time_s)), search.budget.probe.why
+    limit, why = format_seconds(probe_limit_s(search.budget.time_s)), search.training.probe.why
     words = f"what frozen features give of {len(probed_configurations(search.study))} of backbone and preprocessing"
     return f"{words}, in at most {limit} of a processor" + (f" (auto: {why})" if why else "")
 

@@ -139,8 +139,6 @@ class Budget:
     """Of a finalist: with so many seeds, or on so many folds."""
     folds: int = 0
     """Of the data; 0: there are none."""
-    probe: Chosen[bool] = NO_PROBE
-    """Whether frozen features are probed while the first trials train."""
     stop_when: StopWhenSection | None = None
     """The expected gain with which the search ends; None: it is not looked at."""
 
@@ -154,6 +152,8 @@ class Training:
     activations: ActivationsSection
     depths: Mapping[str, tuple[int, ...]]
     """The unfreeze depths that the space holds, by architecture."""
+    probe: Chosen[bool] = NO_PROBE
+    """Whether frozen features are probed while the first trials train."""
 
     def augmented_on(self, place: Literal["host", "device"]) -> Training:
         """Return the same training with images augmented there."""
@@ -208,10 +208,9 @@ def resolve(spec: Spec) -> ResolvedSearch:
             spec.finalists.count,
             data.folds or spec.finalists.seeds,
             data.folds or 0,
-            _probe(spec),
             search.stop_when,
         ),
-        Training(_settings(spec), _activations(spec), unfreeze_depths(of_networks)),
+        Training(_settings(spec), _activations(spec), unfreeze_depths(of_networks), _probe(spec)),
         _shares(spec),
         written,
     )

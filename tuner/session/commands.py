@@ -168,8 +168,8 @@ def _tell_plan(spec: Spec, search: ResolvedSearch, options: SearchOptions, conso
 
 def _tell_probes(search: ResolvedSearch, options: SearchOptions, console: SearchConsole) -> None:
     """Probe here what frozen features give, within the time that a search has for it, and say it."""
-    if not search.budget.probe.value:
-        console.say(f"nothing is probed: {search.budget.probe.why}")
+    if not search.training.probe.value:
+        console.say(f"nothing is probed: {search.training.probe.why}")
         return
     prepared, metric = prepare(search.study, options, console), search.study.metric
     configure_backend()

@@ -201,7 +201,7 @@ def _probes(session: _Session, workers: Workers) -> Probes:
     from tuner.execution.probing import Probes
 
     search, run = session.search, session.run
-    probe = search.budget.probe
+    probe = search.training.probe
     if search.specification["search"].get("probe") is True and not probe.value:
         session.note(f"nothing is probed: {probe.why}")
     asked = probed_configurations(search.study) if probe.value else []
@@ -260,7 +260,7 @@ def resolved_settings(search: ResolvedSearch, memory_mb: float | None) -> Resolv
         rungs=list(search.policy.rungs),
         reduction_factor=search.policy.reduction_factor.value,
         memory_mb_per_trial=memory_mb,
-        probes=search.budget.probe.value,
+        probes=search.training.probe.value,
     )
 
 
