@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.make_record import DATA, epoch, make_state, small_state, trial_ended, trial_started
+from tests.support.make_record import DATA, epoch, make_events, make_state, small_state, trial_ended, trial_started
 from tuner.common.intervals import wilson_interval
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown
 from tuner.reports._leaderboard_sections import ROWS
 from tuner.reports.formatting import escaped, fenced, format_gain, format_value, table
 from tuner.reports.results import build_results
-from tuner.runs.events import Notice, SessionEnded, SessionStarted
+from tuner.runs.events import FinalistsStarted, FinalistTrained, Notice, SessionEnded, SessionStarted
+from tuner.runs.record import replay
 from tuner.runs.state import RunState
 
 
@@ -324,3 +326,18 @@ def test_what_to_try_next_is_possible_and_can_be_copied(name, dimension, value, 
     text = leaderboard_markdown(build_results(small_state(*trials, specification={"space": space})))
     assert ("## What to try next" in text) == (wider is not None)
     assert wider is None or f"better ones may lie beyond it; try `{name}: {wider}`." in text
+
+
+def test_it_says_what_going_on_is_expected_to_gain_beside_what_a_seed_changes() -> None:
+    events = make_events(12)
+    after_s = events[-1].elapsed_s
+    values: dict[str, Any] = {"trial": 1, "status": "completed", "reason": "max_epochs", "epochs": 20, "seconds": 9.0}
+    trained = [
+        FinalistTrained(number=number, best=best, elapsed_s=after_s + number, **values)
+        for number, best in enumerate((0.60, 0.61))
+    ]
+    text = page(replay([*events, FinalistsStarted(trials=[1], trainings=2, elapsed_s=after_s), *trained]))
+    assert "the best value of the search is expected to gain: another 10 min " in text
+    assert " points (80% interval 0.00 to " in text
+    assert "from seed to seed the finalists' values differ by 0.71 points (the largest of" in text
+    assert "expected to gain" not in page(replay(make_events(4)))

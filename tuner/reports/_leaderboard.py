@@ -433,7 +433,8 @@ def _going_on(results: Results) -> list[str]:
     )
     return [
         f"If it goes on as so far, the best value of the search is expected to gain: {', '.join(parts)}. That is "
-        f"forecast from the course of the best value, and takes for granted that trials do not run out.{noise}"
+        "forecast from the course of the best value, takes for granted that trials do not run out, and was rather low "
+        f"in simulated searches.{noise}"
     ]
 
 
