@@ -199,7 +199,7 @@ def trial_memory(search: ResolvedSearch, prepared: Prepared, capacity: Capacity,
 
 def probe_memory_mb(search: ResolvedSearch, prepared: Prepared) -> float:
     """Return the host memory of the process that probes frozen features beside the trials, in MB; 0: there is none."""
-    if not search.budget.probe.value:
+    if not search.training.probe.value:
         return 0.0
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
     return WORKER_MB + PROBE_MB_PER_IMAGE * min(PROBED_IMAGES, images)
