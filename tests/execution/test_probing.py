@@ -13,11 +13,15 @@ from ray.exceptions import RayError
 
 from tests.support.make_record import epoch, session_started, study_created, trial_started
 from tuner.cluster.slots import Packing
+from tuner.datasets.request import DataRequest
 from tuner.execution import probing
 from tuner.execution.probing import ProbeActor, Probes
+from tuner.execution.worker_process import Guard, WorkerContext
 from tuner.runs.events import LabelsDoubted, Probed
 from tuner.runs.record import Record, read_state
+from tuner.training.settings import TrialSettings
 
+SETTINGS = TrialSettings(2, 1, None, 0.0, "val_accuracy", "max", 0)
 ASKED = [{"architecture": "mobilenet_v2", "preprocess": f"resize({size})"} for size in (32, 64, 100)]
 
 
@@ -234,17 +238,28 @@ def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_
     assert fake.killed == 1 and (apart is None or not apart.exists())
 
 
-@pytest.mark.parametrize(("apart", "seen"), [(None, "0,1"), (Path("apart"), "-1")])
-def test_a_probe_that_keeps_features_apart_sees_no_gpu(apart, seen, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+@pytest.mark.parametrize("apart", [None, Path("apart")])
+@pytest.mark.parametrize("gpus", [None, 0.0, 0.5])
+def test_a_probe_sees_no_gpu_wherever_it_keeps_features(apart, gpus, monkeypatch):
     monkeypatch.setattr(probing.os, "nice", lambda _more: 0)
-    found: list[str] = []
-    monkeypatch.setattr(probing, "WorkerProcess", lambda *_: found.append(os.environ["CUDA_VISIBLE_DEVICES"]))
-    monkeypatch.setattr(probing, "replace", lambda one, **_changed: one)
-    context: Any = None
-    guard: Any = None
-    ProbeActor(context, guard, apart, "name")
-    assert found == [seen]
+    found: list[WorkerContext] = []
+    monkeypatch.setattr(probing, "WorkerProcess", lambda context, _guard: found.append(context))
+    context = WorkerContext(DataRequest("digits"), {}, None, SETTINGS, None, 4.0, gpus=gpus)
+    ProbeActor(context, Guard(), apart, "name")
+    assert (found[0].gpus, found[0].cpus) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "seen"),
+    [(0.0, "0,1", "-1"), (0, "", "-1"), (0.5, "1", "1"), (2.0, "0,1", "0,1"), (None, "0,1", "0,1")],
+    ids=["none asked for", "none there", "a part of one", "several", "in a program of its own"],
+)
+def test_a_trial_that_asks_for_no_gpu_sees_none_before_anything_is_loaded(gpus, given, seen, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    made: list[str] = []
+    kind: Any = SimpleNamespace(make=lambda *_: made.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    WorkerContext(DataRequest("digits"), {}, None, SETTINGS, None, 1.0, kind, gpus=gpus).trials()
+    assert made == [seen]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,15 @@ import pytest
 
 from tests.support.other_architectures import OTHERS, register
 from tuner.models.backbones import build_backbone
+from tuner.models.parameters import OPTIMIZERS
 from tuner.training.activations import Activations
-from tuner.training.compiled_models import STRUCTURES_KEPT, AdjustableDropout, Backbone, CompiledModels
+from tuner.training.compiled_models import (
+    STRUCTURES_KEPT,
+    TRAINERS_KEPT,
+    AdjustableDropout,
+    Backbone,
+    CompiledModels,
+)
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trial import Trial
 
@@ -97,6 +104,25 @@ def test_a_bench_keeps_a_bounded_number_of_structures(small_digits):
     for units in range(1, STRUCTURES_KEPT + 4):
         bench.take({**DENSE, "dense_units": units}, small_digits.image_shape, 10, 0)
     assert len(bench._structures) == STRUCTURES_KEPT
+
+
+@pytest.mark.parametrize("name", ["label_smoothing", "optimizer", "gradient_accumulation"])
+def test_a_structure_keeps_a_bounded_number_of_compiled_forms_those_used_last(name: str, small_digits):
+    structure = CompiledModels().take(DENSE, small_digits.image_shape, 10, 0)
+    values = {
+        "label_smoothing": [number / 100 for number in range(TRAINERS_KEPT + 3)],
+        "optimizer": OPTIMIZERS[: TRAINERS_KEPT + 3],
+        "gradient_accumulation": range(1, TRAINERS_KEPT + 4),
+    }[name]
+    first, *others = [{**DENSE, name: value} for value in values]
+    kept = structure.trainer(first, 0, None)
+    networks = []
+    for other in others:
+        networks.append(structure.trainer(other, 0, None).network)
+        assert structure.trainer(first, 0, None) is kept
+    assert len(structure._trainers) == TRAINERS_KEPT
+    assert structure.trainer(others[-1], 0, None).network is networks[-1]
+    assert structure.trainer(others[0], 0, None).network is not networks[0]
 
 
 def test_dropout_follows_its_rate_without_being_built_again():

@@ -131,7 +131,7 @@ class Probing:
 
     def _train(self, configuration: Configuration, trials: int, cpus: float, gpus: float) -> list[Trained] | None:
         actor = ray.remote(Probe).options(num_cpus=cpus, num_gpus=gpus)
-        probes = [actor.remote(replace(self.context, cpus=cpus), configuration) for _ in range(trials)]
+        probes = [actor.remote(replace(self.context, cpus=cpus, gpus=gpus), configuration) for _ in range(trials)]
         try:
             ray.get([probe.warm_up.remote() for probe in probes], timeout=GIVE_UP_S)
             found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)

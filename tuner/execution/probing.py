@@ -49,9 +49,7 @@ class ProbeActor:
         Under `name` the search reads how much has been spent.
         """
         os.nice(NICE)
-        if apart is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Ray leaves all GPUs to those that ask for none
-        self._context, self._counted_s, self._name = replace(context, cpus=1.0), 0.0, name
+        self._context, self._counted_s, self._name = replace(context, cpus=1.0, gpus=0.0), 0.0, name
         self._process = WorkerProcess(self._context, guard)
         self._apart = apart
         self._prober: Any = None

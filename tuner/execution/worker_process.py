@@ -15,7 +15,7 @@ from tuner.datasets.loading import Split, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
-from tuner.models.backend import configure_backend
+from tuner.models.backend import configure_backend, hide_gpus
 from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trainable import TRAINABLES, TrainableTrial
@@ -192,9 +192,14 @@ class WorkerContext:
     """Own code, with its text: the process may be on a machine where it does not lie."""
     copy: Path | None = None
     """The prepared copy that the driver has opened; on another machine there may be none."""
+    gpus: float | None = None
+    """The part of a GPU that Ray gives to a trial. With 0 it sees none, or it would take the memory of others: Ray
+    hides none (RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO). None: it trains in a program that sees what it sees."""
 
     def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
         """Return the maker of the trials of this process; raises PluginError where own code cannot be loaded here."""
+        if self.gpus == 0:
+            hide_gpus()
         if any(b"keras" in text for plugin in self.plugins for text in plugin.texts.values()):
             configure_backend(self.cpus)  # before own code imports it; a training function may do without
         open_plugins(self.plugins)

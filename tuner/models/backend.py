@@ -52,6 +52,11 @@ def configure_backend(cpus: float | None = None) -> None:
     keras.config.set_dtype_policy(dtype_policy([gpu.compute_capability for gpu in gpus()]))
 
 
+def hide_gpus() -> None:
+    """Let this process, and what it starts, see no GPU; must be called before TensorFlow, or another library, looks."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Drop TensorFlow's messages about itself while it loads; all else on standard error is written afterwards.

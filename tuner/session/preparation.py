@@ -67,12 +67,13 @@ class Prepared:
     plugins: tuple[Plugin, ...] = ()
     """Own code that every process needs."""
 
-    def worker_context(self, training: Training, cpus: float) -> WorkerContext:
-        """Return what every trial of a search shares, each trained with so many CPUs."""
+    def worker_context(self, training: Training, cpus: float, gpus: float | None = None) -> WorkerContext:
+        """Return what every trial of a search shares, each trained with so many CPUs and GPUs (None: any)."""
         kept = training.activations_in(self.cache_dir)
         return WorkerContext(
             *(self.request, self.staged, self.cache_dir, training.settings, kept, cpus, self.trial_kind, self.plugins),
             copy=self.dataset.prepared.path,
+            gpus=gpus,
         )
 
 

@@ -119,7 +119,7 @@ def _run(session: _Session, capacity: Capacity) -> Reason:
     ):
         wait_for_workers(capacity, packing.trials)
         stopping = _stopping(session, packing, interrupted)
-        context = session.prepared.worker_context(search.training, packing.cpus_per_trial)
+        context = session.prepared.worker_context(search.training, packing.cpus_per_trial, packing.gpus_per_trial)
         guard = Guard(session.run.exit_reasons, trial_memory(search, session.prepared, capacity, packing.trials))
         with _slots(session, packing, capacity, monitor) as slots:
             workers = Workers(context, packing, slots, guard)

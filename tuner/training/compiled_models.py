@@ -33,6 +33,7 @@ from tuner.training.recipes.optimizers import build_optimizer, compiled_in
 
 STRUCTURES_KEPT = 12
 BACKBONES_KEPT = 2
+TRAINERS_KEPT = 8
 UNWEIGHTED = "cross_entropy"
 """The name of a metric beside a loss that is more than the cross-entropy: what trials are compared by."""
 _COMPILED = ("label_smoothing", "loss")
@@ -117,7 +118,7 @@ class Structure:
 
     def __init__(self, trial_model: TrialModel, backbone: Backbone | None) -> None:
         self.trial_model, self.backbone = trial_model, backbone
-        self._trainers: dict[str, Trainer] = {}
+        self._trainers: OrderedDict[str, Trainer] = OrderedDict()
         model = trial_model.model
         self._own = model if backbone is None else keras.Model(trial_model.maps, model.outputs[0])
         self._rates = {
@@ -150,13 +151,17 @@ class Structure:
         recipe = compiled_in(configuration, unfreeze_depth)
         form = None if augment is None else form_of(augment.calls)
         key = json.dumps([unfreeze_depth, place.name if place else None, *settings, form, recipe])
-        if key not in self._trainers:
-            trainer = self._trainers[key] = self._compile(configuration, unfreeze_depth, place)
+        trainer = self._trainers.pop(key, None)
+        if trainer is None:
+            trainer = self._compile(configuration, unfreeze_depth, place)
             if augment is not None:
                 trainer.augment = DeviceAugment(augment.calls)
                 augment_in_steps(trainer.network, trainer.augment)
-        self._trainers[key].start()
-        return self._trainers[key]
+        self._trainers[key] = trainer
+        while len(self._trainers) > TRAINERS_KEPT:  # of those used longest ago: a trial has two
+            self._trainers.popitem(last=False)
+        trainer.start()
+        return trainer
 
     def _compile(self, configuration: Mapping[str, Any], unfreeze_depth: int, place: Place | None) -> Trainer:
         def adjustable(layer: Any) -> Any:
