@@ -8,6 +8,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,15 +162,60 @@ def test_a_block_goes_on_while_ray_starts(monkeypatch, ended) -> None:
     assert ended == [True, True], "one that was still starting is waited for, and ended"
 
 
-def test_why_ray_has_not_started_is_told_when_it_is_needed(monkeypatch, ended) -> None:
+def busy(seconds: float) -> None:
+    """Work in Python, as preparation does."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.2], ids=["at once", "a little later"])
+@pytest.mark.parametrize(
+    "block",
+    [lambda started: started(), lambda _started: busy(30), lambda started: [busy(0.1), started()]],
+    ids=["it is needed", "what is done meanwhile takes long", "what is done meanwhile is short"],
+)
+def test_why_ray_has_not_started_is_told_as_soon_as_it_is_known(block, after_s, monkeypatch, ended) -> None:
     def start(**_asked: object) -> None:
+        time.sleep(after_s)
         raise RuntimeError("no room")
 
     monkeypatch.setattr(ray, "init", start)
-    with pytest.raises(TunerError, match="Ray could not start: no room"), local_ray():
-        pass
-    with starting_ray():
-        pass
+    began = time.monotonic()
+    with pytest.raises(TunerError, match="Ray could not start: no room"), starting_ray(preloads=False) as started:
+        block(started)
+    assert time.monotonic() - began < 5 and not ended
+
+
+@pytest.mark.parametrize("raised", [None, InputError("no such data"), KeyboardInterrupt()], ids=repr)
+def test_a_block_that_ends_before_ray_has_failed_ends_as_it_does(raised, monkeypatch, ended) -> None:
+    def start(**_asked: object) -> None:
+        time.sleep(0.3)
+        raise RuntimeError("no room")
+
+    def end() -> None:
+        if raised is not None:
+            raise raised
+
+    monkeypatch.setattr(ray, "init", start)
+    told = nullcontext() if raised is None else pytest.raises(type(raised))
+    with told, starting_ray(preloads=False):
+        end()
+    assert not ended
+
+
+def test_in_a_thread_why_ray_has_not_started_is_told_when_it_is_needed(monkeypatch, ended) -> None:
+    def start(**_asked: object) -> None:
+        raise RuntimeError("no room")
+
+    def search() -> None:
+        with starting_ray(preloads=False) as started:
+            busy(0.2)
+            started()
+
+    monkeypatch.setattr(ray, "init", start)
+    with ThreadPoolExecutor(1) as thread, pytest.raises(TunerError, match="Ray could not start: no room"):
+        thread.submit(search).result()
     assert not ended
 
 

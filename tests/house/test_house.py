@@ -81,6 +81,30 @@ def test_every_suppression_says_why() -> None:
                 assert re.search(r"[a-z]{2}", directive.sub("", line[found.start() :])), f"{path.name}: {line.strip()}"
 
 
+INTERRUPTED = {
+    *("jobs/entrypoint.py", "api/_search_process.py", "common/command_line.py"),  # the end of a process
+    *("jobs/_commands.py", "api/running.py"),  # what is waited for goes on, or is told to stop
+    "trackers/feed.py",  # in a thread, which no signal reaches
+}
+
+
+def test_an_interrupt_is_swallowed_only_where_it_ends_something() -> None:
+    found = set()
+    for path in code("tuner"):
+        if not re.search(r"BaseException|KeyboardInterrupt|except:", text := path.read_text()):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            caught = ""
+            if isinstance(node, ast.ExceptHandler):
+                caught = "BaseException" if node.type is None else ast.unparse(node.type)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                caught = " ".join(map(ast.unparse, node.args))
+            raises = any(isinstance(one, ast.Raise) for one in ast.walk(node))
+            if re.search("BaseException|KeyboardInterrupt", caught) and not raises:
+                found.add(path.relative_to(ROOT / "tuner").as_posix())
+    assert found == INTERRUPTED
+
+
 def test_no_docstring_is_a_question() -> None:
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for path in code("tuner"):

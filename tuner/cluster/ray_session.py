@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import importlib
 import logging
@@ -9,9 +10,10 @@ import math
 import os
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -85,7 +87,8 @@ def starting_ray(
     """Start a Ray of its own on this machine beside the block, and stop it at the end; yield what waits for it.
 
     It is quiet, with no open port beyond loopback. `name` is what its dashboard calls the search. With `preloads`,
-    workers load the libraries of a trial in advance. What waits raises TunerError when Ray has failed.
+    workers load the libraries of a trial in advance. What waits raises TunerError when Ray has failed; while nobody
+    waits, the block is interrupted and the same error raised, since what is done in it may take an hour.
 
     Raises InputError when the dashboard's libraries or a place for its token are missing, or a place for Ray's files.
     """
@@ -108,14 +111,50 @@ def starting_ray(
         start = thread.submit(_start, name, with_dashboard)
 
         def started() -> Capacity:
+            alarm.turn_off()
             with keeping_termination():
                 return replace(start.result(), ready=ready)
 
+        alarm = _Alarm()
         try:
-            yield started
+            with alarm.over(start):
+                yield started
         finally:
             if start.exception() is None:
                 ray.shutdown()
+
+
+class _Alarm:
+    """An interrupt of the main thread, once, when a start fails for which it does not wait yet."""
+
+    def __init__(self) -> None:
+        self._lock, self._is_on = threading.Lock(), threading.current_thread() is threading.main_thread()
+        self._has_rung = False
+
+    @contextmanager
+    def over(self, start: Future[Capacity]) -> Iterator[None]:
+        """Ring when this fails within the block, and raise what it has failed with."""
+        try:
+            try:
+                start.add_done_callback(self._ring)  # at once, when it has failed
+                yield
+            finally:
+                self.turn_off()
+        except KeyboardInterrupt:
+            if self._has_rung:
+                start.result()
+            raise
+
+    def _ring(self, start: Future[Capacity]) -> None:
+        with self._lock:
+            if self._is_on and start.exception() is not None:
+                self._has_rung = True
+                _thread.interrupt_main()
+
+    def turn_off(self) -> None:
+        """Ring no more: from here on, whoever asks is told. A ring that was not heard yet is heard here."""
+        with self._lock:
+            self._is_on = False
 
 
 def _start(name: str, with_dashboard: bool) -> Capacity:
