@@ -22,7 +22,7 @@ from tuner.runs.state import RunState
 
 @pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
-def test_a_time_budget_ends_a_search_gracefully_and_a_larger_one_goes_on(tmp_path, cache_dir, monkeypatch):
+def test_a_time_budget_or_little_gain_ends_a_search_gracefully_and_more_of_it_goes_on(tmp_path, cache_dir, monkeypatch):
     def one_second_per_epoch(record: Record, now: float | None = None) -> float:
         return float(sum(len(trial.epochs) for trial in record.state.trials.values()))
 
@@ -34,8 +34,14 @@ def test_a_time_budget_ends_a_search_gracefully_and_a_larger_one_goes_on(tmp_pat
     assert state.session_ended is not None and state.session_ended.reason == "time_budget"
     before = len(state.trials)
     assert 0 < before < 500
-    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.time_budget=none",
-                      "--set", f"search.trials={before + 2}") == 0  # fmt: skip
+    more = ("--resume", "--set", "search.time_budget=none", "--set")
+    stop = "search.stop_when={expected_gain_below: 0.99, within: 5s}"
+    assert run_search(tmp_path, file, cache_dir, *more, stop) == 0
+    state = check_record(record)
+    assert state.session_ended is not None and state.session_ended.reason == "expected_gain"
+    assert any(text.startswith("search.stop_when: another 5 s are expected to gain ") for text in state.notices)
+    before = len(state.trials)
+    assert run_search(tmp_path, file, cache_dir, *more, f"search.trials={before + 2}") == 0
     assert len(check_record(record).trials) == before + 2
 
 
