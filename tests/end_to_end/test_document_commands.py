@@ -83,6 +83,7 @@ NOT_RUN = {
     r"ray dashboard ": "needs a cluster; tests/end_to_end/test_lab.py",
     r"python -m tuner\.\w+ .* --(?:mlflow|tracker) ": "needs a server, or a package; tests/end_to_end/test_trackers.py",
     r"python -m tuner\.\w+ .*--plugin own_loop\.py": "tests/end_to_end/test_trainable.py",
+    r"TUNER_LOGICAL_GPUS=2 ": "tests/training/test_several_devices.py",
     r"data/flowers/": "no command, but how a folder looks",
 }
 """Patterns of commands that are parsed only, and why; tests/house/test_documents.py parses them all."""

@@ -1,15 +1,17 @@
-"""What a command says while TensorFlow loads, and how a process uses a GPU."""
+"""What a command says while TensorFlow loads, how a process uses a GPU, and the devices that there are."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
+from tuner.cluster.ray_session import gpus_here
 from tuner.common.errors import InputError
-from tuner.common.process import SWITCHES, set_surroundings
-from tuner.models.backend import _quiet, configure_backend, gpus, jit_compile
+from tuner.common.process import LOGICAL_GPUS, SWITCHES, logical_gpus, set_surroundings
+from tuner.models.backend import _quiet, configure_backend, gpus, jit_compile, on_all_devices, replicas, replicate
 
 
 def test_what_tensorflow_tells_of_itself_is_left_out_and_nothing_else_is(capfd) -> None:
@@ -74,3 +76,27 @@ def test_another_word_of_a_switch_is_refused(monkeypatch, name) -> None:
     *words, last = SWITCHES[name]
     with pytest.raises(InputError, match=f"{name} must be {', '.join(words)} or {last}; got 'maybe'"):
         set_surroundings()
+
+
+@pytest.mark.parametrize(("written", "number"), [(None, 0), ("", 0), ("0", 0), ("2", 2), ("16", 16)])
+def test_parts_of_the_processor_stand_for_gpus_where_the_surroundings_say_so(monkeypatch, written, number) -> None:
+    monkeypatch.delenv(LOGICAL_GPUS, raising=False)
+    if written is not None:
+        monkeypatch.setenv(LOGICAL_GPUS, written)
+    assert logical_gpus() == number
+    if number:
+        assert gpus_here() == number
+
+
+@pytest.mark.parametrize("written", ["two", "-1", "1.5", "17", "1e1", " "])
+def test_what_is_no_number_of_parts_is_refused(monkeypatch, written) -> None:
+    monkeypatch.setenv(LOGICAL_GPUS, written)
+    with pytest.raises(InputError, match="TUNER_LOGICAL_GPUS must be a whole number, 16 at most; got"):
+        logical_gpus()
+
+
+def test_a_process_that_sees_too_few_gpus_refuses_a_trial_on_several() -> None:
+    with pytest.raises(InputError, match=r"gpus_per_trial is 99; this process sees \d+ GPUs"):
+        replicate(99)
+    replicate(0.5)
+    assert replicas() == 1 and isinstance(on_all_devices(), nullcontext)

@@ -173,6 +173,15 @@ def test_it_says_how_the_search_ended(end, words):
     assert ("is ahead with" in text) == (not end or end[0].reason in ("interrupted", "error"))
 
 
+@pytest.mark.parametrize(
+    ("gpus", "words"), [(0, ""), (0.5, ", each on 0.5 GPU"), (1, ", each on 1 GPU"), (2, ", each on 2 GPUs at once")]
+)
+def test_it_says_on_how_many_gpus_a_trial_was_trained(gpus, words):
+    started = SessionStarted(resumed=False, max_concurrent=1, sampler="tpe", scheduler="asha", gpus_per_trial=gpus)
+    text = page(small_state(started, *TWO, SessionEnded(reason="finished")))
+    assert f"1 trial at a time{words}; finished" in text
+
+
 def test_unfinished_trials_make_the_winner_provisional():
     state = small_state(*TWO, trial_started(2), SessionEnded(reason="interrupted"))
     text = page(state)

@@ -91,6 +91,34 @@ def test_a_general_number_outside_its_bounds_is_refused(name):
     assert f"space.{name}" in problem and "must be between" in problem
 
 
+SHARED = "the GPUs of a trial (resources.gpus_per_trial), which share a batch"
+
+
+@pytest.mark.parametrize(
+    ("lines", "gpus", "told"),
+    [
+        ({}, "auto", []),
+        ({}, 0.25, []),
+        ({}, 1, []),
+        ({}, 2, []),
+        ({}, 32, []),
+        ({}, 40, [f"f:7: space.batch_size.choice[0] must be at least 40, {SHARED}; got 32"]),
+        ({7: "  batch_size: 1"}, 2, [f"f:7: space.batch_size must be at least 2, {SHARED}; got 1"]),
+        ({7: "  batch_size: {int: [2, 8]}"}, 4, [f"f:7: space.batch_size must be at least 4, {SHARED}; got int 2 to 8"]),
+        ({7: ""}, 64, []),
+        ({7: ""}, 65, ["f:16: resources.gpus_per_trial must be at most 64, the size of a batch; got 65"]),
+        (
+            {7: "", 11: "      dense: {batch_size: {choice: [8, 4, 2]}}"},
+            4,
+            [f"f:11: space.architecture.choose.dense.batch_size.choice[2] must be at least 4, {SHARED}; got 2"],
+        ),
+    ],
+)  # fmt: skip
+def test_no_gpu_of_a_trial_is_without_an_image_of_a_batch(lines, gpus, told):
+    text = wrong({**lines, 16: f"resources: {{gpus_per_trial: {gpus}}}", **NO_BASELINE})
+    assert problems(text) == told
+
+
 def test_parameters_of_the_chosen_architectures_may_stand_beside_the_choice():
     lines = {
         9: "  architecture: {choice: [dense, cnn]}",

@@ -194,6 +194,33 @@ def test_a_gpu_that_was_not_measured_is_given_whole_and_a_share_that_was_given_i
     assert choose(tmp_path, Capacity(8, 1), resources__gpus_per_trial=0, search__trials=3)[0] == Packing(8, 1.0, 0.0)
 
 
+TWO_OF_THREE = (NodeCapacity(8, 3, 0), NodeCapacity(6, 2, 0), NodeCapacity(32, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("capacity", "settings", "packing"),
+    [
+        (Capacity(8, 2), {}, Packing(1, 8.0, 2.0)),
+        (Capacity(8, 4), {}, Packing(2, 4.0, 2.0)),
+        (Capacity(8, 5), {}, Packing(2, 4.0, 2.0)),
+        (Capacity(8, 4), {"search__max_concurrent": 1}, Packing(1, 8.0, 2.0)),
+        (Capacity(8, 4), {"resources__cpus_per_trial": 1}, Packing(2, 1.0, 2.0)),
+        (Capacity(46, 6, nodes=TWO_OF_THREE, is_cluster=True), {}, Packing(2, 6.0, 2.0)),
+    ],
+)
+def test_trials_with_several_gpus_have_them_to_themselves_on_one_node_and_nothing_is_measured(
+    tmp_path, capacity, settings, packing
+) -> None:
+    memory = GpuMemory(2**30, 16 * 2**30)
+    assert choose(tmp_path, capacity, gpu=memory, resources__gpus_per_trial=2, **settings) == (packing, [])
+
+
+def test_gpus_that_no_node_has_together_are_missed(tmp_path) -> None:
+    nodes = Capacity(8, 2, nodes=(NodeCapacity(4, 1, 0), NodeCapacity(4, 1, 0)), is_cluster=True)
+    with pytest.raises(InputError, match="a trial asks for 1 CPUs and 2 GPUs; there are 8 CPUs and 2 GPUs"):
+        choose(tmp_path, nodes, resources__gpus_per_trial=2)
+
+
 def test_a_gpu_that_is_not_there_is_missed_before_anything_is_measured(tmp_path) -> None:
     with pytest.raises(InputError, match="a trial asks for 1 CPUs and 1 GPUs; there are 8 CPUs and 0 GPUs"):
         choose(tmp_path, Capacity(8, 0), resources__gpus_per_trial=1)

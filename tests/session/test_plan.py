@@ -298,6 +298,22 @@ def figures(**changes: Any) -> str:
 def test_shares_of_a_gpu_and_several_processors_are_told():
     assert "each with 4 CPUs and 0.5 GPUs" in figures(resources__cpus_per_trial=4, resources__gpus_per_trial=0.5)
     assert "each with 1 CPU and 1 GPU" in figures(resources__gpus_per_trial=1)
+    assert "devices" not in figures(resources__gpus_per_trial=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "gpus", "told"),
+    [
+        ("{choice: [32, 64]}", 2, "2 GPUs train each trial together; of a batch, each takes: 16 of 32, 32 of 64"),
+        ("33", 2, "of a batch, each takes: 16 or 17 of 33"),
+        ("{int: [8, 100]}", 4, "4 GPUs train each trial together; of a batch, each takes: 2 of 8 up to 25 of 100"),
+        (None, 8, "of a batch, each takes: 8 of 64"),
+    ],
+)
+def test_a_plan_tells_how_many_gpus_train_a_trial_and_what_each_has_of_a_batch(size, gpus, told):
+    text = wrong({7: f"  batch_size: {size}" if size else "", **NO_BASELINE})
+    words = " ".join(printed(spec_of(text, f"resources.gpus_per_trial={gpus}")).split())
+    assert told in words and f"each with 1 CPU and {gpus} GPUs" in words
 
 
 def test_the_plan_says_what_little_gain_ends_the_search():

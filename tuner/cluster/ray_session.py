@@ -23,7 +23,14 @@ from typing import Any
 import psutil
 
 from tuner.common.errors import InputError, TunerError, first_line
-from tuner.common.process import home, keeping_termination, outliving_hangup, set_surroundings, usable_cpus
+from tuner.common.process import (
+    home,
+    keeping_termination,
+    logical_gpus,
+    outliving_hangup,
+    set_surroundings,
+    usable_cpus,
+)
 
 WORKERS_READY_S = 60.0
 LOADED, FAILED = ".loaded", ".failed"
@@ -168,6 +175,7 @@ def _start(name: str, with_dashboard: bool) -> Capacity:
             context = ray.init(
                 address="local",
                 num_cpus=usable_cpus(),
+                num_gpus=logical_gpus() or None,
                 include_dashboard=with_dashboard,
                 dashboard_host="127.0.0.1",
                 job_config=job_config(name),
@@ -377,6 +385,8 @@ def gpus_here() -> int:
     """Return the GPUs of this machine that a Ray on it would give to trials, whether libraries can use them or not."""
     from ray._private.accelerators import get_accelerator_manager_for_resource
 
+    if stand_ins := logical_gpus():
+        return stand_ins
     manager = get_accelerator_manager_for_resource("GPU")
     visible = manager.get_current_process_visible_accelerator_ids()
     number = int(manager.get_current_node_num_accelerators())

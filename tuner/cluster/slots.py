@@ -74,8 +74,11 @@ class Packing:
 
         >>> Packing(2, 1, 0.25).describe(), Packing(1, 2, 0).describe()
         ('2 at a time with 1 CPU and 0.25 GPU each', '1 at a time with 2 CPUs')
+        >>> Packing(2, 4, 2).describe()
+        '2 at a time with 4 CPUs and 2 GPUs each'
         """
-        gpus = f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
+        several = "s" if self.gpus_per_trial > 1 else ""
+        gpus = f" and {self.gpus_per_trial:g} GPU{several}" if self.gpus_per_trial else ""
         each = " each" if self.trials > 1 else ""
         why = f" ({self.reason})" if self.reason else ""
         return f"{self.trials} at a time with {cpu_words(self.cpus_per_trial)}{gpus}{each}{why}"

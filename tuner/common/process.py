@@ -139,6 +139,25 @@ def usable_cpus() -> int:
     return cpus
 
 
+LOGICAL_GPUS = "TUNER_LOGICAL_GPUS"
+"""Names how many parts of this machine's processor stand for GPUs, so that what trains on several can be tested."""
+
+
+def logical_gpus() -> int:
+    """Return how many parts of the processor stand for GPUs; 0: none does.
+
+    Raises:
+        InputError: the variable holds something else than a number of them.
+    """
+    written = os.environ.get(LOGICAL_GPUS) or "0"
+    if not written.isdecimal() or int(written) > _MOST_LOGICAL_GPUS:
+        raise InputError(f"{LOGICAL_GPUS} must be a whole number, {_MOST_LOGICAL_GPUS} at most; got {written[:20]!r}")
+    return int(written)
+
+
+_MOST_LOGICAL_GPUS = 16
+
+
 def free_memory() -> int:
     """Return the bytes of memory that may still be taken: what the machine has free, within a container's limit."""
     free = int(psutil.virtual_memory().available)

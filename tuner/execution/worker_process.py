@@ -15,7 +15,7 @@ from tuner.datasets.loading import Split, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
-from tuner.models.backend import configure_backend, hide_gpus
+from tuner.models.backend import configure_backend, hide_gpus, replicate
 from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trainable import TRAINABLES, TrainableTrial
@@ -63,6 +63,7 @@ class KerasTrials:
 
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
         configure_backend(context.cpus)
+        replicate(context.gpus or 0.0)
         self._context, self._on_batch, self._notify = context, on_batch, notify
         self._opened = OpenedData(context)
         self._data: Dataset | None = None
@@ -194,7 +195,8 @@ class WorkerContext:
     """The prepared copy that the driver has opened; on another machine there may be none."""
     gpus: float | None = None
     """The part of a GPU that Ray gives to a trial. With 0 it sees none, or it would take the memory of others: Ray
-    hides none (RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO). None: it trains in a program that sees what it sees."""
+    hides none (RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO). None: it trains in a program that sees what it sees.
+    Above 1: a network is trained on so many at once."""
 
     def trials(self, on_batch: OnBatch = lambda _epoch: None, notify: Notify = lambda _text: None) -> TrialMaker:
         """Return the maker of the trials of this process; raises PluginError where own code cannot be loaded here."""

@@ -234,10 +234,11 @@ def _session(results: Results) -> str:
     if not results.sessions:
         return "not begun"
     last = results.sessions[-1]
-    slots = counted(last.max_concurrent, "trial")
+    slots, gpus = counted(last.max_concurrent, "trial"), last.gpus_per_trial
+    each = f", each on {gpus:g} GPUs at once" if gpus > 1 else f", each on {gpus:g} GPU" if gpus else ""
     is_there = last.augment_on == "device" and results.study is not None and results.study.trainable is None
     where = ", images augmented on the device" if is_there else ""
-    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time{where}"
+    return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time{each}{where}"
 
 
 def _warm_start(specification: Mapping[str, Any]) -> str:

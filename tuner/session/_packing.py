@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.cluster.ray_session import Capacity, concurrent_trials
+from tuner.cluster.ray_session import Capacity, NodeCapacity, concurrent_trials
 from tuner.cluster.slots import Packing, cpu_words
 from tuner.common.files import write_text
 from tuner.common.process import describe_environment, free_memory
@@ -145,7 +145,10 @@ def choose_packing(
     long_enough = is_long(search, len(prepared.dataset.train))
     middle, largest = typical_configurations(search.study)
     if capacity.gpus and shares.gpus != 0:
-        return _pack_gpus(shares, capacity, memory.gpu(lambda: measure_gpu(largest) if long_enough else None))
+        is_open = shares.gpus is None
+        return _pack_gpus(
+            shares, capacity, memory.gpu(lambda: measure_gpu(largest) if long_enough else None) if is_open else None
+        )
     gpus = shares.gpus or 0.0
     if gpus:
         concurrent_trials(wanted, capacity, 1.0, gpus)  # raises: there is no GPU
@@ -184,11 +187,25 @@ def _pack_gpus(shares: Shares, capacity: Capacity, memory: GpuMemory | None) -> 
             reason = f"measured: a large trial takes {gib} of a GPU"
     cpus = shares.cpus
     if cpus is None:
-        at_once = max(1, math.floor(capacity.gpus / gpus + 1e-9))
-        at_once = at_once if shares.at_once is None else min(at_once, shares.at_once)
-        cpus = max(1.0, float(capacity.cpus // at_once))
+        cpus = _cpus_beside(gpus, capacity, shares.at_once)
     trials = concurrent_trials(shares.at_once, capacity, cpus, gpus)
     return Packing(trials, cpus, gpus, reason)
+
+
+def _cpus_beside(gpus: float, capacity: Capacity, wanted: int | None) -> float:
+    """Return the CPUs of a trial with such GPUs: an even share, on the node that has the fewest for its GPUs.
+
+    >>> one = Capacity(16, 4)
+    >>> _cpus_beside(1, one, None), _cpus_beside(2, one, None), _cpus_beside(2, one, 1), _cpus_beside(0.25, one, None)
+    (4.0, 8.0, 16.0, 1.0)
+    >>> nodes = (NodeCapacity(8, 2, 0), NodeCapacity(6, 3, 0), NodeCapacity(32, 0, 0))
+    >>> _cpus_beside(2, Capacity(46, 5, nodes=nodes), None)
+    6.0
+    """
+    nodes = capacity.nodes or (NodeCapacity(capacity.cpus, capacity.gpus, 0.0),)
+    fit = [(node.cpus, math.floor(node.gpus / gpus + 1e-9)) for node in nodes]
+    shares = [cpus // min(number, wanted or number) for cpus, number in fit if number]
+    return max(1.0, float(min(shares, default=1.0)))
 
 
 def trial_memory(search: ResolvedSearch, prepared: Prepared, capacity: Capacity, trials: int) -> float | None:

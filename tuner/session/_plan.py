@@ -16,6 +16,7 @@ from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import metric_of
 from tuner.datasets.loading import DataWords
 from tuner.models.architectures import ARCHITECTURES
+from tuner.models.parameters import general
 from tuner.reports.console import format_seconds
 from tuner.runs.expected_gain import FEWEST_TRIALS
 from tuner.runs.forecast import expected_parts
@@ -23,7 +24,7 @@ from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Stud
 from tuner.session.checks import beyond_this_machine
 from tuner.session.preparation import probed_configurations
 from tuner.spec.schema import AUTO, StopWhenSection
-from tuner.spec.space import Choose, Configuration, FlatDimension, Integer, Real, Space, count, flatten
+from tuner.spec.space import Choose, Configuration, Dimension, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
 from tuner.training.recipes.combinations import gradual_depths
 from tuner.training.trainable import TRAINABLES, Trainable
@@ -118,6 +119,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         ("sampler", _meaning(search.policy.sampler, _sampler_words(search.policy))),
         ("scheduler", _meaning(search.policy.scheduler, SCHEDULERS[search.policy.scheduler.value].description)),
         ("trials", f"{budget.trials}, time budget {time_budget}, {_share_words(search)}"),
+        *([("devices", words)] if (words := _device_words(search)) else []),
         *([("stop when", _stop_words(budget.stop_when, study.metric))] if budget.stop_when is not None else []),
         *([("rungs", _rung_words(search.policy))] if len(rungs) > 1 else []),
         ("epochs", f"about {rungs[-1].epochs_spent:,}, at most {most_epochs(search):,}"),
@@ -207,6 +209,40 @@ def _sampler_words(policy: Policy) -> str:
 def _share_words(search: ResolvedSearch) -> str:
     cpus, gpus = search.shares.cpus, search.shares.gpus
     return f"each with {_plural(cpus, 'CPU')} and {_plural(gpus, 'GPU')}"
+
+
+def _device_words(search: ResolvedSearch) -> str:
+    """Return how several GPUs train a trial; empty where one does, or a share of one."""
+    gpus, trainable = search.shares.gpus or 0.0, search.study.trainable
+    if gpus <= 1:
+        return ""
+    if trainable is not None:
+        return f"{gpus:g} GPUs for each trial, for {TRAINABLES[trainable].words} to use"
+    sizes = [one.dimension for one in flatten(search.study.space) if one.name == "batch_size"]
+    each = ", ".join(dict.fromkeys(words for size in sizes for words in _parts_of_batches(size, int(gpus))))
+    return (
+        f"{gpus:g} GPUs train each trial together; of a batch, each takes: {each or _part(_usual_batch(), int(gpus))}"
+    )
+
+
+def _parts_of_batches(size: Dimension, gpus: int) -> list[str]:
+    if isinstance(size, Integer | Real):
+        return [f"{_part(int(size.low), gpus)} up to {_part(int(size.high), gpus)}"]
+    return [_part(int(str(value)), gpus) for value in size.values]
+
+
+def _usual_batch() -> int:
+    return int(str(general({}, "batch_size")))
+
+
+def _part(images: int, gpus: int) -> str:
+    """Return how many of a batch's images a device has.
+
+    >>> _part(64, 2), _part(33, 2)
+    ('32 of 64', '16 or 17 of 33')
+    """
+    least, more = divmod(images, gpus)
+    return f"{least}{f' or {least + 1}' if more else ''} of {images}"
 
 
 def _meaning(chosen: Chosen[str], description: str) -> str:

@@ -28,6 +28,8 @@ from tuner.spec.strengths import OWNER, Finding, Path
 from tuner.training.recipes.combinations import against_training, without_effect
 from tuner.training.trainable import TRAINABLES, Trainable
 
+BATCH_SIZE = "batch_size"
+
 
 def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
     """Return every unknown name in a file, and every setting that contradicts another; empty when all is well.
@@ -37,6 +39,7 @@ def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem
     findings = [
         *_check_data(reading, staged),
         *_check_folds(reading),
+        *_check_devices(reading),
         *(_check_networks(reading) if reading.trainable is None else _check_trainable(reading)),
         *_check_search(reading),
     ]
@@ -133,6 +136,34 @@ def _check_networks(reading: SpecReading) -> Iterator[Finding]:
         findings += without_effect(reading.space)
         findings += against_training(reading.space, training.max_epochs, training.head_epochs, patience)
     yield from findings
+
+
+def _check_devices(reading: SpecReading) -> Iterator[Finding]:
+    """Yield sizes of batches of which some of a trial's GPUs would have no image."""
+    gpus = given(reading.resources.gpus_per_trial) if reading.resources is not None else None
+    if gpus is None or gpus <= 1 or reading.trainable is not None:
+        return
+    rule = f"must be at least {gpus:g}, the GPUs of a trial (resources.gpus_per_trial), which share a batch"
+    branches = [
+        (branch, ("space", owner, "choose", name))
+        for owner, dimension in reading.space.items()
+        if isinstance(dimension, Choose)
+        for name, branch in dimension.branches.items()
+    ]
+    found = [
+        (level[BATCH_SIZE], (*path, BATCH_SIZE))
+        for level, path in [(reading.space, ("space",)), *branches]
+        if BATCH_SIZE in level
+    ]
+    for dimension, path in found:
+        if isinstance(dimension, Integer | Real) and dimension.low < gpus:
+            yield path, f"{rule}; got {dimension.describe()}"
+        for index, value in enumerate(getattr(dimension, "values", ())):
+            if isinstance(value, int | float) and value < gpus:
+                yield (*path, "choice", index), f"{rule}; got {value}"
+    default = GENERAL[BATCH_SIZE].default
+    if not found and int(str(default)) < gpus:
+        yield ("resources", "gpus_per_trial"), f"must be at most {default}, the size of a batch; got {gpus:g}"
 
 
 def _check_architectures(reading: SpecReading) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
 from tuner.common.metrics import METRICS
 from tuner.common.plugins import load_plugins
-from tuner.common.process import logging_to, usable_cpus
+from tuner.common.process import logging_to, logical_gpus, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
 from tuner.models.backend import configure_backend, has_gpu
 from tuner.models.own_networks import load_own_code
@@ -374,6 +374,8 @@ def _plugins_of_reports(options: SearchOptions) -> tuple[str, ...]:
 
 
 def _sees_gpu() -> bool:
+    if logical_gpus():
+        return True
     configure_backend()
     return has_gpu()
 
@@ -383,7 +385,10 @@ def train_inline(search: ResolvedSearch, options: SearchOptions, console: Search
     study = search.study
     generator = np.random.default_rng(derive_seed(study.seed, "inline"))
     configuration = study.baseline if study.baseline is not None else sample(study.space, generator)
-    alone = search.shares.cpus or usable_cpus()
+    gpus = search.shares.gpus or 0.0
+    if gpus > 1 and (beyond := beyond_this_machine(replace(search.shares, cpus=None))):
+        raise InputError(beyond)
+    alone = search.shares.cpus or usable_cpus(), gpus if gpus > 1 else None
     search = replace(search, training=search.training.augmented_on(augment_on(search, 0.0, ())))
     return _train(search, configuration, 0, prepare(study, options, console), alone, console)
 
@@ -407,10 +412,12 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
     refuse_missing_code(began, load_plugins(options.plugins), run)
     search = resolve(require(load_spec(run.specification, options.overrides, meaning_of_nothing)))
     refuse_other_code(began, search, run)
-    cpus = state.sessions[-1].cpus_per_trial  # other threads, other roundings
+    last = state.sessions[-1]
+    gpus = last.gpus_per_trial if last.gpus_per_trial > 1 else None
+    shares = last.cpus_per_trial, gpus  # other threads or devices, other roundings
     study = as_before(began, search.study)
-    search = replace(search, training=search.training.augmented_on(state.sessions[-1].augment_on))
-    return _train(search, trials[number].configuration, number, prepare(study, options, console), cpus, console)
+    search = replace(search, training=search.training.augmented_on(last.augment_on))
+    return _train(search, trials[number].configuration, number, prepare(study, options, console), shares, console)
 
 
 def _train(
@@ -418,7 +425,7 @@ def _train(
     configuration: Mapping[str, Any],
     number: int,
     prepared: Prepared,
-    cpus: float,
+    shares: tuple[float, float | None],
     console: SearchConsole,
 ) -> int:
     console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")
@@ -430,7 +437,7 @@ def _train(
             f"best {epoch.best_so_far:.4f} ({epoch.seconds:.1f} s)"
         )
 
-    trials = prepared.worker_context(search.training, cpus).trials(notify=console.say)
+    trials = prepared.worker_context(search.training, *shares).trials(notify=console.say)
     trial = trials.begin(configuration, trial_seed(search.study.seed, number))
     drive(trial, report)
     ended = trial.ended

@@ -229,16 +229,15 @@ class ResourcesSection(Section):
     """The resources that one trial occupies."""
 
     cpus_per_trial: Annotated[Number, Field(gt=0, le=4096)] | Auto = "auto"
-    gpus_per_trial: Annotated[Annotated[Number, Field(ge=0)] | Auto, Nothing(0.0)] = "auto"
+    gpus_per_trial: Annotated[Annotated[Number, Field(ge=0, le=4096)] | Auto, Nothing(0.0)] = "auto"
     memory_gb_per_trial: Annotated[Number, Field(gt=0)] | Literal["auto", "none"] = "auto"
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _one_gpu_computes(cls, value: float | Auto) -> float | Auto:
-        if value != "auto" and value > 1:
+    def _no_gpu_is_parted_beside_whole_ones(cls, value: float | Auto) -> float | Auto:
+        if value != "auto" and value > 1 and value % 1:
             raise ValueError(
-                "must be at most 1: a trial computes on one GPU, another one would be held and not used; a fraction "
-                "such as 0.5 shares one, and with 1 or auto as many trials run at a time as there are GPUs"
+                "must be a share of one GPU, such as 0.5, or a whole number of GPUs that train a trial together"
             )
         return value
 

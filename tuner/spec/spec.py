@@ -103,6 +103,7 @@ class SpecReading:
     training: TrainingSection | None = None
     search: SearchSection | None = None
     finalists: FinalistsSection | None = None
+    resources: ResourcesSection | None = None
     metrics: tuple[str, ...] = ()
     trainable: str | None = None
 
@@ -234,7 +235,7 @@ def _validate(file: str, document: Document, values: dict[str, Any], problems: l
     if not problems and names is not None:
         spec = Spec(study=names.study, metrics=metrics, trainable=names.trainable, space=space, baseline=baseline,
                     raw=values, **sections)  # fmt: skip
-    parts = {key: sections[key] for key in ("data", "training", "search", "finalists")}
+    parts = {key: sections[key] for key in ("data", "training", "search", "finalists", "resources")}
     trainable = names.trainable if names is not None else _plain_text(values.get("trainable"))
     return SpecReading(file, document, tuple(problems), spec, space, **parts, metrics=metrics, trainable=trainable)
 

@@ -22,7 +22,7 @@ from tuner.common.metrics import LOSS, METRICS
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augment.on_device import DeviceAugment, augment_in_steps, form_of
 from tuner.models.augmentation import Augment
-from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile
+from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile, local, on_all_devices, parted
 from tuner.models.losses import build_loss, is_plain, keras_metric
 from tuner.models.network import TrialModel, block_depths, build_head, build_model, freeze
 from tuner.models.parameters import general
@@ -84,7 +84,8 @@ class Trainer:
         """Reset the optimizer."""
         optimizer = self.network.optimizer
         if not self._initial:
-            optimizer.build(self.variables)
+            with on_all_devices():
+                optimizer.build(self.variables)
             self._initial = [keras.ops.convert_to_numpy(variable) for variable in optimizer.variables]
         _assign(optimizer.variables, self._initial)
         self.own.begin_phase()
@@ -167,13 +168,14 @@ class Structure:
         def adjustable(layer: Any) -> Any:
             return AdjustableDropout(layer, self._rates[layer]) if layer in self._rates else layer
 
-        network = above(self.trial_model, place, adjustable)
+        network = parted(above(self.trial_model, place, adjustable))
         variables = list(self.trial_model.model.trainable_variables)
         of_blocks = block_depths(self.trial_model, unfreeze_depth)
         blocks = [of_blocks.get(id(variable), 0) for variable in variables]
         statistics = [one for one in self._own.non_trainable_weights if "float" in one.dtype]
-        optimizer = build_optimizer(configuration, unfreeze_depth, blocks, statistics)
         is_comparable = is_plain(configuration) and not network.losses
+        with on_all_devices():
+            optimizer = local(build_optimizer(configuration, unfreeze_depth, blocks, statistics))
         network.compile(
             optimizer=optimizer,
             loss=build_loss(configuration),

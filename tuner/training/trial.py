@@ -21,6 +21,7 @@ from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augment.on_device import can_go_there
 from tuner.models.augmentation import Augment, augment_of
+from tuner.models.backend import on_all_devices, on_one_device
 from tuner.models.export import any_size, seconds_per_image, stored_mb
 from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
@@ -82,9 +83,10 @@ class Trial:
     def _build(self, compiled_models: CompiledModels) -> None:
         seed = derive_seed(self.settings.seed, "model")
         shape, num_classes = self.data.image_shape, len(self.data.class_names)
-        self._structure = compiled_models.take(self.configuration, shape, num_classes, seed)
+        with on_all_devices():
+            self._structure = compiled_models.take(self.configuration, shape, num_classes, seed)
         self._built = self._structure.trial_model
-        self.model, backbone = self._built.model, self._structure.backbone
+        self.model, backbone = on_one_device(self._built.model), self._structure.backbone
         self._unfreeze_depth = int(self.configuration.get("unfreeze_depth") or 0) if backbone is not None else 0
         freeze(self._built, self._unfreeze_depth)
         self.parameters, self.trainable_parameters = parameter_counts(self.model)
