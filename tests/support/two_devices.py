@@ -84,6 +84,11 @@ def same_trials(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
     }
     for name, configuration in ways.items():
         yield name, apart(*map(numbers, on_one_and_two(lambda: advanced(Trial(configuration, data, SETTINGS)))))  # noqa: B023
+    there = replace(SETTINGS, augments_on_device=True)
+    moved = {**DENSE, "batch_size": ODD, "augment": "flip|mixup(0.3)"}
+    pair = on_one_and_two(lambda: advanced(Trial(moved, data, there)))
+    assert pair[1]._trainer.augment is not None
+    yield "images augmented on the device", apart(*map(numbers, pair))
     asked = replace(SETTINGS, other_metrics=("val_balanced_accuracy",))
     predicted = on_one_and_two(lambda: advanced(Trial({**DENSE, "batch_size": ODD}, data, asked)))
     yield "values of predictions", apart(*map(numbers, predicted))
