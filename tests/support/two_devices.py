@@ -23,6 +23,8 @@ from tuner.models.export import load_model
 from tuner.training import activations
 from tuner.training.activations import Activations
 from tuner.training.compiled_models import CompiledModels
+from tuner.training.recipes.numbers import Position, numbers_of
+from tuner.training.recipes.optimizers import build_optimizer
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trial import Trial
 
@@ -31,6 +33,10 @@ DENSE = {"architecture": "dense", "hidden_layers": 1, "dense_units": 16, "dropou
 BACKBONE = {
     "architecture": "mobilenet_v2", "alpha": 0.35, "weights": "none", "preprocess": "resize(32)|scale(-1,1)",
     "unfreeze_depth": 1, "dropout": 0.0, "batch_size": 32, "learning_rate": 0.003,
+}  # fmt: skip
+BLOCKS = {
+    "optimizer": "adamw", "layer_decay": 0.5, "clip_norm": 0.1, "schedule": "cosine", "warmup_epochs": 1,
+    "weight_decay": 0.01,
 }  # fmt: skip
 SMOOTH = {**DENSE, "dropout": 0.4, "batch_size": 30}
 REMAINDER_OF_ONE, ODD = 101, 33
@@ -76,30 +82,28 @@ def on_one_and_two(make: Callable[[], Any]) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
+def pair(configuration: dict[str, Any], data: Dataset, settings: TrialSettings = SETTINGS) -> tuple[Trial, Trial]:
+    """Return a trial that has ended, on one device and on two."""
+    return on_one_and_two(lambda: advanced(Trial(configuration, data, settings)))
+
+
 def same_trials(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
     """Yield how far trials on two devices are from those on one, by what is looked at."""
-    ways: dict[str, dict[str, Any]] = {
-        "weights, a last batch of one image": {**DENSE, "batch_size": REMAINDER_OF_ONE, "class_weight": "balanced"},
-        "mixed labels, odd batches": {**DENSE, "batch_size": ODD, "augment": "mixup(0.3)", "loss": "focal"},
-    }
-    for name, configuration in ways.items():
-        yield name, apart(*map(numbers, on_one_and_two(lambda: advanced(Trial(configuration, data, SETTINGS)))))  # noqa: B023
-    there = replace(SETTINGS, augments_on_device=True)
-    moved = {**DENSE, "batch_size": ODD, "augment": "flip|mixup(0.3)"}
-    pair = on_one_and_two(lambda: advanced(Trial(moved, data, there)))
-    assert pair[1]._trainer.augment is not None
-    yield "images augmented on the device", apart(*map(numbers, pair))
-    asked = replace(SETTINGS, other_metrics=("val_balanced_accuracy",))
-    predicted = on_one_and_two(lambda: advanced(Trial({**DENSE, "batch_size": ODD}, data, asked)))
-    yield "values of predictions", apart(*map(numbers, predicted))
+    recipe = {"gradient_accumulation": 2, "ema": 0.9, "clip_norm": 0.1, "momentum": 0.5, "optimizer": "sgd"}
+    weighed = {**DENSE, "batch_size": REMAINDER_OF_ONE, "class_weight": "balanced", "learning_rate": 0.1, **recipe}
+    yield "weights, a last batch of one image, sums of gradients", apart(*map(numbers, pair(weighed, data)))
+    moved = {**DENSE, "batch_size": ODD, "augment": "flip|mixup(0.3)", "loss": "focal"}
+    there = pair(moved, data, replace(SETTINGS, augments_on_device=True))
+    assert there[1]._trainer.augment is not None
+    yield "images augmented on the device, mixed labels, odd batches", apart(*map(numbers, there))
 
     def cached() -> Trial:
         kept = Activations(data, ActivationSettings(folder, "float32", 2**30), print)
-        trial = advanced(Trial(BACKBONE, data, SETTINGS, kept))
+        trial = advanced(Trial({**BACKBONE, **BLOCKS}, data, SETTINGS, kept))
         assert trial.cut is not None
         return trial
 
-    yield "cached activations, unfrozen block", apart(*map(numbers, on_one_and_two(cached)))
+    yield "cached activations, an unfrozen block with its own rate", apart(*map(numbers, on_one_and_two(cached)))
 
 
 def resumed(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
@@ -108,23 +112,28 @@ def resumed(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
     models = CompiledModels()
     advanced(Trial({**SMOOTH, "learning_rate": 0.1, "dropout": 0.1, "batch_size": 60}, data, SETTINGS, None, models))
     yield "an earlier network", apart(numbers(advanced(Trial(SMOOTH, data, SETTINGS, None, models))), expected)
-    paused, going_on = Trial(SMOOTH, data, SETTINGS), Trial(SMOOTH, data, SETTINGS)
+    paused = Trial(SMOOTH, data, SETTINGS, None, models)
     paused.advance()
     paused.save(folder)
+    going_on = Trial(SMOOTH, data, SETTINGS, None, models)
     going_on.load(folder)
     yield "a checkpoint", apart(numbers(advanced(going_on))[1:], expected[1:])
 
 
 def without_memory(data: Dataset) -> tuple[int, float]:
-    """Return the size of batches of a trial whose first epoch had no memory, and how far it is from one with that."""
+    """Return the size of batches of a trial whose first epoch had no memory, and how far it is from one with that.
+
+    Its metrics are those of predictions.
+    """
+    asked = replace(SETTINGS, other_metrics=("val_balanced_accuracy",))
 
     def made() -> Trial:
-        trial = Trial({**DENSE, "batch_size": 32}, data, SETTINGS)
-        fit, asked = trial._trainer.network.fit, []
+        trial = Trial({**DENSE, "batch_size": 32}, data, asked)
+        fit, calls = trial._trainer.network.fit, []
 
         def failing(*arguments: Any, **named: Any) -> Any:
-            asked.append(None)
-            if len(asked) == 1:
+            calls.append(None)
+            if len(calls) == 1:
                 raise tensorflow.errors.ResourceExhaustedError(None, None, "no memory")
             return fit(*arguments, **named)
 
@@ -143,45 +152,44 @@ def exported(data: Dataset, path: Path) -> float:
     return apart([load_model(path).predict_on_batch(images)], [trial.probabilities(data.validation)[:20]])
 
 
+NOISY = {**DENSE, "batch_normalization": True, "dropout": 0.2, "ema": 0.9, "batch_size": ODD}
+
+
 def noisy(data: Dataset) -> tuple[float, float]:
     """Return the accuracies after some epochs with dropout and batch statistics, on one device and on two."""
-    configuration = {
-        **BACKBONE,
-        "unfreeze_depth": 0,
-        "head_batch_normalization": True,
-        "head_units": 32,
-        "dropout": 0.2,
-    }
-    settings = replace(SETTINGS, max_epochs=6)
-    trials = on_one_and_two(lambda: advanced(Trial(configuration, data, settings)))
-    for variable in trials[1].model.variables:
+    trials = pair(NOISY, data, replace(SETTINGS, max_epochs=12))
+    optimizer = trials[1].optimizer
+    averages = [average for average, _ in optimizer.averages()]
+    assert len(averages) > len(trials[1].model.trainable_variables)  # those of batch statistics too
+    for variable in (*trials[1].model.variables, *optimizer.variables, *averages):
         copies = [copy.numpy() for copy in variable.value.values]
         assert variable.name == "seed_generator_state" or all((copies[0] == copy).all() for copy in copies), variable
-    return tuple(trial.told[-1]["val_accuracy"] for trial in trials)  # type: ignore[return-value]
+    return tuple(trial.told[-1]["val_accuracy"] for trial in trials)  # type: ignore[attr-defined,return-value]
 
 
-OPTIMIZERS: dict[str, Callable[[], Any]] = {
-    "clipped": lambda: keras.optimizers.Adam(0.1, clipnorm=0.01),
-    "clipped as a whole": lambda: keras.optimizers.SGD(0.1, global_clipnorm=0.01, momentum=0.9),
-    "accumulating, averaging": lambda: keras.optimizers.AdamW(0.1, gradient_accumulation_steps=2, use_ema=True),
-    "with a product of its own": lambda: keras.optimizers.Nadam(0.1),
-}
+OPTIMIZERS = ("lamb", "muon", "schedule_free_adamw")
+"""Those whose steps are not of single numbers, or that keep what is trained elsewhere."""
 
 
-def optimized(make: Callable[[], Any]) -> tuple[np.ndarray, np.ndarray]:
+def optimized(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return weights after some steps with an optimizer on one device, and on two; sums of rows of unequal size."""
     x, y = np.random.default_rng(0).normal(size=(2, 21, 4)).astype(np.float32)
+    configuration = {"optimizer": name, "clip_norm": 0.5}
 
     def trained() -> Any:
         with on_all_devices():
             inputs = keras.Input((4,))
-            outputs = keras.layers.Dense(4, kernel_initializer="ones", kernel_regularizer="l2")(inputs)
-            optimizer = local(make())
-            network = keras.Model(inputs, outputs)
+            hidden = keras.layers.Dense(4, kernel_initializer="ones", kernel_regularizer="l2")(inputs)
+            network = keras.Model(
+                inputs, keras.layers.Dense(4, kernel_initializer="ones", name="probabilities")(hidden)
+            )
+            optimizer = local(build_optimizer(configuration))
         network = parted(network)
         network.compile(optimizer=optimizer, loss="mse", jit_compile=False, steps_per_execution=4)
         with on_all_devices():
             optimizer.build(network.trainable_variables)
+        optimizer.begin_phase()
+        optimizer.begin_epoch(0.1, numbers_of(configuration, Position(0, 2, 5)))
         network.fit(x, y, batch_size=5, epochs=2, shuffle=False, verbose=0)
         return np.concatenate([keras.ops.convert_to_numpy(one).ravel() for one in network.trainable_variables])
 
@@ -199,7 +207,7 @@ def main(folder: Path) -> dict[str, Any]:
     found["halved"] = without_memory(data)
     found["exported"] = exported(data, folder / "model.keras")
     found["noisy"] = noisy(data)
-    found["optimizers"] = {name: apart(*([one] for one in optimized(make))) for name, make in OPTIMIZERS.items()}
+    found["optimizers"] = {name: apart(*([one] for one in optimized(name))) for name in OPTIMIZERS}
     return found
 
 

@@ -332,10 +332,13 @@ def _parted_model() -> type:
                         copy.assign(first + tensorflow.constant([device, 0], first.dtype))
 
         def _agree(self) -> None:
-            """Set what is not trained and changes, such as moving statistics, to the mean of the devices'."""
+            """Set what changes untrained, such as moving statistics and their averages, to the devices' mean."""
             leaves = (one for one in self._flatten_layers(include_self=False) if not isinstance(one, keras.Model))
             trained = [layer for layer in leaves if layer.trainable]
-            for variable in {id(one): one for layer in trained for one in layer.non_trainable_variables}.values():
+            changing = {id(one): one for layer in trained for one in layer.non_trainable_variables}
+            kept = (one for one, _ in getattr(self.optimizer, "averages", list)())  # some are computed anew each time
+            changing |= {id(one): one for one in kept if isinstance(one, keras.Variable)}
+            for variable in changing.values():
                 copies = [one.numpy() for one in _DEVICES.strategy.experimental_local_results(variable.value)]
                 if variable.name != "seed_generator_state" and not all((copies[0] == one).all() for one in copies):
                     variable.assign(sum(copies) / len(copies))

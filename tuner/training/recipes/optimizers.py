@@ -117,7 +117,7 @@ class _Adjustable:
     def begin_epoch(self: Any, rate: float, numbers: Mapping[str, Any]) -> None:
         """Set the rate and the other numbers of an epoch; its first step is `first_step` of the phase."""
         self.learning_rate = rate
-        now = {**numbers, "shift": numbers["first_step"] - int(self._iterations)}
+        now = {**numbers, "shift": numbers["first_step"] - int(ops.convert_to_numpy(self._iterations))}
         for name, variable in self.numbers.items():
             variable.assign(now[name])
 
