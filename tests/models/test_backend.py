@@ -64,9 +64,13 @@ def test_memory_and_precision_are_those_of_the_gpu_or_of_the_switch(monkeypatch,
         keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.parametrize(("word", "compiles"), [("on", "auto"), ("off", False), ("auto", False), ("", False)])
-def test_steps_are_compiled_on_a_gpu_or_where_the_switch_says_so(monkeypatch, word, compiles) -> None:
+@pytest.mark.parametrize(
+    ("word", "devices", "compiles"),
+    [("on", 1, "auto"), ("off", 1, False), ("auto", 1, False), ("", 1, False), ("on", 2, False)],
+)
+def test_steps_are_compiled_on_one_gpu_or_where_the_switch_says_so(monkeypatch, word, devices, compiles) -> None:
     monkeypatch.setenv("TUNER_XLA", word)
+    monkeypatch.setattr("tuner.models.backend.replicas", lambda: devices)
     assert jit_compile() == compiles
 
 
