@@ -144,12 +144,19 @@ def without_memory(data: Dataset) -> tuple[int, float]:
     return two.batch_size_used, apart(numbers(one), numbers(two))
 
 
-def exported(data: Dataset, path: Path) -> float:
-    """Return how far predictions of an exported model, loaded on one device, are from the trial's."""
+def exported(data: Dataset, folder: Path) -> float:
+    """Return how far predictions on one device are from a trial's on two: of an exported model, and of a checkpoint."""
     trial = advanced(Trial(SMOOTH, data, SETTINGS))
-    trial.save_model(path)
-    images = data.validation.batch(np.arange(20))[0]
-    return apart([load_model(path).predict_on_batch(images)], [trial.probabilities(data.validation)[:20]])
+    expected = trial.probabilities(data.validation)
+    trial.save_model(folder / "model.keras")
+    (folder / "trial").mkdir()
+    trial.save(folder / "trial")
+    replicate(1)
+    again = Trial(SMOOTH, data, SETTINGS)
+    again.load(folder / "trial")
+    rows = np.arange(len(data.validation))
+    loaded = load_model(folder / "model.keras").predict_on_batch(data.validation.batch(rows)[0])
+    return max(apart([one], [expected]) for one in (loaded, again.probabilities(data.validation)))
 
 
 NOISY = {**DENSE, "batch_normalization": True, "dropout": 0.2, "ema": 0.9, "batch_size": ODD}
@@ -205,7 +212,7 @@ def main(folder: Path) -> dict[str, Any]:
     found["devices"] = len(tensorflow.config.list_logical_devices("CPU"))
     found["resumed"] = dict(resumed(data, folder))
     found["halved"] = without_memory(data)
-    found["exported"] = exported(data, folder / "model.keras")
+    found["exported"] = exported(data, folder)
     found["noisy"] = noisy(data)
     found["optimizers"] = {name: apart(*([one] for one in optimized(name))) for name in OPTIMIZERS}
     return found
