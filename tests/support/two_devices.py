@@ -171,7 +171,7 @@ def noisy(data: Dataset) -> tuple[float, float]:
     for variable in (*trials[1].model.variables, *optimizer.variables, *averages):
         copies = [copy.numpy() for copy in variable.value.values]
         assert variable.name == "seed_generator_state" or all((copies[0] == copy).all() for copy in copies), variable
-    return tuple(trial.told[-1]["val_accuracy"] for trial in trials)  # type: ignore[attr-defined,return-value]
+    return tuple(trial.told[-1]["val_accuracy"] for trial in trials)  # type: ignore[attr-defined,return-value]  as above, of two
 
 
 OPTIMIZERS = ("lamb", "muon", "schedule_free_adamw")
