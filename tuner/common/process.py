@@ -465,10 +465,8 @@ _AGAIN_S = 0.05
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     """Call the handler of Ctrl-C directly: SIGINT may be blocked, as in Ray's jobs, or ignored, as after nohup."""
-    if hasattr(
-        signal, "alarm"
-    ):  # a handler of Ray's (Abseil's) that came before this one ends the process in 3 s, else
-        signal.alarm(0)
+    if hasattr(signal, "alarm"):
+        signal.alarm(0)  # set by a handler of Ray's (Abseil's) that came first, to end the process in 3 s
     ignore_hangup()
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
