@@ -243,7 +243,7 @@ def test_long_builds_say_how_far_they_are(tmp_path) -> None:
     whole = listing({"train": 6_000, "test": 10})
     prepare("mine", FORM, lambda: whole, tmp_path, said.append)
     steps = [text for text in said if text.endswith("images prepared")]
-    assert len(steps) == 4 and said[0] == "train: 1,536 of 6,000 images prepared"
+    assert len(steps) == 4 and said[0] == "train: 1,552 of 6,000 images prepared"
 
 
 def test_the_test_images_are_mapped_by_load_test_and_by_nothing_else(tmp_path) -> None:
