@@ -36,6 +36,12 @@ SPACE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def free_memory(monkeypatch) -> None:
+    """Plenty, whatever else runs on this machine."""
+    monkeypatch.setattr(_packing, "free_memory", lambda: 64 * 2**30)
+
+
 def search_of(space=SPACE, **settings) -> ResolvedSearch:
     """A search with settings such as `search__trials=3`."""
     written: dict = {"study": "packing", "data": {"source": "digits"}, "space": space}
