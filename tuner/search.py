@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuner.common.command_line import run_command
-from tuner.common.process import process_began, terminating_as_interrupt
+from tuner.common.process import process_began
+from tuner.common.termination import terminating_as_interrupt
 from tuner.session.options import parse_search_options
 
 

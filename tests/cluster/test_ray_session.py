@@ -113,7 +113,7 @@ STOPPED = """
 import os, signal, time
 import ray
 from tuner.cluster.ray_session import starting_ray
-from tuner.common.process import terminating_as_interrupt
+from tuner.common.termination import terminating_as_interrupt
 with terminating_as_interrupt(), starting_ray(preloads=False) as started:
     try:
         {wait}

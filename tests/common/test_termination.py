@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tuner.common.process import keeping_termination, outliving_hangup, terminating_as_interrupt
+from tuner.common.termination import keeping_termination, outliving_hangup, terminating_as_interrupt
 
 WAITING = """
 import signal, sys, time
-from tuner.common.process import keeping_termination, terminating_as_interrupt
+from tuner.common.termination import keeping_termination, terminating_as_interrupt
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 {before}
 try:
@@ -50,7 +50,7 @@ def test_a_terminated_search_does_what_ctrl_c_would(sent, before, within, said) 
 
 STOPPING = """
 import signal, sys, time
-from tuner.common.process import ignore_hangup, terminating_as_interrupt
+from tuner.common.termination import ignore_hangup, terminating_as_interrupt
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 {before}
 stopping = []
@@ -150,7 +150,7 @@ def test_what_was_asked_of_the_signal_before_holds_afterwards_and_threads_ask_fo
 
 LOST = """
 import os, signal, time, weakref
-from tuner.common.process import terminating_as_interrupt
+from tuner.common.termination import terminating_as_interrupt
 {before}
 class Gone:
     pass
@@ -175,3 +175,12 @@ def test_an_interrupt_that_came_where_none_can_be_raised_is_not_lost(before) -> 
     code = LOST.format(before=before, sent="SIGTERM")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n", "", 0)
+
+
+def test_an_interrupt_that_is_lost_at_the_end_disturbs_nothing_afterwards() -> None:
+    code = LOST.format(before="", sent="SIGTERM").replace(
+        "        time.sleep(20)\n        print", "    time.sleep(0.3)\n    print"
+    )
+    code = code.replace('print("lost")', 'print("over", signal.getsignal(signal.SIGALRM) is signal.SIG_DFL)')
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("over True\n", "", 0)

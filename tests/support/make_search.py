@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.curve_trials import SleepingTrials
 from tuner.common.command_line import run_command
-from tuner.common.process import terminating_as_interrupt
+from tuner.common.termination import terminating_as_interrupt
 from tuner.execution.worker_process import TrialKind
 from tuner.runs.events import EpochReported
 from tuner.runs.record import read_events, read_state

@@ -51,19 +51,25 @@ def data_in(folder: Path) -> Dataset:
     return replace(whole, train=train, validation=whole.validation.take(np.arange(77)))
 
 
-def advanced(trial: Trial) -> Trial:
-    """Return a trial after all its epochs, whose values are kept as `told`."""
-    trial.told = []  # type: ignore[attr-defined]  for this test alone
-    while trial.ended is None:
-        epoch = trial.advance()
-        assert epoch is not None, trial.ended
-        trial.told.append({**epoch.metrics, "rate": epoch.learning_rate})  # type: ignore[attr-defined]  for this test alone
-    return trial
+class ToldTrial(Trial):
+    """A trial that keeps the values of its epochs."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.told: list[dict[str, float]] = []
+
+    def to_the_end(self) -> ToldTrial:
+        """Train all epochs."""
+        while self.ended is None:
+            epoch = self.advance()
+            assert epoch is not None, self.ended
+            self.told.append({**epoch.metrics, "rate": epoch.learning_rate})
+        return self
 
 
-def numbers(trial: Trial) -> list[np.ndarray]:
+def numbers(trial: ToldTrial) -> list[np.ndarray]:
     """Return what must be the same: values of epochs, weights and predictions."""
-    told = [list(epoch.values()) for epoch in trial.told]  # type: ignore[attr-defined]  for this test alone
+    told = [list(epoch.values()) for epoch in trial.told]
     weights = [keras.ops.convert_to_numpy(one) for one in trial.model.variables if "float" in one.dtype]
     return [np.array(told), *weights, trial.probabilities(trial.data.validation)]
 
@@ -82,9 +88,11 @@ def on_one_and_two(make: Callable[[], Any]) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def pair(configuration: dict[str, Any], data: Dataset, settings: TrialSettings = SETTINGS) -> tuple[Trial, Trial]:
+def pair(
+    configuration: dict[str, Any], data: Dataset, settings: TrialSettings = SETTINGS
+) -> tuple[ToldTrial, ToldTrial]:
     """Return a trial that has ended, on one device and on two."""
-    return on_one_and_two(lambda: advanced(Trial(configuration, data, settings)))
+    return on_one_and_two(lambda: ToldTrial(configuration, data, settings).to_the_end())
 
 
 def same_trials(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
@@ -97,9 +105,9 @@ def same_trials(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
     assert there[1]._trainer.augment is not None
     yield "images augmented on the device, mixed labels, odd batches", apart(*map(numbers, there))
 
-    def cached() -> Trial:
+    def cached() -> ToldTrial:
         kept = Activations(data, ActivationSettings(folder, "float32", 2**30), print)
-        trial = advanced(Trial({**BACKBONE, **BLOCKS}, data, SETTINGS, kept))
+        trial = ToldTrial({**BACKBONE, **BLOCKS}, data, SETTINGS, kept).to_the_end()
         assert trial.cut is not None
         return trial
 
@@ -108,16 +116,18 @@ def same_trials(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
 
 def resumed(data: Dataset, folder: Path) -> Iterator[tuple[str, float]]:
     """Yield how far trials that go on from a checkpoint, or use an earlier network, are from those that need not."""
-    expected = numbers(advanced(Trial(SMOOTH, data, SETTINGS)))
+    expected = numbers(ToldTrial(SMOOTH, data, SETTINGS).to_the_end())
     models = CompiledModels()
-    advanced(Trial({**SMOOTH, "learning_rate": 0.1, "dropout": 0.1, "batch_size": 60}, data, SETTINGS, None, models))
-    yield "an earlier network", apart(numbers(advanced(Trial(SMOOTH, data, SETTINGS, None, models))), expected)
-    paused = Trial(SMOOTH, data, SETTINGS, None, models)
+    ToldTrial(
+        {**SMOOTH, "learning_rate": 0.1, "dropout": 0.1, "batch_size": 60}, data, SETTINGS, None, models
+    ).to_the_end()
+    yield "an earlier network", apart(numbers(ToldTrial(SMOOTH, data, SETTINGS, None, models).to_the_end()), expected)
+    paused = ToldTrial(SMOOTH, data, SETTINGS, None, models)
     paused.advance()
     paused.save(folder)
-    going_on = Trial(SMOOTH, data, SETTINGS, None, models)
+    going_on = ToldTrial(SMOOTH, data, SETTINGS, None, models)
     going_on.load(folder)
-    yield "a checkpoint", apart(numbers(advanced(going_on))[1:], expected[1:])
+    yield "a checkpoint", apart(numbers(going_on.to_the_end())[1:], expected[1:])
 
 
 def without_memory(data: Dataset) -> tuple[int, float]:
@@ -127,8 +137,8 @@ def without_memory(data: Dataset) -> tuple[int, float]:
     """
     asked = replace(SETTINGS, other_metrics=("val_balanced_accuracy",))
 
-    def made() -> Trial:
-        trial = Trial({**DENSE, "batch_size": 32}, data, asked)
+    def made() -> ToldTrial:
+        trial = ToldTrial({**DENSE, "batch_size": 32}, data, asked)
         fit, calls = trial._trainer.network.fit, []
 
         def failing(*arguments: Any, **named: Any) -> Any:
@@ -138,7 +148,7 @@ def without_memory(data: Dataset) -> tuple[int, float]:
             return fit(*arguments, **named)
 
         trial._trainer.network.fit = failing
-        return advanced(trial)
+        return trial.to_the_end()
 
     one, two = on_one_and_two(made)
     return two.batch_size_used, apart(numbers(one), numbers(two))
@@ -146,13 +156,13 @@ def without_memory(data: Dataset) -> tuple[int, float]:
 
 def exported(data: Dataset, folder: Path) -> float:
     """Return how far predictions on one device are from a trial's on two: of an exported model, and of a checkpoint."""
-    trial = advanced(Trial(SMOOTH, data, SETTINGS))
+    trial = ToldTrial(SMOOTH, data, SETTINGS).to_the_end()
     expected = trial.probabilities(data.validation)
     trial.save_model(folder / "model.keras")
     (folder / "trial").mkdir()
     trial.save(folder / "trial")
     replicate(1)
-    again = Trial(SMOOTH, data, SETTINGS)
+    again = ToldTrial(SMOOTH, data, SETTINGS)
     again.load(folder / "trial")
     rows = np.arange(len(data.validation))
     loaded = load_model(folder / "model.keras").predict_on_batch(data.validation.batch(rows)[0])
@@ -171,7 +181,7 @@ def noisy(data: Dataset) -> tuple[float, float]:
     for variable in (*trials[1].model.variables, *optimizer.variables, *averages):
         copies = [copy.numpy() for copy in variable.value.values]
         assert variable.name == "seed_generator_state" or all((copies[0] == copy).all() for copy in copies), variable
-    return tuple(trial.told[-1]["val_accuracy"] for trial in trials)  # type: ignore[attr-defined,return-value]  as above, of two
+    return trials[0].told[-1]["val_accuracy"], trials[1].told[-1]["val_accuracy"]
 
 
 OPTIMIZERS = ("lamb", "muon", "schedule_free_adamw")

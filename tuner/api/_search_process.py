@@ -20,7 +20,8 @@ from rich.console import Console
 
 from tuner.common.command_line import failure
 from tuner.common.errors import SpecError, TunerError
-from tuner.common.process import process_began, settled, terminating_as_interrupt
+from tuner.common.process import process_began, settled
+from tuner.common.termination import terminating_as_interrupt
 from tuner.jobs.progress_stream import ProgressStream
 from tuner.reports.console import SearchConsole
 from tuner.session.options import SearchOptions, parse_search_options

@@ -15,7 +15,8 @@ from tuner.cluster.ray_session import Capacity, NodeCapacity, job_config, keep_o
 from tuner.cluster.token_probe import ENDED_WITHIN_S, TokenAnswer, ended_probe, start_probe
 from tuner.common.errors import InputError, first_line
 from tuner.common.locations import Location
-from tuner.common.process import keeping_termination, set_surroundings
+from tuner.common.process import set_surroundings
+from tuner.common.termination import keeping_termination
 
 REACHED_WITHIN_S = 3.0
 

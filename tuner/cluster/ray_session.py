@@ -23,14 +23,8 @@ from typing import Any
 import psutil
 
 from tuner.common.errors import InputError, TunerError, first_line
-from tuner.common.process import (
-    home,
-    keeping_termination,
-    logical_gpus,
-    outliving_hangup,
-    set_surroundings,
-    usable_cpus,
-)
+from tuner.common.process import home, logical_gpus, set_surroundings, usable_cpus
+from tuner.common.termination import keeping_termination, outliving_hangup
 
 WORKERS_READY_S = 60.0
 LOADED, FAILED = ".loaded", ".failed"

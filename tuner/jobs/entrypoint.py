@@ -20,7 +20,8 @@ from typing import Any
 from tuner.common.command_line import failure
 from tuner.common.errors import InputError, TunerError
 from tuner.common.plugins import PACKED
-from tuner.common.process import LenientOutput, process_began, terminating_as_interrupt
+from tuner.common.process import LenientOutput, process_began
+from tuner.common.termination import terminating_as_interrupt
 from tuner.jobs._archive import pack, write_lines
 from tuner.jobs.client import FETCH_PREFIX, VARIABLE
 from tuner.jobs.progress_stream import ProgressStream

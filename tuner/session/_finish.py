@@ -15,8 +15,8 @@ from tuner.common.errors import RunError, TunerError, cause_of, first_line
 from tuner.common.files import as_typed, write_text
 from tuner.common.locations import Location, fetched
 from tuner.common.metrics import ACCURACY
-from tuner.common.process import ignore_hangup
 from tuner.common.seeds import trial_seed
+from tuner.common.termination import ignore_hangup
 from tuner.execution.worker_process import WorkerContext
 from tuner.reports.console import SearchConsole, describe_trial, format_seconds
 from tuner.reports.formatting import metric_words

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from tuner.common.process import ignore_hangup
+from tuner.common.termination import ignore_hangup
 from tuner.reports.console import SearchConsole, format_seconds
 from tuner.runs.events import EpochReported, Event, Notice, TrialEnded, TrialResumed, TrialStarted
 from tuner.runs.expected_gain import ExpectedGain, expected_gain, is_gain_below
