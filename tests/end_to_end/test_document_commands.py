@@ -60,6 +60,8 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -m tuner.predict runs/digits csv:images.csv": ("photos", "%"),
     f"{EXPORT} --tensorboard tb": ("trials.csv", "trials.tex", "studies.db", "tb/digits/trial-00000"),
     "python -m tuner.export runs/digits --saved-model best --litert best.tflite": ("best", "best.tflite"),
+    "python -m tuner.export runs/digits --study digits.json": ("digits.json",),
+    f"{CIFAR} --warm-start digits.json": ("warm start: digits on 240 images of 10 classes",),
     "python -m tuner.cache": ("prepared data set",),
     "python -m tuner.cache verify": ("damaged: nothing",),
     "python -m tuner.cache clear --unused-days 30": ("removed in all",),
@@ -113,6 +115,7 @@ ONE_TRIAL = ("--set", "search.trials=1", "--no-finalists")
 MORE_ARGUMENTS = {
     f"{CIFAR} --inline": ("--data", "cifar100=parquet:data/cifar100"),
     f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("--plan",),
+    f"{CIFAR} --warm-start digits.json": ("--plan",),
     f"TUNER_DATA=/data {CIFAR}": ("--plan",),
     f"{DIGITS} --fresh": ONE_TRIAL,
     f"{DIGITS} --no-finalists": ONE_TRIAL[:2],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -11,9 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from tests.support.make_data import ARRAYS, make_folder
-from tuner.common.errors import DataError, InputError
+from tuner.common.errors import DataError, InputError, RunError
 from tuner.jobs import _upload as upload
-from tuner.jobs._upload import LocalData, local_data, local_runs, write_package
+from tuner.jobs._upload import LocalData, local_data, local_studies, write_package
 from tuner.jobs.entrypoint import fetched_files, place_data
 from tuner.runs.directory import RunDirectory
 from tuner.spec.schema import DataSection
@@ -42,7 +43,7 @@ def names(path: Path) -> list[str]:
 
 
 def write(here: Path, data: LocalData | None = None, warm_start: tuple[str, ...] = (), name: str = "a.zip"):
-    return write_package(here / name, Path("small.yaml"), data, warm_start, local_runs(warm_start), SHARED)
+    return write_package(here / name, Path("small.yaml"), data, warm_start, local_studies(warm_start), SHARED)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,18 @@ def test_only_what_is_needed_is_sent(here) -> None:
     assert made.warm_start == ("earlier/0/second", "on_the_cluster", "earlier/2/first")
     assert made.data_folder is not None and made.data_folder.parent == SHARED / "data"
     assert made.data_source == f"folder:{made.data_folder}" and made.data_folder.name.startswith("pets-")
+
+
+def test_files_of_studies_are_sent_as_they_are(here) -> None:
+    study = {"kind": "tuner study", "version": 1, "tuner": "0.1.0", "data": {}, "metrics": {}, "trials": []}
+    (here / "given.json").write_text(json.dumps(study))
+    made = write(here, None, ("runs/first", "given.json"))
+    assert names(here / "a.zip") == ["earlier/0/first/record.jsonl", "earlier/1/given.json", "small.yaml"]
+    assert made.warm_start == ("earlier/0/first", "earlier/1/given.json")
+    with zipfile.ZipFile(here / "a.zip") as archive:
+        assert json.loads(archive.read("earlier/1/given.json")) == study
+    with pytest.raises(RunError, match=r"notes.txt: must be a study, as .* writes it; it is no JSON"):
+        local_studies(["notes.txt"])
 
 
 def test_the_same_files_are_the_same_bytes_in_the_same_place_and_others_in_another(here) -> None:
@@ -164,9 +177,9 @@ def test_a_loop_of_links_and_a_link_to_nothing_are_named(here) -> None:
 
 
 def test_an_earlier_run_that_is_written_as_a_path_must_be_here(here) -> None:
-    assert local_runs(["study_on_the_cluster", "/shared/tuner/runs/x"]) == {}
+    assert local_studies(["study_on_the_cluster", "/shared/tuner/runs/x"]) == {}
     with pytest.raises(InputError, match=r"search.warm_start: unknown run of this machine 'runs/frist'; did you mean"):
-        local_runs(["runs/first", "runs/frist"])
+        local_studies(["runs/first", "runs/frist"])
 
 
 def test_data_that_came_with_a_job_are_put_in_place_once_and_whole(here) -> None:

@@ -125,6 +125,18 @@ def test_what_has_changed_in_the_data_is_named(run) -> None:
         refuse_other_data(other, data, run)
 
 
+def test_the_record_says_how_large_the_classes_are(tmp_path) -> None:
+    (tmp_path / "pictures" / "c").mkdir(parents=True)
+    write_pictures(tmp_path)
+    for number in range(4):
+        shutil.copy(tmp_path / f"pictures/a/{2 * number}.png", tmp_path / f"pictures/c/{100 + number}.png")
+    data = load(tmp_path)
+    sizes = sorted(np.bincount(data.train.labels).tolist())
+    assert len(sizes) == 3 and describe_data(data)["images_per_class"] == dict(
+        zip(("smallest", "median", "largest"), sizes, strict=True)
+    )
+
+
 def test_a_copied_run_goes_on_elsewhere_with_its_data_in_another_place(run, tmp_path, monkeypatch, capsys) -> None:
     other = tmp_path / "other machine"
     shutil.copytree(run.path, other / "pictures run")

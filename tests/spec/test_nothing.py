@@ -188,7 +188,9 @@ OPTIONS = [
     (command, action)
     for command, (parser, _) in PARSERS.items()
     for action in parser._actions
-    if action.option_strings and isinstance(action, argparse._StoreAction) and action.nargs in (None, "?", "+")
+    if isinstance(action, argparse._StoreAction | argparse._ExtendAction)
+    and action.option_strings
+    and action.nargs in (None, "?", "+")
 ]
 
 

@@ -80,6 +80,15 @@ def record(make: Callable[[Path], object], *words: str, command: str = "report r
     return Case(command, words, make)
 
 
+LEARN = "search right.yaml --warm-start given.json"
+GIVEN = {"kind": "tuner study", "version": 1, "tuner": "0.1.0", "data": {}, "metrics": {"val_accuracy": "max"}, "trials": []}  # fmt: skip
+
+
+def study(fields: dict[str, Any], *words: str) -> Case:
+    """A search that is to learn from a file of a study with these fields."""
+    return Case(LEARN, words, lambda work: (work / "given.json").write_text(json.dumps({**GIVEN, **fields})))
+
+
 _HELD: list[FileLock] = []
 
 
@@ -177,6 +186,17 @@ RUNS: dict[str, Case] = {
     "record of a trial that never started": record(damaged(lambda lines: [*lines[:2], *lines[3:]]), "trial 0 has events but never started"),
     "record of a trial that starts twice": record(damaged(lambda lines: [*lines, lines[2]]), "runs/small/record.jsonl: trial 0 must start once; it starts again"),
     "record of a metric that nobody measures": record(with_field(0, metric="f1"), "unknown metric 'f1'"),
+    # --- files of studies ---
+    "study of a later version": study({"version": 2, "tuner": "9.0.0"}, "given.json: version must be 1; got 2, which tuner 9.0.0 wrote: a later tuner than this reads it"),
+    "study of another kind": study({"kind": "table"}, "given.json: must be a study, as python -m tuner.export RUN --study FILE writes it; its kind is not 'tuner study'"),
+    "study with one field more": study({"colour": "red"}, "given.json: colour: no study has such a field"),
+    "study of an epoch without an end": study({"trials": [{"configuration": {}, "status": "won", "epochs": [], "seconds": [], "best": {}}]}, "given.json: trials[0].status must be 'running', 'paused', 'completed', 'stopped' or 'failed'; got 'won'"),
+    "study of another metric": study({"metrics": {"val_loss": "min"}}, "search.warm_start: given.json: metric must be one that its epochs measured, val_loss; got val_accuracy"),
+    "study in which nothing was trained": study({}, "search.warm_start: given.json holds no trial with an epoch: there is nothing to learn"),
+    "study that is torn": Case(LEARN, ("given.json: must be a study, ", "it is no JSON: EOF while parsing a value"), lambda work: (work / "given.json").write_text('{"kind": "tuner study",')),
+    "study that is a folder": Case(LEARN, ("search.warm_start: unknown run (a folder, a file of tuner.export --study, or a study in runs) 'given.json'",), lambda work: (work / "given.json").mkdir()),
+    "study that may not be read": guarded(LEARN, lambda work: ((work / "given.json").write_text("{}"), (work / "given.json").chmod(0)), "given.json: cannot be read: Permission denied"),
+    "study of a run that shows nothing": Case("export runs/small --study x.json", ("runs/small: holds no trial with an epoch: there is nothing for others to learn",), damaged(lambda lines: lines[:3])),
     "retrain from a record without sessions": record(damaged(lambda lines: [lines[0], *lines[2:]]), "runs/small: must say with how many CPUs a trial was trained; its record has no session", command="search --retrain runs/small 0"),
     "two runs of other metrics": Case("report runs/small runs/other", ("runs must optimise the same metric to be compared; got small: val_accuracy, other: val_loss",), lambda work: (ended(work), write_record(work / "runs/other/record.jsonl", [study_created("val_loss")]))),
     "a run that has not begun, compared": Case("report runs/small runs/other", ("other: must have begun; its record is empty",), lambda work: (ended(work), write_record(work / "runs/other/record.jsonl", []))),

@@ -1,4 +1,4 @@
-"""Earlier studies as a start for a new one: read from their records, fitted into its space, kept with its run.
+"""Earlier studies as a start for a new one: read from records and files, fitted into its space, kept with its run.
 
 What a search took over is copied into its run directory, so that a resumed session knows the same, wherever the earlier
 runs are then.
@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._transfer import PORTFOLIO, portfolio
 from tuner.algorithms.study import ended_trial
+from tuner.algorithms.study_file import StudyFile, best_values, read_study, recorded_metrics, studies_beside
 from tuner.common.errors import RunError
-from tuner.common.files import write_text
-from tuner.common.metrics import Mode, is_better
+from tuner.common.files import user_path, write_text
+from tuner.common.metrics import Mode
 from tuner.common.registry import unknown_name
 from tuner.models.augmentation import restated
 from tuner.runs.directory import RunDirectory, latest_run
@@ -64,51 +65,74 @@ NOTHING = WarmStart((), ())
 
 
 def read_earlier(names: Sequence[str], runs_dir: Path, metric: str, mode: Mode) -> list[EarlierStudy]:
-    """Return the studies that `names` stand for: run directories, or names of studies in `runs_dir`.
+    """Return the studies that `names` stand for: run directories, files of studies, or names of studies in `runs_dir`.
 
-    Raises RunError when one is not there, or holds no trial that showed anything.
+    Raises RunError when one is not there, knows nothing of the metric, or holds no trial that showed anything.
     """
     studies = []
     for name in names:
-        run = _find(name, runs_dir)
-        study = earlier_study(run.name, read_state(run.record), metric, mode)
+        place = _find(name, runs_dir)
+        if isinstance(place, RunDirectory):
+            state, path = read_state(place.record), place.path
+            study, known = earlier_study(place.name, state, metric, mode), dict.fromkeys(recorded_metrics(state), mode)
+        else:
+            found, path = read_study(place), place
+            study, known = _of_file(place, found, metric), dict(found.metrics)
+        if known.get(metric, mode) != mode:
+            raise RunError(
+                f"search.warm_start: {path}: {metric} must be best where it is {_END[mode]}, as in this search; there "
+                f"it is best where it is {_END[known[metric]]}"
+            )
+        if known and metric not in known:
+            measured = " or ".join(known)
+            raise RunError(
+                f"search.warm_start: {path}: metric must be one that its epochs measured, {measured}; got {metric}"
+            )
         if not any(trial.best_by_epoch for trial in study.trials):
-            raise RunError(f"search.warm_start: {run.path} holds no trial with an epoch: there is nothing to learn")
+            raise RunError(f"search.warm_start: {path} holds no trial with an epoch: there is nothing to learn")
         studies.append(study)
     return studies
 
 
-def _find(name: str, runs_dir: Path) -> RunDirectory:
-    run = RunDirectory(Path(name).expanduser())
-    if run.record.is_file():
-        return run
+_END: dict[Mode, str] = {"max": "largest", "min": "smallest"}
+
+
+def _find(name: str, runs_dir: Path) -> RunDirectory | Path:
+    """Return the run, or the file of a study, that a name stands for."""
+    place = user_path(name)
+    run = RunDirectory(place)
     try:
+        if run.record.is_file():
+            return run
+        if place.is_file():
+            return place
         return latest_run(runs_dir, name)
-    except (RunError, ValueError):
-        known = sorted(path.parent.name for path in runs_dir.glob("*/record.jsonl"))
-        raise RunError(
-            f"search.warm_start: {unknown_name(f'run (a folder, or a study in {runs_dir})', name, known)}"
-        ) from None
+    except (RunError, OSError, ValueError, NotImplementedError):  # the last: patterns that begin with a slash
+        known = sorted(path.parent.name for path in runs_dir.glob("*/record.jsonl")) + studies_beside(place)
+        kind = f"run (a folder, a file of tuner.export --study, or a study in {runs_dir})"
+        raise RunError(f"search.warm_start: {unknown_name(kind, name, known)}") from None
 
 
 def earlier_study(name: str, state: RunState, metric: str, mode: Mode) -> EarlierStudy:
     """Return the state of a run as an earlier study, its values in terms of the new study's metric."""
 
     def best_by_epoch(trial: TrialState) -> dict[int, float]:
-        found: dict[int, float] = {}
-        best = math.nan
-        for epoch in trial.epochs:
-            value = epoch.metrics.get(metric, math.nan)
-            if math.isfinite(value):
-                best = value if math.isnan(best) or is_better(value, best, mode) else best
-                found[epoch.epoch] = best
-        return found
+        values = best_values(trial.epochs, metric, mode)
+        return {epoch.epoch: best for epoch, best in zip(trial.epochs, values, strict=True) if best is not None}
 
     trials = [
         EarlierTrial(configuration=one.configuration, status=one.status, best_by_epoch=best_by_epoch(one))
         for one in state.trials.values()
     ]
     return EarlierStudy(name=name, data=str(state.study.data["name"]) if state.study else "", trials=trials)
+
+
+def _of_file(path: Path, study: StudyFile, metric: str) -> EarlierStudy:
+    trials = [
+        EarlierTrial(configuration=one.configuration, status=one.status, best_by_epoch=one.best_by_epoch(metric))
+        for one in study.trials
+    ]
+    return EarlierStudy(name=study.name or path.stem, data=study.data.words, trials=trials)
 
 
 def save_earlier(studies: Sequence[EarlierStudy], path: Path) -> None:

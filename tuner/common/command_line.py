@@ -37,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
         """Add an argument as argparse does, and read the words for nothing."""
         kind = settings.get("type", str)
         takes_text = isinstance(kind, type) and issubclass(kind, (str, float, PurePath)) and "choices" not in settings
-        if takes_text and names[0].startswith("-") and settings.get("action", "store") == "store":
+        if takes_text and names[0].startswith("-") and settings.get("action", "store") in ("store", "extend"):
             settings["type"] = _or_nothing(kind, settings.get("default") is None)
         return super().add_argument(*names, **settings)
 

@@ -1,4 +1,4 @@
-"""The package that is sent with a search: its file, data that lie here, and the records it learns from; no more."""
+"""The package that is sent with a search: its file, data that lie here, and the studies it learns from; no more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from tuner.algorithms.study_file import read_study, studies_beside
 from tuner.common.errors import DataError, InputError
 from tuner.common.files import shown, user_path
 from tuner.common.plugins import PACKED, Plugin, is_file
@@ -46,7 +47,7 @@ class Package:
     data_source: str | None
     """The source of the data, then."""
     warm_start: tuple[str, ...]
-    """Earlier runs to learn from, by names that hold on the cluster."""
+    """Earlier studies to learn from, by names that hold on the cluster."""
     plugins: tuple[str, ...] = ()
     """Own code, by references that hold on the cluster."""
     notices: tuple[str, ...] = ()
@@ -78,23 +79,26 @@ def local_data(
     return LocalData(kind, there, section.layout, described.files(reference) if described.files else None)
 
 
-def local_runs(names: Sequence[str]) -> dict[str, RunDirectory]:
-    """Return those earlier studies to learn from whose run directories lie here, by their names in the file.
+def local_studies(names: Sequence[str]) -> dict[str, Path]:
+    """Return those earlier studies to learn from that lie here, run directories and files, by their names in the file.
 
-    Raises InputError when one is written as a path of this machine, and no run is there.
+    Raises InputError when one is written as a path of this machine, and nothing is there, or a file is no study.
     """
-    found: dict[str, RunDirectory] = {}
+    found: dict[str, Path] = {}
     for name in names:
-        run = RunDirectory(user_path(name))
-        if run.record.is_file():
-            found[name] = run
-        elif "/" in name and not run.path.is_absolute():
-            raise InputError(f"search.warm_start: {unknown_name('run of this machine', name, _runs_beside(run.path))}")
+        place = user_path(name)
+        if RunDirectory(place).record.is_file():
+            found[name] = place
+        elif place.is_file():
+            read_study(place)
+            found[name] = place
+        elif "/" in name and not place.is_absolute():
+            raise InputError(f"search.warm_start: {unknown_name('run of this machine', name, _studies_beside(place))}")
     return found
 
 
-def _runs_beside(path: Path) -> list[str]:
-    return [str(record.parent) for record in path.parent.glob("*/record.jsonl")]
+def _studies_beside(path: Path) -> list[str]:
+    return [str(record.parent) for record in path.parent.glob("*/record.jsonl")] + studies_beside(path)
 
 
 def write_package(
@@ -102,11 +106,11 @@ def write_package(
     file: Path,
     data: LocalData | None,
     warm_start: Sequence[str],
-    runs: Mapping[str, RunDirectory],
+    earlier: Mapping[str, Path],
     shared: PurePosixPath,
     plugins: Sequence[Plugin] = (),
 ) -> Package:
-    """Write the zip file that is sent: the search-space file, the data, the records of `runs`, and own code.
+    """Write the zip file that is sent: the search-space file, the data, `earlier` studies, and own code.
 
     The same files make the same bytes, so that Ray does not ask for them twice.
 
@@ -119,10 +123,13 @@ def write_package(
         with zipfile.ZipFile(target, "w") as archive:
             _add(archive, file.name, file)
             for index, name in enumerate(warm_start):
-                run = runs.get(name)
-                names.append(name if run is None else f"earlier/{index}/{run.name}")
-                if run is not None:
-                    _add(archive, f"{names[-1]}/{run.record.name}", run.record)
+                place = earlier.get(name)
+                names.append(name if place is None else f"earlier/{index}/{RunDirectory(place).name}")
+                if place is not None and place.is_file():
+                    _add(archive, names[-1], place)
+                elif place is not None:
+                    record = RunDirectory(place).record
+                    _add(archive, f"{names[-1]}/{record.name}", record)
             references = tuple(_add_plugin(archive, plugin) for plugin in plugins)
             if data is not None:
                 files, notices = _files(data)

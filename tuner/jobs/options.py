@@ -86,8 +86,10 @@ def build_submit_parser() -> argparse.ArgumentParser:
     data = "as of tuner.search; files of this machine are sent, those below --shared are the cluster's"
     add("--data", action="append", default=[], metavar="NAME=SOURCE", help=data)
     add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
-    earlier = "learn from earlier studies: run directories of this machine, or names of studies on the cluster"
-    add("--warm-start", nargs="+", metavar="RUN", help=earlier)
+    earlier = (
+        "learn from earlier studies: run directories and files of this machine, or names of studies on the cluster"
+    )
+    add("--warm-start", action="extend", nargs="+", metavar="RUN", help=earlier)
     add("--no-finalists", action="store_true", help="as of tuner.search")
     shared = f"a folder of the cluster that all its nodes see, for runs, reports and data (default: {SHARED})"
     add("--shared", type=PurePosixPath, default=SHARED, metavar="DIR", help=shared)

@@ -19,12 +19,11 @@ from tuner.common.locations import is_remote, parse_location
 from tuner.common.plugins import Plugin
 from tuner.datasets.staging import staged_sources
 from tuner.jobs import _commands
-from tuner.jobs._upload import LocalData, Package, local_data, local_runs, write_package
+from tuner.jobs._upload import LocalData, Package, local_data, local_studies, write_package
 from tuner.jobs.client import Jobs
 from tuner.jobs.options import COMMANDS, SHARED, SubmitOptions
 from tuner.models.own_networks import load_own_code
 from tuner.reports.console import SearchConsole
-from tuner.runs.directory import RunDirectory
 from tuner.session.checks import check_names
 from tuner.spec.spec import Spec, load_spec, require
 from tuner.training.trainable import meaning_of_nothing
@@ -38,12 +37,12 @@ def run_submit(options: SubmitOptions) -> int:
 
 @dataclass(frozen=True)
 class CheckedSearch:
-    """A checked search, with those of its data and earlier runs that lie on this machine."""
+    """A checked search, with those of its data and earlier studies that lie on this machine."""
 
     spec: Spec
     data: LocalData | None
-    earlier: Mapping[str, RunDirectory]
-    """Earlier runs that it is to learn from, by the names they are given in the file."""
+    earlier: Mapping[str, Path]
+    """Run directories and files of studies that it is to learn from, by the names they are given in the file."""
     plugins: tuple[Plugin, ...] = ()
 
 
@@ -79,7 +78,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
 
     Raises:
         SpecError: the file is wrong; the same messages as those of `python -m tuner.search`.
-        InputError: the run of an earlier study is not where it should be.
+        InputError: an earlier study is not where it should be, or is none.
     """
     _refuse_misspelt_command(options.file)
     if options.storage is not None and is_remote(options.storage):
@@ -96,7 +95,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
         except DataError as error:
             problems = [reading.problem(("data", "source"), str(error))]
     spec = require(reading, problems)
-    return CheckedSearch(spec, data, {} if options.resume else local_runs(spec.search.warm_start), plugins)
+    return CheckedSearch(spec, data, {} if options.resume else local_studies(spec.search.warm_start), plugins)
 
 
 def _refuse_misspelt_command(file: Path) -> None:

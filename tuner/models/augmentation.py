@@ -125,10 +125,10 @@ def call_with(operation: str, values: Mapping[str, Any]) -> Call[Effect] | None:
     arguments = ",".join(f"{name}={value}" for name, value in values.items())
     if "" in values:
         arguments = "" if by_place is True else str(by_place)
-    return call_of(_registered(operation), arguments, AUGMENTATION)
+    return call_of(registered_name(operation), arguments, AUGMENTATION)
 
 
-def _registered(operation: str) -> str:
+def registered_name(operation: str) -> str:
     """Return the name of an operation; `shift_2` is shift for the second time."""
     return operation if operation in AUGMENTATION else re.sub(r"_[2-9]$", "", operation)
 
@@ -138,7 +138,7 @@ def strength_parameter(operation: str, argument: str) -> Parameter:
 
     Raises PipelineError where there is none of these names.
     """
-    name = _registered(operation)
+    name = registered_name(operation)
     if name not in AUGMENTATION:
         raise PipelineError(unknown_name(AUGMENTATION.kind, operation, AUGMENTATION))
     arguments = {each.name: each for each in AUGMENTATION[name].arguments}
@@ -171,7 +171,7 @@ def _parts(name: str) -> tuple[str, str]:
 def meaning_of_no_strength(name: str) -> Scalar:
     """Return how a strength that a file calls nothing is kept; None where its word is."""
     operation, argument = _parts(name)
-    registered = _registered(operation)
+    registered = registered_name(operation)
     arguments = AUGMENTATION[registered].arguments if registered in AUGMENTATION and not argument else None
     if arguments is None or not arguments:
         return None if arguments is None else False
@@ -214,7 +214,7 @@ def _placed(calls: Sequence[Call[Effect]], branch: Space) -> dict[str, Scalar] |
     """Return the strengths with which a branch says these calls, in its ranges or not; None where it cannot."""
     left, found = list(calls), dict[str, Scalar]()
     for operation, dimensions in by_operation(branch).items():
-        call = left.pop(0) if left and left[0].name == _registered(operation) else None
+        call = left.pop(0) if left and left[0].name == registered_name(operation) else None
         for argument, dimension in dimensions.items():
             value = _strength_in(dimension, operation, argument, call)
             if value is None:

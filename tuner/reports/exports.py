@@ -31,7 +31,7 @@ _LATEX = str.maketrans({
 
 def check_targets(options: Namespace) -> None:
     """Raise InputError for a place named by the options that cannot be written to, before anything is written."""
-    for name in ("csv", "latex", "litert"):
+    for name in ("csv", "latex", "study", "litert"):
         if path := getattr(options, name):
             check_file(user_path(path), f"--{name}")
     if options.saved_model:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tuner.common.errors import RunError
 from tuner.datasets.loading import Dataset
 from tuner.runs.directory import RunDirectory
@@ -92,6 +94,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "source": dataset.source,
         "fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
+        "images_per_class": dict(zip(("smallest", "median", "largest"), _class_sizes(dataset), strict=True)),
         "image_shape": list(dataset.image_shape),
         "storage": dataset.prepared.storage,
         "fit": dataset.fit,
@@ -99,3 +102,9 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "validation_images": len(dataset.validation),
         "test_images": dataset.test_images,
     }
+
+
+def _class_sizes(dataset: Dataset) -> list[int]:
+    """Return how many training images the smallest class has, the one in the middle, and the largest."""
+    sizes = np.sort(np.bincount(dataset.train.labels, minlength=len(dataset.class_names)))
+    return [int(sizes[place]) for place in (0, (len(sizes) - 1) // 2, -1)]

@@ -116,10 +116,12 @@ def build_search_parser() -> CommandParser:
     add("--fresh", action="store_true", help="begin a new run even if an unfinished one is there")
     add(
         "--warm-start",
+        action="extend",
         nargs="+",
         default=None,
         metavar="RUN",
-        help="learn from earlier studies, also on other data: run directories, or names of studies under --runs",
+        help="learn from earlier studies, also on other data: run directories, files that tuner.export --study has "
+        "written, or names of studies under --runs",
     )
     add("--no-finalists", action="store_true", help="do not train the best trials again; leave the test split unread")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
