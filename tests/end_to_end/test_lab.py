@@ -57,11 +57,11 @@ def cluster(lab: Lab) -> Lab:
     return lab
 
 
-def search_command(lab: Lab, address: str = "auto", **settings: object) -> str:
+def search_command(lab: Lab, address: str = "auto", file: str = "search_spaces/digits.yaml", **settings: object) -> str:
     """A search on digits whose trials take long enough to be interrupted."""
     folders = f"--runs {lab.shared}/runs --reports {lab.shared}/reports --cache /root/cache"
     return (
-        f"cd ~/tuner && TF_CPP_MIN_LOG_LEVEL=3 python -m tuner.search search_spaces/digits.yaml --address {address} "
+        f"cd ~/tuner && TF_CPP_MIN_LOG_LEVEL=3 python -m tuner.search {file} --address {address} "
         f"{folders} {shlex.join(overrides(settings))}"
     )
 
@@ -98,6 +98,42 @@ def test_ray_up_makes_a_cluster_a_search_uses_both_workers_and_ray_down_leaves_n
     assert not list((cluster.shared / "runs" / "digits").glob(".seen*"))
     cluster.control("python", "cluster/down.py", str(cluster.file))
     wait_for(lambda: not any(cluster.programs(host) for host in HOSTS), 30, "end of Ray's programs")
+
+
+OWN_CODE = """
+import keras
+import tuner
+
+class Doubled(keras.layers.Layer):
+    def call(self, images):
+        return 2.0 * images
+
+@tuner.architecture(parameters={"width": tuner.Int(4, 16, default=8)}, minimum_px=4)
+def own_net(images, width):
+    x = keras.layers.Conv2D(width, 3, activation="relu")(Doubled()(images))
+    return keras.layers.GlobalAveragePooling2D()(x)
+"""
+OWN_SPACE = """
+study: digits
+data: {source: digits, validation_fraction: 0.2}
+space: {preprocess: "scale(0,1)", learning_rate: 0.003, architecture: {choose: {own_net: {width: {int: [4, 16]}}}}}
+training: {max_epochs: 4}
+"""
+
+
+@IN_FULL
+def test_own_code_that_only_the_head_has_travels_to_every_node(cluster: Lab) -> None:
+    home = cluster.base / "h0" / "root"
+    (home / "own_code.py").write_text(OWN_CODE)
+    (home / "own_space.yaml").write_text(OWN_SPACE)
+    command = search_command(cluster, file="~/own_space.yaml --plugin ~/own_code.py", **{"finalists.count": 1})
+    said = cluster.ray("exec", str(cluster.file), command)
+    assert "4 trials, 2 at a time with 1 CPU each" in said
+    assert "won: trial" in said and "best.keras" in said
+    assert {event.status for event in events(cluster, TrialEnded)} == {"completed"}
+    for host in ("h1", "h2"):  # both trained, and neither has the file
+        assert list((cluster.base / host / "root" / "cache" / "datasets").iterdir())
+        assert not (cluster.base / host / "root" / "own_code.py").exists()
 
 
 @IN_FULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -191,6 +192,7 @@ class FakeRay:
     def __init__(self, **cpus: int) -> None:
         """The CPUs of each node, of which the search is on `head`."""
         self.cpus, self.made, self.killed, self.node = cpus, list[Any](), 0, ""
+        self.removed: tuple[Any, ...] = ()
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"NodeID": node_id(name), "Alive": name != "gone", "Resources": {"CPU": n} if n else {}}
@@ -199,7 +201,8 @@ class FakeRay:
     def get_runtime_context(self) -> Any:
         return SimpleNamespace(get_node_id=lambda: node_id("head"))
 
-    def remote(self, _kind: type) -> FakeRay:
+    def remote(self, kind: Any) -> FakeRay:
+        self.kind = kind
         return self
 
     def options(self, num_cpus: float, scheduling_strategy: Any) -> Any:
@@ -207,9 +210,15 @@ class FakeRay:
         self.node = bytes.fromhex(scheduling_strategy.node_id).decode().strip()
         return SimpleNamespace(remote=self.make)
 
-    def make(self, *given: Any) -> Any:
+    def make(self, *given: Any, **settings: Any) -> Any:
+        if self.kind is shutil.rmtree:
+            self.removed = (*given, self.node)
+            return shutil.rmtree(*given, **settings)
         self.made.extend(given)
         return SimpleNamespace(probe=SimpleNamespace(remote=lambda *_asked: "asked"))
+
+    def get(self, _done: Any, timeout: float) -> None:
+        assert self.killed and timeout > 0
 
     def delete(self, key: str) -> None:
         assert key.startswith("probe-")
@@ -221,9 +230,11 @@ class FakeRay:
         assert asked == ["asked"] and self.killed and timeout > 0
 
 
-@pytest.mark.parametrize("gpus", [0.0, 0.5])
-def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_of_them(gpus, record, monkeypatch):
-    fake = FakeRay(head=2)
+@pytest.mark.parametrize(("gpus", "nodes"), [(0.0, {"head": 2}), (0.5, {"head": 2}), (0.5, {"head": 0, "worker": 4})])
+def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_of_them(
+    gpus, nodes, record, monkeypatch
+):
+    fake = FakeRay(**nodes)
     monkeypatch.setattr(probing, "ray", fake)
     monkeypatch.setattr(probing, "key_value_store", fake)
     workers: Any = SimpleNamespace(packing=Packing(1, 1, gpus), context=None, guard=None)
@@ -236,16 +247,19 @@ def test_a_probe_beside_trials_on_gpus_keeps_its_features_apart_and_leaves_none_
         (apart / "features.npy").write_text("7")
     probes.close()
     assert fake.killed == 1 and (apart is None or not apart.exists())
+    assert fake.removed == ((str(apart), "worker") if "worker" in nodes else ()), "it lies on the node of the probe"
 
 
 @pytest.mark.parametrize("apart", [None, Path("apart")])
 @pytest.mark.parametrize("gpus", [None, 0.0, 0.5])
-def test_a_probe_sees_no_gpu_wherever_it_keeps_features(apart, gpus, monkeypatch):
+def test_a_probe_sees_no_gpu_wherever_it_keeps_features(apart, gpus, monkeypatch, tmp_path):
     monkeypatch.setattr(probing.os, "nice", lambda _more: 0)
     found: list[WorkerContext] = []
     monkeypatch.setattr(probing, "WorkerProcess", lambda context, _guard: found.append(context))
     context = WorkerContext(DataRequest("digits"), {}, None, SETTINGS, None, 4.0, gpus=gpus)
+    monkeypatch.chdir(tmp_path)
     ProbeActor(context, Guard(), apart, "name")
+    assert apart is None or (apart.stat().st_mode & 0o777) == 0o700
     assert (found[0].gpus, found[0].cpus) == (0.0, 1.0)
 
 

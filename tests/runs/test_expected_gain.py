@@ -56,6 +56,7 @@ def test_the_signs_are_what_was_gained_lately_and_how_far_the_best_are_apart():
         "no time": (state_of(EVENLY), 0.0),
         "a time that is over": (state_of(EVENLY), -10.0),
         "several metrics": (state_of(EVENLY, metrics=["val_accuracy", "parameters"]), 100.0),
+        "trials that are all alike": (state_of([(10.0 * place, 0.95) for place in range(1, 11)]), 100.0),
         "a value that is none": (state_of([*EVENLY, (110.0, math.inf)]), 100.0),
         "those that failed do not count": (
             state_of(EVENLY[:4], trial_started(4), epoch(4, 1, 0.9), trial_ended(4, "failed", "not a number")),
@@ -80,8 +81,12 @@ def test_a_search_that_stands_still_gains_less_than_one_that_rises():
     assert quiet is not None and rising is not None and 0 < quiet.mean < rising.mean
 
 
-def test_values_that_are_all_alike_gain_nothing():
-    assert expected_gain(state_of([(10.0 * place, 0.5) for place in range(1, 9)]), 100.0) == (0.0, 0.0, 0.0)
+def test_the_best_of_few_images_that_are_equal_differ_by_half_a_step():
+    tied = [(10.0 * place, value) for place, value in enumerate((0.9, 0.97, 0.95, 0.97, 0.97, 0.97, 0.97, 0.9), 1)]
+    signs, gain = signs_of(state_of(tied)), expected_gain(state_of(tied), 80.0)
+    assert signs is not None and signs.apart == pytest.approx(0.01) and gain is not None and gain.mean > 0
+    perfect = [(10.0 * place, 1.0) for place in range(1, 11)]
+    assert expected_gain(state_of(perfect), 100.0) == (0.0, 0.0, 0.0)
 
 
 def test_less_of_a_loss_is_a_gain():

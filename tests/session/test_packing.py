@@ -239,8 +239,14 @@ def test_three_trials_on_a_gpu_ask_for_no_more_than_the_gpu(tmp_path) -> None:
 
 
 def test_the_measured_configuration_trains_a_middling_number_of_blocks_and_the_last_one_many() -> None:
-    middle, largest = typical_configurations(search_of().study)
+    middle, largest = typical_configurations(search_of().study, (32, 32, 3))
     assert 0 < middle["unfreeze_depth"] <= largest["unfreeze_depth"]
+
+
+def test_what_is_measured_is_preprocessed_as_images_of_the_data_set_can_be() -> None:
+    search = search_of({**SPACE, "preprocess": {"choice": ["crop(100)|resize(64)", "resize(32)"]}})
+    _, largest = typical_configurations(search.study, (120, 120, 3))
+    assert largest["preprocess"] in ("crop(100)|resize(64)", "resize(32)")
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overr
 )  # fmt: skip
 def test_each_backbone_is_probed_under_each_preprocessing_small_images_first(space, probed) -> None:
     search = resolve(require(read_spec(WITH_BACKBONE, "f", [f"space={space}", "baseline=none"])))
-    assert probed_configurations(search.study) == probed
+    assert probed_configurations(search.study, (32, 32, 3)) == probed
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,17 @@ def test_the_backbone_of_the_baseline_is_probed_first_and_then_the_smallest_imag
     )
     filled = baseline.replace("}", ", dropout: 0.1}").replace("mobilenet_v2", "mobilenet_v2, pooling: flatten")
     search = resolve(require(read_spec(WITH_BACKBONE, "f", [f"space={space}", f"baseline={filled}"])))
-    probed = [[one["preprocess"], one["alpha"]] for one in probed_configurations(search.study)]
+    probed = [[one["preprocess"], one["alpha"]] for one in probed_configurations(search.study, (32, 32, 3))]
     assert len(probed) == 6 and probed[0] == first
     sizes = [int(preprocess[7:9]) for preprocess, _ in probed[1:]]
     assert sizes == sorted(sizes)
+
+
+def test_what_is_probed_is_ordered_by_what_preprocessing_makes_of_the_images_of_the_data_set():
+    space = "{architecture: mobilenet_v2, preprocess: {choice: ['resize(96)', 'crop(64)', none]}}"
+    search = resolve(require(read_spec(WITH_BACKBONE, "f", [f"space={space}", "baseline=none"])))
+    found = {px: [one["preprocess"] for one in probed_configurations(search.study, (px, px, 3))] for px in (80, 200)}
+    assert found == {80: ["crop(64)", "none", "resize(96)"], 200: ["crop(64)", "resize(96)", "none"]}
 
 
 WITH_BACKBONE = "study: small\ndata: {source: digits}\nspace: {architecture: mobilenet_v2, preprocess: 'resize(32)'}\n"

@@ -15,6 +15,7 @@ from tests.support.cached_training import MOBILENET, SETTINGS, settings_for, who
 from tuner.common.errors import DataError
 from tuner.datasets.loading import Split
 from tuner.training.probes import linear, probing
+from tuner.training.probes.features import Features
 from tuner.training.probes.linear import ROWS_AT_ONCE, deal_folds, fit
 from tuner.training.probes.suspects import suspects
 
@@ -174,6 +175,28 @@ def test_what_labels_are_looked_at_is_bounded_by_memory(classes, features, looke
     else:
         assert prober.doubt({}, features, lambda *_: "", lambda: True) is None
     assert seen == ([] if looked_at is None else [looked_at])
+
+
+@pytest.mark.parametrize(
+    ("bounds", "broken", "reason"),
+    [
+        ({"MOST_SCORES": 20}, False, "3 classes are too many to hold their probabilities for an image of each"),
+        ({"MOST_WEIGHTS": 20}, False, "3 classes by 8 features are too many to hold in memory"),
+        ({}, True, "not a number: what a linear classifier makes of its features"),
+    ],
+    ids=["scores", "weights", "features that are no numbers"],
+)
+def test_what_cannot_be_probed_is_told_with_the_reason_and_has_no_value(bounds, broken, reason, monkeypatch):
+    for name, value in bounds.items():
+        monkeypatch.setattr(probing, name, value)
+    features, labels = blobs(90)
+    features[70:] = np.nan if broken else features[70:]
+    monkeypatch.setattr(probing, "frozen_features", lambda *_: Features(features, 60))
+    splits = [Split(np.zeros((n, 1, 1, 1), np.uint8), np.arange(n), labels[:n]) for n in (60, 30)]
+    data: Any = SimpleNamespace(class_names=("a", "b", "c"), train=splits[0], validation=splits[1], **COLUMNS)
+    monkeypatch.setattr(probing, "replace", lambda one, **changed: SimpleNamespace(**{**vars(one), **changed}))
+    probed = probing.Prober(data, SETTINGS, settings_for(Path()), lambda _text: None).probe({}, lambda: True)
+    assert probed is not None and not probed.metrics and probed.reason is not None and reason in probed.reason
 
 
 @pytest.mark.full

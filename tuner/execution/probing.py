@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections import deque
@@ -52,6 +53,8 @@ class ProbeActor:
         self._context, self._counted_s, self._name = replace(context, cpus=1.0, gpus=0.0), 0.0, name
         self._process = WorkerProcess(self._context, guard)
         self._apart = apart
+        if apart is not None:
+            apart.mkdir(mode=0o700, parents=True, exist_ok=True)  # on another node than the search, it is not there yet
         self._prober: Any = None
 
     def _opened(self) -> Any:
@@ -98,11 +101,15 @@ class ProbeActor:
         return failure if found is None else (found.event, found.pictures)
 
 
-def _where() -> NodeAffinitySchedulingStrategy:
-    """Return a node that can run trials, this one if it can: Ray takes any, and a bare head need not see the data."""
+def _where() -> tuple[NodeAffinitySchedulingStrategy, bool]:
+    """Return a node that can run trials, and whether it is this one.
+
+    This one if it can: Ray takes any, and a bare head need not see the data.
+    """
     able = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
     own = ray.get_runtime_context().get_node_id()
-    return NodeAffinitySchedulingStrategy(own if own in able or not able else able[0], soft=True)
+    is_own = own in able or not able
+    return NodeAffinitySchedulingStrategy(own if is_own else able[0], soft=True), is_own
 
 
 class _Process:
@@ -113,7 +120,8 @@ class _Process:
         if workers.packing.gpus_per_trial:
             self._folder = tempfile.TemporaryDirectory(prefix="tuner-", ignore_cleanup_errors=True)
         apart = None if self._folder is None else Path(self._folder.name)
-        make = ray.remote(ProbeActor).options(num_cpus=0, scheduling_strategy=_where())
+        self._node, self._is_here = _where()
+        make = ray.remote(ProbeActor).options(num_cpus=0, scheduling_strategy=self._node)
         self._name = secrets.token_hex(8)
         self._actor = make.remote(workers.context, workers.guard, apart, self._name)
         self._asked: Any = None
@@ -138,6 +146,10 @@ class _Process:
         key_value_store.delete(_KEY + self._name)
         if self._folder is not None:
             ray.wait([] if self._asked is None else [self._asked], timeout=ENDS_S)  # it may still write
+            if not self._is_here:
+                remove = ray.remote(shutil.rmtree).options(num_cpus=0, scheduling_strategy=self._node)
+                with suppress(RayError):  # the node is gone, or full of work
+                    ray.get(remove.remote(self._folder.name, ignore_errors=True), timeout=ENDS_S)
             self._folder.cleanup()
 
 

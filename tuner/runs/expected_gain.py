@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from tuner.common.metrics import Mode, metric_of, oriented
@@ -50,7 +51,7 @@ class Signs(NamedTuple):
     lately: float
     """Gain of the best value since a quarter of that."""
     apart: float
-    """Mean distance of the best trials from the first that is not one of them."""
+    """Mean distance of the best trials from the first that is not one of them; above 0, if any trials differ."""
     most: float
     """The gain with which the metric is as good as it can be."""
 
@@ -66,6 +67,8 @@ def expected_gain(state: RunState, horizon_s: float) -> ExpectedGain | None:
         return None
     ratio = horizon_s / signs.ran_s
     scale = (LATELY * signs.lately + APART * signs.apart) * ratio**SCALE_POWER
+    if not scale and signs.most:
+        return None  # all trials are alike, say at the share of the largest class: nothing tells what others reach
     gain = distributed(RATE * ratio**RATE_POWER, scale)
     return ExpectedGain(*(min(signs.most, value) for value in gain._replace(mean=SHORTER * gain.mean)))
 
@@ -114,9 +117,14 @@ def _epochs_until(curve: Sequence[Epoch], moment_s: float) -> int:
 
 
 def _distance(values: Sequence[float]) -> float:
-    """Return the mean distance of the best values, the root of their number, from the next one."""
+    """Return the mean distance of the best values, the root of their number, from the next one.
+
+    Shares of few images are often equal: they differ by half of the smallest step that was seen, if by nothing else.
+    """
     number = min(len(values) - 1, math.ceil(math.sqrt(len(values))))
-    return sum(value - values[number] for value in values[:number]) / number
+    steps = [value - other for value, other in pairwise(values) if value > other]
+    mean = sum(value - values[number] for value in values[:number]) / number
+    return max(mean, min(steps, default=0.0) / 2)
 
 
 def distributed(rate: float, scale: float) -> ExpectedGain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -163,8 +164,8 @@ class RunState:
 
 def best_probe(state: RunState) -> events.Probed | None:
     """Return the probe with the best value of the metric, the earliest of equals; None where none has one."""
-    values = [(one.metrics.get(state.metric), one) for one in state.probes]
-    known = [(oriented(value, state.mode), -place) for place, (value, _) in enumerate(values) if value is not None]
+    values = [one.metrics.get(state.metric, math.nan) for one in state.probes]
+    known = [(oriented(value, state.mode), -place) for place, value in enumerate(values) if math.isfinite(value)]
     return state.probes[-max(known)[1]] if known else None
 
 

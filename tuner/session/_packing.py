@@ -25,9 +25,8 @@ from tuner.execution.exit_reason import trial_memory_mb
 from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general
-from tuner.models.preprocessing import parse_preprocess
 from tuner.session._resolved import ResolvedSearch, Shares, Study
-from tuner.session.preparation import Prepared
+from tuner.session.preparation import Prepared, preprocessed_shape
 from tuner.spec.space import Configuration, sample
 
 LONG_SEARCH_S = 600.0
@@ -115,18 +114,19 @@ def is_long(search: ResolvedSearch, train_images: int) -> bool:
     return planned >= LONG_SEARCH_IMAGES
 
 
-def typical_configurations(study: Study) -> tuple[Configuration, Configuration]:
+def typical_configurations(study: Study, image_shape: tuple[int, int, int]) -> tuple[Configuration, Configuration]:
     """Return the middle one and the last of a few random configurations, by what their training costs and holds."""
     generator = np.random.default_rng(derive_seed(study.seed, "packing"))
-    drawn = sorted((sample(study.space, generator) for _ in range(SAMPLES)), key=_weight)
+    drawn = [sample(study.space, generator) for _ in range(SAMPLES)]
+    drawn.sort(key=lambda one: _weight(one, image_shape))
     return drawn[len(drawn) // 2], drawn[-1]
 
 
-def _weight(configuration: Configuration) -> tuple[float, float]:
+def _weight(configuration: Configuration, image_shape: tuple[int, int, int]) -> tuple[float, float]:
     """Return what configurations are ordered by: by trained blocks, then by the pixels of a batch."""
     if "architecture" not in configuration:  # of a training function of one's own nothing is known
         return 0.0, float(str(general(configuration, "batch_size")))
-    height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape((32, 32, 3))
+    height, width, _ = preprocessed_shape(configuration, image_shape)
     is_whole = not ARCHITECTURES[str(configuration["architecture"])].is_backbone
     depth = math.inf if is_whole else float(str(configuration.get("unfreeze_depth") or 0))
     return depth, height * width * float(str(general(configuration, "batch_size")))
@@ -143,7 +143,7 @@ def choose_packing(
     shares, wanted = search.shares, search.shares.at_once
     memory = Remembered(search, prepared, capacity)
     long_enough = is_long(search, len(prepared.dataset.train))
-    middle, largest = typical_configurations(search.study)
+    middle, largest = typical_configurations(search.study, prepared.dataset.image_shape)
     if capacity.gpus and shares.gpus != 0:
         is_open = shares.gpus is None
         return _pack_gpus(

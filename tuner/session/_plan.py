@@ -22,7 +22,7 @@ from tuner.runs.expected_gain import FEWEST_TRIALS
 from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing, probe_limit_s
 from tuner.session.checks import beyond_this_machine
-from tuner.session.preparation import probed_configurations
+from tuner.session.preparation import backbone_configurations
 from tuner.spec.schema import AUTO, StopWhenSection
 from tuner.spec.space import Choose, Configuration, Dimension, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
@@ -155,7 +155,8 @@ def _metric_words(study: Study) -> str:
 
 def _probe_words(search: ResolvedSearch) -> str:
     limit, why = format_seconds(probe_limit_s(search.budget.time_s)), search.training.probe.why
-    words = f"what frozen features give of {len(probed_configurations(search.study))} of backbone and preprocessing"
+    number = len(backbone_configurations(search.study.network_space))
+    words = f"what frozen features give of {number} of backbone and preprocessing"
     return f"{words}, in at most {limit} of a processor" + (f" (auto: {why})" if why else "")
 
 

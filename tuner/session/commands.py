@@ -178,7 +178,7 @@ def _tell_probes(search: ResolvedSearch, options: SearchOptions, console: Search
     kept = search.training.activations_in(prepared.cache_dir)
     prober = Prober(prepared.dataset, search.training.settings, kept, console.say)
     ends_at = time.process_time() + probe_limit_s(search.budget.time_s)
-    for configuration in probed_configurations(search.study):
+    for configuration in probed_configurations(search.study, prepared.dataset.image_shape):
         with console.preparing(f"probing {backbone_words(configuration)}"):
             probed = prober.probe(configuration, lambda: time.process_time() < ends_at)
         if probed is None:

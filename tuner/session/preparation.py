@@ -247,7 +247,7 @@ def backbone_configurations(space: Space) -> list[Configuration]:
     return found
 
 
-def probed_configurations(study: Study) -> list[Configuration]:
+def probed_configurations(study: Study, image_shape: tuple[int, int, int]) -> list[Configuration]:
     """Return a configuration for each backbone and preprocessing of a study, in the order in which they are probed.
 
     First comes the baseline's, whose features the first trial has just computed, then those of the smallest images:
@@ -266,13 +266,15 @@ def probed_configurations(study: Study) -> list[Configuration]:
 
     def order(one: Configuration) -> tuple[bool, int]:
         known = {**baseline, "pooling": one.get("pooling")}
-        return any(known.get(name) != value for name, value in one.items()), math.prod(_probed_shape(one))
+        differs = any(known.get(name) != value for name, value in one.items())
+        return differs, math.prod(preprocessed_shape(one, image_shape))
 
     return sorted(found, key=order)
 
 
-def _probed_shape(configuration: Configuration) -> tuple[int, int, int]:
-    return parse_preprocess(str(general(configuration, "preprocess"))).output_shape((32, 32, 3))
+def preprocessed_shape(configuration: Configuration, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return height, width and channels of what a configuration's preprocessing makes of images of a shape."""
+    return parse_preprocess(str(general(configuration, "preprocess"))).output_shape(image_shape)
 
 
 class BlockCounts:
@@ -325,7 +327,7 @@ def check_backbones(
     """
     for configuration in configurations:
         architecture = ARCHITECTURES[str(configuration["architecture"])]
-        height, width, _ = parse_preprocess(str(general(configuration, "preprocess"))).output_shape(image_shape)
+        height, width, _ = preprocessed_shape(configuration, image_shape)
         number = known.count(architecture, architecture.values_of(configuration), height, width)
         deepest = _deepest_unfreezing(space, architecture.name)
         if deepest > number:

@@ -204,7 +204,7 @@ def _probes(session: _Session, workers: Workers) -> Probes:
     probe = search.training.probe
     if search.specification["search"].get("probe") is True and not probe.value:
         session.note(f"nothing is probed: {probe.why}")
-    asked = probed_configurations(search.study) if probe.value else []
+    asked = probed_configurations(search.study, session.prepared.dataset.image_shape) if probe.value else []
 
     def keep(pictures: np.ndarray) -> None:
         with session.console.beside("pictures of images whose labels look wrong cannot be kept"):

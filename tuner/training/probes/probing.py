@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from tuner.datasets.loading import Dataset, Split
 from tuner.datasets.splits import subset_stratified
 from tuner.runs.events import LabelsDoubted, Probed, Suspect
 from tuner.training.evaluation import measure, thinned
-from tuner.training.failures import attempt
+from tuner.training.failures import NOT_A_NUMBER, attempt
 from tuner.training.probes.features import Features, frozen_features
 from tuner.training.probes.linear import TimeSpentError, deal_folds, fit
 from tuner.training.probes.suspects import Suspects, suspects
@@ -30,7 +31,7 @@ MOST_SCORES = 50_000_000
 MOST_LABELS, MOST_FEATURES = 100_000, 200_000_000
 """So many labels are looked at; fewer where images have many features, of which so many are held."""
 MOST_WEIGHTS = 20_000_000
-"""Labels are not looked at where a linear classifier has more: features by classes."""
+"""Nothing is probed, and no label looked at, where a linear classifier has more: features by classes."""
 PROBE_FOLDS, LABEL_FOLDS = 3, 5
 MOST_SUSPECTS, MOST_PICTURES = 200, 40
 
@@ -65,7 +66,10 @@ class Prober:
         found, failure = attempt(lambda: self._measured(configuration, part, go_on))
         if found is None and failure is None:
             return None
-        metrics, width = found or ({}, 0)
+        measured, width = found or ({}, 0)
+        metrics = {name: value for name, value in measured.items() if math.isfinite(value)}
+        if measured and not metrics:
+            failure = f"{NOT_A_NUMBER}: what a linear classifier makes of its features"
         return Probed(
             configuration=dict(configuration),
             method=METHOD,
@@ -80,14 +84,19 @@ class Prober:
     def _measured(
         self, configuration: Mapping[str, Any], part: Dataset, go_on: Callable[[], bool]
     ) -> tuple[dict[str, float], int] | None:
+        classes = len(part.class_names)
+        if classes * len(part.validation) > MOST_SCORES:
+            raise DataError(f"{classes:,} classes are too many to hold their probabilities for an image of each")
         labels, units = _labels(part), _units(part)
         own = None if units is None else units[: len(part.train)]
         folds = deal_folds(part.train.labels, own, PROBE_FOLDS, self._seed)
         found = self._features(configuration, part, go_on)
         if found is None:
             return None
+        if classes * found.train.shape[1] > MOST_WEIGHTS:
+            raise DataError(f"{classes:,} classes by {found.train.shape[1]:,} features are too many to hold in memory")
         try:
-            probe, _ = fit(found.train, part.train.labels, len(part.class_names), folds, go_on)
+            probe, _ = fit(found.train, part.train.labels, classes, folds, go_on)
             probabilities = probe.probabilities(found.validation)
         except TimeSpentError:
             return None
