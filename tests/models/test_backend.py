@@ -1,9 +1,8 @@
-"""What a command says while TensorFlow loads, how a process uses a GPU, and the devices that there are."""
+"""What a command says while TensorFlow loads, how a process uses a GPU, and parts of a processor in its place."""
 
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tuner.cluster.ray_session import gpus_here
 from tuner.common.errors import InputError
 from tuner.common.process import LOGICAL_GPUS, SWITCHES, logical_gpus, set_surroundings
-from tuner.models.backend import _quiet, configure_backend, gpus, jit_compile, on_all_devices, replicas, replicate
+from tuner.models.backend import _quiet, configure_backend, gpus, jit_compile
 
 
 def test_what_tensorflow_tells_of_itself_is_left_out_and_nothing_else_is(capfd) -> None:
@@ -97,10 +96,3 @@ def test_what_is_no_number_of_parts_is_refused(monkeypatch, written) -> None:
     monkeypatch.setenv(LOGICAL_GPUS, written)
     with pytest.raises(InputError, match="TUNER_LOGICAL_GPUS must be a whole number, 16 at most; got"):
         logical_gpus()
-
-
-def test_a_process_that_sees_too_few_gpus_refuses_a_trial_on_several() -> None:
-    with pytest.raises(InputError, match=r"gpus_per_trial is 99; this process sees \d+ GPUs"):
-        replicate(99)
-    replicate(0.5)
-    assert replicas() == 1 and isinstance(on_all_devices(), nullcontext)

@@ -18,7 +18,8 @@ import tensorflow
 
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
-from tuner.models.backend import configure_backend, local, on_all_devices, parted, replicate
+from tuner.models.backend import configure_backend
+from tuner.models.data_parallel import local, on_all_devices, parted, replicate
 from tuner.models.export import load_model
 from tuner.training import activations
 from tuner.training.activations import Activations

@@ -15,7 +15,8 @@ from tuner.datasets.loading import Split, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
-from tuner.models.backend import configure_backend, hide_gpus, replicate
+from tuner.models.backend import configure_backend, hide_gpus
+from tuner.models.data_parallel import replicate
 from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trainable import TRAINABLES, TrainableTrial

@@ -22,7 +22,8 @@ from tuner.common.metrics import LOSS, METRICS
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augment.on_device import DeviceAugment, augment_in_steps, form_of
 from tuner.models.augmentation import Augment
-from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile, local, on_all_devices, parted
+from tuner.models.backend import STEPS_PER_EXECUTION, jit_compile
+from tuner.models.data_parallel import local, on_all_devices, parted
 from tuner.models.losses import build_loss, is_plain, keras_metric
 from tuner.models.network import TrialModel, block_depths, build_head, build_model, freeze
 from tuner.models.parameters import general

@@ -21,7 +21,7 @@ from tuner.common.seeds import derive_seed
 from tuner.datasets.loading import Dataset, Split
 from tuner.models.augment.on_device import can_go_there
 from tuner.models.augmentation import Augment, augment_of
-from tuner.models.backend import on_all_devices, on_one_device
+from tuner.models.data_parallel import on_all_devices, on_one_device
 from tuner.models.export import any_size, seconds_per_image, stored_mb
 from tuner.models.losses import image_weights
 from tuner.models.network import freeze, parameter_counts
