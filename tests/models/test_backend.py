@@ -69,7 +69,7 @@ def test_memory_and_precision_are_those_of_the_gpu_or_of_the_switch(monkeypatch,
 )
 def test_steps_are_compiled_on_one_gpu_or_where_the_switch_says_so(monkeypatch, word, devices, compiles) -> None:
     monkeypatch.setenv("TUNER_XLA", word)
-    monkeypatch.setattr("tuner.models.backend.replicas", lambda: devices)
+    monkeypatch.setattr("tuner.models.data_parallel.replicas", lambda: devices)
     assert jit_compile() == compiles
 
 

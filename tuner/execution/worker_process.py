@@ -16,7 +16,6 @@ from tuner.datasets.request import DataRequest
 from tuner.execution.exit_reason import ExitReasonFile, watch_memory
 from tuner.execution.heartbeat import GIVE_EVERY_S, Pulse
 from tuner.models.backend import configure_backend, hide_gpus
-from tuner.models.data_parallel import replicate
 from tuner.models.parameters import general
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trainable import TRAINABLES, TrainableTrial
@@ -64,6 +63,8 @@ class KerasTrials:
 
     def __init__(self, context: WorkerContext, on_batch: OnBatch, notify: Notify) -> None:
         configure_backend(context.cpus)
+        from tuner.models.data_parallel import replicate
+
         replicate(context.gpus or 0.0)
         self._context, self._on_batch, self._notify = context, on_batch, notify
         self._opened = OpenedData(context)

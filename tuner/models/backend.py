@@ -18,7 +18,6 @@ from tuner.common.process import (
     switch,
     usable_cpus,
 )
-from tuner.models.data_parallel import replicas
 
 
 def configure_backend(cpus: float | None = None) -> None:
@@ -136,6 +135,8 @@ def jit_compile() -> bool | str:
 
     Steps on several devices are not one program of one device, and cannot be.
     """
+    from tuner.models.data_parallel import replicas
+
     asked = switch("TUNER_XLA")
     is_asked = asked == "on" or (asked != "off" and has_gpu())
     return "auto" if is_asked and replicas() == 1 else False

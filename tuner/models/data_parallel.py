@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
+
+import keras
+import tensorflow
 
 from tuner.common.errors import InputError
 from tuner.common.process import logical_gpus
@@ -34,9 +36,6 @@ def replicate(gpus: float) -> None:
     if gpus <= 1:
         _DEVICES.strategy = None
         return
-    import keras
-    import tensorflow
-
     found = keras.distribution.list_devices("cpu" if logical_gpus() else "gpu")
     if len(found) < gpus:
         raise InputError(f"resources.gpus_per_trial is {gpus:g}; this process sees {len(found)} GPUs")
@@ -70,7 +69,7 @@ def parted(network: Any) -> Any:
     """Return a network, not yet compiled, that parts its batches among the devices; itself where there is but one."""
     if _DEVICES.strategy is None:
         return network
-    return on_one_device(_parted_model()(network.inputs[0], network.outputs[0], name=network.name))
+    return on_one_device(_PartedModel(network.inputs[0], network.outputs[0], name=network.name))
 
 
 def local(optimizer: Any) -> Any:
@@ -80,133 +79,116 @@ def local(optimizer: Any) -> Any:
     the devices to meet within a branch (https://github.com/keras-team/tf-keras/issues/301).
     """
     if _DEVICES.strategy is not None:
-        optimizer.__class__ = type(type(optimizer).__name__, (type(optimizer), _local_optimizer()), {})
+        optimizer.__class__ = type(type(optimizer).__name__, (type(optimizer), _LocalOptimizer), {})
     return optimizer
 
 
-@cache
-def _local_optimizer() -> type:
-    import keras
-
-    plain: Any = next(one for one in keras.optimizers.Optimizer.__mro__ if one.__name__ == "BaseOptimizer")
-
-    class LocalOptimizer(keras.optimizers.Optimizer):
-        """An optimizer whose steps are those of a single device."""
-
-        _apply_weight_decay = plain._apply_weight_decay
-        _backend_increment_gradient_accumulators = plain._backend_increment_gradient_accumulators
-
-        def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-            pairs = zip(grads, [variable.value for variable in trainable_variables], strict=True)
-            for gradient, variable in self._all_reduce_sum_gradients(list(pairs)):
-                self.update_step(gradient, variable, learning_rate)
-
-        def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
-            return grads_and_vars
-
-    return LocalOptimizer
+_PLAIN: Any = next(one for one in keras.optimizers.Optimizer.__mro__ if one.__name__ == "BaseOptimizer")
 
 
-@cache
-def _parted_model() -> type:
-    import keras
-    import tensorflow
+class _LocalOptimizer(keras.optimizers.Optimizer):
+    """An optimizer whose steps are those of a single device."""
 
-    strategy_of = tensorflow.distribute
-    plain = tensorflow.autograph.experimental.do_not_convert
+    _apply_weight_decay = _PLAIN._apply_weight_decay
+    _backend_increment_gradient_accumulators = _PLAIN._backend_increment_gradient_accumulators
 
-    class PartedModel(keras.Model):
-        """A network that parts each batch among the devices of this process, and adds up what they find.
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        pairs = zip(grads, [variable.value for variable in trainable_variables], strict=True)
+        for gradient, variable in self._all_reduce_sum_gradients(list(pairs)):
+            self.update_step(gradient, variable, learning_rate)
 
-        What Keras makes of a strategy by itself means each device's loss over its own images, however few the last
-        batch leaves it, clips before it adds up, draws the same dropout everywhere, and keeps the first one's moving
-        statistics. Here the loss is the mean over the whole batch, measured as on one device; what is drawn differs,
-        and moving statistics are the mean of the devices'.
-        """
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars
 
-        def train_step(self, data: Any) -> Any:
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-            predicted, losses = self._on_each(self._train_part, x, y, weights)
-            self._loss_tracker.update_state(tensorflow.add_n(losses), sample_weight=tensorflow.shape(x)[0])
-            return self.compute_metrics(x, y, tensorflow.concat(predicted, 0), sample_weight=weights)
 
-        def test_step(self, data: Any) -> Any:
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-            predicted = self.predict_step(data)
-            loss = self.compute_loss(x, y, predicted, weights, training=False)
-            self._loss_tracker.update_state(loss, sample_weight=tensorflow.shape(x)[0])
-            return self.compute_metrics(x, y, predicted, sample_weight=weights)
+class _PartedModel(keras.Model):
+    """A network that parts each batch among the devices of this process, and adds up what they find.
 
-        def predict_step(self, data: Any) -> Any:
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-            return tensorflow.concat(self._on_each(self._predict_part, x)[0], 0)
+    What Keras makes of a strategy by itself means each device's loss over its own images, however few the last
+    batch leaves it, clips before it adds up, draws the same dropout everywhere, and keeps the first one's moving
+    statistics. Here the loss is the mean over the whole batch, measured as on one device; what is drawn differs,
+    and moving statistics are the mean of the devices'.
+    """
 
-        def fit(self, *arguments: Any, **named: Any) -> Any:
-            self._draw_apart()
-            try:
-                return super().fit(*arguments, **named)
-            finally:
-                self._agree()
+    def train_step(self, data: Any) -> Any:
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        predicted, losses = self._on_each(self._train_part, x, y, weights)
+        self._loss_tracker.update_state(tensorflow.add_n(losses), sample_weight=tensorflow.shape(x)[0])
+        return self.compute_metrics(x, y, tensorflow.concat(predicted, 0), sample_weight=weights)
 
-        def evaluate(self, *arguments: Any, **named: Any) -> Any:
+    def test_step(self, data: Any) -> Any:
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        predicted = self.predict_step(data)
+        loss = self.compute_loss(x, y, predicted, weights, training=False)
+        self._loss_tracker.update_state(loss, sample_weight=tensorflow.shape(x)[0])
+        return self.compute_metrics(x, y, predicted, sample_weight=weights)
+
+    def predict_step(self, data: Any) -> Any:
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return tensorflow.concat(self._on_each(self._predict_part, x)[0], 0)
+
+    def fit(self, *arguments: Any, **named: Any) -> Any:
+        self._draw_apart()
+        try:
+            return super().fit(*arguments, **named)
+        finally:
             self._agree()
-            return super().evaluate(*arguments, **named)
 
-        def _on_each(self, function: Any, *batch: Any) -> list[Any]:
-            """Return what the devices return, each result as a list over them."""
-            results = _DEVICES.strategy.run(plain(function), args=batch)
-            return [_DEVICES.strategy.experimental_local_results(one) for one in results]
+    def evaluate(self, *arguments: Any, **named: Any) -> Any:
+        self._agree()
+        return super().evaluate(*arguments, **named)
 
-        def _part(self, x: Any, *others: Any) -> tuple[Any, ...]:
-            """Return the number of own images, the share of the batch that they are, and own rows of all, at least 1.
+    def _on_each(self, function: Any, *batch: Any) -> list[Any]:
+        """Return what the devices return, each result as a list over them."""
+        results = _DEVICES.strategy.run(tensorflow.autograph.experimental.do_not_convert(function), args=batch)
+        return [_DEVICES.strategy.experimental_local_results(one) for one in results]
 
-            The rows of a device without any are one of another's, which then does not count.
-            """
-            device = strategy_of.get_replica_context().replica_id_in_sync_group
-            with tensorflow.device("CPU:0"):  # else each device would be sent the whole batch
-                images = tensorflow.shape(x)[0]
-                start, stop = device * images // replicas(), (device + 1) * images // replicas()
-                rows = [
-                    one if one is None else one[start : tensorflow.maximum(stop, start + 1)] for one in (x, *others)
-                ]
-            return stop - start, tensorflow.cast((stop - start) / images, "float32"), *rows
+    def _part(self, x: Any, *others: Any) -> tuple[Any, ...]:
+        """Return the number of own images, the share of the batch that they are, and own rows of all, at least 1.
 
-        def _train_part(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
-            own, share, x, y, weights = self._part(x, y, weights)
-            counted = tensorflow.ones(tensorflow.shape(x)[:1]) if weights is None else weights
-            with tensorflow.GradientTape() as tape:
-                predicted = self(x, training=True)
-                # Keras has divided by the number of devices
-                loss = self.compute_loss(x, y, predicted, counted * share * float(replicas()), training=True)
-            variables = self.trainable_weights
-            gradients = tape.gradient(loss, variables)
-            known = [gradient for gradient in gradients if gradient is not None]
-            summed = iter(strategy_of.get_replica_context().all_reduce("SUM", known))
-            self.optimizer.apply([one if one is None else next(summed) for one in gradients], variables)
-            return predicted[:own], loss
+        The rows of a device without any are one of another's, which then does not count.
+        """
+        device = tensorflow.distribute.get_replica_context().replica_id_in_sync_group
+        with tensorflow.device("CPU:0"):  # else each device would be sent the whole batch
+            images = tensorflow.shape(x)[0]
+            start, stop = device * images // replicas(), (device + 1) * images // replicas()
+            rows = [one if one is None else one[start : tensorflow.maximum(stop, start + 1)] for one in (x, *others)]
+        return stop - start, tensorflow.cast((stop - start) / images, "float32"), *rows
 
-        def _predict_part(self, x: Any) -> tuple[Any]:
-            own, _, x = self._part(x)
-            return (self(x, training=False)[:own],)
+    def _train_part(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+        own, share, x, y, weights = self._part(x, y, weights)
+        counted = tensorflow.ones(tensorflow.shape(x)[:1]) if weights is None else weights
+        with tensorflow.GradientTape() as tape:
+            predicted = self(x, training=True)
+            # Keras has divided by the number of devices
+            loss = self.compute_loss(x, y, predicted, counted * share * float(replicas()), training=True)
+        variables = self.trainable_weights
+        gradients = tape.gradient(loss, variables)
+        known = [gradient for gradient in gradients if gradient is not None]
+        summed = iter(tensorflow.distribute.get_replica_context().all_reduce("SUM", known))
+        self.optimizer.apply([one if one is None else next(summed) for one in gradients], variables)
+        return predicted[:own], loss
 
-        def _draw_apart(self) -> None:
-            """Set the random streams of the devices apart: that of the first is that of one device."""
-            for variable in self.variables:
-                if variable.name == "seed_generator_state":
-                    first, *others = _DEVICES.strategy.experimental_local_results(variable.value)
-                    for device, copy in enumerate(others, 1):
-                        copy.assign(first + tensorflow.constant([device, 0], first.dtype))
+    def _predict_part(self, x: Any) -> tuple[Any]:
+        own, _, x = self._part(x)
+        return (self(x, training=False)[:own],)
 
-        def _agree(self) -> None:
-            """Set what changes untrained, such as moving statistics and their averages, to the devices' mean."""
-            leaves = (one for one in self._flatten_layers(include_self=False) if not isinstance(one, keras.Model))
-            trained = [layer for layer in leaves if layer.trainable]
-            changing = {id(one): one for layer in trained for one in layer.non_trainable_variables}
-            kept = (one for one, _ in getattr(self.optimizer, "averages", list)())  # some are computed anew each time
-            changing |= {id(one): one for one in kept if isinstance(one, keras.Variable)}
-            for variable in changing.values():
-                copies = [one.numpy() for one in _DEVICES.strategy.experimental_local_results(variable.value)]
-                if variable.name != "seed_generator_state" and not all((copies[0] == one).all() for one in copies):
-                    variable.assign(sum(copies) / len(copies))
+    def _draw_apart(self) -> None:
+        """Set the random streams of the devices apart: that of the first is that of one device."""
+        for variable in self.variables:
+            if variable.name == "seed_generator_state":
+                first, *others = _DEVICES.strategy.experimental_local_results(variable.value)
+                for device, copy in enumerate(others, 1):
+                    copy.assign(first + tensorflow.constant([device, 0], first.dtype))
 
-    return PartedModel
+    def _agree(self) -> None:
+        """Set what changes untrained, such as moving statistics and their averages, to the devices' mean."""
+        leaves = (one for one in self._flatten_layers(include_self=False) if not isinstance(one, keras.Model))
+        trained = [layer for layer in leaves if layer.trainable]
+        changing = {id(one): one for layer in trained for one in layer.non_trainable_variables}
+        kept = (one for one, _ in getattr(self.optimizer, "averages", list)())  # some are computed anew each time
+        changing |= {id(one): one for one in kept if isinstance(one, keras.Variable)}
+        for variable in changing.values():
+            copies = [one.numpy() for one in _DEVICES.strategy.experimental_local_results(variable.value)]
+            if variable.name != "seed_generator_state" and not all((copies[0] == one).all() for one in copies):
+                variable.assign(sum(copies) / len(copies))
