@@ -40,7 +40,7 @@ def whole(facts: DataFacts = DATA, of: Machine = MACHINE, asked: Wish = WISH) ->
     reading = read_spec(text, "proposal.yaml")
     spec = require(reading, check_names(reading, {asked.source: "digits"}))
     assert read_document(text).values == proposal.values(), "what is read is what was proposed"
-    px = facts.side_px if facts.is_one_size else 288
+    px = dict(asked.given).get("image_px", facts.side_px if facts.is_one_size else 288)
     check_sizes(spec.space, (px, px, 1 if facts.is_grey else 3))
     return spec
 
@@ -109,7 +109,6 @@ FACTS = st.builds(
     copies=st.none() | st.integers(0, 99),
     conflicts=st.integers(0, 9),
     conflict=st.none() | st.just(Conflict(("a", "b"), ("x", "y"))),
-    groups=st.none() | st.integers(2, 50),
     group_guess=st.none() | st.builds(GroupGuess, NAMES, st.integers(2, 9), st.integers(2, 9), NAMES),
 )
 MACHINES = st.builds(

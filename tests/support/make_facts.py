@@ -27,7 +27,6 @@ DATA = DataFacts(
     copies=0,
     conflicts=0,
     conflict=None,
-    groups=None,
     group_guess=None,
 )
 MACHINE = Machine(2, 0, None, frozenset({MOBILENET}), "/keras/models", can_fetch=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.datasets.account.facts import Account, Conflict, GroupGuess
+from tuner.datasets.account.taking import UNEVEN
 from tuner.proposals._own import OwnNetwork
 from tuner.proposals._pretrained import Pretrained
 
@@ -13,6 +14,9 @@ DEFAULT_SIDE_PX = 224
 """Taken of images whose size is not known."""
 _LEFT = 0.8
 """The share of training images that is left after a test split was made."""
+_FEW_IMAGES = 400
+SHORT_S = 600.0
+"""Searches of less time try less."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,6 @@ class DataFacts:
     """Pictures under several labels."""
     conflict: Conflict | None
     """The first of these."""
-    groups: int | None
-    """Groups that the source gives."""
     group_guess: GroupGuess | None
     """What file names say of groups."""
 
@@ -57,6 +59,16 @@ class DataFacts:
     def classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+    @property
+    def is_few(self) -> bool:
+        """Whether there are so few images to train on that folds judge better than a fraction."""
+        return self.training < _FEW_IMAGES
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether classes differ so much in size that each must count alike."""
+        return self.imbalance >= UNEVEN
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,11 @@ class Wish:
         """The seconds that costs are compared with; without a limit those of a day."""
         return 86_400.0 if self.time_s is None else self.time_s
 
+    @property
+    def is_short(self) -> bool:
+        """Whether there is little time."""
+        return self.counted_s < SHORT_S
+
 
 def data_facts(account: Account) -> DataFacts:
     """Return the facts of an account."""
@@ -135,6 +152,5 @@ def data_facts(account: Account) -> DataFacts:
         copies=None if account.copies is None else account.copies.copies,
         conflicts=0 if account.copies is None else account.copies.conflicts,
         conflict=next(iter(account.conflicts), None),
-        groups=None if account.groups is None else account.groups.number,
         group_guess=account.group_guess,
     )

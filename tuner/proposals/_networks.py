@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tuner.models.applications import BACKBONES
-from tuner.proposals._facts import DataFacts, Machine, Wish
+from tuner.proposals._facts import SHORT_S, DataFacts, Machine, Wish
 from tuner.proposals._pretrained import HOST, PRETRAINED, Pretrained
+from tuner.proposals._settings import counted
 
 PASS_SHARE = 0.05
 """Most of the time that one pass of all images through a frozen backbone may take: epochs read what it gave."""
@@ -25,7 +26,7 @@ _ENLARGED_PX = 128
 """Most for images that are small: there is no more to be seen in them."""
 _HALF_SIZE_COST = 8.0
 """Points of ImageNet accuracy that a backbone loses for each halving of its images (MobileNetV2's own table)."""
-_LATE_S, _LONG_S = 600.0, 3600.0
+_LONG_S = 3600.0
 _FETCHED_BYTES_S = 2e6
 """A cautious speed of downloads."""
 _BYTES_PER_VALUE = 12e6
@@ -61,15 +62,23 @@ class Networks:
     missing: str
     """The weights that are missing, in words; empty: nothing that would help."""
     why: str
+    """The reason for these, in words."""
+
+    def enlarges(self, data: DataFacts) -> bool:
+        """Return whether images of several sizes are kept as small as they are, and enlarged by a network."""
+        return not data.is_one_size and any(one.px > data.side_px for one in self.pretrained)
 
 
 def propose_networks(data: DataFacts, machine: Machine, wish: Wish) -> Networks:
     """Return the networks for these data on this machine in this time."""
     chosen = _pretrained(data, machine, wish)
     is_small = data.side_px <= SMALL_PX
-    with_scratch = not chosen or is_small or (data.training >= MANY_IMAGES and wish.counted_s > _LATE_S)
+    with_scratch = not chosen or is_small or (data.training >= MANY_IMAGES and wish.counted_s > SHORT_S)
     px = scratch_px(data, machine, wish) if with_scratch else None
-    return Networks(chosen, px, _missing(data, machine, wish), _why(chosen, data, machine, with_scratch))
+    own = ", ".join(f"{one.architecture.name} of {one.plugin} at {one.px} px" for one in wish.own)
+    beside = f"; own code beside them, in the whole of its ranges: {own}" if own else ""
+    why = _why(chosen, data, machine, with_scratch) + beside
+    return Networks(chosen, px, _missing(data, machine, wish), why)
 
 
 def pass_seconds(chosen: Chosen, data: DataFacts, machine: Machine) -> float:
@@ -82,7 +91,7 @@ def _pretrained(data: DataFacts, machine: Machine, wish: Wish) -> tuple[Chosen, 
     if data.side_px <= SMALL_PX // 4 or (data.is_grey and data.side_px <= SMALL_PX):
         return ()  # symbols of a few pixels: photographs have nothing to teach there
     fitting = list(_affordable(data, machine, wish)) or _cheapest(data, machine, wish)
-    number = 1 + (wish.counted_s >= _LATE_S) + (wish.counted_s >= _LONG_S) + (machine.gpus > 0)
+    number = 1 + (not wish.is_short) + (wish.counted_s >= _LONG_S) + (machine.gpus > 0)
     found: dict[str, Chosen] = {}
     for one in sorted(fitting, key=lambda each: -each.score):
         found.setdefault(one.network.family, one)
@@ -150,12 +159,12 @@ def most_in_batch(one: Chosen, machine: Machine) -> int:
 
 def scratch_px(data: DataFacts, machine: Machine, wish: Wish) -> int:
     """Return the size of images for networks from scratch, which are trained as a whole in every epoch."""
-    most = 128 if machine.gpus else 96 if wish.counted_s > _LATE_S else 64
+    most = 128 if machine.gpus else 96 if wish.counted_s > SHORT_S else 64
     return max(4, min(data.side_px, most))
 
 
 def _why(chosen: tuple[Chosen, ...], data: DataFacts, machine: Machine, with_scratch: bool) -> str:
-    place = f"{_counted(machine.gpus, 'GPU')}" if machine.gpus else _counted(machine.cpus, "core")
+    place = counted(machine.gpus, "GPU") if machine.gpus else counted(machine.cpus, "core")
     if not chosen and (data.side_px <= SMALL_PX // 4 or (data.is_grey and data.side_px <= SMALL_PX)):
         return "networks from scratch: the images are symbols of few pixels, for which weights of photos do not help"
     if not chosen:
@@ -195,8 +204,4 @@ def blocks_of(one: Chosen, wish: Wish) -> int:
 
 def most_blocks(wish: Wish) -> int:
     """Return how many blocks of any backbone may be unfrozen."""
-    return 6 if wish.counted_s < _LATE_S else 8
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return 6 if wish.is_short else 8

@@ -10,6 +10,7 @@ from tuner.common.errors import InputError, cause_of
 from tuner.common.plugins import as_given, loaded_plugins
 from tuner.models.architectures import ARCHITECTURES, Architecture
 from tuner.models.parameters import Parameter
+from tuner.proposals._settings import choice
 
 _WIDE_INT, _WIDE_FLOAT = 16, 100
 """Ratios of the ends of a range from which on it is searched by factors."""
@@ -67,9 +68,9 @@ def dimension_of(parameter: Parameter) -> Any:
     ({'choice': [True, False]}, 'relu')
     """
     if parameter.kind == "bool":
-        return {"choice": [True, False]}
+        return choice(True, False)
     if parameter.kind == "choice":
-        return parameter.values[0] if len(parameter.values) == 1 else {"choice": list(parameter.values)}
+        return choice(*parameter.values)
     kind: type = int if parameter.kind == "int" else float
     low, high = kind(parameter.low), kind(parameter.high)
     if low == high:

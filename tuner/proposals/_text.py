@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tuner.common.errors import printable
-from tuner.proposals._proposal import Proposal, Setting
+from tuner.proposals._proposal import Proposal
+from tuner.proposals._settings import Setting
 
 _WIDTH = 108
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(\([A-Za-z0-9_,.=-]*\))?")

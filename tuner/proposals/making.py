@@ -20,7 +20,8 @@ from tuner.proposals._facts import Machine, Wish, data_facts
 from tuner.proposals._machine import Reach, look_at_machine
 from tuner.proposals._networks import scratch_px
 from tuner.proposals._own import own_networks, plugin_words
-from tuner.proposals._proposal import Proposal, Remark, group_question, propose
+from tuner.proposals._proposal import Proposal, propose
+from tuner.proposals._remarks import Remark, group_question
 from tuner.proposals._text import proposal_text
 from tuner.proposals.asking import SPACE_FILES, source_as_written, study_name
 from tuner.spec.schema import DataSection
