@@ -43,7 +43,7 @@ _STATUS: Mapping[Status, str] = {
 _ENDED: tuple[Status, ...] = ("completed", "stopped", "failed")
 _RUN, _PART, _STATE = "tuner.run", "tuner.part", "tuner.status"
 """Tags: the search that a run belongs to, what it is of it, and its status in the words of the record."""
-_PARENT, _NAME = "mlflow.parentRunId", "mlflow.runName"
+_PARENT = "mlflow.parentRunId"
 _UNKNOWN = "INTERNAL_ERROR"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", _UNKNOWN)
 """Errors that may be about what was sent."""

@@ -162,7 +162,6 @@ class Rungs(NamedTuple):
 
     rungs: tuple[RungOutcome, ...]
     trials: int
-    without_epoch: int
 
 
 class Fate(NamedTuple):
@@ -204,7 +203,7 @@ def build_rungs(results: Results) -> Rungs | None:
             RungOutcome(border, len(inside), on, kinds["stopped"], kinds["ended"], kinds["failed"], kinds["open"])
         )
         begin = border + 1
-    return Rungs(tuple(found), len(results.trials), len(results.trials) - len(lengths))
+    return Rungs(tuple(found), len(results.trials))
 
 
 def _fate(trial: TrialResult) -> str:
