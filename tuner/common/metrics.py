@@ -160,15 +160,6 @@ def oriented_points(points: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
     return turned
 
 
-def dominates(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether one point is at least as good as another in every metric, and better in one.
-
-    >>> dominates(np.array([2, 1]), np.array([1, 1])), dominates(np.array([2, 1]), np.array([1, 2]))
-    (True, False)
-    """
-    return bool((one >= other).all() and (one > other).any())
-
-
 def front(points: np.ndarray) -> np.ndarray:
     """Return the indices, int [f], of the points that no other dominates, the best in the first metric first.
 
