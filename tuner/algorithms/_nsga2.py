@@ -55,10 +55,6 @@ def _complete(study: Study) -> list[FrozenTrial]:
 class EvolutionSampler(IndependentRandomSampler):
     """The sampler. The first generation, mutations and failed trials' places are drawn at random."""
 
-    def __init__(self, seed: int, population: int = POPULATION) -> None:
-        super().__init__(seed)
-        self._population = population
-
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return every parameter that a trial has had; see optuna.samplers.BaseSampler."""
         return space_of(study.get_trials(deepcopy=False), {})
@@ -69,10 +65,10 @@ class EvolutionSampler(IndependentRandomSampler):
         """Return a child of two parents; parameters that it lacks are drawn at random."""
         trials = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
         complete = self._seen(study, trials, search_space)
-        if len(complete) < self._population:
+        if len(complete) < POPULATION:
             return {}
         seed = derive_seed(self._seed, "suggestion", trial.number)
-        sampler = _Generations(population_size=self._population, seed=seed)
+        sampler = _Generations(population_size=POPULATION, seed=seed)
         view = optuna.create_study(directions=directions_of(study), sampler=sampler)
         view.add_trials(complete)
         return dict(view.ask().relative_params)

@@ -6,7 +6,6 @@ import html
 import importlib
 import io
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -47,8 +46,8 @@ class KeptConsole(SearchConsole):
 class NotebookConsole(SearchConsole):
     """A console that prints lines below a cell, and above them a picture of the search that is renewed."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(Console(file=io.StringIO()), clock)
+    def __init__(self) -> None:
+        super().__init__(Console(file=io.StringIO()))
         self._shown_s = -_EVERY_S
 
     def say(self, text: str) -> None:

@@ -24,6 +24,7 @@ from tuner.spec.schema import STUDY_NAME
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
+LOOKED_EVERY_S = 0.5
 FETCHED_WITHIN_S = 600.0
 _STATUS = {"finished": 0, "stopped": 130, "failed": 1, "waiting": 1, "running": 1}
 
@@ -58,9 +59,7 @@ def follow(jobs: Jobs, name: str, replay: Replay, sleep: Callable[[float], None]
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
-def wait_until_over(
-    jobs: Jobs, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep, every_s: float = 0.5
-) -> Job:
+def wait_until_over(jobs: Jobs, name: str, within_s: float, sleep: Callable[[float], None] = time.sleep) -> Job:
     """Wait until a job has ended, and return it.
 
     Raises:
@@ -77,8 +76,8 @@ def wait_until_over(
             lost = error
         if waited_s >= within_s:
             raise lost or LostError(f"{name} has not ended within {within_s:g} s")
-        sleep(every_s)
-        waited_s += every_s
+        sleep(LOOKED_EVERY_S)
+        waited_s += LOOKED_EVERY_S
 
 
 def typed_command(options: SubmitOptions, *words: str) -> str:

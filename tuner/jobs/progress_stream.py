@@ -142,8 +142,8 @@ class RemoteRecord:
 class Replay:
     """A replay of a job's log on a console here, piece by piece as it arrives."""
 
-    def __init__(self, console: SearchConsole, clock: Callable[[], float] = time.time) -> None:
-        self.console, self.mirror = console, RemoteRecord(clock)
+    def __init__(self, console: SearchConsole) -> None:
+        self.console, self.mirror = console, RemoteRecord()
         self.taken = 0
         """Characters of the log that have been taken in."""
         self.run: Path | None = None

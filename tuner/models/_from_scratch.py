@@ -14,17 +14,17 @@ from tuner.common.errors import InputError
 from tuner.common.seeds import derive_seed
 
 
-def pool_features(inputs: Any, pooling: str, name: str = "pooling") -> Any:
+def pool_features(inputs: Any, pooling: str) -> Any:
     """Return feature maps `[N, h, w, c]` as vectors: `[N, h*w*c]` if flattened, `[N, c]` if pooled over positions.
 
     So it is with tokens `[N, t, c]`; what is a vector already stays one. A class token comes alone.
     """
     if pooling == "flatten" or len(inputs.shape) == 2:
-        return layers.Flatten(name=name)(inputs)
+        return layers.Flatten(name="pooling")(inputs)
     of_maps = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
     of_tokens = {"average": layers.GlobalAveragePooling1D, "max": layers.GlobalMaxPooling1D}
     kinds = of_maps if len(inputs.shape) == 4 else {**of_tokens, "class_token": layers.GlobalAveragePooling1D}
-    return kinds[pooling](name=name)(inputs)
+    return kinds[pooling](name="pooling")(inputs)
 
 
 def drop(inputs: Any, rate: float, seed: int, name: str = "dropout") -> Any:
