@@ -185,13 +185,6 @@ def release_memory() -> None:
     keras.utils.clear_session(free_memory=True)
 
 
-def reads_pipelines() -> bool:
-    """Return whether `fit` reads the pipelines that are made here, and not only batches one by one."""
-    import keras
-
-    return bool(keras.backend.backend() == "tensorflow")
-
-
 Form = tuple[tuple[tuple[int, ...], str], ...]
 """Of each part of a batch, its shape without the number of images, and its type."""
 

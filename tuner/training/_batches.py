@@ -127,8 +127,6 @@ class Stream:
 
     def of(self, batches: Batches) -> Any:
         """Return what to give to `fit` or `predict` in place of batches; it is theirs until it is asked for others."""
-        if not backend.reads_pipelines():
-            return batches
         self._batches = batches
         form = tuple((part.shape[1:], str(part.dtype)) for part in batches[0])
         if form not in self._made:
