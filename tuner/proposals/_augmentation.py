@@ -36,7 +36,7 @@ def propose_augmentation(data: DataFacts, px: int, *, is_short: bool, is_kept: b
 
     If variants of images are kept, each text has its own; else the sampler knows strengths as numbers.
     """
-    sided = ", ".join(_sided(data)[:3]) if may_have_sides(data) else ""
+    sided = _sided(data)
     most_px = max(1, round(0.06 * px))
     is_tiny = px < 16
     if not is_kept and not is_short:
@@ -56,10 +56,7 @@ def _why(sided: str, flip: str) -> str:
     return f"a flip changes no label where left and right mean the same: {flip}, which the search judges"
 
 
-def may_have_sides(data: DataFacts) -> bool:
-    """Return whether the names of classes say that a mirrored image may be of another class."""
-    return len(_sided(data)) >= max(2, len(data.class_names) // 4)
-
-
-def _sided(data: DataFacts) -> list[str]:
-    return [name for name in data.class_names if _SIDED.fullmatch(name.strip())]
+def _sided(data: DataFacts) -> str:
+    """Return some classes whose names say that a mirrored image may be of another class; empty where few do."""
+    names = [name for name in data.class_names if _SIDED.fullmatch(name.strip())]
+    return ", ".join(names[:3]) if len(names) >= max(2, len(data.class_names) // 4) else ""

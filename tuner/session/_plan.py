@@ -220,9 +220,10 @@ def _device_words(search: ResolvedSearch) -> str:
     if trainable is not None:
         return f"{gpus:g} GPUs for each trial, for {TRAINABLES[trainable].words} to use"
     sizes = [one.dimension for one in flatten(search.study.space) if one.name == "batch_size"]
+    usual = int(str(general({}, "batch_size")))
     each = ", ".join(dict.fromkeys(words for size in sizes for words in _parts_of_batches(size, int(gpus))))
     return (
-        f"{gpus:g} GPUs train each trial together; of a batch, each takes: {each or _part(_usual_batch(), int(gpus))}"
+        f"{gpus:g} GPUs train each trial together; of a batch, each takes: {each or _part(usual, int(gpus))}"
     )
 
 
@@ -230,10 +231,6 @@ def _parts_of_batches(size: Dimension, gpus: int) -> list[str]:
     if isinstance(size, Integer | Real):
         return [f"{_part(int(size.low), gpus)} up to {_part(int(size.high), gpus)}"]
     return [_part(int(str(value)), gpus) for value in size.values]
-
-
-def _usual_batch() -> int:
-    return int(str(general({}, "batch_size")))
 
 
 def _part(images: int, gpus: int) -> str:
