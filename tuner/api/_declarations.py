@@ -14,9 +14,14 @@ from tuner.models.parameters import Parameter
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def check_name(called: str, name: str) -> None:
-    if not name.isidentifier() or is_nothing(name):
-        raise InputError(f'{called}: the name must be a word of letters, digits and _; give another: name="my_net"')
+def named(kind: str, function: Any, name: str | None, example: str = "my_net") -> tuple[str, str]:
+    """Return the name of own code, and with its kind; raises InputError where it is no word."""
+    own = str(name or getattr(function, "__name__", ""))
+    if not own.isidentifier() or is_nothing(own):
+        raise InputError(
+            f'{kind} {own}: the name must be a word of letters, digits and _; give another: name="{example}"'
+        )
+    return own, f"{kind} {own}"
 
 
 def first_words(function: Any) -> str:
@@ -43,10 +48,7 @@ def check_parameters(
     by_name = {one.name: one for one in others if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     found: dict[str, Parameter] = {}
     for name, parameter in declared.items():
-        if not isinstance(parameter, Parameter):
-            raise InputError(f"{called}: {name} must be a tuner.Int, Float, Choice or Bool; got {parameter!r:.80}")
-        if not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"{called}: the name of a parameter must be a word of letters, digits and _; got {name!r}")
+        check_declared(called, name, parameter)
         if name in taken:
             raise InputError(f"{called}: {name} is a hyperparameter {taken[name]} already; choose another name")
         if name not in by_name and not takes_any:
@@ -59,6 +61,14 @@ def check_parameters(
                 f'add "{name}": tuner.Int(...), or give it a default'
             )
     return found
+
+
+def check_declared(called: str, name: Any, parameter: Any) -> None:
+    """Refuse what is no parameter, or has no name that an argument can have."""
+    if not isinstance(parameter, Parameter):
+        raise InputError(f"{called}: {name} must be a tuner.Int, Float, Choice or Bool; got {parameter!r:.80}")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError(f"{called}: the name of a parameter must be a word of letters, digits and _; got {name!r}")
 
 
 def _others(called: str, function: Callable[..., Any], given: Sequence[str]) -> list[inspect.Parameter]:

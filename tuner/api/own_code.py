@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tuner.api._declarations import Function, check_name, check_parameters, first_words
+from tuner.api._declarations import Function, check_parameters, first_words, named
 from tuner.common.errors import InputError
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.own_networks import own_network
@@ -74,9 +74,7 @@ def architecture(
     """
 
     def register(function: Function) -> Function:
-        own = str(name or getattr(function, "__name__", ""))
-        called = f"architecture {own}"
-        check_name(called, own)
+        own, called = named("architecture", function, name)
         taken = {**dict.fromkeys([*GENERAL, "architecture"], "of every search")}
         taken |= dict.fromkeys(HEAD, "of the head on a backbone") if pixel_scaling is not None else {}
         found = check_parameters(called, function, parameters or {}, ["images"], taken)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tuner.api._declarations import Function, check_name, check_parameters, first_words
+from tuner.api._declarations import Function, check_parameters, first_words, named
 from tuner.common.errors import DataError, InputError, PipelineError, cause_of
 from tuner.common.files import user_path
 from tuner.common.metrics import METRICS, Metric, Mode, Unit
@@ -41,7 +41,7 @@ def augmentation(
     """
 
     def register(function: Function) -> Function:
-        own, called = _named("augmentation", function, name)
+        own, called = named("augmentation", function, name)
         given = ["images", "labels", "generator"] if mixes_labels else ["images", "generator"]
         found = check_parameters(called, function, parameters or {}, given, {}, needs_defaults=False)
         arguments = tuple(_argument(called, each, parameter) for each, parameter in found.items())
@@ -82,7 +82,7 @@ def preprocessing(
     """
 
     def register(function: Function) -> Function:
-        own, called = _named("preprocessing", function, name)
+        own, called = named("preprocessing", function, name)
         asks_range = callable(function) and "value_range" in inspect.signature(function).parameters
         checked = _without_range(function) if asks_range else function
         taken = {"value_range": "that every operation can take"}
@@ -131,7 +131,7 @@ def metric(
     """
 
     def register(function: Function) -> Function:
-        own, called = _named("metric", function, name)
+        own, called = named("metric", function, name)
         check_parameters(called, function, {}, ["labels", "probabilities"], {})
         for word, value, known in (("mode", mode, get_args(Mode)), ("unit", unit, get_args(Unit))):
             if value not in known:
@@ -172,7 +172,7 @@ def source(
     """
 
     def register(function: Function) -> Function:
-        own, called = _named("data source", function, name)
+        own, called = named("data source", function, name)
         every = list(inspect.signature(function).parameters.values()) if callable(function) else []
         takes = any(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in every[:1])
         check_parameters(called, function, {}, ["reference"] if takes else [], {})
@@ -201,12 +201,6 @@ def source(
 
 
 # --- what decorators share ---
-
-
-def _named(kind: str, function: Any, name: str | None) -> tuple[str, str]:
-    own = str(name or getattr(function, "__name__", ""))
-    check_name(f"{kind} {own}", own)
-    return own, f"{kind} {own}"
 
 
 def _argument(called: str, name: str, parameter: Parameter) -> Argument:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.algorithms.schedulers import MUTABLE
+from tuner.api._declarations import check_declared, first_words, named
 from tuner.common.errors import InputError
-from tuner.common.registry import is_nothing, unknown_name
+from tuner.common.registry import unknown_name
 from tuner.models.parameters import OF_TRAINABLES, Parameter
 from tuner.training.trainable import (
     SIGNATURE,
@@ -45,16 +46,11 @@ def trainable(
     """
 
     def register(function: Train) -> Trainable:
-        own = str(name or getattr(function, "__name__", ""))
-        called = f"trainable {own}"
-        if not own.isidentifier() or is_nothing(own):
-            raise InputError(
-                f'{called}: the name must be a word of letters, digits and _; give another: name="my_loop"'
-            )
+        own, called = named("trainable", function, name, "my_loop")
         _check_generator(called, function)
         found = _checked_parameters(called, {} if parameters is None else parameters)
         made = Trainable(
-            own, function, found, description or _first_line(function), _changeable(called, found, changeable)
+            own, function, found, description or first_words(function), _changeable(called, found, changeable)
         )
         if predict is not None:
             made.predict(predict)
@@ -84,19 +80,12 @@ def _check_generator(called: str, function: Any) -> None:
         raise InputError(f"{called}: {error}") from None
 
 
-def _first_line(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
-
-
 def _checked_parameters(called: str, declared: Any) -> dict[str, Parameter]:
     """Return the declared parameters; raises InputError where one is none, or lacks a default."""
     if not isinstance(declared, Mapping):
         raise InputError(f'{called}: parameters must be by name: {{"units": tuner.Int(16, 256, default=64)}}')
     for name, parameter in declared.items():
-        if not isinstance(parameter, Parameter):
-            raise InputError(f"{called}: {name} must be a tuner.Int, Float, Choice or Bool; got {parameter!r:.80}")
-        if not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"{called}: the name of a parameter must be a word of letters, digits and _; got {name!r}")
+        check_declared(called, name, parameter)
         if name in RESERVED:
             raise InputError(f"{called}: {name} has a meaning of its own for tuner; choose another name")
         if parameter.default is None:
