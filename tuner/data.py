@@ -18,8 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command, split_assignments
+from tuner.common.command_line import CommandParser, run_command, split_assignments
 from tuner.common.errors import InputError, SpecError, printable
 from tuner.common.files import shown
 
@@ -62,8 +61,8 @@ def build_data_parser() -> argparse.ArgumentParser:
     page = "write one page with contact sheets (default: data-NAME.html here, or with a number)"
     add("--page", nargs="?", const="", metavar="FILE", help=page)
     add("--quick", action="store_true", help="read headers only: no broken pixels, brightness, copies or pictures")
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_plugins()
+    parser.add_version()
     return parser
 
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import printable, without_passwords
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
@@ -50,8 +49,8 @@ def build_export_parser() -> argparse.ArgumentParser:
     add("--litert", type=Path, metavar="FILE", help="the best model for LiteRT (TensorFlow Lite)")
     add_tracker_options(parser, "show the run, or what is not yet there of it,")
     add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where its report is (default: reports)")
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_plugins()
+    parser.add_version()
     return parser
 
 

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command, split_assignments
+from tuner.common.command_line import CommandParser, run_command, split_assignments
 
 _EPILOG = """\
 examples:
@@ -56,8 +55,8 @@ def build_new_parser() -> argparse.ArgumentParser:
         help="where runs are kept, whose names are taken (default: runs)",
     )
     add("--cache", type=Path, metavar="DIR", help="where prepared data are kept (default: the user's cache)")
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_plugins()
+    parser.add_version()
     return parser
 
 

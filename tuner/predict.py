@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import printable
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ def build_predict_parser() -> argparse.ArgumentParser:
     add("--imagenet", metavar="NAME", help="predict with a network of Keras Applications instead of a run's model")
     add("--top", type=int, default=5, metavar="N", help="how many labels for each image (default: 5)")
     add("--format", choices=FORMATS, default="table", help="how they are printed (default: table)")
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_plugins()
+    parser.add_version()
     return parser
 
 

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import check_folder, shown
 
@@ -52,10 +51,10 @@ def build_report_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", help=output)
     formats = "file formats of the figures: png, svg or both (default: both)"
     add("--format", nargs="+", choices=_FORMATS, default=list(_FORMATS), metavar="FORMAT", help=formats)
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
+    parser.add_plugins()
     add("--nice", action="store_true", help="at the lowest priority, to disturb no search")
     add("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_version()
     return parser
 
 

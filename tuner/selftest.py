@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser, run_command
+from tuner.common.command_line import CommandParser, run_command
 from tuner.common.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def build_selftest_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m tuner.selftest`."""
     parser = CommandParser("selftest", "Test own code, or a GPU, by what is promised of tuner's own code.", _EPILOG)
     add = parser.add_argument
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
+    parser.add_plugins()
     add("--only", action="append", default=[], metavar="NAME", help="test what is registered by this name (repeatable)")
     what = "what an own source is given to read, for example mine:data/photos (repeatable)"
     add("--source", action="append", default=[], metavar="NAME:REFERENCE", dest="sources", help=what)
     add("--gpu", action="store_true", help="test the GPU instead: speed, waiting, memory, precision, its numbers")
     add("--on-cpu", action="store_true", help="with --gpu: the same on the CPU, with less to do, where there is no GPU")
     add("--json", action="store_true", help="print JSON (docs/own_code.md and docs/gpu.md name its fields)")
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_version()
     return parser
 
 

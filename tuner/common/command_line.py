@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, NoReturn
 
+from tuner import __version__
 from tuner.common.errors import InputError, TunerError, printable, without_passwords
 from tuner.common.files import is_disk_full
 from tuner.common.process import settled, silence
 from tuner.common.registry import is_nothing
 
-PLUGIN_HELP = "own code: a file or module that registers architectures, augmentations and more (repeatable)"
 _LONGEST = 1000
 """Characters of what is said of a wrong command line."""
 
@@ -40,6 +40,15 @@ class CommandParser(argparse.ArgumentParser):
         if takes_text and names[0].startswith("-") and settings.get("action", "store") in ("store", "extend"):
             settings["type"] = _or_nothing(kind, settings.get("default") is None)
         return super().add_argument(*names, **settings)
+
+    def add_plugins(self) -> None:
+        """Add `--plugin`, for own code."""
+        words = "own code: a file or module that registers architectures, augmentations and more (repeatable)"
+        self.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=words)
+
+    def add_version(self) -> None:
+        """Add `--version`."""
+        self.add_argument("--version", action="version", version=f"tuner {__version__}")
 
     def parse_known_args(self, *arguments: Any, **settings: Any) -> Any:
         """Return the arguments; a list of nothing is empty."""

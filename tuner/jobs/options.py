@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser
+from tuner.common.command_line import CommandParser
 from tuner.common.errors import without_passwords
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
@@ -85,7 +84,7 @@ def build_submit_parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as of tuner.search")
     data = "as of tuner.search; files of this machine are sent, those below --shared are the cluster's"
     add("--data", action="append", default=[], metavar="NAME=SOURCE", help=data)
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
+    parser.add_plugins()
     earlier = (
         "learn from earlier studies: run directories and files of this machine, or names of studies on the cluster"
     )
@@ -96,7 +95,7 @@ def build_submit_parser() -> argparse.ArgumentParser:
     add("--storage", metavar="PLACE", help="as of tuner.search: a folder of the cluster, or a bucket")
     add_tracker_options(parser, "as of tuner.search, from the cluster: show the search")
     add("--cache", metavar="DIR", help="where each node keeps prepared data (default: its user's cache)")
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_version()
     return parser
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner import __version__
-from tuner.common.command_line import PLUGIN_HELP, CommandParser
+from tuner.common.command_line import CommandParser
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _EPILOG = """\
@@ -93,7 +92,7 @@ def build_search_parser() -> CommandParser:
         help="take data set NAME from SOURCE, for example cifar100=parquet:/data/cifar100 (repeatable); "
         "the variable TUNER_DATA names a folder of such copies",
     )
-    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins", help=PLUGIN_HELP)
+    parser.add_plugins()
     add(
         "--plan",
         action="store_true",
@@ -158,7 +157,7 @@ def build_search_parser() -> CommandParser:
         help="show Ray's dashboard of the search on this machine and export its metrics (cluster/monitoring)",
     )
     add_tracker_options(parser)
-    add("--version", action="version", version=f"tuner {__version__}")
+    parser.add_version()
     return parser
 
 
