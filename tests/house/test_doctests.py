@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tuner.datasets import loading as _loading  # it brings all sources into their registries
 
+assert _loading
 PACKAGE = Path(tuner.__file__).parent
 WITH_EXAMPLES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
@@ -26,4 +28,4 @@ def test_the_examples_hold(name):
 
 def test_the_pure_modules_have_examples():
     names = {name.rsplit(".", 1)[1].removeprefix("_") for name in WITH_EXAMPLES}
-    assert {"yaml_document", "console", "registry", "halving", "schedulers", "seeds", "space"} <= names
+    assert {"yaml_document", "formatting", "registry", "halving", "schedulers", "seeds", "space"} <= names
