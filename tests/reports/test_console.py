@@ -19,9 +19,9 @@ from tuner.reports.console import (
     describe_search,
     describe_trial,
     draw_search,
-    format_seconds,
     time_left_s,
 )
+from tuner.reports.formatting import format_seconds
 from tuner.runs.record import Record
 
 LIMITS = Limits(trials=10, time_budget_s=None, max_concurrent=2)

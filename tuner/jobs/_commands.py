@@ -19,7 +19,8 @@ from tuner.jobs._archive import first_line_of, read_lines, unpack
 from tuner.jobs.client import FETCH_PREFIX, STOP_WITHIN_S, Job, Jobs
 from tuner.jobs.options import SHARED, SubmitOptions
 from tuner.jobs.progress_stream import Replay
-from tuner.reports.console import SearchConsole, describe_search, format_seconds
+from tuner.reports.console import SearchConsole, describe_search
+from tuner.reports.formatting import format_seconds
 from tuner.spec.schema import STUDY_NAME
 
 FIRST_WAIT_S = 1.0

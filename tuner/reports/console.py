@@ -23,6 +23,7 @@ from rich.text import Text
 
 from tuner.common.errors import cause_of, printable
 from tuner.common.process import LenientOutput
+from tuner.reports.formatting import counted, format_seconds, reason_words
 from tuner.runs.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
 from tuner.runs.expected_gain import HORIZONS_S, expected_gain
 from tuner.runs.forecast import rest_s
@@ -77,20 +78,6 @@ def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | No
     return by_trials if by_budget is None else min(by_trials, by_budget)
 
 
-def format_seconds(seconds: float | None) -> str:
-    """Return a duration for people.
-
-    >>> format_seconds(4000), format_seconds(75), format_seconds(8.2), format_seconds(None)
-    ('1 h 06 min', '1 min 15 s', '8 s', '?')
-    """
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def describe_trial(trial: TrialState) -> str:
     """Describe the configuration of a trial in a few words."""
     values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
@@ -115,8 +102,7 @@ def _front_words(state: RunState) -> str:
     metrics = metrics_of(state)
     if len(metrics) < 2:
         return ""
-    number = len(pareto_front(comparable_values(state), metrics))
-    return f"; {number} trial{'' if number == 1 else 's'} on the Pareto front"
+    return f"; {counted(len(pareto_front(comparable_values(state), metrics)), 'trial')} on the Pareto front"
 
 
 def _left_words(seconds: float | None) -> str:
@@ -301,23 +287,16 @@ def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
     """Say in a line how a trial ended, or that it waits at a rung."""
     trial, best = state.trials[event.trial], state.best_trial()
     metric = state.study.metric if state.study else "metric"
-    value = "no epoch" if trial.best is None else f"{metric} {trial.best:.4f} after {_epochs(trial.epochs[-1].epoch)}"
+    value = "no epoch"
+    if trial.best is not None:
+        value = f"{metric} {trial.best:.4f} after {counted(trial.epochs[-1].epoch, 'epoch')}"
     others = other_values(trial, metrics_of(state)[1:]) if trial.best is not None else {}
     value += "".join(
         f", {name} {f'{shown:,.0f}' if shown >= 1000 else f'{shown:.3g}'}" for name, shown in others.items()
     )
     star = ", the best so far" if best is not None and best.number == event.trial else ""
-    fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({_words(event.reason)})"
+    fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({reason_words(event.reason)})"
     return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"
-
-
-def _words(reason: str) -> str:
-    """Return a reason of ours (`max_epochs`) in words; a message as it is."""
-    return reason.replace("_", " ") if reason.isidentifier() else reason
-
-
-def _epochs(number: int) -> str:
-    return f"{number} epoch" if number == 1 else f"{number} epochs"
 
 
 def draw_search(

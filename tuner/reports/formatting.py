@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tuner.common.metrics import VALIDATION, metric_of
-from tuner.reports.console import format_seconds
 from tuner.runs.events import Scalar
 
 # Everything that GitHub's Markdown gives a meaning inside a line. An underscore inside a word has none.
@@ -146,6 +145,20 @@ def signed(value: float, digits: int) -> str:
     """
     shown = f"{value:+.{digits}f}"
     return shown if float(shown) else shown[1:]
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Return a duration for people.
+
+    >>> format_seconds(4000), format_seconds(75), format_seconds(8.2), format_seconds(None)
+    ('1 h 06 min', '1 min 15 s', '8 s', '?')
+    """
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def format_duration(seconds: float) -> str:

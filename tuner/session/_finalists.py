@@ -14,7 +14,8 @@ from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.common.process import usable_cpus
 from tuner.execution.finalist_actor import TIME_BUDGET, FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
-from tuner.reports.console import SearchConsole, format_seconds
+from tuner.reports.console import SearchConsole
+from tuner.reports.formatting import counted, format_seconds
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested
 from tuner.runs.finalists import (
@@ -92,7 +93,7 @@ def _repeats(number: int, folds: int) -> str:
     ('3 seeds', 'on 3 folds', 'on 2 of 3 folds', '1 seed')
     """
     if not folds:
-        return f"{number} seed{'' if number == 1 else 's'}"
+        return counted(number, "seed")
     return f"on {number}{'' if number == folds else f' of {folds}'} folds"
 
 

@@ -18,8 +18,8 @@ from tuner.common.metrics import ACCURACY
 from tuner.common.seeds import trial_seed
 from tuner.common.termination import ignore_hangup
 from tuner.execution.worker_process import WorkerContext
-from tuner.reports.console import SearchConsole, describe_trial, format_seconds
-from tuner.reports.formatting import metric_words
+from tuner.reports.console import SearchConsole, describe_trial
+from tuner.reports.formatting import format_seconds, metric_words
 from tuner.reports.remarks import edges, majority_sentences
 from tuner.reports.results import build_results
 from tuner.reports.writer import plugin_options, retrain_command, write_report

@@ -17,7 +17,7 @@ from tuner.common.metrics import metric_of
 from tuner.datasets.loading import DataWords
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general
-from tuner.reports.console import format_seconds
+from tuner.reports.formatting import format_seconds
 from tuner.runs.expected_gain import FEWEST_TRIALS
 from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing, probe_limit_s
@@ -222,9 +222,7 @@ def _device_words(search: ResolvedSearch) -> str:
     sizes = [one.dimension for one in flatten(search.study.space) if one.name == "batch_size"]
     usual = int(str(general({}, "batch_size")))
     each = ", ".join(dict.fromkeys(words for size in sizes for words in _parts_of_batches(size, int(gpus))))
-    return (
-        f"{gpus:g} GPUs train each trial together; of a batch, each takes: {each or _part(usual, int(gpus))}"
-    )
+    return f"{gpus:g} GPUs train each trial together; of a batch, each takes: {each or _part(usual, int(gpus))}"
 
 
 def _parts_of_batches(size: Dimension, gpus: int) -> list[str]:

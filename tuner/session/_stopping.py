@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 import psutil
 
 from tuner.common.termination import ignore_hangup
-from tuner.reports.console import SearchConsole, format_seconds
+from tuner.reports.console import SearchConsole
+from tuner.reports.formatting import format_seconds
 from tuner.runs.events import EpochReported, Event, Notice, TrialEnded, TrialResumed, TrialStarted
 from tuner.runs.expected_gain import ExpectedGain, expected_gain, is_gain_below
 from tuner.runs.forecast import Costs, costs_of, share_out, wanted_trainings

@@ -25,8 +25,8 @@ from tuner.models.backend import configure_backend, has_gpu
 from tuner.models.own_networks import load_own_code
 from tuner.proposals.asking import source_asked_for, study_name
 from tuner.proposals.making import DEFAULT_TIME, Asked, make_file
-from tuner.reports.console import SearchConsole, format_seconds
-from tuner.reports.formatting import backbone_words, format_value, metric_words
+from tuner.reports.console import SearchConsole
+from tuner.reports.formatting import backbone_words, format_seconds, format_value, metric_words
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import StudyCreated
