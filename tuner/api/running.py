@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from tuner.api._search_process import VARIABLE
 from tuner.api.run import Run, load_run
 from tuner.common import errors
 from tuner.common.errors import InputError, Problem, SpecError, TunerError, printable
+from tuner.common.process import environment_with_package
 from tuner.jobs.progress_stream import Replay
 from tuner.reports.console import SearchConsole, describe_search, time_left_s
 
@@ -67,7 +67,7 @@ class RunningSearch:
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own module, and no shell: each word is one argument
                 [sys.executable, "-m", "tuner.api._search_process", *words],
-                env=_environment(writing),
+                env=environment_with_package(**{VARIABLE: str(writing)}),
                 stdin=subprocess.PIPE,  # closed when this process ends, also by a kill
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -201,13 +201,6 @@ def run_to_the_end(words: Sequence[str], console: SearchConsole, plugins: Sequen
         if interrupts > 1:
             raise KeyboardInterrupt
         return run
-
-
-def _environment(writing: int) -> dict[str, str]:
-    """Return the environment of the process: this one's, with the way to this package and to the pipe."""
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": paths, VARIABLE: str(writing)}
 
 
 def _progress(replay: Replay, is_running: bool) -> Progress:

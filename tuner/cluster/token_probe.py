@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tuner.common.errors import first_line
+from tuner.common.process import environment_with_package
 
 ANSWERED_WITHIN_S = 4.0
 """From when the process has loaded Ray, which on a busy machine takes longer than the answer."""
@@ -33,11 +33,9 @@ class TokenAnswer:
 
 def start_probe(address: str, mode: str) -> subprocess.Popen[str]:
     """Start a process that asks the cluster at `address` with `RAY_AUTH_MODE=mode`; `ended_probe` has its answer."""
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(  # noqa: S603  our own module, no shell; the caller has checked the address
         [sys.executable, "-m", "tuner.cluster.token_probe", address],
-        env={**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": mode},
+        env=environment_with_package(RAY_AUTH_MODE=mode),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what Ray's native code says of a refusal is said here in one line

@@ -126,6 +126,12 @@ def keras_home() -> Path:
     return (home() or Path(tempfile.gettempdir())) / ".keras"
 
 
+def environment_with_package(**more: str) -> dict[str, str]:
+    """Return the environment of another process that is to import this package, with more variables."""
+    paths = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
 def usable_cpus() -> int:
     """Return the CPUs that this process may use: those it is bound to (taskset, SLURM), within a container's limit."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

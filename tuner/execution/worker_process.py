@@ -90,7 +90,7 @@ class KerasTrials:
             return Trial(
                 configuration, data, settings, self._open_activations(data), self._compiled_models, self._on_batch
             )
-        part = _first_batches(data, batches, int(str(general(configuration, "batch_size"))))
+        part = _first_batches(data, batches, configuration)
         return Trial(configuration, part, settings, self._activations_of(part), self._compiled_models, self._on_batch)
 
     def _open_data(self, fold: int) -> Dataset:
@@ -142,7 +142,7 @@ class TrainableTrials:
         self.release()
         data = self._opened.of_fold(fold)
         if batches is not None:
-            data = _first_batches(data, batches, int(str(general(configuration, "batch_size"))))
+            data = _first_batches(data, batches, configuration)
         settings = replace(self._context.settings, seed=seed)
         self._latest = TrainableTrial(TRAINABLES[self._name], configuration, data, settings, self._on_batch)
         return self._latest
@@ -156,9 +156,9 @@ class TrainableTrials:
             self._latest.close()
 
 
-def _first_batches(data: Dataset, batches: int, batch_size: int) -> Dataset:
+def _first_batches(data: Dataset, batches: int, configuration: Mapping[str, Any]) -> Dataset:
     """Return the data set with the first images alone, a fifth as many for validation."""
-    number = batches * batch_size
+    number = batches * int(str(general(configuration, "batch_size")))
     return replace(data, train=_first(data.train, number), validation=_first(data.validation, max(1, number // 5)))
 
 

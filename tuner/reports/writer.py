@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from tuner.common.errors import InputError, TunerError, printable
 from tuner.common.files import as_typed, check_folder, write_text
 from tuner.common.plugins import as_given
-from tuner.common.process import in_background
+from tuner.common.process import environment_with_package, in_background
 from tuner.datasets.account.facts import Account, load_account
 from tuner.datasets.account.taking import Gallery
 from tuner.reports._leaderboard import FigureLink, leaderboard_markdown, page_texts
@@ -80,13 +80,11 @@ def _write_until(ended: threading.Event, words: Sequence[str], directory: Path, 
 
 def _start(of_run: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
     words = ["-m", "tuner.report", *of_run, "--format", "png", "--nice"]
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     # S603 asks whether words of others can get into a command: this is our own module, and without a shell the name of
     # a run is one argument, whatever is in it (tests/end_to_end/test_hostile_names.py).
     return subprocess.Popen(  # noqa: S603  our own module, and no shell: a run's name is one argument
         [sys.executable, *words, "--end-with-stdin"],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=environment_with_package(OMP_NUM_THREADS="1"),
         stdin=subprocess.PIPE,  # closed when this process ends, also by a kill
         stdout=subprocess.DEVNULL,
         stderr=said,

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from tuner.common.metrics import VALIDATION, oriented
 from tuner.runs import events
@@ -14,6 +15,7 @@ from tuner.runs.state import RunState
 
 SEARCH = "search"
 """The run that stands for the whole search; all others are parts of it."""
+ENDED: tuple[events.Status, ...] = ("completed", "stopped", "failed")
 _SESSION_STATUS: Mapping[str, events.Status] = {"interrupted": "paused", "error": "failed"}
 
 
@@ -32,6 +34,11 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     status: events.Status | None = None
     """None: as it was."""
+
+
+def search_digest(study: events.StudyCreated) -> str:
+    """Return the same for all sessions of a search, and another for every other search: 64 hexadecimal digits."""
+    return sha256(f"{study.study} {study.time:.6f} {study.seed}".encode()).hexdigest()
 
 
 def trial_name(number: int) -> str:

@@ -6,7 +6,6 @@ that is not complete the last step of each value is known. So a search that goes
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import re
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tuner.common.errors import InputError, first_line
 from tuner.common.files import check_file
 from tuner.runs.events import Event, Status, StudyCreated
-from tuner.trackers._entries import SEARCH, Entry, Story
+from tuner.trackers._entries import ENDED, SEARCH, Entry, Story, search_digest
 from tuner.trackers._mlflow_address import read_address
 from tuner.trackers._mlflow_names import LONGEST_TAG, LONGEST_VALUE_BEFORE, safe_name, safe_value
 from tuner.trackers.tracker import Refused, Tracker, Unavailable
@@ -40,7 +39,6 @@ _SURROUNDINGS = {
 _STATUS: Mapping[Status, str] = {
     "running": "RUNNING", "paused": "SCHEDULED", "completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED",
 }  # fmt: skip
-_ENDED: tuple[Status, ...] = ("completed", "stopped", "failed")
 _RUN, _PART, _STATE = "tuner.run", "tuner.part", "tuner.status"
 """Tags: the search that a run belongs to, what it is of it, and its status in the words of the record."""
 _PARENT = "mlflow.parentRunId"
@@ -65,7 +63,7 @@ class _Run:
     @property
     def is_complete(self) -> bool:
         """Whether it is a trial's that has ended, so that nothing is to come."""
-        return self.tags.get(_PART, "").startswith("trial-") and self.tags.get(_STATE) in _ENDED
+        return self.tags.get(_PART, "").startswith("trial-") and self.tags.get(_STATE) in ENDED
 
 
 @dataclass
@@ -169,9 +167,7 @@ class MlflowTracker(Tracker):
 
     @property
     def _digest(self) -> str:
-        """The same for all sessions of a search, and another for every other search."""
-        study = self._study
-        return hashlib.sha256(f"{study.study} {study.time:.6f} {study.seed}".encode()).hexdigest()[:32]
+        return search_digest(self._study)[:32]
 
     def _experiment_in(self, client: MlflowClient) -> str:
         """Return the experiment of the study, made if it is not there; the variables of MLflow can name another."""
@@ -225,7 +221,7 @@ class MlflowTracker(Tracker):
         return refused
 
     def _set_status(self, run: _Run, status: Status, ended_ms: int) -> None:
-        if status in _ENDED:
+        if status in ENDED:
             self._opened.set_terminated(run.id, _STATUS[status], ended_ms)
         else:
             self._opened.update_run(run.id, _STATUS[status])

@@ -6,7 +6,6 @@ with, is not needed.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +15,10 @@ from typing import Any
 
 from tuner.common.errors import InputError
 from tuner.common.files import check_folder, user_path
-from tuner.runs.events import Event, Scalar, Status, StudyCreated
-from tuner.trackers._entries import SEARCH, Entry, Story
+from tuner.runs.events import Event, Scalar, StudyCreated
+from tuner.trackers._entries import ENDED, SEARCH, Entry, Story, search_digest
 from tuner.trackers.tracker import Tracker
 
-_ENDED: tuple[Status, ...] = ("completed", "stopped", "failed")
 _FRAME = 16
 """Bytes around each record of a file: its length and two checksums."""
 
@@ -66,7 +64,7 @@ class TensorboardTracker(Tracker):
         """Find the folder of this search: another search of this name may have written here before."""
         self.close()
         self._story = Story()
-        digest = hashlib.sha256(f"{study.study} {study.time:.6f} {study.seed}".encode()).hexdigest()[:8]
+        digest = search_digest(study)[:8]
         self._file_name = f"events.out.tfevents.{int(study.time):010d}.tuner-{digest}"
         root = self._folder / self._name
         others = [path for path in root.glob("*/events.out.tfevents.*") if path.name != self._file_name]
@@ -80,9 +78,9 @@ class TensorboardTracker(Tracker):
         if entry.parameters and entry.run != SEARCH:
             file.add_start(entry)
         file.add_values(entry)
-        if entry.status in _ENDED and entry.run != SEARCH:
+        if entry.status in ENDED and entry.run != SEARCH:
             file.add_end(entry)
-        if entry.status in (*_ENDED, "paused") and entry.run != SEARCH:  # thousands may wait at rungs
+        if entry.status in (*ENDED, "paused") and entry.run != SEARCH:  # thousands may wait at rungs
             self._files.pop(entry.run).close()
 
 
