@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.make_cluster import free_ports
 from tuner.common.errors import InputError, LostError, RunError
-from tuner.jobs import client, options
+from tuner.jobs import client
 from tuner.jobs._commands import fetch_search, refuse_foreign_name
 from tuner.jobs.client import Job, Jobs
 from tuner.jobs.options import parse_submit_options
@@ -107,10 +107,6 @@ def test_an_address_is_that_of_a_dashboard(address) -> None:
         InputError, match=re.escape("--address must be that of Ray's dashboard, such as http://127.0.0.1")
     ):
         Jobs(address)
-
-
-def test_the_default_address_of_the_command_is_this_ones() -> None:
-    assert options._ADDRESS == client.DEFAULT_ADDRESS
 
 
 def test_where_nothing_answers_one_line_says_so_at_once() -> None:

@@ -21,13 +21,12 @@ from urllib.parse import urlsplit
 
 from tuner.common.errors import InputError, LostError, first_line, last_line
 from tuner.common.registry import unknown_name
+from tuner.jobs.options import DEFAULT_ADDRESS
 
 VARIABLE = "TUNER_JOB"
 """The environment variable that tells a job what to do, as JSON."""
 FETCH_PREFIX = "_fetch-"
 """Prefix of the ids of jobs that send files back; no study's name begins like this."""
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-"""Address of the dashboard after `ray dashboard FILE` or `kubectl port-forward`."""
 REACHED_WITHIN_S = 5.0
 ANSWERED_WITHIN_S = 60.0
 SILENT_S = 100.0

@@ -23,7 +23,8 @@ COMMANDS = {
     "fetch": "bring the report and the record of a search here, while it runs or afterwards",
 }
 SHARED = PurePosixPath("/shared/tuner")
-_ADDRESS = "http://127.0.0.1:8265"  # jobs.DEFAULT_ADDRESS, without loading it; a test compares them
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+"""Address of the dashboard after `ray dashboard FILE` or `kubectl port-forward`."""
 _EPILOG = """\
 commands (FILE is anything else; a file of such a name is ./status):
 {commands}
@@ -116,7 +117,7 @@ def build_command_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
-    words = f"Ray's dashboard (default: RAY_API_SERVER_ADDRESS, or {_ADDRESS})"
+    words = f"Ray's dashboard (default: RAY_API_SERVER_ADDRESS, or {DEFAULT_ADDRESS})"
     parser.add_argument("--address", metavar="URL", help=words)
 
 
@@ -127,7 +128,7 @@ def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
     parser = build_command_parser(words[0]) if is_command else build_submit_parser()
     values: dict[str, Any] = vars(parser.parse_args(words[1:] if is_command else words))
     given = values.pop("address")
-    address = given or os.environ.get("RAY_API_SERVER_ADDRESS") or _ADDRESS
+    address = given or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
     common: dict[str, Any] = {"address": address, "address_words": ("--address", given) if given else ()}
     if is_command:
         return SubmitOptions(command=words[0], **common, **values)
