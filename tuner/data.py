@@ -81,7 +81,7 @@ def _look(options: argparse.Namespace) -> int:
 
     set_surroundings()  # before own code imports what heeds them
     load_plugins(options.plugins)
-    staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
+    staged = staged_sources(os.environ, split_assignments(options.data))
     _refuse_bare_path(options.source, staged)
     name, request, aims = _read(options.source, options.overrides, staged)
     cache = user_path(options.cache or default_cache_dir()).absolute()

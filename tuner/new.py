@@ -81,7 +81,7 @@ def _write(options: argparse.Namespace) -> int:
     from tuner.spec.schema import read_time
 
     load_own_code(options.plugins)
-    staged = staged_sources(os.environ, split_assignments(options.data, "--data"))
+    staged = staged_sources(os.environ, split_assignments(options.data))
     source = source_asked_for(options.source, staged)
     if source is None:
         raise InputError(f"{options.source}: must be images, for which a search-space file is written; got such a file")

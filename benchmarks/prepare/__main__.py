@@ -50,7 +50,7 @@ def main() -> None:
         "| each round |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---|")
-    for name, path in split_assignments(options.data, "--data").items():
+    for name, path in split_assignments(options.data).items():
         for px in options.px:
             print(_row(name, Path(path), px, options.rounds), flush=True)
     if options.small:

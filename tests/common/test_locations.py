@@ -32,7 +32,7 @@ def location(request, tmp_path) -> Location:
 
 
 def test_what_is_put_into_a_place_is_found_there_and_read_again(location, tmp_path) -> None:
-    check_location(location, "--storage")
+    check_location(location)
     assert files_in(location) == []
     with filled(location.child("trial")) as folder:
         (folder / "checkpoint.npz").write_bytes(b"weights")
@@ -124,19 +124,19 @@ def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path) -> None:
 
 def test_a_bucket_that_is_not_there_is_told_with_where_credentials_come_from(bucket) -> None:
     with pytest.raises(InputError, match=r"--storage s3://other/x cannot be used: .*NO_SUCH_BUCKET.*; credentials"):
-        check_location(Location("s3://other/x"), "--storage")
+        check_location(Location("s3://other/x"))
 
 
 def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch) -> None:
     monkeypatch.setattr("tuner.common.locations.probe", lambda _location, _name: __import__("time").sleep(120))
     with pytest.raises(InputError, match=r"gs://images cannot be used: no answer in 0\.1 s; .*service account"):
-        check_location(Location("gs://images"), "--storage", within_s=0.1)
+        check_location(Location("gs://images"), within_s=0.1)
 
 
 def test_a_store_whose_check_ends_otherwise_does_not_count_as_usable(monkeypatch) -> None:
     monkeypatch.setattr("tuner.common.locations.probe", lambda _location, _name: {}["no such key"])
     with pytest.raises(KeyError, match="no such key"):
-        check_location(Location("gs://images"), "--storage")
+        check_location(Location("gs://images"))
 
 
 def test_only_addresses_are_remote(tmp_path) -> None:

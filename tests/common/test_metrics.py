@@ -82,7 +82,7 @@ def test_shares_do_not_depend_on_units_and_keep_domination(points):
 
 @given(POINTS.filter(len), st.integers(1, 5))
 def test_what_is_chosen_begins_with_the_first_and_adds_volume_each_time(points, number):
-    chosen = most_volume(points, 0, number)
+    chosen = most_volume(points, number)
     assert chosen[0] == 0 and len(set(chosen)) == len(chosen) <= number
     reference = np.zeros(points.shape[1])
     volumes = [hypervolume(points[chosen[:count]], reference) for count in range(1, len(chosen) + 1)]
@@ -93,7 +93,7 @@ def test_what_is_chosen_begins_with_the_first_and_adds_volume_each_time(points, 
 
 def test_a_near_copy_is_chosen_last():
     points = np.array([[1.0, 0.2], [0.98, 0.21], [0.6, 0.6], [0.1, 1.0]])
-    assert most_volume(points, 0, 4) == [0, 2, 3, 1]
+    assert most_volume(points, 4) == [0, 2, 3, 1]
 
 
 @given(POINTS.filter(len), st.lists(st.floats(0.05, 1.0), min_size=4, max_size=4))

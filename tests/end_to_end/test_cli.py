@@ -141,8 +141,8 @@ def test_wrong_input_ends_with_2_and_one_message(arguments, words, tmp_path, mon
 @pytest.mark.parametrize("text", ["a", "=b", "a=", "="])
 def test_an_assignment_needs_a_name_and_a_value(text):
     with pytest.raises(InputError, match=f"--data must be NAME=VALUE; got '{text}'"):
-        split_assignments([text], "--data")
+        split_assignments([text])
 
 
 def test_the_value_of_an_assignment_may_hold_equals_signs_and_the_last_one_wins():
-    assert split_assignments(["a=b=c", "d=1", "d=2"], "--data") == {"a": "b=c", "d": "2"}
+    assert split_assignments(["a=b=c", "d=1", "d=2"]) == {"a": "b=c", "d": "2"}

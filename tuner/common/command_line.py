@@ -127,12 +127,12 @@ def _is_unread() -> bool:
     return is_gone
 
 
-def split_assignments(texts: Sequence[str], option: str) -> dict[str, str]:
-    """Return `["a=b"]` as `{"a": "b"}`; raises InputError for one without a name or a value."""
+def split_assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Return what `--data` gives, `["a=b"]`, as `{"a": "b"}`; raises InputError for one without a name or a value."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, _, value = text.partition("=")
         if not name or not value:
-            raise InputError(f"{option} must be NAME=VALUE; got {text!r}")
+            raise InputError(f"--data must be NAME=VALUE; got {text!r}")
         pairs[name] = value
     return pairs

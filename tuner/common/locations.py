@@ -129,8 +129,8 @@ def parse_location(text: str, option: str) -> Location:
     return Location(text.rstrip("/"))
 
 
-def check_location(location: Location, option: str, within_s: float = 20.0) -> None:
-    """Check that files can be written, read and removed here, in time: some stores retry for minutes.
+def check_location(location: Location, within_s: float = 20.0) -> None:
+    """Check that files can be written, read and removed at `--storage`, in time: some stores retry for minutes.
 
     Raises InputError when they cannot; the message says why and where credentials come from.
     """
@@ -149,7 +149,7 @@ def check_location(location: Location, option: str, within_s: float = 20.0) -> N
     error = outcome[0] if outcome else OSError(f"no answer in {within_s:g} s")
     if isinstance(error, OSError):
         why = f"{first_line(error)}; {remedy(location)}"
-        raise InputError(f"{option} {location.address} cannot be used: {why}") from None
+        raise InputError(f"--storage {location.address} cannot be used: {why}") from None
     if error is not None:
         raise error
 

@@ -215,9 +215,9 @@ def shares_beaten(points: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1) / max(1, len(points))
 
 
-def most_volume(points: np.ndarray, first: int, number: int) -> list[int]:
-    """Return at most `number` indices: `first`, then greedily the point, if any, that adds most hypervolume above 0."""
-    chosen, reference = [first], np.zeros(points.shape[1])
+def most_volume(points: np.ndarray, number: int) -> list[int]:
+    """Return at most `number` indices: 0, then greedily the point, if any, that adds most hypervolume above 0."""
+    chosen, reference = [0], np.zeros(points.shape[1])
     while len(chosen) < number:
         before = hypervolume(points[chosen], reference)
         gains = [hypervolume(points[[*chosen, place]], reference) - before for place in range(len(points))]

@@ -84,7 +84,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
     if options.storage is not None and is_remote(options.storage):
         parse_location(options.storage, "--storage")  # a folder is the cluster's, and is looked at there
     plugins = load_own_code(options.plugins)
-    named = split_assignments(options.data, "--data")
+    named = split_assignments(options.data)
     reading = load_spec(options.file, options.overrides, meaning_of_nothing)
     staged = staged_sources(os.environ, named)
     problems = check_names(reading, staged)

@@ -226,39 +226,33 @@ _TRIAL = Column("trial", "int64", "number of the trial, as in `trials.parquet`")
 def trials_table(results: Results) -> Any:
     """Return one row per trial by number, as a `pyarrow.Table`; hyperparameters are the last columns."""
     columns = [_array(column, results.trials) for column in trial_columns(results.metrics)]
-    study = _constant(_STUDY, results.name, len(results.trials))
-    return _table(results, [study, *columns, *_hyperparameters(results.trials)])
+    return _table(results, [*columns, *_hyperparameters(results.trials)])
 
 
 def epochs_table(results: Results) -> Any:
     """Return one row per trial and epoch, by trial, then epoch, as a `pyarrow.Table`."""
     epochs = [epoch for trial in results.trials for epoch in trial.epochs]
     numbers = [trial.number for trial in results.trials for _ in trial.epochs]
-    study = _constant(_STUDY, results.name, len(epochs))
     trial = (_field(_TRIAL.name, _TRIAL.type, _TRIAL.description), pa.array(numbers, type=pa.int64()))
-    return _table(results, [study, trial, *(_array(column, epochs) for column in epoch_columns(results.metrics))])
+    return _table(results, [trial, *(_array(column, epochs) for column in epoch_columns(results.metrics))])
 
 
 def finalists_table(results: Results) -> Any:
     """Return one row per training of a finalist, by trial, then number, as a `pyarrow.Table`."""
-    study = _constant(_STUDY, results.name, len(results.trainings))
-    return _table(
-        results, [study, *(_array(column, results.trainings) for column in finalist_columns(results.metrics))]
-    )
+    return _table(results, [_array(column, results.trainings) for column in finalist_columns(results.metrics)])
 
 
 def probes_table(results: Results) -> Any:
     """Return one row per frozen backbone and preprocessing that was probed, as a `pyarrow.Table`."""
     columns = probe_columns(results.metric)
     arrays = [_array(column, results.probes) for column in columns]
-    study = _constant(_STUDY, results.name, len(results.probes))
-    return _table(results, [study, *arrays, *_hyperparameters(results.probes, columns)])
+    return _table(results, [*arrays, *_hyperparameters(results.probes, columns)])
 
 
 def suspect_labels_table(results: Results) -> Any:
     """Return one row per image whose label looks wrong, the surest first, as a `pyarrow.Table`."""
     rows = results.doubted.suspects if results.doubted is not None else []
-    return _table(results, [_constant(_STUDY, results.name, len(rows)), *(_array(one, rows) for one in _SUSPECT)])
+    return _table(results, [_array(one, rows) for one in _SUSPECT])
 
 
 TABLES: Mapping[str, Callable[[Results], Any]] = {
@@ -278,10 +272,6 @@ def save_table(table: Any, path: Path) -> Path:
     return path
 
 
-def _constant(column: Column, value: str, length: int) -> tuple[Any, Any]:
-    return _field(column.name, column.type, column.description), pa.repeat(pa.scalar(value, pa.string()), length)
-
-
 def _array(column: Column, rows: Sequence[Any]) -> tuple[Any, Any]:
     value = column.value or attrgetter(column.name)
     values: Any = [value(row) for row in rows]
@@ -294,7 +284,10 @@ def _field(name: str, kind: Type, description: str) -> Any:
     return pa.field(name, _TYPES[kind], metadata={"description": description})
 
 
-def _table(results: Results, columns: Sequence[tuple[Any, Any]]) -> Any:
+def _table(results: Results, own: Sequence[tuple[Any, Any]]) -> Any:
+    """Return a table of columns of its own, behind the name of the study."""
+    study = _field(_STUDY.name, _STUDY.type, _STUDY.description)
+    columns = [(study, pa.repeat(pa.scalar(results.name, pa.string()), len(own[0][1]))), *own]
     values = (
         str(TABLES_VERSION),
         results.name,

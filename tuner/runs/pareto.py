@@ -66,7 +66,7 @@ def front_finalists(state: RunState, count: int) -> tuple[int, ...]:
     if count < 1 or not len(places):
         return ()
     numbers = list(values)
-    chosen = most_volume(shares_beaten(points)[places], 0, count)
+    chosen = most_volume(shares_beaten(points)[places], count)
     return tuple(numbers[places[place]] for place in chosen)
 
 

@@ -274,7 +274,7 @@ def _storage(run: RunDirectory, state: RunState, options: SearchOptions) -> Loca
 def _usable(text: str) -> Location:
     """Return a storage that files can be written to and read from; raises InputError for any other."""
     location = parse_location(text, "--storage")
-    check_location(location, "--storage")
+    check_location(location)
     return location
 
 

@@ -79,7 +79,7 @@ class Prepared:
 
 def staged_data(options: SearchOptions) -> dict[str, str]:
     """Return the staged copies of data sets by name, from TUNER_DATA and --data."""
-    return staged_sources(os.environ, split_assignments(options.data, "--data"))
+    return staged_sources(os.environ, split_assignments(options.data))
 
 
 def cache_folder(options: SearchOptions) -> Path:
