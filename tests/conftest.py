@@ -22,7 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 STARTS_RAY = (
     *("bad_trials", "chaos", "connection", "elastic", "lab", "mirror", "monitoring_run", "search", "search_resumed"),
-    *("submit", "trackers", "python"),
+    *("submit", "trackers", "python", "image_measuring"),
 )
 """Modules of tests that start Ray in processes of their own, for some of their tests at least."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tuner.common.seeds import derive_seed
-from tuner.spec.space import Configuration, Integer, Real, Space
+from tuner.spec.space import Choice, Choose, Configuration, Dimension, Integer, Real, Scalar, Space, flatten
 
 LCBENCH = "TUNER_LCBENCH"
 """Environment variable: the file lcbench_tables.npz, or its folder."""
@@ -58,18 +58,23 @@ class Curves(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """One task of tabulated curves; a configuration is answered by the nearest one that this search has not had."""
+    """One task of tabulated curves; a configuration is answered by the nearest one that this search has not had.
+
+    That is one of the same branch; where the search has had all of these, the nearest of them.
+    """
 
     name: str
     space: Space
     unit: np.ndarray
-    """float [configurations, dimensions]: the tabulated configurations in the unit cube."""
+    """float [configurations, dimensions]: the tabulated configurations in the unit cube (`places`)."""
     values: np.ndarray
     """float [configurations, epochs]."""
     seconds: np.ndarray
     """float [configurations, epochs]."""
     noise: float = 0.0
     """Standard deviation of what is added to each value, as a share of the range between reference and best."""
+    branches: Sequence[Branch] = ()
+    """The branch of each configuration; none: the space has no branches."""
 
     @property
     def max_epochs(self) -> int:
@@ -95,10 +100,6 @@ class Table:
         """For one search."""
         return _OpenTable(self, seed)
 
-    def place(self, configuration: Mapping[str, Any]) -> np.ndarray:
-        """A configuration in the unit cube."""
-        return np.array([_unit(self.space[name], configuration[name]) for name in self.space])
-
 
 class _OpenTable:
     def __init__(self, table: Table, seed: int) -> None:
@@ -106,22 +107,62 @@ class _OpenTable:
         self._free = np.ones(len(table.unit), bool)
 
     def curve(self, configuration: Configuration) -> Curve:
-        distances = np.sum((self._table.unit - self._table.place(configuration)) ** 2, axis=1)
-        row = int(np.argmin(np.where(self._free, distances, np.inf)))
+        table, (branch, place) = self._table, place_of(self._table.space, configuration)
+        distances = np.sum((table.unit[:, : len(place)] - place) ** 2, axis=1)
+        if table.branches:
+            distances[[other != branch for other in table.branches]] = np.inf
+        is_new = self._free & np.isfinite(distances)
+        row = int(np.argmin(np.where(is_new, distances, np.inf) if is_new.any() else distances))
         self._free[row] = False
-        exact = values = self._table.values[row]
-        if self._table.noise:
+        exact = values = table.values[row]
+        if table.noise:
             generator = np.random.default_rng(derive_seed(self._seed, "noise", row))
-            scale = self._table.noise * (self._table.best - self._table.reference)
+            scale = table.noise * (table.best - table.reference)
             values = values + generator.normal(0, scale, len(values))
-        return Curve(values, self._table.seconds[row], exact)
+        return Curve(values, table.seconds[row], exact)
 
 
-def _unit(dimension: Any, value: Any) -> float:
-    low, high = float(dimension.low), float(dimension.high)
-    if dimension.log:
-        return float(np.log(value / low) / np.log(high / low))
-    return (float(value) - low) / (high - low)
+Branch = tuple[Scalar, ...]
+"""What a configuration has chosen wherever the space branches."""
+
+
+def place_of(space: Space, configuration: Mapping[str, Any]) -> tuple[Branch, np.ndarray]:
+    """The branch of a configuration, and its place in the unit cube of the parameters that exist there.
+
+    Numbers that may be chosen lie at equal distances, other values all at a distance of 1.
+    """
+    branch: dict[str, Scalar] = {}
+    coordinates: list[float] = []
+    for parameter in flatten(space):
+        if any(branch.get(where) != name for where, name in parameter.conditions):
+            continue
+        value = configuration[parameter.name]
+        if isinstance(parameter.dimension, Choose):
+            branch[parameter.qualified] = value
+        else:
+            coordinates += _coordinates(parameter.dimension, value)
+    return tuple(branch.values()), np.array(coordinates)
+
+
+def places(space: Space, configurations: Sequence[Configuration]) -> tuple[np.ndarray, list[Branch]]:
+    """The places of configurations, float [configurations, dimensions], 0 where a branch has fewer; their branches."""
+    found = [place_of(space, configuration) for configuration in configurations]
+    unit = np.zeros((len(found), max(len(place) for _, place in found)))
+    for row, (_, place) in enumerate(found):
+        unit[row, : len(place)] = place
+    return unit, [branch for branch, _ in found]
+
+
+def _coordinates(dimension: Dimension, value: Any) -> list[float]:
+    if isinstance(dimension, Choice):
+        number, last = dimension.values.index(value), len(dimension.values) - 1
+        if all(isinstance(one, int | float) and not isinstance(one, bool) for one in dimension.values):
+            return [number / max(1, last)]
+        return [np.sqrt(0.5) * (number == place) for place in range(last + 1)]
+    low, high = float(dimension.low), float(dimension.high)  # type: ignore[union-attr]  # a range: no Choose comes here
+    if dimension.log:  # type: ignore[union-attr]  # as above
+        return [float(np.log(value / low) / np.log(high / low))]
+    return [(float(value) - low) / (high - low)]
 
 
 LCBENCH_SPACE: Space = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.images.problems import image_problems
 from benchmarks.search_quality.peer_process import PeerPolicy
 from benchmarks.search_quality.policies import POLICIES, SYNTHETIC_ONLY, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
@@ -17,7 +18,7 @@ from benchmarks.search_quality.simulator import Search, simulate
 from benchmarks.search_quality.synthetic import HELD_OUT, PROBLEMS, Synthetic
 from tuner.common.errors import InputError
 
-SUITES = ("lcbench", "synthetic", "held_out")
+SUITES = ("lcbench", "synthetic", "held_out", "images_choosing", "images_judging")
 
 
 class Wanted(NamedTuple):
@@ -62,7 +63,8 @@ def suite(name: str, noise: float) -> list[Problem] | str:
         return [Synthetic(number) for number in range(PROBLEMS)]
     if name == "held_out":
         return [Synthetic(number) for number in HELD_OUT]
-    tables = lcbench(noise)
+    split = name.removeprefix("images_")
+    tables = lcbench(noise) if split == name else image_problems(split, noise)
     return tables if isinstance(tables, str) else list(tables)
 
 

@@ -1,6 +1,7 @@
 """A policy that begins with earlier studies: searches of all other problems of its suite, by the product itself.
 
-The problem that is searched is never among them. Synthetic problems have nothing in common but their space: there it is
+The problem that is searched is never among them, nor is, of images, any other of its base set: those are of the
+choosing ones. Synthetic problems have nothing in common but their space: there it is
 seen whether what cannot help does harm. Their siblings are what similar data would be: there it must help.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
+from benchmarks.images.problems import base_of, image_problems
 from benchmarks.search_quality.problems import Problem, Table, lcbench
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
@@ -33,7 +35,7 @@ _EARLIER: dict[tuple[str, float, int, int], EarlierStudy] = {}
 
 def warm_started(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
     """`gp` with `asha` after a search of each of the other problems."""
-    return _after(_others(problem), problem, slots, seed, per_second)
+    return _after(others(problem), problem, slots, seed, per_second)
 
 
 def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
@@ -51,7 +53,11 @@ def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int, p
     return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue)
 
 
-def _others(problem: Problem) -> Sequence[Problem]:
+def others(problem: Problem) -> Sequence[Problem]:
+    """The problems whose searches one may begin with; LookupError: they are not at hand."""
+    if base := base_of(problem.name):
+        images = image_problems("choosing", getattr(problem, "noise", 0.0))
+        return [] if isinstance(images, str) else [other for other in images if base_of(other.name) != base]
     everything = lcbench(problem.noise) if isinstance(problem, Table) else [Synthetic(one) for one in range(PROBLEMS)]
     if isinstance(everything, str):
         raise LookupError(everything)

@@ -9,7 +9,7 @@ from benchmarks.search_quality import warm
 from benchmarks.search_quality.peers import SYNE_TUNE
 from benchmarks.search_quality.plot import draw
 from benchmarks.search_quality.policies import POLICIES, quiet
-from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Table, lcbench
+from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Table, lcbench, place_of
 from benchmarks.search_quality.report import Group, budget_factor, by_group, mean_ranks, tables
 from benchmarks.search_quality.rows import Row
 from benchmarks.search_quality.searches import Wanted, search, suite
@@ -185,4 +185,5 @@ def test_the_tables_are_read_in_the_space_that_they_were_made_in(monkeypatch, tm
     assert only.name == "lcbench-1" and only.max_epochs == 3 and only.best <= 1
     middle = {"batch_size": 90, "learning_rate": 10**-2.5, "momentum": 0.545, "weight_decay": 0.050005,
               "num_layers": 3, "max_units": 256, "max_dropout": 0.5}  # fmt: skip
-    assert only.place(middle) == pytest.approx([0.5] * 7, abs=0.01) and set(middle) == set(LCBENCH_SPACE)
+    branch, place = place_of(only.space, middle)
+    assert branch == () and place.tolist() == pytest.approx([0.5] * 7, abs=0.01) and set(middle) == set(LCBENCH_SPACE)

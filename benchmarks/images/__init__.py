@@ -1,0 +1,1 @@
+"""Learning curves of real fine-tuning, measured by the product: tables that searches are simulated on."""
