@@ -148,12 +148,11 @@ def _search(task: Task, places: Places, trials: int, slots: int, ends_at: float)
         places.folder / "specifications" / f"{task.name}.yaml", dump_spec(specification(task, trials, slots))
     )
     study = tuner.Study(file, plugins=PLUGINS, cache=places.cache(task))
-    goes_on = str(places.run(task)) if places.state(task).study is not None else None
     gives_up_at = time.monotonic() + IN_USE_S
     while True:
         search = study.run(
             background=True,
-            resume=goes_on,
+            resume=str(places.run(task)) if places.state(task).study is not None else None,
             runs=places.folder / "runs",
             reports=places.folder / "reports",
             data=[f"{task.name}=npz:{places.images(task)}"],
