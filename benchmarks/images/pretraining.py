@@ -101,7 +101,7 @@ def _with_head(backbone: keras.Model, steps: int) -> keras.Model:
     x = keras.layers.Dense(len(CLASSES), activation="softmax")(x)
     model = keras.Model(backbone.input, x)
     rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
