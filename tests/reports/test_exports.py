@@ -110,6 +110,16 @@ def test_a_run_without_a_model_cannot_be_converted(run, tmp_path, capsys) -> Non
     assert "it is written when the search has ended" in capsys.readouterr().err
 
 
+def test_what_a_form_has_no_operation_for_is_named_in_one_line(run, tmp_path, capsys) -> None:
+    images = keras.Input((8, 8, 3), dtype="float32")
+    shrunk = keras.ops.image.resize(images, (4, 4), antialias=True)
+    keras.Model(images, keras.layers.GlobalAveragePooling2D()(shrunk)).save(run.best_model)
+    assert main([str(run.path), "--litert", str(tmp_path / "best.tflite")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"{run.best_model}: cannot be written as litert: litert has no tf.ScaleAndTranslate"
+    assert not list(tmp_path.glob("*.tflite"))
+
+
 @pytest.fixture(scope="module")
 def small_model() -> keras.Model:
     images = keras.Input((8, 8, 3), dtype="float32")

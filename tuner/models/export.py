@@ -176,13 +176,17 @@ def save_model_as(exported: Path, path: Path, form: str, brought: Sequence[str] 
         if path.is_dir():
             shutil.rmtree(path)  # an earlier export of ours, or empty
         aside.replace(path)
-    # ImportError: a converter is not installed. The others (NotImplementedError is a RuntimeError): what Keras, and the
-    # converters it calls, raise for layers that a format cannot express.
-    except (ImportError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(f"{exported}: cannot be written as {form}: {first_line(error)}") from None
+    except Exception as error:  # noqa: BLE001  converters raise classes of their own for what a format cannot express
+        raise RunError(f"{exported}: cannot be written as {form}: {_unknown_to(form, error)}") from None
     finally:
         _remove(aside)
     return path
+
+
+def _unknown_to(form: str, error: Exception) -> str:
+    """Return in one line why a model cannot be converted: the operations that the form lacks, where they are told."""
+    names = dict.fromkeys(re.findall(r"'(tf\.\w+)' op is neither a custom op nor a flex op", str(error)))
+    return f"{form} has no {', '.join(names)}" if names else first_line(error)
 
 
 def _refuse_other_files(path: Path, form: str) -> None:
