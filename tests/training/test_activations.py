@@ -164,7 +164,11 @@ def test_values_do_not_depend_on_which_rows_were_computed_first(cache_dir: Path,
     for cache in ("in parts", "at once"):
         fill(whole, tmp_path / cache)
     (parts,), (once,) = (whole_entries(tmp_path / cache) for cache in ("in parts", "at once"))
-    np.testing.assert_array_equal(np.load(parts.folder / ARRAY), np.load(once.folder / ARRAY))
+    # Some processors round the last image of a batch in another way than those before it: here 1 of 340 images
+    # differed by 1e-6 of its values. Rows in each other's places would differ by far more.
+    in_parts, at_once = (np.load(one.folder / ARRAY) for one in (parts, once))
+    np.testing.assert_allclose(in_parts, at_once, rtol=1e-4, atol=1e-6 * np.abs(at_once).max())
+    assert len(np.unique(at_once, axis=0)) == 340 + 1, "each image has values of its own, the rows of others have none"
 
 
 def test_a_name_of_the_data_is_told_and_makes_no_difference(small_digits, tmp_path: Path, computed: list[int]):

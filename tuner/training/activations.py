@@ -367,7 +367,10 @@ def is_worth_keeping(place: Place, whole: int, image_bytes: int, on_gpu: bool) -
 
 
 def run_in_batches(network: keras.Model, rows: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Return every output of `network` for `rows`; the last batch is filled up, so that all are computed alike."""
+    """Return every output of `network` for `rows`; the last batch is filled up, so that all are computed alike.
+
+    Up to rounding: on some processors that of an image depends on its place in the batch.
+    """
     parts = []
     for start in range(0, len(rows), batch):
         taken = rows[start : start + batch]
