@@ -164,10 +164,11 @@ def test_values_do_not_depend_on_which_rows_were_computed_first(cache_dir: Path,
     for cache in ("in parts", "at once"):
         fill(whole, tmp_path / cache)
     (parts,), (once,) = (whole_entries(tmp_path / cache) for cache in ("in parts", "at once"))
-    # Some processors round the last image of a batch in another way than those before it: here 1 of 340 images
-    # differed by 1e-6 of its values. Rows in each other's places would differ by far more.
+    # Some processors round the last image of a batch in another way than those before it (by 1e-6 of its values,
+    # whatever is in the batch): equal up to that for these few, and to the last bit for all others.
     in_parts, at_once = (np.load(one.folder / ARRAY) for one in (parts, once))
     np.testing.assert_allclose(in_parts, at_once, rtol=1e-4, atol=1e-6 * np.abs(at_once).max())
+    assert (in_parts != at_once).any(axis=1).sum() <= 4, "the last of each of two batches, and of two more in parts"
     assert len(np.unique(at_once, axis=0)) == 340 + 1, "each image has values of its own, the rows of others have none"
 
 
