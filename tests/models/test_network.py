@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support.backbones import BACKBONES
+from tests.support.backbones import BACKBONES, as_keras_builds_it
 from tuner.common.errors import InputError
 from tuner.common.seeds import derive_seed
 from tuner.models.architectures import ARCHITECTURES
@@ -247,9 +247,6 @@ def test_nine_inception_modules_are_googlenet_with_its_reductions() -> None:
 
 def as_imagenet_weights_saw_it(name: str, raw: np.ndarray) -> np.ndarray:
     """Keras' own way from 0..255 to the first convolution: `preprocess_input`, or layers at the start of the model."""
-    application = str(ARCHITECTURES[name].application)
-    constructor = getattr(keras.applications, application)
-    model = constructor(include_top=False, weights=None, input_shape=raw.shape[1:])
     module = {
         "mobilenet_v3_small": "mobilenet_v3",
         "mobilenet_v3_large": "mobilenet_v3",
@@ -263,6 +260,7 @@ def as_imagenet_weights_saw_it(name: str, raw: np.ndarray) -> np.ndarray:
         "nasnet_mobile": "nasnet",
     }.get(name, name)
     prepared = getattr(keras.applications, module).preprocess_input(raw.copy())
+    model = as_keras_builds_it(name)
     inside = [layer for layer in model.layers if type(layer).__name__ in {"Rescaling", "Normalization"}]
     if inside and ARCHITECTURES[name].pixel_scaling != "0 to 255":  # then they are inside ours, too
         prepared = keras.Model(model.inputs[0], inside[-1].output)(prepared)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support import needs
-from tests.support.backbones import BACKBONES
+from tests.support.backbones import EVERY_DEPTH
 from tuner.models.network import build_model
 
 VGG16_FEATURES = {"architecture": "vgg16", "weights": "none", "pooling": "flatten", "head_units": 256, "dropout": 0.5}
@@ -42,11 +42,12 @@ def test_a_saved_model_loads_and_predicts_where_tuner_is_not_installed(tmp_path:
     assert outcome.returncode == 0, outcome.stderr[-2000:]
 
 
+# All are loaded alike; which file each asks for is seen in tests/proposals/test_pretrained.py.
 MISSING = """
 from tuner.models.architectures import ARCHITECTURES
 from tuner.common.errors import WeightsError
-from tests.support.backbones import BACKBONES
-for name in BACKBONES:
+from tests.support.backbones import EVERY_DEPTH
+for name in EVERY_DEPTH:
     architecture = ARCHITECTURES[name]
     try:
         architecture.build(architecture.values_of({}), (architecture.minimum_px, architecture.minimum_px, 3), 0)
@@ -61,7 +62,7 @@ def test_weights_that_cannot_be_fetched_are_told_by_file_and_folder(tmp_path: Pa
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
     outcome = run_python(MISSING, KERAS_HOME=str(tmp_path), **proxies, no_proxy="", NO_PROXY="")
     refused = [line for line in outcome.stdout.splitlines() if "REFUSED" in line]
-    assert [line.split()[1] for line in refused] == BACKBONES, outcome.stderr[-2000:]
+    assert [line.split()[1] for line in refused] == [*EVERY_DEPTH], outcome.stderr[-2000:]
     for line in refused:
         assert f".h5 into {tmp_path / 'models'} ($KERAS_HOME/models)" in line
         assert "`weights: none`" in line

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import keras
+
 from tuner.models.architectures import ARCHITECTURES
 
 EVERY_BACKBONE = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
@@ -34,3 +36,11 @@ def backbone(name: str) -> Any:
     architecture = ARCHITECTURES[name]
     shape = (architecture.minimum_px, architecture.minimum_px, 3)
     return architecture.build(architecture.values_of({"weights": "none"}), shape, 0)
+
+
+@functools.lru_cache(maxsize=2)
+def as_keras_builds_it(name: str) -> keras.Model:
+    """The network of `keras.applications` for the smallest images that it takes, its own preprocessing included."""
+    size = ARCHITECTURES[name].minimum_px
+    constructor = getattr(keras.applications, str(ARCHITECTURES[name].application))
+    return constructor(include_top=False, weights=None, input_shape=(size, size, 3))
