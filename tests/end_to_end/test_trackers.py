@@ -52,7 +52,8 @@ def check_server(server: MlflowServer, state: RunState) -> None:
 
 def test_a_killed_server_and_a_killed_search_lose_nothing_and_send_nothing_twice(server, tmp_path, cache_dir) -> None:
     file = write_file(tmp_path, scheduler="asha", trials=10)
-    more = ("--set", "finalists.count=1", "--set", "finalists.seeds=1", "--set", "training.early_stopping=null")
+    settings = ("finalists.count=1", "finalists.seeds=1", "training.early_stopping=null", "search.max_concurrent=1")
+    more = [word for one in settings for word in ("--set", one)]
     record = tmp_path / "runs" / "small" / "record.jsonl"
     secret = server.url.replace("http://", "http://me:se%40cret@")
     first = start_search(tmp_path, file, cache_dir, *more, "--mlflow", secret, "--tensorboard", str(tmp_path / "tb"))
@@ -83,7 +84,7 @@ def test_a_killed_server_and_a_killed_search_lose_nothing_and_send_nothing_twice
 def test_a_search_whose_server_is_never_there_ends_as_ever_and_is_delivered_later(tmp_path, cache_dir, capsys) -> None:
     server = MlflowServer(needs.mlflow(), tmp_path)
     file = write_file(tmp_path, trials=2)
-    process = start_search(tmp_path, file, cache_dir, "--mlflow", server.url)
+    process = start_search(tmp_path, file, cache_dir, "--mlflow", server.url, "--set", "search.max_concurrent=1")
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0 and "finished" in output
     assert "events were not delivered (cannot be reached: Connection refused); deliver with: python -m " in output

@@ -131,7 +131,8 @@ def test_a_search_on_a_bucket_goes_on_after_its_machine_is_lost(
 ) -> None:
     file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=8)
     first, second = tmp_path / "first", tmp_path / "second"
-    process = start_search(first, file, cache_dir, "--storage", f"{bucket}/tuner")
+    alone = ("--set", "search.max_concurrent=1")  # one process that loads its libraries, not two
+    process = start_search(first, file, cache_dir, "--storage", f"{bucket}/tuner", *alone)
     wait_for_epochs(first / "runs" / "small" / "record.jsonl", 12)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=600)
@@ -141,7 +142,7 @@ def test_a_search_on_a_bucket_goes_on_after_its_machine_is_lost(
     assert not (first / "runs" / "small" / "ray").exists(), "checkpoints are in the bucket alone"
     shutil.rmtree(first)
     process = start_search(second, None, cache_dir, "--resume", stored.address, "--set", "finalists.count=1",
-                           "--set", "finalists.seeds=1")  # fmt: skip
+                           "--set", "finalists.seeds=1", *alone)  # fmt: skip
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     state = check_record(second / "runs" / "small" / "record.jsonl")
