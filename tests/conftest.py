@@ -100,6 +100,18 @@ def everything_is_worth_keeping(request: pytest.FixtureRequest, monkeypatch: pyt
         monkeypatch.setattr(activations, "is_worth_keeping", lambda *_: True)
 
 
+@pytest.fixture(scope="module")
+def small_mobilenet() -> Iterator[None]:
+    """Let MobileNetV2 be a small one in a module that is not of its layers; all real ones: test_cached_backbones."""
+    import keras
+
+    from tests.support.small_mobilenet import small_mobilenet_v2
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(keras.applications, "MobileNetV2", small_mobilenet_v2)
+        yield
+
+
 @pytest.fixture(scope="session")
 def local_ray_session() -> Iterator[None]:
     """One Ray on this machine for all searches of the tests; trials that sleep need none of a network's libraries."""

@@ -23,11 +23,11 @@ from tuner.training.compiled_models import CompiledModels
 from tuner.training.cut_points import Place, PrecisionError, check_precision
 from tuner.training.trial import Trial
 
-pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping")
+pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping", "small_mobilenet")
 
 
 @pytest.fixture(scope="module")
-def from_images(small_digits: Dataset) -> list[Epoch]:
+def from_images(small_digits: Dataset, small_mobilenet: None) -> list[Epoch]:
     """What MOBILENET shows without any cache."""
     return epochs_of(MOBILENET, small_digits, None)
 

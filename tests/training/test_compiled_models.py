@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.other_architectures import OTHERS, register
+from tests.support.small_mobilenet import small_mobilenet_v2
 from tuner.models.backbones import build_backbone
 from tuner.models.parameters import OPTIMIZERS
 from tuner.training.activations import Activations
@@ -39,14 +40,12 @@ BACKBONE = {
 
 
 @pytest.fixture
-def imagenet_or_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no ImageNet weights, others that, like them, do not depend on the seed of the trial."""
+def weights_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that, like those of ImageNet, do not depend on the seed of the trial; of a small network."""
     from tuner.models import backbones
 
-    constructor = keras.applications.MobileNetV2
-
     def without_weights(weights: str | None, **options: Any) -> keras.Model:
-        model = constructor(weights=None, **options)
+        model = small_mobilenet_v2(**options)
         backbones.seed_layers(model.layers, 1)
         return model
 
@@ -78,7 +77,7 @@ def numbers(
     ids=["cnn", "dense", "backbone", "deeper", "another head", "another optimizer"],
 )
 def test_a_trial_at_a_used_bench_gives_the_numbers_of_one_at_a_new_bench(
-    first, changes, small_digits, imagenet_or_random
+    first, changes, small_digits, weights_of_their_own
 ):
     bench, second = CompiledModels(), {**first, **changes}
     before = numbers(first, small_digits, bench)
@@ -198,7 +197,7 @@ def test_the_weights_of_a_backbone_are_known_by_the_same_digest_in_every_process
 
 @pytest.mark.full
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_a_trial_trains_in_the_mixed_precision_of_a_gpu(policy: str, small_digits, tmp_path, imagenet_or_random):
+def test_a_trial_trains_in_the_mixed_precision_of_a_gpu(policy: str, small_digits, tmp_path, weights_of_their_own):
     keras.config.set_dtype_policy(policy)
     try:
         activations = Activations(small_digits, ActivationSettings(tmp_path, "float16", 2**30), print)

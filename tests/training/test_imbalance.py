@@ -23,6 +23,7 @@ from tuner.training.evaluation import measure, predict_probabilities
 from tuner.training.settings import TrialSettings
 from tuner.training.trial import Trial
 
+pytestmark = pytest.mark.usefixtures("small_mobilenet")
 SETTINGS = TrialSettings(2, 1, None, 0.0, "val_accuracy", "max", 7)
 ALL = replace(SETTINGS, metric="val_balanced_accuracy", other_metrics=epoch_objectives())
 DENSE = {"architecture": "dense", "hidden_layers": 1, "dense_units": 16, "batch_size": 48, "learning_rate": 0.003}

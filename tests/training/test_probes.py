@@ -19,6 +19,7 @@ from tuner.training.probes.features import Features
 from tuner.training.probes.linear import ROWS_AT_ONCE, deal_folds, fit
 from tuner.training.probes.suspects import suspects
 
+pytestmark = pytest.mark.usefixtures("small_mobilenet")
 COLUMNS = {"prepared": SimpleNamespace(column=lambda *_: None)}
 
 

@@ -22,6 +22,7 @@ from tuner.training.recipes.schedules import IN_STEPS, PLATEAU_EPOCHS, SCHEDULES
 from tuner.training.settings import TrialSettings, phase_span
 from tuner.training.trial import Trial
 
+pytestmark = pytest.mark.usefixtures("small_mobilenet")
 SETTINGS = TrialSettings(
     max_epochs=4, head_epochs=2, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=7
 )
