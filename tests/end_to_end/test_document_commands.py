@@ -6,6 +6,7 @@ look at one search of the digits, which is stopped and resumed as the pages say.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -122,6 +123,9 @@ MORE_ARGUMENTS = {
     f"{DIGITS} --tensorboard tb": ONE_TRIAL,
     MOVED: ("--set", "search.trials=2"),
 }
+RUN_HERE = ("tuner.new", "tuner.data", "tuner.report", "tuner.predict", "tuner.export", "tuner.cache")
+"""Commands that are called in this process, as plans are: it has loaded the libraries that each would load for itself.
+That each is a program, too, is seen in tests/end_to_end/test_bad_input.py."""
 COPIES = {
     "python -m tuner.report runs/first runs/second": ("runs/first", "runs/second"),
     f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("runs/cifar10", "runs/fashion_mnist-2"),
@@ -146,12 +150,19 @@ def words_of(key: str) -> tuple[str, ...]:
     return next(command.words for command in shown if run_key(command.text) == key)
 
 
-def start(folder: Path, words: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a command of the pages in `folder`, whose data and mnt stand for /data and /mnt."""
+def placed(folder: Path, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return what a command adds to the environment, and its words; the folder's data and mnt stand for /data, /mnt."""
     here = [re.sub(r"(?<=[=:])/(data|mnt)\b", rf"{folder}/\1", word) for word in words]
-    environment = {**os.environ, "TUNER_CACHE": str(folder / "cache"), "TUNER_DATA": ""}
+    added = {"TUNER_CACHE": str(folder / "cache"), "TUNER_DATA": ""}
     while "=" in here[0]:
-        environment.update([here.pop(0).split("=", 1)])
+        added.update([here.pop(0).split("=", 1)])
+    return added, here
+
+
+def start(folder: Path, words: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a command of the pages in `folder`."""
+    added, here = placed(folder, words)
+    environment = {**os.environ, **added}
     if here[0] == "duckdb":
         here[:2] = ["python", "-c", "import duckdb, sys; print(duckdb.sql(sys.argv[1]))"]
     assert here[0] == "python"
@@ -164,6 +175,27 @@ def run(folder: Path, words: Sequence[str]) -> str:
     process = start(folder, words)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
+    return output
+
+
+def is_run_here(words: Sequence[str]) -> bool:
+    """Whether a command is called in this process."""
+    return "--plan" in words or any(word in RUN_HERE for word in words)
+
+
+def run_here(
+    folder: Path, words: Sequence[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> str:
+    """Call what a command of the pages calls; returns what it prints."""
+    added, (_python, _m, module, *arguments) = placed(folder, words)
+    with monkeypatch.context() as patched:
+        patched.chdir(folder)
+        for name, value in added.items():
+            patched.setenv(name, value)
+        capfd.readouterr()
+        status = importlib.import_module(module).main(arguments)
+        output = "".join(capfd.readouterr())
+    assert status == 0, output
     return output
 
 
@@ -228,12 +260,22 @@ def moved_flowers(workplace: Path) -> None:
 
 
 @pytest.mark.parametrize("key", RUN)
-def test_a_command_of_the_pages_does_what_they_say(key: str, workplace: Path, request: pytest.FixtureRequest) -> None:
+def test_a_command_of_the_pages_does_what_they_say(
+    key: str,
+    workplace: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     if key == MOVED:
         request.getfixturevalue("moved_flowers")
     for name in COPIES.get(key, ()):
         copy_digits(workplace, Path(name))
-    output = "" if key in IN_THE_FIXTURE else run(workplace, [*words_of(key), *MORE_ARGUMENTS.get(key, ())])
+    words = [*words_of(key), *MORE_ARGUMENTS.get(key, ())]
+    if key in IN_THE_FIXTURE:
+        output = ""
+    else:
+        output = run_here(workplace, words, monkeypatch, capfd) if is_run_here(words) else run(workplace, words)
     for expected in RUN[key]:
         assert (workplace / expected).exists() or expected in output, f"{expected}\n{output}"
 
