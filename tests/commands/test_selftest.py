@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.planted_mistakes import MISTAKES, plugin_text
+from tests.support.planted_mistakes import MISTAKES, OF_METRICS, plugin_text
 from tuner.selftest import main
 
 
@@ -21,16 +21,25 @@ def selftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.full
 def test_what_fails_is_printed_below_its_promise_and_as_json(tmp_path: Path) -> None:
     (tmp_path / "own_code.py").write_text(plugin_text(MISTAKES["a parameter is never used"].code))
-    told = selftest(tmp_path, "--plugin", "own_code.py")
+    told = selftest(tmp_path, "--plugin", "own_code.py", "--json")
     assert told.returncode == 1, told.stderr
-    assert "architecture net  own_code.py:" in told.stdout and "passed   features: " in told.stdout
-    assert "failed   used parameters: each parameter makes a difference\n           width has no effect" in told.stdout
-    assert told.stdout.count("failed  ") == 1 and "failed: architecture net (" in told.stdout
-    document = json.loads(selftest(tmp_path, "--plugin", "own_code.py", "--json").stdout)
+    assert "architecture net  own_code.py:" in told.stderr and "passed   features: " in told.stderr
+    assert "failed   used parameters: each parameter makes a difference\n           width has no effect" in told.stderr
+    assert told.stderr.count("failed  ") == 1 and "failed: architecture net (" in told.stderr
+    document = json.loads(told.stdout)
     assert document["passed"] is False
     (tested,) = document["tested"]
     assert (tested["kind"], tested["name"], tested["passed"]) == ("architecture", "net", False)
     assert [each["check"] for each in tested["checks"] if each["status"] != "passed"] == ["used parameters"]
+
+
+@pytest.mark.full
+def test_where_no_json_is_asked_for_all_is_on_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "own_code.py").write_text(plugin_text(OF_METRICS["of the order"].code))
+    told = selftest(tmp_path, "--plugin", "own_code.py")
+    assert told.returncode == 1, told.stderr
+    assert "metric sure  own_code.py:" in told.stdout and "failed: metric sure (" in told.stdout
+    assert "failed   order: " in told.stdout and "depends on the order" in told.stdout
 
 
 def test_without_a_plugin_there_is_nothing_to_test(tmp_path: Path) -> None:
