@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.cached_training import MOBILENET, SETTINGS, epochs_of, kept, numbers, whole_entries
+from tests.support.cached_training import MOBILENET, SETTINGS, kept, numbers, whole_entries
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
 from tuner.models.augment.operations import AUGMENTATION, OnBatch
@@ -21,9 +21,31 @@ from tuner.training.activation_store import ARRAY, list_entries, rows_there
 from tuner.training.activations import Activations, is_worth_keeping
 from tuner.training.compiled_models import CompiledModels
 from tuner.training.cut_points import Place, PrecisionError, check_precision
+from tuner.training.settings import TrialSettings
 from tuner.training.trial import Trial
+from tuner.training.trial_like import drive
 
 pytestmark = pytest.mark.usefixtures("everything_is_worth_keeping", "small_mobilenet")
+
+
+BUILT = CompiledModels()
+"""Networks are built and traced once for all tests: test_compiled_models holds that this changes no number."""
+
+
+def epochs_of(
+    configuration: dict[str, Any],
+    data: Dataset,
+    activations: Activations | None,
+    settings: TrialSettings = SETTINGS,
+    resume_from: Path | None = None,
+) -> list[Epoch]:
+    """Train a trial to its end, and return its epochs."""
+    reports: list[Epoch] = []
+    trial = Trial(configuration, data, settings, activations, BUILT)
+    if resume_from is not None:
+        trial.load(resume_from)
+    drive(trial, reports.append)
+    return reports
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +135,6 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(module, "below", lambda _model, _source, targets, _dtype: targets)
     monkeypatch.setattr(module, "run_in_batches", counting)
     return found
-
-
-BUILT = CompiledModels()
-"""Networks are built once for the tests that only count."""
 
 
 def fill(data: Dataset, cache: Path, augment: str = "none") -> Activations:
