@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import keras
-
 from tuner.models.architectures import ARCHITECTURES
 
 EVERY_BACKBONE = [name for name in ARCHITECTURES if ARCHITECTURES[name].is_backbone]
@@ -39,8 +37,10 @@ def backbone(name: str) -> Any:
 
 
 @functools.lru_cache(maxsize=2)
-def as_keras_builds_it(name: str) -> keras.Model:
+def as_keras_builds_it(name: str) -> Any:
     """The network of `keras.applications` for the smallest images that it takes, its own preprocessing included."""
+    import keras  # all tests are put in order by this module, and many need no Keras
+
     size = ARCHITECTURES[name].minimum_px
     constructor = getattr(keras.applications, str(ARCHITECTURES[name].application))
     return constructor(include_top=False, weights=None, input_shape=(size, size, 3))
