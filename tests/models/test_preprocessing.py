@@ -20,7 +20,7 @@ from tuner.contracts.check import problems_of
 from tuner.contracts.preprocessing import PREPROCESSING_CHECKS, OperationSubject
 from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.operations import Operation
-from tuner.models.preprocessing import PREPROCESSING, asked_size, parse_preprocess
+from tuner.models.preprocessing import KERNELS, PREPROCESSING, asked_size, parse_preprocess, shrink
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3)).astype(np.uint8)
 EXAMPLES = {
@@ -122,6 +122,32 @@ def test_images_of_any_size_are_resized_as_images_of_a_known_size() -> None:
         model = keras.Model(inputs, parse_preprocess(text).apply(inputs))
         np.testing.assert_allclose(model(IMAGES), apply(text), atol=1e-2)
         assert model.output.shape[1:] == parse_preprocess(text).output_shape((5, 7, 3))
+
+
+@pytest.mark.parametrize("method", KERNELS)
+@pytest.mark.parametrize("size", [(5, 4), (12, 3), (7, 13), (1, 1), (12, 10)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_products_with_matrices_resize_as_the_operation_that_antialiases(method, size, channels) -> None:
+    images = IMAGES[..., :channels].astype(np.float32)
+    expected = keras.ops.image.resize(images, size, interpolation=method, antialias=True)
+    np.testing.assert_allclose(shrink(images, size, method), expected, atol=2e-3)
+    inputs = keras.Input((None, None, channels))
+    model = keras.Model(inputs, shrink(inputs, size, method))
+    np.testing.assert_allclose(model(images), expected, atol=2e-3)
+    assert model.output.shape[1:] == (*size, channels)
+
+
+def test_what_shrinks_images_is_compiled_by_xla_where_steps_are_and_saved(monkeypatch, tmp_path) -> None:
+    import tensorflow
+
+    text = "resize(9,width_px=4)|scale(-1,1)"
+    expected = apply(text)
+    monkeypatch.setenv("TUNER_XLA", "on")
+    compiled = tensorflow.function(parse_preprocess(text).apply, jit_compile=True)
+    np.testing.assert_allclose(compiled(tensorflow.constant(IMAGES)), expected, atol=1e-4)
+    inputs = keras.Input(IMAGES.shape[1:])
+    keras.Model(inputs, parse_preprocess(text).apply(inputs)).save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(IMAGES), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("text", ["crop(4)", "standardise"])

@@ -13,6 +13,7 @@ import pytest
 from tests.support.make_record import epoch, make_events, study_created, trial_ended, trial_started, write_record
 from tuner.export import main
 from tuner.models.export import any_size
+from tuner.models.network import build_model
 from tuner.runs.directory import RunDirectory
 from tuner.spec.spec import dump_spec, read_spec, require
 
@@ -112,7 +113,7 @@ def test_a_run_without_a_model_cannot_be_converted(run, tmp_path, capsys) -> Non
 
 def test_what_a_form_has_no_operation_for_is_named_in_one_line(run, tmp_path, capsys) -> None:
     images = keras.Input((8, 8, 3), dtype="float32")
-    shrunk = keras.ops.image.resize(images, (4, 4), antialias=True)
+    shrunk = keras.layers.Resizing(4, 4, antialias=True)(images)  # of own code
     keras.Model(images, keras.layers.GlobalAveragePooling2D()(shrunk)).save(run.best_model)
     assert main([str(run.path), "--litert", str(tmp_path / "best.tflite")]) == 2
     said = capsys.readouterr().err.splitlines()
@@ -138,11 +139,31 @@ def test_the_saved_model_and_the_litert_file_predict_what_the_model_predicts(run
     expected = small_model.predict_on_batch(images)
     loaded = tensorflow.saved_model.load(str(folder))
     np.testing.assert_allclose(np.asarray(loaded.serve(images)), expected, atol=1e-6)
+    np.testing.assert_allclose(predicted_by_litert(file, images), expected, atol=1e-5)
+
+
+def predicted_by_litert(file: Path, images: np.ndarray) -> np.ndarray:
+    import tensorflow
+
     interpreter = tensorflow.lite.Interpreter(str(file))
     (place,) = interpreter.get_input_details()
     interpreter.resize_tensor_input(place["index"], images.shape)
     interpreter.allocate_tensors()
     interpreter.set_tensor(place["index"], images)
     interpreter.invoke()
-    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "architecture"),
+    [("grayscale|resize(9,width_px=7)|scale(-1,1)", "cnn"), ("resize(12,method=lanczos3)|scale(0,1)", "dense")],
+)
+def test_a_model_that_shrinks_images_predicts_the_same_by_litert(run, tmp_path, preprocess, architecture) -> None:
+    shape = (41, 35, 3)
+    model = any_size(build_model({"preprocess": preprocess, "architecture": architecture}, shape, 3, 0).model, shape)
+    model.save(run.best_model)
+    file = tmp_path / "best.tflite"
+    assert main([str(run.path), "--litert", str(file)]) == 0
+    for size in ((41, 35), (60, 90)):
+        images = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.float32)
+        np.testing.assert_allclose(predicted_by_litert(file, images), model.predict_on_batch(images), atol=1e-4)

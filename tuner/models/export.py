@@ -20,6 +20,7 @@ from tuner.common.plugins import how_to_give, own_modules
 from tuner.datasets.images import PAD_VALUE
 from tuner.datasets.loading import Split
 from tuner.models.backend import jit_compile
+from tuner.models.preprocessing import KERNELS, count_pixels, pixel_weights, shrink, weigh_pixels
 
 BATCH_SIZE = 32
 MOST_PASSES, FEWEST_PASSES = 200, 3
@@ -67,23 +68,25 @@ def any_size(model: Any, image_shape: tuple[int, int, int], fit: str = "crop") -
 def _fitted(images: Any, height: int, width: int, fit: str) -> Any:
     """Return images in another size as Pillow resizes them: its bilinear filter is a triangle as wide as the scale.
 
-    In plain operations, two products with matrices: Keras's `Resizing` moves the middle by up to a pixel, and its
-    `antialias` is an operation that neither XLA nor LiteRT has. Like Pillow, along the rows first, and rounded each
-    time: a network sees the difference.
+    By products with matrices, as in `shrink`, since Keras's `Resizing` moves the middle by up to a pixel; rounded after
+    each, like Pillow: a network sees the difference.
     """
     from keras import ops
 
-    # Counted, for the sizes of symbolic images are not known: 1, 2, ... along each side.
-    rows, columns = (ops.cumsum(ops.ones_like(line)) for line in (images[0, :, 0, 0], images[0, 0, :, 0]))
+    rows, columns = count_pixels(images)
     (inner_height, row_scale), (inner_width, column_scale) = _inner(ops.max(rows), ops.max(columns), height, width, fit)
     row_weights, in_rows = _weights(rows, height, inner_height, row_scale)
     column_weights, in_columns = _weights(columns, width, inner_width, column_scale)
-    planes = ops.matmul(ops.transpose(images, (0, 3, 1, 2)), ops.transpose(column_weights))
-    planes = ops.matmul(row_weights, ops.floor(planes + 0.5))
-    fitted = ops.floor(ops.transpose(planes, (0, 2, 3, 1)) + 0.5)
+    fitted = weigh_pixels(images, row_weights, column_weights, _rounded)
     if fit != "pad":
         return fitted
     return fitted + PAD_VALUE * (1.0 - in_rows[None, :, None, None] * in_columns[None, None, :, None])
+
+
+def _rounded(values: Any) -> Any:
+    from keras import ops
+
+    return ops.floor(values + 0.5)
 
 
 def _inner(rows: Any, columns: Any, height: int, width: int, fit: str) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -110,11 +113,9 @@ def _weights(places: Any, size: int, inner: Any, scale: Any) -> tuple[Any, Any]:
     from keras import ops
 
     index = ops.subtract(np.arange(size, dtype=np.float32), ops.floor((size - ops.cast(inner, "float32")) / 2))
-    centres = (ops.max(places) / 2 + scale * (index - (inner - 1) / 2))[:, None]
-    triangle = ops.relu(1 - ops.abs(places[None, :] - 0.5 - centres) / ops.maximum(scale, 1.0))
+    centres = ops.max(places) / 2 + scale * (index - (inner - 1) / 2)
     is_image = ops.cast(ops.logical_and(index >= 0, index < inner), "float32")
-    weights = triangle / ops.maximum(ops.sum(triangle, axis=1, keepdims=True), 1e-6)
-    return weights * is_image[:, None], is_image
+    return pixel_weights(places, centres, scale) * is_image[:, None], is_image
 
 
 def load_model(path: Path, brought: Sequence[str] = ()) -> Any:
@@ -172,6 +173,8 @@ def save_model_as(exported: Path, path: Path, form: str, brought: Sequence[str] 
     aside = path.with_name(f".partial.{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if form == "litert":
+            model = _shrinking_by_products(model)
         model.export(str(aside), format=form, verbose=False)
         if path.is_dir():
             shutil.rmtree(path)  # an earlier export of ours, or empty
@@ -181,6 +184,21 @@ def save_model_as(exported: Path, path: Path, form: str, brought: Sequence[str] 
     finally:
         _remove(aside)
     return path
+
+
+def _shrinking_by_products(model: Any) -> Any:
+    """Return a model of the same layers that shrinks images by products with matrices: LiteRT has no antialiasing."""
+    import keras
+    from keras.src.ops.image import Resize  # which has no public name
+
+    def replace(operation: Any) -> Any:
+        if not isinstance(operation, Resize) or not operation.antialias or operation.interpolation not in KERNELS:
+            return operation
+        if operation.crop_to_aspect_ratio or operation.pad_to_aspect_ratio or operation.data_format != "channels_last":
+            return operation  # of own code
+        return lambda images: shrink(images, operation.size, operation.interpolation)
+
+    return keras.models.clone_model(model, clone_function=replace, recursive=True)
 
 
 def _unknown_to(form: str, error: Exception) -> str:
