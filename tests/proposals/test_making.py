@@ -228,6 +228,21 @@ def test_own_architectures_stand_in_the_file_and_what_cannot_be_built_is_told(pl
     assert any("broken of own_two.py is left out: " in line for line in made.lines) and "broken:" not in text
 
 
+def test_own_architectures_get_images_as_the_command_line_has_them(place: Path) -> None:
+    photos(place / "data", {"a": 20, "b": 20}, 24)
+    (place / "own_shape.py").write_text(
+        "import keras, tuner\n@tuner.architecture\ndef of_one_shape(images):\n"
+        "  assert images.shape[1:] == (48, 48, 1)\n  return keras.layers.Flatten()(images)\n"
+    )
+    try:
+        load_plugins(["own_shape.py"])
+        made, _ = make("folder:data", "data.image_px=48", "data.colour=grey")
+    finally:
+        forget_plugins()
+    text = made.path.read_text()
+    assert "of_one_shape:" in text and "resize(24)" not in text
+
+
 @pytest.mark.parametrize("number", [3, 4])
 def test_so_few_images_that_no_split_holds_every_class_are_refused_with_what_is_enough(
     place: Path, number: int

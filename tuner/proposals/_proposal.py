@@ -32,7 +32,7 @@ class Proposal:
 
 def propose(data: DataFacts, machine: Machine, wish: Wish) -> Proposal:
     """Return what to search with these data, on this machine, in this time."""
-    data = _as_given(data, dict(wish.given))
+    data = as_given(data, dict(wish.given))
     networks = propose_networks(data, machine, wish)
     of_data, space = data_settings(data, machine, wish, networks), SpaceSection(data, machine, wish, networks)
     settings = (
@@ -49,7 +49,7 @@ def propose(data: DataFacts, machine: Machine, wish: Wish) -> Proposal:
     return Proposal(settings, tuple(remarks_on(settings, data, machine, wish, networks)))
 
 
-def _as_given(data: DataFacts, given: Mapping[str, Any]) -> DataFacts:
+def as_given(data: DataFacts, given: Mapping[str, Any]) -> DataFacts:
     """Return the facts of the data as the settings that are given make them."""
     if "image_px" in given:
         data = replace(data, side_px=int(given["image_px"]), is_one_size=True)

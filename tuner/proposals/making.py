@@ -20,7 +20,7 @@ from tuner.proposals._facts import Machine, Wish, data_facts
 from tuner.proposals._machine import Reach, look_at_machine
 from tuner.proposals._networks import scratch_px
 from tuner.proposals._own import own_networks, plugin_words
-from tuner.proposals._proposal import Proposal, propose
+from tuner.proposals._proposal import Proposal, as_given, propose
 from tuner.proposals._remarks import Remark, group_question
 from tuner.proposals._text import proposal_text
 from tuner.proposals.asking import SPACE_FILES, source_as_written, study_name
@@ -80,7 +80,7 @@ def make_file(asked: Asked, watch: Watch = lambda done, total: None, reach: Call
     account = _account(asked, given, watch)
     machine = look_at_machine(reaching)
     wish = Wish(_study_of(path, asked.source), written, asked.time_s, tuple(given.items()))
-    data = data_facts(account)
+    data = as_given(data_facts(account), given)
     own, left_out = own_networks(scratch_px(data, machine, wish), 1 if data.is_grey else 3)
     proposal = _possible(asked, account, machine, replace(wish, own=tuple(own)))
     text = text_of(proposal, account, path)
