@@ -31,8 +31,7 @@ from tuner.reports.formatting import safe_cell
 from tuner.reports.results import build_results
 from tuner.reports.writer import write_report
 from tuner.runs.directory import RunDirectory
-from tuner.runs.predictions import Predictions, Variant
-from tuner.training.evaluation import save_variants
+from tuner.runs.predictions import Predictions, Variant, save_variants
 
 TERMINAL = "\x1b[31mred\x07\u202e"
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1"]

@@ -22,8 +22,7 @@ from tuner.reports.console import Limits, SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Event, Notice
 from tuner.runs.record import Record
-from tuner.session import _finish
-from tuner.training import evaluation
+from tuner.session import _finish, _variants
 
 LIMITS = Limits(trials=2, time_budget_s=None, max_concurrent=1)
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -168,7 +167,7 @@ def finish(tmp_path, heard, monkeypatch) -> Callable[[], bool]:
     state = make_state(4)
     monkeypatch.setattr(_finish, "ignore_hangup", lambda: None)  # for this process, and all that it starts
     monkeypatch.setattr(_finish, "export_best", lambda run, *_: run.best_model)
-    for module, name in ((evaluation, "build_variants"), (evaluation, "save_variants"), (_finish, "export_front")):
+    for module, name in ((_variants, "build_variants"), (_finish, "save_variants"), (_finish, "export_front")):
         monkeypatch.setattr(module, name, lambda *_: [])
     monkeypatch.setattr(_finish, "write_report", lambda *_, **__: SimpleNamespace(page=Path("index.html")))
     training = SimpleNamespace(augmented_on=lambda _place: None)
@@ -181,8 +180,8 @@ def finish(tmp_path, heard, monkeypatch) -> Callable[[], bool]:
 LAST: dict[str, tuple[object, str, str]] = {
     "report": (_finish, "write_report", "the report was not written: "),
     "result in words": (_finish, "_say_result", "the result cannot be summed up: "),
-    "images of variants": (evaluation, "build_variants", "the report lacks its examples of images: "),
-    "file of variants": (evaluation, "save_variants", "the report lacks its examples of images: "),
+    "images of variants": (_variants, "build_variants", "the report lacks its examples of images: "),
+    "file of variants": (_finish, "save_variants", "the report lacks its examples of images: "),
     "other models": (_finish, "export_front", "the other models of the Pareto front were not exported: "),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.files import replacing
+
+LARGEST_PX = 160
+"""Pictures of more are thinned out: they stand side by side in a page."""
 
 
 class Predictions(NamedTuple):
@@ -37,6 +41,12 @@ def load_predictions(path: Path) -> Predictions | None:
         return None
 
 
+def thinned(images: np.ndarray) -> np.ndarray:
+    """Return images `[N, H, W, C]` with pixels left out, so that they are no larger than is shown."""
+    step = max(1, -(-max(images.shape[1:3]) // LARGEST_PX))
+    return images[:, ::step, ::step]
+
+
 def save_pictures(path: Path, pictures: np.ndarray) -> None:
     """Write pictures `[S, H, W, C] uint8` of images that a report shows."""
     with replacing(path) as aside, aside.open("wb") as file:
@@ -57,6 +67,14 @@ class Variant(NamedTuple):
 
     text: str
     images: np.ndarray
+
+
+def save_variants(path: Path, variants: Sequence[Variant]) -> None:
+    """Write variants for the report."""
+    arrays = {f"images_{index}": variant.images for index, variant in enumerate(variants)}
+    with replacing(path) as aside, aside.open("wb") as file:
+        texts = np.array([variant.text for variant in variants])
+        np.savez_compressed(file, allow_pickle=False, texts=texts, **arrays)
 
 
 def load_variants(path: Path) -> tuple[Variant, ...]:

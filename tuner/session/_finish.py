@@ -27,6 +27,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import KERAS
 from tuner.runs.finalists import best_training, finalist_seed, judged_by, not_tested, summarise_finalists
 from tuner.runs.pareto import comparable_values, metrics_of, pareto_front
+from tuner.runs.predictions import save_variants
 from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._stopping import Reason
@@ -157,7 +158,7 @@ def _export(
     search: ResolvedSearch, prepared: Prepared, run: RunDirectory, state: RunState, console: SearchConsole
 ) -> bool:
     """Export the best model with what belongs to it, and return whether it is there, if the trials have any."""
-    from tuner.training.evaluation import build_variants, save_variants
+    from tuner.session._variants import build_variants
 
     try:
         with console.preparing("exporting the best model"):

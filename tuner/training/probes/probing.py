@@ -16,7 +16,8 @@ from tuner.datasets.copies import keep_together
 from tuner.datasets.loading import Dataset, Split
 from tuner.datasets.splits import subset_stratified
 from tuner.runs.events import LabelsDoubted, Probed, Suspect
-from tuner.training.evaluation import measure, thinned
+from tuner.runs.predictions import thinned
+from tuner.training.evaluation import measure
 from tuner.training.failures import NOT_A_NUMBER, attempt
 from tuner.training.probes.features import Features, frozen_features
 from tuner.training.probes.linear import TimeSpentError, deal_folds, fit

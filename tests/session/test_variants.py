@@ -7,10 +7,10 @@ import numpy as np
 from tuner.reports.figures.predictions import build_variant_pictures
 from tuner.reports.figures.registry import FIGURES, draw_figure
 from tuner.reports.results import build_results
-from tuner.runs.predictions import load_variants
+from tuner.runs.predictions import load_variants, save_variants
 from tuner.runs.state import RunState
+from tuner.session._variants import IMAGES, build_variants, variant_texts
 from tuner.spec.space import Choice, Choose, Integer, Real
-from tuner.training.evaluation import IMAGES, build_variants, save_variants, variant_texts
 
 SPACE = {
     "preprocess": Choice(("none", "invert", "resize(12)|standardise", "scale(-1,1)")),
