@@ -31,6 +31,7 @@ CONFIGURATION = {
     "learning_rate": 0.00123456,
     "blocks": 2,
     "norm": None,
+    "batch_normalization": True,
 }
 
 
@@ -120,7 +121,9 @@ def test_the_time_left_is_that_of_trials_and_closing_or_of_the_budget_whichever_
 
 def test_a_trial_is_described_by_what_was_chosen_for_it():
     state = small_state(trial_started(0, CONFIGURATION))
-    assert describe_trial(state.trials[0]) == "cnn (learning_rate 0.00123, blocks 2, norm none)"
+    assert (
+        describe_trial(state.trials[0]) == "cnn (learning_rate 0.00123, blocks 2, norm none, batch_normalization true)"
+    )
 
 
 def test_every_trial_that_ends_is_a_line(record, clock):
@@ -137,7 +140,7 @@ def test_every_trial_that_ends_is_a_line(record, clock):
         record.append(trial_ended(2, "failed", "out of memory: tried 64 and 32"))
     assert lines(console) == [
         "trial 0 completed (early stopping): val_accuracy 0.5000 after 2 epochs, the best so far; "
-        "cnn (learning_rate 0.00123, blocks 2, norm none)",
+        "cnn (learning_rate 0.00123, blocks 2, norm none, batch_normalization true)",
         "trial 1 stopped (scheduler): val_accuracy 0.3000 after 1 epoch; cnn",
         "trial 2 failed (out of memory: tried 64 and 32): no epoch; cnn",
     ]

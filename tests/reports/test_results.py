@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.common.errors import RunError
 from tuner.common.metrics import oriented
-from tuner.reports.formatting import counted
+from tuner.common.words import counted
 from tuner.reports.results import build_results, outcomes, trajectory
 from tuner.runs.events import FinalistsStarted, FinalistTrained, SessionEnded, TrialPaused
 from tuner.runs.state import RunState

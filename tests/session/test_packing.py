@@ -287,7 +287,7 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     assert np.isfinite(speed.images_per_s) and speed.images_per_s > 0
     assert speed.worker_memory_mb > 50
     assert probing.speed({"architecture": "no such"}, 1, 1.0) is None
-    assert "1 trials at a time could not be measured" in capsys.readouterr().out
+    assert "1 trial at a time could not be measured" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

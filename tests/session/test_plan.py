@@ -296,7 +296,7 @@ def figures(**changes: Any) -> str:
 
 
 def test_shares_of_a_gpu_and_several_processors_are_told():
-    assert "each with 4 CPUs and 0.5 GPUs" in figures(resources__cpus_per_trial=4, resources__gpus_per_trial=0.5)
+    assert "each with 4 CPUs and 0.5 GPU" in figures(resources__cpus_per_trial=4, resources__gpus_per_trial=0.5)
     assert "each with 1 CPU and 1 GPU" in figures(resources__gpus_per_trial=1)
     assert "devices" not in figures(resources__gpus_per_trial=1)
 

@@ -15,6 +15,7 @@ from tuner.api._declarations import Function, check_parameters, first_words, nam
 from tuner.common.errors import DataError, InputError, PipelineError, cause_of
 from tuner.common.files import user_path
 from tuner.common.metrics import METRICS, Metric, Mode, Unit
+from tuner.common.words import as_written
 from tuner.datasets.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source, number_labels
 from tuner.models.augment.operations import AUGMENTATION, Batch, OnBatch
 from tuner.models.operations import Argument, Operation
@@ -222,7 +223,7 @@ def _words(parameter: Parameter) -> dict[str, Any]:
     """Return the values of a choice by how they are written."""
     if parameter.kind == "bool":
         return {"true": True, "false": False}
-    return {str(value).lower() if isinstance(value, bool) else str(value): value for value in parameter.values}
+    return {as_written(value): value for value in parameter.values}
 
 
 def _read(declared: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:

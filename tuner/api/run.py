@@ -18,6 +18,7 @@ from tuner.common.files import as_typed, shown
 from tuner.common.locations import download, is_remote, parse_location
 from tuner.common.plugins import load_unless_imported, plugin_references
 from tuner.common.process import logging_to, settled
+from tuner.common.words import counted
 from tuner.reports.formatting import format_value
 from tuner.reports.results import Results, TrialResult, build_results
 from tuner.runs.directory import RunDirectory, open_run
@@ -278,7 +279,7 @@ class Run:
         return Report(paths.page, problems)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._address}: {self.status}, {len(self.results.trials)} trials>"
+        return f"<{type(self).__name__} {self._address}: {self.status}, {counted(len(self.results.trials), 'trial')}>"
 
     def _repr_html_(self) -> str:
         from tuner.reports.writer import verdict_html

@@ -16,6 +16,7 @@ from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import InputError
 from tuner.common.locations import Location
+from tuner.common.words import counted
 
 LOOK_EVERY_S = 5.0
 GONE_AFTER_S = 30.0
@@ -77,16 +78,10 @@ class Packing:
         >>> Packing(2, 4, 2).describe()
         '2 at a time with 4 CPUs and 2 GPUs each'
         """
-        several = "s" if self.gpus_per_trial > 1 else ""
-        gpus = f" and {self.gpus_per_trial:g} GPU{several}" if self.gpus_per_trial else ""
+        gpus = f" and {counted(self.gpus_per_trial, 'GPU')}" if self.gpus_per_trial else ""
         each = " each" if self.trials > 1 else ""
         why = f" ({self.reason})" if self.reason else ""
-        return f"{self.trials} at a time with {cpu_words(self.cpus_per_trial)}{gpus}{each}{why}"
-
-
-def cpu_words(number: float) -> str:
-    """Return a number of CPUs in words."""
-    return f"{number:g} CPU" + ("" if number == 1 else "s")
+        return f"{self.trials} at a time with {counted(self.cpus_per_trial, 'CPU')}{gpus}{each}{why}"
 
 
 class ClusterSlots:
@@ -131,8 +126,8 @@ class ClusterSlots:
         slots = share(fit, max(1, len(searches)), position)
         if self._slots and slots != self._slots:
             others = len(searches) - 1
-            shared = f", shared with {others} other search{'es' if others > 1 else ''}" if others > 0 else ""
-            nodes = f"{len(capacity.nodes)} node{'' if len(capacity.nodes) == 1 else 's'}"
+            shared = f", shared with {counted(others, 'other search')}" if others > 0 else ""
+            nodes = counted(len(capacity.nodes), "node")
             self._notify(f"{slots} at a time now, {self._slots} before: {nodes} with CPUs{shared}")
         if slots != self._slots:
             self._slots = slots

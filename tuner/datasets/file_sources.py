@@ -17,6 +17,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown, user_path
+from tuner.common.words import counted
 from tuner.datasets.images import SUFFIXES
 from tuner.datasets.sources import (
     PREFIXED,
@@ -198,9 +199,9 @@ def left_out(tree: Tree, loose: Sequence[str] = (), where: str = "") -> tuple[st
 
 
 def _kind_words(kind: str, paths: Sequence[str], root: str) -> str:
-    s = "s" * (len(paths) > 1)
-    what = f"link{s} to folders" if kind == "links" else f"{kind} file{s}" if kind[0] == "." else f"file{s} {kind}"
-    return f"{len(paths):,} {what} ({shown(Path(os.path.relpath(paths[0], root)))}{', ...' * bool(s)})"
+    noun, rest = ("link", " to folders") if kind == "links" else ("file", f" {kind}")
+    words = counted(len(paths), f"{kind} file") if kind[0] == "." else f"{counted(len(paths), noun)}{rest}"
+    return f"{words} ({shown(Path(os.path.relpath(paths[0], root)))}{', ...' * (len(paths) > 1)})"
 
 
 # --- folders of images ---

@@ -25,6 +25,7 @@ from tuner.common.arrays import is_whole
 from tuner.common.errors import DataError
 from tuner.common.files import format_size
 from tuner.common.process import usable_cpus
+from tuner.common.words import counted
 from tuner.datasets._decoding import (
     COLUMNS,
     Form,
@@ -400,7 +401,7 @@ def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
         return ()
     shown = "; ".join(problems[:NAMES_SHOWN])
     more = f"; and {len(problems) - NAMES_SHOWN:,} more" if len(problems) > NAMES_SHOWN else ""
-    words = f"{len(problems):,} broken image{'s' if len(problems) > 1 else ''}: {shown}{more}"
+    words = f"{counted(len(problems), 'broken image')}: {shown}{more}"
     if form.broken_images == "fail":
         raise DataError(f"{words}; remove or repair them, or set data.broken_images to skip")
     return (f"skipped {words}",)

@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import RayError
 
 from tuner.cluster.ray_session import Capacity
-from tuner.cluster.slots import cpu_words
 from tuner.common.errors import last_line
+from tuner.common.words import counted
 from tuner.execution.worker_process import WorkerContext
 from tuner.models.backend import gpu_memory
 from tuner.spec.space import Configuration
@@ -116,7 +116,7 @@ class Probing:
 
     def speed(self, configuration: Configuration, trials: int, cpus: float) -> Speed | None:
         """Measure how fast so many trials, each with so many CPUs, train side by side; None if that failed."""
-        with self.preparing(f"measuring how fast trials train, {trials} at a time with {cpu_words(cpus)} each"):
+        with self.preparing(f"measuring how fast trials train, {trials} at a time with {counted(cpus, 'CPU')} each"):
             found = self._train(configuration, trials, cpus, 0.0)
         if found is None:
             return None
@@ -137,7 +137,7 @@ class Probing:
             found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)
             ray.get([probe.close.remote() for probe in probes], timeout=GIVE_UP_S)
         except RayError as error:
-            self.say(f"{trials} trials at a time could not be measured: {last_line(error)}")
+            self.say(f"{counted(trials, 'trial')} at a time could not be measured: {last_line(error)}")
             return None
         finally:
             for probe in probes:

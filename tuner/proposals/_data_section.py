@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tuner.common.words import counted
 from tuner.proposals._facts import DataFacts, Machine, Wish
 from tuner.proposals._networks import Networks, most_images
-from tuner.proposals._settings import Setting, counted
+from tuner.proposals._settings import Setting
 
 _FEW_OF_A_CLASS, _MANY_IMAGES = 20, 5_000
 """With fewer training images of a class, if there are not many in all, folds judge better than a fraction."""

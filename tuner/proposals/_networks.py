@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tuner.common.words import counted
 from tuner.models.applications import BACKBONES
 from tuner.proposals._facts import SHORT_S, DataFacts, Machine, Wish
 from tuner.proposals._pretrained import HOST, PRETRAINED, Pretrained
-from tuner.proposals._settings import counted
 
 PASS_SHARE = 0.05
 """Most of the time that one pass of all images through a frozen backbone may take: epochs read what it gave."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tuner.common.words import counted
 from tuner.proposals._facts import DataFacts, Machine, Wish
 from tuner.proposals._networks import Networks
-from tuner.proposals._settings import Setting, counted, is_section, time_text
+from tuner.proposals._settings import Setting, is_section, time_text
 
 _PREPARED_S, _MOST_PREPARED_SHARE = 1e-3, 0.3
 """Seconds of a core to prepare an image, and the share of the time from which on that is said."""

@@ -38,8 +38,3 @@ def time_text(seconds: float) -> str:
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     parts = [f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if number]
     return "".join(parts) or f"{max(seconds, 0.001):g}s"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number of things with its noun."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -13,6 +13,7 @@ from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.intervals import selected_interval
 from tuner.common.metrics import ACCURACY, VALIDATION, epoch_objectives, oriented
 from tuner.common.plugins import as_given
+from tuner.common.words import counted
 from tuner.reports._leaderboard_sections import (
     brief_comparisons,
     finalists_section,
@@ -27,7 +28,6 @@ from tuner.reports._probe_sections import probes_section, suspects_section
 from tuner.reports.formatting import (
     capital,
     code,
-    counted,
     escaped,
     fenced,
     format_duration,
@@ -235,7 +235,7 @@ def _session(results: Results) -> str:
         return "not begun"
     last = results.sessions[-1]
     slots, gpus = counted(last.max_concurrent, "trial"), last.gpus_per_trial
-    each = f", each on {gpus:g} GPUs at once" if gpus > 1 else f", each on {gpus:g} GPU" if gpus else ""
+    each = f", each on {counted(gpus, 'GPU')}{' at once' * (gpus > 1)}" if gpus else ""
     is_there = last.augment_on == "device" and results.study is not None and results.study.trainable is None
     where = ", images augmented on the device" if is_there else ""
     return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time{each}{where}"

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from tuner.common.errors import InputError
 from tuner.common.metrics import ACCURACY, Mode, oriented
+from tuner.common.words import counted
 from tuner.reports._leaderboard_sections import interval_words
 from tuner.reports._page import Page, PageColumn, PagePart, as_html, page_figure, render, sortable
 from tuner.reports.figures.registry import FORMATS, DrawnFigure, Format, save_figure
@@ -33,7 +34,6 @@ from tuner.reports.figures.style import (
 )
 from tuner.reports.formatting import (
     capital,
-    counted,
     describe_configuration,
     escaped,
     format_duration,

@@ -23,7 +23,8 @@ from rich.text import Text
 
 from tuner.common.errors import cause_of, printable
 from tuner.common.process import LenientOutput
-from tuner.reports.formatting import counted, format_seconds, reason_words
+from tuner.common.words import counted
+from tuner.reports.formatting import describe_configuration, format_seconds, reason_words
 from tuner.runs.events import EpochReported, Event, Notice, Status, TrialEnded, TrialPaused, TrialResumed
 from tuner.runs.expected_gain import HORIZONS_S, expected_gain
 from tuner.runs.forecast import rest_s
@@ -80,13 +81,9 @@ def time_left_s(state: RunState, limits: Limits, elapsed_s: float) -> float | No
 
 def describe_trial(trial: TrialState) -> str:
     """Describe the configuration of a trial in a few words."""
-    values = [f"{name} {_short(value)}" for name, value in trial.configuration.items() if name not in _HIDDEN]
-    name, listed = str(trial.configuration.get("architecture", "")), ", ".join(values)
+    listed = describe_configuration(trial.configuration, [each for each in trial.configuration if each not in _HIDDEN])
+    name = str(trial.configuration.get("architecture", ""))
     return f"{name} ({listed})" if name and listed else name or listed
-
-
-def _short(value: object) -> str:
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _best_words(state: RunState) -> str:

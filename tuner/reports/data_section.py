@@ -17,10 +17,11 @@ from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import printable
 from tuner.common.files import replacing
 from tuner.common.process import usable_cpus
+from tuner.common.words import counted
 from tuner.datasets.account.copies import CopyAccount
 from tuner.datasets.account.facts import FEW_IMAGES, THUMBNAIL_PX, Account, ClassFacts, Size, SplitFacts
 from tuner.datasets.account.taking import Gallery
-from tuner.reports.formatting import capital, counted, escaped, shortened, table
+from tuner.reports.formatting import capital, escaped, shortened, table
 
 MOST_CLASSES = 40
 """A table of more has the largest and the smallest."""
@@ -108,8 +109,7 @@ def _lines(about: str, texts: Iterable[str]) -> list[Line]:
 
 def _images(account: Account) -> str:
     broken = f", and {counted(len(account.broken), 'broken one')}" if account.broken else ""
-    number = len(account.classes)
-    return f"{counted(account.images, 'image')} of {number:,} class{'es' if number != 1 else ''}{broken}"
+    return f"{counted(account.images, 'image')} of {counted(len(account.classes), 'class')}{broken}"
 
 
 def _split(split: SplitFacts, keeps_together: str = "") -> str:
@@ -238,8 +238,8 @@ def _balance(account: Account) -> list[str]:
             f"time is right so often; it is {balance.ratio:.3g} times as large as the smallest, {balance.smallest}"
         ]
     if balance.few:
-        number = len(balance.few)
-        lines.append(f"{number:,} class{'es' * (number > 1)} of fewer than {FEW_IMAGES} images: {named(balance.few)}")
+        few = counted(len(balance.few), "class")
+        lines.append(f"{few} of fewer than {FEW_IMAGES} images: {named(balance.few)}")
     return lines
 
 

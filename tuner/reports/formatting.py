@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tuner.common.metrics import VALIDATION, metric_of
+from tuner.common.words import as_written
 from tuner.runs.events import Scalar
 
 # Everything that GitHub's Markdown gives a meaning inside a line. An underscore inside a word has none.
@@ -69,15 +70,6 @@ def metric_words(metric: str) -> str:
 def capital(text: str) -> str:
     """Return `text` as it begins a sentence."""
     return text[:1].upper() + text[1:]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number of things with its noun.
-
-    >>> counted(1, "trial"), counted(1200, "epoch")
-    ('1 trial', '1,200 epochs')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_value(metric: str, value: float | None) -> str:
@@ -220,7 +212,7 @@ def safe_cell(text: str) -> str:
 def _short(value: Scalar) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "none" if value is None else as_written(value)
 
 
 def without_folders(source: str) -> str:

@@ -25,9 +25,7 @@ from tuner.common.metrics import (
 )
 from tuner.common.plugins import how_to_give
 from tuner.common.registry import unknown_name
-from tuner.reports.formatting import (
-    counted,
-)
+from tuner.common.words import counted
 from tuner.runs.epoch import Epoch, Phase
 from tuner.runs.events import (
     GuessTested,

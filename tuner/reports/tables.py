@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tuner.common.files import replacing
 from tuner.common.metrics import DEFAULT_METRIC, VALIDATION, asked_values, epoch_objectives, epoch_values
+from tuner.common.words import as_written
 from tuner.reports.formatting import is_share, metric_words
 from tuner.reports.results import STATUSES, Results, TrialResult
 from tuner.runs.epoch import Epoch
@@ -358,7 +359,7 @@ def _exact(value: Any) -> bool:
 def _converted(value: Scalar, kind: Type) -> Any:
     if value is None or kind != "string" or isinstance(value, str):
         return value
-    return str(value).lower() if isinstance(value, bool) else str(value)  # as YAML writes them
+    return as_written(value)
 
 
 def describe_schema() -> str:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.common.process import usable_cpus
+from tuner.common.words import counted
 from tuner.execution.finalist_actor import TIME_BUDGET, FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.reports.console import SearchConsole
-from tuner.reports.formatting import counted, format_seconds
+from tuner.reports.formatting import format_seconds
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested
 from tuner.runs.finalists import (
@@ -200,7 +201,7 @@ class Trainings:
         names = [f"{one} (the best trial)" if one in best else str(one) for one in whole]
         words = [
             *(f"the epochs of trial {one.trial} after {one.epochs}" for one in cut),
-            *([f"{more} more training{'' if more == 1 else 's'} {of}"] if more else []),
+            *([f"{counted(more, 'more training')} {of}"] if more else []),
             *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(names)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
         ]
@@ -269,7 +270,7 @@ def _trained(training: FinalistTraining, step: FinalistStep, seconds: float) -> 
 
 def _words(event: FinalistTrained, done: int, total: int, record: Record) -> str:
     metric = record.state.study.metric if record.state.study else "metric"
-    value = "no result" if event.best is None else f"{metric} {event.best:.4f} after {event.epochs} epochs"
+    value = "no result" if event.best is None else f"{metric} {event.best:.4f} after {counted(event.epochs, 'epoch')}"
     reason = f" ({event.reason})" if event.status == "failed" else ""
     folds = record.state.folds
     which = f"fold {event.number + 1} of {folds}" if folds else f"seed {event.number}"

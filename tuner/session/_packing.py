@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from tuner.cluster.ray_session import Capacity, NodeCapacity, concurrent_trials
-from tuner.cluster.slots import Packing, cpu_words
+from tuner.cluster.slots import Packing
 from tuner.common.files import write_text
 from tuner.common.process import describe_environment, free_memory
 from tuner.common.seeds import derive_seed
+from tuner.common.words import counted
 from tuner.execution.exit_reason import trial_memory_mb
 from tuner.execution.packing_probe import GpuMemory, Speed
 from tuner.models.architectures import ARCHITECTURES
@@ -170,7 +171,8 @@ def _pack_measured(speeds: Sequence[Speed], available_mb: float) -> Packing:
     best = fastest(speeds)
     held = within_memory(best.trials, best.worker_memory_mb, available_mb)
     told = ", ".join(
-        f"{speed.trials} with {cpu_words(speed.cpus_per_trial)} {speed.images_per_s:,.0f} images/s" for speed in speeds
+        f"{speed.trials} with {counted(speed.cpus_per_trial, 'CPU')} {speed.images_per_s:,.0f} images/s"
+        for speed in speeds
     )
     bound = f"; bounded by memory, {best.worker_memory_mb:,.0f} MB each" if held < best.trials else ""
     return Packing(held, best.cpus_per_trial, 0.0, f"measured: {told}{bound}")

@@ -14,17 +14,18 @@ from tuner.algorithms.halving import Rung, expected_rungs
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import metric_of
+from tuner.common.words import counted
 from tuner.datasets.loading import DataWords
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.parameters import general
-from tuner.reports.formatting import format_seconds
+from tuner.reports.formatting import describe_configuration, format_seconds
 from tuner.runs.expected_gain import FEWEST_TRIALS
 from tuner.runs.forecast import expected_parts
 from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing, probe_limit_s
 from tuner.session.checks import beyond_this_machine
 from tuner.session.preparation import backbone_configurations
 from tuner.spec.schema import AUTO, StopWhenSection
-from tuner.spec.space import Choose, Configuration, Dimension, FlatDimension, Integer, Real, Space, count, flatten
+from tuner.spec.space import Choose, Dimension, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
 from tuner.training.recipes.combinations import gradual_depths
 from tuner.training.trainable import TRAINABLES, Trainable
@@ -130,7 +131,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         facts.add_row(name, Text(value))
     console.print(Group(facts, "", draw_space(study.space), "", _rung_table(rungs)), soft_wrap=False)  # nothing is cut
     if study.baseline is not None:
-        console.print(Text(f"baseline (trial 0): {_words(study.baseline)}"))
+        console.print(Text(f"baseline (trial 0): {describe_configuration(study.baseline, list(study.baseline))}"))
     for warning in plan_warnings(search):
         console.print(Text(f"warning: {warning}", style="yellow"))
 
@@ -162,7 +163,7 @@ def _probe_words(search: ResolvedSearch) -> str:
 
 def _finalist_words(search: ResolvedSearch) -> str:
     number, budget = search.budget.finalists, search.budget
-    each = f"on each of {budget.folds} folds" if budget.folds else f"with {_plural(budget.trainings_each, 'seed')} each"
+    each = f"on each of {budget.folds} folds" if budget.folds else f"with {counted(budget.trainings_each, 'seed')} each"
     if not number:
         return "none: no trial is trained again, the test split stays unread"
     if len(search.study.metrics) > 1:
@@ -208,8 +209,9 @@ def _sampler_words(policy: Policy) -> str:
 
 
 def _share_words(search: ResolvedSearch) -> str:
-    cpus, gpus = search.shares.cpus, search.shares.gpus
-    return f"each with {_plural(cpus, 'CPU')} and {_plural(gpus, 'GPU')}"
+    shares = {"CPU": search.shares.cpus, "GPU": search.shares.gpus}
+    words = [f"{AUTO} {name}s" if share is None else counted(share, name) for name, share in shares.items()]
+    return f"each with {' and '.join(words)}"
 
 
 def _device_words(search: ResolvedSearch) -> str:
@@ -243,16 +245,6 @@ def _part(images: int, gpus: int) -> str:
 
 def _meaning(chosen: Chosen[str], description: str) -> str:
     return f"{chosen.value}: {description}" + (f" (auto: {chosen.why})" if chosen.why else "")
-
-
-def _plural(number: float | None, noun: str) -> str:
-    if number is None:
-        return f"{AUTO} {noun}s"
-    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
-
-
-def _words(configuration: Configuration) -> str:
-    return ", ".join(f"{name} {value}" for name, value in configuration.items())
 
 
 def draw_space(space: Space, tree: Tree | None = None) -> Tree:

@@ -26,7 +26,7 @@ from tuner.models.own_networks import load_own_code
 from tuner.proposals.asking import source_asked_for, study_name
 from tuner.proposals.making import DEFAULT_TIME, Asked, make_file
 from tuner.reports.console import SearchConsole
-from tuner.reports.formatting import backbone_words, format_seconds, format_value, metric_words
+from tuner.reports.formatting import backbone_words, describe_configuration, format_seconds, format_value, metric_words
 from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import StudyCreated
@@ -428,7 +428,7 @@ def _train(
     shares: tuple[float, float | None],
     console: SearchConsole,
 ) -> int:
-    console.say(f"trial {number}: {', '.join(f'{name} {value}' for name, value in configuration.items())}")
+    console.say(f"trial {number}: {describe_configuration(configuration, list(configuration))}")
 
     def report(epoch: Epoch) -> None:
         console.say(

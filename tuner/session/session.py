@@ -19,6 +19,7 @@ from tuner.cluster.slots import Cluster, ClusterSlots, Packing
 from tuner.common.errors import DiskFullError, TunerError, cause_of, first_line, without_passwords
 from tuner.common.files import disk_full_error, is_disk_full, write_text
 from tuner.common.process import describe_environment
+from tuner.common.words import counted
 from tuner.execution.heartbeat import Signs
 from tuner.execution.lost_workers import HangWatch
 from tuner.execution.worker_process import Guard, Workers
@@ -240,7 +241,7 @@ def _say_start(session: _Session, workers: Workers) -> None:
             resolved=resolved_settings(session.search, workers.guard.memory_mb),
         )
     )
-    trials = f"{session.search.budget.trials} trials{_whole_space(session.search)}"
+    trials = f"{counted(session.search.budget.trials, 'trial')}{_whole_space(session.search)}"
     rules = f"sampler {policy.sampler.value}, scheduler {policy.scheduler.value}"
     session.console.say(f"searching: {trials}, {packing.describe()}, {rules}; {session.console.stop_hint}")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuner.common.registry import unknown_name
+from tuner.common.words import as_written
 
 Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
@@ -100,7 +101,7 @@ def _listed(values: Sequence[Scalar], most: int = 12) -> str:
 
 
 def _written(value: Scalar) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = "null" if value is None else as_written(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from tuner.common.words import as_written
+
 LONGEST_NAME = 250
 LONGEST_VALUE = 6000
 LONGEST_VALUE_BEFORE = 500
@@ -31,10 +33,10 @@ def safe_name(name: str) -> str:
 def safe_value(value: object, longest: int = LONGEST_VALUE) -> str:
     """Return the text of a value, cut where it is too long, with a digest of the whole.
 
-    >>> safe_value(None), safe_value(0.5), safe_value("x" * 30, longest=25)
-    ('none', '0.5', 'xxxxxxxxxxx... (666a596d)')
+    >>> safe_value(None), safe_value(True), safe_value("x" * 30, longest=25)
+    ('none', 'true', 'xxxxxxxxxxx... (666a596d)')
     """
-    text = "none" if value is None else str(value)
+    text = "none" if value is None else as_written(value)
     text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     if len(text) <= longest:
         return text

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from tuner.common.errors import InputError, first_line
 from tuner.common.files import format_size, is_written
+from tuner.common.words import counted
 from tuner.datasets.prepared import BROUGHT, VERSION, cut_short, find_damage
 from tuner.training import activation_store
 from tuner.training.activation_store import META, REFUSED, Key, folder_bytes, last_use, read_object
@@ -297,9 +298,9 @@ def _is_being_made(folder: Path) -> bool:
 def total_words(items: Sequence[Item]) -> str:
     """Return in words how many items of each kind there are, and their size together."""
     datasets, entries, brought = (sum(item.kind == kind for item in items) for kind in (DATASETS, ACTIVATIONS, BROUGHT))
-    words = [f"{datasets} prepared data set{'' if datasets == 1 else 's'}"] if datasets else []
-    words += [f"{entries} {'entry' if entries == 1 else 'entries'} of activations"] if entries else []
-    words += [f"{brought} file{'' if brought == 1 else 's'} of programs"] if brought else []
+    words = [counted(datasets, "prepared data set")] if datasets else []
+    words += [f"{counted(entries, 'entry')} of activations"] if entries else []
+    words += [f"{counted(brought, 'file')} of programs"] if brought else []
     size = format_size(sum(item.size_bytes for item in items))
     return f"{' and '.join(words)}, {size}" if words else "nothing"
 

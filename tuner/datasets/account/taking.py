@@ -17,6 +17,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.metrics import DEFAULT_METRIC
+from tuner.common.words import counted
 from tuner.datasets._decoding import Frame
 from tuner.datasets.account._classes import (
     class_facts,
@@ -278,8 +279,7 @@ class _Looking:
         """Return why a search would refuse the data for their broken images."""
         if not broken or self.rules.skips_broken:
             return []
-        s = "s" * (len(broken) > 1)
-        return [f"{len(broken):,} broken image{s}: remove or repair them, or set data.broken_images to skip"]
+        return [f"{counted(len(broken), 'broken image')}: remove or repair them, or set data.broken_images to skip"]
 
     def _splits(
         self, rows: Mapping[str, np.ndarray], copies: _Copies | None

@@ -12,8 +12,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from tuner.common.metrics import Mode, oriented
+from tuner.common.words import counted
 from tuner.reports.figures import style
-from tuner.reports.formatting import capital, counted, format_duration, format_value, metric_words
+from tuner.reports.formatting import capital, format_duration, format_value, metric_words
 from tuner.reports.results import Results, ResultStatus, TrialResult
 
 

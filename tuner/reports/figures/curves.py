@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from tuner.common.metrics import asked_values
+from tuner.common.words import counted
 from tuner.reports.figures import style
-from tuner.reports.formatting import capital, counted, format_value, metric_words, shortened
+from tuner.reports.formatting import capital, format_value, metric_words, shortened
 from tuner.reports.results import Results, TrialResult
 from tuner.runs.epoch import Epoch
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tuner.common.words import counted
 from tuner.reports.figures.style import (
     BLACK,
     DASHED,
@@ -28,7 +29,7 @@ from tuner.reports.figures.style import (
     set_row_axis,
     set_title,
 )
-from tuner.reports.formatting import counted, format_value, metric_words
+from tuner.reports.formatting import format_value, metric_words
 from tuner.reports.results import BaselineLine, Results, ResultStatus, TrialResult
 
 MOST_GROUPS = 24

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from tuner.common.words import counted
 from tuner.reports.figures.space import as_number
 from tuner.reports.figures.style import BLACK, BLUE, FAINT, FigureKind, build_figure, set_row_axis, set_title
-from tuner.reports.formatting import counted, metric_words
+from tuner.reports.formatting import metric_words
 from tuner.reports.results import Results, TrialResult
 from tuner.runs.events import Scalar
 

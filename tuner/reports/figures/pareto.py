@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from tuner.common.metrics import epoch_objectives, metric_of, oriented
+from tuner.common.words import counted
 from tuner.reports.figures import style
 from tuner.reports.figures.cost import find_cheapest_front, number_words
-from tuner.reports.formatting import capital, counted, format_value, metric_words
+from tuner.reports.formatting import capital, format_value, metric_words
 from tuner.reports.results import Results, ResultStatus
 
 MOST_LABELS = 15

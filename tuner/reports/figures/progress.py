@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from tuner.common.words import counted
 from tuner.reports.figures import style
-from tuner.reports.formatting import counted, format_value, metric_words
+from tuner.reports.formatting import format_value, metric_words
 from tuner.reports.results import BaselineLine, Outcome, Results, ResultStatus, TrajectoryPoint, outcomes, trajectory
 
 

@@ -16,8 +16,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from tuner.common.metrics import Mode
+from tuner.common.words import counted
 from tuner.reports.figures import style
-from tuner.reports.formatting import capital, counted, format_value, is_share, metric_words, shortened
+from tuner.reports.formatting import capital, format_value, is_share, metric_words, shortened
 from tuner.reports.results import Results, ResultStatus, TrialResult
 from tuner.runs.events import Scalar
 
