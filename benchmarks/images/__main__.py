@@ -4,6 +4,7 @@
     measure     run the product's own search over each task, in a working folder, as long as is asked for
     collect     take all tasks that are complete into tables.npz, to be committed; those that it has stay
     list        how far each task is
+    prior       write the prior that comes with the product, from all tables
 
 `measure` is the product itself: random draws, all trials to their end after 20 epochs, probes of frozen features, every
 curve from its record. Each sixth trial repeats an earlier one with another seed: that is the noise. What is done can be
@@ -22,9 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.images import measuring
+from benchmarks.images.prior import prior_of
 from benchmarks.images.repeats import EVERY
 from benchmarks.images.tables import TABLES, TaskTable, merged, read_tables, write_tables
 from benchmarks.images.tasks import TASKS, chosen_tasks, trials_for
+from tuner.algorithms.prior import FILE, save_prior
 from tuner.common.command_line import run_command
 from tuner.common.process import usable_cpus
 from tuner.common.termination import terminating_as_interrupt
@@ -44,9 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m benchmarks.images", description=__doc__, formatter_class=form)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, run in (("networks", _networks), ("measure", _measure), ("collect", _collect), ("list", _list)):
+    for name, run in _COMMANDS.items():
         command = commands.add_parser(name)
         command.set_defaults(run=run)
+        if name == "prior":
+            command.add_argument("--tables", type=Path, default=TABLES, help="(default: beside this program)")
+            command.add_argument("--prior", type=Path, default=FILE, help="(default: that of the product)")
+            continue
         command.add_argument("--folder", type=Path, default=Path("images"), help="working folder (default: images)")
         if name == "networks":
             command.add_argument("--epochs", type=int, default=12)
@@ -111,6 +118,15 @@ def _list(options: argparse.Namespace) -> int:
         done = measuring.trials_done(places.state(task))
         print(f"| {task.name} | {task.base} | {task.split} | {done} | {of} | {_shown(kept.get(task.name))} |")
     return 0
+
+
+def _prior(options: argparse.Namespace) -> int:
+    path = save_prior(prior_of(read_tables(options.tables).values()), options.prior)
+    print(f"{path}: {path.stat().st_size / 2**20:.2f} MB")
+    return 0
+
+
+_COMMANDS = {"networks": _networks, "measure": _measure, "collect": _collect, "list": _list, "prior": _prior}
 
 
 def _shown(table: TaskTable | None) -> str:

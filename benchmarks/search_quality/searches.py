@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.images.problems import image_problems
 from benchmarks.search_quality.peer_process import PeerPolicy
-from benchmarks.search_quality.policies import POLICIES, SYNTHETIC_ONLY, quiet
+from benchmarks.search_quality.policies import OF_SUITE, POLICIES, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
@@ -54,7 +54,7 @@ def wanted(
 
 
 def _can(policy: str, problem: str) -> bool:
-    return policy not in SYNTHETIC_ONLY or problem.startswith("synthetic")
+    return problem.startswith(OF_SUITE.get(policy, ""))
 
 
 def suite(name: str, noise: float) -> list[Problem] | str:

@@ -12,12 +12,16 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
+from benchmarks.images import problems
+from benchmarks.images.prior import prior_of
 from benchmarks.images.problems import base_of, image_problems
+from benchmarks.images.tables import METRIC, read_tables
 from benchmarks.search_quality.problems import Problem, Table, lcbench
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
 from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
 from tuner.algorithms.halving import default_reduction_factor
+from tuner.algorithms.prior import PriorStudy, prior_studies
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import Queued
 from tuner.algorithms.tpe import ENDED_BY_ITSELF
@@ -45,8 +49,26 @@ def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
     return _after([replace(problem, sibling=one + 1) for one in range(SIBLINGS)], problem, slots, seed)
 
 
+def with_prior(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
+    """`gp` with `asha` after a prior that was built without the base set of the problem, which is one of images."""
+    earlier = prior_studies(prior_for(problem), problem.space, METRIC, "max")
+    return _begun_with(earlier, problem, slots, seed, per_second)
+
+
+def prior_for(problem: Problem) -> list[PriorStudy]:
+    """The prior of the choosing tasks of other base sets than a problem's; LookupError: it is none of images."""
+    if not (base := base_of(problem.name)):
+        raise LookupError(problem.name)
+    tables = read_tables(problems.TABLES).values()
+    return prior_of(one for one in tables if one.facts["split"] == "choosing" and one.facts["base"] != base)
+
+
 def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int, per_second: bool = False) -> Policy:
     earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in others]
+    return _begun_with(earlier, problem, slots, seed, per_second)
+
+
+def _begun_with(earlier: Sequence[EarlierStudy], problem: Problem, slots: int, seed: int, per_second: bool) -> Policy:
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials, per_second=per_second))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]

@@ -15,6 +15,7 @@ from benchmarks.images import problems
 from benchmarks.images.__main__ import main
 from benchmarks.images.measuring import PLUGINS, Places, is_complete, keep_to_networks
 from benchmarks.images.pretraining import moved
+from benchmarks.images.prior import KINDS, prior_study
 from benchmarks.images.problems import image_problems, problem_of
 from benchmarks.images.repeats import EVERY, SHIFT, RepeatingSampler, first_of
 from benchmarks.images.tables import TaskTable, merged, read_tables, table_of, write_tables
@@ -35,6 +36,7 @@ from benchmarks.search_quality.problems import place_of
 from benchmarks.search_quality.searches import SUITES, suite
 from benchmarks.search_quality.simulator import simulate
 from tests.support.make_record import PROBES, epoch, session_started, small_state, trial_ended, trial_started
+from tuner.algorithms.prior import shipped_prior
 from tuner.algorithms.study import SearchStudy, Suggestion
 from tuner.common.errors import InputError
 from tuner.common.plugins import forget_plugins, load_plugins
@@ -299,7 +301,39 @@ def test_a_search_that_is_warm_started_knows_no_task_of_its_base_set_and_none_th
     assert [one.name.rpartition("-")[2] for one in warm.others(flowers)] == names[:3]
 
 
-@pytest.mark.parametrize("name", ["gp + asha(1,2)", "gp + asha, warm start", "random + asha(1,3)"])
+def test_a_task_becomes_a_study_of_the_prior_as_halving_leaves_it() -> None:
+    made = table(60)
+    found = prior_study(made)
+    kept = [one for one in made.configurations if one["architecture"] in KINDS]
+    assert 0 < len(kept) < len(made.configurations), "networks with random weights are left out"
+    assert len(found.study.trials) == len(kept) and found.base == "digits" and found.study.data.classes == 10
+    lasts = [one.epochs[-1] for one in found.study.trials]
+    assert lasts.count(4) == len(kept) // 4 and sum(last >= 2 for last in lasts) == len(kept) // 2
+    best = max(found.study.trials, key=lambda one: one.best["val_accuracy"][-1])
+    assert best.status == "completed" and best.epochs == [1, 2, 4], "the better half at each rung goes on"
+
+
+def test_a_prior_is_written_from_all_tables(tmp_path: Path, capsys) -> None:
+    write_tables(map(as_task, ["digits_10", "hands_20"]), tmp_path / "tables.npz")
+    assert main(["prior", "--tables", str(tmp_path / "tables.npz"), "--prior", str(tmp_path / "prior.json")]) == 0
+    assert [one.base for one in shipped_prior(tmp_path / "prior.json").studies] == ["digits", "hands"]
+    assert "MB" in capsys.readouterr().out
+
+
+def test_a_search_with_the_prior_knows_no_task_of_its_base_set_and_none_that_is_to_judge(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(problems, "TABLES", tmp_path / "tables.npz")
+    names = ["digits_10", "hands_20", "flowers_30"]
+    write_tables(map(as_task, names), tmp_path / "tables.npz")
+    (digits, _), (flowers,) = (image_problems(split) for split in ("choosing", "judging"))
+    assert [one.base for one in warm.prior_for(digits)] == ["hands"]
+    assert [one.base for one in warm.prior_for(flowers)] == ["digits", "hands"]
+
+
+@pytest.mark.parametrize(
+    "name", ["gp + asha(1,2)", "gp + asha, warm start", "gp per second + asha, prior", "random + asha(1,3)"]
+)
 def test_policies_search_tables_of_images(name: str, tmp_path: Path, monkeypatch) -> None:
     quiet()
     monkeypatch.setattr(warm, "EARLIER_BUDGET", 1)

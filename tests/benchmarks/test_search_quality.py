@@ -8,7 +8,7 @@ import pytest
 from benchmarks.search_quality import warm
 from benchmarks.search_quality.peers import SYNE_TUNE
 from benchmarks.search_quality.plot import draw
-from benchmarks.search_quality.policies import POLICIES, quiet
+from benchmarks.search_quality.policies import OF_SUITE, POLICIES, quiet
 from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Table, lcbench, place_of
 from benchmarks.search_quality.report import Group, budget_factor, by_group, mean_ranks, tables
 from benchmarks.search_quality.rows import Row
@@ -92,7 +92,9 @@ def problem() -> Synthetic:
     return made
 
 
-@pytest.mark.parametrize("name", [name for name in POLICIES if name not in SYNE_TUNE])  # these are tested as peers
+@pytest.mark.parametrize(  # Syne Tune's are tested as peers
+    "name", [name for name in POLICIES if name not in SYNE_TUNE and OF_SUITE.get(name, "synthetic") == "synthetic"]
+)
 def test_every_policy_searches_a_conditional_space(name, problem, monkeypatch) -> None:
     monkeypatch.setattr(warm, "EARLIER_BUDGET", 1)
     found = simulate(problem, POLICIES[name](problem, 4, 0), 4, problem.full_training_s, 0)

@@ -55,6 +55,7 @@ def answers(tmp_path) -> dict[str, Any]:
         "search.reduction_factor": recorded.reduction_factor,
         "search.improvement_per_second": recorded.weighs_seconds,
         "training.augment_on": place,
+        "search.prior": recorded.prior,
         "search.probe": recorded.probes,
         "resources.cpus_per_trial": packing.cpus_per_trial,
         "resources.gpus_per_trial": packing.gpus_per_trial,
@@ -117,6 +118,23 @@ def test_images_are_augmented_on_the_gpu_if_there_is_one_and_where_they_were_bef
 def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overrides, value, why) -> None:
     probe = resolve(require(read_spec(WITH_BACKBONE, "f", overrides))).training.probe
     assert probe.value is value and why in probe.why and (probe.why == "") == (why == "")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value", "why"),
+    [
+        (["search.prior=shipped"], True, ""),
+        (["search.prior=none"], False, ""),
+        (["search.prior=null"], False, ""),
+        (["search.prior=auto"], False, "too few data sets"),
+        (["search.prior=shipped", "space.weights=none", "baseline=none"], False, "knows no architecture"),
+    ],
+)
+def test_a_search_begins_with_the_prior_where_that_is_asked_for_and_it_has_something_to_say(
+    overrides, value, why
+) -> None:
+    prior = resolve(require(read_spec(WITH_BACKBONE, "f", overrides))).policy.prior
+    assert prior.value is value and why in prior.why and (prior.why == "") == (why == "")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ CAN_BE_NOTHING = {
     "search.time_budget": None,
     "search.stop_when": None,
     "search.warm_start": [],
+    "search.prior": "none",
     "search.improvement_per_second": False,
     "search.hung_after_epochs": "never",
     "search.probe": False,

@@ -164,13 +164,22 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
     return WarmStart(trials, [configurations[id(trial)] for trial in chosen])
 
 
-def describe(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> str:
-    """Return in words how much of the earlier studies has a place in a space."""
-    warm = warm_start(studies, space, baseline, mode)
+def describe(
+    studies: Sequence[EarlierStudy],
+    space: Space,
+    baseline: Configuration | None,
+    mode: Mode,
+    prior: Sequence[EarlierStudy] = (),
+) -> str:
+    """Return in words how much of the earlier studies, and of those of the prior, has a place in a space."""
+    warm = warm_start([*studies, *prior], space, baseline, mode)
     parts = [
         f"{study.name} on {study.data}, {len(trials)} of {len(study.trials)} trials"
-        for study, trials in zip(studies, warm.trials, strict=True)
+        for study, trials in zip(studies, warm.trials, strict=False)
     ]
+    if prior:
+        trials = sum(len(one) for one in warm.trials[len(studies) :])
+        parts.append(f"of {len(prior)} studies that come with tuner, {trials:,} trials")
     return f"warm start: {'; '.join(parts)} have a place in this space; {len(warm.portfolio)} of them are tried first"
 
 

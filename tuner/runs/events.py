@@ -130,6 +130,8 @@ class Resolved(BaseModel):
     """Most host memory; None: there is no limit of ours."""
     probes: bool = False
     """Whether frozen features are probed."""
+    prior: bool = False
+    """Whether it began with the studies of other data that come with tuner."""
 
 
 class SessionStarted(_Event):

@@ -118,6 +118,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         ("metrics" if len(study.metrics) > 1 else "metric", _metric_words(study)),
         ("configurations", _number_words(count(study.space), "infinitely many")),
         ("sampler", _meaning(search.policy.sampler, _sampler_words(search.policy))),
+        ("prior", _meaning(*_prior_words(search.policy.prior))),
         ("scheduler", _meaning(search.policy.scheduler, SCHEDULERS[search.policy.scheduler.value].description)),
         ("trials", f"{budget.trials}, time budget {time_budget}, {_share_words(search)}"),
         *([("devices", words)] if (words := _device_words(search)) else []),
@@ -159,6 +160,12 @@ def _probe_words(search: ResolvedSearch) -> str:
     number = len(backbone_configurations(search.study.network_space))
     words = f"what frozen features give of {number} of backbone and preprocessing"
     return f"{words}, in at most {limit} of a processor" + (f" (auto: {why})" if why else "")
+
+
+def _prior_words(prior: Chosen[bool]) -> tuple[Chosen[str], str]:
+    """Return the word of the file for a prior, with why it has it, and its meaning."""
+    word, meaning = ("shipped", "studies of other data") if prior.value else ("none", "only what this search sees")
+    return Chosen(word, prior.why), meaning
 
 
 def _finalist_words(search: ResolvedSearch) -> str:

@@ -28,6 +28,9 @@ from tuner.training.trainable import TRAINABLES
 SAMPLER, SCHEDULER = "gp", "asha"
 """Scheduler for `auto` where nothing speaks for another one."""
 
+PRIOR_BY_DEFAULT = False
+PRIOR_WHY = "it was judged on too few data sets; see benchmarks/LOG.md"
+
 PROBE_SHARE, PROBE_S = 0.05, 60.0
 """Most of a time budget that probes of frozen features take, in processor time; without a budget, so many seconds."""
 PROBED_FROM_S = 600.0
@@ -121,6 +124,8 @@ class Policy:
     """One of how many trials goes on at a rung."""
     rungs: tuple[int, ...]
     """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
+    prior: Chosen[bool]
+    """Whether the search begins with the studies of other data that come with tuner."""
 
     @property
     def compared_at(self) -> tuple[int, ...]:
@@ -234,7 +239,21 @@ def _policy(spec: Spec) -> Policy:
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
     rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
-    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs, _prior(spec))
+
+
+def _prior(spec: Spec) -> Chosen[bool]:
+    """Return whether the shipped prior is used; where it has nothing to say, not even if the file says so."""
+    written = given(spec.search.prior)
+    if written == "none":
+        return Chosen(False)
+    if spec.trainable is not None:
+        return Chosen(False, "a training function of one's own has hyperparameters that no other study knows")
+    from tuner.algorithms.prior import kinds_in  # with scipy, which takes its time
+
+    if not any(kinds_in(spec.space).values()):
+        return Chosen(False, "it knows no architecture of the space")
+    return Chosen(True) if written else Chosen(PRIOR_BY_DEFAULT, PRIOR_WHY)
 
 
 def _probe(spec: Spec) -> Chosen[bool]:

@@ -23,7 +23,7 @@ from tuner.spec.spec import Spec
 MAY_CHANGE = ("search.trials", "search.time_budget", "search.stop_when", "search.max_concurrent",
               "search.hung_after_epochs", "search.probe", "resources.", "finalists.", "data.storage")  # fmt: skip
 """Settings of limits and of the machine, which may change; that the images are the same is seen from the data."""
-_KEPT_WITH_RUN = ("search.warm_start",)
+_KEPT_WITH_RUN = ("search.warm_start", "search.prior")
 """Settings that were used when the run began, and have no effect any more."""
 _OPEN = ("space.", "baseline.", "trainable")
 """Sections in which an added setting is another search; elsewhere an earlier tuner may not have had it."""

@@ -35,7 +35,7 @@ from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
-from tuner.session._resolved import ResolvedSearch, Study, augment_on, probe_limit_s, resolve
+from tuner.session._resolved import ResolvedSearch, augment_on, probe_limit_s, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
@@ -89,9 +89,9 @@ def run_search(
     storage = _usable(options.storage) if options.storage is not None else None
     if not options.fresh:
         run = new_run(options.runs_dir, spec.study, storage)
-        earlier = _earlier(spec.search.warm_start, search.study, options, console)
+        earlier = _earlier(spec.search.warm_start, search, options, console)
         return _search(search, run, options, console, learns_from=earlier, trial_kind=trial_kind)
-    earlier, in_use = _earlier(spec.search.warm_start, search.study, options, console), set[str]()
+    earlier, in_use = _earlier(spec.search.warm_start, search, options, console), set[str]()
     while True:
         run = fresh_run(options.runs_dir, spec.study, storage, in_use)
         try:
@@ -160,7 +160,7 @@ def _tell_plan(spec: Spec, search: ResolvedSearch, options: SearchOptions, conso
     for notice in known.notices:
         console.say(notice)
     _tell_disk_use(search, options, console)
-    _earlier(spec.search.warm_start, search.study, options, console)
+    _earlier(spec.search.warm_start, search, options, console)
     if options.probe:
         _tell_probes(search, options, console)
     return 0
@@ -200,15 +200,20 @@ def _tell_disk_use(search: ResolvedSearch, options: SearchOptions, console: Sear
         console.say(line)
 
 
-def _earlier(names: Sequence[str], study: Study, options: SearchOptions, console: SearchConsole) -> list[EarlierStudy]:
+def _earlier(
+    names: Sequence[str], search: ResolvedSearch, options: SearchOptions, console: SearchConsole
+) -> list[EarlierStudy]:
     """Return the studies that a search is to learn from, and say how much of each has a place in its space."""
-    if not names:
+    study, has_prior = search.study, search.policy.prior.value
+    if not names and not has_prior:
         return []
+    from tuner.algorithms.prior import prior_studies, shipped_prior
     from tuner.algorithms.warm_start import describe, read_earlier
 
     studies = read_earlier(names, options.runs_dir, study.metric, study.mode)
-    console.say(describe(studies, study.space, study.baseline, study.mode))
-    return studies
+    prior = prior_studies(shipped_prior().studies, study.space, study.metric, study.mode) if has_prior else []
+    console.say(describe(studies, study.space, study.baseline, study.mode, prior))
+    return studies + prior
 
 
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:

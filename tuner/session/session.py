@@ -262,6 +262,7 @@ def resolved_settings(search: ResolvedSearch, memory_mb: float | None) -> Resolv
         reduction_factor=search.policy.reduction_factor.value,
         memory_mb_per_trial=memory_mb,
         probes=search.training.probe.value,
+        prior=search.policy.prior.value,
     )
 
 

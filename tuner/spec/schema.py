@@ -220,6 +220,7 @@ class SearchSection(Section):
     grace_epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
     reduction_factor: Annotated[int, Field(ge=2, le=100)] | Auto = "auto"
     warm_start: list[str] = []
+    prior: Annotated[Literal["auto", "shipped", "none"], Nothing("none")] = "auto"
     improvement_per_second: bool | Auto = "auto"
     hung_after_epochs: Annotated[Number, Field(ge=2)] | Literal["never"] = 20.0
     probe: bool | Auto = "auto"

@@ -1,0 +1,121 @@
+"""The prior that comes with tuner: studies of other data whose trials move to architectures of the same kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tuner.algorithms.prior import FILE, PriorStudy, kinds_in, prior_studies, save_prior, shipped_prior
+from tuner.algorithms.study_file import DataFacts, ShownTrial, StudyFile
+from tuner.algorithms.warm_start import describe, warm_start
+from tuner.common.errors import RunError
+from tuner.spec.space import Choice, Choose, Integer, Real, Space
+
+RATE = Real(1e-4, 1e-1, log=True)
+BACKBONE: Space = {"unfreeze_depth": Integer(0, 3)}
+
+
+def space_of(*names: str, **more: Space) -> Space:
+    branches = {name: dict(BACKBONE) if name != "cnn" else {} for name in names}
+    return {"learning_rate": RATE, "architecture": Choose({**branches, **more})}
+
+
+def study(*architectures: str, base: str = "pets") -> PriorStudy:
+    """A trial of each; those of other names than `cnn` are pretrained."""
+    trials = [
+        ShownTrial(
+            configuration={"architecture": name, "learning_rate": 0.01, "unfreeze_depth": 9},
+            status="completed",
+            epochs=[1, 4],
+            seconds=[1.0, 1.0],
+            best={"val_accuracy": [0.1, 0.5 + 0.01 * number], "val_loss": [2.0, 1.0]},
+        )
+        for number, name in enumerate(architectures)
+    ]
+    file = StudyFile(
+        tuner="1", data=DataFacts(classes=3), metrics={"val_accuracy": "max", "val_loss": "min"}, trials=trials
+    )
+    kinds = {name: "from_scratch" if name == "cnn" else "pretrained" for name in architectures}
+    return PriorStudy.model_validate({"base": base, "kinds": kinds, "study": file})
+
+
+def architectures(studies: list[PriorStudy], space: Space) -> list[str]:
+    found = prior_studies(studies, space, "val_accuracy", "max")
+    return [str(trial.configuration["architecture"]) for one in found for trial in one.trials]
+
+
+def test_a_backbone_is_pretrained_only_where_its_weights_are() -> None:
+    untrained: Space = {"weights": Choice(("none",)), **BACKBONE}
+    space = space_of("mobilenet_v2", "cnn", "of_own_code", resnet50=untrained)
+    assert kinds_in(space) == {
+        "mobilenet_v2": "pretrained",
+        "cnn": "from_scratch",
+        "of_own_code": None,
+        "resnet50": None,
+    }
+    assert kinds_in({"learning_rate": RATE}) == {}
+
+
+def test_a_trial_stays_with_its_architecture_and_goes_to_those_of_its_kind_in_turn_where_there_is_none() -> None:
+    one = study("mobilenet_v2", "strange", "strange", "strange", "cnn")
+    assert architectures([one], space_of("mobilenet_v2", "vgg16", "dense")) == [
+        *("mobilenet_v2", "vgg16", "mobilenet_v2", "vgg16"),
+        "dense",
+    ]
+
+
+def test_trials_of_another_kind_than_the_space_are_left_out_and_studies_without_any_too() -> None:
+    studies = [study("mobilenet_v2", "cnn"), study("cnn", base="digits")]
+    assert architectures(studies, space_of("vgg16")) == ["vgg16"]
+    assert len(prior_studies(studies, space_of("vgg16"), "val_accuracy", "max")) == 1
+
+
+def test_numbers_move_to_the_nearest_that_the_space_has() -> None:
+    space = space_of("vgg16")
+    warm = warm_start(prior_studies([study("mobilenet_v2")], space, "val_accuracy", "max"), space, None, "max")
+    (trial,) = warm.trials[0]
+    assert trial.params == {"learning_rate": 0.01, "architecture": "vgg16", "architecture.vgg16.unfreeze_depth": 3}
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "values"),
+    [
+        ("val_accuracy", "max", {1: 0.1, 4: 0.5}),
+        ("val_macro_f1", "max", {1: 0.1, 4: 0.5}),
+        ("val_loss", "min", {1: 2.0, 4: 1.0}),
+    ],
+)
+def test_a_metric_that_was_not_measured_is_stood_in_for_by_accuracy_or_loss(metric, mode, values) -> None:
+    (found,) = prior_studies([study("cnn")], space_of("cnn"), metric, mode)
+    assert found.trials[0].best_by_epoch == values
+
+
+def test_what_is_said_counts_the_prior_as_one() -> None:
+    space, studies = space_of("vgg16"), [study("mobilenet_v2"), study("mobilenet_v2", "cnn")]
+    prior = prior_studies(studies, space, "val_accuracy", "max")
+    said = describe([], space, None, "max", prior)
+    assert said.startswith("warm start: of 2 studies that come with tuner, 2 trials have a place in this space; ")
+
+
+def test_a_prior_is_read_as_it_was_written_and_can_leave_out_a_data_set(tmp_path: Path) -> None:
+    written = [study("mobilenet_v2", "cnn"), study("cnn", base="digits")]
+    found = shipped_prior(save_prior(written, tmp_path / "prior.json"))
+    assert found.studies == written
+    assert [one.base for one in found.without(["pets"])] == ["digits"]
+
+
+def test_a_damaged_prior_is_an_error_that_says_how_to_do_without(tmp_path: Path) -> None:
+    (tmp_path / "prior.json").write_text('{"kind": "tuner prior", "version": 1, "studies": []}')
+    for path in (tmp_path / "prior.json", tmp_path / "none.json"):
+        with pytest.raises(RunError, match=r"search\.prior=none does without"):
+            shipped_prior(path)
+
+
+def test_the_shipped_prior_is_small_and_all_of_it_has_a_place_in_a_space_of_both_kinds() -> None:
+    assert FILE.stat().st_size < 2**20
+    studies = shipped_prior().studies
+    found = prior_studies(studies, space_of("vgg16", "cnn"), "val_accuracy", "max")
+    assert [len(one.trials) for one in found] == [len(one.study.trials) for one in studies]
+    assert all(one.study.name is None and one.study.data.name is None for one in studies)
+    assert all("completed" in {trial.status for trial in one.study.trials} for one in studies)

@@ -1,0 +1,130 @@
+"""The prior that comes with tuner: studies of other data, with which a search of networks begins as with its user's.
+
+They go the way of earlier studies (`warm_start`), and through its gate. Data that a user searches have other
+architectures than those of the prior: each of its trials moves to one of the same kind, those of the same name first.
+`python -m benchmarks.images prior` builds the file from measured tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuner.algorithms.study_file import StudyFile
+from tuner.algorithms.warm_start import EarlierStudy, EarlierTrial
+from tuner.common.errors import RunError, first_line
+from tuner.common.files import write_text
+from tuner.common.metrics import Mode
+from tuner.models.architectures import ARCHITECTURES
+from tuner.spec.space import Configuration, Space, flatten
+
+FILE = Path(__file__).with_name("prior.json")
+Kind = Literal["pretrained", "from_scratch"]
+PRETRAINED = "imagenet"
+"""The `weights` of a backbone that is of the kind `pretrained`."""
+_INSTEAD: Mapping[Mode, str] = {"max": "val_accuracy", "min": "val_loss"}
+"""What stands for a metric that the studies have not measured."""
+
+
+class PriorStudy(BaseModel):
+    """A study of the prior."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    base: str
+    """The data set that its images are of: what is judged on it knows nothing of this study."""
+    kinds: dict[str, Kind]
+    """Of its architectures."""
+    study: StudyFile
+
+
+class Prior(BaseModel):
+    """All studies of the prior."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["tuner prior"] = "tuner prior"
+    version: Literal[1] = 1
+    studies: list[PriorStudy] = Field(min_length=1)
+
+    def without(self, bases: Collection[str]) -> list[PriorStudy]:
+        """Return the studies of other data sets than these."""
+        return [one for one in self.studies if one.base not in bases]
+
+
+@cache
+def shipped_prior(path: Path = FILE) -> Prior:
+    """Return the prior that comes with tuner.
+
+    Raises:
+        RunError: its file is not there, or damaged.
+    """
+    try:
+        return Prior.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{path}: cannot be read: {first_line(error)}; search.prior=none does without") from None
+
+
+def save_prior(studies: Sequence[PriorStudy], path: Path = FILE) -> Path:
+    """Write a prior, a line for each of its studies; returns the path."""
+    head = f'{{"kind": "tuner prior", "version": {Prior.model_fields["version"].default}, "studies": [\n'
+    return write_text(path, head + ",\n".join(one.model_dump_json() for one in studies) + "\n]}\n")
+
+
+def kinds_in(space: Space) -> dict[str, Kind | None]:
+    """Return the kind of each architecture of a space; None: of own code nobody knows what it begins with.
+
+    >>> from tuner.spec.space import Choice
+    >>> kinds_in({"architecture": Choice(("mobilenet_v2", "cnn"))})
+    {'mobilenet_v2': 'pretrained', 'cnn': 'from_scratch'}
+    """
+    names = [str(name) for name in getattr(space.get("architecture"), "values", ())]
+    return {name: _kind_of(name, space) for name in names}
+
+
+def _kind_of(name: str, space: Space) -> Kind | None:
+    if name not in ARCHITECTURES or ARCHITECTURES[name].is_own:
+        return None
+    if not ARCHITECTURES[name].is_backbone:
+        return "from_scratch"
+    conditions = ((), (("architecture", name),))
+    weights = [one.dimension for one in flatten(space) if one.name == "weights" and one.conditions in conditions]
+    return "pretrained" if all(one.contains(PRETRAINED) for one in weights) else None
+
+
+def prior_studies(studies: Sequence[PriorStudy], space: Space, metric: str, mode: Mode) -> list[EarlierStudy]:
+    """Return the studies as earlier ones of a search of `space`, which knows their values by its own metric.
+
+    Those with no trial that has a place in it are left out; trials of another kind than its architectures are, too.
+    """
+    there = kinds_in(space)
+    found = [
+        EarlierStudy(
+            name=f"prior {number}",
+            data=one.study.data.words,
+            trials=[
+                EarlierTrial(configuration=configuration, status=trial.status, best_by_epoch=curve)
+                for place, trial in enumerate(one.study.trials)
+                if (curve := trial.best_by_epoch(metric if metric in one.study.metrics else _INSTEAD[mode]))
+                and (configuration := _moved(trial.configuration, one.kinds, place, there)) is not None
+            ],
+        )
+        for number, one in enumerate(studies)
+    ]
+    return [one for one in found if one.trials]
+
+
+def _moved(
+    configuration: Configuration, kinds: Mapping[str, Kind], place: int, there: Mapping[str, Kind | None]
+) -> Configuration | None:
+    """Return a configuration with an architecture that is there, or None if none is of its kind.
+
+    Where there are several of the kind, and none by this name, trials take turns: nothing is known of the differences.
+    """
+    name = str(configuration["architecture"])
+    alike = [name] if name in there else [one for one, kind in there.items() if kind and kind == kinds.get(name)]
+    if not alike:
+        return None
+    return {**configuration, "architecture": alike[place % len(alike)], "weights": PRETRAINED}
