@@ -10,14 +10,16 @@ import numpy as np
 from benchmarks.images.tables import METRIC, TaskTable
 from tuner import __version__
 from tuner.algorithms.halving import rung_epochs
-from tuner.algorithms.prior import Kind, PriorStudy
+from tuner.algorithms.prior import PriorStudy
 from tuner.algorithms.study_file import ClassSizes, DataFacts, ShownTrial, StudyFile, rounded
+from tuner.models.architectures import PRETRAINED
+from tuner.spec.space import Configuration
 
-KINDS: Mapping[str, Kind] = {
-    "mobilenet_v2": "pretrained",
-    "small_residual": "pretrained",
-    "small_separable": "pretrained",
-    "cnn": "from_scratch",
+IS_PRETRAINED: Mapping[str, bool] = {
+    "mobilenet_v2": True,
+    "small_residual": True,
+    "small_separable": True,
+    "cnn": False,
 }
 """Of the architectures that a user's can be like; the others have random weights, for comparison."""
 REDUCTION_FACTOR, GRACE_EPOCHS = 2, 1
@@ -35,7 +37,7 @@ def prior_study(table: TaskTable) -> PriorStudy:
 
     It holds what `asha` would have seen of its trials, so that it says what the first epochs tell of the last ones.
     """
-    kept = [row for row, one in enumerate(table.configurations) if one["architecture"] in KINDS]
+    kept = [row for row, one in enumerate(table.configurations) if one["architecture"] in IS_PRETRAINED]
     kept = [row for row in kept if np.isfinite(table.accuracy[row]).all() and np.isfinite(table.loss[row]).all()]
     accuracy = np.maximum.accumulate(table.accuracy[kept], axis=1)
     loss = np.minimum.accumulate(table.loss[kept], axis=1)
@@ -46,7 +48,7 @@ def prior_study(table: TaskTable) -> PriorStudy:
     facts, sizes = table.facts, table.facts["class_images"]
     return PriorStudy(
         base=facts["base"],
-        kinds={name: kind for name, kind in KINDS.items() if name in names},
+        pretrained={name: known for name, known in IS_PRETRAINED.items() if name in names},
         study=StudyFile(
             tuner=__version__,
             data=DataFacts(
@@ -81,10 +83,12 @@ def _lasts(accuracy: np.ndarray, levels: list[int]) -> list[int]:
 def _trial(
     table: TaskTable, row: int, epochs: list[int], accuracy: np.ndarray, loss: np.ndarray, full: int
 ) -> ShownTrial:
-    configuration = {
+    configuration: Configuration = {
         name: rounded(value, DIGITS) if isinstance(value, float) else value
         for name, value in table.configurations[row].items()
     }
+    if IS_PRETRAINED[str(configuration["architecture"])]:
+        configuration["weights"] = PRETRAINED
     return ShownTrial(
         configuration=configuration,
         status="completed" if epochs[-1] == full else "stopped",

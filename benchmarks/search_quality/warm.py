@@ -26,6 +26,7 @@ from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import Queued
 from tuner.algorithms.tpe import ENDED_BY_ITSELF
 from tuner.algorithms.warm_start import EarlierStudy, EarlierTrial, warm_start
+from tuner.models.architectures import pretrained_in
 from tuner.spec.space import Configuration, has_branches
 
 EARLIER_SEED = 1000
@@ -51,7 +52,7 @@ def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
 
 def with_prior(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
     """`gp` with `asha` after a prior that was built without the base set of the problem, which is one of images."""
-    earlier = prior_studies(prior_for(problem), problem.space, METRIC, "max")
+    earlier = prior_studies(prior_for(problem), pretrained_in(problem.space), METRIC, "max")
     return _begun_with(earlier, problem, slots, seed, per_second)
 
 

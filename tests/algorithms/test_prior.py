@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tuner.algorithms.prior import FILE, PriorStudy, kinds_in, prior_studies, save_prior, shipped_prior
+from tuner.algorithms.prior import FILE, PriorStudy, prior_studies, save_prior, shipped_prior
 from tuner.algorithms.study_file import DataFacts, ShownTrial, StudyFile
 from tuner.algorithms.warm_start import describe, warm_start
 from tuner.common.errors import RunError
+from tuner.models.architectures import pretrained_in
 from tuner.spec.space import Choice, Choose, Integer, Real, Space
 
 RATE = Real(1e-4, 1e-1, log=True)
@@ -36,25 +37,25 @@ def study(*architectures: str, base: str = "pets") -> PriorStudy:
     file = StudyFile(
         tuner="1", data=DataFacts(classes=3), metrics={"val_accuracy": "max", "val_loss": "min"}, trials=trials
     )
-    kinds = {name: "from_scratch" if name == "cnn" else "pretrained" for name in architectures}
-    return PriorStudy.model_validate({"base": base, "kinds": kinds, "study": file})
+    pretrained = {name: name != "cnn" for name in architectures}
+    return PriorStudy.model_validate({"base": base, "pretrained": pretrained, "study": file})
 
 
 def architectures(studies: list[PriorStudy], space: Space) -> list[str]:
-    found = prior_studies(studies, space, "val_accuracy", "max")
+    found = prior_studies(studies, pretrained_in(space), "val_accuracy", "max")
     return [str(trial.configuration["architecture"]) for one in found for trial in one.trials]
 
 
 def test_a_backbone_is_pretrained_only_where_its_weights_are() -> None:
     untrained: Space = {"weights": Choice(("none",)), **BACKBONE}
     space = space_of("mobilenet_v2", "cnn", "of_own_code", resnet50=untrained)
-    assert kinds_in(space) == {
-        "mobilenet_v2": "pretrained",
-        "cnn": "from_scratch",
+    assert pretrained_in(space) == {
+        "mobilenet_v2": True,
+        "cnn": False,
         "of_own_code": None,
         "resnet50": None,
     }
-    assert kinds_in({"learning_rate": RATE}) == {}
+    assert pretrained_in({"learning_rate": RATE}) == {}
 
 
 def test_a_trial_stays_with_its_architecture_and_goes_to_those_of_its_kind_in_turn_where_there_is_none() -> None:
@@ -68,12 +69,14 @@ def test_a_trial_stays_with_its_architecture_and_goes_to_those_of_its_kind_in_tu
 def test_trials_of_another_kind_than_the_space_are_left_out_and_studies_without_any_too() -> None:
     studies = [study("mobilenet_v2", "cnn"), study("cnn", base="digits")]
     assert architectures(studies, space_of("vgg16")) == ["vgg16"]
-    assert len(prior_studies(studies, space_of("vgg16"), "val_accuracy", "max")) == 1
+    assert len(prior_studies(studies, pretrained_in(space_of("vgg16")), "val_accuracy", "max")) == 1
 
 
 def test_numbers_move_to_the_nearest_that_the_space_has() -> None:
     space = space_of("vgg16")
-    warm = warm_start(prior_studies([study("mobilenet_v2")], space, "val_accuracy", "max"), space, None, "max")
+    warm = warm_start(
+        prior_studies([study("mobilenet_v2")], pretrained_in(space), "val_accuracy", "max"), space, None, "max"
+    )
     (trial,) = warm.trials[0]
     assert trial.params == {"learning_rate": 0.01, "architecture": "vgg16", "architecture.vgg16.unfreeze_depth": 3}
 
@@ -87,13 +90,13 @@ def test_numbers_move_to_the_nearest_that_the_space_has() -> None:
     ],
 )
 def test_a_metric_that_was_not_measured_is_stood_in_for_by_accuracy_or_loss(metric, mode, values) -> None:
-    (found,) = prior_studies([study("cnn")], space_of("cnn"), metric, mode)
+    (found,) = prior_studies([study("cnn")], {"cnn": False}, metric, mode)
     assert found.trials[0].best_by_epoch == values
 
 
 def test_what_is_said_counts_the_prior_as_one() -> None:
     space, studies = space_of("vgg16"), [study("mobilenet_v2"), study("mobilenet_v2", "cnn")]
-    prior = prior_studies(studies, space, "val_accuracy", "max")
+    prior = prior_studies(studies, pretrained_in(space), "val_accuracy", "max")
     said = describe([], space, None, "max", prior)
     assert said.startswith("warm start: of 2 studies that come with tuner, 2 trials have a place in this space; ")
 
@@ -115,7 +118,7 @@ def test_a_damaged_prior_is_an_error_that_says_how_to_do_without(tmp_path: Path)
 def test_the_shipped_prior_is_small_and_all_of_it_has_a_place_in_a_space_of_both_kinds() -> None:
     assert FILE.stat().st_size < 2**20
     studies = shipped_prior().studies
-    found = prior_studies(studies, space_of("vgg16", "cnn"), "val_accuracy", "max")
+    found = prior_studies(studies, {"vgg16": True, "cnn": False}, "val_accuracy", "max")
     assert [len(one.trials) for one in found] == [len(one.study.trials) for one in studies]
     assert all(one.study.name is None and one.study.data.name is None for one in studies)
     assert all("completed" in {trial.status for trial in one.study.trials} for one in studies)

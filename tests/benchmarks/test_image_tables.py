@@ -15,7 +15,7 @@ from benchmarks.images import problems
 from benchmarks.images.__main__ import main
 from benchmarks.images.measuring import PLUGINS, Places, is_complete, keep_to_networks
 from benchmarks.images.pretraining import moved
-from benchmarks.images.prior import KINDS, prior_study
+from benchmarks.images.prior import IS_PRETRAINED, prior_study
 from benchmarks.images.problems import image_problems, problem_of
 from benchmarks.images.repeats import EVERY, SHIFT, RepeatingSampler, first_of
 from benchmarks.images.tables import TaskTable, merged, read_tables, table_of, write_tables
@@ -304,7 +304,7 @@ def test_a_search_that_is_warm_started_knows_no_task_of_its_base_set_and_none_th
 def test_a_task_becomes_a_study_of_the_prior_as_halving_leaves_it() -> None:
     made = table(60)
     found = prior_study(made)
-    kept = [one for one in made.configurations if one["architecture"] in KINDS]
+    kept = [one for one in made.configurations if one["architecture"] in IS_PRETRAINED]
     assert 0 < len(kept) < len(made.configurations), "networks with random weights are left out"
     assert len(found.study.trials) == len(kept) and found.base == "digits" and found.study.data.classes == 10
     lasts = [one.epochs[-1] for one in found.study.trials]

@@ -11,7 +11,7 @@ from tests.support.wrong_files import RIGHT
 from tuner.cluster.ray_session import Capacity
 from tuner.runs.events import SessionStarted
 from tuner.session._packing import choose_packing, trial_memory
-from tuner.session._resolved import augment_on, resolve
+from tuner.session._resolved import augment_on, prior_of, resolve
 from tuner.session.preparation import probed_configurations
 from tuner.session.session import resolved_settings
 from tuner.spec.schema import AUTO, SECTIONS, given
@@ -133,7 +133,7 @@ def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overr
 def test_a_search_begins_with_the_prior_where_that_is_asked_for_and_it_has_something_to_say(
     overrides, value, why
 ) -> None:
-    prior = resolve(require(read_spec(WITH_BACKBONE, "f", overrides))).policy.prior
+    prior = prior_of(resolve(require(read_spec(WITH_BACKBONE, "f", overrides))))
     assert prior.value is value and why in prior.why and (prior.why == "") == (why == "")
 
 

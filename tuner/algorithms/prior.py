@@ -19,13 +19,9 @@ from tuner.algorithms.warm_start import EarlierStudy, EarlierTrial
 from tuner.common.errors import RunError, first_line
 from tuner.common.files import write_text
 from tuner.common.metrics import Mode
-from tuner.models.architectures import ARCHITECTURES
-from tuner.spec.space import Configuration, Space, flatten
+from tuner.spec.space import Configuration
 
 FILE = Path(__file__).with_name("prior.json")
-Kind = Literal["pretrained", "from_scratch"]
-PRETRAINED = "imagenet"
-"""The `weights` of a backbone that is of the kind `pretrained`."""
 _INSTEAD: Mapping[Mode, str] = {"max": "val_accuracy", "min": "val_loss"}
 """What stands for a metric that the studies have not measured."""
 
@@ -36,8 +32,8 @@ class PriorStudy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     base: str
     """The data set that its images are of: what is judged on it knows nothing of this study."""
-    kinds: dict[str, Kind]
-    """Of its architectures."""
+    pretrained: dict[str, bool]
+    """Whether each of its architectures begins with trained weights."""
     study: StudyFile
 
 
@@ -73,33 +69,14 @@ def save_prior(studies: Sequence[PriorStudy], path: Path = FILE) -> Path:
     return write_text(path, head + ",\n".join(one.model_dump_json() for one in studies) + "\n]}\n")
 
 
-def kinds_in(space: Space) -> dict[str, Kind | None]:
-    """Return the kind of each architecture of a space; None: of own code nobody knows what it begins with.
+def prior_studies(
+    studies: Sequence[PriorStudy], there: Mapping[str, bool | None], metric: str, mode: Mode
+) -> list[EarlierStudy]:
+    """Return the studies as earlier ones of a search, which knows their values by its own metric.
 
-    >>> from tuner.spec.space import Choice
-    >>> kinds_in({"architecture": Choice(("mobilenet_v2", "cnn"))})
-    {'mobilenet_v2': 'pretrained', 'cnn': 'from_scratch'}
+    `there` are the architectures of its space, and whether each is pretrained (None: nobody knows). Trials of another
+    kind are left out, and so are studies without any other.
     """
-    names = [str(name) for name in getattr(space.get("architecture"), "values", ())]
-    return {name: _kind_of(name, space) for name in names}
-
-
-def _kind_of(name: str, space: Space) -> Kind | None:
-    if name not in ARCHITECTURES or ARCHITECTURES[name].is_own:
-        return None
-    if not ARCHITECTURES[name].is_backbone:
-        return "from_scratch"
-    conditions = ((), (("architecture", name),))
-    weights = [one.dimension for one in flatten(space) if one.name == "weights" and one.conditions in conditions]
-    return "pretrained" if all(one.contains(PRETRAINED) for one in weights) else None
-
-
-def prior_studies(studies: Sequence[PriorStudy], space: Space, metric: str, mode: Mode) -> list[EarlierStudy]:
-    """Return the studies as earlier ones of a search of `space`, which knows their values by its own metric.
-
-    Those with no trial that has a place in it are left out; trials of another kind than its architectures are, too.
-    """
-    there = kinds_in(space)
     found = [
         EarlierStudy(
             name=f"prior {number}",
@@ -108,7 +85,7 @@ def prior_studies(studies: Sequence[PriorStudy], space: Space, metric: str, mode
                 EarlierTrial(configuration=configuration, status=trial.status, best_by_epoch=curve)
                 for place, trial in enumerate(one.study.trials)
                 if (curve := trial.best_by_epoch(metric if metric in one.study.metrics else _INSTEAD[mode]))
-                and (configuration := _moved(trial.configuration, one.kinds, place, there)) is not None
+                and (configuration := _moved(trial.configuration, one.pretrained, place, there)) is not None
             ],
         )
         for number, one in enumerate(studies)
@@ -117,14 +94,18 @@ def prior_studies(studies: Sequence[PriorStudy], space: Space, metric: str, mode
 
 
 def _moved(
-    configuration: Configuration, kinds: Mapping[str, Kind], place: int, there: Mapping[str, Kind | None]
+    configuration: Configuration, pretrained: Mapping[str, bool], place: int, there: Mapping[str, bool | None]
 ) -> Configuration | None:
     """Return a configuration with an architecture that is there, or None if none is of its kind.
 
     Where there are several of the kind, and none by this name, trials take turns: nothing is known of the differences.
     """
     name = str(configuration["architecture"])
-    alike = [name] if name in there else [one for one, kind in there.items() if kind and kind == kinds.get(name)]
+    alike = (
+        [name]
+        if name in there
+        else [one for one, known in there.items() if known is not None and known == pretrained.get(name)]
+    )
     if not alike:
         return None
-    return {**configuration, "architecture": alike[place % len(alike)], "weights": PRETRAINED}
+    return {**configuration, "architecture": alike[place % len(alike)]}

@@ -21,7 +21,16 @@ from tuner.models.parameters import general
 from tuner.reports.formatting import describe_configuration, format_seconds
 from tuner.runs.expected_gain import FEWEST_TRIALS
 from tuner.runs.forecast import expected_parts
-from tuner.session._resolved import Budget, Chosen, Policy, ResolvedSearch, Study, has_unfreezing, probe_limit_s
+from tuner.session._resolved import (
+    Budget,
+    Chosen,
+    Policy,
+    ResolvedSearch,
+    Study,
+    has_unfreezing,
+    prior_of,
+    probe_limit_s,
+)
 from tuner.session.checks import beyond_this_machine
 from tuner.session.preparation import backbone_configurations
 from tuner.spec.schema import AUTO, StopWhenSection
@@ -118,7 +127,7 @@ def print_plan(search: ResolvedSearch, console: Console, known: DataWords = Data
         ("metrics" if len(study.metrics) > 1 else "metric", _metric_words(study)),
         ("configurations", _number_words(count(study.space), "infinitely many")),
         ("sampler", _meaning(search.policy.sampler, _sampler_words(search.policy))),
-        ("prior", _meaning(*_prior_words(search.policy.prior))),
+        ("prior", _meaning(*_prior_words(prior_of(search)))),
         ("scheduler", _meaning(search.policy.scheduler, SCHEDULERS[search.policy.scheduler.value].description)),
         ("trials", f"{budget.trials}, time budget {time_budget}, {_share_words(search)}"),
         *([("devices", words)] if (words := _device_words(search)) else []),

@@ -16,7 +16,7 @@ from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
 from tuner.datasets.request import DataRequest
-from tuner.models.architectures import ARCHITECTURES
+from tuner.models.architectures import ARCHITECTURES, pretrained_in
 from tuner.models.preprocessing import asked_by
 from tuner.runs.events import SessionStarted
 from tuner.spec.schema import ActivationsSection, StopWhenSection, given
@@ -124,8 +124,6 @@ class Policy:
     """One of how many trials goes on at a rung."""
     rungs: tuple[int, ...]
     """The epochs below the last at which trials are compared; where the scheduler does not halve, would be."""
-    prior: Chosen[bool]
-    """Whether the search begins with the studies of other data that come with tuner."""
 
     @property
     def compared_at(self) -> tuple[int, ...]:
@@ -239,19 +237,17 @@ def _policy(spec: Spec) -> Policy:
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
     rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
-    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs, _prior(spec))
+    return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
 
 
-def _prior(spec: Spec) -> Chosen[bool]:
+def prior_of(search: ResolvedSearch) -> Chosen[bool]:
     """Return whether the shipped prior is used; where it has nothing to say, not even if the file says so."""
-    written = given(spec.search.prior)
+    written = given(search.specification["search"]["prior"])
     if written == "none":
         return Chosen(False)
-    if spec.trainable is not None:
+    if search.study.trainable is not None:
         return Chosen(False, "a training function of one's own has hyperparameters that no other study knows")
-    from tuner.algorithms.prior import kinds_in  # with scipy, which takes its time
-
-    if not any(kinds_in(spec.space).values()):
+    if all(known is None for known in pretrained_in(search.study.space).values()):
         return Chosen(False, "it knows no architecture of the space")
     return Chosen(True) if written else Chosen(PRIOR_BY_DEFAULT, PRIOR_WHY)
 

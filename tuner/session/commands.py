@@ -21,6 +21,7 @@ from tuner.common.metrics import METRICS
 from tuner.common.plugins import load_plugins
 from tuner.common.process import logging_to, logical_gpus, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
+from tuner.models.architectures import pretrained_in
 from tuner.models.backend import configure_backend, has_gpu
 from tuner.models.own_networks import load_own_code
 from tuner.proposals.asking import source_asked_for, study_name
@@ -35,7 +36,7 @@ from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
-from tuner.session._resolved import ResolvedSearch, augment_on, probe_limit_s, resolve
+from tuner.session._resolved import ResolvedSearch, augment_on, prior_of, probe_limit_s, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
@@ -204,14 +205,15 @@ def _earlier(
     names: Sequence[str], search: ResolvedSearch, options: SearchOptions, console: SearchConsole
 ) -> list[EarlierStudy]:
     """Return the studies that a search is to learn from, and say how much of each has a place in its space."""
-    study, has_prior = search.study, search.policy.prior.value
+    study, has_prior = search.study, prior_of(search).value
     if not names and not has_prior:
         return []
     from tuner.algorithms.prior import prior_studies, shipped_prior
     from tuner.algorithms.warm_start import describe, read_earlier
 
     studies = read_earlier(names, options.runs_dir, study.metric, study.mode)
-    prior = prior_studies(shipped_prior().studies, study.space, study.metric, study.mode) if has_prior else []
+    there = pretrained_in(study.space)
+    prior = prior_studies(shipped_prior().studies, there, study.metric, study.mode) if has_prior else []
     console.say(describe(studies, study.space, study.baseline, study.mode, prior))
     return studies + prior
 

@@ -34,7 +34,7 @@ from tuner.runs.state import RunState
 from tuner.session._disk_use import CheckpointWatch, checkpoints_at_once
 from tuner.session._own_code import used_code
 from tuner.session._packing import choose_packing, trial_memory
-from tuner.session._resolved import ResolvedSearch, augment_on, probe_limit_s
+from tuner.session._resolved import ResolvedSearch, augment_on, prior_of, probe_limit_s
 from tuner.session._resume import describe_data
 from tuner.session._stopping import Reason, Stopping, TimeBudget, interruptible, processes_per_core
 from tuner.session._study import build_study, continuation, interrupted_trials, scheduler_context
@@ -262,7 +262,7 @@ def resolved_settings(search: ResolvedSearch, memory_mb: float | None) -> Resolv
         reduction_factor=search.policy.reduction_factor.value,
         memory_mb_per_trial=memory_mb,
         probes=search.training.probe.value,
-        prior=search.policy.prior.value,
+        prior=prior_of(search).value,
     )
 
 
