@@ -159,6 +159,15 @@ def test_only_what_is_spent_may_change(run) -> None:
         refuse_other_search(study, require(read_spec(SPACE, overrides=("data.validation_fraction=0.25",))), run)
 
 
+def test_a_setting_that_was_nothing_and_is_something_now_is_another_search(run) -> None:
+    without = require(read_spec(SPACE, overrides=("training.early_stopping=none",)))
+    words = r'training.early_stopping \(was null; is {"patience": 5, "min_delta": 0.0001}\) must be what it began with'
+    with pytest.raises(RunError, match=words):
+        refuse_other_search(study_created(specification=without.resolved()), SPEC, run)
+    with pytest.raises(RunError, match=r"training.early_stopping.patience \(was 5; is not there\)"):
+        refuse_other_search(study_created(specification=SPEC.resolved()), without, run)
+
+
 def test_a_setting_that_an_earlier_tuner_did_not_have_is_no_other_search(run) -> None:
     known = SPEC.resolved()
     del known["search"]["hung_after_epochs"], known["training"]["head_epochs"]

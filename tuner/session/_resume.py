@@ -6,7 +6,7 @@ Old and new trials would not be comparable otherwise.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +40,7 @@ def first_event(state: RunState, run: RunDirectory) -> StudyCreated:
 def refuse_other_search(study: StudyCreated, wanted: Spec, run: RunDirectory) -> None:
     """Check that the search is the one in the record; raises RunError that names the difference."""
     before = dict(_leaves(study.specification))
-    now = dict(_leaves(json.loads(json.dumps(wanted.resolved()))))
+    now = dict(_leaves(json.loads(json.dumps(wanted.resolved())), before))
     keys = [key for key in {**before, **now} if key in before or key.startswith(_OPEN)]
     different = [
         f"{key} (was {_shown(before, key)}; is {_shown(now, key)})"
@@ -55,10 +55,14 @@ def refuse_other_search(study: StudyCreated, wanted: Spec, run: RunDirectory) ->
         )
 
 
-def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(values: Mapping[str, Any], whole: Container[str] = (), path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all settings by their paths; those that are `whole` as they are, with all that is below them.
+
+    What was nothing before, and is a section now, is one setting that differs.
+    """
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{key}.")
+        if isinstance(value, Mapping) and value and f"{path}{key}" not in whole:
+            yield from _leaves(value, whole, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 
