@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tuner.runs.finalists import pack_bits
 from tuner.runs.record import replay
 from tuner.session import _finish
 from tuner.session._finish import missing_winner
+from tuner.session.options import SearchOptions, parse_search_options, words_to_go_on
 
 NAN, OUT = "not a number: loss is nan at epoch 1", "out of memory: cannot hold [8, 8]"
 LOG = "runs/small/search.log"
@@ -132,3 +134,24 @@ def test_a_baseline_that_wins_is_named_on_the_console(winner, words, capsys) -> 
     )
     _finish._say_finalists(state, SearchConsole(), is_over=True)
     assert words in " ".join(capsys.readouterr().out.split())
+
+
+def told_to_type(options: SearchOptions) -> SearchOptions:
+    """What the command that is said at the end of a search is read as."""
+    typed = shlex.split(SearchConsole().resume_command(Path("my runs/small"), words_to_go_on(options)))
+    assert typed[:3] == ["python", "-m", "tuner.search"]
+    return parse_search_options(typed[3:])
+
+
+def test_what_goes_on_with_a_search_can_be_typed_as_it_is_said_and_finds_its_data_and_folders() -> None:
+    places = ["--data", "pets=folder:my pets", "--cache", "a cache", "--reports", "to read", "--address", "auto"]
+    begun = parse_search_options(["my small.yaml", *places, "--insecure", "--set", "search.trials=8"])
+    again = told_to_type(begun)
+    assert again.resume == "my runs/small" and again.data == begun.data and again.cache_dir == begun.cache_dir
+    assert again.reports_dir == begun.reports_dir and again.address == "auto" and again.insecure
+    assert again.file is None and not again.overrides, "the run has kept them"
+
+
+def test_what_goes_on_with_a_search_that_was_given_more_to_spend_gives_it_as_much() -> None:
+    resumed = parse_search_options(["my small.yaml", "--resume", "my runs/small", "--set", "search.time_budget=1h"])
+    assert told_to_type(resumed) == resumed

@@ -35,9 +35,9 @@ class _Stream(ProgressStream):
 
     stop_hint, quit_hint = SearchConsole.stop_hint, SearchConsole.quit_hint
 
-    def resume_command(self, run: Path, plugins: Sequence[str] = ()) -> str:
+    def resume_command(self, run: Path, more: Sequence[str] = ()) -> str:
         """Return the command that goes on with an interrupted run."""
-        return SearchConsole.resume_command(self, run, plugins)
+        return SearchConsole.resume_command(self, run, more)
 
 
 def main() -> int:

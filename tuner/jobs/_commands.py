@@ -228,7 +228,7 @@ def fetch_search(options: SubmitOptions, console: SearchConsole) -> int:
     paths = unpack(data, folders)
     page = folders["report"] / "index.html"
     console.say(f"run: {folders['run']}")
-    hint = f"python -m tuner.report {folders['run']} writes one"
+    hint = f"{shlex.join(['python', '-m', 'tuner.report', str(folders['run'])])} writes one"
     console.say(f"report: {page}" if page in paths else f"there is no report on the cluster yet; {hint}")
     return 0
 

@@ -65,7 +65,7 @@ class ProgressStream(SearchConsole):
             self._building_sent[trial] = self._clock()
             self.send("building", trial=trial, done=done, total=total)
 
-    def resume_command(self, run: Path, plugins: Sequence[str] = ()) -> str:
+    def resume_command(self, run: Path, more: Sequence[str] = ()) -> str:
         """Return the command with which the user who sent the search resumes it."""
         return self._resume_command
 

@@ -164,9 +164,9 @@ class SearchConsole:
             self._built_said = self._clock()
             self.say(f"trial {trial}: {self._building[trial]}")
 
-    def resume_command(self, run: Path, plugins: Sequence[str] = ()) -> str:
-        """Return the command that goes on with an interrupted run, with the options of its plugins."""
-        return " ".join([f"python -m tuner.search --resume {run}", *map(shlex.quote, plugins)])
+    def resume_command(self, run: Path, more: Sequence[str] = ()) -> str:
+        """Return the command that goes on with an interrupted run, with the words that it needs beside the run."""
+        return shlex.join(["python", "-m", "tuner.search", "--resume", str(run), *more])
 
     def recording(self, record: Record) -> None:
         """Take the record of the search, now that it is open: of interest to a console that is elsewhere."""

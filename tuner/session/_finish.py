@@ -51,8 +51,12 @@ def finish_session(
     end: tuple[Reason, RunState],
     reports_dir: Path,
     console: SearchConsole,
+    going_on: Sequence[str] = (),
 ) -> bool:
-    """Write the report, export the best model, and say the result and where it is; return whether there is a winner."""
+    """Write the report, export the best model, and say the result and where it is; return whether there is a winner.
+
+    `going_on` are the words with which the search is resumed, beside its run and its own code.
+    """
     (reason, state), is_exported = end, True
     ignore_hangup()  # all that is left is to tell of it
     numbers = {
@@ -77,7 +81,7 @@ def finish_session(
             console.say(f"report: {as_typed(paths.page)}")
     if reason == "given_up" and state.session_ended is not None:
         console.say(f"given up: {state.session_ended.message}")
-    resume = console.resume_command(Path(as_typed(run.path)), plugin_options(state))
+    resume = console.resume_command(Path(as_typed(run.path)), [*going_on, *plugin_options(state)])
     if reason in GOES_ON:
         console.say(f"go on with: {resume}")
         return False

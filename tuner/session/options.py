@@ -28,6 +28,7 @@ examples:
 exit status: 0 there is a winner, 1 there is none, 2 wrong input (nothing was trained), 130 interrupted
 """
 
+REPORTS = Path("reports")
 _WITHOUT_RECORD = ("plan", "inline", "retrain")
 
 
@@ -124,7 +125,7 @@ def build_search_parser() -> CommandParser:
     )
     add("--no-finalists", action="store_true", help="do not train the best trials again; leave the test split unread")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)")
-    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where reports go (default: reports)")
+    add("--reports", type=Path, default=REPORTS, metavar="DIR", help="where reports go (default: reports)")
     add(
         "--cache",
         type=Path,
@@ -159,6 +160,23 @@ def build_search_parser() -> CommandParser:
     add_tracker_options(parser)
     parser.add_version()
     return parser
+
+
+def words_to_go_on(options: SearchOptions) -> list[str]:
+    """Return the words of a command line with which a search is resumed, beside its run and its own code.
+
+    They say where its data, caches and reports are, and which Ray trains. The settings that it began with are kept with
+    the run; those of a session that was resumed itself, a larger budget say, are not.
+    """
+    words = [word for one in options.data for word in ("--data", one)]
+    words += ["--cache", str(options.cache_dir)] if options.cache_dir is not None else []
+    words += ["--reports", str(options.reports_dir)] if options.reports_dir != REPORTS else []
+    words += ["--address", options.address] if options.address is not None else []
+    words += [f"--{name}" for name in ("insecure", "dashboard") if getattr(options, name)]
+    if options.resume is None:
+        return words
+    settings = [word for one in options.overrides for word in ("--set", one)]
+    return [*([] if options.file is None else [str(options.file)]), *settings, *words]
 
 
 def _modes(parsed: argparse.Namespace) -> list[str]:
