@@ -18,7 +18,7 @@ from tuner.common.plugins import forget_plugins, load_plugins
 from tuner.runs.directory import RunDirectory
 from tuner.session.options import parse_search_options
 from tuner.trackers.feed import deliver
-from tuner.trackers.opening import make_trackers, tracking
+from tuner.trackers.opening import kept_files, make_trackers, tracking
 from tuner.trackers.options import trackers_asked_for
 
 ASKED: dict[tuple[str, ...], tuple[str, ...] | None] = {
@@ -211,3 +211,11 @@ def test_a_tracker_that_cannot_be_had_is_refused_in_a_line(run, packages) -> Non
 def test_asking_needs_no_option_of_a_search() -> None:
     parsed = argparse.Namespace(mlflow=None, tensorboard=None, trackers=["a"])
     assert trackers_asked_for(argparse.ArgumentParser(), parsed) == ("a",)
+
+
+@pytest.mark.parametrize("name", ["best.keras", "best.npz"])
+def test_the_best_model_of_whatever_kind_is_among_what_trackers_keep(tmp_path: Path, name: str) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / name).touch()
+    assert run.exported is not None and kept_files(run, tmp_path / "report")[f"model/{name}"] == run.exported

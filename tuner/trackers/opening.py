@@ -67,7 +67,8 @@ def _remembered(run: RunDirectory) -> list[str]:
 
 def kept_files(run: RunDirectory, report: Path) -> Mapping[str, Path]:
     """Return the files of a run that trackers may keep, by their places there; not all need be there."""
-    model = {f"model/{path.name}": path for path in (run.best_model, run.labels, run.about_best)}
+    exported = (run.best_model, run.best_state, run.labels, run.about_best)
+    model = {f"model/{path.name}": path for path in exported}
     return {**model, run.specification.name: run.specification, "report/index.html": report / "index.html"}
 
 
