@@ -80,6 +80,15 @@ def metric_of(name: str) -> Metric:
     return METRICS[name.removeprefix(VALIDATION)]
 
 
+def short_number(value: float) -> str:
+    """Return a number for people: three significant digits, and of a large one all before its point, no power of ten.
+
+    >>> short_number(0.001234), short_number(12.345), short_number(999.7), short_number(1250.0), short_number(-2e6)
+    ('0.00123', '12.3', '1,000', '1,250', '-2,000,000')
+    """
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
 def epoch_values(metrics: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of all that is measured in every epoch of a study for these metrics, the loss first.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuner.common.metrics import DEFAULT_METRIC
+from tuner.common.metrics import DEFAULT_METRIC, short_number
 from tuner.proposals._facts import DataFacts, Wish
 from tuner.proposals._networks import Networks
 from tuner.proposals._settings import Setting, time_text
@@ -17,7 +17,7 @@ def metric_setting(data: DataFacts) -> Setting:
     if not data.is_uneven:
         return Setting("metric", DEFAULT_METRIC, _even(data.imbalance))
     why = (
-        f"{data.largest_class} has {data.imbalance:.3g} times the images of {data.smallest_class}: here "
+        f"{data.largest_class} has {short_number(data.imbalance)} times the images of {data.smallest_class}: here "
         "every class counts alike, and always naming the largest gains nothing"
     )
     return Setting("metric", "val_balanced_accuracy", why)
@@ -31,7 +31,7 @@ def _even(imbalance: float) -> str:
     """
     if imbalance < 1.1:
         return "all classes have about as many images"
-    return f"the largest class has no more than {imbalance:.3g} times the images of the smallest"
+    return f"the largest class has no more than {short_number(imbalance)} times the images of the smallest"
 
 
 def training_settings(data: DataFacts, wish: Wish, networks: Networks) -> tuple[Setting, ...]:

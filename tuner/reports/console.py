@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.common.errors import cause_of, printable
+from tuner.common.metrics import short_number
 from tuner.common.process import LenientOutput
 from tuner.common.words import counted
 from tuner.reports.formatting import describe_configuration, format_seconds, reason_words
@@ -288,9 +289,7 @@ def describe_end(state: RunState, event: TrialEnded | TrialPaused) -> str:
     if trial.best is not None:
         value = f"{metric} {trial.best:.4f} after {counted(trial.epochs[-1].epoch, 'epoch')}"
     others = other_values(trial, metrics_of(state)[1:]) if trial.best is not None else {}
-    value += "".join(
-        f", {name} {f'{shown:,.0f}' if shown >= 1000 else f'{shown:.3g}'}" for name, shown in others.items()
-    )
+    value += "".join(f", {name} {short_number(shown)}" for name, shown in others.items())
     star = ", the best so far" if best is not None and best.number == event.trial else ""
     fate = "paused" if isinstance(event, TrialPaused) else f"{event.status} ({reason_words(event.reason)})"
     return f"trial {event.trial} {fate}: {value}{star}; {describe_trial(trial)}"

@@ -16,6 +16,7 @@ import numpy as np
 from tuner.common.arrays import DAMAGED_ARCHIVE
 from tuner.common.errors import printable
 from tuner.common.files import replacing
+from tuner.common.metrics import short_number
 from tuner.common.process import usable_cpus
 from tuner.common.words import counted
 from tuner.datasets.account.copies import CopyAccount
@@ -235,7 +236,8 @@ def _balance(account: Account) -> list[str]:
     else:
         lines = [
             f"the largest class, {balance.largest}, has {balance.largest_share:.1%} of the images: to name it each "
-            f"time is right so often; it is {balance.ratio:.3g} times as large as the smallest, {balance.smallest}"
+            f"time is right so often; it is {short_number(balance.ratio)} times as large as the smallest, "
+            f"{balance.smallest}"
         ]
     if balance.few:
         few = counted(len(balance.few), "class")
@@ -250,7 +252,7 @@ def _groups(account: Account) -> list[str]:
     lone = groups.lone_classes
     return [
         f"{counted(groups.number, 'group')} by {groups.given_by}, of {groups.smallest:,} to {groups.largest:,} images, "
-        f"{groups.median:.3g} in the median",
+        f"{short_number(groups.median)} in the median",
         f"classes of one group, which cannot be on both sides of a split: {named(lone)}" if lone else "",
     ]
 
@@ -259,7 +261,7 @@ def _weights(account: Account) -> list[str]:
     if account.weights is None:
         return []
     least, most = account.weights
-    return [f"training images weigh {least:.3g} to {most:.3g} in the loss, as the source says"]
+    return [f"training images weigh {short_number(least)} to {short_number(most)} in the loss, as the source says"]
 
 
 def named(names: Sequence[str], number: int | None = None) -> str:

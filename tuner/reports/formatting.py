@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tuner.common.metrics import VALIDATION, metric_of
+from tuner.common.metrics import VALIDATION, metric_of, short_number
 from tuner.common.words import as_written
 from tuner.runs.events import Scalar
 
@@ -77,8 +77,8 @@ def format_value(metric: str, value: float | None) -> str:
 
     >>> format_value("val_accuracy", 0.62349), format_value("val_loss", 1.23456), format_value("val_loss", None)
     ('62.35%', '1.2346', '-')
-    >>> format_value("parameters", 539000), format_value("seconds_per_image", 0.00123), format_value("model_mb", 2.06)
-    ('539,000', '1.23 ms', '2.06 MB')
+    >>> format_value("parameters", 539000), format_value("seconds_per_image", 0.00123), format_value("model_mb", 1336.2)
+    ('539,000', '1.23 ms', '1,336 MB')
     """
     if value is None:
         return "-"
@@ -90,9 +90,9 @@ def format_value(metric: str, value: float | None) -> str:
         case "count":
             return f"{value:,.0f}"
         case "ms":
-            return f"{1000 * value:.3g} ms"
+            return f"{short_number(1000 * value)} ms"
         case "MB":
-            return f"{value:.3g} MB"
+            return f"{short_number(value)} MB"
         case "number":
             return f"{value:.4f}"
 
@@ -176,6 +176,8 @@ def describe_configuration(configuration: Mapping[str, Scalar], names: Sequence[
 
     >>> describe_configuration({"learning_rate": 0.00123456, "units": 64}, ["learning_rate", "units", "alpha"])
     'learning_rate 0.00123, units 64'
+    >>> describe_configuration({"trees": 2345.6}, ["trees"])
+    'trees 2346'
     """
     return ", ".join(f"{name} {_short(configuration[name])}" for name in names if name in configuration)
 
@@ -211,7 +213,7 @@ def safe_cell(text: str) -> str:
 
 def _short(value: Scalar) -> str:
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return short_number(value).replace(",", "")  # in a list, a comma parts one value from the next
     return "none" if value is None else as_written(value)
 
 

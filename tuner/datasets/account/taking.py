@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner.common.errors import DataError
-from tuner.common.metrics import DEFAULT_METRIC
+from tuner.common.metrics import DEFAULT_METRIC, short_number
 from tuner.common.words import counted
 from tuner.datasets._decoding import Frame
 from tuner.datasets.account._classes import (
@@ -432,8 +432,8 @@ def advise(account: Account, aims: Aims) -> Iterator[str]:
         yield "take copies out of the splits that the source gives: what is measured on them is too good"
     if balance.ratio >= UNEVEN and set(aims.metrics) & {"val_accuracy", "val_loss"}:
         yield (
-            f"the classes differ in size by a factor of {balance.ratio:.3g}: judge by metric: val_balanced_accuracy "
-            f"(always {balance.largest} has {1 / max(1, len(account.classes)):.1%} there)"
+            f"the classes differ in size by a factor of {short_number(balance.ratio)}: judge by metric: "
+            f"val_balanced_accuracy (always {balance.largest} has {1 / max(1, len(account.classes)):.1%} there)"
         )
     if balance.ratio >= UNEVEN and "class_weight" not in aims.hyperparameters:
         yield "let the search try class_weight: {choice: [none, balanced]} in its space"
