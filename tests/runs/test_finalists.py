@@ -95,6 +95,13 @@ def test_all_finalists_are_trained_with_one_seed_before_the_next_and_none_twice(
     assert remaining_trainings(state, (1, 0), 1) == [FinalistTraining(0, 0, {"architecture": "cnn"})]
 
 
+def test_a_training_that_was_cut_for_want_of_time_is_left_to_be_done() -> None:
+    state = searched(0.1, 0.5)
+    state.apply(trained(1, 0, 0.5).model_copy(update={"reason": "time_budget"}))
+    state.apply(trained(0, 0, 0.5))
+    assert [(one.trial, one.number) for one in remaining_trainings(state, (1, 0), 1)] == [(1, 0)]
+
+
 def test_seeds_are_the_same_for_all_finalists_and_no_trial_has_had_them() -> None:
     from tuner.common.seeds import trial_seed
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, session_started, small_state, trial_ended, trial_started
-from tuner.runs.events import Event, TrialPaused
+from tuner.runs.events import Event, FinalistTrained, TrialPaused
 from tuner.runs.forecast import (
     CAUTION,
     CLOSING_S,
@@ -182,6 +182,13 @@ def test_a_machine_that_becomes_slower_is_seen_in_the_trials_that_run():
     assert wanted_trainings(steady, 1, 1) == [Wanted(0, 0, 12.0, 12.0)]
     assert [one.seconds for one in wanted_trainings(slower, 1, 1)] == [60.0]
     assert [one.seconds for one in wanted_trainings(one_late, 1, 1)] == [19.0]
+
+
+def test_a_training_that_was_cut_takes_the_epochs_that_it_lacks():
+    state = small_state(session_started(), *trained(0, [2.0] * 4), max_epochs=6)
+    cut = FinalistTrained(trial=0, number=0, status="completed", reason="time_budget", epochs=1, best=0.5, seconds=2.0)
+    state.apply(cut)
+    assert wanted_trainings(state, 1, 1) == [Wanted(0, 0, 10.0, 6.0)]
 
 
 @settings(max_examples=30)

@@ -256,6 +256,46 @@ def test_the_best_trial_is_trained_for_as_many_epochs_as_fit_if_all_do_not(opene
     assert trainings.take(is_new_process=False) is None
 
 
+def cut(opened, budget_s: float) -> Trainings:
+    """The finalists of a search of one trial of two epochs, which was trained again for one of them, and cut."""
+    record, now = opened
+    record.append(trial_started(0))
+    for number in (1, 2):
+        now[0] += 20.0
+        record.append(epoch(0, number, 0.6, seconds=20.0))
+    record.append(trial_ended(0))
+    record.append(FinalistTrained(trial=0, number=0, status="completed", reason="time_budget", epochs=1, best=0.6,
+                                  seconds=20.0))  # fmt: skip
+    time = TimeBudget(Budget(2, budget_s, 1, 1), record, lambda: 1)
+    return Trainings(record, time, wanted_trainings(record.state, 1, 1))
+
+
+def test_a_finalist_that_was_cut_goes_on_when_there_is_more_time(opened):
+    trainings = cut(opened, 900.0)
+    (kept,) = trainings.fit(1)
+    assert (kept.trial, kept.number, kept.seconds) == (0, 0, 20.0)
+    assert trainings.take(is_new_process=True) == (kept, None)
+
+
+def test_it_is_said_how_much_longer_a_finalist_that_was_cut_would_have_taken(opened):
+    words = cut(opened, 50.0).left_out()
+    assert words.startswith("left out for the time budget: the epochs of trial 0 after 1; about ")
+    assert "about 0 s" not in words
+
+
+def test_a_cut_training_whose_process_was_lost_is_taken_again(opened):
+    record, now = opened
+    record.append(trial_started(0))
+    now[0] += 20.0
+    record.append(epoch(0, 1, 0.6, seconds=20.0))
+    time = TimeBudget(Budget(2, 80.0, 2, 2), record, lambda: 1)
+    trainings = Trainings(record, time, wanted_trainings(record.state, 2, 2))
+    taken = trainings.take(is_new_process=True)
+    assert taken is not None and taken[1] is not None, "it may be cut"
+    trainings.put_back(taken[0])
+    assert trainings.take(is_new_process=True) == taken
+
+
 def test_nothing_is_said_when_all_was_trained(opened):
     record, _ = opened
     time = TimeBudget(Budget(2, None, 2, 2), record, lambda: 1)

@@ -19,7 +19,7 @@ from tuner.common.errors import InputError, RunError
 from tuner.datasets.loading import Dataset
 from tuner.training._trainable_data import Facts, TrainingData
 from tuner.training._trainable_state import StateError, pack, unpack
-from tuner.training.settings import TrialSettings
+from tuner.training.settings import Ended, TrialSettings
 from tuner.training.trainable import Trainable, TrainableTrial, load_state, metrics_problem
 
 SETTINGS = TrialSettings(
@@ -61,6 +61,17 @@ def test_a_training_learns_and_ends_after_the_epochs_of_the_study(small_digits: 
     epochs = run(trial)
     assert len(epochs) == trial.epoch == 4 and trial.ended is not None and trial.ended.reason == "max_epochs"
     assert trial.best == max(epoch["val_accuracy"] for epoch in epochs) > 0.7
+
+
+def test_a_training_that_was_cut_and_kept_no_state_begins_anew(small_digits: Dataset, tmp_path: Path) -> None:
+    function = yielding(*(Epoch(GOOD) for _ in range(4)))
+    cut, again = trial_of(function, small_digits), trial_of(function, small_digits)
+    cut.advance()
+    cut.ended = Ended("completed", "time_budget")
+    cut.save(tmp_path)
+    again.load(tmp_path)
+    again.ended = None
+    assert len(run(again)) == again.epoch == 4
 
 
 def test_a_training_that_is_interrupted_goes_on_bit_for_bit(small_digits: Dataset, tmp_path: Path) -> None:

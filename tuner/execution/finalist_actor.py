@@ -17,15 +17,13 @@ from tuner.execution.exit_reason import take_exit_reason
 from tuner.execution.lost_workers import HangWatch, attempts_left, describe_loss, no_epoch_for
 from tuner.execution.trial_actor import WORK_S
 from tuner.execution.worker_process import Guard, WorkerContext, WorkerProcess, Workers
-from tuner.runs.finalists import FinalistTraining, finalist_seed
+from tuner.runs.finalists import TIME_BUDGET, FinalistTraining, finalist_seed
 from tuner.training.checkpoint import FILE_NAME
 from tuner.training.failures import attempt
 from tuner.training.settings import Ended
 from tuner.training.trial_like import TrialLike
 
 WAIT_S = 1.0
-TIME_BUDGET = "time_budget"
-"""The reason of a training that was cut."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,8 @@ class FinalistActor:
                 try:
                     with fetched(location) as folder:
                         trial.load(folder)
+                    if trial.ended is not None and trial.ended.reason == TIME_BUDGET:
+                        trial.ended = None  # it was cut, and there is time for more now
                 except (RunError, OSError) as error:
                     self._process.notices.append(f"a finalist, trial {training.trial}, begins anew: {error}")
                     trial = self._process.trials.begin(training.configuration, seed, fold=training.fold)

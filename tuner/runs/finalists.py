@@ -29,6 +29,9 @@ from tuner.runs.events import Configuration, FinalistTested, Tested
 from tuner.runs.pareto import front_finalists, metrics_of
 from tuner.runs.state import FinalistState, RunState
 
+TIME_BUDGET = "time_budget"
+"""The reason of a training that was cut for want of time: with more of it, it goes on."""
+
 
 class FinalistTraining(NamedTuple):
     """One training of a finalist."""
@@ -115,13 +118,22 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
 
 
 def remaining_trainings(state: RunState, trials: Sequence[int], trainings_each: int) -> list[FinalistTraining]:
-    """Return the trainings that are left, by number: if interrupted, all finalists have about as many."""
+    """Return the trainings that are left, by number: if interrupted, all finalists have about as many.
+
+    Those that were cut are among them.
+    """
     return [
         training_of(state, trial, number)
         for number in range(trainings_each)
         for trial in trials
-        if (trial, number) not in state.finalists
+        if (trial, number) not in state.finalists or epochs_of_cut(state, trial, number)
     ]
+
+
+def epochs_of_cut(state: RunState, trial: int, number: int) -> int:
+    """Return the epochs that a training has had, if it was cut for want of time; 0: it has not begun, or is done."""
+    known = state.finalists.get((trial, number))
+    return known.trained.epochs if known is not None and known.trained.reason == TIME_BUDGET else 0
 
 
 def training_of(state: RunState, trial: int, number: int) -> FinalistTraining:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from tuner.runs.finalists import finalist_trials, remaining_trainings
+from tuner.runs.finalists import epochs_of_cut, finalist_trials, remaining_trainings
 from tuner.runs.state import RunState, TrialState
 
 FINALISTS_SHARE, ONE_TRAINING_SHARE = 0.4, 0.65
@@ -203,14 +203,19 @@ def _image_s(trial: TrialState, train: int, validation: int) -> float:
 
 
 def wanted_trainings(state: RunState, count: int, trainings_each: int) -> list[Wanted]:
-    """Return the trainings that the finalists of a search still lack, by number, each with the seconds it takes."""
+    """Return the trainings that the finalists of a search still lack, by number, each with the seconds it takes.
+
+    One that was cut takes those of the epochs that it lacks.
+    """
     missing = remaining_trainings(state, finalist_trials(state, count), trainings_each)
     expected = expected_epochs(state, {one.trial for one in missing})
     had = {number: len(state.trials[number].epochs) for number in expected}
-    return [
-        Wanted(one.trial, one.number, sum(expected[one.trial]), sum(expected[one.trial][: had[one.trial]]))
-        for one in missing
-    ]
+    found = []
+    for one in missing:
+        done = epochs_of_cut(state, one.trial, one.number)
+        left, least = expected[one.trial][done:], expected[one.trial][done : had[one.trial]]
+        found.append(Wanted(one.trial, one.number, sum(left), sum(least)))
+    return found
 
 
 def expected_epochs(state: RunState, trials: Iterable[int]) -> dict[int, list[float]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.common.process import usable_cpus
 from tuner.common.words import counted
-from tuner.execution.finalist_actor import TIME_BUDGET, FinalistStep, Lost, Pool
+from tuner.execution.finalist_actor import FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.reports.console import SearchConsole
 from tuner.reports.formatting import format_seconds
@@ -21,6 +21,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested
 from tuner.runs.finalists import (
     NOT_TESTED,
+    TIME_BUDGET,
     FinalistTraining,
     best_training,
     finalist_trials,
@@ -181,9 +182,10 @@ class Trainings:
         return bool(fit_trainings([one], self.room_s, [start_s], self._costs.test_s).kept)
 
     def put_back(self, one: Wanted) -> None:
-        """Take back a training whose process was lost."""
+        """Take back a training whose process was lost: what has begun is next, even if later ones did not fit."""
         self._to_test -= 1
-        self._waiting.append(one)
+        self._out.discard(one.trial)
+        self._waiting.appendleft(one)
 
     def left_out(self) -> str:
         """Say what was left out for want of time; empty if nothing was."""
@@ -205,7 +207,8 @@ class Trainings:
             *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(names)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
         ]
-        more_s = fit_trainings(missing, math.inf, self._starts_s, self._costs.test_s).seconds
+        rests = [Wanted(one.trial, one.number, sum(self._expected.get(one.trial, [])[one.epochs :])) for one in cut]
+        more_s = fit_trainings([*rests, *missing], math.inf, self._starts_s, self._costs.test_s).seconds
         return f"left out for the time budget: {', '.join(words)}; about {format_seconds(more_s)} more were needed"
 
 

@@ -321,6 +321,8 @@ class TrainableTrial:
     def _going_on(self) -> Iterator[YieldedEpoch]:
         """Return the generator, begun or gone on with from the state that the trial is in."""
         if self._running is None:
+            if self.epoch and self._state[0] is None:  # one that was cut, with nothing that it could go on from
+                self.epoch, self._course = 0, Course(self.settings)
             self._running = self.trainable.train(dict(self._values), self._given, unpack(*self._state))
             if not hasattr(self._running, "__next__"):
                 raise TypeError(f"{self.trainable.name} must yield tuner.Epoch; it returned {_shown(self._running)}")

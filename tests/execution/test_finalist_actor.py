@@ -1,0 +1,86 @@
+"""The actor of finalists without Ray: what it does with a training that was cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.common.locations import Location
+from tuner.datasets.request import DataRequest
+from tuner.execution.finalist_actor import FinalistActor
+from tuner.execution.worker_process import Guard, TrialKind, WorkerContext
+from tuner.runs.epoch import Epoch
+from tuner.runs.finalists import FinalistTraining
+from tuner.training.checkpoint import FILE_NAME
+from tuner.training.settings import Ended, TrialSettings
+from tuner.training.trial_like import Progress
+
+SETTINGS = TrialSettings(
+    max_epochs=3, head_epochs=2, patience=None, min_delta=0.0, metric="val_accuracy", mode="max", seed=1
+)
+TRAINING = FinalistTraining(4, 0, {})
+
+
+class Counting:
+    """A trial of three epochs, whose checkpoint is their number and its end."""
+
+    def __init__(self) -> None:
+        self.epoch, self.seconds, self.best = 0, 0.0, 0.5
+        self.ended: Ended | None = None
+
+    def work_on_activations(self, _seconds: float) -> Progress:
+        return Progress(0, 0)
+
+    def advance(self) -> Epoch:
+        self.epoch += 1
+        self.ended = Ended("completed", "max_epochs") if self.epoch == SETTINGS.max_epochs else None
+        return Epoch(self.epoch, "scratch", 1.0, 0.1, self.best, {"val_accuracy": self.best})
+
+    def save(self, directory: Path) -> None:
+        ended = self.ended and [self.ended.status, self.ended.reason]
+        (directory / FILE_NAME).write_text(json.dumps([self.epoch, ended]))
+
+    def load(self, directory: Path) -> None:
+        self.epoch, ended = json.loads((directory / FILE_NAME).read_text())
+        self.ended = Ended(*ended) if ended else None
+
+
+class Countings:
+    """The maker of such trials."""
+
+    def __init__(self, *_about: Any) -> None:
+        pass
+
+    def begin(self, *_about: Any, **_more: Any) -> Counting:
+        return Counting()
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def actor(tmp_path: Path) -> FinalistActor:
+    kind: Any = TrialKind(make=Countings)
+    return FinalistActor(WorkerContext(DataRequest("digits"), {}, tmp_path, SETTINGS, None, 1.0, kind), Guard())
+
+
+def test_a_finalist_that_was_cut_goes_on_to_its_own_end_when_it_is_begun_again(actor, tmp_path) -> None:
+    place = Location(str(tmp_path / "finalist"))
+    actor.begin(TRAINING, place, within_s=0.0)
+    step = actor.step()
+    assert (step.epoch, step.ended) == (1, ("completed", "time_budget"))
+    actor.begin(TRAINING, place)
+    assert [actor.step().epoch, actor.step().ended] == [2, ("completed", "max_epochs")]
+
+
+def test_a_finalist_that_has_ended_by_itself_is_not_trained_further(actor, tmp_path) -> None:
+    place = Location(str(tmp_path / "finalist"))
+    actor.begin(TRAINING, place)
+    while actor.step().ended is None:
+        continue
+    actor.begin(TRAINING, place)
+    step = actor.step()
+    assert (step.epoch, step.epoch_s, step.ended) == (3, None, ("completed", "max_epochs"))
