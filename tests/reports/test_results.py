@@ -45,6 +45,16 @@ def test_trials_are_ranked_by_their_best_value_and_failed_ones_are_not():
     assert results.baseline is not None and results.baseline.number == 0
 
 
+def test_a_search_that_went_on_after_its_finalists_was_one_until_the_last_trial():
+    state = three_trials()
+    state.apply(FinalistsStarted(trials=[2], trainings=1, elapsed_s=30))
+    assert build_results(state).finalists_from_s == 30
+    for event in (trial_started(3, elapsed_s=50), epoch(3, 1, 0.1, elapsed_s=60), trial_ended(3, elapsed_s=60)):
+        state.apply(event)  # the same trials are the best, so that there is no other event of finalists
+    assert build_results(state).finalists_from_s == 60
+    assert build_results(three_trials()).finalists_from_s is None
+
+
 def test_the_earlier_of_equals_ranks_first_as_the_record_says_too():
     state = small_state(
         *(trial_started(number) for number in range(3)), *(epoch(number, 1, 0.5) for number in (2, 1, 0))

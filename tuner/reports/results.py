@@ -384,7 +384,7 @@ def build_results(
         not_tested=not_tested(state),
         probes=tuple(state.probes),
         doubted=state.doubted,
-        finalists_from_s=None if state.finalists_started is None else state.finalists_started.elapsed_s,
+        finalists_from_s=state.finalists_from_s,
         expected_gains={name: expected_gain(state, seconds) for name, seconds in HORIZONS_S.items()},
     )
 

@@ -99,9 +99,8 @@ def signs_of(state: RunState) -> Signs | None:
 
 def _now_s(state: RunState) -> float:
     """Return the moment up to which trials were trained."""
-    if state.finalists_started is not None and not state.with_status("running"):
-        return state.finalists_started.elapsed_s
-    return state.elapsed_s
+    ended_s = state.finalists_from_s
+    return state.elapsed_s if ended_s is None or state.with_status("running") else ended_s
 
 
 def _best_at(curves: Sequence[Sequence[Epoch]], moment_s: float, mode: Mode) -> float | None:

@@ -148,6 +148,17 @@ class RunState:
         """The folds on which finalists are trained; 0: they are trained with several seeds."""
         return self.finalists_started.folds if self.finalists_started is not None else 0
 
+    @property
+    def finalists_from_s(self) -> float | None:
+        """Elapsed seconds when the trials were done and their finalists began; None: none has begun.
+
+        A search that has gone on after its finalists may have the same again, of which there is no event.
+        """
+        if self.finalists_started is None:
+            return None
+        latest_s = (trial.epochs[-1].elapsed_s for trial in self.trials.values() if trial.epochs)
+        return max(self.finalists_started.elapsed_s, max(latest_s, default=0.0))
+
     def best_of(self, trials: Iterable[TrialState]) -> TrialState | None:
         """Return the trial with the best value, the earliest of equals; None where none has a value."""
         scored = [(oriented(trial.best, self.mode), -trial.number) for trial in trials if trial.best is not None]
