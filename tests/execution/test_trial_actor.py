@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.datasets.request import DataRequest
-from tuner.execution.trial_actor import TrialActor
+from tuner.execution.trial_actor import WORST, TrialActor
 from tuner.execution.worker_process import WorkerContext
 from tuner.training.checkpoint import earlier_checkpoints
 from tuner.training.settings import TrialSettings
@@ -68,6 +70,23 @@ def checkpoints(begin: Callable[..., TrialActor], tmp_path: Path) -> list[Path]:
         actor.step()
         actor.save_checkpoint(str(folder))
     return folders
+
+
+@pytest.mark.parametrize(("mode", "usual", "worse"), [("max", -2.0, -9.0), ("min", 2.0, 9.0)])
+def test_what_is_told_before_the_first_epoch_keeps_no_bad_trial_going(mode, usual, worse):
+    rule = SCHEDULERS["median"].build(
+        SchedulerContext(mode, max_epochs=9, grace_epochs=1, reduction_factor=3, mutable={})
+    )
+    controller = SimpleNamespace(get_live_trials=list)
+
+    def tell(trial: str, epoch: int, value: float) -> str:
+        return str(rule.on_trial_result(controller, trial, {"epoch": epoch, "best_so_far": value}))
+
+    for trial in ("a", "b", "c"):
+        tell(trial, 0, WORST[mode])
+        tell(trial, 1, usual)
+    tell("d", 0, WORST[mode])
+    assert tell("d", 1, worse) == "STOP"
 
 
 def damage(folder: Path, how: str) -> None:

@@ -26,8 +26,9 @@ from tuner.training.trial_like import TrialLike
 
 WORK_S = 2.0
 """Seconds of work on cached activations between two signs of life."""
-WORST: dict[Mode, float] = {"max": 0.0, "min": 1e9}
-"""Told before the first epoch, when nothing has been measured: schedulers want a number."""
+WORST: dict[Mode, float] = {"max": -1e9, "min": 1e9}
+"""Told before the first epoch, when nothing has been measured: schedulers want a number, and metrics of own code may be
+below 0."""
 CHANGED = "mutable"
 """The key in the config of a member of a population under which the names of what may change stand."""
 _LOG = logging.getLogger("tuner.trials")
