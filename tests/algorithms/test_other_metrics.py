@@ -101,6 +101,17 @@ def test_another_metric_of_every_epoch_counts_at_the_best_epoch_and_a_fact_as_it
     assert reached(study.optuna_study, trial) == [0.6, 10, 0.8]
 
 
+def test_an_epoch_that_is_trained_again_changes_nothing_of_what_a_study_knows():
+    study = make("random")
+    number = study.suggest().number
+    for epoch, best, loss in ((1, 0.5, 1.0), (2, 0.6, 0.8), (3, 0.7, 0.4)):
+        study.observe(number, epoch, best, {"val_loss": loss, "seconds": 2.0})
+    before = facts(study)
+    for epoch, best, loss in ((2, 0.6, 0.8), (3, 0.7, 0.4)):  # its worker was lost, and its checkpoint is of epoch 1
+        study.observe(number, epoch, best, {"val_loss": loss, "seconds": 9.0})
+    assert facts(study) == before and before[0][3][OTHER_METRICS] == {"val_loss": 0.4}
+
+
 def test_what_is_no_number_is_not_taken_for_a_measurement():
     measured = {"parameters": None, "model_mb": float("nan"), "seconds_per_image": 0.1}
     assert with_measured({}, measured, list(measured), is_new_best=True) == {"seconds_per_image": 0.1}

@@ -98,6 +98,7 @@ class SearchStudy:
             self.optuna_study.set_user_attr(OTHER_METRICS, list(self._other_metrics))
         self._trials: dict[int, Trial] = {}
         self._seconds: dict[int, list[float]] = {}
+        self._last_epochs: dict[int, int] = {}
         self._next_number = 0
         self._size, self._tried = count(space), set[frozenset[tuple[str, Scalar]]]()
 
@@ -143,7 +144,13 @@ class SearchStudy:
         return next((one for one in others if self._is_new(one)), None)
 
     def observe(self, number: int, epoch: int, value: float, measured: Mapping[str, Any] | None = None) -> None:
-        """Report a trial's best value so far at an epoch, and other measurements by name."""
+        """Report a trial's best value so far at an epoch, and other measurements by name.
+
+        An epoch that is trained again, as after the loss of a worker, says nothing new, as in the record.
+        """
+        if epoch <= self._last_epochs.get(number, 0):
+            return
+        self._last_epochs[number] = epoch
         trial, measured = self._trials[number], measured or {}
         if "seconds" in measured:
             self._seconds.setdefault(number, []).append(float(measured["seconds"]))
