@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.needs import without_roots_rights
+from tuner.common.command_line import CommandParser
 from tuner.common.errors import InputError
 from tuner.common.files import check_file, check_folder, remove_leftovers, replacing, shown, user_path, write_text
 
@@ -81,6 +82,16 @@ def test_a_path_of_no_user_is_refused_and_one_of_any_bytes_is_shown() -> None:
         user_path("~nobody-of-this-name/x")
     assert user_path("~/x") == Path.home() / "x"
     assert shown(Path(os.fsdecode(b"a\xffb"))) == r"a\xffb"
+
+
+def test_a_path_of_a_command_line_may_begin_with_a_home_that_the_shell_has_left_as_it_is():
+    parser = CommandParser("export", "of a run")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--csv", type=Path)
+    found = parser.parse_args(["~/runs/a", "--csv=~/trials.csv"])
+    assert (found.run, found.csv) == (Path.home() / "runs" / "a", Path.home() / "trials.csv")
+    assert parser.parse_args(["a", "--csv", "none"]).csv is None
+    assert parser.parse_args(["~nobody-of-this-name/x"]).run == Path("~nobody-of-this-name/x")
 
 
 def test_what_killed_processes_had_begun_to_write_is_removed_and_what_others_write_is_not(tmp_path) -> None:

@@ -6,12 +6,12 @@ import argparse
 import select
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from tuner import __version__
 from tuner.common.errors import InputError, TunerError, printable, without_passwords
-from tuner.common.files import is_disk_full
+from tuner.common.files import is_disk_full, user_path
 from tuner.common.process import settled, silence
 from tuner.common.registry import is_nothing
 
@@ -21,6 +21,8 @@ _LONGEST = 1000
 
 class CommandParser(argparse.ArgumentParser):
     """The parser of `python -m tuner.COMMAND`: short errors without control characters, options that can be none.
+
+    A path may begin with a home: `--csv=~/trials.csv` comes as it is written, since no shell looks behind the sign.
 
     An option that need not be given can be given as `none`, `off` or another word for nothing; one that stands for
     something if it is not given, such as a folder, cannot: a folder of such a name is written `./none`.
@@ -34,11 +36,13 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(f"python -m tuner.{command}", description=description, epilog=epilog, formatter_class=form)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """Add an argument as argparse does, and read the words for nothing."""
+        """Add an argument as argparse does, and read the words for nothing, and homes."""
         kind = settings.get("type", str)
         takes_text = isinstance(kind, type) and issubclass(kind, (str, float, PurePath)) and "choices" not in settings
         if takes_text and names[0].startswith("-") and settings.get("action", "store") in ("store", "extend"):
             settings["type"] = _or_nothing(kind, settings.get("default") is None)
+        elif kind is Path:
+            settings["type"] = _path
         return super().add_argument(*names, **settings)
 
     def add_plugins(self) -> None:
@@ -71,11 +75,20 @@ class CommandParser(argparse.ArgumentParser):
         super().error(printable(said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."))
 
 
+def _path(text: str) -> Path:
+    try:
+        return user_path(text)
+    except InputError:  # whoever looks for it tells that there is no such user
+        return Path(text)
+
+
 def _or_nothing(kind: type, can_be_nothing: bool) -> Callable[[str], Any]:
+    convert: Callable[[str], Any] = _path if kind is Path else kind
+
     def read(text: str) -> Any:
         if is_nothing(text) and not can_be_nothing:
             raise argparse.ArgumentTypeError(f"cannot be {text}; a file or folder of this name is ./{text}")
-        return None if is_nothing(text) else kind(text)
+        return None if is_nothing(text) else convert(text)
 
     read.__name__ = kind.__name__  # argparse says it of a value that is wrong
     return read
