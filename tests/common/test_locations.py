@@ -71,6 +71,11 @@ def test_a_folder_becomes_absolute_since_workers_run_elsewhere(tmp_path, monkeyp
     assert parse_location("shared", "--storage") == Location(str(tmp_path / "shared"))
 
 
+def test_a_folder_in_the_home_of_nobody_is_refused() -> None:
+    with pytest.raises(InputError, match="~nobody-of-this-name/x: must begin with the home of a user that exists"):
+        parse_location("~nobody-of-this-name/x", "--storage")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.api._notebook import table_html
 from tuner.common.errors import InputError, RunError
-from tuner.common.files import as_typed, shown
+from tuner.common.files import as_typed, shown, user_path
 from tuner.common.locations import download, is_remote, parse_location
 from tuner.common.plugins import load_unless_imported, plugin_references
 from tuner.common.process import logging_to, settled
@@ -88,7 +88,7 @@ class Run:
         """Read the run anew, from its storage if it is there; return itself."""
         self._read = None
         if not is_remote(self._address):
-            self._run = _opened(Path(self._address).expanduser().absolute())
+            self._run = _opened(user_path(self._address).absolute())
         else:
             location = parse_location(self._address, "a run")
             self._copy = tempfile.TemporaryDirectory(prefix="tuner-")
@@ -272,7 +272,7 @@ class Run:
         from tuner.reports.writer import retrain_command, write_report
 
         state, _ = self._now()
-        folder = Path("reports") / self._run.name if output is None else Path(output).expanduser()
+        folder = Path("reports") / self._run.name if output is None else user_path(output)
         problems: list[str] = []
         command = retrain_command(self._run.path, state) if self._copy is None else None
         paths = write_report(state, folder, command, formats, self._run, problems.append)

@@ -38,7 +38,7 @@ def as_typed(path: Path) -> str:
     return shown(path) if relative.startswith("..") else shown(Path(relative))
 
 
-def user_path(text: str | Path) -> Path:
+def user_path(text: str | os.PathLike[str]) -> Path:
     """Return the path that a user has written, `~` and `~name` expanded; raises InputError for an unknown user."""
     try:
         return Path(text).expanduser()

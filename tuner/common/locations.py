@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tuner.common.errors import InputError, first_line, printable
-from tuner.common.files import check_folder, replacing
+from tuner.common.files import check_folder, replacing, user_path
 from tuner.common.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def parse_location(text: str, option: str) -> Location:
     setting that is not known.
     """
     if not is_remote(text):
-        path = Path(text).expanduser().absolute()
+        path = user_path(text).absolute()
         check_folder(path, option)
         return Location(str(path))
     parts = urlsplit(text)

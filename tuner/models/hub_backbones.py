@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tuner.common.errors import InputError, WeightsError, first_line, is_failed_download
+from tuner.common.files import user_path
 from tuner.common.registry import unknown_name
 from tuner.common.seeds import derive_seed
 from tuner.models.architectures import Architecture
@@ -96,7 +97,7 @@ def _parameters(family: str) -> dict[str, Parameter]:
 def _family_of(text: str) -> str:
     if importlib.util.find_spec("keras_hub") is None:
         raise InputError(f"architecture {PREFIX}{text} needs KerasHub: pip install --editable '.[keras-hub]'")
-    folder = Path(text).expanduser()
+    folder = user_path(text)
     if not text or not folder.is_dir():
         if (begun := _REFUSED_NAMES.get(text.partition("_")[0])) is not None:
             raise InputError(f"architecture {PREFIX}{text} is not offered: {_REFUSED[begun]}")
@@ -157,7 +158,7 @@ def _load(text: str, load_weights: bool, shape: tuple[int, int, int]) -> tuple[A
     """Return a backbone for images of a size, and the scale and the offset of its pixels."""
     import keras_hub
 
-    name = str(Path(text).expanduser()) if Path(text).expanduser().is_dir() else text
+    name = str(user_path(text)) if user_path(text).is_dir() else text
     try:
         made = keras_hub.models.Backbone.from_preset(name, load_weights=load_weights, image_shape=shape)
     except Exception as error:  # nothing narrower can be named for a failed download; all else is told as its size
