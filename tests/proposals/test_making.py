@@ -125,6 +125,12 @@ def test_a_file_is_written_beside_and_never_over_another(place: Path) -> None:
     assert third.lines[-1].endswith("to go on with its search: python -m tuner.search pets.yaml --resume")
 
 
+def test_the_command_in_a_file_can_be_typed_whatever_the_file_is_called(place: Path) -> None:
+    make_folder(place / "pets", {"cat": 12, "dog": 12})
+    made, _ = make("folder:pets", output=Path("my pets.yaml"))
+    assert "python -m tuner.search 'my pets.yaml'." in made.path.read_text().replace("\n# ", " ")
+
+
 def test_a_path_is_as_it_was_typed_here_and_absolute_elsewhere(place: Path) -> None:
     make_folder(place / "pets", {"cat": 12, "dog": 12})
     assert make("folder:pets")[1].data.source == "folder:pets"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,7 +95,8 @@ def text_of(proposal: Proposal, account: Account, path: Path) -> str:
     data = data_facts(account)
     head = (
         f"Written by tuner after a look at the data and at this machine: change what you know better, then python -m "
-        f"tuner.search {as_typed(path)}{plugin_words()}. Paths begin at the folder in which a search is started."
+        f"tuner.search {shlex.quote(as_typed(path))}{plugin_words()}. Paths begin at the folder in which a search is "
+        "started."
     )
     guess = data.group_guess if not any(one.name == "group" for one in proposal.settings[1].value) else None
     return proposal_text(proposal, head, guess.pattern if guess else None, group_question(data))
