@@ -79,14 +79,15 @@ def test_what_is_told_before_the_first_epoch_keeps_no_bad_trial_going(mode, usua
     )
     controller = SimpleNamespace(get_live_trials=list)
 
-    def tell(trial: str, epoch: int, value: float) -> str:
+    def tell(trial: Any, epoch: int, value: float) -> str:
         return str(rule.on_trial_result(controller, trial, {"epoch": epoch, "best_so_far": value}))
 
-    for trial in ("a", "b", "c"):
+    *others, last = [type("Trial", (), {"trial_id": name})() for name in "abcd"]
+    for trial in others:
         tell(trial, 0, WORST[mode])
         tell(trial, 1, usual)
-    tell("d", 0, WORST[mode])
-    assert tell("d", 1, worse) == "STOP"
+    tell(last, 0, WORST[mode])
+    assert tell(last, 1, worse) == "STOP"
 
 
 def damage(folder: Path, how: str) -> None:

@@ -58,6 +58,7 @@ def test_every_fact_has_its_line() -> None:
         "on both sides of a split: rare"
     )
     assert told(weights=(0.5, 3.0))["weights"].startswith("training images weigh 0.5 to 3 ")
+    assert (lines["noted"], lines["refused"]) == ("notes.txt is not used", "too few")
 
 
 def test_a_class_that_is_nearly_empty_and_groups_that_are_large_are_told_without_powers_of_ten() -> None:
@@ -65,7 +66,6 @@ def test_a_class_that_is_nearly_empty_and_groups_that_are_large_are_told_without
         imbalance=replace(make_account().imbalance, ratio=12_345.6), groups=replace(GROUPS, largest=9000, median=1234.5)
     )
     assert "12,346 times as large" in lines["balance"] and "1,234 in the median" in lines["groups"]
-    assert (lines["noted"], lines["refused"]) == ("notes.txt is not used", "too few")
 
 
 @pytest.mark.parametrize(
