@@ -23,6 +23,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Event, Notice
 from tuner.runs.record import Record
 from tuner.session import _finish, _variants
+from tuner.session.options import parse_search_options
 
 LIMITS = Limits(trials=2, time_budget_s=None, max_concurrent=1)
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -174,7 +175,8 @@ def finish(tmp_path, heard, monkeypatch) -> Callable[[], bool]:
     study = SimpleNamespace(metric="val_accuracy", network_space={}, seed=0)
     search: Any = SimpleNamespace(study=study, training=training)
     prepared: Any = SimpleNamespace(worker_context=lambda *_: None, dataset=None)
-    return lambda: _finish.finish_session(search, prepared, run, ("finished", state), tmp_path, heard)
+    options = parse_search_options(["small.yaml", "--reports", str(tmp_path)])
+    return lambda: _finish.finish_session(search, prepared, run, ("finished", state), options, heard)
 
 
 LAST: dict[str, tuple[object, str, str]] = {

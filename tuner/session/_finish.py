@@ -31,6 +31,7 @@ from tuner.runs.predictions import save_variants
 from tuner.runs.state import RunState
 from tuner.session._resolved import ResolvedSearch
 from tuner.session._stopping import Reason
+from tuner.session.options import SearchOptions, words_to_go_on
 from tuner.session.preparation import Prepared
 from tuner.training.failures import ADVICE, kind_of
 from tuner.training.trial_like import TrainedTrial, trained
@@ -49,14 +50,10 @@ def finish_session(
     prepared: Prepared,
     run: RunDirectory,
     end: tuple[Reason, RunState],
-    reports_dir: Path,
+    options: SearchOptions,
     console: SearchConsole,
-    going_on: Sequence[str] = (),
 ) -> bool:
-    """Write the report, export the best model, and say the result and where it is; return whether there is a winner.
-
-    `going_on` are the words with which the search is resumed, beside its run and its own code.
-    """
+    """Write the report, export the best model, and say the result and where it is; return whether there is a winner."""
     (reason, state), is_exported = end, True
     ignore_hangup()  # all that is left is to tell of it
     numbers = {
@@ -77,11 +74,11 @@ def finish_session(
         with console.beside("the report was not written", again):
             with console.preparing("writing the report"):
                 command = retrain_command(run.path, state)
-                paths = write_report(state, reports_dir / run.name, command, run=run, say=console.say)
+                paths = write_report(state, options.reports_dir / run.name, command, run=run, say=console.say)
             console.say(f"report: {as_typed(paths.page)}")
     if reason == "given_up" and state.session_ended is not None:
         console.say(f"given up: {state.session_ended.message}")
-    resume = console.resume_command(Path(as_typed(run.path)), [*going_on, *plugin_options(state)])
+    resume = console.resume_command(Path(as_typed(run.path)), [*words_to_go_on(options), *plugin_options(state)])
     if reason in GOES_ON:
         console.say(f"go on with: {resume}")
         return False

@@ -1,4 +1,4 @@
-"""What preprocessing and augmentation make of a few images, as pictures for the report."""
+"""Pictures for the report of what preprocessing and augmentation make of a few images."""
 
 from __future__ import annotations
 

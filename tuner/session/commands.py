@@ -39,7 +39,7 @@ from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, augment_on, prior_of, probe_limit_s, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
-from tuner.session.options import SearchOptions, words_to_go_on
+from tuner.session.options import SearchOptions
 from tuner.session.preparation import (
     Prepared,
     cache_folder,
@@ -350,8 +350,7 @@ def _search(
                 save_earlier(learns_from, run.warm_start)
             with reporting(run.path, report, console.beside, plugins=_plugins_of_reports(options)):
                 end = run_session(search, prepared, run, capacity, console, resumed=began is not None)
-        again = words_to_go_on(options)
-        has_winner = finish_session(search, prepared, run, end, options.reports_dir, console, again)
+        has_winner = finish_session(search, prepared, run, end, options, console)
         beat_after(run.record, end[1])
     return 0 if has_winner else EXIT_STATUSES.get(end[0], TunerError.exit_status)
 
