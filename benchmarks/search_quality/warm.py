@@ -26,7 +26,7 @@ from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.study import Queued
 from tuner.algorithms.tpe import ENDED_BY_ITSELF
 from tuner.algorithms.warm_start import EarlierStudy, EarlierTrial, warm_start
-from tuner.models.architectures import pretrained_in
+from tuner.session._resolved import pretrained_in
 from tuner.spec.space import Configuration, has_branches
 
 EARLIER_SEED = 1000

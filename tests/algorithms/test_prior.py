@@ -10,7 +10,7 @@ from tuner.algorithms.prior import FILE, PriorStudy, prior_studies, save_prior, 
 from tuner.algorithms.study_file import DataFacts, ShownTrial, StudyFile
 from tuner.algorithms.warm_start import describe, warm_start
 from tuner.common.errors import RunError
-from tuner.models.architectures import pretrained_in
+from tuner.session._resolved import pretrained_in
 from tuner.spec.space import Choice, Choose, Integer, Real, Space
 
 RATE = Real(1e-4, 1e-1, log=True)

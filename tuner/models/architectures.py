@@ -13,7 +13,6 @@ from typing import Any
 from tuner.common.registry import Family, Registry
 from tuner.models.applications import BACKBONES, Backbone, PixelScaling
 from tuner.models.parameters import GENERAL, OF_ARCHITECTURES, Parameter, Scalar, values_of
-from tuner.spec.space import Space, flatten
 
 PRETRAINED = "imagenet"
 """The `weights` of a backbone that begins with trained ones."""
@@ -105,29 +104,6 @@ def _add_backbone(name: str, backbone: Backbone) -> None:
 
 for _name, _backbone in BACKBONES.items():
     _add_backbone(_name, _backbone)
-
-
-def pretrained_in(space: Space) -> dict[str, bool | None]:
-    """Return whether each architecture of a space begins with trained weights.
-
-    None: of own code nobody knows, and a backbone may be one whose weights are drawn.
-
-    >>> from tuner.spec.space import Choice
-    >>> pretrained_in({"architecture": Choice(("mobilenet_v2", "cnn"))})
-    {'mobilenet_v2': True, 'cnn': False}
-    """
-    names = [str(name) for name in getattr(space.get("architecture"), "values", ())]
-    return {name: _is_pretrained(name, space) for name in names}
-
-
-def _is_pretrained(name: str, space: Space) -> bool | None:
-    if name not in ARCHITECTURES or ARCHITECTURES[name].is_own:
-        return None
-    if not ARCHITECTURES[name].is_backbone:
-        return False
-    conditions = ((), (("architecture", name),))
-    weights = [one.dimension for one in flatten(space) if one.name == "weights" and one.conditions in conditions]
-    return True if all(one.contains(PRETRAINED) for one in weights) else None
 
 
 def meaning_of_nothing(name: str) -> Scalar:

@@ -16,7 +16,7 @@ from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
 from tuner.datasets.request import DataRequest
-from tuner.models.architectures import ARCHITECTURES, pretrained_in
+from tuner.models.architectures import ARCHITECTURES, PRETRAINED
 from tuner.models.preprocessing import asked_by
 from tuner.runs.events import SessionStarted
 from tuner.spec.schema import ActivationsSection, StopWhenSection, given
@@ -369,6 +369,29 @@ def unfreeze_depths(space: Space) -> dict[str, tuple[int, ...]]:
             for architecture in branches or architectures:
                 found.setdefault(str(architecture), set()).update(_whole_numbers(parameter.dimension))
     return {architecture: tuple(sorted(depths)) for architecture, depths in found.items() if depths}
+
+
+def pretrained_in(space: Space) -> dict[str, bool | None]:
+    """Return whether each architecture of a space begins with trained weights.
+
+    None: of own code nobody knows, and a backbone may be one whose weights are drawn.
+
+    >>> from tuner.spec.space import Choice
+    >>> pretrained_in({"architecture": Choice(("mobilenet_v2", "cnn"))})
+    {'mobilenet_v2': True, 'cnn': False}
+    """
+    names = [str(name) for name in getattr(space.get("architecture"), "values", ())]
+    return {name: _is_pretrained(name, space) for name in names}
+
+
+def _is_pretrained(name: str, space: Space) -> bool | None:
+    if name not in ARCHITECTURES or ARCHITECTURES[name].is_own:
+        return None
+    if not ARCHITECTURES[name].is_backbone:
+        return False
+    conditions = ((), (("architecture", name),))
+    weights = [one.dimension for one in flatten(space) if one.name == "weights" and one.conditions in conditions]
+    return True if all(one.contains(PRETRAINED) for one in weights) else None
 
 
 def _whole_numbers(dimension: Dimension) -> Iterable[int]:

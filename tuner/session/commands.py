@@ -21,7 +21,6 @@ from tuner.common.metrics import METRICS
 from tuner.common.plugins import load_plugins
 from tuner.common.process import logging_to, logical_gpus, usable_cpus
 from tuner.common.seeds import derive_seed, trial_seed
-from tuner.models.architectures import pretrained_in
 from tuner.models.backend import configure_backend, has_gpu
 from tuner.models.own_networks import load_own_code
 from tuner.proposals.asking import source_asked_for, study_name
@@ -36,7 +35,7 @@ from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
-from tuner.session._resolved import ResolvedSearch, augment_on, prior_of, probe_limit_s, resolve
+from tuner.session._resolved import ResolvedSearch, augment_on, pretrained_in, prior_of, probe_limit_s, resolve
 from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
