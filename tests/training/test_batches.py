@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -139,13 +138,6 @@ def test_threads_end_when_training_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt), batches_of(size=2) as batches:
         model.fit(batches, shuffle=False, verbose=0, callbacks=[Interrupting()])
     assert not threads_alive()
-
-
-def test_no_batch_that_has_been_read_is_held_while_the_others_are() -> None:
-    with batches_of(threads=1) as batches:
-        batches[0]  # as `Stream` looks at its form
-        held = [weakref.ref(batches[index][0]) for index in range(len(batches))]
-        assert [index for index, images in enumerate(held) if images() is not None] == []
 
 
 def test_images_that_are_not_augmented_need_no_threads() -> None:

@@ -17,6 +17,7 @@ from tuner.datasets.loading import Split
 from tuner.models import backend
 from tuner.models.augmentation import Augment
 
+_LOOKED_AT = 2
 AHEAD_BYTES = 2**28
 """The most memory of batches that are ready before they are asked for, but for one for each thread."""
 
@@ -33,7 +34,7 @@ class Batches(keras.utils.PyDataset):
     is that in which Keras reads ahead. They begin with the first batch and end with the block `with Batches(...) as
     batches:`, which raises what making a batch raised, and not what Keras makes of it.
 
-    The first is made once for its two readings: `Stream` looks at its form before it begins.
+    The first two are made once for the two readings of them: `Stream`, or Keras, looks at their form before it begins.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Batches(keras.utils.PyDataset):
         self._split, self._batch_size, self._order = split, batch_size, order
         self._augment, self._seed, self._size_px = augment, seed, size_px
         self._one_hot = np.eye(num_classes, dtype=np.float32)
-        self._looked_at: tuple[Any, ...] | None = None
+        self._looked_at: dict[int, tuple[Any, ...]] = {}
         # Without augmentation, a batch is read under Python's lock, or decoded by threads of its own.
         self._pool = ThreadPoolExecutor(threads, "batches") if augment is not None and threads > 1 else None
         self._threads = threads
@@ -77,16 +78,15 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         self._on_batch()
-        if index == 0 and self._looked_at is not None:
-            batch, self._looked_at = self._looked_at, None
-            return batch
+        if index in self._looked_at:
+            return self._looked_at.pop(index)
         try:
             batch = self._make(index) if self._pool is None else self._made_ahead(index, self._pool)
         except Exception as error:  # kept for the end of the block, since Keras tells another; raised as it is
             self._failure = error
             raise
-        if index == 0:
-            self._looked_at = batch
+        if index < _LOOKED_AT:
+            self._looked_at[index] = batch
         return batch
 
     def _made_ahead(self, index: int, pool: ThreadPoolExecutor) -> tuple[Any, ...]:
