@@ -243,13 +243,18 @@ def test_it_is_said_that_the_best_trial_is_left_out(opened):
     assert trainings.left_out().startswith("left out for the time budget: finalist 0 (the best trial); about ")
 
 
-def test_the_best_trial_is_trained_for_as_many_epochs_as_fit_if_all_do_not(opened):
+def of_one_epoch(opened) -> Trainings:
+    """The finalists of a search whose only trial has had one epoch."""
     record, now = opened
     record.append(trial_started(0))
     now[0] += 20.0
     record.append(epoch(0, 1, 0.6, seconds=20.0))
     time = TimeBudget(Budget(2, 80.0, 2, 2), record, lambda: 1)
-    trainings = Trainings(record, time, wanted_trainings(record.state, 2, 2))
+    return Trainings(record, time, wanted_trainings(record.state, 2, 2))
+
+
+def test_the_best_trial_is_trained_for_as_many_epochs_as_fit_if_all_do_not(opened):
+    trainings = of_one_epoch(opened)
     assert [(one.trial, one.number) for one in trainings.fit(1)] == [(0, 0)]
     taken = trainings.take(is_new_process=True)
     assert taken is not None and taken[0].seconds == 40.0 and taken[1] == 80.0 - 20.0 - 13.0 - 1.0  # closing, test
@@ -284,12 +289,7 @@ def test_it_is_said_how_much_longer_a_finalist_that_was_cut_would_have_taken(ope
 
 
 def test_a_cut_training_whose_process_was_lost_is_taken_again(opened):
-    record, now = opened
-    record.append(trial_started(0))
-    now[0] += 20.0
-    record.append(epoch(0, 1, 0.6, seconds=20.0))
-    time = TimeBudget(Budget(2, 80.0, 2, 2), record, lambda: 1)
-    trainings = Trainings(record, time, wanted_trainings(record.state, 2, 2))
+    trainings = of_one_epoch(opened)
     taken = trainings.take(is_new_process=True)
     assert taken is not None and taken[1] is not None, "it may be cut"
     trainings.put_back(taken[0])

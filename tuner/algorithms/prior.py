@@ -7,7 +7,7 @@ architectures than those of the prior: each of its trials moves to one of the sa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -44,10 +44,6 @@ class Prior(BaseModel):
     kind: Literal["tuner prior"] = "tuner prior"
     version: Literal[1] = 1
     studies: list[PriorStudy] = Field(min_length=1)
-
-    def without(self, bases: Collection[str]) -> list[PriorStudy]:
-        """Return the studies of other data sets than these."""
-        return [one for one in self.studies if one.base not in bases]
 
 
 @cache
@@ -101,11 +97,9 @@ def _moved(
     Where there are several of the kind, and none by this name, trials take turns: nothing is known of the differences.
     """
     name = str(configuration["architecture"])
-    alike = (
-        [name]
-        if name in there
-        else [one for one, known in there.items() if known is not None and known == pretrained.get(name)]
-    )
+    if name in there:
+        return dict(configuration)
+    alike = [one for one, known in there.items() if known is not None and known == pretrained.get(name)]
     if not alike:
         return None
     return {**configuration, "architecture": alike[place % len(alike)]}
