@@ -101,13 +101,14 @@ def axis_of(distribution: BaseDistribution) -> ChoiceAxis | RangeAxis:
     raise TypeError(f"a distribution must be categorical, int or float; got {type(distribution).__name__}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Condition:
     """The condition under which a parameter exists: another one, a choice, has one of these values."""
 
     parameter: int
     """Its place in the list of parameters."""
-    choices: frozenset[int]
+    is_one: np.ndarray
+    """bool [choices]: whether a choice is one of them."""
 
 
 class Encoding:
@@ -149,10 +150,13 @@ class Encoding:
     def existing(self, rows: np.ndarray) -> np.ndarray:
         """Return which parameters of each row exist, bool [n, parameters], by the conditions learnt; NaN never does."""
         exists: np.ndarray = ~np.isnan(rows)
+        chosen: dict[int, np.ndarray] = {}
         for index in sorted(self._conditions, key=self._depth):  # each behind the one that its condition is about
             condition = self._conditions[index]
-            chosen = self._choices[condition.parameter].indices(rows[:, condition.parameter])
-            exists[:, index] &= exists[:, condition.parameter] & np.isin(chosen, list(condition.choices))
+            if condition.parameter not in chosen:
+                chosen[condition.parameter] = self._choices[condition.parameter].indices(rows[:, condition.parameter])
+            is_one = condition.is_one[chosen[condition.parameter]]
+            exists[:, index] &= exists[:, condition.parameter] & is_one
         return exists
 
     def _depth(self, index: int) -> int:
@@ -165,17 +169,17 @@ class Encoding:
     def learn(self, rows: np.ndarray) -> None:
         """Learn from past trials, given as rows, under which condition each parameter exists."""
         there = ~np.isnan(rows)
-        choices = {index: axis.indices(rows[:, index]) for index, axis in self._choices.items()}
         found: dict[int, Condition] = {}
-        for index in range(len(self.names)):
-            if there[:, index].all():
-                continue
-            for owner, chosen in choices.items():
-                if owner == index or not there[there[:, index], owner].all():
-                    continue
-                values = frozenset(int(value) for value in chosen[there[:, index]])
-                if not (np.isin(chosen, list(values)) & there[:, owner] & ~there[:, index]).any():
-                    better = found.get(index)
-                    if better is None or there[:, owner].sum() < there[:, better.parameter].sum():
-                        found[index] = Condition(owner, values)  # the innermost choice explains most
+        shares = there.sum(axis=0)
+        for owner, axis in self._choices.items():
+            # [choices, parameters]: in how many rows with a choice a parameter is there, and in how many it is not
+            of_choice = np.zeros((axis.coordinates, len(rows)))
+            of_choice[axis.indices(rows[:, owner]), np.arange(len(rows))] = there[:, owner]
+            with_it = of_choice @ there
+            without_it = of_choice.sum(axis=1)[:, None] - with_it
+            explained = (with_it.sum(axis=0) == shares) & ~((with_it > 0) & (without_it > 0)).any(axis=0)
+            for index in map(int, np.flatnonzero(explained & (shares < len(rows)))):
+                better = found.get(index)
+                if index != owner and (better is None or shares[owner] < shares[better.parameter]):
+                    found[index] = Condition(owner, with_it[:, index] > 0)  # the innermost choice explains most
         self._conditions = found
