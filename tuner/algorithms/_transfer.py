@@ -89,7 +89,7 @@ class ProbeModel:
             ]
         )
         found: np.ndarray = np.where(
-            apart.min(axis=0) < SAME_FEATURES, self._values[apart.argmin(axis=0)], self._values.max()
+            apart.min(axis=0) < SAME_FEATURES, self._values[apart.argmin(axis=0)], 0.0
         )
         return found
 
