@@ -407,7 +407,7 @@ def _below(root: Path, text: str) -> str | None:
         return None
     names = [os.path.normpath(text)]
     if Path(text).is_absolute():
-        by_link = os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        by_link = Path(os.path.realpath(Path(text).parent), Path(text).name)
         names = [os.path.relpath(one, root) for one in (text, by_link)]
     return next((name for name in names if name != ".." and not name.startswith("../")), None)
 
