@@ -86,7 +86,7 @@ def _look(options: argparse.Namespace) -> int:
     name, request, aims = _read(options.source, options.overrides, staged)
     cache = user_path(options.cache or default_cache_dir()).absolute()
     check_folder(cache, "--cache (or TUNER_CACHE)", is_written=False)
-    page = None if options.page is None else Path(options.page) if options.page else _free_page(name)
+    page = None if options.page is None else user_path(options.page) if options.page else _free_page(name)
     if page is not None:
         check_file(page, "--page")
     with _progress() as watch:

@@ -25,6 +25,12 @@ def test_an_address_is_a_host_and_a_port_or_auto(address) -> None:
     check_reachable("auto")
 
 
+@pytest.mark.parametrize("host", ["head..example", "h" * 64])
+def test_a_host_that_can_be_no_name_is_refused(host) -> None:
+    with pytest.raises(InputError, match=f"--address {host}:6379: nothing answers there"):
+        check_reachable(f"{host}:6379")
+
+
 def test_an_address_where_nothing_answers_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -28,7 +28,7 @@ def test_every_node_on_which_a_trial_would_fail_is_named() -> None:
     check_nodes(reports[:1], storage)
     with pytest.raises(InputError) as refusal:
         check_nodes(reports, storage)
-    assert str(refusal.value).splitlines() == [
+    assert refusal.value.lines() == [
         "the cluster cannot run this search:",
         "10.0.0.2: --storage (or else --runs) must be a folder that every node sees; /shared/runs is another one "
         "there, or none",

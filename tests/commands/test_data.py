@@ -165,6 +165,13 @@ def test_a_page_without_a_name_takes_one_that_is_free(place, capsys) -> None:
     assert pages == ["data-pets-2.html", "data-pets-3.html", "data-pets.html"] and text.endswith("data-pets-3.html\n")
 
 
+def test_a_page_lies_in_the_home_that_the_shell_has_left(place, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(place / "home"))
+    (place / "home").mkdir()
+    assert run(capsys, "folder:pets", "--quick", "--page=~/pets.html")[0] == 0
+    assert (place / "home" / "pets.html").is_file() and not (place / "~").exists()
+
+
 @pytest.mark.parametrize("source", ["digits", "folder:pets/", "folder:./.", "folder:../odd name é<>&"])
 def test_the_name_of_a_page_is_a_plain_one(source, place, capsys, monkeypatch) -> None:
     make_folder(place / "odd name é<>&", {"a": 2, "b": 2})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tuner.common.errors import DataError
-from tuner.datasets.images import Header, convert_pixels, decode_image, read_header
+from tuner.datasets.images import Header, convert_pixels, decode_image, look_at, read_header
 
 RED = (200, 40, 20)
 
@@ -108,9 +108,9 @@ def test_a_decompression_bomb_is_refused_without_being_unpacked(side, words, mon
             read(encoded)
 
 
-@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize(("form", "depth"), [("png", 8), ("png", 16), ("tiff", 8), ("tiff", 16)])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_is_undone_whatever_the_depth(orientation, depth) -> None:
+def test_every_orientation_is_undone_whatever_the_format_and_depth(orientation, form, depth) -> None:
     shown = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
     undo = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, 1)
     turned = Image.fromarray(shown)
@@ -119,9 +119,11 @@ def test_every_orientation_is_undone_whatever_the_depth(orientation, depth) -> N
     image = Image.fromarray(stored if depth == 8 else stored.astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    encoded = encode(image, "png", exif=exif)
+    encoded = encode(image, form, exif=exif)
     assert (decode_image(encoded, None, grey=True)[:, :, 0] == shown).all()
     assert read_header(encoded) == Header(4, 6, is_grey=True)
+    original, _ = look_at(encoded, 64)
+    assert (original.width, original.height, original.bits) == (6, 4, depth)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_a_folder_is_refused_with_the_tables_that_it_holds(files, words, tmp_pat
         ("sep=;\nfile_name;dx", ";", "utf-8", "\n"),
         ('"image_path" , "diagnosis"'.replace(" , ", ","), ",", "utf-8", "\r"),
         ("\n\npath,label", ",", "utf-8", "\n"),
+        ("\n;\npath;label", ";", "utf-8", "\n"),
     ],
 )
 def test_a_csv_is_read_as_it_is_written(header, delimiter, encoding, newline, tmp_path) -> None:
@@ -204,6 +206,26 @@ def test_no_table_chooses_files_that_lie_elsewhere(cell, words, tmp_path) -> Non
 def test_an_absolute_path_may_lead_into_the_folder_of_the_table(tmp_path) -> None:
     names = [str(tmp_path / name) for name in make_images(tmp_path)]
     assert len(labels_by_value(load(write_csv(tmp_path / "l.csv", *rows_of(names)), tmp_path / "c")[0])) == NUMBER
+
+
+def test_an_absolute_path_may_name_the_folder_of_the_table_by_a_link(tmp_path) -> None:
+    names = make_images(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_csv(tmp_path / "real" / "l.csv", *rows_of([str(tmp_path / "link" / name) for name in names]))
+    for folder in ("real", "link"):
+        source = f"csv:{tmp_path / folder / 'l.csv'}"
+        assert len(labels_by_value(load(source, tmp_path / "cache")[0])) == NUMBER
+
+
+@pytest.mark.parametrize("of_table", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", [lambda name: name, lambda name: Path(name).stem])
+def test_images_are_found_however_the_accents_of_their_names_are_written(written, of_table, tmp_path) -> None:
+    folder = unicodedata.normalize("NFD", "\u00e9t\u00e9")  # as in an archive from macOS
+    names = [unicodedata.normalize(of_table, f"{folder}/{folder} {index}.png") for index in range(NUMBER)]
+    for index, name in enumerate(make_images(tmp_path, folder)):
+        (tmp_path / name).rename(tmp_path / folder / f"{folder} {index}.png")
+    source = write_csv(tmp_path / "l.csv", *rows_of(list(map(written, names))))
+    assert labels_by_value(load(source, tmp_path / "cache")[0]) == dict(enumerate(LABELS))
 
 
 def test_images_that_may_be_several_files_or_none_are_refused(tmp_path) -> None:

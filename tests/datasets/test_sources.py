@@ -31,6 +31,29 @@ def test_parquet_in_the_layout_of_the_hub_is_read_with_its_class_names(tmp_path)
     assert len(single.load_test()) == 2
 
 
+def test_a_file_of_many_may_be_without_rows_whatever_labels_are(tmp_path) -> None:
+    write_parquet(tmp_path / "train-0.parquet", 20, (), label=["cat", "dog"] * 10)
+    parquet.write_table(parquet.read_table(tmp_path / "train-0.parquet").slice(0, 0), tmp_path / "train-1.parquet")
+    dataset, _ = load(f"parquet:{tmp_path}", tmp_path / "cache")
+    assert dataset.class_names == ("cat", "dog") and dataset.prepared.counts == {"train": 20}
+
+
+def test_images_of_a_file_without_weights_weigh_one_beside_others_that_have_some(tmp_path) -> None:
+    write_parquet(tmp_path / "train.parquet", 20, weight=[2.5] * 20)
+    write_parquet(tmp_path / "test.parquet", 4, first=20)
+    dataset, _ = load(f"parquet:{tmp_path}", tmp_path / "cache")
+    assert (dataset.train.weights == 2.5).all() and (dataset.load_test().weights == 1).all()
+
+
+@pytest.mark.parametrize("text", [pa.string_view(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+@pytest.mark.parametrize("binary", [pa.binary_view(), pa.large_binary()])
+def test_texts_and_bytes_in_parquet_are_of_any_kind(text, binary, tmp_path) -> None:
+    columns = {"image": pa.array([encoded(index) for index in range(20)], binary)}
+    write_parquet(tmp_path / "train.parquet", 20, (), **columns, label=pa.array(["cat", "dog"] * 10, text))
+    dataset, _ = load(f"parquet:{tmp_path}", tmp_path / "cache")
+    assert dataset.class_names == ("cat", "dog") and dataset.prepared.counts == {"train": 20}
+
+
 def test_broken_images_in_parquet_are_named_by_file_and_row(tmp_path) -> None:
     images = [{"bytes": encoded(index), "path": None} for index in range(20)]
     images[3], images[13], images[16] = {"bytes": None, "path": "elsewhere.png"}, None, {"bytes": b"x", "path": ""}

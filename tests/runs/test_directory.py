@@ -14,7 +14,7 @@ from tests.support import ROOT
 from tests.support.make_record import study_created
 from tests.support.make_search import write_file
 from tuner.cluster.ray_session import Capacity
-from tuner.common.errors import RunError, RunInUseError
+from tuner.common.errors import InputError, RunError, RunInUseError
 from tuner.common.files import write_text
 from tuner.common.locations import Location
 from tuner.runs.directory import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run
@@ -111,6 +111,22 @@ def test_a_run_is_opened_by_its_path(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(RunError, match=r"not a run directory: it holds no record\.jsonl"):
             open_run(path)
+
+
+def test_a_run_is_opened_in_a_home_that_the_shell_has_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = write_run(tmp_path / "runs" / "digits", None)
+    assert open_run(Path("~/runs/digits")) == run
+    with pytest.raises(InputError, match="~nobody-of-this-name/x: must begin with the home of a user that exists"):
+        open_run(Path("~nobody-of-this-name/x"))
+
+
+def test_a_run_of_another_study_that_has_the_next_name_is_passed_over(tmp_path):
+    write_run(tmp_path / "digits", "finished")
+    write_run(tmp_path / "digits-2", None, "digits-2")
+    assert new_run(tmp_path, "digits").name == "digits-3"
+    write_run(tmp_path / "pets-2", "interrupted", "pets")
+    assert new_run(tmp_path, "pets-2").name == "pets-2-2"
 
 
 def test_a_second_search_is_kept_out_while_the_first_one_runs(tmp_path):

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, session_started, small_state, trial_ended, trial_started
-from tuner.runs.events import Event, FinalistTrained, TrialPaused
+from tuner.runs.events import Event, FinalistTested, FinalistTrained, TrialPaused
+from tuner.runs.finalists import pack_bits
 from tuner.runs.forecast import (
     CAUTION,
     CLOSING_S,
@@ -157,6 +159,21 @@ def test_an_epoch_of_a_network_says_what_the_test_split_takes_and_a_test_that_wa
     cached = TrialPaused(trial=0, epoch=3, cut="pooled average")
     paused = small_state(session_started(elapsed_s=1.0), *trained(0, [1.0, 1.0], 9.0), cached, data=data)
     assert costs_of(paused, 600.0, [0]).test_s == pytest.approx(1.0 + 200 * IMAGE_S)  # no activations were computed
+
+
+def test_what_was_tested_in_two_sessions_does_not_say_how_long_a_test_takes():
+    def tested(trial: int, elapsed_s: float) -> list[Event]:
+        values = {"images": 40, "test_accuracy": 0.5, "test_loss": 1.0, "correct": pack_bits(np.ones(40, bool))}
+        trained = FinalistTrained(
+            trial=trial, number=0, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1.0
+        )
+        return [trained, FinalistTested(trial=trial, number=0, elapsed_s=elapsed_s, **values)]
+
+    again = session_started(elapsed_s=101.0, resumed=True)
+    before = [session_started(elapsed_s=1.0), *trained(0, [2.0]), *trained(1, [2.0]), *tested(0, 100.0), again]
+    assert costs_of(small_state(*before, *tested(1, 500.0)), 600.0).test_s == TEST_S
+    third = [*trained(2, [2.0]), *tested(2, 504.0)]
+    assert costs_of(small_state(*before, *tested(1, 500.0), *third), 600.0).test_s == 4.0
 
 
 def test_a_training_takes_what_its_trial_took_and_the_same_for_the_epochs_that_it_lacks():

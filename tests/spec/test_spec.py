@@ -109,6 +109,17 @@ def test_an_override_may_make_a_section_and_the_last_one_wins():
     assert spec.search.seed == 2
 
 
+def test_an_override_may_set_something_of_what_the_file_says_is_nothing():
+    text = "study: s\ndata: {source: digits}\nspace: {architecture: cnn}\n"
+    assert read(text + "finalists: none", "finalists.count=0").finalists.count == 0
+    kept = read(text + "activations: off", "activations.max_gb=3").activations
+    assert kept.max_gb == 3 and not kept.enabled
+    assert read(text + "activations:", "activations.max_gb=3").activations.enabled
+    assert read(text + "training: {early_stopping: none}", "training.early_stopping.patience=3").training.early_stopping
+    assert read(text, "data.validation=none", "data.validation.folds=4").data.validation.folds == 4
+    assert read(text + "search:\n  # trials: 9", "search.trials=8").search.trials == 8
+
+
 @pytest.mark.parametrize(
     ("override", "problem"),
     [

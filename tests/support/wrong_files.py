@@ -97,6 +97,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "whole range of fractions": ({12: "      cnn: {blocks: {int: [1, 2.5]}}"}, ["12: space.architecture.choose.cnn.blocks.int must be [low, high], two whole numbers; got [1, 2.5]"]),
     "log scale from 0": ({8: "  learning_rate: {log_float: [0, 0.1]}"}, ["8: space.learning_rate.log_float must be above 0 on a log scale; got [0, 0.1]"]),
     "range to infinity": ({8: "  learning_rate: {log_float: [1e-4, .inf]}"}, ["8: space.learning_rate.log_float[1] must be a finite number; got .inf"]),
+    "range wider than any number": ({8: "  learning_rate: {float: [-1e308, 1e308]}"}, ["8: space.learning_rate.float must be [low, high] with a finite distance; got [-1e+308, 1e+308]"]),
     "whole number of 400 digits": ({12: "      cnn: {blocks: {int: [1, " + "9" * 400 + "]}}"}, ["12: space.architecture.choose.cnn.blocks.int[1] must be smaller than 2**53; got 999"]),
     "whole number of 5,000 digits": ({12: "      cnn: {blocks: {int: [1, " + "9" * 5000 + "]}}"}, ["12: space.architecture.choose.cnn.blocks.int[1] must be plain text or a number; got '999"]),
     "step that does not fit": ({12: "      cnn: {blocks: {int: [1, 4], step: 2}}"}, ["12: space.architecture.choose.cnn.blocks.step must be a whole number that divides 3; got 2"]),

@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.common.errors import InputError, first_line, last_line
+from tuner.common.errors import InputError, first_line, last_line, printable
 from tuner.common.locations import Location, exists, probe, remedy, remove, touch
 
 ANSWERED_WITHIN_S = 120.0
 """Time for a node to start a process that looks at its storage."""
+
+
+class _NodesError(InputError):
+    """The nodes of a cluster on which a trial would fail, one a line."""
+
+    def lines(self) -> list[str]:
+        return [printable(line) for line in str(self).split("\n")]
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ def check_nodes(reports: Sequence[NodeReport], storage: Location) -> None:
     """
     problems = [f"{report.node}: {problem}" for report in reports if (problem := _problem(report, storage))]
     if problems:
-        raise InputError("the cluster cannot run this search:\n" + "\n".join(problems))
+        raise _NodesError("\n".join(["the cluster cannot run this search:", *problems]))
 
 
 def _problem(report: NodeReport, storage: Location) -> str | None:

@@ -114,7 +114,7 @@ def check_reachable(address: str) -> None:
         raise InputError(f"--address must be HOST:PORT or auto; got {address!r}")
     try:
         socket.create_connection((host, int(port)), REACHED_WITHIN_S).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second of a host that can be no name
         raise InputError(f"--address {address}: nothing answers there ({error}); the head's port is 6379") from None
 
 

@@ -12,10 +12,17 @@ def counted(number: float, noun: str) -> str:
     ('0.25 GPU', '1.5 CPUs')
     """
     shown = f"{number:g}" if isinstance(number, float) else f"{number:,}"
-    return f"{shown} {noun if 0 < number <= 1 else _plural(noun)}"
+    return f"{shown} {noun_for(number, noun)}"
 
 
-def _plural(noun: str) -> str:
+def noun_for(number: float, noun: str) -> str:
+    """Return a noun as it stands with a number of things.
+
+    >>> noun_for(1, "class"), noun_for(2, "class")
+    ('class', 'classes')
+    """
+    if 0 < number <= 1:
+        return noun
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     hisses = noun.endswith(("s", "ch")) and not noun.endswith("epoch")

@@ -246,7 +246,8 @@ def _read_csv(path: Path, given: Columns) -> tuple[list[str], list[list[str]], l
 def _understood(text: str, delimiter: str, given: Columns) -> int:
     """Return how well a first line is understood with a delimiter: by known columns, then by all."""
     try:
-        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        names = next((row for row in rows if any(cell.strip() for cell in row)), [])
     except csv.Error:
         names = []
     usual = {name for tiers in _USUAL.values() for tier in tiers for name in tier.split()}
@@ -363,7 +364,7 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     names = [_below(root, text) for text in texts]
     rule = f"must be a path below {shown(root)}: put the table into a folder above its images"
     rows.refuse(column, [row for row, name in enumerate(names) if name is None], rule)
-    images = [root / (name or "") for name in names]
+    images = [_as_spelled_there(root, name or "") for name in names]
     there = [_is_file(image) for image in images]
     notices: tuple[str, ...] = ()
     if not any(there):
@@ -380,6 +381,12 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     return images, notices
 
 
+def _as_spelled_there(root: Path, name: str) -> Path:
+    """Return the path of an image, its accents as they are on the disk: composed (Linux) or not (macOS)."""
+    image, apart = root / name, root / unicodedata.normalize("NFD", name)
+    return apart if not name.isascii() and not _is_file(image) and _is_file(apart) else image
+
+
 def _is_file(image: Path) -> bool:
     try:
         return image.is_file()
@@ -392,9 +399,17 @@ def _stays(image: Path, root: Path, real: Callable[[Path], bool]) -> bool:
 
 
 def _below(root: Path, text: str) -> str | None:
-    """Return a path from the folder of a table, without detours; None: it leads out of it."""
-    name = os.path.relpath(text, root) if Path(text).is_absolute() else os.path.normpath(text)
-    return None if name == ".." or name.startswith("../") or "\0" in name else name
+    """Return a path from the folder of a table, without detours; None: it leads out of it.
+
+    An absolute one may name that folder by a link to it.
+    """
+    if "\0" in text:
+        return None
+    names = [os.path.normpath(text)]
+    if Path(text).is_absolute():
+        by_link = Path(os.path.realpath(Path(text).parent), Path(text).name)
+        names = [os.path.relpath(one, root) for one in (text, by_link)]
+    return next((name for name in names if name != ".." and not name.startswith("../")), None)
 
 
 def _find_elsewhere(root: Path, names: Sequence[str], rows: Rows, column: str) -> tuple[list[Path], tuple[str, ...]]:
@@ -404,8 +419,9 @@ def _find_elsewhere(root: Path, names: Sequence[str], rows: Rows, column: str) -
     """
     by_stem: dict[str, list[str]] = {}
     by_case: dict[str, str] = {}
-    for file in walk(root, SUFFIXES).all_files():
-        relative = file.relative_to(root).as_posix()
+    every = walk(root, SUFFIXES).all_files()
+    there = {unicodedata.normalize("NFC", file.relative_to(root).as_posix()): file for file in every}
+    for relative in there:
         by_case.setdefault(PurePosixPath(relative).name.casefold(), relative)
         for key in {PurePosixPath(relative).stem, PurePosixPath(relative).name}:
             by_stem.setdefault(key, []).append(relative)
@@ -431,7 +447,7 @@ def _find_elsewhere(root: Path, names: Sequence[str], rows: Rows, column: str) -
     ]
     first = next(row for row, each in enumerate(found) if each)
     notice = f"{rows.where}: images are found by their names: {names[first]} is {files[first]}"
-    return [root / file for file in files], (notice,)
+    return [there.get(file, root / file) for file in files], (notice,)
 
 
 def _as_written(name: str, files: Iterable[str]) -> dict[tuple[str, str], str]:

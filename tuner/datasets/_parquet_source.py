@@ -175,7 +175,7 @@ def _read(reference: str, given: Columns) -> Listing:
     files = {split: [_read_file(path, root, split, given) for path in paths[split]] for split in paths}
     names: tuple[str, ...] = ()
     for split, found in files.items():
-        if len({file.labels.dtype.kind for file in found}) > 1:
+        if len({file.labels.dtype.kind for file in found if len(file.labels)}) > 1:
             raise DataError(f"parquet:{reference} must have labels of one kind in all files of {split}")
     for file in (file for found in files.values() for file in found):
         if names and file.names and file.names != names:
@@ -197,18 +197,23 @@ def _unlabelled(reference: str, given: Columns) -> list[Listed]:
     return [Listed(np.full(len(images), -1), None, images, images.name)]
 
 
+_WITHOUT: Mapping[str, float] = {"weight": 1.0}
+"""What rows of a file without a column have in its place, where that is something."""
+
+
 def _with_cells(listing: Listing, files: Mapping[str, Sequence[_File]], where: str) -> Listing:
     """Return the listing with the groups and weights of its rows, parted by a column where files are not."""
     every = [file for found in files.values() for file in found]
     roles = {role for file in every for role in file.cells}
     cells: dict[str, list[Any]] = {
-        role: [cell for file in every for cell in file.cells.get(role, [None] * len(file.labels))] for role in roles
+        role: [cell for file in every for cell in file.cells.get(role, [_WITHOUT.get(role)] * len(file.labels))]
+        for role in roles
     }
     numbers = [len(listing.splits[split].labels) for split in files]
     starts = dict(zip(files, np.cumsum([0, *numbers]).tolist(), strict=False))
 
     def place(row: int) -> str:
-        split = max((name for name in starts if starts[name] <= row), key=lambda name: starts[name])
+        *_, split = (name for name in starts if starts[name] <= row)  # the last: one may be empty
         return listing.splits[split].name(row - starts[split])
 
     rows = Rows(cells, where, place)
@@ -279,6 +284,19 @@ def _check_paths(path: Path, root: Path, images: Any) -> None:
         )
 
 
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return any(check(kind) for check in (types.is_string, types.is_large_string, types.is_string_view))
+
+
+def _is_binary(kind: Any) -> bool:
+    from pyarrow import types
+
+    checks = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return any(check(kind) for check in checks)
+
+
 def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
     """Return labels as numbers or texts; where all are missing they are withheld, which is written -1."""
     from pyarrow import types
@@ -287,9 +305,9 @@ def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
         labels = labels.cast(labels.type.value_type)
     if labels.null_count == len(labels):
         return np.full(len(labels), -1, dtype=np.int64)
-    if types.is_binary(labels.type) or types.is_large_binary(labels.type):
+    if _is_binary(labels.type):
         labels = labels.cast("string")
-    is_text = types.is_string(labels.type) or types.is_large_string(labels.type)
+    is_text = _is_text(labels.type)
     is_number = types.is_integer(labels.type) or (
         (types.is_floating(labels.type) or types.is_boolean(labels.type)) and is_whole(labels.to_numpy())
     )
@@ -314,8 +332,7 @@ def _columns(path: Path, schema: Any, split: str, given: Columns) -> tuple[Colum
         if types.is_struct(kind):
             parts = tuple(part for part in ("bytes", "path") if kind.get_field_index(part) >= 0)
         else:
-            parts = ("path",) if types.is_string(kind) or types.is_large_string(kind) else ()
-            parts = ("bytes",) if types.is_binary(kind) or types.is_large_binary(kind) else parts
+            parts = ("path",) if _is_text(kind) else ("bytes",) if _is_binary(kind) else ()
         if parts:
             return columns, parts
     raise DataError(

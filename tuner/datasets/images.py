@@ -132,8 +132,10 @@ def _header(image: Image) -> Header:
 
 def _upright_size(image: Image) -> tuple[int, int]:
     width, height = image.size
-    # Pillow decodes the whole of a PNG to look for its orientation: only where that matters.
-    return (width, height) if width != height and _orientation(image) in (5, 6, 7, 8) else (height, width)
+    # Pillow decodes the whole of a PNG to look for its orientation: only where that matters. The size of a TIFF is that
+    # of the upright image already.
+    can_be_turned = width != height and image.format != "TIFF"
+    return (width, height) if can_be_turned and _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 def _orientation(image: Image) -> int:

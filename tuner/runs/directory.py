@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuner.common.errors import RunError, RunInUseError, first_line
-from tuner.common.files import write_text
+from tuner.common.files import user_path, write_text
 from tuner.common.locations import Location, exists, files_in, remove, touch
 from tuner.runs.events import KERAS, OVER, StudyCreated
 from tuner.runs.record import read_events, read_state
@@ -203,7 +203,7 @@ def new_run(runs_dir: Path, study: str, storage: Location | None = None) -> RunD
                     f"--resume {run.checkpoints.address}, or add --fresh to begin another beside it"
                 )
             return run
-        if not is_finished(state):
+        if state.study.study == study and not is_finished(state):
             raise RunError(
                 f"{run.path} holds an unfinished search of this study; add --resume to go on with it, "
                 "--fresh to begin another beside it"
@@ -245,8 +245,8 @@ def _study_of(run: RunDirectory) -> str | None:
 
 
 def open_run(path: Path) -> RunDirectory:
-    """Return the run at `path`; raises RunError when that is not a run directory."""
-    run = RunDirectory(path)
+    """Return the run at `path`, which may begin with a home; raises RunError when that is not a run directory."""
+    run = RunDirectory(user_path(path))
     if not _has_record(run):
         raise RunError(f"{path}: not a run directory: it holds no record.jsonl")
     return run

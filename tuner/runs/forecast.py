@@ -180,8 +180,10 @@ def _start_s(state: RunState, contention: float) -> float | None:
 def _test_s(state: RunState, chosen: Sequence[TrialState]) -> float:
     """Return the seconds that the test split takes: as it did, or as the images of an epoch let one expect."""
     tested_s = sorted(one.tested.elapsed_s for one in state.finalists.values() if one.tested is not None)
-    if len(tested_s) > 1:
-        return median(after - before for before, after in pairwise(tested_s))
+    began_s = [session.elapsed_s for session in state.sessions]
+    pairs = [pair for pair in pairwise(tested_s) if not any(pair[0] <= one <= pair[1] for one in began_s)]
+    if pairs:  # within a session: between two there is more
+        return median(after - before for before, after in pairs)
     data = state.study.data if state.study is not None else {}
     test, train, validation = (int(data.get(f"{name}_images") or 0) for name in ("test", "train", "validation"))
     per_image_s = [_image_s(trial, train, validation) for trial in chosen if trial.epochs and train]

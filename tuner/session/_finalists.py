@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tuner.common.files import DISK_FULL, disk_full_error
 from tuner.common.process import usable_cpus
-from tuner.common.words import counted
+from tuner.common.words import counted, noun_for
 from tuner.execution.finalist_actor import FinalistStep, Lost, Pool
 from tuner.execution.worker_process import WorkerContext
 from tuner.reports.console import SearchConsole
@@ -204,7 +204,7 @@ class Trainings:
         words = [
             *(f"the epochs of trial {one.trial} after {one.epochs}" for one in cut),
             *([f"{counted(more, 'more training')} {of}"] if more else []),
-            *([f"finalist{'' if len(whole) == 1 else 's'} {', '.join(names)}"] if whole else []),
+            *([f"{noun_for(len(whole), 'finalist')} {', '.join(names)}"] if whole else []),
             *([f"the test split for {self.untested}"] if self.untested else []),
         ]
         rests = [Wanted(one.trial, one.number, sum(self._expected.get(one.trial, [])[one.epochs :])) for one in cut]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuner.cluster.ray_session import gpus_here
-from tuner.common.errors import InputError, RunError, RunInUseError, TunerError
+from tuner.common.errors import InputError, RunError, RunInUseError, SpecError, TunerError
 from tuner.common.files import check_folder, remove_leftovers
 from tuner.common.locations import Location, check_location, is_remote, parse_location
 from tuner.common.metrics import METRICS
@@ -50,7 +50,7 @@ from tuner.session.preparation import (
 )
 from tuner.spec.schema import read_time
 from tuner.spec.space import sample
-from tuner.spec.spec import Spec, SpecReading, load_spec, require
+from tuner.spec.spec import Spec, SpecReading, load_spec, read_spec, require
 from tuner.trackers.opening import make_trackers, tracking
 from tuner.training.trainable import meaning_of_nothing
 from tuner.training.trial_like import drive
@@ -117,7 +117,7 @@ def _with_file(options: SearchOptions, console: SearchConsole) -> SearchOptions:
         raise InputError(f"--resume goes with the file that was written for {source}: tuner.search {earlier} --resume")
     check_folder(options.runs_dir, "--runs")
     asked = Asked(
-        source, _time_for_all(options), options.overrides, staged, cache_folder(options), options.runs_dir, None
+        source, time_for_all(options), options.overrides, staged, cache_folder(options), options.runs_dir, None
     )
     with console.preparing(f"looking at {source}"), logging_to(None):
         made = make_file(asked)
@@ -126,11 +126,18 @@ def _with_file(options: SearchOptions, console: SearchConsole) -> SearchOptions:
     return replace(options, file=made.path)
 
 
-def _time_for_all(options: SearchOptions) -> float | None:
-    """Return the seconds that a search of a source may take, as the command line says; None: as long as it takes."""
-    given = [one.partition("=")[2].strip() for one in options.overrides if _sets_time(one)]
+def time_for_all(options: SearchOptions) -> float | None:
+    """Return the seconds that a search of a source may take, as the command line says; None: as long as it takes.
+
+    Raises:
+        InputError: what it says is no time.
+    """
+    given = [one for one in options.overrides if _sets_time(one)]
     if options.time is None and given:
-        return read_time(given[-1], "--set search.time_budget")
+        reading = read_spec("search: {}", str(options.file), given)
+        if reading.search is None:
+            raise SpecError(reading.file, [one for one in reading.problems if one.field.startswith("search")])
+        return reading.search.time_budget
     return read_time(options.time or DEFAULT_TIME, "--time")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -149,6 +150,8 @@ def _parse_range(kind: str, raw: Any, step: Any, path: Path) -> tuple[Dimension 
         return None, [(path, f"must be [low, high] with low at most high; got {_shown(raw)}")]
     if kind.startswith("log") and low <= 0:
         return None, [(path, f"must be above 0 on a log scale; got {_shown(raw)}")]
+    if math.isinf(high - low):
+        return None, [(path, f"must be [low, high] with a finite distance; got {_shown(raw)}")]
     if whole and (not isinstance(step, int) or isinstance(step, bool) or step < 1 or (high - low) % step):
         return None, [((*path[:-1], "step"), f"must be a whole number that divides {high - low}; got {_shown(step)}")]
     if whole:

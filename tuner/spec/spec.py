@@ -180,6 +180,9 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
         return [Problem(field, inner.problems[0].message)]
     target: Any = values
     for parent in parents:
+        if parent in target and is_nothing(target[parent]):
+            is_section = target is values and (parent,) not in document.left_empty
+            target[parent] = _section_of_nothing(parent) if is_section else {}
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
             return [Problem(field, f"must name a setting; {parent!r} has none below it")]
@@ -189,6 +192,11 @@ def _override(values: dict[str, Any], document: Document, override: str) -> list
     if () in inner.left_empty:
         document.left_empty.add(path)
     return []
+
+
+def _section_of_nothing(name: str) -> dict[str, Any]:
+    """Return the settings of a section that a file says is nothing, for one of them to be set on the command line."""
+    return dict((SECTIONS[name].without if name in SECTIONS else None) or {})
 
 
 def _with_nothing(raw: Any, meaning: Meaning, name: str = "") -> Any:
