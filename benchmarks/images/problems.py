@@ -46,15 +46,6 @@ def problem_of(table: TaskTable, noise: float = 0.0) -> Table:
     )
 
 
-def task_of(name: str) -> str:
-    """The task of a problem by its name; empty: it is no problem of images.
-
-    >>> task_of("images_judging-flowers-flowers_30")
-    'flowers_30'
-    """
-    return name.split("-")[2] if base_of(name) else ""
-
-
 def base_of(name: str) -> str:
     """The base set of a problem by its name; empty: it is no problem of images.
 

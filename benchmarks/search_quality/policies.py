@@ -13,7 +13,7 @@ from benchmarks.search_quality.peers import PEERS
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.product import Make, product
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from benchmarks.search_quality.warm import warm_started, warm_started_by_siblings, with_prior, with_probes
+from benchmarks.search_quality.warm import warm_started, warm_started_by_siblings, with_prior
 from tuner.algorithms.study import suggest_value
 from tuner.spec.space import Configuration, Space, configure
 
@@ -122,10 +122,6 @@ POLICIES: dict[str, Make] = {
     "gp + asha, warm start, siblings": warm_started_by_siblings,
     "gp + asha, prior": with_prior,
     "gp per second + asha, prior": partial(with_prior, per_second=True),
-    "gp + asha, probes": with_probes,
-    "gp per second + asha, probes": partial(with_probes, per_second=True),
-    "gp + asha, prior, probes": partial(with_probes, prior=True),
-    "gp per second + asha, prior, probes": partial(with_probes, prior=True, per_second=True),
     "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "gp per second + asha(1,2)": product("gp", "asha", 1, 2, per_second=True),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
@@ -134,6 +130,7 @@ POLICIES: dict[str, Make] = {
 }
 OF_SUITE = {
     "gp + asha, warm start, siblings": "synthetic",
-    **dict.fromkeys((name for name in POLICIES if name.endswith(("prior", "probes"))), "images"),
+    "gp + asha, prior": "images",
+    "gp per second + asha, prior": "images",
 }
 """Policies for which problems of other suites have not what they need."""

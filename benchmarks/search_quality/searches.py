@@ -12,7 +12,6 @@ import numpy as np
 from benchmarks.images.problems import image_problems
 from benchmarks.search_quality.peer_process import PeerPolicy
 from benchmarks.search_quality.policies import OF_SUITE, POLICIES, quiet
-from benchmarks.search_quality.probed import ProbedPolicy
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
@@ -101,8 +100,7 @@ def search(one: Wanted) -> Came:
         if hasattr(policy, "close"):
             stack.callback(policy.close)
         cpu_s = policy.cpu_s if isinstance(policy, PeerPolicy) else time.process_time
-        beside = policy.beside(seconds) if isinstance(policy, ProbedPolicy) else None
-        came = simulate(problem, policy, one.slots, seconds, one.seed, cpu_s, beside)
+        came = simulate(problem, policy, one.slots, seconds, one.seed, cpu_s)
     rows = [row for budget in one.budgets for row in read_off(came, one, problem, budget)]
     return Came(one, rows, time.monotonic() - start)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -89,15 +89,6 @@ class Search:
         return 1000 * found[-1] / len(found) if found else float("nan")
 
 
-class Beside(NamedTuple):
-    """Jobs that are no trials, done one after the other in one of the slots once the first epoch has ended."""
-
-    seconds: Sequence[float]
-    """Simulated, of each."""
-    done: Callable[[int], None]
-    """Told of each that has ended, by its place."""
-
-
 def simulate(
     problem: Problem,
     policy: Policy,
@@ -105,7 +96,6 @@ def simulate(
     budget_s: float,
     seed: int,
     cpu_s: Callable[[], float] = time.process_time,
-    beside: Beside | None = None,
 ) -> Search:
     """Run a policy on `slots` slots until `budget_s` simulated seconds are over.
 
@@ -119,9 +109,8 @@ def simulate(
         budget_s: Simulated seconds.
         seed: Of the problem's noise.
         cpu_s: The processor time of the process that the policy computes in.
-        beside: What else is done.
     """
-    simulation = _Simulation(problem, policy, slots, seed, cpu_s, beside)
+    simulation = _Simulation(problem, policy, slots, seed, cpu_s)
     while simulation.fill() and simulation.queue[0].at_s <= budget_s:
         simulation.step()
     simulation.search.trials = len(simulation.trials)
@@ -129,31 +118,23 @@ def simulate(
 
 
 class _Due(NamedTuple):
-    """A trial whose epoch ends at a moment, or what is done beside; of one moment, the one that began first."""
+    """A trial whose epoch ends at a moment; of one moment, the one that began first."""
 
     at_s: float
     order: int
     number: int
 
 
-_BESIDE = -1
-"""In place of a trial's number: what is done beside the trials."""
-
-
 Answer = TypeVar("Answer")
 
 
 class _Simulation:
-    def __init__(
-        self, problem: Problem, policy: Policy, slots: int, seed: int, cpu_s: Callable[[], float],
-        beside: Beside | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, problem: Problem, policy: Policy, slots: int, seed: int, cpu_s: Callable[[], float]) -> None:
         self.search, self.queue = Search(), list[_Due]()
         self.trials: dict[int, SimulatedTrial] = {}
         self._curves, self._policy, self._slots = problem.opened(seed), policy, slots
         self._now_s, self._order, self._is_over, self._best = 0.0, 0, False, -np.inf
         self._cpu_s, self._spent_s = cpu_s, 0.0
-        self._beside, self._begun_beside = beside, 0
 
     def _of_policy(self, call: Callable[..., Answer], *arguments: object) -> Answer:
         """A call of the policy, whose processor time is added up."""
@@ -165,8 +146,6 @@ class _Simulation:
     def fill(self) -> bool:
         """Give all free slots a trial; whether any trains."""
         while len(self.queue) < self._slots and not self._is_over:
-            if self._begins_beside():
-                continue
             job = self._of_policy(self._policy.next_job)
             if job is None:
                 break
@@ -180,32 +159,14 @@ class _Simulation:
             self._train(number)
         return bool(self.queue)
 
-    def _begins_beside(self) -> bool:
-        """Whether the first of what is done beside the trials begins in a free slot."""
-        begins = bool(self._beside and self._beside.seconds and self.search.epochs and not self._begun_beside)
-        if begins:
-            self._go_on_beside()
-        return begins
-
-    def _go_on_beside(self) -> None:
-        if self._beside is not None and self._begun_beside < len(self._beside.seconds):
-            self._put(self._beside.seconds[self._begun_beside], _BESIDE)
-            self._begun_beside += 1
-
     def _train(self, number: int) -> None:
-        self._put(self.trials[number].next_epoch_s, number)
-
-    def _put(self, seconds: float, number: int) -> None:
         self._order += 1
-        heapq.heappush(self.queue, _Due(self._now_s + seconds, self._order, number))
+        ends_s = self._now_s + self.trials[number].next_epoch_s
+        heapq.heappush(self.queue, _Due(ends_s, self._order, number))
 
     def step(self) -> None:
         """The next epoch that ends."""
         self._now_s, _, number = heapq.heappop(self.queue)
-        if self._beside is not None and number == _BESIDE:
-            self._beside.done(self._begun_beside - 1)
-            self._go_on_beside()
-            return
         trial = self.trials[number]
         shown = trial.advance()
         value, is_last = shown.metrics["val_accuracy"], trial.ended is not None

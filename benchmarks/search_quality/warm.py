@@ -16,7 +16,6 @@ from benchmarks.images import problems
 from benchmarks.images.prior import prior_of
 from benchmarks.images.problems import base_of, image_problems
 from benchmarks.images.tables import METRIC, read_tables
-from benchmarks.search_quality.probed import ProbedPolicy
 from benchmarks.search_quality.problems import Problem, Table, lcbench
 from benchmarks.search_quality.product import ProductPolicy
 from benchmarks.search_quality.simulator import Policy, simulate
@@ -53,18 +52,8 @@ def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
 
 def with_prior(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
     """`gp` with `asha` after a prior that was built without the base set of the problem, which is one of images."""
-    return _begun_with(_prior_studies(problem), problem, slots, seed, per_second)
-
-
-def with_probes(problem: Problem, slots: int, seed: int, *, per_second: bool = False, prior: bool = False) -> Policy:
-    """`gp` with `asha`, told what frozen features give; after such a prior, too, if it is asked for."""
-    earlier = _prior_studies(problem) if prior else []
-    warm = warm_start(earlier, problem.space, None, "max")
-    return ProbedPolicy(problem, slots, seed, _factor(problem), warm, per_second=per_second)
-
-
-def _prior_studies(problem: Problem) -> list[EarlierStudy]:
-    return prior_studies(prior_for(problem), pretrained_in(problem.space), METRIC, "max")
+    earlier = prior_studies(prior_for(problem), pretrained_in(problem.space), METRIC, "max")
+    return _begun_with(earlier, problem, slots, seed, per_second)
 
 
 def prior_for(problem: Problem) -> list[PriorStudy]:

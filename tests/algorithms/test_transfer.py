@@ -5,20 +5,13 @@ from __future__ import annotations
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
-from tuner.algorithms._observations import PROBES, Observations
-from tuner.algorithms._transfer import (
-    LEAST_TRIALS,
-    TransferPrior,
-    earlier_models,
-    fitted_with_prior,
-    portfolio,
-    probe_models,
-)
+from tuner.algorithms._observations import Observations
+from tuner.algorithms._transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, portfolio
 
 LOWEST = np.zeros(1, int)
 AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -160,64 +153,3 @@ def test_suggestions_after_a_warm_start_follow_from_seed_and_study_alone():
         return [trial.params for trial in study.trials]
 
     assert suggestions(11) == suggestions(11)
-
-
-# --- what frozen features gave ---
-
-NETWORKS = {
-    "network": CategoricalDistribution(("good", "poor", "scratch")),
-    "good.size": CategoricalDistribution((32, 64)),
-    "x": FloatDistribution(0.0, 1.0),
-}
-GAVE = [
-    ({"network": "good", "good.size": 32}, 0.6),
-    ({"network": "good", "good.size": 64}, 0.8),
-    ({"network": "poor"}, 0.1),
-]
-
-
-def probed_study(direction: str = "maximize", sign: float = 1.0) -> optuna.Study:
-    study = optuna.create_study(direction=direction, sampler=GaussianProcessSampler(0))
-    study.set_user_attr(PROBES, [(parameters, sign * value) for parameters, value in GAVE])
-    return study
-
-
-@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
-def test_configurations_are_expected_to_be_what_their_frozen_features_gave_and_others_as_good_as_the_best(
-    direction, sign
-):
-    encoding = Encoding(NETWORKS)
-    (model,) = probe_models(probed_study(direction, sign), encoding)
-    places = [
-        {"network": "good", "good.size": 64, "x": 0.1},
-        {"network": "good", "good.size": 64, "x": 0.9},
-        {"network": "good", "good.size": 32, "x": 0.1},
-        {"network": "poor", "x": 0.1},
-        {"network": "scratch", "x": 0.1},
-    ]
-    rows = np.array([encoding.row(one) for one in places])
-    encoding.learn(rows)
-    best, same, middle, poor, scratch = model(encoding.points(rows))
-    assert best == same == scratch > middle > poor
-    assert np.array_equal(model(encoding.points(rows), 0), model(encoding.points(rows), 3))
-
-
-def test_one_probe_alone_says_nothing():
-    study = optuna.create_study()
-    assert probe_models(study, Encoding(NETWORKS)) == []
-    study.set_user_attr(PROBES, GAVE[:1])
-    assert probe_models(study, Encoding(NETWORKS)) == []
-
-
-def test_trials_before_the_model_keep_away_from_what_gives_little_when_frozen():
-    study = probed_study()
-    chosen = []
-    for _ in range(RANDOM_TRIALS):
-        trial = study.ask()
-        chosen.append(trial.suggest_categorical("network", NETWORKS["network"].choices))
-        if chosen[-1] == "good":
-            trial.suggest_categorical("good.size", NETWORKS["good.size"].choices)
-        study.tell(trial, trial.suggest_float("x", 0.0, 1.0))
-    without = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0))
-    plain = [without.ask(NETWORKS).params["network"] for _ in range(RANDOM_TRIALS)]
-    assert "poor" in plain and "poor" not in chosen[1:], "the first is drawn before the space is known"

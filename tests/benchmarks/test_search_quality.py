@@ -13,7 +13,7 @@ from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Ta
 from benchmarks.search_quality.report import Group, budget_factor, by_group, mean_ranks, tables
 from benchmarks.search_quality.rows import Row
 from benchmarks.search_quality.searches import Wanted, search, suite
-from benchmarks.search_quality.simulator import Beside, simulate
+from benchmarks.search_quality.simulator import simulate
 from benchmarks.search_quality.synthetic import SPACE, Synthetic
 from tuner.spec.space import Real, sample
 
@@ -51,15 +51,6 @@ def test_one_slot_trains_one_epoch_after_the_other_and_a_paused_trial_goes_on_wh
     assert [(number, epoch) for number, epoch, _ in policy.reports] == [(0, 1), (1, 1), (1, 2), (1, 3), (0, 2), (0, 3)]
     assert (found.trials, found.epochs) == (2, 6)
     assert [step.seconds for step in found.steps] == [2.0, 4.0, 6.0, 8.0], "better at each of the second trial's epochs"
-
-
-def test_what_is_done_beside_takes_a_slot_once_the_first_epoch_has_ended() -> None:
-    policy, done = Scripted(), list[int]()
-    beside = Beside((3.0, 4.0), done.append)
-    found = simulate(table(epochs=3), policy, slots=1, budget_s=1e9, seed=0, beside=beside)
-    assert done == [0, 1] and found.epochs == 6
-    assert [step.seconds for step in found.steps] == [2.0, 11.0, 13.0, 15.0], "seven seconds without a trial"
-    assert simulate(table(epochs=3), Scripted(), 1, 1e9, 0, beside=Beside((), done.append)).steps[1].seconds == 4.0
 
 
 def test_nothing_counts_after_the_budget() -> None:

@@ -18,16 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
-from tuner.algorithms._observations import PROBES, Observations, evidence_of, mode_of, most_telling, observe, scalarised
-from tuner.algorithms._transfer import (
-    EarlierModel,
-    Model,
-    are_alike,
-    earlier_models,
-    fitted_with_prior,
-    guided,
-    probe_models,
-)
+from tuner.algorithms._observations import Observations, evidence_of, mode_of, most_telling, observe, scalarised
+from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
 from tuner.algorithms.tpe import EPOCH_SECONDS, IndependentRandomSampler, space_of
 from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed
@@ -107,7 +99,7 @@ class GaussianProcessSampler(IndependentRandomSampler):
             return {}
         mode = mode_of(study)
         if len(trials) < at_random or len(informative) < LEAST_INFORMATIVE:
-            return self._first(study, trials, search_space, generator, mode=mode)
+            return self._first(trials, search_space, generator, mode=mode)
         if generator.random() < RANDOM_SHARE:
             return {}
         encoding = self._encode(trials, search_space)
@@ -116,26 +108,24 @@ class GaussianProcessSampler(IndependentRandomSampler):
         observations = scalarised(study, observed, observations, generator)
         running = np.array([self._rows[number] for number, one in shown.items() if one.is_unknown])
         rows = np.array([self._rows[number] for number in informative])
-        models: list[Model] = [*self._earlier_models(encoding, mode=mode), *probe_models(study, encoding)]
+        models = self._earlier_models(encoding, mode=mode)
         cost = self._cost(encoding, trials)
         return encoding.parameters(_suggest(encoding, rows, observations, running, generator, models, cost))
 
     def _first(
         self,
-        study: Study,
         trials: Sequence[FrozenTrial],
         space: dict[str, BaseDistribution],
         generator: np.random.Generator,
         *,
         mode: Mode,
     ) -> dict[str, Any]:
-        """Return a trial from before the model: guided by earlier studies that are alike, and by probes; else none."""
-        if not self._earlier and PROBES not in study.user_attrs:
+        """Return a trial from before the model: where earlier studies are alike, guided by them, else none."""
+        if not self._earlier:
             return {}
         encoding = self._encode(trials, space)
-        earlier = self._earlier_models(encoding, mode=mode)
-        models: list[Model] = [*(earlier if self._are_alike else ()), *probe_models(study, encoding)]
-        if not models:
+        models = self._earlier_models(encoding, mode=mode)
+        if not models or not self._are_alike:
             return {}
         return encoding.parameters(guided(models, encoding, generator))
 
@@ -173,7 +163,7 @@ def _suggest(
     observations: Observations,
     running: np.ndarray,
     generator: np.random.Generator,
-    models: Sequence[Model] = (),
+    models: Sequence[EarlierModel] = (),
     cost: CostModel | None = None,
 ) -> np.ndarray:
     """Return the most promising row, float [parameters]."""

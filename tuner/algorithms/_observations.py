@@ -23,8 +23,6 @@ from tuner.common.metrics import Mode, chebyshev, epoch_objectives, metric_of, o
 
 OTHER_METRICS = "other_metrics"
 """User attribute: of a study, the names of the metrics after the first; of a trial, the value of each that is known."""
-PROBES = "probes"
-"""User attribute of a study: pairs of the parameters that frozen features depend on, by name, and what they gave."""
 GROWTH = 1.5
 """Levels are at least this factor apart: schedulers that stop at any epoch would make one of each."""
 

@@ -4,23 +4,21 @@ A model is fitted to each earlier study. The prior mean of the new one is a weig
 cf. Feurer, Letham & Bakshy 2018, arXiv:1802.02219), and it is used when the new study's own trials are more probable
 with it than without. The configurations to begin with are a portfolio, good together over all earlier studies (greedy
 as in Feurer et al. 2022, arXiv:2007.04074, section 3.1); what is drawn at random after them is drawn where the models
-expect more than elsewhere. What frozen features gave of this study's own data takes part as one more of such models.
+expect more than elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.optimize import nnls
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import GaussianProcess, KernelHyperparameters, fit
-from tuner.algorithms._observations import PROBES, Observations, evidence_of, mode_of, most_telling, observe
-from tuner.common.metrics import Mode, oriented
+from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
+from tuner.common.metrics import Mode
 
 MODELLED = 80
 """Observations of an earlier study that its model rests on."""
@@ -31,8 +29,6 @@ FIRM = 10.0
 PORTFOLIO = 5
 """Configurations of earlier studies that are tried first."""
 CANDIDATES_OF_EACH = 20
-SAME_FEATURES = 0.25
-"""Squared distance within which a configuration has the features of a probe; two choices are at 1."""
 RANDOM_PORTFOLIOS = 100
 WORTH = 0.8
 """Share of the regret of random configurations to which portfolios of other studies must come down. Those of unrelated
@@ -59,50 +55,6 @@ class EarlierModel:
         level = self._top if level is None else min(level, self._top)
         found: np.ndarray = (self._process.mean(points, level) - self._centres[level]) / self._spread
         return found
-
-
-class ProbeModel:
-    """What frozen features gave, as the expectation of all configurations that have them: a level below the first.
-
-    Args:
-        probes: parameters that features depend on, by their names in the study, and what they gave, larger is better.
-        encoding: of the study.
-    """
-
-    def __init__(self, probes: Sequence[tuple[Mapping[str, Any], float]], encoding: Encoding) -> None:
-        values = np.array([value for _, value in probes])
-        self._values = (values - np.median(values)) / (float(values.std()) or 1.0)
-        rows = np.array([encoding.row(parameters) for parameters, _ in probes])
-        self._known = (~np.isnan(rows))[:, encoding.groups]
-        self._points = encoding.points(rows)
-
-    def __call__(self, points: np.ndarray, level: int | None = None) -> np.ndarray:
-        """Return the standardised value of the probe that `points` share parameters with, the same at all levels.
-
-        The result is float [n]. What no probe speaks of, as networks from scratch, is expected to be as good as the
-        best: that others give little when frozen is no reason against it.
-        """
-        apart = np.stack(
-            [
-                ((points[:, known] - probe[known]) ** 2).sum(axis=1)
-                for probe, known in zip(self._points, self._known, strict=True)
-            ]
-        )
-        found: np.ndarray = np.where(
-            apart.min(axis=0) < SAME_FEATURES, self._values[apart.argmin(axis=0)], 0.0
-        )
-        return found
-
-
-Model = EarlierModel | ProbeModel
-"""(points: float [n, coordinates], level) -> what is expected there, standardised, float [n]."""
-
-
-def probe_models(study: Study, encoding: Encoding) -> list[ProbeModel]:
-    """Return the model of what frozen features gave, if that is known of several."""
-    mode = mode_of(study)
-    probes = [(parameters, oriented(value, mode)) for parameters, value in study.user_attrs.get(PROBES, ())]
-    return [ProbeModel(probes, encoding)] if len(probes) > 1 else []
 
 
 def earlier_models(studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, *, mode: Mode) -> list[EarlierModel]:
@@ -132,7 +84,9 @@ class TransferPrior:
         targets: float [n]: what was seen there.
     """
 
-    def __init__(self, models: Sequence[Model], points: np.ndarray, levels: np.ndarray, targets: np.ndarray) -> None:
+    def __init__(
+        self, models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray, targets: np.ndarray
+    ) -> None:
         self._models = models
         self._weights = np.zeros(len(models))
         self._intercept = 0.0
@@ -152,7 +106,7 @@ class TransferPrior:
         return found
 
 
-def _at_levels(models: Sequence[Model], points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def _at_levels(models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return the expectation of each model at `points` and `levels` (int [n] or [1]), float [n, models]."""
     found = np.zeros((len(points), len(models)))
     levels = np.broadcast_to(levels, len(points))
@@ -175,7 +129,7 @@ def _stacked(expected: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, flo
 
 
 def fitted_with_prior(
-    models: Sequence[Model], points: np.ndarray, observations: Observations, groups: np.ndarray
+    models: Sequence[EarlierModel], points: np.ndarray, observations: Observations, groups: np.ndarray
 ) -> tuple[KernelHyperparameters, TransferPrior | None]:
     """Return the hyperparameters of a process for these observations, and its prior if it is better with it.
 
@@ -210,7 +164,7 @@ def portfolio(
     return [everything[place] for place in _greedy(_regret(expected, expected.max(axis=1)), expected, number)]
 
 
-def are_alike(models: Sequence[Model], encoding: Encoding, rows: np.ndarray, number: int = PORTFOLIO) -> bool:
+def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarray, number: int = PORTFOLIO) -> bool:
     """Return whether a portfolio of all other studies serves a study better, on average, than random configurations.
 
     Args:
@@ -234,14 +188,14 @@ def are_alike(models: Sequence[Model], encoding: Encoding, rows: np.ndarray, num
     return float(np.mean(found)) < WORTH * float(random.mean())
 
 
-def guided(models: Sequence[Model], encoding: Encoding, generator: np.random.Generator) -> np.ndarray:
+def guided(models: Sequence[EarlierModel], encoding: Encoding, generator: np.random.Generator) -> np.ndarray:
     """Return a random row from where earlier studies, on average, expect more than elsewhere, float [parameters]."""
     rows = generator.random((GUIDED, len(encoding.names)))
     found: np.ndarray = rows[int(np.argmax(_expected(models, encoding.points(rows)).mean(axis=0)))]
     return found
 
 
-def _expected(models: Sequence[Model], points: np.ndarray) -> np.ndarray:
+def _expected(models: Sequence[EarlierModel], points: np.ndarray) -> np.ndarray:
     """Return the expectation of each model at the highest level, float [models, n]."""
     return np.stack([model(points) for model in models])
 

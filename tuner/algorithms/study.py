@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.algorithms._observations import OTHER_METRICS, PROBES, direction_of, with_measured
+from tuner.algorithms._observations import OTHER_METRICS, direction_of, with_measured
 from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed
@@ -32,7 +32,6 @@ from tuner.spec.space import (
     configure,
     count,
     enumerate_configurations,
-    flatten,
     misfits,
     sample,
     vary,
@@ -41,8 +40,6 @@ from tuner.spec.space import (
 Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio", "untried"]
 """`untried`: the sampler proposed what had been tried, and this is near it."""
 
-POOLING = "pooling"
-"""Probes pool all maps by their means: what they say holds for every pooling."""
 _NEAR, _KEPT, _MOST_DRAWS = 64, 0.8, 10_000
 """Draws near a proposal, their share of its values, and draws at most in search of what was not tried."""
 
@@ -187,37 +184,11 @@ class SearchStudy:
         """Report that a trial was promoted."""
         self._trials[number].set_user_attr(PAUSED, False)
 
-    def see_probes(self, state: RunState) -> None:
-        """Take over from a record what frozen features gave: samplers may know it before any trial has shown anything.
-
-        Probes of what is no longer in the space are left out, and those without the metric of the study.
-        """
-        known = [
-            (found, one.metrics[state.metric])
-            for one in state.probes
-            if state.metric in one.metrics and (found := self._probed(one.configuration)) is not None
-        ]
-        if len(known) > len(self.optuna_study.user_attrs.get(PROBES, ())):
-            self.optuna_study.set_user_attr(PROBES, known)
-
-    def _probed(self, configuration: Configuration) -> dict[str, Scalar] | None:
-        """Return the parameters that features depend on, by qualified names; None where the space has other values."""
-        found: dict[str, Scalar] = {}
-        for one in flatten(self._space):
-            exists = all(found.get(where) == branch for where, branch in one.conditions)
-            if one.name not in configuration or one.name == POOLING or not exists:
-                continue
-            if not one.dimension.contains(configuration[one.name]):
-                return None
-            found[one.qualified] = configuration[one.name]
-        return found
-
     def rebuild(self, state: RunState) -> None:
         """Add every trial of a record, as if it had been run here; those that still run stay open.
 
         Trials whose configuration is not in the space (it was edited) are left out.
         """
-        self.see_probes(state)
         for number in sorted(state.trials):
             recorded = state.trials[number]
             self._next_number = max(self._next_number, number + 1)

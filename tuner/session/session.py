@@ -176,12 +176,7 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     decisions = _decisions(session)
     _say_start(session, workers)
     probes = _probes(session, workers)
-
-    def meanwhile() -> None:
-        probes.see()
-        decisions.study.see_probes(record.state)
-
-    launch = replace(_launch(session, workers, decisions, stopping, monitor), meanwhile=meanwhile)
+    launch = replace(_launch(session, workers, decisions, stopping, monitor), meanwhile=probes.see)
     _watch_disk(session, workers.packing.trials)
     if launch.has_work:
         shown = Limits(limits.trials, limits.time_s, workers.packing.trials, limits.finalists, limits.trainings_each)
