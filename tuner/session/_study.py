@@ -92,7 +92,6 @@ def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHI
         study.mode,
         queue=_queue(study, state, warm.portfolio, entry.tries_all),
         sampler_may_propose=not entry.tries_all,
-        sampler_replays=entry.replays,
         other_metrics=study.metrics[1:],
     )
     built.rebuild(state)
