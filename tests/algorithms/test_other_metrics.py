@@ -46,10 +46,7 @@ def accuracy(configuration: dict[str, Any], epoch: int = 9) -> float:
 
 
 def make(name: str, seed: int = 0, others: tuple[str, ...] = METRICS[1:]) -> SearchStudy:
-    entry = SAMPLERS[name]
-    return SearchStudy(
-        SPACE, entry.build(SamplerContext(seed)), "max", sampler_replays=entry.replays, other_metrics=others
-    )
+    return SearchStudy(SPACE, SAMPLERS[name].build(SamplerContext(seed)), "max", other_metrics=others)
 
 
 class Life:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,6 +140,48 @@ def test_a_trial_that_failed_at_a_rung_keeps_no_place_there():
     scheduler.on_trial_complete(None, FakeTrial(0), {"ended_status": "failed", "best_so_far": 0.9, "epoch": 0})
     assert not halving.arrive(1, 1, 0.1) or halving.promotable() is None
     assert halving.arrive(2, 1, 0.05) and halving.promotable() == 1
+
+
+CONTROLLER = SimpleNamespace(get_live_trials=list)
+
+
+def decide(rule: Any, number: int, epochs: range, shown: dict[int, dict[int, float]], signs: int = 0) -> list[str]:
+    """What a rule decides after each epoch of a trial until it stops it, given signs of life in between."""
+    found = []
+    rule.on_trial_add(CONTROLLER, FakeTrial(number))
+    for epoch in epochs:
+        best = (number * 3 % 10) / 10 + epoch / 100
+        shown.setdefault(number, {})[epoch] = best
+        for _ in range(signs):
+            assert rule.on_trial_result(CONTROLLER, FakeTrial(number), told(epoch - 1, best, shown=None)) == "CONTINUE"
+        found.append(rule.on_trial_result(CONTROLLER, FakeTrial(number), told(epoch, best)))
+        if found[-1] == "STOP":
+            break
+    return found
+
+
+def rule_of(name: str, shown: dict[int, dict[int, float]]) -> Any:
+    return SCHEDULERS[name].build(SchedulerContext("max", 9, 1, 3, {}, shown=shown))
+
+
+@pytest.mark.parametrize("name", ["asha_stopping", "median"])
+def test_a_rule_that_stops_trials_decides_after_a_resume_as_it_would_have_without(name):
+    lived, shown = rule_of(name, {}), dict[int, dict[int, float]]()
+    for number in range(6):
+        decide(lived, number, range(1, 9), shown)
+    decide(lived, 6, range(1, 3), shown)
+    resumed = rule_of(name, {number: dict(best_by_epoch) for number, best_by_epoch in shown.items()})
+    rest = [(6, range(3, 9)), *((number, range(1, 9)) for number in (9, 7, 8, 10, 11))]
+    whole = [decide(lived, *one, shown) for one in rest]
+    assert [decide(resumed, *one, shown) for one in rest] == whole
+    assert ["STOP"] in whole and any(one[-1] == "CONTINUE" for one in whole)
+
+
+@pytest.mark.parametrize("name", ["asha_stopping", "median"])
+def test_signs_of_life_change_nothing_of_what_a_rule_decides(name):
+    quiet, lively = rule_of(name, {}), rule_of(name, {})
+    whole = [decide(quiet, number, range(1, 9), {}) for number in range(12)]
+    assert [decide(lively, number, range(1, 9), {}, signs=number % 4) for number in range(12)] == whole
 
 
 def test_the_promoting_scheduler_needs_its_rungs():

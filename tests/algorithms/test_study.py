@@ -37,8 +37,7 @@ def make(
     space: Space = SPACE,
     **more: Any,
 ) -> SearchStudy:
-    entry = SAMPLERS[sampler]
-    return SearchStudy(space, entry.build(SamplerContext(0)), mode, queue or [], sampler_replays=entry.replays, **more)
+    return SearchStudy(space, SAMPLERS[sampler].build(SamplerContext(0)), mode, queue or [], **more)
 
 
 def trial(study: SearchStudy, number: int = -1) -> FrozenTrial:
@@ -216,8 +215,7 @@ def test_a_resumed_search_of_a_small_space_goes_on_as_the_undisturbed_one_and_re
     space = FEW["branches of different size"][0]
 
     def make_small() -> SearchStudy:
-        entry = SAMPLERS[sampler]
-        return SearchStudy(space, entry.build(SamplerContext(0)), "max", sampler_replays=entry.replays)
+        return SearchStudy(space, SAMPLERS[sampler].build(SamplerContext(0)), "max")
 
     lived, events = make_small(), [study_created()]
     whole = []
@@ -324,7 +322,7 @@ def test_a_rebuilt_study_goes_on_with_the_suggestions_that_the_lived_one_would_h
     assert [rebuilt.suggest() for _ in range(3)] == [life.study.suggest() for _ in range(3)]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_that_trials_ran_side_by_side_changes_nothing_of_it(sampler):
     life = Life(sampler).run(24, at_once=4)
     assert life.rebuilt(sampler).suggest() == life.study.suggest()

@@ -49,6 +49,16 @@ def test_the_leaderboard_has_the_best_first(finished) -> None:
     assert board["best"].is_monotonic_decreasing and "learning_rate" in board
 
 
+def test_a_hyperparameter_that_is_called_like_a_column_of_the_leaderboard_is_told_apart(tmp_path) -> None:
+    events = [study_created(), session_started()]
+    for number in (0, 1):
+        events += [trial_started(number, {"architecture": "cnn", "epochs": number + 7}), epoch(number, 1, 0.5)]
+    write_record(tmp_path / "record.jsonl", events)
+    board = tuner.load_run(tmp_path).leaderboard
+    assert board.columns.is_unique
+    assert board["epochs"].tolist() == [1, 1] and board["epochs_hyperparameter"].tolist() == [7, 8]
+
+
 def test_a_figure_is_drawn_and_shown_as_a_picture(finished) -> None:
     run = tuner.load_run(finished)
     figure = run.figure("learning_curves")

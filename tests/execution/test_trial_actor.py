@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.told import told
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.datasets.request import DataRequest
 from tuner.execution.trial_actor import WORST, TrialActor
@@ -80,9 +81,9 @@ def test_what_is_told_before_the_first_epoch_keeps_no_bad_trial_going(mode, usua
     controller = SimpleNamespace(get_live_trials=list)
 
     def tell(trial: Any, epoch: int, value: float) -> str:
-        return str(rule.on_trial_result(controller, trial, {"epoch": epoch, "best_so_far": value}))
+        return str(rule.on_trial_result(controller, trial, told(epoch, value)))
 
-    *others, last = [type("Trial", (), {"trial_id": name})() for name in "abcd"]
+    *others, last = [SimpleNamespace(config={"trial": number}) for number in range(4)]
     for trial in others:
         tell(trial, 0, WORST[mode])
         tell(trial, 1, usual)

@@ -16,7 +16,14 @@ from tuner.reports._leaderboard import FigureLink, leaderboard_markdown
 from tuner.reports._leaderboard_sections import ROWS
 from tuner.reports.formatting import escaped, fenced, format_gain, format_value, table
 from tuner.reports.results import build_results
-from tuner.runs.events import FinalistsStarted, FinalistTrained, Notice, SessionEnded, SessionStarted
+from tuner.runs.events import (
+    ConfigurationChanged,
+    FinalistsStarted,
+    FinalistTrained,
+    Notice,
+    SessionEnded,
+    SessionStarted,
+)
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
 
@@ -220,6 +227,13 @@ def test_a_population_is_said_to_change_its_configurations():
     started = SessionStarted(resumed=False, max_concurrent=1, sampler="random", scheduler="pbt")
     assert "this is the latest one" in page(finished(started, *TWO))
     assert "this is the latest one" not in page(finished(*TWO))
+
+
+def test_what_a_population_has_made_of_the_baseline_is_no_baseline():
+    changed = ConfigurationChanged(trial=0, epoch=1, configuration={"architecture": "cnn", "filters": 64})
+    text = page(finished(*TWO[:2], changed, *TWO[2:]))
+    assert "the best of the search; its population has changed the baseline, so no gain can be stated." in text
+    assert "(baseline)" not in text and "gain" not in rows_of(text, "Trials")[0]
 
 
 def test_figures_are_shown_with_their_words():

@@ -12,7 +12,14 @@ from tuner.common.intervals import mean_interval, wilson_interval
 from tuner.reports._leaderboard import leaderboard_markdown
 from tuner.reports.formatting import escaped
 from tuner.reports.results import build_results
-from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, SessionEnded, TrialMeasured
+from tuner.runs.events import (
+    ConfigurationChanged,
+    FinalistsStarted,
+    FinalistTested,
+    FinalistTrained,
+    SessionEnded,
+    TrialMeasured,
+)
 from tuner.runs.finalists import (
     FinalistTraining,
     best_training,
@@ -71,6 +78,16 @@ def test_the_best_trials_become_finalists_with_the_baseline_behind_them() -> Non
     assert finalist_trials(searched(0.1, 0.5, 0.3, 0.4), 2) == (1, 3, 0)
     assert finalist_trials(searched(0.6, 0.5, 0.3, 0.4), 2) == (0, 1)
     assert finalist_trials(searched(0.1, 0.5), 5) == (1, 0)
+
+
+def test_what_a_population_has_made_of_the_baseline_is_no_baseline_among_the_finalists() -> None:
+    state = searched(0.1, 0.5)
+    state.apply(ConfigurationChanged(trial=0, epoch=1, configuration={"architecture": "cnn", "filters": 64}))
+    assert finalist_trials(state, 1) == (1,)
+    state.apply(FinalistsStarted(trials=[1], trainings=1))
+    state.apply(trained(1, 0, 0.5))
+    state.apply(judgement(1, 0, answers(0.5)[0]))
+    assert "The population has changed the baseline while it trained, so no gain can be stated." in texts_of(state)
 
 
 def test_a_loss_is_better_when_it_is_smaller() -> None:

@@ -19,7 +19,14 @@ from tuner.reports.results import build_results
 from tuner.reports.tables import finalists_table
 from tuner.runs import forecast
 from tuner.runs.events import FinalistsStarted, FinalistTested, FinalistTrained, GuessTested, SessionEnded
-from tuner.runs.finalists import gain_on_test, gain_over_guess, judged_by, summarise_finalists, unpack_floats
+from tuner.runs.finalists import (
+    gain_on_test,
+    gain_over_guess,
+    judged_by,
+    summarise_finalists,
+    unpack_bits,
+    unpack_floats,
+)
 from tuner.runs.state import RunState
 from tuner.training.evaluation import judgement, resample
 
@@ -193,6 +200,14 @@ def test_the_fewest_images_have_values_for_all_draws(labels):
     probabilities = np.full((3, 4), 0.25)
     for metric in ("accuracy", "loss", "balanced_accuracy", "macro_f1", "top5_accuracy"):
         assert np.isfinite(resample(metric, np.array(labels), probabilities)).all()
+
+
+def test_an_image_without_a_probability_is_none_that_was_right():
+    labels, told = np.array([0, 0, 1, 1]), np.eye(2, dtype=np.float32)[[0, 0, 1, 0]]
+    told[0] = math.nan
+    found = judgement(["val_accuracy"], labels, told)
+    assert found["test_accuracy"] == 0.5 and math.isnan(found["test_loss"])
+    assert unpack_bits(found["correct"], 4).tolist() == [False, True, True, False]
 
 
 def test_draws_are_the_same_for_all_models_of_a_test_split():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
@@ -79,10 +81,60 @@ def _compared(context: SchedulerContext) -> dict[str, Any]:
     return {"time_attr": TIME, "metric": METRIC, "mode": context.mode}
 
 
+@dataclass(frozen=True)
+class _Numbered:
+    """A trial as rules of Ray's know it: by its number, which stays when a search is resumed."""
+
+    trial_id: int
+
+
+class _WithRecord(schedulers.FIFOScheduler):
+    """An addition to rules of Ray's that stop trials: they go by epochs alone, and know those of earlier sessions."""
+
+    def remember(self, shown: Mapping[int, Mapping[int, float]]) -> None:
+        """Take in the best values by epoch of trials of earlier sessions, by number, without a decision."""
+        for number, best_by_epoch in shown.items():
+            for epoch, best in best_by_epoch.items():
+                super().on_trial_add(None, _Numbered(number))  # which the end of a trial takes back
+                super().on_trial_complete(None, _Numbered(number), {TIME: epoch, METRIC: best})
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take in a trial that begins or goes on."""
+        super().on_trial_add(tune_controller, _of(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: StepResult) -> str:
+        """Decide about a trial after an epoch; a sign of life in between is none."""
+        if result["shown"] is None:
+            return str(schedulers.TrialScheduler.CONTINUE)
+        return str(super().on_trial_result(tune_controller, _of(trial), result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: StepResult) -> None:
+        """Take in the last epoch of a trial."""
+        super().on_trial_complete(tune_controller, _of(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that is not run."""
+        super().on_trial_remove(tune_controller, _of(trial))
+
+
+def _of(trial: Any) -> _Numbered:
+    return _Numbered(int(trial.config["trial"]))
+
+
+class _StoppingHalving(_WithRecord, schedulers.ASHAScheduler):
+    """Ray's ASHA."""
+
+
+class _MedianRule(_WithRecord, schedulers.MedianStoppingRule):
+    """Ray's rule of the median."""
+
+
 def build_asha_stopping(context: SchedulerContext) -> Any:
     """Return Ray's ASHA, which stops trials and never goes back."""
     epochs = {"max_t": context.max_epochs, "grace_period": context.grace_epochs}
-    return schedulers.ASHAScheduler(**_compared(context), **epochs, reduction_factor=context.reduction_factor)
+    rule = _StoppingHalving(**_compared(context), **epochs, reduction_factor=context.reduction_factor)
+    rule.remember(context.shown)
+    return rule
 
 
 def build_hyperband(context: SchedulerContext) -> Any:
@@ -93,9 +145,9 @@ def build_hyperband(context: SchedulerContext) -> Any:
 
 def build_median(context: SchedulerContext) -> Any:
     """Return the rule of the median of running averages."""
-    return schedulers.MedianStoppingRule(
-        **_compared(context), grace_period=context.grace_epochs, min_samples_required=3
-    )
+    rule = _MedianRule(**_compared(context), grace_period=context.grace_epochs, min_samples_required=3)
+    rule.remember(context.shown)
+    return rule
 
 
 def _of_population(context: SchedulerContext) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from tuner.algorithms._nsga2 import EvolutionSampler
+from tuner.algorithms._optuna_samplers import CovarianceSampler, EvolutionSampler, SobolSampler
 from tuner.algorithms.tpe import EqualEpochTPESampler, IndependentRandomSampler
 from tuner.common.registry import Registry
 
@@ -37,8 +37,6 @@ class SamplerEntry:
     """Why `auto` chooses it."""
     weighs_seconds: bool = False
     """Whether it takes `per_second` into account."""
-    replays: bool = False
-    """Whether it keeps a state of its own in the study, so that a resume must go through all its suggestions again."""
     tries_all: bool = False
     """Whether every configuration of the space is tried once, in order, so that there must be an end of them."""
     knows_one_metric: bool = False
@@ -62,24 +60,16 @@ def _gp(context: SamplerContext) -> BaseSampler:
     return GaussianProcessSampler(context.seed, context.trials, context.earlier, per_second=context.per_second)
 
 
-def _cmaes(context: SamplerContext) -> BaseSampler:
-    # Not `consider_pruned_trials`: in a conditional space it then transforms trials of other branches, and fails.
-    return CmaEsSampler(seed=context.seed, independent_sampler=_random(context), warn_independent_sampling=False)
-
-
-def _qmc(context: SamplerContext) -> BaseSampler:
-    seed, at_random = context.seed, _random(context)
-    return QMCSampler(seed=seed, scramble=True, independent_sampler=at_random, warn_independent_sampling=False)
-
-
 _add("random", _random, "independent uniform draws")
 _add("grid", _random, "every configuration of a finite space, in order", tries_all=True)
 _add("tpe", lambda context: EqualEpochTPESampler(context.seed),
      "tree-structured Parzen estimator, compared at equal epochs", knows_one_metric=True)  # fmt: skip
 _add("gp", _gp, "our Gaussian process over hyperparameters and epochs, expected improvement", weighs_seconds=True,
      why="best of those measured on LCBench, see benchmarks/LOG.md")  # fmt: skip
-_add("cmaes", _cmaes, "covariance matrix adaptation; choices and conditional parameters are drawn at random",
-     replays=True, knows_one_metric=True)  # fmt: skip
-_add("qmc", _qmc, "scrambled Sobol points; choices and conditional parameters are drawn at random", replays=True)
+_add("cmaes", lambda context: CovarianceSampler(context.seed),
+     "covariance matrix adaptation; choices and conditional parameters are drawn at random",
+     knows_one_metric=True)  # fmt: skip
+_add("qmc", lambda context: SobolSampler(context.seed),
+     "scrambled Sobol points; parameters that the first trial has not are drawn at random")  # fmt: skip
 _add("nsga2", lambda context: EvolutionSampler(context.seed),
      "evolution of the Pareto front (NSGA-II), also through branches")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.algorithms.halving import Halving
@@ -33,6 +33,8 @@ class SchedulerContext:
     """The dimensions of the space that a population may change."""
     halving: Halving | None = None
     """For a scheduler that pauses."""
+    shown: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    """The best values by epoch of trials of earlier sessions, by number."""
 
 
 @dataclass(frozen=True)

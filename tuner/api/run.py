@@ -189,11 +189,14 @@ class Run:
         """The trials that have a value, the best first: finalists by what they reached when trained again, then others.
 
         `mean` is a finalist's value over its trainings, `test` its result on the test split, with a 95% interval.
+        Hyperparameters of a name that is taken have the suffix `_hyperparameter`, as in the tables.
         """
         import pandas as pd
 
+        from tuner.reports.tables import column_names
+
         results = self.results
-        names = [*_LEADERBOARD, *results.differing_within]
+        names = [*_LEADERBOARD, *column_names(results.differing_within, _LEADERBOARD).values()]
         rows = [_row(results, trial, results.differing_within) for trial in _in_order(results)]
         return pd.DataFrame(rows, columns=pd.Index(names), index=pd.RangeIndex(1, len(rows) + 1, name="place"))
 

@@ -187,7 +187,8 @@ def _comparison(results: Results, winner: TrialResult) -> str:
     baseline, gain = results.baseline, results.gain(winner)
     so_far = " so far" if results.is_open else ""
     if baseline is None:
-        return "the best of the search; it had no baseline to compare with."
+        lost = "its population has changed the baseline, so no gain can be stated"
+        return f"the best of the search; {lost if results.has_lost_baseline else 'it had no baseline to compare with'}."
     if baseline.status == "failed":
         return f"but the baseline (trial {baseline.number}) failed, so no gain can be stated: {reason_text(baseline)}."
     if winner.is_baseline:

@@ -355,6 +355,8 @@ def _against(results: Results, other: int) -> str:
 def _baseline_fate(results: Results) -> str:
     """Say why there is no gain over the baseline, where there is none."""
     baseline = results.baseline
+    if baseline is None and results.has_lost_baseline:
+        return "The population has changed the baseline while it trained, so no gain can be stated."
     if baseline is None:
         return "The search had no baseline to compare with."
     name = f"the baseline (trial {baseline.number})"

@@ -102,6 +102,8 @@ class TrialResult:
     """Whether no other trial dominates it; None with one metric."""
     trainable: str | None = None
     """The training function of one's own that trained it; None: it is a network."""
+    is_changed: bool = False
+    """Whether a population has given it another configuration, and the weights of another trial."""
 
     @property
     def parameters(self) -> int | None:
@@ -117,7 +119,7 @@ class TrialResult:
     @property
     def is_baseline(self) -> bool:
         """Whether this is the configuration that the search is measured against."""
-        return self.origin == "baseline"
+        return self.origin == "baseline" and not self.is_changed
 
     @property
     def label(self) -> str:
@@ -253,8 +255,13 @@ class Results:
 
     @cached_property
     def baseline(self) -> TrialResult | None:
-        """The trial of the baseline's configuration, in whatever state."""
+        """The trial of the baseline's configuration, in whatever state; None of one that a population has changed."""
         return next((trial for trial in self.trials if trial.is_baseline), None)
+
+    @property
+    def has_lost_baseline(self) -> bool:
+        """Whether a population has changed the trial of the baseline."""
+        return any(trial.origin == "baseline" and trial.is_changed for trial in self.trials)
 
     @property
     def baseline_line(self) -> BaselineLine | None:
@@ -411,6 +418,7 @@ def _result(state: RunState, trial: TrialState, has_ended: bool) -> TrialResult:
         ended=trial.ended,
         measured=trial.measured,
         trainable=state.study.trainable if state.study is not None else None,
+        is_changed=trial.is_changed,
     )
 
 

@@ -305,7 +305,8 @@ def _hyperparameters(
 ) -> list[tuple[Any, Any]]:
     names = list(dict.fromkeys(name for trial in trials for name in trial.configuration))
     columns = []
-    for name, unique in column_names(names, beside).items():
+    taken = None if beside is None else [column.name for column in beside]
+    for name, unique in column_names(names, taken).items():
         values = [trial.configuration.get(name) for trial in trials]
         kind = column_type(values)
         field = _field(unique, kind, f"hyperparameter {name!r}; null where a trial has none of this name")
@@ -313,17 +314,17 @@ def _hyperparameters(
     return columns
 
 
-def column_names(hyperparameters: Iterable[str], beside: Sequence[Column] | None = None) -> Mapping[str, str]:
+def column_names(hyperparameters: Iterable[str], beside: Iterable[str] | None = None) -> Mapping[str, str]:
     """Return the column of each hyperparameter: its name, with `_hyperparameter` added where that is taken.
 
-    Taken are the names of the columns `beside` it (None: those of trials).
+    Taken are the names of the columns `beside` them (None: those of trials).
 
     Names that differ in case only count as taken: to SQL they are one.
 
     >>> column_names(["dropout", "epochs"])
     {'dropout': 'dropout', 'epochs': 'epochs_hyperparameter'}
     """
-    taken = {"study", *(column.name for column in (trial_columns() if beside is None else beside))}
+    taken = {"study", *((column.name for column in trial_columns()) if beside is None else beside)}
     columns = {}
     for name in hyperparameters:
         unique = name

@@ -112,7 +112,7 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     baseline = [
         trial.number
         for trial in state.trials.values()
-        if trial.origin == "baseline" and trial.number in known and trial.number not in best
+        if trial.is_baseline and trial.number in known and trial.number not in best
     ]
     return tuple(best + baseline) if best else ()
 

@@ -31,6 +31,13 @@ class TrialState:
     checkpoint: events.CheckpointSaved | None = None
     resumed: int = 0
     """Number of times it went on from a checkpoint after a loss or an interruption; promotions do not count."""
+    is_changed: bool = False
+    """Whether a population has given it another configuration, and the weights of another trial."""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the configuration that the search is measured against."""
+        return self.origin == "baseline" and not self.is_changed
 
     @property
     def best(self) -> float | None:
@@ -201,7 +208,7 @@ def _apply_to_trial(trial: TrialState, event: events.Event) -> bool:
             trial.resumed += trial.status != "paused"  # a promotion is no loss
             trial.status = "running"
         case events.ConfigurationChanged():
-            trial.configuration = dict(event.configuration)
+            trial.configuration, trial.is_changed = dict(event.configuration), True
         case events.EpochReported():
             if trial.epochs and event.epoch <= trial.epochs[-1].epoch:
                 return False

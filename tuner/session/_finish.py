@@ -144,7 +144,7 @@ def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) ->
         else (f"the mean of {first.tested} {repeat}s", f"the mean over {another} {repeat}s and new images:")
     )  # fmt: skip
     seeds = f"{of} (95% interval for {for_what} {low:.4f} to {high:.4f})"
-    is_baseline = ", the baseline" if state.trials[first.trial].origin == "baseline" else ""
+    is_baseline = ", the baseline" if state.trials[first.trial].is_baseline else ""
     console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}{is_baseline}, test {metric} {mean:.4f}, {seeds}")
     if metric != ACCURACY and first.test_accuracy is not None:
         console.say(f"its test accuracy: {first.test_accuracy.mean:.4f}")

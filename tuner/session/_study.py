@@ -23,11 +23,16 @@ def restored_halving(search: ResolvedSearch, state: RunState) -> Halving:
     """Return the rungs with the trials that a record already holds."""
     policy = search.policy
     halving = Halving(policy.rungs, policy.reduction_factor.value, mode=search.study.mode)
-    for number in sorted(state.trials):
+    for number, best_by_epoch in _shown(state).items():
         trial = state.trials[number]
-        best_by_epoch = {epoch.epoch: epoch.best_so_far for epoch in trial.epochs}
         halving.restore(number, best_by_epoch, trial.status, is_promoted=_is_promoted(trial))
     return halving
+
+
+def _shown(state: RunState) -> dict[int, dict[int, float]]:
+    """Return the best values by epoch of all trials, by number."""
+    trials = sorted(state.trials.items())
+    return {number: {epoch.epoch: epoch.best_so_far for epoch in trial.epochs} for number, trial in trials}
 
 
 def _is_promoted(trial: TrialState) -> bool:
@@ -78,6 +83,7 @@ def scheduler_context(search: ResolvedSearch, record: Record) -> SchedulerContex
         reduction_factor=search.policy.reduction_factor.value,
         mutable=mutable_dimensions(search.study.space, search.study.changeable),
         halving=halving,
+        shown=_shown(record.state),
     )
 
 
@@ -92,7 +98,6 @@ def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHI
         study.mode,
         queue=_queue(study, state, warm.portfolio, entry.tries_all),
         sampler_may_propose=not entry.tries_all,
-        sampler_replays=entry.replays,
         other_metrics=study.metrics[1:],
     )
     built.rebuild(state)

@@ -57,7 +57,8 @@ def judgement(
     `[N] int64`.
     """
     units = units if units is not None and len(np.unique(units)) > 1 else None
-    correct = probabilities.argmax(axis=1) == labels
+    is_told = np.isfinite(probabilities).all(axis=1)  # the first class is the largest where none is a number
+    correct = is_told & (probabilities.argmax(axis=1) == labels)
     first = metrics[0].removeprefix(VALIDATION)
     return {
         "images": len(labels),

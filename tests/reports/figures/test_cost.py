@@ -13,8 +13,9 @@ from tests.support.make_record import (
     trial_ended,
     trial_started,
 )
-from tuner.reports.figures.cost import build_cost, build_rungs
+from tuner.reports.figures.cost import build_cost, build_rungs, describe_cost, describe_rungs
 from tuner.reports.results import build_results
+from tuner.runs.events import TrialPaused
 from tuner.runs.record import replay
 
 
@@ -49,6 +50,7 @@ def test_of_a_loss_the_smaller_one_is_better() -> None:
     data = build_cost(build_results(small_state(*events, metric="val_loss")))
     assert data is not None and data.front_seconds == (0, 1)
     assert data.front_parameters == ()  # they have not ended, so their parameters are not known
+    assert "of 2 trials against training time. The cheapest" in describe_cost(data)
 
 
 def test_many_trials_are_thinned_out_but_for_the_front() -> None:
@@ -56,6 +58,7 @@ def test_many_trials_are_thinned_out_but_for_the_front() -> None:
     data = build_cost(results)
     assert data is not None and len(data.trials) <= 2100
     assert set(data.front_seconds) <= {row.trial for row in data.trials}
+    assert f" of {len(data.trials)} of {len(results.ranked)} trials against training time and" in describe_cost(data)
 
 
 def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
@@ -69,15 +72,18 @@ def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:
             *trial(3, [0.1] * 3, "running"),
             *trial(4, [0.1] * 2, "completed", "early_stopping"),
             trial_started(5),
+            *trial(6, [0.1], "running"),
+            TrialPaused(trial=6, epoch=1),
         ]
     )
     flow = build_rungs(build_results(state))
-    assert flow is not None and flow.trials == 6
+    assert flow is not None and flow.trials == 7
     rows = [
-        (rung.epoch, rung.entered, rung.went_on, rung.stopped, rung.ended, rung.failed, rung.open)
+        (rung.epoch, rung.entered, rung.went_on, rung.stopped, rung.ended, rung.failed, rung.waiting, rung.open)
         for rung in flow.rungs
     ]
-    assert rows == [(1, 5, 4, 1, 0, 0, 0), (2, 4, 2, 0, 1, 1, 0), (4, 2, 0, 0, 1, 0, 1)]
+    assert rows == [(1, 6, 4, 1, 0, 0, 1, 0), (2, 4, 2, 0, 1, 1, 0, 0), (4, 2, 0, 0, 1, 0, 0, 1)]
+    assert "Up to epoch 1: 6 trained, 4 went on, 1 stopped, 1 wait to go on;" in describe_rungs(flow)
 
 
 @pytest.mark.parametrize("rungs", [[], [1, 3], [2, 4]])
@@ -92,5 +98,5 @@ def test_what_enters_a_rung_goes_on_or_ends_there_in_every_search() -> None:
         flow = build_rungs(build_results(make_state(60, **options)))
         assert flow is not None
         for rung, following in zip(flow.rungs, [*flow.rungs[1:], None], strict=True):
-            assert rung.entered == rung.went_on + rung.stopped + rung.ended + rung.failed + rung.open
+            assert rung.entered == rung.went_on + rung.stopped + rung.ended + rung.failed + rung.waiting + rung.open
             assert rung.went_on == (following.entered if following is not None else 0)

@@ -22,6 +22,12 @@ def test_groups_have_the_best_first_the_median_and_the_failed():
     assert draw_figure("by_architecture", build_results(small_state(*events))) is not None
 
 
+def test_what_has_no_architecture_is_not_compared_by_it():
+    events = [trial_started(0, {"learning_rate": 0.1}), epoch(0, 1, 0.3), trial_started(1, {"learning_rate": 0.2})]
+    own = small_state(*events, epoch(1, 1, 0.4), specification={"trainable": "my_training"})
+    assert group_by_architecture(build_results(own)) is None
+
+
 def test_preprocessing_is_compared_only_where_it_varies():
     same = small_state(
         *(e for n in range(3) for e in (trial_started(n, {"preprocess": "resize(64)"}), epoch(n, 1, 0.1)))

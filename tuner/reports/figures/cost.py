@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from tuner.common.metrics import Mode, oriented
 from tuner.common.words import counted
 from tuner.reports.figures import style
 from tuner.reports.formatting import capital, format_duration, format_value, metric_words
-from tuner.reports.results import Results, ResultStatus, TrialResult
+from tuner.reports.results import Results, ResultStatus
 
 
 class CostTrial(NamedTuple):
@@ -41,6 +41,8 @@ class Cost(NamedTuple):
     """Trials that no other one beats in both value and seconds, the cheapest first."""
     front_parameters: tuple[int, ...]
     """The same for parameters."""
+    left_out: int
+    """Trials for which there was no room."""
 
 
 def build_cost(results: Results) -> Cost | None:
@@ -62,7 +64,7 @@ def build_cost(results: Results) -> Cost | None:
         | set(front_parameters)
     )
     shown = tuple(one for one in every if one.trial in kept)
-    return Cost(results.metric, results.mode, shown, front_seconds, front_parameters)
+    return Cost(results.metric, results.mode, shown, front_seconds, front_parameters, len(every) - len(shown))
 
 
 def find_cheapest_front(trials: Sequence[tuple[float, float, int]]) -> tuple[int, ...]:
@@ -130,9 +132,12 @@ def describe_cost(data: Cost) -> str:
     """Say in words what trials reached at which cost."""
     by_trial = {one.trial: one for one in data.trials}
     first, last = by_trial[data.front_seconds[0]], by_trial[data.front_seconds[-1]]
+    number = len(data.trials) + data.left_out
+    of_all = f"{len(data.trials)} of " if data.left_out else ""
+    costs = "training time and number of parameters" if data.front_parameters else "training time"
     words = (
-        f"{capital(metric_words(data.metric))} of {counted(len(data.trials), 'trial')} against training time and "
-        f"number of parameters. The cheapest trial on the front is trial {first.trial}: "
+        f"{capital(metric_words(data.metric))} of {of_all}{counted(number, 'trial')} against {costs}. "
+        f"The cheapest trial on the front is trial {first.trial}: "
         f"{format_value(data.metric, first.value)} after {format_duration(first.seconds)}"
     )
     if last.trial == first.trial:
@@ -154,6 +159,8 @@ class RungOutcome(NamedTuple):
     ended: int
     """By themselves: early stopping, or all epochs trained."""
     failed: int
+    waiting: int
+    """Not promoted, or not yet."""
     open: int
     """Running, or to be resumed."""
 
@@ -179,8 +186,14 @@ FATES = (
     Fate("ended", "#7FB8D9", "ended by themselves"),
     Fate("stopped", style.ORANGE, "stopped"),
     Fate("failed", style.VERMILLION, "failed"),
+    Fate("waiting", "#F3D38C", "wait to go on"),
     Fate("open", style.FAINT, "running or unfinished"),
 )
+
+
+_FATE_OF: Mapping[ResultStatus, str] = {
+    "completed": "ended", "stopped": "stopped", "failed": "failed", "paused": "waiting",
+}  # fmt: skip
 
 
 def build_rungs(results: Results) -> Rungs | None:
@@ -199,16 +212,10 @@ def build_rungs(results: Results) -> Rungs | None:
             break
         here = [trial for trial in inside if lengths[trial.number] <= border]
         on = len(inside) - len(here)
-        kinds = Counter(_fate(trial) for trial in here)
-        found.append(
-            RungOutcome(border, len(inside), on, kinds["stopped"], kinds["ended"], kinds["failed"], kinds["open"])
-        )
+        kinds = Counter(_FATE_OF.get(trial.status, "open") for trial in here)
+        found.append(RungOutcome(border, len(inside), on, *(kinds[fate] for fate in RungOutcome._fields[3:])))
         begin = border + 1
     return Rungs(tuple(found), len(results.trials))
-
-
-def _fate(trial: TrialResult) -> str:
-    return {"completed": "ended", "stopped": "stopped", "failed": "failed"}.get(trial.status, "open")
 
 
 def _rung_epochs(results: Results) -> tuple[int, ...]:

@@ -73,7 +73,9 @@ class Groups(NamedTuple):
 
 
 def group_by_architecture(results: Results) -> Groups | None:
-    """Return the trials by architecture; None without a result."""
+    """Return the trials by architecture; None without a result, and of a training function of one's own."""
+    if results.study is not None and results.study.trainable is not None:
+        return None
     return _build_groups(results, "architecture")
 
 
