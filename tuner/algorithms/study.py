@@ -85,13 +85,11 @@ class SearchStudy:
         mode: Mode,
         queue: Iterable[Queued] = (),
         sampler_may_propose: bool = True,
-        sampler_replays: bool = False,
         other_metrics: Sequence[str] = (),
     ) -> None:
         self._space = space
         self._queue: Iterator[Queued] = iter(queue)
         self._sampler_may_propose = sampler_may_propose
-        self._sampler_replays = sampler_replays
         self.optuna_study = optuna.create_study(direction=direction_of(mode), sampler=sampler)
         self._other_metrics = tuple(other_metrics)
         if self._other_metrics:
@@ -197,8 +195,7 @@ class SearchStudy:
             self._tried.add(frozenset(recorded.configuration.items()))
             if recorded.origin == "untried":
                 self._discard_proposal()
-            is_open = recorded.status in ("running", "paused")
-            if not is_open and not self._sampler_replays:
+            if recorded.status not in ("running", "paused"):
                 values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
                 more: dict[str, Any] = {}
                 if recorded.epochs:
@@ -208,27 +205,20 @@ class SearchStudy:
                 ended = ended_trial(self._space, recorded.configuration, recorded.status, values, more)
                 self.optuna_study.add_trial(ended)
                 continue
-            self._add(number, recorded.configuration, drawn=self._sampler_replays and recorded.origin == "sampler")
+            self._add(number, recorded.configuration)
             for epoch in recorded.epochs:
                 self.observe(number, epoch.epoch, epoch.best_so_far, epoch.measured(_facts(recorded)))
             if recorded.status == "paused":
                 self.pause(number)
-            elif recorded.status != "running":
-                self.finish(number, recorded.status)
 
     def _discard_proposal(self) -> None:
-        """Let the sampler propose, as in the session that found the proposal tried before."""
-        trial = self.optuna_study.ask()
-        if self._sampler_replays:
-            _ = trial.relative_params
-        self.optuna_study.tell(trial, state=OptunaState.FAIL)
+        """Pass over a number of Optuna's, as in the session that found a proposal tried before."""
+        self.optuna_study.tell(self.optuna_study.ask(), state=OptunaState.FAIL)
 
-    def _add(self, number: int, configuration: Configuration, drawn: bool = False) -> None:
-        """Open a trial with a given configuration; `drawn`: the sampler draws one too, as in the first session."""
+    def _add(self, number: int, configuration: Configuration) -> None:
+        """Open a trial with a given configuration."""
         self.optuna_study.enqueue_trial(optuna_parameters(self._space, configuration)[0])
         trial = self.optuna_study.ask()
-        if drawn:
-            _ = trial.relative_params  # for its effect on the sampler's state; before the trial has parameters, as then
         configure(self._space, lambda *one: suggest_value(trial, *one))
         self._trials[number] = trial
 
