@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
-from tests.support.make_search import check_record, run_search, write_file
+from tests.support.make_search import SLEEPING, check_record, run_search, write_file
 from tuner.runs.directory import RunDirectory
 from tuner.runs.record import Record, read_state
 from tuner.runs.state import RunState
@@ -28,7 +28,7 @@ def test_a_time_budget_or_little_gain_ends_a_search_gracefully_and_more_of_it_go
 
     monkeypatch.setattr(Record, "elapsed_s", one_second_per_epoch)
     file = write_file(tmp_path, trials=500)
-    assert run_search(tmp_path, file, cache_dir, "--set", "search.time_budget=15s") == 0
+    assert run_search(tmp_path, file, cache_dir, "--set", "search.time_budget=15s", trial_kind=SLEEPING) == 0
     record = tmp_path / "runs" / "small" / "record.jsonl"
     state = check_record(record)
     assert state.session_ended is not None and state.session_ended.reason == "time_budget"
@@ -36,12 +36,12 @@ def test_a_time_budget_or_little_gain_ends_a_search_gracefully_and_more_of_it_go
     assert 0 < before < 500
     more = ("--resume", "--set", "search.time_budget=none", "--set")
     stop = "search.stop_when={expected_gain_below: 0.99, within: 5s}"
-    assert run_search(tmp_path, file, cache_dir, *more, stop) == 0
+    assert run_search(tmp_path, file, cache_dir, *more, stop, trial_kind=SLEEPING) == 0
     state = check_record(record)
     assert state.session_ended is not None and state.session_ended.reason == "expected_gain"
     assert any(text.startswith("search.stop_when: another 5 s are expected to gain ") for text in state.notices)
     before = len(state.trials)
-    assert run_search(tmp_path, file, cache_dir, *more, f"search.trials={before + 2}") == 0
+    assert run_search(tmp_path, file, cache_dir, *more, f"search.trials={before + 2}", trial_kind=SLEEPING) == 0
     assert len(check_record(record).trials) == before + 2
 
 
@@ -125,13 +125,13 @@ def test_a_search_begins_with_what_earlier_ones_found_and_goes_on_without_them(t
     file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=5)
     assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlyer") == 2
     assert "unknown run" in (error := capsys.readouterr().err) and "did you mean 'earlier'?" in error
-    assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlier") == 0
+    assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlier", trial_kind=SLEEPING) == 0
     state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=True)
     origins = [state.trials[number].origin for number in sorted(state.trials)]
     assert origins == ["baseline", *["portfolio"] * 4]
     assert "**Warm start**: earlier" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
     shutil.rmtree(earlier)
-    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=7") == 0
+    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=7", trial_kind=SLEEPING) == 0
     state = read_state(tmp_path / "runs" / "small" / "record.jsonl")
     assert [state.trials[number].origin for number in (5, 6)] == ["portfolio", "sampler"]
 
