@@ -23,6 +23,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.documents import FOR_USERS, Block, blocks, shell_commands
 from tests.support.make_data import make_folder, picture, write_parquet
+from tuner.runs.record import read_state
 
 MOVED = "python -m tuner.search --resume copy/of/flowers --data folder:data/flowers=/mnt/flowers"
 EXPORT = "python -m tuner.export runs/digits --csv trials.csv --latex trials.tex --optuna sqlite:///studies.db"
@@ -237,10 +238,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture(200).save(folder / "picture.png")
     photos = sorted(path.relative_to(folder) for path in (folder / "photos").rglob("*.png"))
     (folder / "images.csv").write_text("\n".join(["path", *map(str, photos)]) + "\n")
-    said = interrupt_after_the_first_epoch(start(folder, words_of(DIGITS)), folder / "runs" / "digits" / "record.jsonl")
-    assert "--resume" in said
+    check_ctrl_c(folder)
     run(folder, words_of(f"{DIGITS} --resume"))
     return folder
+
+
+def check_ctrl_c(folder: Path) -> None:
+    """Begin the search of the digits, which Ctrl-C ends gracefully: it says how to go on."""
+    record = folder / "runs" / "digits" / "record.jsonl"
+    said = interrupt_after_the_first_epoch(start(folder, words_of(DIGITS)), record)
+    assert "--resume" in said and "Traceback" not in said
+    ended = read_state(record).session_ended
+    assert ended is not None and ended.reason == "interrupted"
+    assert (folder / "reports" / "digits" / "leaderboard.md").exists()
 
 
 def copy_digits(folder: Path, target: Path) -> None:

@@ -14,22 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.make_search import write_file
+from tests.support.make_search import SLEEPING_SEARCH, write_file
 from tuner.runs.record import read_state
 
 pytestmark = pytest.mark.full
-
-SLEEPING_SEARCH = """
-import sys
-from functools import partial
-from benchmarks.curve_trials import SleepingTrials
-from tests.support.make_search import search_here
-from tuner.cluster import ray_session
-from tuner.execution.worker_process import TrialKind
-ray_session.starting_ray = partial(ray_session.starting_ray, preloads=False)
-sys.exit(search_here(None, TrialKind(partial(SleepingTrials, epoch_s=float(sys.argv.pop(1))))))
-"""
-"""Trials that sleep need none of a network's libraries, which every worker would load first."""
 
 
 def command(folder: Path, cache_dir: Path, trials: int, epoch_s: float) -> list[str]:
