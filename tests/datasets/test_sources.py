@@ -466,9 +466,9 @@ def test_the_light_part_of_the_program_can_import_data_sets_without_their_librar
     assert result.stdout == "set()\n"
 
 
-def test_all_of_cifar_100_is_prepared_from_parquet(tmp_path) -> None:
+def test_all_of_cifar_100_is_prepared_from_parquet(cache_dir) -> None:
     staged = needs.staged_images("cifar100")
-    dataset, _ = load("cifar100", tmp_path / "cache", staged=staged, validation_fraction=0.1)
+    dataset, _ = load("cifar100", cache_dir, staged=staged, validation_fraction=0.1)
     assert dataset.image_shape == (32, 32, 3) and len(dataset.class_names) == 100
     assert (len(dataset.train), len(dataset.validation), len(dataset.load_test())) == (45_000, 5_000, 10_000)
     assert np.bincount(dataset.validation.labels).tolist() == [50] * 100

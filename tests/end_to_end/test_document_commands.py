@@ -23,6 +23,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.documents import FOR_USERS, Block, blocks, shell_commands
 from tests.support.make_data import make_folder, picture, write_parquet
+from tuner.runs.record import read_state
 
 MOVED = "python -m tuner.search --resume copy/of/flowers --data folder:data/flowers=/mnt/flowers"
 EXPORT = "python -m tuner.export runs/digits --csv trials.csv --latex trials.tex --optuna sqlite:///studies.db"
@@ -125,9 +126,9 @@ MORE_ARGUMENTS = {
     f"{DIGITS} --tensorboard tb": ONE_TRIAL,
     MOVED: ("--set", "search.trials=2"),
 }
-RUN_HERE = ("tuner.new", "tuner.data", "tuner.report", "tuner.predict", "tuner.export", "tuner.cache")
-"""Commands that are called in this process, as plans are: it has loaded the libraries that each would load for itself.
-That each is a program, too, is seen in tests/end_to_end/test_bad_input.py."""
+RUN_HERE = ("tuner.search", "tuner.new", "tuner.data", "tuner.report", "tuner.predict", "tuner.export", "tuner.cache")
+"""Commands that are called in this process: it has loaded the libraries that each would load for itself, and has a Ray.
+That each is a program, too, is seen in tests/end_to_end/test_bad_input.py; that a search is, in the fixtures here."""
 COPIES = {
     "python -m tuner.report runs/first runs/second": ("runs/first", "runs/second"),
     f"{CIFAR} --warm-start cifar10 runs/fashion_mnist-2": ("runs/cifar10", "runs/fashion_mnist-2"),
@@ -182,7 +183,7 @@ def run(folder: Path, words: Sequence[str]) -> str:
 
 def is_run_here(words: Sequence[str]) -> bool:
     """Whether a command is called in this process."""
-    return "--plan" in words or any(word in RUN_HERE for word in words)
+    return any(word in RUN_HERE for word in words)
 
 
 def run_here(
@@ -201,12 +202,12 @@ def run_here(
     return output
 
 
-def make_small(folder: Path, name: str, path: Path) -> None:
-    """Write a search-space file as it is when it has been cut down."""
+def make_small(target: Path, path: Path, *more: str) -> None:
+    """Write a search-space file as it is when it has been cut down, and some more settings changed."""
     from tuner.spec.spec import dump_spec, load_spec, require
 
-    target = folder / ("." if name == "flowers" else "search_spaces") / f"{name}.yaml"
-    target.write_text(dump_spec(require(load_spec(path, SMALL[name])).resolved()))
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(dump_spec(require(load_spec(path, [*SMALL[target.stem], *more])).resolved()))
 
 
 def interrupt_after_the_first_epoch(process: subprocess.Popen[str], record: Path) -> str:
@@ -225,12 +226,11 @@ def interrupt_after_the_first_epoch(process: subprocess.Popen[str], record: Path
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands expect, and a search of the digits that was stopped and went on."""
     folder = tmp_path_factory.mktemp("pages")
-    (folder / "search_spaces").mkdir()
-    for name in ("digits", "cifar100"):
-        make_small(folder, name, ROOT / "search_spaces" / f"{name}.yaml")
+    for name in ("search_spaces/digits.yaml", "search_spaces/cifar100.yaml"):
+        make_small(folder / name, ROOT / name)
     example = next(block.text for block in blocks(ROOT / "README.md") if block.language == "yaml")
     (folder / "flowers_in_full.yaml").write_text(example)
-    make_small(folder, "flowers", folder / "flowers_in_full.yaml")
+    make_small(folder / "flowers.yaml", folder / "flowers_in_full.yaml")
     make_folder(folder / "data" / "flowers", {"daisy": 40, "tulip": 40})
     (folder / "data" / "cifar100").mkdir()
     write_parquet(folder / "data" / "cifar100" / "train.parquet", 60)
@@ -238,10 +238,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture(200).save(folder / "picture.png")
     photos = sorted(path.relative_to(folder) for path in (folder / "photos").rglob("*.png"))
     (folder / "images.csv").write_text("\n".join(["path", *map(str, photos)]) + "\n")
-    said = interrupt_after_the_first_epoch(start(folder, words_of(DIGITS)), folder / "runs" / "digits" / "record.jsonl")
-    assert "--resume" in said
+    check_ctrl_c(folder)
     run(folder, words_of(f"{DIGITS} --resume"))
     return folder
+
+
+def check_ctrl_c(folder: Path) -> None:
+    """Begin the search of the digits, which Ctrl-C ends gracefully: it says how to go on."""
+    record = folder / "runs" / "digits" / "record.jsonl"
+    said = interrupt_after_the_first_epoch(start(folder, words_of(DIGITS)), record)
+    assert "--resume" in said and "Traceback" not in said
+    ended = read_state(record).session_ended
+    assert ended is not None and ended.reason == "interrupted"
+    assert (folder / "reports" / "digits" / "leaderboard.md").exists()
 
 
 def copy_digits(folder: Path, target: Path) -> None:
@@ -265,6 +274,7 @@ def moved_flowers(workplace: Path) -> None:
 def test_a_command_of_the_pages_does_what_they_say(
     key: str,
     workplace: Path,
+    local_ray_session: None,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -282,12 +292,14 @@ def test_a_command_of_the_pages_does_what_they_say(
         assert (workplace / expected).exists() or expected in output, f"{expected}\n{output}"
 
 
-def test_an_archive_of_images_stands_for_a_data_set(workplace: Path) -> None:
+def test_an_archive_of_images_stands_for_a_data_set(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     generator = np.random.default_rng(0)
     arrays = {"x_train": generator.integers(0, 256, (60, 16, 16, 3), np.uint8), "y_train": np.arange(60) % 3}
     np.savez(workplace / "data" / "pictures.npz", **arrays)
     words = [*CIFAR.split(), "--inline", "--data", "cifar100=npz:/data/pictures.npz"]
-    assert "3 classes" in run(workplace, words)
+    assert "3 classes" in run_here(workplace, words, monkeypatch, capfd)
 
 
 # --- Python ---
@@ -336,7 +348,12 @@ print(images.dtype, 140 <= images.min() <= images.max() <= 200)
     assert "(None, 32)\nuint8 True" in run(workplace, ["python", "-c", script])
 
 
-def test_a_page_of_python_is_run_from_its_beginning_to_its_end(workplace: Path) -> None:
+def test_a_page_of_python_is_run_from_its_beginning_to_its_end(workplace: Path, tmp_path: Path) -> None:
+    # Its searches are without finalists, which those above have; the run that it looks at has some.
+    make_small(tmp_path / "search_spaces" / "digits.yaml", ROOT / "search_spaces" / "digits.yaml", "finalists.count=0")
+    for name in ("runs/digits", "photos"):
+        shutil.copytree(workplace / name, tmp_path / name)
+    shutil.copy(workplace / "picture.png", tmp_path)
     script = "".join(block.text for block in python_blocks("python.md"))
     after = """
 try:
@@ -345,7 +362,7 @@ except tuner.common.errors.TunerError as error:  # it was stopped at once
     print(error)
 print(len(table), len(labels), figure.axes[0].get_title(), page)
 """
-    output = run(workplace, ["python", "-c", f"{script}\n{after}"])
+    output = run(tmp_path, ["python", "-c", f"{script}\n{after}"])
     assert "reports/digits/index.html" in output and re.search("interrupted|stopped before it began", output)
 
 

@@ -14,19 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.make_search import write_file
+from tests.support.make_search import SLEEPING_SEARCH, write_file
 from tuner.runs.record import read_state
 
 pytestmark = pytest.mark.full
-
-SLEEPING_SEARCH = """
-import sys
-from functools import partial
-from benchmarks.curve_trials import SleepingTrials
-from tests.support.make_search import search_here
-from tuner.execution.worker_process import TrialKind
-sys.exit(search_here(None, TrialKind(partial(SleepingTrials, epoch_s=float(sys.argv.pop(1))))))
-"""
 
 
 def command(folder: Path, cache_dir: Path, trials: int, epoch_s: float) -> list[str]:
@@ -93,7 +84,7 @@ def read_until_epoch(terminal: int, record: Path) -> None:
 def test_a_closed_terminal_stops_a_search_as_ctrl_c_does_and_nothing_after_nohup(
     ignores_hangup, tmp_path, cache_dir
 ) -> None:
-    words = command(tmp_path, cache_dir, 4, 1.0)
+    words = command(tmp_path, cache_dir, 4, 0.3 if ignores_hangup else 1.0)
     process, terminal = in_terminal(words, ignores_hangup)
     read_until_epoch(terminal, tmp_path / "runs/small/record.jsonl")
     os.close(terminal)
@@ -107,5 +98,6 @@ def test_a_closed_terminal_stops_a_search_as_ctrl_c_does_and_nothing_after_nohup
     assert state.session_ended is not None and state.session_ended.reason == "interrupted"
     assert (tmp_path / "reports/small/index.html").is_file()
     assert {trial.status for trial in state.trials.values()} <= {"running", "paused", "completed"}
-    assert subprocess.run([*words, "--resume"], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    words = [*command(tmp_path, cache_dir, 4, 0.01), "--resume"]
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode == 0
     check_whole(tmp_path, 4)

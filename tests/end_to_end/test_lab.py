@@ -46,7 +46,7 @@ def lab() -> Iterator[Lab]:
         made.down()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def in_full() -> None:
     needs.at_hand(None if os.environ.get("TUNER_LAB_FULL") else "TUNER_LAB_FULL=1 asks for this, too: minutes more")
 
@@ -242,7 +242,7 @@ LONG = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
+def undisturbed(in_full: None, tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     """The leaderboard of the same search on this machine alone, with as many slots as the cluster has."""
     needs.at_hand(missing())
     folder = tmp_path_factory.mktemp("undisturbed")

@@ -95,7 +95,7 @@ print("AGAIN", again.status)
     assert "AGAIN finished" in output or "AGAIN time_budget" in output, output
 
 
-def test_a_search_in_the_background_is_asked_stopped_and_waited_for(tmp_path: Path) -> None:
+def test_a_search_in_the_background_is_asked_and_ends_with_its_program_and_loses_nothing(tmp_path: Path) -> None:
     script = """
 search = study.run(background=True, **many)
 until(lambda: search.progress.best is not None)
@@ -105,19 +105,19 @@ assert "<progress" in search._repr_html_()
 assert len(search.run.epochs) > 0 and search.run.status == "running"
 try: search.wait(0.1)
 except TimeoutError as error: print("TIMEOUT", error)
-search.stop()
-print("ENDED", search.wait().status, search.is_running)
+print("PROCESS", search._process.pid, flush=True)
+time.sleep(600)
 """
-    output = run(tmp_path, script)
-    assert "TIMEOUT the search has not ended within 0.1 s" in output and "ENDED interrupted False" in output
-    assert "searching:" not in output, "it says nothing into the program"
-
-
-def test_a_program_that_is_killed_takes_its_search_with_it_and_loses_nothing(tmp_path: Path) -> None:
-    script = "search = study.run(background=True, **many)\nuntil(lambda: search.progress.best is not None)\n"
-    process = begin(tmp_path, f"{script}print(search._process.pid, flush=True)\ntime.sleep(600)")
+    process = begin(tmp_path, script)
     assert process.stdout is not None
-    child = psutil.Process(int(process.stdout.readline()))
+    output = ""
+    while "PROCESS" not in output:
+        line = process.stdout.readline()
+        assert line, output
+        output += line
+    assert "TIMEOUT the search has not ended within 0.1 s" in output
+    assert "searching:" not in output, "it says nothing into the program"
+    child = psutil.Process(int(output.split()[-1]))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     child.wait(timeout=120)
@@ -156,11 +156,11 @@ threading.Thread(target=press).start()""")
             "print('STATUS', run.status, type(run).__name__); run",
             "search = study.run(resume=True, background=True, **many)",
             "until(lambda: search.progress.best); search",
-            "search.stop(); print('AGAIN', search.wait().status)",
+            "search.stop(); print('AGAIN', search.wait().status, search.is_running)",
         ):
             assert ask(code) == "ok", "\n".join(shown)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     text = "\n".join(shown)
-    assert "STATUS interrupted Run" in text and "AGAIN interrupted" in text and "<progress" in text
+    assert "STATUS interrupted Run" in text and "AGAIN interrupted False" in text and "<progress" in text

@@ -24,11 +24,13 @@ from tuner.runs.predictions import load_predictions
 from tuner.runs.record import read_events, read_state
 from tuner.search import main
 
+ONE_AT_A_TIME = ("--set", "search.max_concurrent=1")
+"""A second process takes longer to load its libraries than a search of few trials to train them."""
+
 
 @pytest.mark.parametrize(
     ("sampler", "scheduler", "trials", "learning_rate"),
     [
-        ("random", "none", 4, "{log_float: [1.0e-3, 1.0e-1]}"),
         ("grid", "none", 20, "{choice: [0.001]}"),
         ("gp", "asha", 12, "{log_float: [1.0e-3, 1.0e-1]}"),
         ("tpe", "asha_stopping", 8, "{log_float: [1.0e-3, 1.0e-1]}"),
@@ -61,7 +63,7 @@ def test_a_search_runs_to_the_end_with_every_sampler_and_scheduler(
 def test_finalists_are_trained_on_every_fold_and_what_is_exported_is_one_of_these_trainings(tmp_path, cache_dir):
     file = write_file(tmp_path, trials=2)
     folds = ["--set", "data.validation.folds=3", "--set", "finalists.count=1"]
-    assert run_search(tmp_path, file, cache_dir, *folds) == 0
+    assert run_search(tmp_path, file, cache_dir, *folds, *ONE_AT_A_TIME) == 0
     run = RunDirectory(tmp_path / "runs" / "small")
     state = read_state(run.record)
     assert state.folds == 3 and state.study.data["validation_images"] == 80
@@ -143,7 +145,8 @@ def test_with_95_to_5_images_of_two_classes_the_search_beats_the_majority_and_sa
 @pytest.mark.usefixtures("local_ray_session")
 def test_the_best_trials_are_trained_again_and_then_the_test_split_is_read(tmp_path, cache_dir, capsys):
     file = write_file(tmp_path, trials=3)
-    assert run_search(tmp_path, file, cache_dir, "--set", "finalists.count=1", "--set", "finalists.seeds=2") == 0
+    finalists = ["--set", "finalists.count=1", "--set", "finalists.seeds=2"]
+    assert run_search(tmp_path, file, cache_dir, *finalists, *ONE_AT_A_TIME) == 0
     run = RunDirectory(tmp_path / "runs" / "small")
     events = list(read_events(run.record))
     kinds = [event.event for event in events]
@@ -172,20 +175,26 @@ def test_the_best_trials_are_trained_again_and_then_the_test_split_is_read(tmp_p
     assert again.count("finalist_trained") == number and again.count("finalist_tested") == number
 
 
-@pytest.mark.full
-@pytest.mark.usefixtures("local_ray_session")
-def test_failed_trials_are_results_and_the_search_goes_on(tmp_path, cache_dir):
-    file = write_file(tmp_path, sampler="tpe", trials=5)
+@pytest.fixture(scope="module")
+def partly_failed(local_ray_session, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """The folder of a search of five trials, of which the first and maybe others fail."""
+    folder = tmp_path_factory.mktemp("failed")
+    file = write_file(folder, sampler="tpe", trials=5)
     text = file.read_text().replace(
         "  batch_size:", '  preprocess: {choice: ["scale(0,1)", "scale(-1e30,1e30)"]}\n  batch_size:'
     )
     file.write_text(text.replace("baseline: {", 'baseline: {preprocess: "scale(-1e30,1e30)", '))
-    assert run_search(tmp_path, file, cache_dir) == 0
-    state = check_record(tmp_path / "runs" / "small" / "record.jsonl")
+    assert run_search(folder, file, cache_dir) == 0
+    return folder
+
+
+@pytest.mark.full
+def test_failed_trials_are_results_and_the_search_goes_on(partly_failed):
+    state = check_record(partly_failed / "runs" / "small" / "record.jsonl")
     failed = state.with_status("failed")
     assert failed and failed[0].number == 0 and "not a number" in failed[0].reason
     assert state.with_status("completed")
-    assert "not a number" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert "not a number" in (partly_failed / "reports" / "small" / "leaderboard.md").read_text()
 
 
 @pytest.mark.full
@@ -208,18 +217,15 @@ def test_workers_find_data_that_are_named_relative_to_where_the_search_began(tmp
 @pytest.mark.full
 @pytest.mark.usefixtures("local_ray_session")
 def test_workers_that_have_grown_are_replaced_without_a_hang(tmp_path, cache_dir, monkeypatch):
-    monkeypatch.setattr("tuner.execution.tune_run.WORKER_GROWTH_MB", 0.5)
+    monkeypatch.setattr("tuner.execution.tune_run.WORKER_GROWTH_MB", -1.0)  # each has, at its first epoch
     file = write_file(tmp_path, trials=6)
-    assert run_search(tmp_path, file, cache_dir, "--set", "training.max_epochs=2") == 0
+    assert run_search(tmp_path, file, cache_dir, "--set", "training.max_epochs=2", trial_kind=SLEEPING) == 0
     assert len(check_record(tmp_path / "runs" / "small" / "record.jsonl").with_status("completed")) == 6
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("local_ray_session")
-def test_the_exported_model_and_a_trial_trained_again_give_the_recorded_numbers(tmp_path, cache_dir, capsys):
-    file = write_file(tmp_path, sampler="tpe", trials=3)
-    assert run_search(tmp_path, file, cache_dir) == 0
-    run = tmp_path / "runs" / "small"
+def test_the_exported_model_and_a_trial_trained_again_give_the_recorded_numbers(partly_failed, cache_dir, capsys):
+    run = partly_failed / "runs" / "small"
     best = read_state(run / "record.jsonl").best_trial()
 
     request = DataRequest("digits", max_train_images=240, max_validation_images=80)
@@ -236,4 +242,4 @@ def test_the_exported_model_and_a_trial_trained_again_give_the_recorded_numbers(
         (f"{epoch.metrics['val_loss']:.4f}", f"{epoch.metrics['val_accuracy']:.4f}") for epoch in best.epochs
     ] == printed
     assert main(["--retrain", str(run), "99"]) == 2
-    assert "trial must be one of 0 to 2; got 99" in capsys.readouterr().err
+    assert "trial must be one of 0 to 4; got 99" in capsys.readouterr().err

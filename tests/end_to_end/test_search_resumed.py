@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
-from tests.support.make_search import check_record, run_search, write_file
+from tests.support.make_search import SLEEPING, SLEEPING_SEARCH, check_record, run_search, write_file
 from tuner.runs.directory import RunDirectory
 from tuner.runs.record import Record, read_state
 from tuner.runs.state import RunState
@@ -28,7 +28,7 @@ def test_a_time_budget_or_little_gain_ends_a_search_gracefully_and_more_of_it_go
 
     monkeypatch.setattr(Record, "elapsed_s", one_second_per_epoch)
     file = write_file(tmp_path, trials=500)
-    assert run_search(tmp_path, file, cache_dir, "--set", "search.time_budget=15s") == 0
+    assert run_search(tmp_path, file, cache_dir, "--set", "search.time_budget=15s", trial_kind=SLEEPING) == 0
     record = tmp_path / "runs" / "small" / "record.jsonl"
     state = check_record(record)
     assert state.session_ended is not None and state.session_ended.reason == "time_budget"
@@ -36,18 +36,22 @@ def test_a_time_budget_or_little_gain_ends_a_search_gracefully_and_more_of_it_go
     assert 0 < before < 500
     more = ("--resume", "--set", "search.time_budget=none", "--set")
     stop = "search.stop_when={expected_gain_below: 0.99, within: 5s}"
-    assert run_search(tmp_path, file, cache_dir, *more, stop) == 0
+    assert run_search(tmp_path, file, cache_dir, *more, stop, trial_kind=SLEEPING) == 0
     state = check_record(record)
     assert state.session_ended is not None and state.session_ended.reason == "expected_gain"
     assert any(text.startswith("search.stop_when: another 5 s are expected to gain ") for text in state.notices)
     before = len(state.trials)
-    assert run_search(tmp_path, file, cache_dir, *more, f"search.trials={before + 2}") == 0
+    assert run_search(tmp_path, file, cache_dir, *more, f"search.trials={before + 2}", trial_kind=SLEEPING) == 0
     assert len(check_record(record).trials) == before + 2
 
 
-def start_search(folder: Path, file: Path | None, cache_dir: Path, *more: str) -> subprocess.Popen[str]:
+def start_search(
+    folder: Path, file: Path | None, cache_dir: Path, *more: str, sleeping_s: float | None = None
+) -> subprocess.Popen[str]:
+    """Start a search; with `sleeping_s`, its trials sleep for so long an epoch, and train nothing."""
+    program = ["-m", "tuner.search"] if sleeping_s is None else ["-c", SLEEPING_SEARCH, str(sleeping_s)]
     named = [str(file)] if file is not None else []
-    command = [sys.executable, "-m", "tuner.search", *named, "--runs", str(folder / "runs"),
+    command = [sys.executable, *program, *named, "--runs", str(folder / "runs"),
                "--reports", str(folder / "reports"), "--cache", str(cache_dir), *more]  # fmt: skip
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -63,36 +67,23 @@ def wait_for_epochs(record: Path, number: int, timeout_s: float = 240) -> None:
     raise AssertionError(f"{record}: not {number} epochs after {timeout_s} s")
 
 
-@pytest.mark.full
-def test_ctrl_c_stops_a_search_gracefully_and_says_how_to_go_on(tmp_path, cache_dir):
-    file = write_file(tmp_path, trials=30)
-    record = tmp_path / "runs" / "small" / "record.jsonl"
-    process = start_search(tmp_path, file, cache_dir)
-    wait_for_epochs(record, 3)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 130, output
-    assert "--resume" in output and "Traceback" not in output
-    assert read_state(record).session_ended.reason == "interrupted"
-    assert (tmp_path / "reports" / "small" / "leaderboard.md").exists()
-
-
 def test_a_killed_search_goes_on_and_gives_the_numbers_of_an_undisturbed_one(tmp_path, cache_dir):
+    """Those that are decided; that trainings go on bit for bit is seen in test_chaos."""
     slow = ("--set", "training.early_stopping=null", "--set", "search.max_concurrent=1")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     for folder in (killed, whole):
         folder.mkdir()
     file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=12)
     record = killed / "runs" / "small" / "record.jsonl"
-    process = start_search(killed, file, cache_dir, *slow)
+    process = start_search(killed, file, cache_dir, *slow, sleeping_s=0.5)
     wait_for_epochs(record, 21)  # some wait at rungs, some were promoted, the model has begun to suggest
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     with record.open("ab") as lines:
         lines.write(b'{"event":"epoch","tr')  # as a power cut would leave it
-    output, _ = start_search(killed, file, cache_dir, *slow, "--resume").communicate(timeout=900)
+    output, _ = start_search(killed, file, cache_dir, *slow, "--resume", sleeping_s=0.01).communicate(timeout=900)
     assert "finished" in output, output
-    output, _ = start_search(whole, file, cache_dir, *slow).communicate(timeout=900)
+    output, _ = start_search(whole, file, cache_dir, *slow, sleeping_s=0.01).communicate(timeout=900)
     assert "finished" in output, output
     assert values(check_record(record)) == values(check_record(whole / "runs" / "small" / "record.jsonl"))
 
@@ -125,13 +116,13 @@ def test_a_search_begins_with_what_earlier_ones_found_and_goes_on_without_them(t
     file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=5)
     assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlyer") == 2
     assert "unknown run" in (error := capsys.readouterr().err) and "did you mean 'earlier'?" in error
-    assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlier") == 0
+    assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlier", trial_kind=SLEEPING) == 0
     state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=True)
     origins = [state.trials[number].origin for number in sorted(state.trials)]
     assert origins == ["baseline", *["portfolio"] * 4]
     assert "**Warm start**: earlier" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
     shutil.rmtree(earlier)
-    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=7") == 0
+    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=7", trial_kind=SLEEPING) == 0
     state = read_state(tmp_path / "runs" / "small" / "record.jsonl")
     assert [state.trials[number].origin for number in (5, 6)] == ["portfolio", "sampler"]
 

@@ -78,7 +78,7 @@ def test_a_baseline_builds_and_trains_one_step_on_images_of_its_shape(file) -> N
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["cifar100_small", "fashion_mnist"])
-def test_a_baseline_trains_on_the_real_images_where_they_are(name, tmp_path, capsys) -> None:
+def test_a_baseline_trains_on_the_real_images_where_they_are(name, cache_dir, capsys) -> None:
     if name == "cifar100_small":
         needs.staged_images("cifar100")
         needs.keras_home("models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5")
@@ -87,5 +87,5 @@ def test_a_baseline_trains_on_the_real_images_where_they_are(name, tmp_path, cap
     file = next(file for file in FILES if file.stem == name)
     options = ["--set", "data.max_train_images=400", "--set", "data.max_validation_images=200",
                "--set", "training.max_epochs=2", "--set", "search.grace_epochs=auto"]  # fmt: skip
-    assert main([str(file), "--inline", "--cache", str(tmp_path), *options]) == 0
+    assert main([str(file), "--inline", "--cache", str(cache_dir), *options]) == 0
     assert "epoch 2/2" in capsys.readouterr().out

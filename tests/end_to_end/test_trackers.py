@@ -84,7 +84,7 @@ def test_a_killed_server_and_a_killed_search_lose_nothing_and_send_nothing_twice
 def test_a_search_whose_server_is_never_there_ends_as_ever_and_is_delivered_later(tmp_path, cache_dir, capsys) -> None:
     server = MlflowServer(needs.mlflow(), tmp_path)
     file = write_file(tmp_path, trials=2)
-    process = start_search(tmp_path, file, cache_dir, "--mlflow", server.url, "--set", "search.max_concurrent=1")
+    process = start_search(tmp_path, file, cache_dir, "--mlflow", server.url, sleeping_s=0.01)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0 and "finished" in output
     assert "events were not delivered (cannot be reached: Connection refused); deliver with: python -m " in output

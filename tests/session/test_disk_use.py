@@ -52,6 +52,7 @@ def test_a_scheduler_that_pauses_keeps_the_checkpoints_of_those_that_wait(schedu
     assert checkpoints_at_once(resolve(spec_of(DENSE, f"search.scheduler={scheduler}")), slots=2) == expected
 
 
+@pytest.mark.usefixtures("small_mobilenet")
 @pytest.mark.parametrize("architecture", [DENSE, BACKBONE], ids=["dense", "backbone"])
 def test_the_size_of_a_checkpoint_is_forecast_without_fetching_anything(architecture, few_digits, tmp_path) -> None:
     expected = checkpoint_bytes(

@@ -62,6 +62,20 @@ def search_here(arguments: Sequence[str] | None, trial_kind: TrialKind | None = 
 
 SLEEPING = TrialKind(SleepingTrials)
 """Trials that sleep for hundredths of a second instead of training a network."""
+SLEEPING_SEARCH = """
+import sys
+from functools import partial
+from benchmarks.curve_trials import SleepingTrials
+from tests.support.make_search import search_here
+from tuner.cluster import ray_session
+from tuner.execution.worker_process import TrialKind
+ray_session.starting_ray = partial(ray_session.starting_ray, preloads=False)
+sys.exit(search_here(None, TrialKind(partial(SleepingTrials, epoch_s=float(sys.argv.pop(1))))))
+"""
+"""A search of trials that sleep for about so many seconds an epoch, then the arguments of a search, as a program.
+
+Its workers do not load a network's libraries first, which none of them needs.
+"""
 
 
 def check_record(path: Path, jumps: bool = False) -> RunState:

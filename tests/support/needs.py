@@ -109,7 +109,8 @@ def _make_mlflow(folder: Path) -> None:
     made = folder / "made"
     if made.exists():
         return
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "mlflow"]
+    # Python compiles what a server imports, a part of all that is installed.
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-compile", "mlflow"]
     for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -67,21 +67,22 @@ def numbers(
 @pytest.mark.parametrize(
     ("first", "changes"),
     [
-        (CNN, {"dropout": 0.1, "block_dropout": 0.5, "learning_rate": 0.01, "batch_size": 80}),
-        (DENSE, {"dropout": 0.6}),
-        (BACKBONE, {"dropout": 0.5, "learning_rate": 0.001}),
-        (BACKBONE, {"unfreeze_depth": 2}),
-        (BACKBONE, {"head_units": 4}),  # another structure on the same backbone
-        ({**DENSE, "optimizer": "sgd"}, {"optimizer": "rmsprop", "weight_decay": 0.01, "label_smoothing": 0.1}),
+        (CNN, [{"dropout": 0.1, "block_dropout": 0.5, "learning_rate": 0.01, "batch_size": 80}]),
+        (DENSE, [{"dropout": 0.6}]),
+        # The last has another structure on the same backbone.
+        (BACKBONE, [{"dropout": 0.5, "learning_rate": 0.001}, {"unfreeze_depth": 2}, {"head_units": 4}]),
+        ({**DENSE, "optimizer": "sgd"}, [{"optimizer": "rmsprop", "weight_decay": 0.01, "label_smoothing": 0.1}]),
     ],
-    ids=["cnn", "dense", "backbone", "deeper", "another head", "another optimizer"],
+    ids=["cnn", "dense", "backbone", "another optimizer"],
 )
 def test_a_trial_at_a_used_bench_gives_the_numbers_of_one_at_a_new_bench(
     first, changes, small_digits, weights_of_their_own
 ):
-    bench, second = CompiledModels(), {**first, **changes}
+    bench = CompiledModels()
     before = numbers(first, small_digits, bench)
-    assert numbers(second, small_digits, bench, seed=11) == numbers(second, small_digits, None, seed=11)
+    for change in changes:
+        second = {**first, **change}
+        assert numbers(second, small_digits, bench, seed=11) == numbers(second, small_digits, None, seed=11), change
     assert numbers(first, small_digits, bench) == before
 
 

@@ -132,23 +132,24 @@ def test_a_trial_with_unfreezing_trains_the_head_first_and_then_the_blocks_at_a_
 @pytest.mark.parametrize(
     ("configuration", "stop_after"),
     [
-        ({**DENSE, "augment": "shift(1)|mixup(0.2)"}, 1),
-        ({**DENSE, "optimizer": "sgd", "preprocess": "noise(0.1)|standardise"}, 3),
-        (BACKBONE, 2),  # the last epoch of the head phase
-        (BACKBONE, 3),  # the first one of fine-tuning
+        ({**DENSE, "augment": "shift(1)|mixup(0.2)"}, [1]),
+        ({**DENSE, "optimizer": "sgd", "preprocess": "noise(0.1)|standardise"}, [3]),
+        (BACKBONE, [2, 3]),  # the last epoch of the head phase, and the first one of fine-tuning
     ],
-    ids=["augmented", "noisy", "before unfreezing", "after unfreezing"],
+    ids=["augmented", "noisy", "before and after unfreezing"],
 )
 def test_a_resumed_trial_gives_the_same_numbers_as_one_that_never_stopped(
     configuration, stop_after, small_digits, tmp_path
 ):
     undisturbed = numbers(epochs_of(configuration, small_digits, SETTINGS))
     stopped = Trial(configuration, small_digits, SETTINGS)
-    for _ in range(stop_after):
-        stopped.advance()
-    stopped.save(tmp_path)
-    resumed = numbers(epochs_of(configuration, small_digits, SETTINGS, resume_from=tmp_path))
-    assert resumed == undisturbed[stop_after:]
+    for epochs in stop_after:
+        while stopped.epoch < epochs:
+            stopped.advance()
+        (folder := tmp_path / str(epochs)).mkdir()
+        stopped.save(folder)
+        resumed = numbers(epochs_of(configuration, small_digits, SETTINGS, resume_from=folder))
+        assert resumed == undisturbed[epochs:], f"stopped after {epochs}"
 
 
 def test_the_seconds_of_a_trial_are_those_of_all_its_epochs_wherever_they_were_trained(small_digits, tmp_path):

@@ -47,7 +47,7 @@ OF_A_GPU = Size(
     {"architecture": "mobilenet_v2", "alpha": 1.0, "weights": "none", "unfreeze_depth": 17, "batch_size": 64},
     1024,
 )
-OF_A_CPU = Size(32, 128, {"architecture": "cnn", "batch_size": 32}, 256)
+OF_A_CPU = Size(32, 128, {"architecture": "cnn", "blocks": 1, "filters": 4, "dense_units": 8, "batch_size": 32}, 256)
 """Only so that the code is run."""
 
 
