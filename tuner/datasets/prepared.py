@@ -46,7 +46,7 @@ from tuner.datasets.images import UnexpectedImage
 from tuner.datasets.sources import Listed, Listing, describe_classes
 from tuner.datasets.splits import OWN_UNIT
 
-VERSION = 6
+VERSION = 7
 """Version of the form of a copy: a copy of another version is made again."""
 NAMES_SHOWN = 10
 ROWS_AT_ONCE = 256
