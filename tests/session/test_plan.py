@@ -228,8 +228,8 @@ data            digits, 20% for validation unless it has its own
 metric          val_accuracy (max)
 configurations  infinitely many
 sampler         tpe: tree-structured Parzen estimator, compared at equal epochs
-prior           none: only what this search sees (auto: it was judged on too few data sets; see
-                benchmarks/LOG.md)
+prior           none: only what this search sees (auto: one of five data sets ended a little worse
+                with it; see benchmarks/LOG.md)
 scheduler       asha_stopping: Ray's asynchronous successive halving: stops at each rung, never goes
                 back
 trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs
