@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:
     for library in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(library, "1")  # each would take all cores for each of the processes
+
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # So begins what a shell without job control puts into the background; tests look at what Ctrl-C does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 STARTS_RAY = (

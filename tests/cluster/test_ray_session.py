@@ -184,7 +184,7 @@ def test_why_ray_has_not_started_is_told_as_soon_as_it_is_known(block, after_s, 
     began = time.monotonic()
     with pytest.raises(TunerError, match="Ray could not start: no room"), starting_ray(preloads=False) as started:
         block(started)
-    assert time.monotonic() - began < 5 and not ended
+    assert time.monotonic() - began < 20 and not ended, "not when the block has ended, after 30 seconds"
 
 
 @pytest.mark.parametrize("raised", [None, InputError("no such data"), KeyboardInterrupt()], ids=repr)
