@@ -58,7 +58,8 @@ def test_many_trials_are_thinned_out_but_for_the_front() -> None:
     data = build_cost(results)
     assert data is not None and len(data.trials) <= 2100
     assert set(data.front_seconds) <= {row.trial for row in data.trials}
-    assert f" of {len(data.trials)} of {len(results.ranked)} trials against training time and" in describe_cost(data)
+    of = f" of {len(data.trials):,} of {len(results.ranked):,} trials against training time and"
+    assert of in describe_cost(data)
 
 
 def test_every_trial_with_an_epoch_is_in_the_flow_once() -> None:

@@ -133,7 +133,7 @@ def describe_cost(data: Cost) -> str:
     by_trial = {one.trial: one for one in data.trials}
     first, last = by_trial[data.front_seconds[0]], by_trial[data.front_seconds[-1]]
     number = len(data.trials) + data.left_out
-    of_all = f"{len(data.trials)} of " if data.left_out else ""
+    of_all = f"{len(data.trials):,} of " if data.left_out else ""
     costs = "training time and number of parameters" if data.front_parameters else "training time"
     words = (
         f"{capital(metric_words(data.metric))} of {of_all}{counted(number, 'trial')} against {costs}. "
