@@ -228,7 +228,7 @@ data            digits, 20% for validation unless it has its own
 metric          val_accuracy (max)
 configurations  infinitely many
 sampler         tpe: tree-structured Parzen estimator, compared at equal epochs
-prior           none: only what this search sees (auto: one of five data sets ended a little worse
+prior           none: only what this search sees (auto: two of six data sets ended a little worse
                 with it; see benchmarks/LOG.md)
 scheduler       asha_stopping: Ray's asynchronous successive halving: stops at each rung, never goes
                 back

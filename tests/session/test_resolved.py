@@ -126,7 +126,7 @@ def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overr
         (["search.prior=shipped"], True, ""),
         (["search.prior=none"], False, ""),
         (["search.prior=null"], False, ""),
-        (["search.prior=auto"], False, "one of five data sets"),
+        (["search.prior=auto"], False, "two of six data sets"),
         (["search.prior=shipped", "space.weights=none", "baseline=none"], False, "knows no architecture"),
     ],
 )

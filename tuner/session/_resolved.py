@@ -29,7 +29,7 @@ SAMPLER, SCHEDULER = "gp", "asha"
 """Scheduler for `auto` where nothing speaks for another one."""
 
 PRIOR_BY_DEFAULT = False
-PRIOR_WHY = "one of five data sets ended a little worse with it; see benchmarks/LOG.md"
+PRIOR_WHY = "two of six data sets ended a little worse with it; see benchmarks/LOG.md"
 
 PROBE_SHARE, PROBE_S = 0.05, 60.0
 """Most of a time budget that probes of frozen features take, in processor time; without a budget, so many seconds."""
