@@ -170,16 +170,16 @@ class Encoding:
         """Learn from past trials, given as rows, under which condition each parameter exists."""
         there = ~np.isnan(rows)
         found: dict[int, Condition] = {}
-        shares = there.sum(axis=0)
+        times = there.sum(axis=0)  # that a parameter was there
         for owner, axis in self._choices.items():
             # [choices, parameters]: in how many rows with a choice a parameter is there, and in how many it is not
             of_choice = np.zeros((axis.coordinates, len(rows)))
             of_choice[axis.indices(rows[:, owner]), np.arange(len(rows))] = there[:, owner]
             with_it = of_choice @ there
             without_it = of_choice.sum(axis=1)[:, None] - with_it
-            explained = (with_it.sum(axis=0) == shares) & ~((with_it > 0) & (without_it > 0)).any(axis=0)
-            for index in map(int, np.flatnonzero(explained & (shares < len(rows)))):
+            explained = (with_it.sum(axis=0) == times) & ~((with_it > 0) & (without_it > 0)).any(axis=0)
+            for index in map(int, np.flatnonzero(explained & (times < len(rows)))):
                 better = found.get(index)
-                if index != owner and (better is None or shares[owner] < shares[better.parameter]):
+                if index != owner and (better is None or times[owner] < times[better.parameter]):
                     found[index] = Condition(owner, with_it[:, index] > 0)  # the innermost choice explains most
         self._conditions = found
