@@ -36,5 +36,5 @@ def test_shares_are_within_a_tenth_of_the_truth_in_the_mean_and_in_the_median_st
 @pytest.mark.full
 @pytest.mark.parametrize("trials", [20, 40])
 def test_at_most_one_study_of_pure_noise_in_twenty_shows_a_bar(trials) -> None:
-    outcome = judge(PROBLEMS["noise"], trials, 20)
+    outcome = judge(PROBLEMS["noise"], trials, 40)
     assert outcome.false <= 0.05

@@ -24,10 +24,10 @@ def configuration_of(name: str, **changes: Any) -> dict[str, Any]:
     return {"architecture": name, "weights": "none", "preprocess": f"resize({px})|scale(-1,1)", **changes}
 
 
-TRAINED = ("mobilenet_v2", "vgg16", "resnet50", "efficientnet_b0")
-"""With normalisation of batches, without any, with sums that grow, and with dropout. What is read, in which order, and
-what trains on it does not depend on the backbone; that the two networks are the same, forwards and backwards, is seen
-of every one below."""
+TRAINED = ("mobilenet_v2", "vgg16", "resnet50", "efficientnet_b0", "convnext_tiny")
+"""With normalisation of batches, without any, with sums that grow, with dropout, and with layers of Keras's networks
+alone. What is read, in which order, and what trains on it does not depend on the backbone; that the two networks are
+the same, forwards and backwards, is seen of every one below."""
 
 
 @pytest.mark.full
