@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from tuner.algorithms.halving import Halving, rung_epochs
+from tuner.algorithms.halving import Halving, excused_epochs, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished
@@ -43,7 +43,8 @@ class ProductPolicy:
         entry = SCHEDULERS[scheduler]
         halving = None
         if entry.pauses:
-            halving = Halving(rung_epochs(problem.max_epochs, grace, factor), factor, mode=mode)
+            rungs, excused = rung_epochs(problem.max_epochs, grace, factor), excused_epochs(problem.max_epochs)
+            halving = Halving(rungs, factor, mode=mode, excused_epochs=excused)
         context = SchedulerContext(mode, problem.max_epochs, grace, factor, {}, halving)
         self._scheduler = entry.build(context)
         if hasattr(self._scheduler, "set_search_properties"):

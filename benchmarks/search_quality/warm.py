@@ -73,6 +73,7 @@ def _begun_with(earlier: Sequence[EarlierStudy], problem: Problem, slots: int, s
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials, per_second=per_second))
     queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
+    queue += [Queued(configuration, "prior") for configuration in warm.recipes]
     return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue)
 
 

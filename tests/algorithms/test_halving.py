@@ -36,6 +36,16 @@ def test_a_trial_that_would_be_promoted_at_once_goes_on_in_its_slot() -> None:
     assert made.paused == {0, 1}
 
 
+def test_an_excused_trial_passes_the_first_rungs_and_counts_there_as_any_other() -> None:
+    made = Halving((1, 3, 9), 2, mode="max", excused_epochs=4)
+    made.excuse(0)
+    assert not made.arrive(0, 1, 0.1), "alone, where others wait"
+    assert made.arrive(1, 1, 0.05) and made.arrive(2, 1, 0.04), "of three, only the best would go on: it has"
+    assert not made.arrive(0, 3, 0.2)
+    assert made.arrive(0, 9, 0.3), "not excused so far on"
+    assert made.paused == {0, 1, 2}
+
+
 def test_a_trial_goes_on_only_when_it_has_left_the_slot_in_which_it_came() -> None:
     halving = Halving((1, 3), 2, mode="max")
     assert halving.arrive(0, 1, 0.9)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tuner.algorithms._transfer import LEAST_TRIALS
 from tuner.algorithms.prior import FILE, PriorStudy, prior_studies, save_prior, shipped_prior
 from tuner.algorithms.study_file import DataFacts, ShownTrial, StudyFile
-from tuner.algorithms.warm_start import describe, warm_start
+from tuner.algorithms.warm_start import EarlierStudy, describe, warm_start
 from tuner.common.errors import RunError
 from tuner.session._resolved import pretrained_in
 from tuner.spec.space import Choice, Choose, Integer, Real, Space
@@ -74,11 +76,60 @@ def test_trials_of_another_kind_than_the_space_are_left_out_and_studies_without_
 
 def test_numbers_move_to_the_nearest_that_the_space_has() -> None:
     space = space_of("vgg16")
-    warm = warm_start(
-        prior_studies([study("mobilenet_v2")], pretrained_in(space), "val_accuracy", "max"), space, None, "max"
+    warm = warm_start(taken_by(space, study(*["mobilenet_v2"] * LEAST_TRIALS)), space, None, "max")
+    assert warm.recipes == [{"learning_rate": 0.01, "architecture": "vgg16", "unfreeze_depth": 3}]
+
+
+def varied(best: float, seed: int) -> PriorStudy:
+    """Random learning rates, `best` for both architectures; the one from scratch is always behind."""
+    rates = 10.0 ** np.random.default_rng(seed).uniform(-4, -1, 40)
+    trials = [
+        ShownTrial(
+            configuration={"architecture": name, "learning_rate": float(rate), "unfreeze_depth": 2},
+            status="completed",
+            epochs=[1],
+            seconds=[1.0],
+            best={"val_accuracy": [0.9 - 0.2 * (name == "cnn") - 0.1 * abs(float(np.log10(rate / best)))]},
+        )
+        for rate, name in zip(rates, ["mobilenet_v2", "cnn"] * 20, strict=True)
+    ]
+    file = StudyFile(tuner="1", data=DataFacts(classes=3), metrics={"val_accuracy": "max"}, trials=trials)
+    return PriorStudy.model_validate(
+        {"base": "pets", "pretrained": {"mobilenet_v2": True, "cnn": False}, "study": file}
     )
-    (trial,) = warm.trials[0]
-    assert trial.params == {"learning_rate": 0.01, "architecture": "vgg16", "architecture.vgg16.unfreeze_depth": 3}
+
+
+def taken_by(space: Space, *studies: PriorStudy) -> list[EarlierStudy]:
+    return prior_studies(studies, pretrained_in(space), "val_accuracy", "max")
+
+
+def test_a_recipe_of_each_architecture_is_taken_even_of_one_that_is_behind_in_all_studies() -> None:
+    space = space_of("mobilenet_v2", "cnn")
+    warm = warm_start(taken_by(space, varied(2e-3, 0), varied(5e-3, 1)), space, None, "max")
+    assert [one["architecture"] for one in warm.recipes] == ["mobilenet_v2", "cnn"]
+    assert all(5e-4 < float(one["learning_rate"]) < 2e-2 for one in warm.recipes)
+    assert (warm.trials, warm.portfolio, warm.prior_trials) == ([], [], 80), "nothing is modelled by it"
+
+
+def test_an_architecture_that_the_users_own_studies_propose_needs_no_recipe() -> None:
+    space = space_of("mobilenet_v2", "cnn")
+    prior = taken_by(space, varied(2e-3, 0), varied(5e-3, 1))
+    own = [
+        one.model_copy(
+            update={"is_prior": False, "trials": [of for of in one.trials if of.configuration["architecture"] == "cnn"]}
+        )
+        for one in prior
+    ]
+    warm = warm_start([*own, *prior], space, None, "max")
+    assert {one["architecture"] for one in warm.portfolio} == {"cnn"}
+    assert [one["architecture"] for one in warm.recipes] == ["mobilenet_v2"]
+    assert [len(trials) for trials in warm.trials] == [20, 20]
+
+
+def test_the_shipped_prior_has_a_recipe_for_each_architecture_of_a_space() -> None:
+    space = space_of("mobilenet_v2", "efficientnet_v2_b0", "cnn")
+    warm = warm_start(taken_by(space, *shipped_prior().studies), space, None, "max")
+    assert sorted(str(one["architecture"]) for one in warm.recipes) == ["cnn", "efficientnet_v2_b0", "mobilenet_v2"]
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,9 @@ class FakeTrial:
 
     PENDING = "PENDING"
 
-    def __init__(self, number: int, status: str = "RUNNING") -> None:
-        self.trial_id, self.config, self.status = f"t{number}", {"trial": number}, status
+    def __init__(self, number: int, status: str = "RUNNING", origin: str = "sampler") -> None:
+        self.trial_id, self.status = f"t{number}", status
+        self.config = {"trial": number, "origin": origin}
 
     def should_recover(self) -> bool:
         return False
@@ -120,6 +121,17 @@ def test_the_promoting_scheduler_stops_what_waits_and_lets_the_rest_go_on():
     assert halving.paused == {0, 1}, "to wait is no end"
     scheduler.on_trial_error(None, FakeTrial(1))
     assert halving.paused == {0} and "1 trials are paused" in scheduler.debug_string()
+
+
+def test_what_the_prior_proposes_does_not_wait_at_the_first_rungs_even_after_a_resume():
+    scheduler = PromotingScheduler(Halving((1, 3), 2, mode="max", excused_epochs=2))
+    for number, origin in enumerate(("prior", "sampler", "portfolio")):
+        scheduler.on_trial_add(None, FakeTrial(number, origin=origin))
+    scheduler.on_trial_add(None, FakeTrial(0, origin="queued"))
+    results = [told(1, best) for best in (0.1, 0.2, 0.15)]
+    decisions = [scheduler.on_trial_result(None, FakeTrial(number), one) for number, one in enumerate(results)]
+    assert decisions == ["CONTINUE", "CONTINUE", "STOP"], "the second is the better one of two"
+    assert scheduler.on_trial_result(None, FakeTrial(0), told(3, 0.1)) == "STOP"
 
 
 def test_no_trial_is_promoted_while_ray_still_saves_it():

@@ -64,6 +64,24 @@ def test_a_trial_waits_if_it_did_or_had_kept_its_state_at_the_rung_and_else_goes
     assert taken_over(after(trial_started(0), *events)) == (found, waits, goes_on)
 
 
+@pytest.mark.parametrize(
+    ("events", "found", "waits", "goes_on"),
+    [
+        ([epoch(0, 1, 0.5), saved(0, 1)], [], set(), [0]),
+        ([epoch(0, 1, 0.5), epoch(0, 2, 0.6), saved(0, 2)], [], set(), [0]),
+        ([epoch(0, 1, 0.5), epoch(0, 2, 0.6), epoch(0, 3, 0.6), epoch(0, 4, 0.6), saved(0, 4)], [0], {0}, []),
+    ],
+    ids=["first rung", "second rung", "above a quarter of the epochs"],
+)  # fmt: skip
+def test_a_recipe_of_the_prior_that_was_killed_at_one_of_the_first_rungs_does_not_wait_there(
+    events, found, waits, goes_on
+):
+    state = after(trial_started(0, origin="prior"), *events)
+    assert taken_over(state) == (found, waits, goes_on)
+    restored = restored_halving(SEARCH, state)
+    assert restored.arrive(1, 1, 0.4) and restored.arrive(2, 1, 0.3), "they are compared with it: one of three goes on"
+
+
 def checkpoint_of(run: RunDirectory) -> Path:
     path = run.path / saved(0, 3).path / "checkpoint.npz"
     path.parent.mkdir(parents=True)

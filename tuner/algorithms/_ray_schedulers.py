@@ -28,6 +28,11 @@ class PromotingScheduler(schedulers.FIFOScheduler):
         super().__init__()
         self._halving = halving
 
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Excuse what the prior proposes from waiting at the first rungs."""
+        if trial.config["origin"] == "prior":
+            self._halving.excuse(int(trial.config["trial"]))
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: StepResult) -> str:
         """Stop a trial that has to wait at a rung."""
         if result["shown"] is None:

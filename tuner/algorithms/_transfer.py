@@ -19,6 +19,7 @@ from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import GaussianProcess, KernelHyperparameters, fit
 from tuner.algorithms._observations import Observations, evidence_of, most_telling, observe
 from tuner.common.metrics import Mode
+from tuner.spec.space import Scalar
 
 MODELLED = 80
 """Observations of an earlier study that its model rests on."""
@@ -153,15 +154,43 @@ def portfolio(
     when the studies have so little in common that portfolios of the others are worth little more, to each of them,
     than random configurations: what is tried first is trained furthest, and leads a search astray when it is wrong.
     """
+    trials, expected = _judged(studies, encoding, number, mode=mode)
+    if not trials:
+        return []
+    return [trials[place] for place in _greedy(_regret(expected, expected.max(axis=1)), expected, number)]
+
+
+def best_of_each(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, kinds: Sequence[Scalar], *, mode: Mode
+) -> list[FrozenTrial]:
+    """Return the trial of each kind with the least regret that is expected over the studies, the best one first.
+
+    `kinds` has one for each trial with parameters: its architecture. A portfolio lacks those that are behind on all
+    earlier data, and one of them may be best on new data. None when the studies have too little in common.
+    """
+    trials, expected = _judged(studies, encoding, PORTFOLIO, mode=mode)
+    if not trials:
+        return []
+    found: dict[Scalar, FrozenTrial] = {}
+    for place in np.argsort(_regret(expected, expected.max(axis=1)).mean(axis=0), kind="stable"):
+        found.setdefault(kinds[place], trials[place])
+    return list(found.values())
+
+
+def _judged(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, mode: Mode
+) -> tuple[list[FrozenTrial], np.ndarray]:
+    """Return the trials of all studies, and what each of their models expects of them, float [models, trials].
+
+    None where portfolios of so many configurations show that the studies have too little in common.
+    """
     models = earlier_models(studies, encoding, mode=mode)
-    everything = [trial for trials in studies for trial in trials if trial.params]
-    if not models or not everything:
-        return []
-    rows = np.array([encoding.row(one.params) for one in everything])
-    if not are_alike(models, encoding, rows, number):
-        return []
-    expected = _expected(models, encoding.points(rows))
-    return [everything[place] for place in _greedy(_regret(expected, expected.max(axis=1)), expected, number)]
+    trials = [trial for one in studies for trial in one if trial.params]
+    nothing: tuple[list[FrozenTrial], np.ndarray] = [], np.empty((0, 0))
+    if not models or not trials:
+        return nothing
+    rows = np.array([encoding.row(one.params) for one in trials])
+    return (trials, _expected(models, encoding.points(rows))) if are_alike(models, encoding, rows, number) else nothing
 
 
 def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarray, number: int = PORTFOLIO) -> bool:

@@ -47,6 +47,19 @@ def default_grace_epochs(head_epochs: int, has_unfreezing: bool, max_epochs: int
     return min(head_epochs + 1, max_epochs) if has_unfreezing else 1
 
 
+def excused_epochs(max_epochs: int) -> int:
+    """Return the epochs that excused trials train without waiting at a rung: they wait at the first one above.
+
+    A network from scratch is behind pretrained ones in the first epochs, and may be ahead in the last: a search that
+    knows it from the first ones alone turns away from it. On measured tables a quarter of the epochs is worth as much
+    as all (benchmarks/LOG.md).
+
+    >>> excused_epochs(30)
+    7
+    """
+    return max_epochs // 4
+
+
 def default_reduction_factor(pauses: bool, has_branches: bool) -> int:
     """Return the reduction factor for `auto`.
 
@@ -120,19 +133,30 @@ class Halving:
     """The rungs of a search and the trials at them.
 
     A trial waits from `arrive` (at a rung) until `promote`. Values that are not numbers come last. A trial that ended
-    by itself keeps its place at the rungs above: others must be better than what it showed, not than nothing.
+    by itself keeps its place at the rungs above: others must be better than what it showed, not than nothing. An
+    excused one counts at the rungs up to `excused_epochs` as any other, but does not wait there.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int, *, mode: Mode) -> None:
+    def __init__(self, rungs: Sequence[int], reduction_factor: int, *, mode: Mode, excused_epochs: int = 0) -> None:
         self._rungs = [_Rung(epoch) for epoch in rungs]
         self._reduction_factor = reduction_factor
         self._mode: Mode = mode
+        self._excused: set[int] = set()
+        self._excused_epochs = excused_epochs
         self.paused: set[int] = set()
         self._held: set[int] = set()
 
     def is_rung(self, epoch: int) -> bool:
         """Return whether trials are compared at an epoch."""
         return any(rung.epoch == epoch for rung in self._rungs)
+
+    def excuse(self, trial: int) -> None:
+        """Let a trial pass the first rungs, whatever it shows there."""
+        self._excused.add(trial)
+
+    def passes(self, trial: int, epoch: int) -> bool:
+        """Return whether a trial is excused from waiting at an epoch."""
+        return trial in self._excused and epoch <= self._excused_epochs
 
     def arrive(self, trial: int, epoch: int, value: float) -> bool:
         """Enter a trial's best value so far at an epoch, and return whether it has to wait there."""
@@ -141,7 +165,7 @@ class Halving:
             return False
         rung.enter(trial, self._loss(value))
         self.paused.add(trial)
-        if self.promotable() == trial:  # it is what the slot that it has just left would be given
+        if self.passes(trial, epoch) or self.promotable() == trial:  # the slot that it has just left would be given it
             self.promote(trial)
             return False
         return True

@@ -77,6 +77,7 @@ def prior_studies(
         EarlierStudy(
             name=f"prior {number}",
             data=one.study.data.words,
+            is_prior=True,
             trials=[
                 EarlierTrial(configuration=configuration, status=trial.status, best_by_epoch=curve)
                 for place, trial in enumerate(one.study.trials)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuner.algorithms._encoding import Encoding
-from tuner.algorithms._transfer import PORTFOLIO, portfolio
+from tuner.algorithms._transfer import PORTFOLIO, best_of_each, portfolio
 from tuner.algorithms.study import ended_trial
 from tuner.algorithms.study_file import StudyFile, best_values, read_study, recorded_metrics, studies_beside
 from tuner.common.errors import RunError
@@ -49,6 +49,8 @@ class EarlierStudy(BaseModel):
     name: str
     data: str
     trials: list[EarlierTrial]
+    is_prior: bool = False
+    """Whether it comes with tuner: a search takes recipes of it, and models nothing by it."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,13 @@ class WarmStart:
     """Earlier studies, as far as they fit into a space."""
 
     trials: Sequence[Sequence[FrozenTrial]]
-    """For each study, its trials with parameters of the new space."""
+    """For each study of the user's, its trials with parameters of the new space."""
     portfolio: Sequence[Configuration]
-    """The configurations to try first, the most useful first."""
+    """The configurations of theirs to try first, the most useful first."""
+    recipes: Sequence[Configuration] = ()
+    """Those of the prior that come after them: the best known of each architecture that the portfolio lacks."""
+    prior_trials: int = 0
+    """The number of trials of the prior with parameters of the new space."""
 
 
 NOTHING = WarmStart((), ())
@@ -152,16 +158,42 @@ def load_earlier(path: Path) -> list[EarlierStudy]:
 
 def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> WarmStart:
     """Return the studies fitted into a space: their trials that have a place in it, and those to try first."""
-    fitted = [list(_fitted(study, space, baseline or {})) for study in studies]
-    trials = [[trial for _, trial in one] for one in fitted]
+    own, prior = (
+        [list(_fitted(one, space, baseline or {})) for one in studies if one.is_prior is which]
+        for which in (False, True)
+    )
+    proposed = _chosen(own, lambda trials, encoding, _: portfolio(trials, encoding, PORTFOLIO, mode=mode))
+    recipes = _chosen(prior, lambda trials, encoding, kinds: best_of_each(trials, encoding, kinds, mode=mode))
+    known = {_architecture(one) for one in proposed}
+    return WarmStart(
+        trials=[[trial for _, trial in one] for one in own],
+        portfolio=proposed,
+        recipes=[one for one in recipes if _architecture(one) not in known],
+        prior_trials=sum(map(len, prior)),
+    )
+
+
+_Fitted = tuple[Configuration, FrozenTrial]
+
+
+def _chosen(
+    studies: Sequence[Sequence[_Fitted]],
+    choose: Callable[[Sequence[Sequence[FrozenTrial]], Encoding, Sequence[Scalar]], Sequence[FrozenTrial]],
+) -> list[Configuration]:
+    """Return the configurations of the trials that are chosen of all; `choose` is given the architecture of each."""
+    trials = [[trial for _, trial in one] for one in studies]
     distributions = {name: value for one in trials for trial in one for name, value in trial.distributions.items()}
     if not distributions:
-        return WarmStart(trials, ())
+        return []
     encoding = Encoding(distributions)
     encoding.learn(np.array([encoding.row(trial.params) for one in trials for trial in one]))
-    configurations = {id(trial): configuration for one in fitted for configuration, trial in one}
-    chosen = portfolio(trials, encoding, PORTFOLIO, mode=mode)
-    return WarmStart(trials, [configurations[id(trial)] for trial in chosen])
+    configurations = {id(trial): configuration for one in studies for configuration, trial in one}
+    kinds = [_architecture(configuration) for one in studies for configuration, trial in one if trial.params]
+    return [configurations[id(trial)] for trial in choose(trials, encoding, kinds)]
+
+
+def _architecture(configuration: Configuration) -> Scalar:
+    return configuration.get("architecture", "")
 
 
 def describe(
@@ -175,15 +207,15 @@ def describe(
     warm = warm_start([*studies, *prior], space, baseline, mode)
     parts = [
         f"{study.name} on {study.data}, {len(trials)} of {len(study.trials)} trials"
-        for study, trials in zip(studies, warm.trials, strict=False)
+        for study, trials in zip(studies, warm.trials, strict=True)
     ]
     if prior:
-        trials = sum(len(one) for one in warm.trials[len(studies) :])
-        parts.append(f"of {len(prior)} studies that come with tuner, {trials:,} trials")
-    return f"warm start: {'; '.join(parts)} have a place in this space; {len(warm.portfolio)} of them are tried first"
+        parts.append(f"of {len(prior)} studies that come with tuner, {warm.prior_trials:,} trials")
+    first = len(warm.portfolio) + len(warm.recipes)
+    return f"warm start: {'; '.join(parts)} have a place in this space; {first} of them are tried first"
 
 
-def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Iterator[tuple[Configuration, FrozenTrial]]:
+def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Iterator[_Fitted]:
     for trial in study.trials:
         configuration = fit_into(space, trial.configuration, defaults)
         if configuration is not None and (trial.best_by_epoch or trial.status == "failed"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from tuner.algorithms.halving import Halving
+from tuner.algorithms.halving import Halving, excused_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished
@@ -15,17 +15,20 @@ from tuner.runs.events import TrialPaused
 from tuner.runs.record import Record
 from tuner.runs.state import RunState, TrialState
 from tuner.session._resolved import ResolvedSearch, Study
-from tuner.spec.space import Configuration, enumerate_configurations
+from tuner.spec.space import enumerate_configurations
 from tuner.training.checkpoint import FILE_NAME
 
 
 def restored_halving(search: ResolvedSearch, state: RunState) -> Halving:
     """Return the rungs with the trials that a record already holds."""
     policy = search.policy
-    halving = Halving(policy.rungs, policy.reduction_factor.value, mode=search.study.mode)
+    excused = excused_epochs(search.training.settings.max_epochs)
+    halving = Halving(policy.rungs, policy.reduction_factor.value, mode=search.study.mode, excused_epochs=excused)
     for number, best_by_epoch in _shown(state).items():
         trial = state.trials[number]
-        halving.restore(number, best_by_epoch, trial.status, is_promoted=_is_promoted(trial))
+        if trial.origin == "prior":
+            halving.excuse(number)
+        halving.restore(number, best_by_epoch, trial.status, is_promoted=_goes_on(trial, halving))
     return halving
 
 
@@ -35,10 +38,12 @@ def _shown(state: RunState) -> dict[int, dict[int, float]]:
     return {number: {epoch.epoch: epoch.best_so_far for epoch in trial.epochs} for number, trial in trials}
 
 
-def _is_promoted(trial: TrialState) -> bool:
-    """Return whether a trial runs that has waited after the last epoch that it has reported."""
-    waited = trial.paused.epoch if trial.paused is not None else 0
-    return trial.status == "running" and bool(trial.epochs) and waited == trial.epochs[-1].epoch
+def _goes_on(trial: TrialState, halving: Halving) -> bool:
+    """Return whether a trial runs that has waited after the last epoch that it has reported, or need not wait there."""
+    if trial.status != "running" or not trial.epochs:
+        return False
+    last, waited = trial.epochs[-1].epoch, trial.paused.epoch if trial.paused is not None else 0
+    return waited == last or halving.passes(trial.number, last)
 
 
 def unrecorded_pauses(state: RunState, halving: Halving) -> Iterator[TrialPaused]:
@@ -49,7 +54,7 @@ def unrecorded_pauses(state: RunState, halving: Halving) -> Iterator[TrialPaused
     for trial in state.with_status("running"):
         kept = trial.checkpoint.epoch if trial.checkpoint is not None else 0
         is_kept = bool(trial.epochs) and kept == trial.epochs[-1].epoch
-        if is_kept and halving.is_rung(kept) and not _is_promoted(trial):
+        if is_kept and halving.is_rung(kept) and not _goes_on(trial, halving):
             yield TrialPaused(trial=trial.number, epoch=kept)
 
 
@@ -96,7 +101,7 @@ def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHI
         study.space,
         entry.build(context),
         study.mode,
-        queue=_queue(study, state, warm.portfolio, entry.tries_all),
+        queue=_queue(study, state, warm, entry.tries_all),
         sampler_may_propose=not entry.tries_all,
         other_metrics=study.metrics[1:],
     )
@@ -104,13 +109,14 @@ def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHI
     return built
 
 
-def _queue(study: Study, state: RunState, portfolio: Sequence[Configuration], is_grid: bool) -> Iterable[Queued]:
-    """Yield what is tried, if it was not, before the sampler is asked: the baseline, earlier studies, a grid.
+def _queue(study: Study, state: RunState, warm: WarmStart, is_grid: bool) -> Iterable[Queued]:
+    """Yield what is tried, if it was not, before the sampler is asked: baseline, earlier studies, prior, a grid.
 
     A population may have changed its baseline since.
     """
     if study.baseline is not None and all(trial.origin != "baseline" for trial in state.trials.values()):
         yield Queued(dict(study.baseline), "baseline")
-    yield from (Queued(configuration, "portfolio") for configuration in portfolio)
+    yield from (Queued(configuration, "portfolio") for configuration in warm.portfolio)
+    yield from (Queued(configuration, "prior") for configuration in warm.recipes)
     if is_grid:
         yield from (Queued(configuration, "grid") for configuration in enumerate_configurations(study.space))
