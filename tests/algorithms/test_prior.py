@@ -63,9 +63,16 @@ def test_a_backbone_is_pretrained_only_where_its_weights_are() -> None:
 def test_a_trial_stays_with_its_architecture_and_goes_to_those_of_its_kind_in_turn_where_there_is_none() -> None:
     one = study("mobilenet_v2", "strange", "strange", "strange", "cnn")
     assert architectures([one], space_of("mobilenet_v2", "vgg16", "dense")) == [
-        *("mobilenet_v2", "vgg16", "mobilenet_v2", "vgg16"),
+        "mobilenet_v2",
+        *("mobilenet_v2", "vgg16", "mobilenet_v2"),
         "dense",
     ]
+
+
+def test_turns_are_taken_by_trials_of_one_architecture_whatever_stands_between_them() -> None:
+    one = study(*["mobilenet_v2", "cnn"] * 4)
+    found = architectures([one], space_of("mobilenet_v2", "dense", "inception"))
+    assert found[1::2] == ["dense", "inception"] * 2
 
 
 def test_trials_of_another_kind_than_the_space_are_left_out_and_studies_without_any_too() -> None:

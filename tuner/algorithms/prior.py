@@ -7,14 +7,15 @@ architectures than those of the prior: each of its trials moves to one of the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tuner.algorithms.study_file import StudyFile
+from tuner.algorithms.study_file import ShownTrial, StudyFile
 from tuner.algorithms.warm_start import EarlierStudy, EarlierTrial
 from tuner.common.errors import RunError, first_line
 from tuner.common.files import write_text
@@ -80,9 +81,8 @@ def prior_studies(
             is_prior=True,
             trials=[
                 EarlierTrial(configuration=configuration, status=trial.status, best_by_epoch=curve)
-                for place, trial in enumerate(one.study.trials)
+                for configuration, trial in _moved(one, there)
                 if (curve := trial.best_by_epoch(metric if metric in one.study.metrics else _INSTEAD[mode]))
-                and (configuration := _moved(trial.configuration, one.pretrained, place, there)) is not None
             ],
         )
         for number, one in enumerate(studies)
@@ -90,17 +90,18 @@ def prior_studies(
     return [one for one in found if one.trials]
 
 
-def _moved(
-    configuration: Configuration, pretrained: Mapping[str, bool], place: int, there: Mapping[str, bool | None]
-) -> Configuration | None:
-    """Return a configuration with an architecture that is there, or None if none is of its kind.
+def _moved(study: PriorStudy, there: Mapping[str, bool | None]) -> Iterator[tuple[Configuration, ShownTrial]]:
+    """Yield the trials of a study whose kind of architecture is there, with a configuration that has such a one.
 
     Where there are several of the kind, and none by this name, trials take turns: nothing is known of the differences.
     """
-    name = str(configuration["architecture"])
-    if name in there:
-        return dict(configuration)
-    alike = [one for one, known in there.items() if known is not None and known == pretrained.get(name)]
-    if not alike:
-        return None
-    return {**configuration, "architecture": alike[place % len(alike)]}
+
+    def those_for(name: str) -> list[str]:
+        kind = study.pretrained.get(name)
+        return [name] if name in there else [one for one, known in there.items() if known is not None and known == kind]
+
+    turns = {name: itertools.cycle(those) for name in study.pretrained if (those := those_for(name))}
+    for trial in study.study.trials:
+        name = str(trial.configuration["architecture"])
+        if name in turns:
+            yield {**trial.configuration, "architecture": next(turns[name])}, trial
