@@ -10,7 +10,7 @@ import pytest
 from tuner.algorithms._transfer import LEAST_TRIALS
 from tuner.algorithms.prior import FILE, PriorStudy, prior_studies, save_prior, shipped_prior
 from tuner.algorithms.study_file import DataFacts, ShownTrial, StudyFile
-from tuner.algorithms.warm_start import EarlierStudy, describe, warm_start
+from tuner.algorithms.warm_start import EarlierStudy, warm_start
 from tuner.common.errors import RunError
 from tuner.session._resolved import pretrained_in
 from tuner.spec.space import Choice, Choose, Integer, Real, Space
@@ -115,7 +115,7 @@ def test_a_recipe_of_each_architecture_is_taken_even_of_one_that_is_behind_in_al
     warm = warm_start(taken_by(space, varied(2e-3, 0), varied(5e-3, 1)), space, None, "max")
     assert [one["architecture"] for one in warm.recipes] == ["mobilenet_v2", "cnn"]
     assert all(5e-4 < float(one["learning_rate"]) < 2e-2 for one in warm.recipes)
-    assert (warm.trials, warm.portfolio, warm.prior_trials) == ([], [], 80), "nothing is modelled by it"
+    assert (warm.trials, warm.portfolio) == ([], []), "nothing is modelled by it"
 
 
 def test_an_architecture_that_the_users_own_studies_propose_needs_no_recipe() -> None:
@@ -150,13 +150,6 @@ def test_the_shipped_prior_has_a_recipe_for_each_architecture_of_a_space() -> No
 def test_a_metric_that_was_not_measured_is_stood_in_for_by_accuracy_or_loss(metric, mode, values) -> None:
     (found,) = prior_studies([study("cnn")], {"cnn": False}, metric, mode)
     assert found.trials[0].best_by_epoch == values
-
-
-def test_what_is_said_counts_the_prior_as_one() -> None:
-    space, studies = space_of("vgg16"), [study("mobilenet_v2"), study("mobilenet_v2", "cnn")]
-    prior = prior_studies(studies, pretrained_in(space), "val_accuracy", "max")
-    said = describe([], space, None, "max", prior)
-    assert said.startswith("warm start: of 2 studies that come with tuner, 2 trials have a place in this space; ")
 
 
 def test_a_prior_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -189,6 +189,15 @@ def test_it_says_on_how_many_gpus_a_trial_was_trained(gpus, words):
     assert f"1 trial at a time{words}; finished" in text
 
 
+def test_it_says_what_the_search_began_with():
+    recipes = (*TWO, trial_started(2, {"architecture": "dense"}, origin="prior"))
+    assert "Warm start" not in page(finished(*TWO))
+    assert "**Warm start**: 1 trial of the prior that comes with tuner" in page(finished(*recipes))
+    specification = {"search": {"warm_start": ["runs/old", "pets.json"]}}
+    told = "**Warm start**: old, pets.json, 1 trial of the prior that comes with tuner\n"
+    assert told in page(finished(*recipes, specification=specification))
+
+
 def test_unfinished_trials_make_the_winner_provisional():
     state = small_state(*TWO, trial_started(2), SessionEnded(reason="interrupted"))
     text = page(state)

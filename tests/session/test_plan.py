@@ -228,8 +228,7 @@ data            digits, 20% for validation unless it has its own
 metric          val_accuracy (max)
 configurations  infinitely many
 sampler         tpe: tree-structured Parzen estimator, compared at equal epochs
-prior           none: only what this search sees (auto: two of six data sets ended a little worse
-                with it; see benchmarks/LOG.md)
+prior           none: only what this search sees (auto: only measured with gp and asha)
 scheduler       asha_stopping: Ray's asynchronous successive halving: stops at each rung, never goes
                 back
 trials          8, time budget 1 h 30 min, each with 1 CPU and auto GPUs

@@ -126,14 +126,18 @@ def test_frozen_features_are_probed_where_there_are_some_and_where_it_pays(overr
         (["search.prior=shipped"], True, ""),
         (["search.prior=none"], False, ""),
         (["search.prior=null"], False, ""),
-        (["search.prior=auto"], False, "two of six data sets"),
+        (["search.prior=auto"], True, "ahead after a tenth of the budget"),
+        (["search.prior=auto", "search.sampler=random"], False, "only measured with gp and asha"),
+        (["search.prior=auto", "search.scheduler=none"], False, "only measured with gp and asha"),
+        (["search.prior=shipped", "search.sampler=random"], True, ""),
         (["search.prior=shipped", "space.weights=none", "baseline=none"], False, "knows no architecture"),
     ],
 )
-def test_a_search_begins_with_the_prior_where_that_is_asked_for_and_it_has_something_to_say(
+def test_a_search_begins_with_the_prior_where_it_was_measured_or_is_asked_for_and_has_something_to_say(
     overrides, value, why
 ) -> None:
-    prior = prior_of(resolve(require(read_spec(WITH_BACKBONE, "f", overrides))))
+    by_gp = ["search.sampler=gp", "search.scheduler=asha", *overrides]
+    prior = prior_of(resolve(require(read_spec(WITH_BACKBONE, "f", by_gp))))
     assert prior.value is value and why in prior.why and (prior.why == "") == (why == "")
 
 

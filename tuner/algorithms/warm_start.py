@@ -63,8 +63,6 @@ class WarmStart:
     """The configurations of theirs to try first, the most useful first."""
     recipes: Sequence[Configuration] = ()
     """Those of the prior that come after them: the best known of each architecture that the portfolio lacks."""
-    prior_trials: int = 0
-    """The number of trials of the prior with parameters of the new space."""
 
 
 NOTHING = WarmStart((), ())
@@ -169,7 +167,6 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
         trials=[[trial for _, trial in one] for one in own],
         portfolio=proposed,
         recipes=[one for one in recipes if _architecture(one) not in known],
-        prior_trials=sum(map(len, prior)),
     )
 
 
@@ -196,23 +193,14 @@ def _architecture(configuration: Configuration) -> Scalar:
     return configuration.get("architecture", "")
 
 
-def describe(
-    studies: Sequence[EarlierStudy],
-    space: Space,
-    baseline: Configuration | None,
-    mode: Mode,
-    prior: Sequence[EarlierStudy] = (),
-) -> str:
-    """Return in words how much of the earlier studies, and of those of the prior, has a place in a space."""
-    warm = warm_start([*studies, *prior], space, baseline, mode)
+def describe(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> str:
+    """Return in words how much of the user's earlier studies has a place in a space."""
+    warm = warm_start(studies, space, baseline, mode)
     parts = [
         f"{study.name} on {study.data}, {len(trials)} of {len(study.trials)} trials"
         for study, trials in zip(studies, warm.trials, strict=True)
     ]
-    if prior:
-        parts.append(f"of {len(prior)} studies that come with tuner, {warm.prior_trials:,} trials")
-    first = len(warm.portfolio) + len(warm.recipes)
-    return f"warm start: {'; '.join(parts)} have a place in this space; {first} of them are tried first"
+    return f"warm start: {'; '.join(parts)} have a place in this space; {len(warm.portfolio)} of them are tried first"
 
 
 def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Iterator[_Fitted]:

@@ -216,7 +216,7 @@ def run_facts(results: Results) -> list[str]:
     rows = [
         ("Trials", f"{len(results.trials):,} ({counts})" if results.trials else "none"),
         ("Search", f"{_session(results)}; {_end(results)}"),
-        ("Warm start", _warm_start(results.study.specification)),
+        ("Warm start", _warm_start(results, results.study.specification)),
         ("Time", f"{format_duration(results.elapsed_s)}{sessions}{_finalists_time(results)}, {epochs} in trials"),
         ("Data", _data(results.study.data, results.study.folds)),
         ("Seed", str(results.study.seed)),
@@ -242,11 +242,14 @@ def _session(results: Results) -> str:
     return f"sampler {escaped(last.sampler)}, scheduler {escaped(last.scheduler)}, {slots} at a time{each}{where}"
 
 
-def _warm_start(specification: Mapping[str, Any]) -> str:
-    """Name the earlier studies that the search began with, without the way to them on this machine."""
+def _warm_start(results: Results, specification: Mapping[str, Any]) -> str:
+    """Name what the search began with: earlier studies, without the way to them on this machine, and the prior."""
     search = specification.get("search")
     names = search.get("warm_start") if isinstance(search, dict) else None
-    return escaped(", ".join(Path(str(name)).name for name in names)) if isinstance(names, list) else ""
+    parts = [escaped(Path(str(name)).name) for name in names] if isinstance(names, list) else []
+    if recipes := sum(trial.origin == "prior" for trial in results.trials):
+        parts.append(f"{counted(recipes, 'trial')} of the prior that comes with tuner")
+    return ", ".join(parts)
 
 
 def _end(results: Results) -> str:

@@ -173,7 +173,11 @@ def _probe_words(search: ResolvedSearch) -> str:
 
 def _prior_words(prior: Chosen[bool]) -> tuple[Chosen[str], str]:
     """Return the word of the file for a prior, with why it has it, and its meaning."""
-    word, meaning = ("shipped", "studies of other data") if prior.value else ("none", "only what this search sees")
+    word, meaning = (
+        ("shipped", "first what was best of each architecture on other data")
+        if prior.value
+        else ("none", "only what this search sees")
+    )
     return Chosen(word, prior.why), meaning
 
 

@@ -167,7 +167,8 @@ def _tell_plan(spec: Spec, search: ResolvedSearch, options: SearchOptions, conso
     for notice in known.notices:
         console.say(notice)
     _tell_disk_use(search, options, console)
-    _earlier(spec.search.warm_start, search, options, console)
+    studies = _earlier(spec.search.warm_start, search, options, console)
+    _tell_recipes(studies, search, console)
     if options.probe:
         _tell_probes(search, options, console)
     return 0
@@ -210,18 +211,39 @@ def _tell_disk_use(search: ResolvedSearch, options: SearchOptions, console: Sear
 def _earlier(
     names: Sequence[str], search: ResolvedSearch, options: SearchOptions, console: SearchConsole
 ) -> list[EarlierStudy]:
-    """Return the studies that a search is to learn from, and say how much of each has a place in its space."""
-    study, has_prior = search.study, prior_of(search).value
-    if not names and not has_prior:
+    """Return the user's studies that a search is to learn from, and say how much of each has a place in its space."""
+    if not names:
         return []
-    from tuner.algorithms.prior import prior_studies, shipped_prior
     from tuner.algorithms.warm_start import describe, read_earlier
 
+    study = search.study
     studies = read_earlier(names, options.runs_dir, study.metric, study.mode)
-    there = pretrained_in(study.space)
-    prior = prior_studies(shipped_prior().studies, there, study.metric, study.mode) if has_prior else []
-    console.say(describe(studies, study.space, study.baseline, study.mode, prior))
-    return studies + prior
+    console.say(describe(studies, study.space, study.baseline, study.mode))
+    return studies
+
+
+def _tell_recipes(studies: Sequence[EarlierStudy], search: ResolvedSearch, console: SearchConsole) -> None:
+    """Say which architectures begin with a recipe of the prior."""
+    if not (prior := _prior(search)):
+        return
+    from tuner.algorithms.warm_start import warm_start
+
+    study = search.study
+    warm = warm_start([*studies, *prior], study.space, study.baseline, study.mode)
+    names = ", ".join(str(one["architecture"]) for one in warm.recipes) or "none"
+    console.say(
+        f"prior: architectures of which the best that {len(prior)} studies of other data know comes first: {names}"
+    )
+
+
+def _prior(search: ResolvedSearch) -> list[EarlierStudy]:
+    """Return the studies that come with tuner, where the search begins with them."""
+    if not prior_of(search).value:
+        return []
+    from tuner.algorithms.prior import prior_studies, shipped_prior
+
+    study = search.study
+    return prior_studies(shipped_prior().studies, pretrained_in(study.space), study.metric, study.mode)
 
 
 def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
@@ -352,8 +374,8 @@ def _search(
             capacity = capacity or _checked_capacity(started(), search, console)
             if isinstance(learns_from, StudyCreated):
                 refuse_other_data(learns_from, prepared.dataset, run)
-            elif learns_from:
-                save_earlier(learns_from, run.warm_start)
+            elif earlier := [*learns_from, *_prior(search)]:
+                save_earlier(earlier, run.warm_start)
             with reporting(run.path, report, console.beside, plugins=_plugins_of_reports(options)):
                 end = run_session(search, prepared, run, capacity, console, resumed=began is not None)
         has_winner = finish_session(search, prepared, run, end, options, console)
