@@ -122,9 +122,9 @@ def test_a_search_begins_with_what_earlier_ones_found_and_goes_on_without_them(t
     assert origins == ["baseline", *["portfolio"] * 4]
     assert "**Warm start**: earlier" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
     shutil.rmtree(earlier)
-    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=7", trial_kind=SLEEPING) == 0
+    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=8", trial_kind=SLEEPING) == 0
     state = read_state(tmp_path / "runs" / "small" / "record.jsonl")
-    assert [state.trials[number].origin for number in (5, 6)] == ["portfolio", "sampler"]
+    assert [state.trials[number].origin for number in (5, 6, 7)] == ["portfolio", "prior", "sampler"]
 
 
 def write_earlier_run(path: Path) -> None:

@@ -223,7 +223,7 @@ def _earlier(
 
 
 def _tell_recipes(studies: Sequence[EarlierStudy], search: ResolvedSearch, console: SearchConsole) -> None:
-    """Say which architectures begin with a recipe of the prior."""
+    """Say of which architectures the prior has a recipe."""
     if not (prior := _prior(search)):
         return
     from tuner.algorithms.warm_start import warm_start
@@ -231,9 +231,7 @@ def _tell_recipes(studies: Sequence[EarlierStudy], search: ResolvedSearch, conso
     study = search.study
     warm = warm_start([*studies, *prior], study.space, study.baseline, study.mode)
     names = ", ".join(str(one["architecture"]) for one in warm.recipes) or "none"
-    console.say(
-        f"prior: architectures of which the best that {len(prior)} studies of other data know comes first: {names}"
-    )
+    console.say(f"prior: first comes what was best in {len(prior)} studies of other data, for {names}")
 
 
 def _prior(search: ResolvedSearch) -> list[EarlierStudy]:
