@@ -72,8 +72,11 @@ def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int, p
 def _begun_with(earlier: Sequence[EarlierStudy], problem: Problem, slots: int, seed: int, per_second: bool) -> Policy:
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials, per_second=per_second))
-    queue = [Queued(configuration, "portfolio") for configuration in warm.portfolio]
-    queue += [Queued(configuration, "prior") for configuration in warm.recipes]
+    queue = [
+        *(Queued(configuration, "recipe") for configuration in warm.recipes),
+        *(Queued(configuration, "portfolio") for configuration in warm.portfolio),
+        *(Queued(configuration, "prior") for configuration in warm.prior),
+    ]
     return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue)
 
 

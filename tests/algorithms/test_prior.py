@@ -84,7 +84,7 @@ def test_trials_of_another_kind_than_the_space_are_left_out_and_studies_without_
 def test_numbers_move_to_the_nearest_that_the_space_has() -> None:
     space = space_of("vgg16")
     warm = warm_start(taken_by(space, study(*["mobilenet_v2"] * LEAST_TRIALS)), space, None, "max")
-    assert warm.recipes == [{"learning_rate": 0.01, "architecture": "vgg16", "unfreeze_depth": 3}]
+    assert warm.prior == [{"learning_rate": 0.01, "architecture": "vgg16", "unfreeze_depth": 3}]
 
 
 def varied(best: float, seed: int) -> PriorStudy:
@@ -113,8 +113,8 @@ def taken_by(space: Space, *studies: PriorStudy) -> list[EarlierStudy]:
 def test_a_recipe_of_each_architecture_is_taken_even_of_one_that_is_behind_in_all_studies() -> None:
     space = space_of("mobilenet_v2", "cnn")
     warm = warm_start(taken_by(space, varied(2e-3, 0), varied(5e-3, 1)), space, None, "max")
-    assert [one["architecture"] for one in warm.recipes] == ["mobilenet_v2", "cnn"]
-    assert all(5e-4 < float(one["learning_rate"]) < 2e-2 for one in warm.recipes)
+    assert [one["architecture"] for one in warm.prior] == ["mobilenet_v2", "cnn"]
+    assert all(5e-4 < float(one["learning_rate"]) < 2e-2 for one in warm.prior)
     assert (warm.trials, warm.portfolio) == ([], []), "nothing is modelled by it"
 
 
@@ -129,14 +129,14 @@ def test_an_architecture_that_the_users_own_studies_propose_needs_no_recipe() ->
     ]
     warm = warm_start([*own, *prior], space, None, "max")
     assert {one["architecture"] for one in warm.portfolio} == {"cnn"}
-    assert [one["architecture"] for one in warm.recipes] == ["mobilenet_v2"]
+    assert [one["architecture"] for one in warm.prior] == ["mobilenet_v2"]
     assert [len(trials) for trials in warm.trials] == [20, 20]
 
 
 def test_the_shipped_prior_has_a_recipe_for_each_architecture_of_a_space() -> None:
     space = space_of("mobilenet_v2", "efficientnet_v2_b0", "cnn")
     warm = warm_start(taken_by(space, *shipped_prior().studies), space, None, "max")
-    assert sorted(str(one["architecture"]) for one in warm.recipes) == ["cnn", "efficientnet_v2_b0", "mobilenet_v2"]
+    assert sorted(str(one["architecture"]) for one in warm.prior) == ["cnn", "efficientnet_v2_b0", "mobilenet_v2"]
 
 
 @pytest.mark.parametrize(

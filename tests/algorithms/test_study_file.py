@@ -127,7 +127,7 @@ def test_files_and_runs_and_studies_can_be_mixed(run, exported, tmp_path) -> Non
     assert [study.data for study in studies] == ["45,000 images of 100 classes", "cifar100", "cifar100", "cifar100"]
     said = describe(studies[:1], SPACE, None, "max")
     assert re.match(
-        r"warm start: given on 45,000 images of 100 classes, \d+ of 40 trials have a place in this space; 5 of", said
+        r"warm start: given on 45,000 images of 100 classes, \d+ of 40 trials have a place in this space; 6 of", said
     )
     save_earlier(studies, tmp_path / "warm_start.json")
     assert load_earlier(tmp_path / "warm_start.json") == studies  # a resumed search needs the files no more

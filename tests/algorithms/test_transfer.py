@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
 from tuner.algorithms._observations import Observations
-from tuner.algorithms._transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, portfolio
+from tuner.algorithms._transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, guided, portfolio
 
 LOWEST = np.zeros(1, int)
 AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -136,6 +136,34 @@ def test_a_search_begins_where_alike_studies_were_good_but_not_only_there():
     assert far.mean() < 0.75 * np.linalg.norm(at_random - [0.23, 0.8], axis=1).mean()
     assert far.max() > 0.5
     assert np.linalg.norm(first_trials(alike, "minimize", 60) - [0.23, 0.8], axis=1).mean() > 1.5 * far.mean()
+
+
+KIND = CategoricalDistribution(("quick", "slow"))
+BRANCHES = {"kind": KIND, "quick.x": AXES["x"], "slow.x": AXES["x"]}
+
+
+def study_with_branches(seed: int) -> list[FrozenTrial]:
+    """Random trials in two branches, of which one is always ahead; in both, large values are best."""
+    drawn = np.random.default_rng(seed).random(40)
+    return [
+        create_trial(
+            state=TrialState.COMPLETE,
+            value=float(x) + 10.0 * (kind == "quick"),
+            params={"kind": kind, f"{kind}.x": float(x)},
+            distributions={"kind": KIND, f"{kind}.x": AXES["x"]},
+        )
+        for x, kind in zip(drawn, ["quick", "slow"] * 20, strict=True)
+    ]
+
+
+def test_guided_draws_keep_to_a_branch_that_is_drawn_evenly_and_go_where_it_was_good():
+    studies = [study_with_branches(seed) for seed in range(2)]
+    encoding = Encoding(BRANCHES)
+    encoding.learn(np.array([encoding.row(trial.params) for one in studies for trial in one]))
+    models, generator = earlier_models(studies, encoding, mode="max"), np.random.default_rng(0)
+    rows = [encoding.parameters(guided(models, encoding, generator)) for _ in range(200)]
+    assert 80 < sum(one["kind"] == "slow" for one in rows) < 120
+    assert all(np.mean([one[f"{kind}.x"] for one in rows if one["kind"] == kind]) > 0.7 for kind in ("quick", "slow"))
 
 
 def test_studies_with_nothing_in_common_leave_the_first_trials_as_they_were():

@@ -228,6 +228,25 @@ def test_the_portfolio_is_made_of_trials_that_have_a_place_and_were_good():
     )
 
 
+def test_the_best_of_each_architecture_comes_first_even_of_one_that_is_behind_everywhere():
+    studies = [with_vgg16_behind(study_of(60, seed)) for seed in range(2)]
+    warm = warm_start(studies, OLD, None, "max")
+    assert [one["architecture"] for one in warm.recipes] == ["cnn", "vgg16"], "the better one first"
+    assert max(one["learning_rate"] for one in warm.recipes) < 1e-3
+    assert {one["architecture"] for one in warm.portfolio} == {"cnn"} and len(warm.portfolio) == PORTFOLIO
+    assert warm_start(studies, NEW, None, "max").recipes == (), "of one architecture the portfolio has the best"
+
+
+def with_vgg16_behind(study: EarlierStudy) -> EarlierStudy:
+    trials = [
+        one.model_copy(update={"best_by_epoch": {1: one.best_by_epoch[1] - 20}})
+        if one.configuration["architecture"] == "vgg16"
+        else one
+        for one in study.trials
+    ]
+    return study.model_copy(update={"trials": trials})
+
+
 def test_studies_without_a_place_leave_a_cold_start():
     elsewhere: Space = {**NEW, "architecture": Choose({"dense": {"units": Integer(8, 16)}})}
     warm = warm_start([study_of(20)], elsewhere, None, "max")

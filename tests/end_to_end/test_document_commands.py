@@ -44,7 +44,7 @@ RUN: dict[str, tuple[str, ...]] = {
     "python -m tuner.data folder:data/flowers --json": ('"oblong_share": 0.0',),
     f"{DIGITS} --plan --set search.trials=8 --set search.time_budget=20m": ("8, time budget 20 min",),
     f"{CIFAR} --data cifar100=parquet:/data/cifar100": ("reports/cifar100/index.html", "runs/cifar100/best.keras"),
-    f"TUNER_DATA=/data {CIFAR}": ("2 classes: a 30, b 30",),
+    f"TUNER_DATA=/data {CIFAR}": ("2 classes: a 30, b 30", "prior: first comes what was best in"),
     "python -m tuner.search --resume runs/digits --set search.time_budget=1h": ("runs/digits/best.keras",),
     MOVED: ("copy/of/flowers/best.keras",),
     f"{DIGITS} --fresh": ("model: runs/digits-",),

@@ -119,12 +119,31 @@ def test_a_search_begins_with_what_earlier_ones_found_and_goes_on_without_them(t
     assert run_search(tmp_path, file, cache_dir, "--warm-start", "earlier", trial_kind=SLEEPING) == 0
     state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=True)
     origins = [state.trials[number].origin for number in sorted(state.trials)]
-    assert origins == ["baseline", *["portfolio"] * 4]
+    assert origins == ["baseline", *["recipe"] * 2, *["portfolio"] * 2]
+    assert [state.trials[number].configuration["architecture"] for number in (1, 2)] == ["dense", "cnn"]
     assert "**Warm start**: earlier" in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
     shutil.rmtree(earlier)
     assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=8", trial_kind=SLEEPING) == 0
     state = read_state(tmp_path / "runs" / "small" / "record.jsonl")
-    assert [state.trials[number].origin for number in (5, 6, 7)] == ["portfolio", "prior", "sampler"]
+    assert [state.trials[number].origin for number in (5, 6, 7)] == ["portfolio"] * 2 + ["sampler"]
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("local_ray_session")
+def test_a_search_begins_with_the_best_that_other_data_know_of_an_architecture_unless_told_not_to(tmp_path, cache_dir):
+    file = write_file(tmp_path, sampler="gp", scheduler="asha", trials=3)
+    assert run_search(tmp_path, file, cache_dir, trial_kind=SLEEPING) == 0
+    state = check_record(tmp_path / "runs" / "small" / "record.jsonl", jumps=True)
+    assert [state.trials[number].origin for number in range(3)] == ["baseline", "prior", "sampler"]
+    assert state.trials[1].configuration["architecture"] == "cnn", "no other data know of dense networks"
+    told = "**Warm start**: 1 trial of the prior that comes with tuner"
+    assert told in (tmp_path / "reports" / "small" / "leaderboard.md").read_text()
+    assert run_search(tmp_path, file, cache_dir, "--resume", "--set", "search.trials=4", trial_kind=SLEEPING) == 0
+    assert read_state(tmp_path / "runs" / "small" / "record.jsonl").trials[3].origin == "sampler"
+    without = ("--fresh", "--set", "search.prior=none", "--set", "search.trials=2")
+    assert run_search(tmp_path, file, cache_dir, *without, trial_kind=SLEEPING) == 0
+    state = read_state(tmp_path / "runs" / "small-2" / "record.jsonl")
+    assert [state.trials[number].origin for number in range(2)] == ["baseline", "sampler"]
 
 
 def write_earlier_run(path: Path) -> None:

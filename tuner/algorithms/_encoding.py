@@ -123,6 +123,11 @@ class Encoding:
         self.groups = np.repeat(np.arange(len(self.names)), [axis.coordinates for axis in self._axes.values()])
         """int [coordinates]: the parameter that each coordinate of `points` belongs to."""
 
+    @property
+    def branching(self) -> list[int]:
+        """The places of the choices on which it depends, as far as is known, whether others exist."""
+        return sorted({condition.parameter for condition in self._conditions.values()})
+
     def row(self, parameters: Mapping[str, Any]) -> np.ndarray:
         """Return a configuration as float [parameters]; NaN for parameters it lacks, or values outside the space."""
         return np.array(

@@ -120,7 +120,7 @@ class GaussianProcessSampler(IndependentRandomSampler):
         *,
         mode: Mode,
     ) -> dict[str, Any]:
-        """Return a trial from before the model: where earlier studies are alike, guided by them, else none."""
+        """Return a trial from before the model, where earlier studies are alike guided by them, else none."""
         if not self._earlier:
             return {}
         encoding = self._encode(trials, space)

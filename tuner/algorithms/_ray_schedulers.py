@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 from ray.tune import schedulers
 
-from tuner.algorithms.halving import Halving
+from tuner.algorithms.halving import EXCUSED, Halving
 from tuner.algorithms.schedulers import SchedulerContext, clip_to_space, numeric
 from tuner.runs.epoch import METRIC, TIME, StepResult
 from tuner.spec.space import Dimension, Integer, Real
@@ -29,8 +29,8 @@ class PromotingScheduler(schedulers.FIFOScheduler):
         self._halving = halving
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Excuse what the prior proposes from waiting at the first rungs."""
-        if trial.config["origin"] == "prior":
+        """Excuse the first recipe of each architecture from waiting at the first rungs."""
+        if trial.config["origin"] in EXCUSED:
             self._halving.excuse(int(trial.config["trial"]))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: StepResult) -> str:

@@ -4,12 +4,13 @@ A model is fitted to each earlier study. The prior mean of the new one is a weig
 cf. Feurer, Letham & Bakshy 2018, arXiv:1802.02219), and it is used when the new study's own trials are more probable
 with it than without. The configurations to begin with are a portfolio, good together over all earlier studies (greedy
 as in Feurer et al. 2022, arXiv:2007.04074, section 3.1); what is drawn at random after them is drawn where the models
-expect more than elsewhere.
+expect more than elsewhere. On new data another architecture may be best than on all earlier ones: so the best known
+configuration of each comes before the portfolio, and guided draws keep to the branch that was drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -161,19 +162,19 @@ def portfolio(
 
 
 def best_of_each(
-    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, kinds: Sequence[Scalar], *, mode: Mode
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, kind: Callable[[FrozenTrial], Scalar], *, mode: Mode
 ) -> list[FrozenTrial]:
     """Return the trial of each kind with the least regret that is expected over the studies, the best one first.
 
-    `kinds` has one for each trial with parameters: its architecture. A portfolio lacks those that are behind on all
-    earlier data, and one of them may be best on new data. None when the studies have too little in common.
+    `kind` returns the architecture of a trial. A portfolio lacks those that are behind on all earlier data, and one of
+    them may be best on new data. None when the studies have too little in common.
     """
     trials, expected = _judged(studies, encoding, PORTFOLIO, mode=mode)
     if not trials:
         return []
     found: dict[Scalar, FrozenTrial] = {}
     for place in np.argsort(_regret(expected, expected.max(axis=1)).mean(axis=0), kind="stable"):
-        found.setdefault(kinds[place], trials[place])
+        found.setdefault(kind(trials[place]), trials[place])
     return list(found.values())
 
 
@@ -182,10 +183,11 @@ def _judged(
 ) -> tuple[list[FrozenTrial], np.ndarray]:
     """Return the trials of all studies, and what each of their models expects of them, float [models, trials].
 
-    None where portfolios of so many configurations show that the studies have too little in common.
+    Of several with the same parameters, as where a space is narrower than theirs, there is one. None where portfolios
+    of so many configurations show that the studies have too little in common.
     """
     models = earlier_models(studies, encoding, mode=mode)
-    trials = [trial for one in studies for trial in one if trial.params]
+    trials = list({frozenset(trial.params.items()): trial for one in studies for trial in one if trial.params}.values())
     nothing: tuple[list[FrozenTrial], np.ndarray] = [], np.empty((0, 0))
     if not models or not trials:
         return nothing
@@ -218,8 +220,12 @@ def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarr
 
 
 def guided(models: Sequence[EarlierModel], encoding: Encoding, generator: np.random.Generator) -> np.ndarray:
-    """Return a random row from where earlier studies, on average, expect more than elsewhere, float [parameters]."""
+    """Return a random row from where earlier studies, on average, expect more than elsewhere, float [parameters].
+
+    Its branch is drawn without regard to them: another one may be best on new data.
+    """
     rows = generator.random((GUIDED, len(encoding.names)))
+    rows[:, encoding.branching] = rows[0, encoding.branching]
     found: np.ndarray = rows[int(np.argmax(_expected(models, encoding.points(rows)).mean(axis=0)))]
     return found
 

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from tuner.common.metrics import Mode, oriented
 from tuner.runs.events import Status
 
+EXCUSED = frozenset({"recipe", "prior"})
+"""Origins of trials that do not wait at the first rungs: the best known of each architecture, on other data."""
+
 
 def rung_epochs(max_epochs: int, grace_epochs: int, reduction_factor: int) -> tuple[int, ...]:
     """Return the epochs at which trials are compared, below `max_epochs`.

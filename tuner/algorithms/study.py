@@ -37,7 +37,7 @@ from tuner.spec.space import (
     vary,
 )
 
-Origin = Literal["baseline", "sampler", "grid", "queued", "portfolio", "prior", "untried"]
+Origin = Literal["baseline", "sampler", "grid", "queued", "recipe", "portfolio", "prior", "untried"]
 """`untried`: the sampler proposed what had been tried, and this is near it."""
 
 _NEAR, _KEPT, _MOST_DRAWS = 64, 0.8, 10_000

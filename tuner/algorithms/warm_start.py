@@ -59,13 +59,15 @@ class WarmStart:
 
     trials: Sequence[Sequence[FrozenTrial]]
     """For each study of the user's, its trials with parameters of the new space."""
-    portfolio: Sequence[Configuration]
-    """The configurations of theirs to try first, the most useful first."""
     recipes: Sequence[Configuration] = ()
-    """Those of the prior that come after them: the best known of each architecture that the portfolio lacks."""
+    """The best known of each architecture, where they have several: to try first, and for a while."""
+    portfolio: Sequence[Configuration] = ()
+    """The configurations of theirs to try then, the most useful first."""
+    prior: Sequence[Configuration] = ()
+    """Of the prior that comes with tuner, the best known of each architecture that these lack."""
 
 
-NOTHING = WarmStart((), ())
+NOTHING = WarmStart(())
 
 
 def read_earlier(names: Sequence[str], runs_dir: Path, metric: str, mode: Mode) -> list[EarlierStudy]:
@@ -160,13 +162,17 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
         [list(_fitted(one, space, baseline or {})) for one in studies if one.is_prior is which]
         for which in (False, True)
     )
-    proposed = _chosen(own, lambda trials, encoding, _: portfolio(trials, encoding, PORTFOLIO, mode=mode))
-    recipes = _chosen(prior, lambda trials, encoding, kinds: best_of_each(trials, encoding, kinds, mode=mode))
-    known = {_architecture(one) for one in proposed}
+    recipes, of_prior = (
+        _chosen(one, lambda trials, encoding, kind: best_of_each(trials, encoding, kind, mode=mode))
+        for one in (own, prior)
+    )
+    together = _chosen(own, lambda trials, encoding, _: portfolio(trials, encoding, PORTFOLIO, mode=mode))
+    known = {_architecture(one) for one in [*recipes, *together]}
     return WarmStart(
         trials=[[trial for _, trial in one] for one in own],
-        portfolio=proposed,
-        recipes=[one for one in recipes if _architecture(one) not in known],
+        recipes=recipes if len(recipes) > 1 else (),
+        portfolio=together,
+        prior=[one for one in of_prior if _architecture(one) not in known],
     )
 
 
@@ -175,9 +181,11 @@ _Fitted = tuple[Configuration, FrozenTrial]
 
 def _chosen(
     studies: Sequence[Sequence[_Fitted]],
-    choose: Callable[[Sequence[Sequence[FrozenTrial]], Encoding, Sequence[Scalar]], Sequence[FrozenTrial]],
+    choose: Callable[
+        [Sequence[Sequence[FrozenTrial]], Encoding, Callable[[FrozenTrial], Scalar]], Sequence[FrozenTrial]
+    ],
 ) -> list[Configuration]:
-    """Return the configurations of the trials that are chosen of all; `choose` is given the architecture of each."""
+    """Return the configurations of the trials that are chosen; `choose` is given what returns an architecture."""
     trials = [[trial for _, trial in one] for one in studies]
     distributions = {name: value for one in trials for trial in one for name, value in trial.distributions.items()}
     if not distributions:
@@ -185,8 +193,8 @@ def _chosen(
     encoding = Encoding(distributions)
     encoding.learn(np.array([encoding.row(trial.params) for one in trials for trial in one]))
     configurations = {id(trial): configuration for one in studies for configuration, trial in one}
-    kinds = [_architecture(configuration) for one in studies for configuration, trial in one if trial.params]
-    return [configurations[id(trial)] for trial in choose(trials, encoding, kinds)]
+    chosen = choose(trials, encoding, lambda trial: _architecture(configurations[id(trial)]))
+    return [configurations[id(trial)] for trial in chosen]
 
 
 def _architecture(configuration: Configuration) -> Scalar:
@@ -200,7 +208,8 @@ def describe(studies: Sequence[EarlierStudy], space: Space, baseline: Configurat
         f"{study.name} on {study.data}, {len(trials)} of {len(study.trials)} trials"
         for study, trials in zip(studies, warm.trials, strict=True)
     ]
-    return f"warm start: {'; '.join(parts)} have a place in this space; {len(warm.portfolio)} of them are tried first"
+    first = {frozenset(configuration.items()) for configuration in [*warm.recipes, *warm.portfolio]}
+    return f"warm start: {'; '.join(parts)} have a place in this space; {len(first)} of them are tried first"
 
 
 def _fitted(study: EarlierStudy, space: Space, defaults: Configuration) -> Iterator[_Fitted]:

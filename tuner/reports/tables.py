@@ -80,8 +80,9 @@ _TRIAL_BEGINNING: tuple[Column, ...] = (
     Column(
         "origin",
         "string",
-        "who proposed it: `baseline`, `portfolio` (earlier studies), `prior` (the one that comes with tuner), "
-        "`sampler`, `untried` (near what the sampler had proposed before), `grid`, `queued`",
+        "who proposed it: `baseline`, `recipe` (the best of an architecture in earlier studies), `portfolio` (earlier "
+        "studies), `prior` (the one that comes with tuner), `sampler`, `untried` (near what the sampler had proposed "
+        "before), `grid`, `queued`",
     ),
     Column("status", "string", f"one of {', '.join(f'`{status}`' for status in STATUSES)}"),
     Column("reason", "string", "why it ended; null while it has not", lambda trial: trial.reason or None),

@@ -239,7 +239,7 @@ class TrialStarted(_Event):
     event: Literal["trial_started"] = "trial_started"
     trial: Count
     configuration: Configuration
-    origin: Literal["baseline", "sampler", "grid", "queued", "portfolio", "prior", "untried"]
+    origin: Literal["baseline", "sampler", "grid", "queued", "recipe", "portfolio", "prior", "untried"]
 
 
 class Facts(_Event):

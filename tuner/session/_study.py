@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tuner.algorithms.halving import Halving, excused_epochs
+from tuner.algorithms.halving import EXCUSED, Halving, excused_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext, mutable_dimensions
 from tuner.algorithms.study import Queued, SearchStudy, Unfinished
@@ -26,7 +26,7 @@ def restored_halving(search: ResolvedSearch, state: RunState) -> Halving:
     halving = Halving(policy.rungs, policy.reduction_factor.value, mode=search.study.mode, excused_epochs=excused)
     for number, best_by_epoch in _shown(state).items():
         trial = state.trials[number]
-        if trial.origin == "prior":
+        if trial.origin in EXCUSED:
             halving.excuse(number)
         halving.restore(number, best_by_epoch, trial.status, is_promoted=_goes_on(trial, halving))
     return halving
@@ -116,7 +116,8 @@ def _queue(study: Study, state: RunState, warm: WarmStart, is_grid: bool) -> Ite
     """
     if study.baseline is not None and all(trial.origin != "baseline" for trial in state.trials.values()):
         yield Queued(dict(study.baseline), "baseline")
+    yield from (Queued(configuration, "recipe") for configuration in warm.recipes)
     yield from (Queued(configuration, "portfolio") for configuration in warm.portfolio)
-    yield from (Queued(configuration, "prior") for configuration in warm.recipes)
+    yield from (Queued(configuration, "prior") for configuration in warm.prior)
     if is_grid:
         yield from (Queued(configuration, "grid") for configuration in enumerate_configurations(study.space))

@@ -230,7 +230,7 @@ def _tell_recipes(studies: Sequence[EarlierStudy], search: ResolvedSearch, conso
 
     study = search.study
     warm = warm_start([*studies, *prior], study.space, study.baseline, study.mode)
-    names = ", ".join(str(one["architecture"]) for one in warm.recipes) or "none"
+    names = ", ".join(str(one["architecture"]) for one in warm.prior) or "none"
     console.say(f"prior: first comes what was best in {len(prior)} studies of other data, for {names}")
 
 
