@@ -100,6 +100,7 @@ def launches(place: Path, source: str, state: str) -> tuple[Callable[[], Start],
     search_command = [
         *("tuner.search", str(ROOT / "benchmarks" / "race" / "small.yaml"), "--no-finalists"),
         *("--data", f"cifar100={source}", "--set", f"search.time_budget={LONGEST_S:g}s"),
+        *("--set", "search.prior=auto"),  # a user's search reads it
         *("--cache", str(place / "cache"), "--runs", str(runs), "--reports", str(place / f"reports-{state}")),
     ]
     cache = place / "cache" if state == "again" else place / "bare-cache"
