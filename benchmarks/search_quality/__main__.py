@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.search_quality.peers import left_out
 from benchmarks.search_quality.plot import draw
-from benchmarks.search_quality.policies import POLICIES
+from benchmarks.search_quality.policies import POLICIES, SERIES
 from benchmarks.search_quality.report import tables
 from benchmarks.search_quality.rows import Row, append_rows, found, once, read_rows, write_rows
 from benchmarks.search_quality.searches import SUITES, Came, Progress, Wanted, search, suite, wanted
@@ -43,7 +43,14 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES), metavar="NAME")
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        choices=[*POLICIES, *SERIES],
+        default=list(POLICIES),
+        metavar="NAME",
+        help=f"(default: all of {', '.join(POLICIES)}) also: {', '.join(SERIES)}",
+    )
     parser.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
     parser.add_argument("--budgets", nargs="+", type=float, default=[20], help="full trainings (default: 20)")
     parser.add_argument("--slots", nargs="+", type=int, default=[4])

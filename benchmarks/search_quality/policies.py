@@ -13,7 +13,7 @@ from benchmarks.search_quality.peers import PEERS
 from benchmarks.search_quality.problems import Problem
 from benchmarks.search_quality.product import Make, product
 from benchmarks.search_quality.simulator import FakeTrial, Policy
-from benchmarks.search_quality.warm import warm_started, warm_started_by_siblings, with_prior
+from benchmarks.search_quality.warm import warm_started, warm_started_by, warm_started_by_siblings, with_prior
 from tuner.algorithms.study import suggest_value
 from tuner.spec.space import Configuration, Space, configure
 
@@ -128,6 +128,14 @@ POLICIES: dict[str, Make] = {
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
     **PEERS,
 }
+SERIES: dict[str, Make] = {
+    f"gp per second + asha, warm start by {studies} studies of {configurations}": partial(
+        warm_started_by, studies=studies, configurations=configurations
+    )
+    for studies in (3, 8, 30)
+    for configurations in (5, 20, 60)
+}
+"""What is learnt of few and of many, small and large studies; only where it is asked for."""
 OF_SUITE = {
     "gp + asha, warm start, siblings": "synthetic",
     "gp + asha, prior": "images",

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.images.problems import image_problems
 from benchmarks.search_quality.peer_process import PeerPolicy
-from benchmarks.search_quality.policies import OF_SUITE, POLICIES, quiet
+from benchmarks.search_quality.policies import OF_SUITE, POLICIES, SERIES, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
 from benchmarks.search_quality.simulator import Search, simulate
@@ -94,7 +94,7 @@ def search(one: Wanted) -> Came:
     """A search simulated."""
     quiet()
     start, problem = time.monotonic(), _problem(one.problem, one.noise)
-    policy = POLICIES[one.policy](problem, one.slots, one.seed)
+    policy = {**POLICIES, **SERIES}[one.policy](problem, one.slots, one.seed)
     seconds = max(one.budgets) * problem.full_training_s / one.slots
     with contextlib.ExitStack() as stack:
         if hasattr(policy, "close"):

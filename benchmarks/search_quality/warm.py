@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 from optuna.trial import FrozenTrial
 
 from benchmarks.images import problems
@@ -31,6 +32,8 @@ from tuner.spec.space import Configuration, has_branches
 
 EARLIER_SEED = 1000
 """Added to the seed of a search: the seeds of the studies that it begins with."""
+SEEDS_BETWEEN = 10_000
+"""Between the seeds of two studies of one problem that begin the same search."""
 SIBLINGS = 5
 EARLIER_BUDGET = 20
 """Full trainings that each of them had."""
@@ -41,6 +44,25 @@ _EARLIER: dict[tuple[str, float, int, int], EarlierStudy] = {}
 def warm_started(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
     """`gp` with `asha` after a search of each of the other problems."""
     return _after(others(problem), problem, slots, seed, per_second)
+
+
+def warm_started_by(
+    problem: Problem, slots: int, seed: int, *, studies: int, configurations: int, per_second: bool = True
+) -> Policy:
+    """`gp` with `asha` after so many studies of at most so many configurations each; LookupError: there are no others.
+
+    The other problems of the suite are searched in turn, in an order of the seed's, each time with another seed.
+    """
+    problems = others(problem)
+    if not problems:
+        raise LookupError(problem.name)
+    order = np.random.default_rng(seed).permutation(len(problems))
+    searches = [divmod(number, len(problems)) for number in range(studies)]
+    earlier = [
+        _earlier(problems[order[place]], slots, EARLIER_SEED + seed + SEEDS_BETWEEN * turn) for turn, place in searches
+    ]
+    first = [one.model_copy(update={"trials": one.trials[:configurations]}) for one in earlier]
+    return _begun_with(first, problem, slots, seed, per_second)
 
 
 def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.search_quality import warm
 from benchmarks.search_quality.peers import SYNE_TUNE
 from benchmarks.search_quality.plot import draw
-from benchmarks.search_quality.policies import OF_SUITE, POLICIES, quiet
+from benchmarks.search_quality.policies import OF_SUITE, POLICIES, SERIES, quiet
 from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Table, lcbench, place_of
 from benchmarks.search_quality.report import Group, budget_factor, by_group, mean_ranks, tables
 from benchmarks.search_quality.rows import Row
@@ -99,6 +99,20 @@ def test_every_policy_searches_a_conditional_space(name, problem, monkeypatch) -
     monkeypatch.setattr(warm, "EARLIER_BUDGET", 1)
     found = simulate(problem, POLICIES[name](problem, 4, 0), 4, problem.full_training_s, 0)
     assert found.trials > 3 and found.steps and found.steps[-1].best <= problem.best * 1.1
+
+
+def test_a_series_learns_from_so_many_studies_of_so_many_configurations(problem, monkeypatch) -> None:
+    def begun(earlier, *_others, **_more):
+        return earlier
+
+    monkeypatch.setattr(warm, "EARLIER_BUDGET", 1)
+    monkeypatch.setattr(warm, "_begun_with", begun)
+    few, many = (warm.warm_started_by(problem, 4, 0, studies=one, configurations=4) for one in (3, 8))
+    assert [len(one.trials) for one in few] == [4, 4, 4]
+    assert len({one.name for one in few}) == 3 and problem.name not in {one.name for one in many}
+    again = [one for one in many if one.name == many[0].name]
+    assert len(again) == 2 and again[0] != again[1], "five others: the sixth study is another search of the first"
+    assert "gp per second + asha, warm start by 30 studies of 60" in SERIES
 
 
 @pytest.mark.parametrize("name", ["gp + asha(1,2)", "tpe + asha(1,3)", "random + asha(1,3)"])
