@@ -122,7 +122,10 @@ class _LoggedPolicy(ProductPolicy):
             search.scheduler,
             grace=1,
             factor=2,
-            queue=[Queued(configuration, "portfolio") for configuration in warm.portfolio],
+            queue=[
+                *(Queued(configuration, "recipe") for configuration in warm.recipes),
+                *(Queued(configuration, "portfolio") for configuration in warm.portfolio),
+            ],
             other_metrics=search.other_metrics,
             mode=search.mode,
         )
