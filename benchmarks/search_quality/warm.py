@@ -62,7 +62,7 @@ def warm_started_by(
         _earlier(problems[order[place]], slots, EARLIER_SEED + seed + SEEDS_BETWEEN * turn) for turn, place in searches
     ]
     first = [one.model_copy(update={"trials": one.trials[:configurations]}) for one in earlier]
-    return _begun_with(first, problem, slots, seed, per_second)
+    return begun_with(first, problem, slots, seed, per_second)
 
 
 def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
@@ -75,7 +75,7 @@ def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
 def with_prior(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
     """`gp` with `asha` after a prior that was built without the base set of the problem, which is one of images."""
     earlier = prior_studies(prior_for(problem), pretrained_in(problem.space), METRIC, "max")
-    return _begun_with(earlier, problem, slots, seed, per_second)
+    return begun_with(earlier, problem, slots, seed, per_second)
 
 
 def prior_for(problem: Problem) -> list[PriorStudy]:
@@ -88,10 +88,11 @@ def prior_for(problem: Problem) -> list[PriorStudy]:
 
 def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int, per_second: bool = False) -> Policy:
     earlier = [_earlier(other, slots, EARLIER_SEED + seed) for other in others]
-    return _begun_with(earlier, problem, slots, seed, per_second)
+    return begun_with(earlier, problem, slots, seed, per_second)
 
 
-def _begun_with(earlier: Sequence[EarlierStudy], problem: Problem, slots: int, seed: int, per_second: bool) -> Policy:
+def begun_with(earlier: Sequence[EarlierStudy], problem: Problem, slots: int, seed: int, per_second: bool) -> Policy:
+    """`gp` with `asha` that begins with earlier studies."""
     warm = warm_start(earlier, problem.space, None, "max")
     sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials, per_second=per_second))
     queue = [

@@ -106,7 +106,7 @@ def test_a_series_learns_from_so_many_studies_of_so_many_configurations(problem,
         return earlier
 
     monkeypatch.setattr(warm, "EARLIER_BUDGET", 1)
-    monkeypatch.setattr(warm, "_begun_with", begun)
+    monkeypatch.setattr(warm, "begun_with", begun)
     few, many = (warm.warm_started_by(problem, 4, 0, studies=one, configurations=4) for one in (3, 8))
     assert [len(one.trials) for one in few] == [4, 4, 4]
     assert len({one.name for one in few}) == 3 and problem.name not in {one.name for one in many}
