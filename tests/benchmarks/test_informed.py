@@ -10,7 +10,8 @@ from benchmarks.informed import without_base
 from benchmarks.informed.__main__ import HERE, WAYS, Outcome, curve, draw, read, shares, table
 from tests.support.make_record import epoch, small_state, trial_started
 from tuner.algorithms import prior
-from tuner.spec.spec import read_spec, require
+from tuner.session.checks import check_names
+from tuner.spec.spec import load_spec, require
 
 PLAIN = [(10.0, 0.5), (100.0, 0.8)]
 
@@ -64,5 +65,6 @@ def test_what_is_searched_is_not_in_the_prior(monkeypatch):
 @pytest.mark.parametrize("name", ["flowers", "hands"])
 def test_each_data_set_has_a_file_that_both_ways_can_be_set_in(name: str):
     for settings in WAYS.values():
-        spec = require(read_spec((HERE / f"{name}.yaml").read_text(encoding="utf-8"), "f", list(settings)))
+        reading = load_spec(HERE / f"{name}.yaml", list(settings))
+        spec = require(reading, check_names(reading, {name: "digits"}))
         assert spec.study == name and len(spec.space["architecture"].values) == 2
