@@ -8,20 +8,19 @@ plain one's time to it, in the median. Results are kept in `--results`, a line e
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.in_turn import arguments_of, in_turn
 from tuner.runs.record import read_state
 from tuner.runs.state import RunState
 
@@ -45,38 +44,10 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.informed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--results", type=Path, required=True, help="file of results, one line each; runs and figure lie beside it")
-    add("--data", action="append", required=True, metavar="NAME=SOURCE", help="flowers=folder:..., hands=folder:...")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    add("--minutes", type=float, default=4.0)
-    options = parser.parse_args(arguments)
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    done = read(options.results)
-    for seed in options.seeds:
-        for text in options.data:
-            name, _, source = text.partition("=")
-            for way in list(WAYS)[:: 1 if seed % 2 == 0 else -1]:
-                key = (name, way, seed, options.minutes)
-                if any((one.data, one.way, one.seed, one.minutes) == key for one in done):
-                    continue
-                done.append(run(name, source, way, seed, options.minutes, options.results.parent.resolve()))
-                with options.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(done[-1])) + "\n")
-    shown = [one for one in done if one.minutes == options.minutes]
+    options = arguments_of("python -m benchmarks.informed", __doc__ or "", 4.0, arguments)
+    shown = in_turn(options, list(WAYS), run, Outcome)
     print("\n".join(table(shown)))
     draw(shown, options.results.with_suffix(".png"))
-
-
-def read(path: Path) -> list[Outcome]:
-    """Return the results that are kept in a file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Outcome(**json.loads(line)) for line in lines]
 
 
 def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Path) -> Outcome:

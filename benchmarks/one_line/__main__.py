@@ -9,22 +9,21 @@ not run again.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scipy import stats
 
+from benchmarks.in_turn import arguments_of, in_turn
 from tuner.runs.record import read_state
 
-ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
+HERE = Path(__file__).parent
 WAYS = ("one line", "by hand")
 LEAST = -0.03
 
@@ -50,37 +49,8 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.one_line",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--results", type=Path, required=True, help="file of results, one line each; runs lie beside it")
-    add("--data", action="append", required=True, metavar="NAME=SOURCE", help="flowers=folder:..., hands=folder:...")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    add("--minutes", type=float, default=5.0)
-    options = parser.parse_args(arguments)
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    done = read(options.results)
-    for seed in options.seeds:
-        for text in options.data:
-            name, _, source = text.partition("=")
-            for way in WAYS if seed % 2 == 0 else WAYS[::-1]:
-                if any(
-                    (one.data, one.way, one.seed, one.minutes) == (name, way, seed, options.minutes) for one in done
-                ):
-                    continue
-                done.append(run(name, source, way, seed, options.minutes, options.results.parent.resolve()))
-                with options.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(done[-1])) + "\n")
-    print("\n".join(table([one for one in done if one.minutes == options.minutes])))
-
-
-def read(path: Path) -> list[Outcome]:
-    """Return the results that are kept in a file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Outcome(**json.loads(line)) for line in lines]
+    options = arguments_of("python -m benchmarks.one_line", __doc__ or "", 5.0, arguments)
+    print("\n".join(table(in_turn(options, WAYS, run, Outcome))))
 
 
 def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Path) -> Outcome:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.in_turn import arguments_of, in_turn
 from benchmarks.informed import without_base
-from benchmarks.informed.__main__ import HERE, WAYS, Outcome, curve, draw, read, shares, table
+from benchmarks.informed.__main__ import HERE, WAYS, Outcome, curve, draw, shares, table
 from tests.support.make_record import epoch, small_state, trial_started
 from tuner.algorithms import prior
 from tuner.session.checks import check_names
@@ -47,7 +48,26 @@ def test_the_share_is_of_the_plain_searchs_time_to_its_last_value_by_seed(tmp_pa
     assert "after 0.20 of" in table(outcomes[:4])[-1] and table(outcomes[:4])[-1].endswith(": reached")
     draw(outcomes, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
-    assert read(tmp_path / "none.jsonl") == []
+
+
+def test_searches_go_in_turn_and_what_is_kept_is_not_run_again(tmp_path: Path):
+    ran = []
+
+    def run(name: str, source: str, way: str, seed: int, minutes: float, _folder: Path) -> Outcome:
+        ran.append((name, source, way, seed))
+        return Outcome(name, way, seed, minutes, 0, 1, PLAIN)
+
+    words = ["--results", str(tmp_path / "new" / "found.jsonl"), "--data", "a=folder:x", "--seeds", "0", "1"]
+    for minutes, searches in (("4", 4), ("4", 4), ("5", 8)):
+        options = arguments_of("p", "d", 4.0, [*words, "--minutes", minutes])
+        assert [one.way for one in in_turn(options, list(WAYS), run, Outcome)] == [
+            "plain",
+            "informed",
+            "informed",
+            "plain",
+        ]
+        assert len(ran) == searches
+    assert ran[0] == ("a", "folder:x", "plain", 0)
 
 
 def test_what_is_searched_is_not_in_the_prior(monkeypatch):

@@ -1,7 +1,8 @@
-"""The prior that comes with tuner: studies of other data, with which a search of networks begins as with its user's.
+"""The prior that comes with tuner: studies of other data, for the first recipe of each architecture of a search.
 
-They go the way of earlier studies (`warm_start`), and through its gate. Data that a user searches have other
-architectures than those of the prior: each of its trials moves to one of the same kind, those of the same name first.
+They are kept with a run beside the user's earlier studies (`warm_start`), and go through the same gate; nothing is
+modelled by them. Data that a user searches have other architectures than those of the prior: each of its trials moves
+to one of the same kind, those of the same name first.
 `python -m benchmarks.images prior` builds the file from measured tables.
 """
 
