@@ -11,7 +11,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
 from tuner.algorithms._observations import Observations
-from tuner.algorithms._transfer import LEAST_TRIALS, TransferPrior, earlier_models, fitted_with_prior, guided, portfolio
+from tuner.algorithms._transfer import (
+    LEAST_TRIALS,
+    TransferPrior,
+    best_of_each,
+    earlier_models,
+    fitted_with_prior,
+    guided,
+    portfolio,
+)
 
 LOWEST = np.zeros(1, int)
 AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -156,10 +164,30 @@ def study_with_branches(seed: int) -> list[FrozenTrial]:
     ]
 
 
-def test_guided_draws_keep_to_a_branch_that_is_drawn_evenly_and_go_where_it_was_good():
-    studies = [study_with_branches(seed) for seed in range(2)]
+def encoding_of(studies: list[list[FrozenTrial]]) -> Encoding:
+    """The branches, and what these studies show of the conditions under which parameters exist."""
     encoding = Encoding(BRANCHES)
     encoding.learn(np.array([encoding.row(trial.params) for one in studies for trial in one]))
+    return encoding
+
+
+@pytest.mark.parametrize("first", range(0, 10, 2))
+def test_of_a_branch_that_is_behind_everywhere_the_best_is_taken_and_not_the_first(first):
+    studies = [study_with_branches(seed) for seed in range(first, first + 2)]
+    best = best_of_each(studies, encoding_of(studies), lambda trial: trial.params["kind"], mode="max")
+    assert [trial.params["kind"] for trial in best] == ["quick", "slow"]
+    assert best[1].params["slow.x"] > 0.9
+
+
+def test_what_fills_a_portfolio_when_nothing_is_left_to_gain_is_the_best_of_the_rest():
+    study = study_with((0.2, 0.8), LEAST_TRIALS)
+    chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 6, mode="max")]
+    assert sorted(chosen) == sorted(trial.values[0] for trial in study)[-6:]
+
+
+def test_guided_draws_keep_to_a_branch_that_is_drawn_evenly_and_go_where_it_was_good():
+    studies = [study_with_branches(seed) for seed in range(2)]
+    encoding = encoding_of(studies)
     models, generator = earlier_models(studies, encoding, mode="max"), np.random.default_rng(0)
     rows = [encoding.parameters(guided(models, encoding, generator)) for _ in range(200)]
     assert 80 < sum(one["kind"] == "slow" for one in rows) < 120

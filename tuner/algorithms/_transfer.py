@@ -173,7 +173,9 @@ def best_of_each(
     if not trials:
         return []
     found: dict[Scalar, FrozenTrial] = {}
-    for place in np.argsort(_regret(expected, expected.max(axis=1)).mean(axis=0), kind="stable"):
+    # by what is expected where regrets are alike, as of all that are behind in each study
+    regret = _regret(expected, expected.max(axis=1)).mean(axis=0)
+    for place in np.lexsort((-expected.mean(axis=0), regret)):
         found.setdefault(kind(trials[place]), trials[place])
     return list(found.values())
 
@@ -251,6 +253,7 @@ def _greedy(regret: np.ndarray, expected: np.ndarray, number: int) -> list[int]:
         means[np.isin(likely, chosen)] = np.inf
         # where the chosen ones leave nothing to gain, as with one study after the first, the next best in the mean
         by_itself = regret[:, likely].mean(axis=0)
-        chosen.append(int(likely[np.lexsort((by_itself, means.round(9)))[0]]))
+        less_expected = -expected[:, likely].mean(axis=0)
+        chosen.append(int(likely[np.lexsort((less_expected, by_itself, means.round(9)))[0]]))
         left = np.minimum(left, regret[:, chosen[-1]])
     return chosen
