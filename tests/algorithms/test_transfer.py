@@ -20,6 +20,7 @@ from tuner.algorithms._transfer import (
     guided,
     portfolio,
 )
+from tuner.algorithms.tpe import FAILED
 
 LOWEST = np.zeros(1, int)
 AXES = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -183,6 +184,23 @@ def test_what_fills_a_portfolio_when_nothing_is_left_to_gain_is_the_best_of_the_
     study = study_with((0.2, 0.8), LEAST_TRIALS)
     chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 6, mode="max")]
     assert sorted(chosen) == sorted(trial.values[0] for trial in study)[-6:]
+
+
+def failed(trial: FrozenTrial) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.PRUNED, params=trial.params, distributions=trial.distributions, user_attrs={FAILED: True}
+    )
+
+
+def test_what_failed_is_never_what_is_tried_first():
+    whole = study_with_branches(0)
+    quick_alone = [failed(trial) if trial.params["kind"] == "slow" else trial for trial in whole]
+    best = best_of_each([quick_alone], encoding_of([whole]), lambda trial: trial.params["kind"], mode="max")
+    assert [trial.params["kind"] for trial in best] == ["quick"]
+    few = [failed(trial) if number > 2 else trial for number, trial in enumerate(study_with((0.2, 0.8), LEAST_TRIALS))]
+    assert {trial.state for trial in portfolio([few], Encoding(AXES), 5, mode="max")} == {TrialState.COMPLETE}
+    nothing = [failed(trial) for trial in whole]
+    assert portfolio([nothing], encoding_of([whole]), 5, mode="max") == []
 
 
 def test_guided_draws_keep_to_a_branch_that_is_drawn_evenly_and_go_where_it_was_good():

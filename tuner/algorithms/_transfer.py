@@ -185,11 +185,12 @@ def _judged(
 ) -> tuple[list[FrozenTrial], np.ndarray]:
     """Return the trials of all studies, and what each of their models expects of them, float [models, trials].
 
-    Of several with the same parameters, as where a space is narrower than theirs, there is one. None where portfolios
-    of so many configurations show that the studies have too little in common.
+    Of several with the same parameters, as where a space is narrower than theirs, there is one; what has failed is not
+    among them. None where portfolios of so many configurations show that the studies have too little in common.
     """
     models = earlier_models(studies, encoding, mode=mode)
-    trials = list({frozenset(trial.params.items()): trial for one in studies for trial in one if trial.params}.values())
+    worked = [trial for one in studies for trial in one if trial.params and not evidence_of(trial).has_failed]
+    trials = list({frozenset(trial.params.items()): trial for trial in worked}.values())
     nothing: tuple[list[FrozenTrial], np.ndarray] = [], np.empty((0, 0))
     if not models or not trials:
         return nothing
