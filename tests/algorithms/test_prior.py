@@ -55,9 +55,18 @@ def test_a_backbone_is_pretrained_only_where_its_weights_are() -> None:
         "mobilenet_v2": True,
         "cnn": False,
         "of_own_code": None,
-        "resnet50": None,
     }
     assert pretrained_in({"learning_rate": RATE}) == {}
+
+
+@pytest.mark.parametrize(
+    ("weights", "is_there"),
+    [(None, True), (("pretrained",), True), (("none",), False), (("none", "pretrained"), False)],
+)
+def test_a_backbone_of_kerashub_is_pretrained_where_its_weights_are_called_so(weights, is_there) -> None:
+    of_weights: Space = {} if weights is None else {"weights": Choice(weights)}
+    space: Space = {"architecture": Choice(("keras_hub:dinov2_small",)), **of_weights}
+    assert pretrained_in(space) == ({"keras_hub:dinov2_small": True} if is_there else {})
 
 
 def test_a_trial_stays_with_its_architecture_and_goes_to_those_of_its_kind_in_turn_where_there_is_none() -> None:
@@ -67,6 +76,13 @@ def test_a_trial_stays_with_its_architecture_and_goes_to_those_of_its_kind_in_tu
         *("mobilenet_v2", "vgg16", "mobilenet_v2"),
         "dense",
     ]
+
+
+def test_what_trained_weights_have_shown_says_nothing_of_a_network_of_that_name_without_them() -> None:
+    untrained: Space = {"weights": Choice(("none",)), **BACKBONE}
+    one = study("mobilenet_v2", "cnn", "mobilenet_v2")
+    assert architectures([one], space_of("cnn", mobilenet_v2=untrained)) == ["cnn"]
+    assert architectures([one], space_of("vgg16", mobilenet_v2=untrained)) == ["vgg16", "vgg16"]
 
 
 def test_turns_are_taken_by_trials_of_one_architecture_whatever_stands_between_them() -> None:

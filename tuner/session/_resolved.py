@@ -20,7 +20,7 @@ from tuner.models.architectures import ARCHITECTURES, PRETRAINED
 from tuner.models.preprocessing import asked_by
 from tuner.runs.events import SessionStarted
 from tuner.spec.schema import ActivationsSection, StopWhenSection, given
-from tuner.spec.space import Configuration, Dimension, Integer, Space, count, flatten, has_branches
+from tuner.spec.space import Choice, Configuration, Dimension, Integer, Space, count, flatten, has_branches
 from tuner.spec.spec import Spec
 from tuner.training.settings import ActivationSettings, TrialSettings
 from tuner.training.trainable import TRAINABLES
@@ -373,26 +373,30 @@ def unfreeze_depths(space: Space) -> dict[str, tuple[int, ...]]:
 
 
 def pretrained_in(space: Space) -> dict[str, bool | None]:
-    """Return whether each architecture of a space begins with trained weights.
+    """Return whether each architecture of a space begins with trained weights; None: of own code nobody knows.
 
-    None: of own code nobody knows, and a backbone may be one whose weights are drawn.
+    Backbones whose weights are drawn are left out: what others of their name have shown was shown with trained ones.
 
     >>> from tuner.spec.space import Choice
     >>> pretrained_in({"architecture": Choice(("mobilenet_v2", "cnn"))})
     {'mobilenet_v2': True, 'cnn': False}
     """
     names = [str(name) for name in getattr(space.get("architecture"), "values", ())]
-    return {name: _is_pretrained(name, space) for name in names}
+    return {name: _is_pretrained(name) for name in names if not _is_drawn(name, space)}
 
 
-def _is_pretrained(name: str, space: Space) -> bool | None:
-    if name not in ARCHITECTURES or ARCHITECTURES[name].is_own:
-        return None
-    if not ARCHITECTURES[name].is_backbone:
+def _is_pretrained(name: str) -> bool | None:
+    return ARCHITECTURES[name].is_backbone if name in ARCHITECTURES and not ARCHITECTURES[name].is_own else None
+
+
+def _is_drawn(name: str, space: Space) -> bool:
+    """Return whether an architecture is a backbone whose weights are drawn, or may be where a recipe is moved to it."""
+    if not _is_pretrained(name):
         return False
     conditions = ((), (("architecture", name),))
     weights = [one.dimension for one in flatten(space) if one.name == "weights" and one.conditions in conditions]
-    return True if all(one.contains(PRETRAINED) for one in weights) else None
+    only_trained = Choice((ARCHITECTURES[name].parameters["weights"].default,))  # in a word that may not be ours
+    return not all(one.contains(PRETRAINED) or one == only_trained for one in weights)
 
 
 def _whole_numbers(dimension: Dimension) -> Iterable[int]:
