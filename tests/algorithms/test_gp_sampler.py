@@ -119,6 +119,17 @@ def test_where_trials_fail_nothing_more_is_tried() -> None:
     assert np.mean(np.array(asked) < 0.66) >= 0.8
 
 
+def test_after_a_failure_the_model_is_asked_as_early_as_without_and_later_only_where_a_scheduler_holds_trials() -> None:
+    def next_of(sampler: optuna.samplers.BaseSampler, curve: list[float], **attributes: Any) -> float:
+        study = one_dimension(sampler)
+        tell(study, 0.1, curve, **attributes)
+        return study.ask().suggest_float("x", 0, 1)
+
+    at_random = next_of(IndependentRandomSampler(0), [0.5])
+    assert next_of(GaussianProcessSampler(0), [0.5]) == at_random, "one was stopped"
+    assert next_of(GaussianProcessSampler(0), [], **{FAILED: True}) != at_random
+
+
 def test_a_trial_stopped_early_counts_for_what_it_showed_until_then() -> None:
     """Those near 0.2 showed most at the first epoch, were trained further, and gained like all would."""
     study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0, trials=24))

@@ -46,6 +46,13 @@ def test_levels_are_where_trials_were_stopped_or_wait_and_the_furthest_epoch() -
     assert levels_of(trials) == [1, 3, 9, 20], "not 7: nobody was compared there"
 
 
+def test_where_a_trial_failed_nothing_is_compared() -> None:
+    failed = made([0.1] * 5, **{FAILED: True})
+    trials = shown([made([0.1]), made([0.1] * 4), failed, made([0.1] * 8), made([0.1] * 8)])
+    assert levels_of(trials) == [1, 4, 8], "not 5, which is too near to 4 to be a level beside it"
+    assert levels_of(shown([failed])) == [] and not evidence_of(failed).was_held
+
+
 def test_levels_that_are_close_together_become_one() -> None:
     found = levels_of(shown([made([0.1] * length) for length in range(1, 41)]))
     assert found[-1] == 40 and len(found) < 10

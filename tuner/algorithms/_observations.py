@@ -76,12 +76,12 @@ def evidence_of(trial: FrozenTrial) -> Evidence:
     has_failed = bool(attributes.get(FAILED)) or state == TrialState.FAIL or (is_complete and not curve)
     has_ended = is_complete or bool(attributes.get(ENDED_BY_ITSELF))
     rests = state.is_finished() or bool(attributes.get(PAUSED))
-    return Evidence(curve, has_failed, has_ended, rests and not has_ended, not rests)
+    return Evidence(curve, has_failed, has_ended, rests and not has_ended and not has_failed, not rests)
 
 
 def levels_of(shown: Sequence[Evidence]) -> list[int]:
     """Return the epochs at which trials are compared, ascending."""
-    lasts = [(max(one.curve), one.was_held) for one in shown if one.curve]
+    lasts = [(max(one.curve), one.was_held) for one in shown if one.curve and not one.has_failed]
     furthest = max((last for last, _ in lasts), default=None)
     levels: list[int] = []
     for epoch in sorted({last for last, was_held in lasts if was_held or last == furthest}, reverse=True):
