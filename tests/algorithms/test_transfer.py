@@ -212,6 +212,24 @@ def test_guided_draws_keep_to_a_branch_that_is_drawn_evenly_and_go_where_it_was_
     assert all(np.mean([one[f"{kind}.x"] for one in rows if one["kind"] == kind]) > 0.7 for kind in ("quick", "slow"))
 
 
+def test_guided_draws_take_architectures_evenly_also_where_none_has_parameters_of_its_own():
+    axes = {"x": AXES["x"], "architecture": CategoricalDistribution(("cnn", "dense"))}
+    study = [
+        create_trial(
+            state=TrialState.COMPLETE,
+            value=float(x) + 10.0 * (name == "cnn"),
+            params={"x": float(x), "architecture": name},
+            distributions=axes,
+        )
+        for x, name in zip(np.random.default_rng(0).random(40), ["cnn", "dense"] * 20, strict=True)
+    ]
+    encoding, generator = Encoding(axes), np.random.default_rng(0)
+    models = earlier_models([study], encoding, mode="max")
+    rows = [encoding.parameters(guided(models, encoding, generator)) for _ in range(200)]
+    assert 80 < sum(one["architecture"] == "dense" for one in rows) < 120
+    assert all(np.mean([one["x"] for one in rows if one["architecture"] == name]) > 0.7 for name in ("cnn", "dense"))
+
+
 def test_studies_with_nothing_in_common_leave_the_first_trials_as_they_were():
     apart = [study_with(best, seed=seed) for seed, best in enumerate([(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])]
     assert first_trials(apart).tolist() == first_trials([]).tolist()

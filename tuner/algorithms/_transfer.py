@@ -5,7 +5,7 @@ cf. Feurer, Letham & Bakshy 2018, arXiv:1802.02219), and it is used when the new
 with it than without. The configurations to begin with are a portfolio, good together over all earlier studies (greedy
 as in Feurer et al. 2022, arXiv:2007.04074, section 3.1); what is drawn at random after them is drawn where the models
 expect more than elsewhere. On new data another architecture may be best than on all earlier ones: so the best known
-configuration of each comes before the portfolio, and guided draws keep to the branch that was drawn.
+configuration of each comes before the portfolio, and guided draws keep to the architecture and branch that were drawn.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ FIRM = 10.0
 """Weight, in observations, of the penalty that holds the weights of earlier studies at 0: other data may differ."""
 PORTFOLIO = 5
 """Configurations of earlier studies that are tried first."""
+ARCHITECTURE = "architecture"
+"""The parameter that tells kinds apart, be there parameters of one of them alone or not."""
 CANDIDATES_OF_EACH = 20
 RANDOM_PORTFOLIOS = 100
 WORTH = 0.8
@@ -225,10 +227,11 @@ def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarr
 def guided(models: Sequence[EarlierModel], encoding: Encoding, generator: np.random.Generator) -> np.ndarray:
     """Return a random row from where earlier studies, on average, expect more than elsewhere, float [parameters].
 
-    Its branch is drawn without regard to them: another one may be best on new data.
+    Its architecture and its branch are drawn without regard to them: another one may be best on new data.
     """
     rows = generator.random((GUIDED, len(encoding.names)))
-    rows[:, encoding.branching] = rows[0, encoding.branching]
+    kept = [*encoding.branching, *(place for place, name in enumerate(encoding.names) if name == ARCHITECTURE)]
+    rows[:, kept] = rows[0, kept]
     found: np.ndarray = rows[int(np.argmax(_expected(models, encoding.points(rows)).mean(axis=0)))]
     return found
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuner.algorithms._encoding import Encoding
-from tuner.algorithms._transfer import PORTFOLIO, best_of_each, portfolio
+from tuner.algorithms._transfer import ARCHITECTURE, PORTFOLIO, best_of_each, portfolio
 from tuner.algorithms.study import ended_trial
 from tuner.algorithms.study_file import StudyFile, best_values, read_study, recorded_metrics, studies_beside
 from tuner.common.errors import RunError
@@ -198,7 +198,7 @@ def _chosen(
 
 
 def _architecture(configuration: Configuration) -> Scalar:
-    return configuration.get("architecture", "")
+    return configuration.get(ARCHITECTURE, "")
 
 
 def describe(studies: Sequence[EarlierStudy], space: Space, baseline: Configuration | None, mode: Mode) -> str:
