@@ -18,6 +18,7 @@ from tuner.algorithms._transfer import (
     earlier_models,
     fitted_with_prior,
     guided,
+    judged,
     portfolio,
 )
 from tuner.algorithms.tpe import FAILED
@@ -59,7 +60,7 @@ def test_a_model_of_an_earlier_study_knows_where_it_was_good():
 def test_a_study_of_too_few_trials_has_no_model_and_nothing_to_propose():
     few = study_with((0.2, 0.8), LEAST_TRIALS - 1)
     assert earlier_models([few], Encoding(AXES), mode="max") == []
-    assert portfolio([few], Encoding(AXES), 5, mode="max") == []
+    assert portfolio(judged([few], Encoding(AXES), 5, mode="max"), 5) == []
     assert TransferPrior([], points((0.5, 0.5)), LOWEST, np.ones(1))(points((0.1, 0.1)), LOWEST) == pytest.approx([0.0])
 
 
@@ -91,7 +92,7 @@ def test_a_prior_is_used_when_it_makes_the_trials_more_probable(best, is_used):
 def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
     bests = [(0.1, 0.5), (0.9, 0.5), (0.5, 0.5), (0.3, 0.5), (0.7, 0.5)]
     studies = [study_with(best, seed=seed) for seed, best in enumerate(bests)]
-    chosen = [trial.params for trial in portfolio(studies, Encoding(AXES), 5, mode="max")]
+    chosen = [trial.params for trial in portfolio(judged(studies, Encoding(AXES), 5, mode="max"), 5)]
     assert len(chosen) == 5
     for best in bests:
         assert max(value(one["x"], one["y"], best) for one in chosen) > 0.9
@@ -99,7 +100,7 @@ def test_a_portfolio_is_good_for_every_study_before_it_is_better_for_one():
 
 def test_the_portfolio_of_one_study_is_among_its_best_trials():
     study = study_with((0.2, 0.8))
-    chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 5, mode="max")]
+    chosen = [trial.values[0] for trial in portfolio(judged([study], Encoding(AXES), 5, mode="max"), 5)]
     assert min(chosen) >= sorted(trial.values[0] for trial in study)[-8]
 
 
@@ -107,8 +108,8 @@ def test_studies_with_nothing_in_common_propose_nothing():
     corners = [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)]
     apart = [study_with(best, seed=seed) for seed, best in enumerate(corners)]
     alike = [study_with((0.2 + seed / 50, 0.8), seed=seed) for seed in range(4)]
-    assert portfolio(apart, Encoding(AXES), 3, mode="max") == []
-    assert len(portfolio(alike, Encoding(AXES), 3, mode="max")) == 3
+    assert portfolio(judged(apart, Encoding(AXES), 3, mode="max"), 3) == []
+    assert len(portfolio(judged(alike, Encoding(AXES), 3, mode="max"), 3)) == 3
 
 
 def test_the_sampler_goes_where_earlier_studies_were_good_and_leaves_it_when_it_is_wrong():
@@ -175,14 +176,14 @@ def encoding_of(studies: list[list[FrozenTrial]]) -> Encoding:
 @pytest.mark.parametrize("first", range(0, 10, 2))
 def test_of_a_branch_that_is_behind_everywhere_the_best_is_taken_and_not_the_first(first):
     studies = [study_with_branches(seed) for seed in range(first, first + 2)]
-    best = best_of_each(studies, encoding_of(studies), lambda trial: trial.params["kind"], mode="max")
+    best = best_of_each(judged(studies, encoding_of(studies), mode="max"), lambda trial: trial.params["kind"])
     assert [trial.params["kind"] for trial in best] == ["quick", "slow"]
     assert best[1].params["slow.x"] > 0.9
 
 
 def test_what_fills_a_portfolio_when_nothing_is_left_to_gain_is_the_best_of_the_rest():
     study = study_with((0.2, 0.8), LEAST_TRIALS)
-    chosen = [trial.values[0] for trial in portfolio([study], Encoding(AXES), 6, mode="max")]
+    chosen = [trial.values[0] for trial in portfolio(judged([study], Encoding(AXES), 6, mode="max"), 6)]
     assert sorted(chosen) == sorted(trial.values[0] for trial in study)[-6:]
 
 
@@ -195,12 +196,13 @@ def failed(trial: FrozenTrial) -> FrozenTrial:
 def test_what_failed_is_never_what_is_tried_first():
     whole = study_with_branches(0)
     quick_alone = [failed(trial) if trial.params["kind"] == "slow" else trial for trial in whole]
-    best = best_of_each([quick_alone], encoding_of([whole]), lambda trial: trial.params["kind"], mode="max")
+    best = best_of_each(judged([quick_alone], encoding_of([whole]), mode="max"), lambda trial: trial.params["kind"])
     assert [trial.params["kind"] for trial in best] == ["quick"]
     few = [failed(trial) if number > 2 else trial for number, trial in enumerate(study_with((0.2, 0.8), LEAST_TRIALS))]
-    assert {trial.state for trial in portfolio([few], Encoding(AXES), 5, mode="max")} == {TrialState.COMPLETE}
+    chosen = portfolio(judged([few], Encoding(AXES), 5, mode="max"), 5)
+    assert {trial.state for trial in chosen} == {TrialState.COMPLETE}
     nothing = [failed(trial) for trial in whole]
-    assert portfolio([nothing], encoding_of([whole]), 5, mode="max") == []
+    assert portfolio(judged([nothing], encoding_of([whole]), 5, mode="max"), 5) == []
 
 
 def test_guided_draws_keep_to_a_branch_that_is_drawn_evenly_and_go_where_it_was_good():

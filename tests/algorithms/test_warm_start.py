@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
+from tuner.algorithms._transfer import PORTFOLIO
 from tuner.algorithms.warm_start import (
-    PORTFOLIO,
     EarlierStudy,
     EarlierTrial,
     describe,

@@ -11,6 +11,7 @@ configuration of each comes before the portfolio, and guided draws keep to the a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -148,56 +149,63 @@ def fitted_with_prior(
     return (informed, prior) if prior.used and informed.loss + prior.used < plain.loss else (plain, None)
 
 
-def portfolio(
-    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, mode: Mode
-) -> list[FrozenTrial]:
-    """Return at most `number` trials of earlier studies, the most useful first.
+@dataclass(frozen=True)
+class Judged:
+    """Trials of earlier studies, each with parameters of its own, none that failed; no trials: too little in common."""
 
-    Each is the one that lowers most, in the mean over the studies, the regret that is expected of the best so far. None
-    when the studies have so little in common that portfolios of the others are worth little more, to each of them,
-    than random configurations: what is tried first is trained furthest, and leads a search astray when it is wrong.
-    """
-    trials, expected = _judged(studies, encoding, number, mode=mode)
-    if not trials:
-        return []
-    return [trials[place] for place in _greedy(_regret(expected, expected.max(axis=1)), expected, number)]
+    trials: Sequence[FrozenTrial]
+    expected: np.ndarray
+    """What the model of each study expects of them, float [models, trials]."""
 
-
-def best_of_each(
-    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, kind: Callable[[FrozenTrial], Scalar], *, mode: Mode
-) -> list[FrozenTrial]:
-    """Return the trial of each kind with the least regret that is expected over the studies, the best one first.
-
-    `kind` returns the architecture of a trial. A portfolio lacks those that are behind on all earlier data, and one of
-    them may be best on new data. None when the studies have too little in common.
-    """
-    trials, expected = _judged(studies, encoding, PORTFOLIO, mode=mode)
-    if not trials:
-        return []
-    found: dict[Scalar, FrozenTrial] = {}
-    # by what is expected where regrets are alike, as of all that are behind in each study
-    regret = _regret(expected, expected.max(axis=1)).mean(axis=0)
-    for place in np.lexsort((-expected.mean(axis=0), regret)):
-        found.setdefault(kind(trials[place]), trials[place])
-    return list(found.values())
+    @property
+    def regret(self) -> np.ndarray:
+        """The regret of each trial in each study, float [models, trials]: 0 is the best, 1 the middle or worse."""
+        return _regret(self.expected, self.expected.max(axis=1))
 
 
-def _judged(
-    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int, *, mode: Mode
-) -> tuple[list[FrozenTrial], np.ndarray]:
-    """Return the trials of all studies, and what each of their models expects of them, float [models, trials].
+def judged(
+    studies: Sequence[Sequence[FrozenTrial]], encoding: Encoding, number: int = PORTFOLIO, *, mode: Mode
+) -> Judged:
+    """Return the trials of earlier studies as their models see them; `encoding` has all their parameters.
 
-    Of several with the same parameters, as where a space is narrower than theirs, there is one; what has failed is not
-    among them. None where portfolios of so many configurations show that the studies have too little in common.
+    None of them where portfolios of `number` configurations show that the studies have too little in common: what is
+    tried first is trained furthest, and leads a search astray when it is wrong.
     """
     models = earlier_models(studies, encoding, mode=mode)
     worked = [trial for one in studies for trial in one if trial.params and not evidence_of(trial).has_failed]
+    # where a space is narrower than those of the studies, several of their trials are the same here
     trials = list({frozenset(trial.params.items()): trial for trial in worked}.values())
-    nothing: tuple[list[FrozenTrial], np.ndarray] = [], np.empty((0, 0))
     if not models or not trials:
-        return nothing
+        return Judged([], np.empty((0, 0)))
     rows = np.array([encoding.row(one.params) for one in trials])
-    return (trials, _expected(models, encoding.points(rows))) if are_alike(models, encoding, rows, number) else nothing
+    if not are_alike(models, encoding, rows, number):
+        return Judged([], np.empty((0, 0)))
+    return Judged(trials, _expected(models, encoding.points(rows)))
+
+
+def portfolio(known: Judged, number: int = PORTFOLIO) -> list[FrozenTrial]:
+    """Return at most `number` trials of earlier studies, the most useful first.
+
+    Each is the one that lowers most, in the mean over the studies, the regret that is expected of the best so far.
+    """
+    if not known.trials:
+        return []
+    return [known.trials[place] for place in _greedy(known.regret, known.expected, number)]
+
+
+def best_of_each(known: Judged, kind: Callable[[FrozenTrial], Scalar]) -> list[FrozenTrial]:
+    """Return the trial of each kind with the least regret that is expected over the studies, the best one first.
+
+    `kind` returns the architecture of a trial. A portfolio lacks those that are behind on all earlier data, and one of
+    them may be best on new data.
+    """
+    if not known.trials:
+        return []
+    found: dict[Scalar, FrozenTrial] = {}
+    # by what is expected where regrets are alike, as of all that are behind in each study
+    for place in np.lexsort((-known.expected.mean(axis=0), known.regret.mean(axis=0))):
+        found.setdefault(kind(known.trials[place]), known.trials[place])
+    return list(found.values())
 
 
 def are_alike(models: Sequence[EarlierModel], encoding: Encoding, rows: np.ndarray, number: int = PORTFOLIO) -> bool:

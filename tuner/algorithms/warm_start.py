@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuner.algorithms._encoding import Encoding
-from tuner.algorithms._transfer import ARCHITECTURE, PORTFOLIO, best_of_each, portfolio
+from tuner.algorithms._transfer import ARCHITECTURE, best_of_each, judged, portfolio
 from tuner.algorithms.study import ended_trial
 from tuner.algorithms.study_file import StudyFile, best_values, read_study, recorded_metrics, studies_beside
 from tuner.common.errors import RunError
@@ -162,11 +162,8 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
         [list(_fitted(one, space, baseline or {})) for one in studies if one.is_prior is which]
         for which in (False, True)
     )
-    recipes, of_prior = (
-        _chosen(one, lambda trials, encoding, kind: best_of_each(trials, encoding, kind, mode=mode))
-        for one in (own, prior)
-    )
-    together = _chosen(own, lambda trials, encoding, _: portfolio(trials, encoding, PORTFOLIO, mode=mode))
+    recipes, together = _chosen(own, mode)
+    of_prior, _ = _chosen(prior, mode)
     known = {_architecture(one) for one in [*recipes, *together]}
     return WarmStart(
         trials=[[trial for _, trial in one] for one in own],
@@ -179,22 +176,18 @@ def warm_start(studies: Sequence[EarlierStudy], space: Space, baseline: Configur
 _Fitted = tuple[Configuration, FrozenTrial]
 
 
-def _chosen(
-    studies: Sequence[Sequence[_Fitted]],
-    choose: Callable[
-        [Sequence[Sequence[FrozenTrial]], Encoding, Callable[[FrozenTrial], Scalar]], Sequence[FrozenTrial]
-    ],
-) -> list[Configuration]:
-    """Return the configurations of the trials that are chosen; `choose` is given what returns an architecture."""
+def _chosen(studies: Sequence[Sequence[_Fitted]], mode: Mode) -> tuple[list[Configuration], list[Configuration]]:
+    """Return the best known configuration of each architecture, and the portfolio."""
     trials = [[trial for _, trial in one] for one in studies]
     distributions = {name: value for one in trials for trial in one for name, value in trial.distributions.items()}
     if not distributions:
-        return []
+        return [], []
     encoding = Encoding(distributions)
     encoding.learn(np.array([encoding.row(trial.params) for one in trials for trial in one]))
     configurations = {id(trial): configuration for one in studies for configuration, trial in one}
-    chosen = choose(trials, encoding, lambda trial: _architecture(configurations[id(trial)]))
-    return [configurations[id(trial)] for trial in chosen]
+    known = judged(trials, encoding, mode=mode)
+    best = best_of_each(known, lambda trial: _architecture(configurations[id(trial)]))
+    return [configurations[id(one)] for one in best], [configurations[id(one)] for one in portfolio(known)]
 
 
 def _architecture(configuration: Configuration) -> Scalar:
