@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.common.command_line import CommandParser, run_command, split_assignments
+from tuner.common.command_line import CommandParser, verbatim, run_command, split_assignments
 
 _EPILOG = """\
 examples:
@@ -42,7 +42,8 @@ def build_new_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the file to write, which must not be there (default: of the source's name)",
     )
-    add("--time", metavar="TIME", help="of a search with the file, as 90s, 20m or 2h (default: 30m)")
+    limit = "of a search with the file, as 90s, 20m or 2h, or none (default: 30m)"
+    add("--time", type=verbatim, metavar="TIME", help=limit)
     setting = "set a setting of the section data, the value in YAML: --set data.layout=classes (repeatable)"
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=setting)
     staged = "take data set NAME from SOURCE, for example cifar100=parquet:/data/cifar100 (repeatable)"

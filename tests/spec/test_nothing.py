@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.wrong_files import RIGHT, wrong
 from tuner.cache import parse_cache_options
+from tuner.common.command_line import verbatim
 from tuner.common.registry import NEVER_NOTHING, NOTHING
 from tuner.data import build_data_parser
 from tuner.export import build_export_parser
@@ -199,9 +200,11 @@ OPTIONS = [
 def test_every_option_that_need_not_be_given_can_be_nothing_and_no_other(command, action, capsys) -> None:
     parser, arguments = PARSERS[command]
     for word in (*NOTHING, "None", "OFF"):
-        if action.default is None:
+        if action.default is None and action.type is not verbatim:
             found = getattr(parser.parse_args([*arguments, action.option_strings[0], word]), action.dest)
             assert found == ([] if action.nargs == "+" else None)
+        elif action.default is None:  # what it would be without the option is something else than nothing
+            assert getattr(parser.parse_args([*arguments, action.option_strings[0], word]), action.dest) == word
         else:
             with pytest.raises(SystemExit):
                 parser.parse_args([*arguments, action.option_strings[0], word])

@@ -75,6 +75,11 @@ class CommandParser(argparse.ArgumentParser):
         super().error(printable(said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."))
 
 
+def verbatim(text: str) -> str:
+    """Return a text as it is: the `type` of an option that says with a word for nothing more than if it were left out."""
+    return text
+
+
 def _path(text: str) -> Path:
     try:
         return user_path(text)

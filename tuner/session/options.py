@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.common.command_line import CommandParser
+from tuner.common.command_line import CommandParser, verbatim
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _EPILOG = """\
@@ -75,8 +75,8 @@ def build_search_parser() -> CommandParser:
     add = parser.add_argument
     what = "a search-space file (YAML); or images, as folder:photos: a file is written for them first"
     add("file", nargs="?", type=_given_path, metavar="FILE|SOURCE", help=what)
-    limit = "all that may be spent, as 90s, 20m or 2h (default: what FILE says; for a SOURCE 30m)"
-    add("--time", metavar="TIME", help=limit)
+    limit = "all that may be spent, as 90s, 20m or 2h, or none (default: what FILE says; for a SOURCE 30m)"
+    add("--time", type=verbatim, metavar="TIME", help=limit)
     add(
         "--set",
         action="append",
