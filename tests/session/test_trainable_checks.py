@@ -16,6 +16,7 @@ from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, resolve
 from tuner.session._resume import refuse_other_search
 from tuner.session.checks import check_names
+from tuner.spec.space import Choice
 from tuner.spec.spec import dump_spec, read_spec, require
 from tuner.training.trainable import TRAINABLES, meaning_of_nothing
 
@@ -127,6 +128,27 @@ def test_names_that_networks_have_mean_nothing_of_the_kind(monkeypatch: pytest.M
     reading = read_spec(file, "f", (), meaning_of_nothing)
     found = resolve(require(reading, check_names(reading, {})))
     assert found.study.data.asked is None and not found.training.depths
+
+
+@pytest.mark.parametrize(
+    ("parameter", "written", "values"),
+    [
+        (Parameter("bool", default=True), "{choice: [true, false]}", (True, False)),
+        (Parameter("bool", default=True), "off", (False,)),
+        (Parameter("int", low=0, high=5, default=1), "none", (0,)),
+        (Parameter("choice", values=("none", "some"), default="some"), "{choice: [no, some]}", ("none", "some")),
+    ],
+)
+@pytest.mark.parametrize("name", ["augment", "weights", "dropout", "momentum"])
+def test_nothing_is_what_it_is_for_the_function_whatever_networks_call_so(
+    parameter: Parameter, written: str, values: tuple[Any, ...], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softmax_regression, "parameters", {name: parameter})
+    file = FILE[: FILE.index("space")] + f"space: {{{name}: {written}}}\nbaseline: {{{name}: no}}\n"
+    reading = read_spec(file, "f", (), meaning_of_nothing)
+    spec = require(reading, check_names(reading, {}))
+    assert spec.space[name] == Choice(values)
+    assert spec.baseline == {name: {"bool": False, "int": 0, "choice": "none"}[parameter.kind]}
 
 
 def test_the_plan_names_the_function_and_says_what_is_not_tested(

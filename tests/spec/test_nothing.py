@@ -14,15 +14,18 @@ from tuner.common.registry import NEVER_NOTHING, NOTHING
 from tuner.data import build_data_parser
 from tuner.export import build_export_parser
 from tuner.jobs.options import build_command_parser, build_submit_parser, parse_submit_options
-from tuner.models.architectures import ARCHITECTURES, meaning_of_nothing
-from tuner.models.parameters import GENERAL
+from tuner.models.architectures import ARCHITECTURES
+from tuner.models.own_networks import own_network
+from tuner.models.parameters import GENERAL, Parameter
 from tuner.new import build_new_parser
 from tuner.predict import build_predict_parser
 from tuner.report import build_report_parser
 from tuner.session.checks import check_names
 from tuner.session.options import build_search_parser, parse_search_options
 from tuner.spec.schema import SECTIONS, EarlyStoppingSection, Names, meanings_of_nothing
+from tuner.spec.space import Choice
 from tuner.spec.spec import Spec, read_spec, require
+from tuner.training.trainable import meaning_of_nothing
 
 WORDS = [*NOTHING, "None", "NO", "Off", "FALSE", "Null", "~", "' none '", "'off'", "'false'"]
 SETTINGS = {
@@ -171,6 +174,30 @@ def test_numbers_that_can_be_nothing_are_nought() -> None:
     assert {name: meaning_of_nothing(name) for name in expected} == expected
     assert meaning_of_nothing("weights") == meaning_of_nothing("preprocess") == "none"
     assert meaning_of_nothing("learning_rate") is meaning_of_nothing("nobody knows it") is None
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["{choose: {own_net: BRANCH, cnn: {dropout: none}}}", "{choose: {cnn: {dropout: none}, own_net: BRANCH}}"],
+)
+def test_nothing_is_what_it_is_for_the_architecture_of_a_branch(architecture) -> None:
+    own = {
+        "dropout": Parameter("bool", default=True),
+        "reduction": Parameter("int", low=0, high=4, default=1),
+    }
+    ARCHITECTURES.add_own("own_net", own_network("own_net", "", lambda images: images, own, 1, None))
+    try:
+        branch = "{dropout: {choice: [true, false]}, reduction: none}"
+        text = RIGHT.split("space:")[0] + f"space:\n  architecture: {architecture.replace('BRANCH', branch)}\n"
+        text += "baseline: {architecture: own_net, dropout: off, reduction: no}\n"
+        reading = read_spec(text, "f", (), meaning_of_nothing)
+        spec = require(reading, check_names(reading, {}))
+    finally:
+        ARCHITECTURES.remove("own_net")
+    branches = spec.space["architecture"].branches
+    assert branches["own_net"] == {"dropout": Choice((True, False)), "reduction": Choice((0,))}
+    assert branches["cnn"] == {"dropout": Choice((0.0,))}
+    assert spec.baseline == {"architecture": "own_net", "dropout": False, "reduction": 0}
 
 
 # --- options ---

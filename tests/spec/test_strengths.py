@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tuner.models.architectures import meaning_of_nothing
 from tuner.session.checks import check_names
 from tuner.spec.space import Choice, Choose, Configuration, Integer, Real, flatten, misfits
 from tuner.spec.spec import Spec, dump_spec, read_spec, require
+from tuner.training.trainable import meaning_of_nothing
 
 FILE = """\
 study: small

@@ -6,7 +6,7 @@ A new backbone of Keras Applications is one line in `applications`; its blocks a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +106,15 @@ for _name, _backbone in BACKBONES.items():
     _add_backbone(_name, _backbone)
 
 
-def meaning_of_nothing(name: str) -> Scalar:
-    """Return how a hyperparameter that a file calls nothing is kept (0 for a dropout); None where it cannot be."""
+def meaning_of_nothing(name: str, architectures: Sequence[str] = ()) -> Scalar:
+    """Return how a hyperparameter that a file calls nothing is kept (0 for a dropout); None where it cannot be.
+
+    It is one of `architectures`, as far as these have it: own ones may call a number or a switch as others do.
+    """
     if name.startswith("augment."):
         from tuner.models.augmentation import meaning_of_no_strength  # with numpy, which the registry does without
 
         return meaning_of_no_strength(name)
-    owners = [GENERAL, *(ARCHITECTURES[each].parameters for each in ARCHITECTURES)]
+    names = [*(each for each in architectures if each in ARCHITECTURES), *ARCHITECTURES]
+    owners = [GENERAL, *(ARCHITECTURES[each].parameters for each in names)]
     return next((owner[name].nothing for owner in owners if name in owner), None)

@@ -112,11 +112,18 @@ class SpecReading:
         return Problem(dotted(tuple(path)), message, self.document.line(tuple(path)))
 
 
-Meaning = Callable[[str], Scalar]
-"""How a hyperparameter is kept when a file says that it is nothing; None where it cannot be."""
+Meaning = Callable[[str, Sequence[str], str | None], Scalar]
+"""How a hyperparameter is kept when a file says that it is nothing; None where it cannot be.
+
+Asked with its name, the architectures whose it may be, and the training function of one's own whose it is.
+"""
 
 
-def load_spec(path: Path, overrides: Sequence[str] = (), meaning: Meaning = lambda name: None) -> SpecReading:
+def _no_meaning(_name: str, _architectures: Sequence[str], _trainable: str | None) -> Scalar:
+    return None
+
+
+def load_spec(path: Path, overrides: Sequence[str] = (), meaning: Meaning = _no_meaning) -> SpecReading:
     """Return the reading of the file at `path`, after `overrides` (each `key=value`, the value in YAML).
 
     `meaning` tells what nothing is of a hyperparameter.
@@ -147,7 +154,7 @@ def _nearest_file(path: Path) -> str:
 
 
 def read_spec(
-    text: str, file: str = "search space", overrides: Sequence[str] = (), meaning: Meaning = lambda name: None
+    text: str, file: str = "search space", overrides: Sequence[str] = (), meaning: Meaning = _no_meaning
 ) -> SpecReading:
     """Return the reading of a search-space text; problems are listed in its `problems`, nothing is raised."""
     document = read_document(text)
@@ -159,7 +166,7 @@ def read_spec(
         return SpecReading(file, document, (*document.problems, *problems), None)
     for override in overrides:
         problems += _override(values, document, override)
-    values |= {key: _with_nothing(values[key], meaning) for key in ("space", "baseline") if key in values}
+    values |= _space_and_baseline(values, meaning)
     return _validate(file, document, values, problems)
 
 
@@ -199,7 +206,47 @@ def _section_of_nothing(name: str) -> dict[str, Any]:
     return dict((SECTIONS[name].without if name in SECTIONS else None) or {})
 
 
-def _with_nothing(raw: Any, meaning: Meaning, name: str = "") -> Any:
+def _space_and_baseline(values: Mapping[str, Any], meaning: Meaning) -> dict[str, Any]:
+    """Return space and baseline, as far as they are given, in which each word for nothing has become what it means.
+
+    The same name may be a number of one architecture, and true or false of another, or of a training function.
+    """
+    trainable, space, baseline = (values.get(name) for name in ("trainable", "space", "baseline"))
+    function = _plain_text(trainable)
+
+    def of(architectures: Sequence[str]) -> _Meant:
+        return lambda name: meaning(name, architectures, function)
+
+    found: dict[str, Any] = {}
+    if "space" in values:
+        found["space"] = _with_nothing(space, of(_architectures(space)))
+        if branches := _branches(space):
+            written = {branch: _with_nothing(one, of([branch]), branch) for branch, one in branches.items()}
+            found["space"]["architecture"] = {**found["space"]["architecture"], "choose": written}
+    if "baseline" in values:
+        found["baseline"] = _with_nothing(baseline, of(_architectures(baseline) or _architectures(space)))
+    return found
+
+
+def _architectures(raw: Any) -> list[str]:
+    """Return the names of architectures in a space, or in a baseline, as it is written."""
+    chosen = raw.get("architecture") if isinstance(raw, dict) else None
+    listed = chosen.get("choice") if isinstance(chosen, dict) else [chosen]
+    return [*_branches(raw), *(one for one in (listed if isinstance(listed, list) else []) if isinstance(one, str))]
+
+
+def _branches(raw: Any) -> dict[str, Any]:
+    """Return what stands in the branches of the architectures of a space, as it is written."""
+    chosen = raw.get("architecture") if isinstance(raw, dict) else None
+    branches = chosen.get("choose") if isinstance(chosen, dict) else None
+    return branches if isinstance(branches, dict) else {}
+
+
+_Meant = Callable[[str], Scalar]
+"""A `Meaning` for one part of a file."""
+
+
+def _with_nothing(raw: Any, meaning: _Meant, name: str = "") -> Any:
     """Return a part of a space, or a baseline, in which each word for nothing has become what it means there."""
     if isinstance(raw, dict):
         if name == OWNER and isinstance(raw.get("choose"), dict):
@@ -211,7 +258,7 @@ def _with_nothing(raw: Any, meaning: Meaning, name: str = "") -> Any:
     return raw if found is None else found
 
 
-def _strengths_with_nothing(branch: Any, meaning: Meaning) -> Any:
+def _strengths_with_nothing(branch: Any, meaning: _Meant) -> Any:
     """Return a branch of operations in which each word for nothing has become what it means there."""
     if not isinstance(branch, dict):
         return branch

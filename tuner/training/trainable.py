@@ -158,12 +158,12 @@ class Trainable:
 TRAINABLES: Registry[Trainable] = Registry("trainable", "tuner.trainables")
 
 
-def meaning_of_nothing(name: str) -> Scalar:
-    """Return how a hyperparameter of anything that can be searched is kept when a file calls it nothing, or None."""
-    owners = (TRAINABLES[each].parameters for each in TRAINABLES)
-    own = next((owner[name].nothing for owner in owners if name in owner), None)
-    found = architectures.meaning_of_nothing(name)
-    return own if found is None else found
+def meaning_of_nothing(name: str, networks: Sequence[str] = (), trainable: str | None = None) -> Scalar:
+    """Return how a hyperparameter that a file calls nothing is kept, or None: of its trainable, or of networks."""
+    if trainable is None or trainable not in TRAINABLES:
+        return architectures.meaning_of_nothing(name, networks)
+    parameters = TRAINABLES[trainable].parameters
+    return parameters[name].nothing if name in parameters else None
 
 
 def check_signature(function: Any, names: tuple[str, ...], wanted: str) -> None:
