@@ -17,9 +17,10 @@ from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import InputError, RunError, RunInUseError
 from tuner.common.files import write_text
 from tuner.common.locations import Location
-from tuner.runs.directory import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run
+from tuner.runs.directory import RunDirectory, fresh_run, is_finished, latest_run, new_run, open_run, run_to_resume
 from tuner.runs.events import SessionEnded, SessionStarted
 from tuner.runs.record import Record
+from tuner.search import main
 from tuner.session import commands
 from tuner.session.options import parse_search_options
 
@@ -95,6 +96,30 @@ def test_the_latest_run_is_the_one_that_was_written_to_last(tmp_path):
     first, second = write_run(tmp_path / "digits", None), write_run(tmp_path / "digits-2", None)
     os.utime(second.record, (1, 1))
     assert latest_run(tmp_path, "digits") == first
+
+
+@pytest.mark.parametrize("reason", [None, "interrupted", "error"])
+def test_the_run_to_resume_is_the_latest_unfinished_one_also_after_later_ones_are_finished(tmp_path, reason):
+    for number, (name, end) in enumerate([("digits", reason), ("digits-2", reason), ("digits-3", "finished")]):
+        os.utime(write_run(tmp_path / name, end).record, (number, number))
+    assert run_to_resume(tmp_path, "digits").name == "digits-2"
+    assert latest_run(tmp_path, "digits").name == "digits-3", "what another search learns from"
+
+
+def test_where_all_runs_are_finished_the_latest_can_be_given_more(tmp_path):
+    for number, name in enumerate(["digits-2", "digits"]):
+        os.utime(write_run(tmp_path / name, "finished").record, (number, number))
+    assert run_to_resume(tmp_path, "digits").name == "digits"
+
+
+def test_the_run_that_a_new_search_is_refused_for_is_the_one_that_resume_goes_on_with(tmp_path, capsys):
+    unfinished = write_run(tmp_path / "small", "interrupted", "small")
+    write_run(tmp_path / "small-2", "finished", "small")
+    words = [str(write_file(tmp_path)), "--runs", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    assert main(words) == 2
+    assert f"{unfinished.path} holds an unfinished search of this study; add --resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 2
+    assert f"{unfinished.specification}: no such" in capsys.readouterr().err, "which it looks for there"
 
 
 def test_a_study_whose_name_begins_alike_is_another_study(tmp_path):

@@ -231,11 +231,25 @@ def _is_stored(run: RunDirectory) -> bool:
 
 def latest_run(runs_dir: Path, study: str) -> RunDirectory:
     """Return the newest run of a study; raises RunError when there is none."""
+    return _newest_first(runs_dir, study)[0]
+
+
+def run_to_resume(runs_dir: Path, study: str) -> RunDirectory:
+    """Return the newest unfinished run of a study; where all are finished, the newest, which may be given more to spend.
+
+    Raises RunError when there is none.
+    """
+    runs = _newest_first(runs_dir, study)
+    return next((run for run in runs if not is_finished(read_state(run.record))), runs[0])
+
+
+def _newest_first(runs_dir: Path, study: str) -> list[RunDirectory]:
+    """Return the runs of a study, that which was written to last first; raises RunError when there is none."""
     paths = [path for path in runs_dir.glob(f"{study}*") if re.fullmatch(r"(-[0-9]+)?", path.name[len(study) :])]
     runs = [run for run in map(RunDirectory, paths) if _has_record(run) and _study_of(run) == study]
     if not runs:
         raise RunError(f"{runs_dir / study}: there is no search to resume; leave out --resume to begin one")
-    return max(runs, key=lambda run: run.record.stat().st_mtime)
+    return sorted(runs, key=lambda run: run.record.stat().st_mtime, reverse=True)
 
 
 def _study_of(run: RunDirectory) -> str | None:

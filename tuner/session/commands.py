@@ -27,7 +27,7 @@ from tuner.proposals.asking import source_asked_for, study_name
 from tuner.proposals.making import DEFAULT_TIME, Asked, make_file
 from tuner.reports.console import SearchConsole
 from tuner.reports.formatting import backbone_words, describe_configuration, format_seconds, format_value, metric_words
-from tuner.runs.directory import RunDirectory, fresh_run, latest_run, new_run, open_run
+from tuner.runs.directory import RunDirectory, fresh_run, new_run, open_run, run_to_resume
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import StudyCreated
 from tuner.runs.mirror import download_run, mirrored
@@ -260,7 +260,7 @@ def _refuse_missing_code_of(reading: SpecReading, options: SearchOptions) -> Non
     """Refuse to go on with a run without its own code: that explains names that are unknown."""
     study, began = reading.document.values.get("study"), None
     with contextlib.suppress(RunError):
-        run = latest_run(options.runs_dir, str(study)) if not options.resume else open_run(Path(options.resume))
+        run = run_to_resume(options.runs_dir, str(study)) if not options.resume else open_run(Path(options.resume))
         began = read_state(run.record).study
     if began is not None:
         refuse_missing_code(began, load_plugins(options.plugins), run)
@@ -274,7 +274,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
     elif options.resume:
         run = open_run(Path(options.resume))
     elif spec is not None:
-        run = latest_run(options.runs_dir, spec.study)
+        run = run_to_resume(options.runs_dir, spec.study)
     else:
         raise RunError("--resume must name a run when no search-space file is given")
     state = read_state(run.record)  # a damaged record is told before Ray starts
