@@ -22,7 +22,7 @@ from tuner.runs.directory import RunDirectory
 from tuner.runs.events import SessionStarted
 from tuner.search import main
 from tuner.session._resume import describe_data, refuse_other_data, refuse_other_search
-from tuner.spec.spec import dump_spec, read_spec, require
+from tuner.spec.spec import Spec, dump_spec, read_spec, require
 
 SPACE = """
 study: pictures
@@ -157,6 +157,21 @@ def test_only_what_is_spent_may_change(run) -> None:
     refuse_other_search(study_created(specification=require(read_spec(SPACE, overrides=[stop])).resolved()), SPEC, run)
     with pytest.raises(RunError, match=r"cannot go on: data.validation_fraction \(was 0.5; is 0.25\) must be what it"):
         refuse_other_search(study, require(read_spec(SPACE, overrides=("data.validation_fraction=0.25",))), run)
+
+
+@pytest.mark.parametrize("place", ["space", "space.architecture.choose.dense"])
+def test_operations_in_another_order_are_another_search_and_settings_are_not(run, place) -> None:
+    def spec_of(augment: str) -> Spec:
+        return require(read_spec(SPACE, overrides=[f"{place}.augment={augment}"]))
+
+    known = spec_of("{choose: {none: {}, own: {invert: 1, shift: 2, noise: 9}}}")
+    study = study_created(specification=known.resolved())
+    refuse_other_search(study, spec_of("{choose: {own: {invert: 1, shift: 2, noise: 9}, none: {}}}"), run)
+    words = rf"the order of {place}.augment.choose.own \(was invert, shift, noise; is noise, shift, invert\) must be"
+    with pytest.raises(RunError, match=words):
+        refuse_other_search(study, spec_of("{choose: {none: {}, own: {noise: 9, shift: 2, invert: 1}}}"), run)
+    with pytest.raises(RunError, match=r"cannot go on: \S*own.invert \(was 1; is not there\) must be"):
+        refuse_other_search(study, spec_of("{choose: {none: {}, own: {noise: 9, shift: 2}}}"), run)
 
 
 def test_a_setting_that_was_nothing_and_is_something_now_is_another_search(run) -> None:

@@ -19,6 +19,7 @@ from tuner.runs.events import StudyCreated
 from tuner.runs.state import RunState
 from tuner.session._resolved import Study
 from tuner.spec.spec import Spec
+from tuner.spec.strengths import OWNER
 
 MAY_CHANGE = ("search.trials", "search.time_budget", "search.stop_when", "search.max_concurrent",
               "search.hung_after_epochs", "search.probe", "resources.", "finalists.", "data.storage")  # fmt: skip
@@ -39,13 +40,20 @@ def first_event(state: RunState, run: RunDirectory) -> StudyCreated:
 
 def refuse_other_search(study: StudyCreated, wanted: Spec, run: RunDirectory) -> None:
     """Check that the search is the one in the record; raises RunError that names the difference."""
+    written = json.loads(json.dumps(wanted.resolved()))
     before = dict(_leaves(study.specification))
-    now = dict(_leaves(json.loads(json.dumps(wanted.resolved())), before))
+    now = dict(_leaves(written, before))
     keys = [key for key in {**before, **now} if key in before or key.startswith(_OPEN)]
     different = [
         f"{key} (was {_shown(before, key)}; is {_shown(now, key)})"
         for key in keys
         if not key.startswith((*MAY_CHANGE, *_KEPT_WITH_RUN)) and before.get(key) != now.get(key)
+    ]
+    orders = dict(_orders(written))
+    different += [
+        f"the order of {branch} (was {', '.join(operations)}; is {', '.join(orders[branch])})"
+        for branch, operations in _orders(study.specification)
+        if sorted(operations) == sorted(orders.get(branch, [])) and operations != orders[branch]
     ]
     if different:
         more = f", and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
@@ -65,6 +73,15 @@ def _leaves(values: Mapping[str, Any], whole: Container[str] = (), path: str = "
             yield from _leaves(value, whole, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
+
+
+def _orders(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield the operations of each branch of augmentation by the path of the branch: they are applied in this order."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and path.endswith(f"{OWNER}.choose."):
+            yield f"{path}{key}", list(value)
+        elif isinstance(value, Mapping):
+            yield from _orders(value, f"{path}{key}.")
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
