@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.make_record import study_created, write_record
+from tests.support.make_record import epoch, session_started, study_created, trial_started, write_record
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import RunError
 from tuner.common.plugins import forget_plugins
@@ -187,3 +187,33 @@ def test_a_setting_that_an_earlier_tuner_did_not_have_is_no_other_search(run) ->
     known = SPEC.resolved()
     del known["search"]["hung_after_epochs"], known["training"]["head_epochs"]
     refuse_other_search(study_created(specification=known), SPEC, run)
+
+
+@pytest.mark.parametrize(
+    ("trial", "expected"), [(0, (1.0, None)), (1, (2.0, None)), (2, (4.0, 2.0)), (3, (4.0, 2.0))]
+)
+def test_a_trial_is_trained_again_with_what_it_had_in_its_own_session(run, trial, expected, monkeypatch, capsys) -> None:
+    class WithShares:
+        def worker_context(self, _training, *shares) -> None:
+            raise RunError(f"trained again with {shares}")
+
+    monkeypatch.setattr("tuner.session.commands.prepare", lambda *_arguments: WithShares())
+    configuration = {"batch_size": 8, "learning_rate": 0.01, "architecture": "dense", "dense_units": 4}
+    study = json.loads(run.record.read_text().splitlines()[0])
+    events = [
+        study_created(study="pictures", specification=study["specification"], data=study["data"]),
+        session_started(elapsed_s=5.0, cpus_per_trial=1.0),
+        trial_started(0, configuration, elapsed_s=6.0),
+        trial_started(1, configuration, elapsed_s=6.0),
+        epoch(0, 1, 0.5, elapsed_s=10.0),
+        epoch(1, 1, 0.5, elapsed_s=11.0),
+        session_started(elapsed_s=20.0, cpus_per_trial=2.0, resumed=True),
+        epoch(1, 2, 0.6, elapsed_s=21.0),
+        session_started(elapsed_s=30.0, cpus_per_trial=4.0, gpus_per_trial=2.0, resumed=True),
+        trial_started(2, configuration, elapsed_s=31.0),
+        epoch(2, 1, 0.5, elapsed_s=32.0),
+        trial_started(3, configuration, elapsed_s=33.0),
+    ]
+    write_record(run.record, events)
+    assert main(["--retrain", "runs/pictures", str(trial), "--cache", "cache"]) == 2
+    assert capsys.readouterr().err == f"trained again with {expected}\n"

@@ -166,6 +166,16 @@ class RunState:
         latest_s = (trial.epochs[-1].elapsed_s for trial in self.trials.values() if trial.epochs)
         return max(self.finalists_started.elapsed_s, max(latest_s, default=0.0))
 
+    def session_of(self, number: int) -> events.SessionStarted:
+        """Return the session that trained the last epoch of a trial; the latest, where it has none.
+
+        A resumed session may give its trials other CPUs and GPUs. There must have been a session.
+        """
+        epochs = self.trials[number].epochs
+        until_s = epochs[-1].elapsed_s if epochs else math.inf
+        began = [session for session in self.sessions if session.elapsed_s <= until_s]
+        return (began or self.sessions)[-1]
+
     def best_of(self, trials: Iterable[TrialState]) -> TrialState | None:
         """Return the trial with the best value, the earliest of equals; None where none has a value."""
         scored = [(oriented(trial.best, self.mode), -trial.number) for trial in trials if trial.best is not None]

@@ -163,9 +163,11 @@ def _export(
 
     try:
         with console.preparing("exporting the best model"):
-            # With as many threads as the trials had: other threads, other roundings.
-            training = search.training.augmented_on(state.sessions[-1].augment_on)
-            context = prepared.worker_context(training, state.sessions[-1].cpus_per_trial)
+            # With as many threads as the trial had: other threads, other roundings.
+            best = state.best_trial()
+            session = state.sessions[-1] if best is None else state.session_of(best.number)
+            training = search.training.augmented_on(session.augment_on)
+            context = prepared.worker_context(training, session.cpus_per_trial)
             path = export_best(run, state, context, retrain_command(run.path, state))
     # Keras raises errors of any kind for a layer that cannot be saved.
     except Exception as error:  # noqa: BLE001  whatever it is, it is said, and the search is reported

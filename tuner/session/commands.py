@@ -445,11 +445,11 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
     refuse_missing_code(began, load_plugins(options.plugins), run)
     search = resolve(require(load_spec(run.specification, options.overrides, meaning_of_nothing)))
     refuse_other_code(began, search, run)
-    last = state.sessions[-1]
-    gpus = last.gpus_per_trial if last.gpus_per_trial > 1 else None
-    shares = last.cpus_per_trial, gpus  # other threads or devices, other roundings
+    session = state.session_of(number)
+    gpus = session.gpus_per_trial if session.gpus_per_trial > 1 else None
+    shares = session.cpus_per_trial, gpus  # other threads or devices, other roundings
     study = as_before(began, search.study)
-    search = replace(search, training=search.training.augmented_on(last.augment_on))
+    search = replace(search, training=search.training.augmented_on(session.augment_on))
     return _train(search, trials[number].configuration, number, prepare(study, options, console), shares, console)
 
 
