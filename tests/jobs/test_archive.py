@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tuner.common.errors import LostError, TunerError
+from tuner.common.errors import LostError, RunError, TunerError
 from tuner.jobs import _archive as archive
-from tuner.jobs._archive import first_line_of, pack, read_lines, unpack, write_lines
+from tuner.jobs._archive import content_of, pack, read_lines, unpack, write_lines
+from tuner.jobs._commands import refuse_other_run
 
 
 def make_archive(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
@@ -36,14 +38,36 @@ def folders(place: Path) -> dict[str, Path]:
     return {"run": place / "runs" / "small", "report": place / "reports" / "small"}
 
 
+@pytest.mark.parametrize(
+    ("here", "words"),
+    [
+        (None, None),
+        (b"study\ntrial 0\n", None),
+        (b"study\ntrial 0\ntri", None),  # fetched while a line was written
+        (b"study\ntrial 0\ntrial 1\n", None),
+        (b"study\ntrial 0\ntrial 1\ntrial 2\n", "holds results that the cluster has not: the search has gone on here"),
+        (b"study\ntrial 0\ntrial 3\n", "holds results that the cluster has not"),
+        (b"other\ntrial 0\n", "holds another search of this name; give --to another folder"),
+    ],
+)
+def test_what_is_fetched_overwrites_no_results_that_the_cluster_has_not(here, words, tmp_path) -> None:
+    record, sent = tmp_path / "runs/small/record.jsonl", tmp_path / "sent"
+    sent.write_bytes(b"study\ntrial 0\ntrial 1\n")
+    if here is not None:
+        record.parent.mkdir(parents=True)
+        record.write_bytes(here)
+    with nullcontext() if words is None else pytest.raises(RunError, match=words):
+        refuse_other_run(record, pack({"run/record.jsonl": sent}))
+
+
 def test_files_come_back_as_they_were_and_those_that_are_not_there_are_left_out(tmp_path) -> None:
     (tmp_path / "record.jsonl").write_bytes(b"one\ntwo\n")
     (tmp_path / "page").write_bytes(bytes(range(256)) * 1000)
     files = {"run/record.jsonl": tmp_path / "record.jsonl", "report/figures/a.png": tmp_path / "page"}
     data = pack({**files, "run/gone": tmp_path / "gone"})
     log = "INFO something else\n" + "".join(write_lines(data)) + '{"tuner": "ended", "status": 0}\n'
-    assert read_lines(log) == data and first_line_of(data, "run/record.jsonl") == b"one\n"
-    assert first_line_of(data, "run/gone") == b"" and first_line_of(b"no archive", "run/x") == b""
+    assert read_lines(log) == data and content_of(data, "run/record.jsonl") == b"one\ntwo\n"
+    assert content_of(data, "run/gone") == b"" and content_of(b"no archive", "run/x") == b""
     paths = unpack(read_lines(log), folders(tmp_path))
     assert paths == [tmp_path / "runs/small/record.jsonl", tmp_path / "reports/small/figures/a.png"]
     assert paths[1].read_bytes() == bytes(range(256)) * 1000

@@ -74,12 +74,12 @@ def read_lines(log: str) -> bytes:
     raise LostError("what was sent back is damaged or incomplete: its digest does not fit; fetch it again")
 
 
-def first_line_of(data: bytes, name: str) -> bytes:
-    """Return the first line of a file in an archive; empty when it is not there."""
+def content_of(data: bytes, name: str) -> bytes:
+    """Return a file in an archive; empty when it is not there."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             content = archive.extractfile(name)
-            return b"" if content is None else content.readline()
+            return b"" if content is None else content.read(MAX_UNPACKED_BYTES)
     except (KeyError, tarfile.TarError, zlib.error, EOFError, OSError):
         return b""
 

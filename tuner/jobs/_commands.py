@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tuner.common.errors import LostError, RunError, TunerError, printable
 from tuner.common.files import check_folder
-from tuner.jobs._archive import first_line_of, read_lines, unpack
+from tuner.jobs._archive import content_of, read_lines, unpack
 from tuner.jobs.client import FETCH_PREFIX, STOP_WITHIN_S, Job, Jobs
 from tuner.jobs.options import SHARED, SubmitOptions
 from tuner.jobs.progress_stream import Replay
@@ -259,8 +259,17 @@ def refuse_foreign_name(name: str, job: Job) -> None:
 
 
 def refuse_other_run(record: Path, data: bytes) -> None:
-    """Refuse to overwrite the run of another search; raises RunError when at `record` is the record of one."""
-    if record.is_file():
-        with record.open("rb") as lines:
-            if lines.readline() != first_line_of(data, "run/record.jsonl"):
-                raise RunError(f"{record.parent} holds another search of this name; give --to another folder")
+    """Refuse to overwrite results that were not fetched from the same search, or are newer.
+
+    Raises RunError when at `record` is the record of another search, or of this one with lines that were not sent.
+    """
+    if not record.is_file():
+        return
+    here, sent = record.read_bytes(), content_of(data, "run/record.jsonl")
+    if here.partition(b"\n")[0] != sent.partition(b"\n")[0]:
+        raise RunError(f"{record.parent} holds another search of this name; give --to another folder")
+    if not sent.startswith(here[: here.rfind(b"\n") + 1]):  # a last line without its end was being written
+        raise RunError(
+            f"{record.parent} holds results that the cluster has not: the search has gone on here; give --to another "
+            "folder"
+        )
