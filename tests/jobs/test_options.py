@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.end_to_end.test_cli import HEAVY, python
+from tests.support.make_data import make_folder
+from tests.support.make_search import write_file
 from tests.support.wrong_files import RIGHT
 from tuner.jobs._upload import Package
 from tuner.jobs.options import COMMANDS, parse_submit_options
@@ -120,6 +122,23 @@ def test_what_goes_on_with_a_search_can_be_typed_as_it_is_printed():
     assert again.overrides == ("search.trials=8",) and again.shared == PurePosixPath("/nfs")
     learnt = parse_submit_options(["small.yaml", "--warm-start", "runs/x"])
     assert "warm" not in resume_command(learnt)
+
+
+def test_a_name_of_this_machine_for_data_of_the_cluster_is_told_there(tmp_path, monkeypatch):
+    shared = tmp_path.resolve() / "shared"
+    make_folder(shared / "data" / "mine", {"cat": 2, "dog": 3})
+    monkeypatch.setenv("TUNER_DATA", str(shared / "data"))
+    mine = f"folder:{shared}/data/mine"
+
+    def named(source: str, *words: str) -> tuple[str, ...]:
+        options = [str(write_file(tmp_path)), "--shared", str(shared), "--set", f"data.source={source}", *words]
+        search = read_search(parse_submit_options(options))
+        assert search.data is None, "nothing is sent"
+        return search.named
+
+    assert named("mine") == (f"mine={mine}",)
+    assert named("mine", "--data", f"mine={mine}") == (), "which is sent as it is given"
+    assert named("digits") == named(mine) == ()
 
 
 def test_a_resumed_search_does_not_look_for_what_it_learnt_from(tmp_path, monkeypatch):

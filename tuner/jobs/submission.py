@@ -9,15 +9,16 @@ import secrets
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.common.command_line import split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_location
 from tuner.common.plugins import Plugin
-from tuner.datasets.staging import staged_sources
+from tuner.datasets.sources import NAMED
+from tuner.datasets.staging import resolve, staged_sources
 from tuner.jobs import _commands
 from tuner.jobs._upload import LocalData, Package, local_data, local_studies, write_package
 from tuner.jobs.client import Jobs
@@ -44,6 +45,8 @@ class CheckedSearch:
     earlier: Mapping[str, Path]
     """Run directories and files of studies that it is to learn from, by the names they are given in the file."""
     plugins: tuple[Plugin, ...] = ()
+    named: tuple[str, ...] = ()
+    """Data of the cluster that the file calls by a name of this machine, as `--data` has them."""
 
 
 def _submit(options: SubmitOptions, console: SearchConsole) -> int:
@@ -61,7 +64,8 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
         metadata = {"study": search.spec.study, "file": str(options.file), "shared": str(options.shared)}
         metadata["resume"] = resume_command(options)
         try:
-            jobs.submit(name, job_of(options, package), metadata, target)
+            sent_options = replace(options, data=(*options.data, *search.named))
+            jobs.submit(name, job_of(sent_options, package), metadata, target)
         except LostError as error:
             said = _commands.typed_command(options, "status")
             raise LostError(f"{error}; whether {name} began is not known: {said} says") from None
@@ -95,7 +99,15 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
         except DataError as error:
             problems = [reading.problem(("data", "source"), str(error))]
     spec = require(reading, problems)
-    return CheckedSearch(spec, data, {} if options.resume else local_studies(spec.search.warm_start), plugins)
+    earlier = {} if options.resume else local_studies(spec.search.warm_start)
+    return CheckedSearch(spec, data, earlier, plugins, () if data else _named_here(spec.data.source, staged, named))
+
+
+def _named_here(source: str, staged: Mapping[str, str], named: Container[str]) -> tuple[str, ...]:
+    """Return what a name stands for on this machine alone, by its TUNER_DATA, as `--data` has it; nothing for others."""
+    resolved = resolve(source, staged)
+    is_known_there = source in NAMED or source in named or resolved == source or "=" in source
+    return () if is_known_there else (f"{source}={resolved}",)
 
 
 def _refuse_misspelt_command(file: Path) -> None:
