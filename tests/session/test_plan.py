@@ -164,6 +164,13 @@ def warnings(text: str, *overrides: str) -> list[str]:
     return plan_warnings(resolved(text, *overrides))
 
 
+def test_the_plan_names_no_baseline_where_none_is_given():
+    several = "metrics: [val_accuracy, parameters]"
+    for metric, best in (("metric: val_accuracy", "the best 3"), (several, "2 more of the Pareto front")):
+        text = " ".join(printed(spec_of(wrong({3: metric, **NO_BASELINE}))).split())
+        assert f"{best} again, with 3 seeds each; then the test split" in text
+
+
 def test_the_plan_says_the_metrics_and_which_of_them_the_scheduler_compares():
     spec = spec_of(wrong({3: "metrics: [val_accuracy, parameters]", 15: "search: {trials: 8}"}))
     text = " ".join(printed(spec).split())

@@ -186,10 +186,11 @@ def _finalist_words(search: ResolvedSearch) -> str:
     each = f"on each of {budget.folds} folds" if budget.folds else f"with {counted(budget.trainings_each, 'seed')} each"
     if not number:
         return "none: no trial is trained again, the test split stays unread"
+    best = f"the best {number}"
     if len(search.study.metrics) > 1:
         best = f"the best by {search.study.metric}" + (f", {number - 1} more of the Pareto front" if number > 1 else "")
-        return f"{best} and the baseline again, {each}{_test_words(search.study)}"
-    return f"the best {number} and the baseline again, {each}{_test_words(search.study)}"
+    baseline = " and the baseline" if search.study.baseline is not None else ""
+    return f"{best}{baseline} again, {each}{_test_words(search.study)}"
 
 
 def _test_words(study: Study) -> str:
