@@ -96,6 +96,8 @@ def test_seconds_are_weighed_where_they_are_what_is_spent_and_the_sampler_can():
     told = "search.improvement_per_second"
     assert not resolved(RIGHT, "search.sampler=gp", timed, f"{told}=false").policy.weighs_seconds
     assert resolved(RIGHT, "search.sampler=gp", untimed, f"{told}=true").policy.weighs_seconds
+    grid = resolved(wrong(FINITE), "search.sampler=auto", "search.trials=40", untimed, f"{told}=true").policy
+    assert grid.sampler.value == "grid" and not grid.weighs_seconds
     words = " ".join(printed(spec_of(RIGHT, "search.sampler=gp", timed)).split())
     assert "expected improvement per second" in words
 

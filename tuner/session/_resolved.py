@@ -300,9 +300,8 @@ def _sampler(spec: Spec, scheduler: str) -> Chosen[str]:
 def _weighs_seconds(spec: Spec, sampler: str) -> bool:
     """Return whether improvement per second is expected: where seconds are what is spent, if the sampler can."""
     written = given(spec.search.improvement_per_second)
-    if written is not None:
-        return written
-    return spec.search.time_budget is not None and SAMPLERS[sampler].weighs_seconds
+    wanted = spec.search.time_budget is not None if written is None else written
+    return wanted and SAMPLERS[sampler].weighs_seconds
 
 
 def _grace_epochs(spec: Spec) -> int:

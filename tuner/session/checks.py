@@ -298,13 +298,14 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
     if search is None:
         return
     sampler, scheduler = given(search.sampler), resolved_scheduler(search.scheduler).value
+    needed = SCHEDULERS[scheduler].sampler if scheduler in SCHEDULERS else None
     if sampler is not None and sampler not in SAMPLERS:
         yield ("search", "sampler"), unknown_name("sampler", sampler, [*SAMPLERS, AUTO])
-    elif search.improvement_per_second is True and sampler is not None and not SAMPLERS[sampler].weighs_seconds:
+    elif search.improvement_per_second is True and (used := sampler or needed) and not SAMPLERS[used].weighs_seconds:
         heeding = [name for name in SAMPLERS if SAMPLERS[name].weighs_seconds]
         yield (
             ("search", "improvement_per_second"),
-            f"must be false with {sampler}: only {', '.join(heeding)} weighs seconds",
+            f"must be false with {sampler or scheduler}: only {', '.join(heeding)} weighs seconds",
         )
     elif sampler is not None and SAMPLERS[sampler].tries_all and count(reading.space) == math.inf:
         ranges = ", ".join(_continuous(reading.space))
