@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import keras
 import pytest
 
 from tests.support.make_record import small_state, trial_ended, trial_started
 from tuner.common.files import free_bytes
+from tuner.models.architectures import ARCHITECTURES, Architecture
+from tuner.models.parameters import HEAD, Parameter
 from tuner.runs.events import CheckpointSaved
 from tuner.search import main
 from tuner.session._disk_use import CheckpointWatch, checkpoint_bytes, checkpoints_at_once
@@ -71,6 +76,22 @@ def test_the_size_of_a_checkpoint_is_forecast_without_fetching_anything(architec
     trial.advance()
     trial.save(tmp_path)
     assert expected == pytest.approx((tmp_path / FILE_NAME).stat().st_size, rel=0.1)
+
+
+def test_a_backbone_of_another_library_is_built_without_its_weights() -> None:
+    def build(values: Mapping[str, Any], shape: tuple[int, int, int], _seed: int) -> keras.Model:
+        assert values["weights"] == "none", "a plan fetches nothing"
+        images = keras.Input(shape)
+        return keras.Model(images, keras.layers.Conv2D(4, 3, name="convolution")(images))
+
+    weights = Parameter("choice", values=("pretrained", "none"), default="pretrained")
+    parameters = {**HEAD, "weights": weights}
+    ARCHITECTURES.add_own("other", Architecture("other", "", parameters, 4, build, pixel_scaling="0 to 255"))
+    try:
+        study = resolve(spec_of("{choose: {other: {unfreeze_depth: 0}}}")).study
+        assert checkpoint_bytes(study, (8, 8, 1), 10) == 16 * (4 * 10 + 10)
+    finally:
+        ARCHITECTURES.remove("other")
 
 
 def test_the_plan_tells_the_disk_use_as_far_as_it_can_be_known(tmp_path, cache_dir, small_digits, capsys) -> None:

@@ -76,7 +76,8 @@ def checkpoint_bytes(study: Study, image_shape: tuple[int, int, int], num_classe
 
 
 def _without_weights(configuration: Configuration) -> Configuration:
-    if ARCHITECTURES[str(configuration["architecture"])].application is None:
+    architecture = ARCHITECTURES[str(configuration["architecture"])]
+    if architecture.is_own or not architecture.is_backbone:
         return configuration
     return {**configuration, "weights": "none"}
 
