@@ -72,6 +72,15 @@ def test_a_run_goes_on_with_its_data(run, capsys) -> None:
     assert capsys.readouterr().err == "reached, resumed=True\n"
 
 
+def test_a_new_search_learns_nothing_from_what_one_left_that_ended_before_it_began(run, capsys) -> None:
+    Path("pictures.yaml").write_text(SPACE)
+    kept = Path("others/pictures/warm_start.json")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("[]")
+    assert main(["pictures.yaml", "--runs", "others", "--cache", "cache"]) == 2
+    assert capsys.readouterr().err == "reached, resumed=False\n" and not kept.exists()
+
+
 PLUGIN = "import tuner\n\n@tuner.architecture\ndef own_net(images): ...\n"
 
 

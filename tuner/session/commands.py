@@ -374,6 +374,8 @@ def _search(
                 refuse_other_data(learns_from, prepared.dataset, run)
             elif earlier := [*learns_from, *_prior(search)]:
                 save_earlier(earlier, run.warm_start)
+            else:
+                run.warm_start.unlink(missing_ok=True)  # that of a search which ended here before it began
             with reporting(run.path, report, console.beside, plugins=_plugins_of_reports(options)):
                 end = run_session(search, prepared, run, capacity, console, resumed=began is not None)
         has_winner = finish_session(search, prepared, run, end, options, console)
