@@ -222,6 +222,7 @@ MISTAKES: dict[str, tuple[dict[int, str], list[str]]] = {
     "population bandits without numbers": ({8: "", 15: "search: {scheduler: pb2}", **NO_BASELINE}, ["15: search.scheduler must not be pb2: the space has no range of numbers that can change in running trials, such as learning_rate"]),
     "grace longer than the training": ({15: "search: {grace_epochs: 17}"}, ["15: search.grace_epochs must be at most max_epochs, 16; got 17"]),
     "grace shorter than the head phase": ({**BACKBONE, 15: "search: {grace_epochs: 3}"}, ["15: search.grace_epochs must be longer than the head phase, 3 epochs: before it ends, shallow and deep unfreezing cannot be compared; got 3"]),
+    "time of ten thousand years": ({15: "search: {time_budget: 99999999h}"}, ["15: search.time_budget must be a time such as 90s, 20m, 2h or 1h30m, or none; got '99999999h'"]),
     "seconds weighed by the sampler of a scheduler": ({15: "search: {scheduler: bohb, improvement_per_second: true}"}, ["15: search.improvement_per_second must be false with bohb: only gp weighs seconds"]),
     "seconds weighed by a sampler that cannot": ({15: "search: {sampler: tpe, improvement_per_second: true}"}, ["15: search.improvement_per_second must be false with tpe: only gp weighs seconds"]),
     "warm start from a word": ({15: "search: {warm_start: cifar10}"}, ["15: search.warm_start must be a list, written [one, two], or none; got 'cifar10'"]),

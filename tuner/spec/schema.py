@@ -72,6 +72,8 @@ class Section(BaseModel):
 
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)"
 _TIME = re.compile(f"(?:{_PART}h)?(?:{_PART}m)?(?:{_PART}s)?")
+_LONGEST_S = 1e10
+"""A record takes no longer times, and nobody has them: centuries."""
 
 
 def _to_seconds(value: Any) -> Any:
@@ -83,7 +85,7 @@ def _to_seconds(value: Any) -> Any:
         seconds = float(value)
     elif isinstance(value, str) and (match := _TIME.fullmatch(value)):
         seconds = sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True) if part)
-    if seconds <= 0:
+    if not 0 < seconds <= _LONGEST_S:
         raise ValueError("must be a time such as 90s, 20m, 2h or 1h30m, or none")
     return seconds
 
