@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.common.command_line import CommandParser, verbatim, run_command, split_assignments
+from tuner.common.command_line import CommandParser, run_command, split_assignments, verbatim
 
 _EPILOG = """\
 examples:

@@ -198,10 +198,8 @@ def test_a_setting_that_an_earlier_tuner_did_not_have_is_no_other_search(run) ->
     refuse_other_search(study_created(specification=known), SPEC, run)
 
 
-@pytest.mark.parametrize(
-    ("trial", "expected"), [(0, (1.0, None)), (1, (2.0, None)), (2, (4.0, 2.0)), (3, (4.0, 2.0))]
-)
-def test_a_trial_is_trained_again_with_what_it_had_in_its_own_session(run, trial, expected, monkeypatch, capsys) -> None:
+@pytest.mark.parametrize(("trial", "expected"), [(0, (1.0, None)), (1, (2.0, None)), (2, (4.0, 2.0)), (3, (4.0, 2.0))])
+def test_a_trial_is_trained_again_with_what_it_had_in_its_session(run, trial, expected, monkeypatch, capsys) -> None:
     class WithShares:
         def worker_context(self, _training, *shares) -> None:
             raise RunError(f"trained again with {shares}")

@@ -76,7 +76,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def verbatim(text: str) -> str:
-    """Return a text as it is: the `type` of an option that says with a word for nothing more than if it were left out."""
+    """Return a text as it is: the `type` of an option in which a word for nothing says more than if it is left out."""
     return text
 
 

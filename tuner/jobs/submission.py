@@ -104,7 +104,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
 
 
 def _named_here(source: str, staged: Mapping[str, str], named: Container[str]) -> tuple[str, ...]:
-    """Return what a name stands for on this machine alone, by its TUNER_DATA, as `--data` has it; nothing for others."""
+    """Return what a name stands for on this machine alone (TUNER_DATA), as `--data` has it; nothing for others."""
     resolved = resolve(source, staged)
     is_known_there = source in NAMED or source in named or resolved == source or "=" in source
     return () if is_known_there else (f"{source}={resolved}",)

@@ -235,7 +235,7 @@ def latest_run(runs_dir: Path, study: str) -> RunDirectory:
 
 
 def run_to_resume(runs_dir: Path, study: str) -> RunDirectory:
-    """Return the newest unfinished run of a study; where all are finished, the newest, which may be given more to spend.
+    """Return the newest unfinished run of a study; where all are finished, the newest, which may get more to spend.
 
     Raises RunError when there is none.
     """
