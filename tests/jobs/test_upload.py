@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -136,6 +137,42 @@ def test_a_table_is_sent_with_the_images_that_it_names_and_no_others(kind, here)
         ["data/cat/image 0.png", "data/cat/image 1.png", f"data/list.{kind}", "small.yaml"]
     )
     assert made.data_source == f"{kind}:{made.data_folder}/list.{kind}"
+
+
+@pytest.mark.parametrize("place", ["data/pets/list-2.csv", "elsewhere/list.csv"])
+def test_a_table_that_is_a_link_is_sent_by_its_own_name(place, here) -> None:
+    (here / "elsewhere").mkdir()
+    (here / place).write_text("where,label\ncat/image 0.png,x\ndog/image 0.png,y\n")
+    (here / "data/pets/list.csv").symlink_to(here / place)
+    data = local_data(DataSection(source="csv:data/pets/list.csv", columns={"path": "where"}), {}, [], SHARED)
+    made = write(here, data)
+    assert names(here / "a.zip") == ["data/cat/image 0.png", "data/dog/image 0.png", "data/list.csv", "small.yaml"]
+    assert made.data_source == f"csv:{made.data_folder}/list.csv"
+
+
+def test_images_that_rows_name_on_a_detour_are_sent_by_the_straight_path(here) -> None:
+    (here / "data/pets/train").mkdir()
+    rows = {"path": ["../cat/image 0.png", "../dog/image 0.png"], "label": ["x", "y"]}
+    parquet.write_table(pa.table(rows), here / "data/pets/train/list.parquet")
+    write(here, local_data(DataSection(source="parquet:data/pets"), {}, [], SHARED))
+    images = ["data/cat/image 0.png", "data/dog/image 0.png"]
+    assert names(here / "a.zip") == [*images, "data/train/list.parquet", "small.yaml"]
+
+
+def test_images_that_rows_name_by_whole_paths_of_this_machine_cannot_be_sent(here) -> None:
+    rows = {"path": [str(here / "data/pets/cat/image 0.png"), "dog/image 0.png"], "label": ["x", "y"]}
+    parquet.write_table(pa.table(rows), here / "data/pets/list.parquet")
+    data = local_data(DataSection(source="parquet:data/pets/list.parquet"), {}, [], SHARED)
+    words = "data/pets/list.parquet: must name its images by paths from data/pets, for it is sent; got /"
+    with pytest.raises(InputError, match=words):
+        write(here, data)
+
+
+def test_a_name_that_is_no_text_is_told_in_a_line(here) -> None:
+    latin = os.fsdecode(os.fsencode(here / "data/pets/cat") + b"/\xe9t\xe9.png")
+    (here / "data/pets/cat/image 0.png").rename(latin)
+    with pytest.raises(InputError, match=r"cat/\\xe9t\\xe9.png: must have a name that is text in UTF-8 to be sent"):
+        write(here, LocalData("folder", Path("data/pets")))
 
 
 def test_what_ray_would_refuse_is_refused_with_where_to_copy_it(here, monkeypatch) -> None:

@@ -172,7 +172,7 @@ def _files(data: LocalData) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
     """
     if data.files is not None:
         root, files = data.files
-        return [(file.relative_to(root).as_posix(), file) for file in files if file.is_file()], ()
+        return list({_name_below(root, file, data.path): file for file in files if file.is_file()}.items()), ()
     with_layout = PREFIXED[data.kind].with_layout
     if data.path.is_file():
         return [(data.path.name, data.path)], ()
@@ -181,6 +181,20 @@ def _files(data: LocalData) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
     listing = with_layout(data.layout).read(str(data.path))
     images = {path for listed in listing.splits.values() for path in listed.encoded if isinstance(path, Path)}
     return [(path.relative_to(data.path).as_posix(), path) for path in sorted(images)], listing.notices
+
+
+def _name_below(root: Path, file: Path, table: Path) -> str:
+    """Return the name of a file in the folder of a table: the one by which it is found there.
+
+    Raises InputError where rows name an image by a path that the cluster does not have.
+    """
+    if file == table.resolve():
+        return table.name  # a link to it may be called otherwise, or lie elsewhere
+    if not file.is_relative_to(root):
+        raise InputError(
+            f"{shown(table)}: must name its images by paths from {shown(root)}, for it is sent; got {shown(file)}"
+        )
+    return Path(os.path.normpath(file.relative_to(root))).as_posix()
 
 
 def _all_files(data: LocalData) -> Iterator[tuple[str, Path]]:
@@ -202,6 +216,10 @@ def _all_files(data: LocalData) -> Iterator[tuple[str, Path]]:
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     """Add a file (or a folder, by its name alone) to the package, and return its content."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{shown(path)}: must have a name that is text in UTF-8 to be sent: rename it") from None
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.external_attr = (0o755 if name.endswith("/") else 0o644) << 16
     content = b"" if name.endswith("/") else path.read_bytes()
