@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
+import tuner
 from tests.support.cached_training import MOBILENET, SETTINGS, kept, numbers, whole_entries
 from tuner.datasets.loading import Dataset, load_dataset
 from tuner.datasets.request import DataRequest
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augment.operations import AUGMENTATION, OnBatch
 from tuner.models.operations import Operation
 from tuner.runs.epoch import Epoch
@@ -272,6 +275,27 @@ def test_other_data_weights_or_preprocessing_never_share_an_entry(small_digits, 
         now = len(whole_entries(tmp_path))
         assert now == before + 2  # two cuts
         before = now
+
+
+def test_backbones_of_own_code_with_the_same_weights_and_other_parameters_never_share_an_entry(small_digits, tmp_path):
+    def leaning(images, slope):
+        """A backbone whose weights are its author's, whatever its slope."""
+        maps = keras.layers.Conv2D(4, 3, kernel_initializer="ones")(images)
+        return keras.Model(images, keras.layers.LeakyReLU(slope)(maps))
+
+    tuner.architecture(leaning, parameters={"slope": tuner.Float(0, 1, default=0.0)}, pixel_scaling="tf")
+    try:
+        trials = [{"architecture": "leaning", "preprocess": "scale(-1,1)", "slope": slope} for slope in (0.0, 0.5)]
+        one, other = (epochs_of(trial, small_digits, kept(small_digits, tmp_path)) for trial in trials)
+        assert numbers(other) == numbers(
+            epochs_of(trials[1], small_digits, kept(small_digits, tmp_path / "of its own"))
+        )
+        assert numbers(other) != numbers(one) and len(whole_entries(tmp_path)) == 2
+        again = {**trials[0], "dropout": 0.3, "learning_rate": 0.1}
+        epochs_of(again, small_digits, kept(small_digits, tmp_path), replace(SETTINGS, seed=8))
+        assert len(whole_entries(tmp_path)) == 2
+    finally:
+        ARCHITECTURES.remove("leaning")
 
 
 def test_a_corrupt_entry_is_said_and_computed_again(small_digits, tmp_path: Path):

@@ -329,6 +329,7 @@ class Activations:
             "precision": keras.config.dtype_policy().name,
             "keras": f"{keras.__version__} {keras.backend.backend()}",
             **own_code(part.configuration, part.augment if "augment" in reading.identity else None),
+            **_own_parameters(part.configuration),
         }
         key = Key(identity, (reading.total, *place.shape), self._settings.dtype, self._data.name)
         if key.dtype == "float16" and self._store.refusal(key, reading.rows) is not None:
@@ -352,6 +353,18 @@ def own_code(configuration: Mapping[str, Any], augment: Augment | None) -> dict[
     origins += [AUGMENTATION.origin(call.name) for call in (augment.calls if augment else ())]
     digests = sorted({origin.sha256 for origin in origins if origin is not None})
     return {"own_code": digests} if digests else {}
+
+
+def _own_parameters(configuration: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the parameters with which own code builds a backbone, by the word `parameters`; of others, weights tell.
+
+    Own code may read its weights from a file, so that two graphs have the same ones.
+    """
+    architecture = ARCHITECTURES[str(configuration["architecture"])]
+    if not architecture.is_own:
+        return {}
+    values = architecture.values_of(configuration)
+    return {"parameters": {name: values[name] for name in architecture.backbone_parameters or ()}}
 
 
 def is_worth_keeping(place: Place, whole: int, image_bytes: int, on_gpu: bool) -> bool:
