@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+import tuner
 from tests.support.cached_training import MOBILENET, epochs_of, kept, numbers
 from tuner.common.metrics import asked_values, epoch_objectives, epoch_values
 from tuner.datasets.loading import Dataset, Split
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import parse_augment
 from tuner.models.losses import image_weights
 from tuner.training._batches import Batches
@@ -141,6 +143,29 @@ def test_a_penalty_of_weights_is_not_in_the_validation_loss(uneven, monkeypatch)
     monkeypatch.undo()
     epoch = trial.advance()
     assert epoch is not None and trial.model.losses
+    expected = scikit_learn(uneven.validation.labels, predict_probabilities(trial.model, uneven.validation))
+    assert epoch.metrics["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-4)
+
+
+class Cautious(keras.layers.Layer):
+    """A layer of own code that adds to the loss when it is called."""
+
+    def call(self, inputs: Any) -> Any:
+        self.add_loss(0.5 + keras.ops.mean(keras.ops.square(inputs)))
+        return inputs
+
+
+@pytest.mark.parametrize(
+    "penalty", [lambda: keras.layers.ActivityRegularization(l2=0.1), Cautious], ids=["of Keras", "of own code"]
+)
+def test_a_penalty_of_what_a_layer_gives_is_not_in_the_validation_loss(uneven, penalty):
+    tuner.architecture(lambda images: penalty()(keras.layers.Flatten()(images)), name="cautious")
+    try:
+        trial = Trial({"architecture": "cautious"}, uneven, SETTINGS)
+        epoch = trial.advance()
+    finally:
+        ARCHITECTURES.remove("cautious")
+    assert epoch is not None and epoch.metrics["loss"] > epoch.metrics["val_loss"] + 0.4  # it is trained
     expected = scikit_learn(uneven.validation.labels, predict_probabilities(trial.model, uneven.validation))
     assert epoch.metrics["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-4)
 

@@ -174,7 +174,7 @@ class Structure:
         of_blocks = block_depths(self.trial_model, unfreeze_depth)
         blocks = [of_blocks.get(id(variable), 0) for variable in variables]
         statistics = [one for one in self._own.non_trainable_weights if "float" in one.dtype]
-        is_comparable = is_plain(configuration) and not network.losses
+        is_comparable = is_plain(configuration) and not network.losses and not _may_add_losses(self.trial_model.model)
         with on_all_devices():
             optimizer = local(build_optimizer(configuration, unfreeze_depth, blocks, statistics))
         network.compile(
@@ -327,6 +327,14 @@ def _tells_all(operation: Any) -> bool:
 
 def _is_of_keras(thing: Any) -> bool:
     return str(getattr(thing, "__module__", "")).partition(".")[0] == "keras"
+
+
+def _may_add_losses(model: keras.Model) -> bool:
+    """Return whether a layer may add to the loss when it is called: until then, Keras does not list it in `losses`."""
+    return any(
+        getattr(operation, "activity_regularizer", None) is not None or not _is_of_keras(type(operation))
+        for operation in _with_inner(model)
+    )
 
 
 def _has_carried_stream(layer: Any) -> bool:
