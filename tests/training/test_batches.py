@@ -14,8 +14,10 @@ import keras
 import numpy as np
 import pytest
 
+import tuner
 from tuner.common.errors import DataError
 from tuner.datasets.loading import Split
+from tuner.models.augment.operations import AUGMENTATION
 from tuner.models.augmentation import parse_augment
 from tuner.training import _batches
 from tuner.training._batches import Batches, Stream
@@ -138,6 +140,39 @@ def test_threads_end_when_training_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt), batches_of(size=2) as batches:
         model.fit(batches, shuffle=False, verbose=0, callbacks=[Interrupting()])
     assert not threads_alive()
+
+
+def mirrored(images, labels, generator):
+    """Mirror half of the images; what pointed to the left, class 0, then points to the right, class 1."""
+    turned = generator.random(len(images)) < 0.5
+    images[turned], labels[turned] = images[turned][:, :, ::-1], labels[turned][:, [1, 0, 2, 3]]
+    return images, labels
+
+
+def halved(images, labels, generator):
+    """Mix each image with the one as far from the end."""
+    return (images + images[::-1]) / 2, (labels + labels[::-1]) / 2
+
+
+@pytest.mark.parametrize(
+    ("function", "weighed"),
+    [(mirrored, lambda weights: weights), (halved, lambda weights: (weights + weights[::-1]) / 2)],
+    ids=["of classes", "of images"],
+)
+def test_own_code_that_changes_labels_is_given_those_of_the_classes_where_images_have_weights_too(
+    function, weighed
+) -> None:
+    tuner.augmentation(function, mixes_labels=True)
+    text = f"{function.__name__}|shift(1)"
+    try:
+        plain, weighted = batches_of(text=text, threads=1), batches_of(text=text, threads=1, weights=WEIGHTS)
+        for index in range(len(plain)):
+            (images, targets), (same_images, same_targets, found) = plain[index], weighted[index]
+            np.testing.assert_array_equal(images, same_images)
+            np.testing.assert_array_equal(targets, same_targets)
+            np.testing.assert_allclose(found, weighed(WEIGHTS[::-1][index * 8 : index * 8 + 8]), rtol=1e-6)
+    finally:
+        AUGMENTATION.remove(function.__name__)
 
 
 def test_images_that_are_not_augmented_need_no_threads() -> None:

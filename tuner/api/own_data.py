@@ -38,7 +38,8 @@ def augmentation(
 
     It takes raw images `[N, H, W, C] float32` in 0..255, a generator of numpy from which all that is random must come,
     and its parameters by name, and returns images of the same shape. One that `mixes_labels` takes the labels `[N, K]`
-    behind the images, and returns images and labels. Several threads may call it at once, each for a batch.
+    behind the images, and returns images and labels; where images have weights, it is called once more with each row of
+    the labels times its image's weight. Several threads may call it at once, each for a batch.
     """
 
     def register(function: Function) -> Function:

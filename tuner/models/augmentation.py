@@ -51,6 +51,12 @@ class Augment:
         return any(call.operation.mixes_labels for call in self.calls)
 
     @property
+    def mixes_rows(self) -> bool:
+        """Whether labels are changed, if at all, by mixing whole rows: of own code nobody knows."""
+        effects = [call.operation.effect for call in self.calls if call.operation.mixes_labels]
+        return all(not isinstance(effect, OnImages) and effect.mixes_rows for effect in effects)
+
+    @property
     def at_any_size(self) -> bool:
         """Whether images can be shrunk before as well as after, with one result but for interpolation."""
         return all(call.operation.effect.at_any_size for call in self.calls)

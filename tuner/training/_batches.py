@@ -107,12 +107,22 @@ class Batches(keras.utils.PyDataset):
         if self._augment is not None:
             seed = derive_seed(self._seed, index)
             if weights is not None and self._augment.mixes_labels:
-                own = np.eye(len(positions), dtype=np.float32)
-                images, shares = self._augment.apply(images, own, seed, self._size_px)
-                targets, weights = shares @ targets, shares @ weights
+                images, targets, weights = self._mixed(self._augment, images, targets, weights, seed)
             else:
                 images, targets = self._augment.apply(images, targets, seed, self._size_px)
         return (images, targets) if weights is None else (images, targets, weights)
+
+    def _mixed(
+        self, augment: Augment, images: np.ndarray, targets: np.ndarray, weights: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return augmented images, and labels and weights `[B]` mixed alike."""
+        if augment.mixes_rows:
+            images, shares = augment.apply(images, np.eye(len(targets), dtype=np.float32), seed, self._size_px)
+            return images, shares @ targets, shares @ weights
+        # Own code may look at the classes, and does not say by which shares it mixes: it is asked twice.
+        mixed, labels = augment.apply(images, targets, seed, self._size_px)
+        weighed = augment.apply(images, weights[:, None] * targets, seed, self._size_px)[1]
+        return mixed, labels, weighed.sum(axis=1)
 
 
 class Stream:

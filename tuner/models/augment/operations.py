@@ -47,6 +47,8 @@ class OnBatch:
 
     apply: Callable[[Values, np.ndarray, np.ndarray, np.random.Generator], Batch]
     at_any_size: bool = False
+    mixes_rows: bool = False
+    """Whether it mixes whole rows of labels by shares, so that any other columns than those of classes do as well."""
 
 
 Effect = OnImages | OnBatch
@@ -345,4 +347,6 @@ for _name, _apply, _description in (
     ("mixup", _mixup, "pairs of images and of their labels mixed, Beta(alpha, alpha)"),
     ("cutmix", _cutmix, "a part of another image in each, labels mixed by area, Beta(alpha, alpha)"),
 ):
-    AUGMENTATION.add(_name, Operation((_ALPHA,), OnBatch(_apply, at_any_size=True), _description, mixes_labels=True))
+    AUGMENTATION.add(
+        _name, Operation((_ALPHA,), OnBatch(_apply, True, mixes_rows=True), _description, mixes_labels=True)
+    )
