@@ -290,6 +290,23 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     assert "1 trial at a time could not be measured" in capsys.readouterr().out
 
 
+def test_a_measurement_trains_on_images_of_all_classes_though_their_rows_are_in_the_order_of_classes(tmp_path) -> None:
+    from tuner.datasets.request import DataRequest
+    from tuner.execution.worker_process import WorkerContext
+    from tuner.training.settings import TrialSettings
+
+    labels = np.repeat(np.arange(4), 60)
+    images = np.random.default_rng(0).integers(0, 256, (240, 8, 8), np.uint8)
+    np.savez(tmp_path / "in_order.npz", x_train=images, y_train=labels)
+    settings = TrialSettings(3, 1, None, 0.0, "val_auc", "max", 0)
+    context = WorkerContext(DataRequest(f"npz:{tmp_path / 'in_order.npz'}"), {}, tmp_path, settings, None, 1.0)
+    for size, seen in ((4, [0, 3]), (32, [0, 1, 2, 3])):
+        trial = context.trials().begin({"architecture": "dense", "batch_size": size}, 0, 2)
+        assert trial.images_per_epoch == 2 * size
+        assert set(trial.data.train.labels) == {0, 1, 2, 3} and set(trial.data.validation.labels) == set(seen)
+        assert trial.advance() is not None, trial.ended
+
+
 @pytest.mark.parametrize(
     ("cpus", "gpus", "told"),
     [

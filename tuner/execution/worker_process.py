@@ -90,7 +90,7 @@ class KerasTrials:
             return Trial(
                 configuration, data, settings, self._open_activations(data), self._compiled_models, self._on_batch
             )
-        part = _first_batches(data, batches, configuration)
+        part = _some_batches(data, batches, configuration)
         return Trial(configuration, part, settings, self._activations_of(part), self._compiled_models, self._on_batch)
 
     def _open_data(self, fold: int) -> Dataset:
@@ -142,7 +142,7 @@ class TrainableTrials:
         self.release()
         data = self._opened.of_fold(fold)
         if batches is not None:
-            data = _first_batches(data, batches, configuration)
+            data = _some_batches(data, batches, configuration)
         settings = replace(self._context.settings, seed=seed)
         self._latest = TrainableTrial(TRAINABLES[self._name], configuration, data, settings, self._on_batch)
         return self._latest
@@ -156,14 +156,17 @@ class TrainableTrials:
             self._latest.close()
 
 
-def _first_batches(data: Dataset, batches: int, configuration: Mapping[str, Any]) -> Dataset:
-    """Return the data set with the first images alone, a fifth as many for validation."""
+def _some_batches(data: Dataset, batches: int, configuration: Mapping[str, Any]) -> Dataset:
+    """Return the data set with some of the images alone, a fifth as many for validation."""
     number = batches * int(str(general(configuration, "batch_size")))
-    return replace(data, train=_first(data.train, number), validation=_first(data.validation, max(1, number // 5)))
+    return replace(data, train=_some(data.train, number), validation=_some(data.validation, max(2, number // 5)))
 
 
-def _first(split: Split, images: int) -> Split:
-    return split.take(np.arange(min(images, len(split))))
+def _some(split: Split, images: int) -> Split:
+    """Return so many images of a split, of all its classes: the first ones may be of one, which has no AUC."""
+    by_class = np.argsort(split.labels, kind="stable")
+    places = np.linspace(0, len(split) - 1, min(images, len(split))).astype(np.int64)
+    return split.take(np.sort(by_class[places]))
 
 
 @dataclass(frozen=True)
