@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import tuner
 from tuner.common.errors import DataError, InputError, PipelineError
@@ -19,8 +20,10 @@ from tuner.datasets.loading import load_dataset
 from tuner.datasets.request import DataRequest, check_source
 from tuner.datasets.sources import NAMED, PREFIXED
 from tuner.models.architectures import ARCHITECTURES
-from tuner.models.augmentation import AUGMENTATION, parse_augment
+from tuner.models.augmentation import AUGMENTATION, augment_of, parse_augment
 from tuner.models.preprocessing import PREPROCESSING, parse_preprocess
+from tuner.session.checks import check_names
+from tuner.spec.spec import read_spec
 
 REGISTRIES: tuple[Registry[Any], ...] = (ARCHITECTURES, AUGMENTATION, PREPROCESSING, METRICS, NAMED, PREFIXED)
 
@@ -57,6 +60,64 @@ def test_an_own_augmentation_is_read_applied_and_seeded_as_ours():
     }.items():  # fmt: skip
         with pytest.raises(PipelineError, match=message):
             parse_augment(text)
+
+
+def augmented(**strengths: Any) -> dict[str, Any]:
+    """A search-space file whose augmentation is `tinted` with these strengths."""
+    choose = {"none": {}, "own": {"tinted": strengths}}
+    space = {"architecture": "dense", "augment": {"choose": choose}}
+    return {"study": "own", "data": {"source": "digits"}, "space": space}
+
+
+def test_choices_of_an_own_augmentation_are_written_in_branches_as_anywhere_in_a_file():
+    seen = []
+
+    @tuner.augmentation(
+        parameters={
+            "clip": tuner.Bool(default=True),
+            "power": tuner.Choice(0.5, 2, default=2),
+            "kind": tuner.Choice("a", "b"),
+        }
+    )
+    def tinted(images, generator, clip, power, kind):
+        seen.append((clip, power, kind))
+        return images
+
+    for strengths in (
+        {"clip": False, "power": 0.5, "kind": "b"},
+        {"clip": {"choice": [True, False]}, "power": {"choice": [0.5, 2]}, "kind": {"choice": ["a", "b"]}},
+        {"clip": "true", "power": "0.5", "kind": "b"},
+    ):
+        reading = read_spec(yaml.safe_dump(augmented(**strengths)))
+        assert not [*reading.problems, *check_names(reading, {})]
+        branch = reading.space["augment"].branches["own"]
+        for place in (0, -1):
+            values = {name: dimension.values[place] for name, dimension in branch.items()}
+            images, labels = np.zeros((2, 3, 3, 1), np.uint8), np.eye(2, dtype=np.float32)
+            augment_of({"augment": "own", **values}).apply(images, labels, 0)
+    assert seen == [(False, 0.5, "b")] * 2 + [(True, 0.5, "a"), (False, 2, "b")] + [(True, 0.5, "b")] * 2
+
+
+@pytest.mark.parametrize(
+    ("strengths", "message"),
+    [
+        ({"clip": 1, "kind": "a"}, "must be one of true, false; got 1"),
+        ({"power": 0.7, "kind": "a"}, "must be one of 0.5, 2; got 0.7"),
+        ({"kind": {"choice": ["a", "none"]}}, "must be one of a, b and cannot be none; got 'none'"),
+    ],
+)
+def test_choices_of_an_own_augmentation_that_it_has_not_are_refused(strengths, message):
+    tuner.augmentation(
+        lambda images, generator, clip, power, kind: images,
+        name="tinted",
+        parameters={
+            "clip": tuner.Bool(default=True),
+            "power": tuner.Choice(0.5, 2, default=2),
+            "kind": tuner.Choice("a", "b"),
+        },
+    )
+    reading = read_spec(yaml.safe_dump(augmented(**strengths)))
+    assert [problem.message for problem in check_names(reading, {})] == [message]
 
 
 def test_an_own_augmentation_that_mixes_labels_says_so():

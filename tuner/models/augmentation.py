@@ -19,6 +19,7 @@ import numpy as np
 
 from tuner.common.errors import PipelineError
 from tuner.common.registry import is_nothing, unknown_name
+from tuner.common.words import as_written
 from tuner.models.augment.changes import move_pixels
 from tuner.models.augment.operations import AUGMENTATION, Batch, Drawn, Effect, OnImages, Shape
 from tuner.models.operations import NONE, Call, call_of, parse_pipeline
@@ -128,7 +129,7 @@ def call_with(operation: str, values: Mapping[str, Any]) -> Call[Effect] | None:
     by_place = values.get("", NONE)
     if "" in values and is_nothing(by_place):
         return None
-    arguments = ",".join(f"{name}={value}" for name, value in values.items())
+    arguments = ",".join(f"{name}={as_written(value)}" for name, value in values.items())
     if "" in values:
         arguments = "" if by_place is True else str(by_place)
     return call_of(registered_name(operation), arguments, AUGMENTATION)
@@ -154,7 +155,8 @@ def strength_parameter(operation: str, argument: str) -> Parameter:
         return Parameter("bool", default=False)
     found = arguments[argument] if argument else next(iter(arguments.values()))
     if found.kind is str:
-        return Parameter("choice", values=(NONE, *found.words), default=found.default)
+        by_place = () if argument else (NONE,)  # which leaves the operation out
+        return Parameter("choice", values=(*by_place, *found.words), default=found.default)
     low, high = (None if math.isinf(bound) else bound for bound in (found.low, found.high))
     return Parameter("int" if found.kind is int else "float", low, high, default=found.default)
 

@@ -15,6 +15,7 @@ from tuner.common.metrics import epoch_objectives, facts, metric_of
 from tuner.common.plugins import loaded_plugins
 from tuner.common.process import usable_cpus
 from tuner.common.registry import is_nothing, unknown_name
+from tuner.common.words import as_written
 from tuner.datasets.request import check_source_exists, contradictions
 from tuner.models.architectures import ARCHITECTURES
 from tuner.models.augmentation import by_operation, call_with, parse_augment, strength_parameter
@@ -263,7 +264,9 @@ def _check_strengths(operation: str, dimensions: Mapping[str, Dimension], path: 
 def _misfit_of(operation: str, argument: str, value: object) -> str | None:
     """Return the problem with one strength, or None."""
     if argument:
-        return strength_parameter(operation, argument).misfit(value)
+        parameter = strength_parameter(operation, argument)  # of words, also for true and numbers of own choices
+        is_known = parameter.kind == "choice" and parameter.misfit(as_written(value)) is None
+        return None if is_known else parameter.misfit(value)
     return next((str(error) for error in _refusals(operation, {argument: value})), None)
 
 
