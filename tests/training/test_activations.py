@@ -334,6 +334,21 @@ def test_a_full_disk_is_said_and_the_trial_trains_from_the_images(
     assert "No space left on device" in said[0]
 
 
+def test_entries_that_cannot_be_held_are_said_and_the_trial_trains_from_the_images(
+    small_digits, from_images, tmp_path: Path
+):
+    """As those of another user in a cache that is shared: there are all rows, and no lock can be made."""
+    epochs_of(MOBILENET, small_digits, made := kept(small_digits, tmp_path))
+    made.release()
+    for entry in whole_entries(tmp_path):
+        (entry.folder / "users").rmdir()
+        (entry.folder / "users").touch()
+    said: list[str] = []
+    reports = epochs_of(MOBILENET, small_digits, kept(small_digits, tmp_path, said))
+    assert numbers(reports) == numbers(from_images)
+    assert [text.partition(": ")[0] for text in said] == ["cached activations are not used"]
+
+
 def test_a_cache_that_is_lost_between_two_epochs_does_not_stop_the_trial(small_digits, tmp_path: Path, monkeypatch):
     settings = replace(SETTINGS, max_epochs=4)
     augmented = {**MOBILENET, "augment": "flip"}

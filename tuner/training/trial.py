@@ -167,7 +167,11 @@ class Trial:
                 self._start_trainer()
                 _assign(self.optimizer.variables, optimizer_state)
                 break
-            found = self._activations.splits(self._part, self._place, self.epoch + 1)
+            try:
+                found = self._activations.splits(self._part, self._place, self.epoch + 1)
+            except OSError as error:  # such as an entry of somebody else's, which cannot be held here
+                self._activations.lose(self._part, str(error))
+                continue
             if found is not None:
                 return found
         return self.data.train, self.data.validation
