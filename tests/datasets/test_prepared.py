@@ -22,7 +22,7 @@ from tests.support.make_data import ARRAYS
 from tests.support.make_prepared import load, make_folder, picture
 from tuner.common.errors import DataError
 from tuner.datasets._decoding import Form
-from tuner.datasets.loading import load_dataset
+from tuner.datasets.loading import find_prepared_data, load_dataset
 from tuner.datasets.prepared import PreparedCopy, prepare
 from tuner.datasets.request import DataRequest
 from tuner.datasets.sources import Listed, Listing
@@ -333,3 +333,16 @@ def test_a_copy_that_is_known_is_opened_without_a_look_at_its_source(tmp_path):
     for missing in (tmp_path / "of another machine", tmp_path / "cache"):
         with pytest.raises(DataError, match="pictures"):
             again(missing)
+
+
+def test_a_folder_is_the_same_data_by_whichever_path_it_is_named(tmp_path, monkeypatch) -> None:
+    root = make_folder(tmp_path / "pictures", {"a": 8, "b": 8})
+    (root / "README.md").write_text("of the data")  # a notice of it names the folder
+    (tmp_path / "link").symlink_to(root)
+    made, said = load(f"folder:{root}", tmp_path / "cache")
+    assert any("not used: 1 .md file" in notice for notice in said)
+    monkeypatch.chdir(tmp_path)
+    for way in ("pictures", "./pictures/", "../" + tmp_path.name + "/pictures", "link"):
+        request = DataRequest(f"folder:{way}", validation_fraction=0.25)
+        found = find_prepared_data(request, {}, tmp_path / "cache")
+        assert found is not None and found.path == made.prepared.path, way
