@@ -140,6 +140,23 @@ def test_about_the_fraction_is_held_out_of_many_units_the_classes_in_proportion(
     assert np.abs(shares - fraction).max() < 0.08 + 2 * largest / np.bincount(labels).min()
 
 
+@pytest.mark.parametrize(("fraction", "held_out"), [(0.001, 0.005), (0.002, 0.005), (0.004, 0.005), (0.998, 0.995)])
+def test_a_tiny_fraction_of_units_is_not_half_of_them(fraction, held_out) -> None:
+    labels, units = np.repeat([0, 1], 2000), np.full(4000, -1)
+    units[:2] = 0  # one pair of copies is enough
+    held = hold_out(labels, units, fraction, 0, ("a", "b"), "mine")[1]
+    assert len(held) / len(labels) == pytest.approx(held_out, abs=0.001)
+
+
+@pytest.mark.parametrize("fraction", [0.6, 0.8, 0.9])
+def test_a_large_fraction_leaves_an_image_of_every_class_to_train_on(fraction) -> None:
+    labels = np.repeat([0, 1, 2, 3], [98, 2, 3, 7])
+    for seed in range(5):
+        kept, held = split_stratified(labels, fraction, seed, tuple("abcd"), "mine")
+        assert set(labels[kept]) == {0, 1, 2, 3} and (np.diff(kept) > 0).all() and (np.diff(held) > 0).all()
+        assert sorted([*kept, *held]) == list(range(110)) and abs(len(held) - fraction * 110) <= 3
+
+
 def test_folds_of_single_images_are_of_one_size_with_the_classes_in_proportion() -> None:
     labels = np.repeat([0, 1, 2], [500, 95, 7])
     found = fold_rows(labels, None, 5, 0, ("a", "b", "c"), "mine")

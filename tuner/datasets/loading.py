@@ -419,12 +419,16 @@ def _part_notices(
     for name, wanted, held, number in made:
         if not 2 / 3 <= len(held) / number / wanted <= 3 / 2 and abs(len(held) - wanted * number) > 1:
             yield (
-                f"the {name} split has {len(held):,} of {number:,} images ({len(held) / number:.0%}, not "
-                f"{wanted:.0%}): images that belong together stay together"
+                f"the {name} split has {len(held):,} of {number:,} images ({_percent(len(held) / number)}, not "
+                f"{_percent(wanted)}): images that belong together stay together"
             )
         if len(lacking := np.setdiff1d(labels, held)):
             classes = first_names(prepared.class_names[label] for label in lacking)
             yield f"the {name} split has no image of {classes}: they cannot be judged there"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.2%}"
 
 
 def _whole(prepared: PreparedCopy, split: str) -> Split:

@@ -60,7 +60,7 @@ def hold_out(
     """Return the rows of `labels` `[N] int64` to keep and to hold out: about `fraction`, the classes in proportion.
 
     With `units` none lies on both sides. Every class is kept, and held out too where it has two units that allow it:
-    the part that is held out may be larger or smaller than asked for.
+    the part that is held out may be larger or smaller than asked for; where units are given, from 1/200 to 199/200.
 
     Raises:
         DataError: a class has too few images to stand on both sides, the fraction leaves a class out, or units have
@@ -71,9 +71,10 @@ def hold_out(
         return split_stratified(labels, fraction, seed, class_names, source)
     shares = [Fraction(fraction).limit_denominator(most) for most in _DENOMINATORS]
     share = next((each for each in shares if abs(each - fraction) <= 0.05 * min(fraction, 1 - fraction)), shares[-1])
-    folds = max(2, share.denominator)
-    dealt = _deal(labels, unit_of_row, folds, seed)
-    chosen = _most_like_the_whole(labels, dealt, folds)[: min(max(1, share.numerator), folds - 1)]
+    least = Fraction(1, _DENOMINATORS[-1])
+    share = min(max(share, least), 1 - least)  # of a smaller fraction the nearest is 0, which is no number of folds
+    dealt = _deal(labels, unit_of_row, share.denominator, seed)
+    chosen = _most_like_the_whole(labels, dealt, share.denominator)[: share.numerator]
     is_held = np.isin(dealt, chosen)
     is_held = _with_classes_on_both_sides(labels, unit_of_row, is_held)
     if not is_held.any():
@@ -127,7 +128,7 @@ def split_stratified(
 ) -> Parts:
     """Return the rows of `labels` `[N] int64` to keep and to hold out, ascending, the classes in proportion.
 
-    `fraction` of each class is held out.
+    `fraction` of each class is held out, but for one image of a class of which none would be kept.
 
     Raises:
         DataError: a class has too few images to stand on both sides, or the fraction leaves a class out.
@@ -144,7 +145,9 @@ def split_stratified(
             f"{source}: {len(labels)} images of {len(class_names)} classes cannot be split by {fraction:g}: both parts "
             f"must hold an image of every class; they would have {len(labels) - held_images} and {held_images} images"
         ) from None
-    return np.sort(kept), np.sort(held)
+    lost = np.setdiff1d(labels, labels[kept])  # a large fraction takes all of a small class
+    back = np.array([held[labels[held] == label][0] for label in lost], dtype=np.int64)
+    return np.sort(np.concatenate([kept, back])), np.setdiff1d(held, back)
 
 
 def _refuse_single(labels: np.ndarray, class_names: tuple[str, ...], source: str) -> None:
