@@ -106,6 +106,16 @@ def test_broken_images_of_a_table_are_named_by_their_rows(tmp_path) -> None:
     assert [image.name for image in account.broken] == ["train.parquet row 3", "train.parquet row 5"]
 
 
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_groups_of_images_of_which_none_can_be_read_are_told_as_broken_images(is_quick, tmp_path) -> None:
+    root = pets(tmp_path)
+    for file in root.rglob("*.png"):
+        file.write_text("version https://git-lfs.github.com/spec/v1")  # as a clone without git-lfs leaves them
+    account = look(f"folder:{root}", tmp_path, is_quick=is_quick, group="image ([0-9])")
+    assert account.images == 0 and account.groups is None and len(account.broken) == 24
+    assert account.refusals[0].startswith("24 broken images: remove or repair them")
+
+
 # --- sizes and colours ---
 
 

@@ -341,8 +341,9 @@ class _Looking:
         return guess_groups([self._name("train", row) for row in rows["train"].tolist()], train.labels[rows["train"]])
 
     def _groups(self, rows: Mapping[str, np.ndarray]) -> GroupFacts | None:
+        """Return facts of the groups of the images that can be read; None: none are given, or no image can be read."""
         listed = self.listing.splits
-        if any(each.groups is None for each in listed.values()):
+        if any(each.groups is None for each in listed.values()) or not any(map(len, rows.values())):
             return None
         groups, labels = (
             np.concatenate([getattr(listed[split], column)[rows[split]] for split in rows])
