@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pyarrow import parquet
 from tests.support import needs
 from tests.support.make_data import encoded, images_of, load, make_folder, picture, write_parquet
 from tuner.common.errors import DataError
-from tuner.datasets.loading import describe_data
+from tuner.datasets.loading import describe_data, image_names
 from tuner.datasets.request import DataRequest
 
 
@@ -91,6 +92,29 @@ def test_a_plan_tells_the_prepared_size_before_and_after_it_is_there(settings, w
     storage = settings.get("storage", "arrays")
     after = describe_data(request, {}, tmp_path / "cache").prepared
     assert after.startswith(", ".join([*words.split(", ")[:2], storage])) and after.endswith(", prepared before")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "cat" / "image 0.png").unlink(),
+        lambda root: (root / "cat" / "image 0.png").rename(root / "dog" / "image 99.png"),
+        lambda root: picture(77).save(root / "dog" / "image 99.png"),
+        lambda root: (root / "dog").rename(root / "wolf"),
+    ],
+    ids=["removed", "moved", "added", "renamed"],
+)
+def test_images_are_named_by_their_rows_as_long_as_these_are_theirs(change, tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"cat": 9, "dog": 9})
+    (root / "cat" / "image 3.png").write_bytes(b"broken")
+    request = DataRequest(f"folder:{root}", broken_images="skip")
+    prepared = load(request.source, tmp_path / "cache", broken_images="skip")[0].prepared
+    name = image_names(request, {}, prepared)
+    first = [Path(name("train", row)).name for row in range(4)]
+    assert first == ["image 0.png", "image 1.png", "image 2.png", "image 4.png"]
+    change(root)
+    with pytest.raises(DataError, match="cannot be named by their rows: it has changed since it was prepared"):
+        image_names(request, {}, prepared)
 
 
 def test_a_class_of_one_image_cannot_be_parted_into_folds(tmp_path) -> None:

@@ -190,9 +190,13 @@ def image_names(request: DataRequest, staged: Mapping[str, str], prepared: Prepa
     """Return what names an image, by its split of the source and its row in the prepared copy, as errors do.
 
     Raises:
-        DataError: the source cannot be listed any more.
+        DataError: the source cannot be listed any more, or images came, went or got other labels since it was prepared:
+            then a row is that of another image.
     """
-    listing = read_listing(request, resolve(request.source, staged))
+    text = resolve(request.source, staged)
+    listing = read_listing(request, text)
+    if not _is_of(prepared, listing) or not _has_labels_of(prepared, listing):
+        raise DataError(f"{text}: images cannot be named by their rows: it has changed since it was prepared")
     rows = {
         split: np.delete(np.arange(len(listed.labels)), prepared.skipped(split).rows)
         for split, listed in listing.splits.items()
@@ -321,6 +325,14 @@ def _is_of(prepared: PreparedCopy, listing: Listing) -> bool:
     return {split: len(listed.labels) for split, listed in listing.splits.items()} == {
         split: number + len(prepared.skipped(split).rows) for split, number in prepared.counts.items()
     }
+
+
+def _has_labels_of(prepared: PreparedCopy, listing: Listing) -> bool:
+    """Return whether a copy that is of a listing has the classes of its images, one by one."""
+    return prepared.class_names == listing.class_names and all(
+        np.array_equal(np.delete(listed.labels, prepared.skipped(split).rows), prepared.labels(split))
+        for split, listed in listing.splits.items()
+    )
 
 
 def _frame(request: DataRequest, listing: Listing) -> Frame:
