@@ -100,6 +100,11 @@ def test_a_parquet_file_that_is_damaged_inside_is_refused_even_where_broken_imag
             "label must be a whole number or a text in every row; got string with 4",
         ),
         (
+            (),
+            {"label": ["a", "b", "a", " "] * 2},
+            r"labels must name a class; that of image 3 of train is empty \(and 1 more\)",
+        ),
+        (
             ("a", "b"),
             {"image": [{"bytes": None, "path": "/x/1.png"}] * 8},
             "its rows hold paths such as '/x/1.png', and no",
@@ -116,6 +121,21 @@ def test_parquet_columns_that_are_no_data_set_are_refused(names, columns, words,
     write_parquet(tmp_path / "train.parquet", 8, names, **columns)
     with pytest.raises(DataError, match=words):
         load(f"parquet:{tmp_path}", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "npz"])
+def test_a_split_whose_labels_are_all_empty_texts_has_none(kind, tmp_path) -> None:
+    labels, none = ["cat", "dog"] * 10, [""] * 4
+    if kind == "parquet":
+        write_parquet(tmp_path / "train.parquet", 20, (), label=labels)
+        write_parquet(tmp_path / "test.parquet", 4, (), label=none)
+    else:
+        x = np.arange(24 * 16, dtype=np.int64).astype(np.uint8).reshape(24, 4, 4)
+        np.savez(tmp_path / "own.npz", x_train=x[:20], y_train=labels, x_test=x[20:], y_test=none)
+    source = f"{kind}:{tmp_path / 'own.npz' if kind == 'npz' else tmp_path}"
+    dataset, said = load(source, tmp_path / "cache")
+    assert dataset.class_names == ("cat", "dog") and dataset.test_rows is not None
+    assert any("4 images of test not used: their labels are withheld" in notice for notice in said)
 
 
 def test_parquet_files_that_disagree_about_the_classes_are_refused(tmp_path) -> None:

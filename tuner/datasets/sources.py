@@ -350,7 +350,7 @@ def number_labels(
 
     Raises:
         DataError: there are gaps between numbers without names: they are not classes, or some were lost; or a text is
-            none of the names.
+            empty, or none of the names. Where all of a split other than train are empty, they are withheld: -1.
     """
     names = tuple(unicodedata.normalize("NFC", name) for name in names)
     if any(found.dtype.kind == "U" for found in labels.values()):
@@ -371,7 +371,16 @@ def _number_texts(
     texts = {
         split: [unicodedata.normalize("NFC", str(label)) for label in found.tolist()] for split, found in labels.items()
     }
-    is_withheld = {split for split, found in labels.items() if split != "train" and found.dtype.kind in "iu"}
+    is_withheld = {
+        split
+        for split, found in labels.items()
+        if split != "train" and (found.dtype.kind in "iu" or not any(map(str.strip, texts[split])))
+    }
+    for split, found in texts.items():
+        empty = [row for row, text in enumerate(found) if not text.strip()]
+        if empty and split not in is_withheld:
+            more = f" (and {len(empty) - 1:,} more)" if len(empty) > 1 else ""
+            raise DataError(f"{where}: labels must name a class; that of image {empty[0]} of {split} is empty{more}")
     present = {text for split, found in texts.items() if split not in is_withheld for text in found}
     known = {name: number for number, name in enumerate(names or sorted(present))}
     if unknown := sorted(present - set(known)):
