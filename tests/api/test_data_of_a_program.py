@@ -180,6 +180,59 @@ def test_a_table_of_images_is_the_folder_that_it_was_made_from(form: str, tmp_pa
     assert images_of(found) == images_of(meant)
 
 
+def _open_all(tmp_path: Path, make: Any, suffix: str) -> tuple[pd.DataFrame, Path]:
+    """Return a table of opened images, and the folder in which they lie."""
+    opened, labels, generator = [], [], np.random.default_rng(0)
+    for row in range(12):
+        path = tmp_path / "photos" / "ab"[row % 2] / f"{row:02}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(generator.integers(0, 255, (12, 20, 3), np.uint8), path)
+        opened.append(Image.open(path))
+        labels.append("ab"[row % 2])
+    return pd.DataFrame({"image": opened, "label": labels}), tmp_path / "photos"
+
+
+def _save_turned(pixels: np.ndarray, path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=turned)
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix"),
+    [
+        (_save_turned, "jpg"),
+        (_save_turned, "tif"),
+        (lambda pixels, path: Image.fromarray(pixels).convert("CMYK").save(path), "jpg"),
+        (lambda pixels, path: Image.fromarray(pixels).convert("CMYK").save(path), "tif"),
+        (lambda pixels, path: Image.fromarray(pixels[..., 0].astype(np.int32) * 257).save(path), "tif"),
+        (lambda pixels, path: Image.fromarray(pixels).quantize(7).save(path), "png"),
+        (lambda pixels, path: Image.fromarray(pixels).convert("LA").save(path), "png"),
+    ],
+    ids=["turned", "turned tiff", "cmyk", "cmyk tiff", "32 bits", "palette", "grey with transparency"],
+)
+def test_images_of_pillow_are_those_of_the_files_they_were_opened_from(make: Any, suffix: str, tmp_path: Path) -> None:
+    table, folder = _open_all(tmp_path, make, suffix)
+    found, _ = load(source_of(table, tmp_path / "cache"), tmp_path / "prepared")
+    meant, _ = load(f"folder:{folder}", tmp_path / "prepared")
+    assert found.image_shape == meant.image_shape and found.prepared.counts == meant.prepared.counts
+    every = [{image.tobytes() for image in each.prepared.open("train")[0]} for each in (found, meant)]
+    assert every[0] == every[1]
+
+
+def test_an_image_of_pillow_that_cannot_be_decoded_is_refused_by_row_and_column(tmp_path: Path) -> None:
+    table, _ = _open_all(tmp_path, lambda pixels, path: Image.fromarray(pixels).save(path), "png")
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    table.at[3, "image"] = Image.open(path)
+    with pytest.raises(DataError, match="data row 3: image cannot be decoded: "):
+        source_of(table, tmp_path / "cache")
+    table.at[3, "image"] = Image.new("F", (8, 8))
+    with pytest.raises(DataError, match="data row 3: image cannot be decoded: its pixels are floats"):
+        source_of(table, tmp_path / "cache")
+
+
 def test_split_group_and_weight_are_read_as_in_other_tables(tmp_path: Path) -> None:
     table = rows(tmp_path)
     table |= {"split": ["train", "test"] * 6, "patient": list("aabbccddeeff"), "weight": [1, 2.5] * 6}

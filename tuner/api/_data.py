@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import replacing, shown
+from tuner.datasets.images import as_file
 from tuner.datasets.prepared import BROUGHT
 from tuner.datasets.sources import SPLITS, first_names, is_whole
 
@@ -244,12 +244,12 @@ def is_pillow(image: Any) -> bool:
 
 
 def encoded(image: Any) -> bytes:
-    """Return the encoded bytes of an image: those that it is, or of an image of Pillow, without a loss."""
-    if not is_pillow(image):
-        return bytes(image)
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()
+    """Return the encoded bytes of an image: those that it is, or of an image of Pillow, upright and without a loss.
+
+    Raises:
+        DataError: an image of Pillow cannot be decoded, with the reason.
+    """
+    return as_file(image) if is_pillow(image) else bytes(image)
 
 
 def _names_of(data: Any) -> list[Any] | None:
@@ -345,7 +345,10 @@ def _image_of(value: Any, column: str, row: int) -> Path | bytes:
     if isinstance(value, Mapping):  # as the datasets library has them
         value = value.get("bytes") or value.get("path")
     if is_pillow(value) or (isinstance(value, bytes) and value):
-        return encoded(value)
+        try:
+            return encoded(value)
+        except DataError as error:
+            raise DataError(f"data row {row}: {column} {error}") from None
     if isinstance(value, str | os.PathLike) and _is_file(os.fspath(value)):
         return Path(value).expanduser()
     got = repr(value)[:60] if value is not None and value != b"" else "nothing"

@@ -53,6 +53,7 @@ MOST_READ_BYTES = 64 * 2**20
 """A larger file is read in pieces as it is decoded."""
 Result = TypeVar("Result")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B")
 _GREY_MODES = {"1", "L", "LA", "F", *_SIXTEEN_BITS}
 _ORIENTATION = 0x0112
 _HEAD_BYTES = 16
@@ -253,6 +254,29 @@ def convert_pixels(pixels: np.ndarray, px: tuple[int, int] | None, grey: bool, f
     from PIL import Image
 
     return _to_array(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), px, grey, fit)
+
+
+def as_file(image: Image) -> bytes:
+    """Return an image of Pillow as a PNG file, which is decoded as the file that it was opened from would be: upright.
+
+    What PNG cannot hold becomes colours of 8 bits, with their transparency (CMYK, YCbCr, integers of 32 bits).
+
+    Raises:
+        DataError: it cannot be decoded or kept, with the reason.
+    """
+    from PIL import Image as Pillow
+
+    content = io.BytesIO()
+    try:
+        image.load()  # of a TIFF, Pillow turns it then
+        turned = image.transpose(Pillow.Transpose(_UNDO[turn])) if (turn := _orientation(image)) in _UNDO else image
+        plain = turned if turned.mode in _PNG_MODES else _eight_bits(turned)
+        if plain.mode not in _PNG_MODES:
+            plain = plain.convert("RGBA" if plain.has_transparency_data else "RGB")
+        plain.save(content, format="PNG")
+    except _DAMAGE as error:
+        raise DataError(f"cannot be decoded: {str(error) or type(error).__name__}") from None
+    return content.getvalue()
 
 
 def padded_size(size: tuple[int, int], px: tuple[int, int]) -> tuple[int, int]:
