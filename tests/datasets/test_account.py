@@ -450,6 +450,10 @@ def test_names_are_without_the_way_to_the_data(tmp_path, monkeypatch) -> None:
     assert short_name("petshop/cat/1.png", "folder:pets") == "petshop/cat/1.png"
     assert short_name("image 3", "npz:pets.npz") == "image 3"
     assert short_name(f"pets.parquet row 3 ({tmp_path}/a.png)", "parquet:pets.parquet") == "pets.parquet row 3 (a.png)"
+    assert short_name(f"{tmp_path}/link/a.csv line 3 ({tmp_path}/a/1.png)", f"csv:{tmp_path}/link/a.csv") == (
+        "a.csv line 3 (a/1.png)"
+    )
+    assert short_name("/a.csv line 3 (/a/1.png)", "csv:/a.csv") == "/a.csv line 3 (/a/1.png)"
 
 
 def test_an_account_is_read_as_it_was_written_and_nothing_else_is(tmp_path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,15 @@ def short_name(name: str, source: str) -> str:
         prefix = shown(path).rstrip("/")
         if name.startswith(f"{prefix}/"):
             return name[len(prefix) + 1 :]
-    folder = shown(user_path(root).absolute().parent).rstrip("/")
-    return name.replace(f"{folder}/", "")  # of a table: its rows name images
+    for way in _ways_to(user_path(root).absolute().parent):
+        name = name.replace(way, "")  # of a table: its rows name images
+    return name
+
+
+@lru_cache(maxsize=16)
+def _ways_to(folder: Path) -> tuple[str, ...]:
+    """Return how paths in a folder may begin: a table has the images that it names without links in their paths."""
+    return tuple(dict.fromkeys(f"{shown(way)}/" for way in (folder, folder.resolve()) if way != Path("/")))
 
 
 def without_way(text: str, source: str) -> str:
