@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from tests.support.make_data import encoded, load, picture
 from tuner.common.errors import DataError
+from tuner.datasets.request import list_unlabelled
 from tuner.datasets.sources import PREFIXED
 
 NUMBER = 20
@@ -370,6 +371,30 @@ def test_a_changed_image_is_seen_and_all_files_of_a_table_are_known(kind, tmp_pa
     assert sorted(file.relative_to(root).as_posix() for file in files) == sorted([path.name, *names])
     picture(200).save(tmp_path / names[0], compress_level=0)
     assert load(f"{kind}:{path}", tmp_path / "cache")[0].fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_images_to_be_labelled_need_no_more_of_a_table_than_their_column(kind, tmp_path) -> None:
+    names = make_images(tmp_path)
+    columns = {"path": names, "class": ["cat", None] * 10, "category": [None] * 20, "user_id": [1] * 20}
+    columns |= {"session_id": [2] * 20, "weight": ["heavy"] * 20, "split": ["later"] * 20}
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    file = tmp_path / f"new.{kind}"
+    if kind == "parquet":
+        parquet.write_table(pa.table(columns), file)
+    elif kind == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        write_csv(file, *(",".join(str(cell or "") for cell in row.values()) for row in rows), header=",".join(columns))
+    (listed,) = list_unlabelled(f"{kind}:{file}")
+    assert [Path(str(listed.encoded[row])).name for row in range(20)] == [Path(name).name for name in names]
+    with pytest.raises(DataError, match="the label may be in class, category"):
+        load(f"{kind}:{file}", tmp_path / "cache")
+
+
+def test_a_table_to_be_labelled_without_a_column_of_images_is_told_so(tmp_path) -> None:
+    with pytest.raises(DataError, match="must have a column for the path of each image; got a, b"):
+        list_unlabelled(write_csv(tmp_path / "new.csv", "1,2", header="a,b"))
 
 
 def test_a_folder_with_a_table_is_staged_as_that(tmp_path) -> None:

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -48,6 +48,8 @@ _USUAL = {
     "weight": ("weight weights sampleweight imageweight sampleweights",),
 }
 """Names of columns without what stands between their words, the surest first."""
+ROLES = tuple(_USUAL)
+"""What columns may mean: fields of `Columns`."""
 _ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DELIMITERS = ",;\t|"
 _MANIFESTS = re.compile(r"(labels?|metadata|annotations?|manifest|train)\.(csv|jsonl)", re.IGNORECASE)
@@ -61,14 +63,18 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).casefold())
 
 
-def find_columns(names: Sequence[str], given: Columns, where: str) -> Columns:
+def find_columns(names: Sequence[str], given: Columns, where: str, roles: Collection[str] = ROLES) -> Columns:
     """Return the columns that mean something: those that are `given`, others by their usual names.
+
+    No others are looked for than those of `roles`.
 
     Raises:
         DataError: a given column is not there, or several columns may be meant.
     """
     found: dict[str, str | None] = {}
     for role, tiers in _USUAL.items():
+        if role not in roles:
+            continue
         wanted = getattr(given, role)
         if wanted is not None:
             found[role] = _given_column(names, wanted, role, where)
@@ -299,14 +305,15 @@ class _Table:
     notices: tuple[str, ...]
 
 
-def _table(kind: str, reference: str, given: Columns, needed: Sequence[str] = ("path", "label")) -> _Table:
+def _table(kind: str, reference: str, given: Columns, *, is_labelled: bool = True) -> _Table:
     path = existing(reference, kind)
     if path.is_dir():
         raise _folder_refused(kind, reference, path)
     header, cells, lines = _READERS[kind](path, given)
-    columns = find_columns(header, given, shown(path))
-    if any(getattr(columns, role) is None for role in needed):
-        raise _not_understood(path, header, cells, columns)
+    columns = find_columns(header, given, shown(path), ROLES if is_labelled else ("path",))
+    needed = ("path", "label") if is_labelled else ("path",)
+    if missing := [role for role in needed if getattr(columns, role) is None]:
+        raise _not_understood(path, header, cells, columns, " and ".join(missing))
     used = [name for name in asdict(columns).values() if name]
     if twice := [name for name in used if header.count(name) > 1]:
         raise DataError(f"{shown(path)}: must have one column {twice[0]}; got {header.count(twice[0])}")
@@ -327,8 +334,9 @@ def _folder_refused(kind: str, reference: str, path: Path) -> DataError:
     return DataError(f"{words} without tables; for images in folders of classes write folder:{reference}")
 
 
-def _not_understood(path: Path, header: Sequence[str], cells: Sequence[Sequence[Any]], columns: Columns) -> DataError:
-    missing = " and ".join(role for role in ("path", "label") if getattr(columns, role) is None)
+def _not_understood(
+    path: Path, header: Sequence[str], cells: Sequence[Sequence[Any]], columns: Columns, missing: str
+) -> DataError:
     words = f"{shown(path)}: must have a column for the {missing} of each image"
     if any(PurePosixPath(name.replace("\\", "/")).suffix.lower() in SUFFIXES for name in header):
         return DataError(
@@ -337,11 +345,7 @@ def _not_understood(path: Path, header: Sequence[str], cells: Sequence[Sequence[
     known = asdict(columns).values()
     cells_of = {name: alike_numbers([text_of(row[place]) or "" for row in cells]) for place, name in enumerate(header)}
     flags = {name: texts for name, texts in cells_of.items() if name not in known and set(texts) <= {"0", "1"}}
-    if (
-        columns.label is None
-        and len(flags) > 1
-        and all(row.count("1") == 1 for row in zip(*flags.values(), strict=True))
-    ):
+    if "label" in missing and len(flags) > 1 and all(row.count("1") == 1 for row in zip(*flags.values(), strict=True)):
         names = first_names(flags)
         return DataError(
             f"{words}; it has one column for each class ({names}): write their names into one column label"
@@ -493,7 +497,7 @@ def _read(kind: str, reference: str, given: Columns) -> Listing:
 
 
 def _unlabelled(kind: str, reference: str, given: Columns) -> list[Listed]:
-    images = list(dict.fromkeys(_table(kind, reference, given, ("path",)).images))
+    images = list(dict.fromkeys(_table(kind, reference, given, is_labelled=False).images))
     return [Listed(np.full(len(images), -1), None, images, lambda row: shown(images[row]))]
 
 

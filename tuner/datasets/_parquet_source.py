@@ -6,7 +6,7 @@ The rows may hold paths of images below the folder of the data in place of their
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown
-from tuner.datasets._manifest_source import Rows, find_columns, said_columns
+from tuner.datasets._manifest_source import ROLES, Rows, find_columns, said_columns
 from tuner.datasets.file_sources import existing, file_identity, left_out, walk
 from tuner.datasets.images import EncodedImage
 from tuner.datasets.sources import (
@@ -192,7 +192,7 @@ def _read(reference: str, given: Columns) -> Listing:
 
 def _unlabelled(reference: str, given: Columns) -> list[Listed]:
     root, paths, _ = _files(reference)
-    files = [_read_file(path, root, "test", given) for found in paths.values() for path in found]
+    files = [_read_file(path, root, "test", given, ("path",)) for found in paths.values() for path in found]
     images = ParquetImages(files, root)
     return [Listed(np.full(len(images), -1), None, images, images.name)]
 
@@ -233,8 +233,8 @@ def _with_cells(listing: Listing, files: Mapping[str, Sequence[_File]], where: s
     return Listing(listing.class_names, splits, (*listing.notices, *said, *without), group_names)
 
 
-def _read_file(path: Path, root: Path, split: str, given: Columns) -> _File:
-    """Return what a file holds; its images are not read."""
+def _read_file(path: Path, root: Path, split: str, given: Columns, roles: Collection[str] = ROLES) -> _File:
+    """Return what the columns of some roles hold in a file; its images are not read."""
     import pyarrow
     from pyarrow import parquet
 
@@ -242,7 +242,7 @@ def _read_file(path: Path, root: Path, split: str, given: Columns) -> _File:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: it is a folder, a pipe or a link to nothing")
     try:
         with parquet.ParquetFile(path) as file:
-            columns, parts = _columns(path, file.schema_arrow, split, given)
+            columns, parts = _columns(path, file.schema_arrow, split, given, roles)
             image, label = str(columns.path), columns.label or ""
             cells = {
                 role: file.read(columns=[name]).column(name).to_pylist()
@@ -319,14 +319,16 @@ def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
     return np.array(labels.to_pylist()) if is_text else labels.to_numpy().astype(np.int64)
 
 
-def _columns(path: Path, schema: Any, split: str, given: Columns) -> tuple[Columns, tuple[str, ...]]:
+def _columns(
+    path: Path, schema: Any, split: str, given: Columns, roles: Collection[str] = ROLES
+) -> tuple[Columns, tuple[str, ...]]:
     """Return the columns, and what is read of that of images; that of labels may lack where they are withheld."""
     from pyarrow import types
 
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
     wanted = replace(given, path=given.path or image, label=given.label or label)
-    columns = find_columns(schema.names, wanted, shown(path))
+    columns = find_columns(schema.names, wanted, shown(path), roles)
     if columns.path is not None and (columns.label or split != "train"):
         kind = schema.field(columns.path).type
         if types.is_struct(kind):
