@@ -406,6 +406,23 @@ def test_names_that_may_be_of_groups_are_asked_about_and_others_are_not(case) ->
         assert re.compile(guess.pattern).groups == 1
 
 
+def test_shards_of_parquet_are_no_groups_and_files_in_a_table_may_be_some(tmp_path) -> None:
+    (tmp_path / "hub").mkdir()
+    for shard in range(4):
+        write_parquet(tmp_path / "hub" / f"train-{shard:05}-of-00004.parquet", 10, first=10 * shard)
+    asked = look(f"parquet:{tmp_path / 'hub'}", tmp_path)
+    assert asked.group_guess is None and not any("data.group" in text for text in asked.advice)
+    rows = []
+    for number in range(60):
+        noise(number).save(tmp_path / f"patient{number // 3:02d}_{number % 3}.png")
+        rows.append(f"patient{number // 3:02d}_{number % 3}.png,{'ab'[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    guess = look(f"csv:{tmp_path / 'labels.csv'}", tmp_path).group_guess
+    assert guess is not None and (guess.pattern, guess.parts, guess.example) == ("(patient[0-9]+)", 20, "patient00")
+    account = look(f"csv:{tmp_path / 'labels.csv'}", tmp_path, group=guess.pattern)
+    assert account.groups is not None and account.groups.number == 20
+
+
 def test_the_pattern_that_is_asked_about_is_as_plain_as_it_can_be() -> None:
     names, _ = GROUPED["patients"]
     labels = np.array([name[1] == "1" for name in names], np.int64)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner.common.errors import DataError
+from tuner.common.files import shown
 from tuner.common.metrics import DEFAULT_METRIC, short_number
 from tuner.common.words import counted
 from tuner.datasets._decoding import Frame
@@ -43,7 +44,7 @@ from tuner.datasets.account.facts import (
 from tuner.datasets.copies import SketchWriter, keep_together, take_copies
 from tuner.datasets.images import Original, look_at
 from tuner.datasets.prepared import PreparedCopy
-from tuner.datasets.sources import SPLITS, Listing
+from tuner.datasets.sources import SPLITS, Listing, path_of
 from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out
 
 SHOWN_ALIKE, MOST_ALIKE = 12, 6
@@ -335,10 +336,16 @@ class _Looking:
         return rows[kept], rows[held]
 
     def _guess(self, rows: Mapping[str, np.ndarray]) -> GroupGuess | None:
-        train = self.listing.splits["train"]
-        if train.groups is not None or train.pixels is not None:
+        """Return what paths say of groups; None where images are no files, and `data.group` can be no pattern."""
+        train, source, there = self.listing.splits["train"], self.material.source, rows["train"].tolist()
+        if train.groups is not None or train.pixels is not None or path_of(source) is None:
             return None
-        return guess_groups([self._name("train", row) for row in rows["train"].tolist()], train.labels[rows["train"]])
+        paths: list[str] = []
+        for row in there:
+            if not isinstance(file := train.encoded[row], Path):
+                return None
+            paths.append(short_name(shown(file), source))
+        return guess_groups(paths, train.labels[rows["train"]])
 
     def _groups(self, rows: Mapping[str, np.ndarray]) -> GroupFacts | None:
         """Return facts of the groups of the images that can be read; None: none are given, or no image can be read."""
