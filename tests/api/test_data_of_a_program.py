@@ -106,6 +106,7 @@ def test_two_images_with_two_labels_are_a_pair_and_no_splits(tmp_path: Path) -> 
         ((np.zeros((12, 3, 6, 6), np.uint8), LABELS), ["[12, 3, 6, 6]", "np.moveaxis"]),
         ((np.zeros((12, 6, 6, 4), np.uint8), LABELS), ["[12, 6, 6, 4]", "[..., :3]"]),
         ((np.zeros((12, 0, 6), np.uint8), LABELS), ["[12, 0, 6]"]),
+        ((np.zeros((12, 6, 3), np.uint8), LABELS), ["[12, 6, 3]", "one image in colour is images[None]"]),
         ((np.zeros((0, 6, 6), np.uint8), LABELS[:0]), ["[0, 6, 6]"]),
         ((GREY[:11], LABELS), ["11 images", "12 labels"]),
         ((GREY.astype(float) - 300, LABELS), ["0 to 255", "-300 to"]),

@@ -147,9 +147,12 @@ def as_bytes(named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 def _check_shape(name: str, array: np.ndarray) -> None:
     shape, advice = list(array.shape), ""
-    if array.ndim in (3, 4) and 0 not in shape and (array.ndim == 3 or shape[3] in (1, 3)):
+    is_one = array.ndim == 3 and shape[2] == 3  # else they were as many grey images, three pixels wide
+    if array.ndim in (3, 4) and 0 not in shape and (array.ndim == 3 or shape[3] in (1, 3)) and not is_one:
         return
-    if array.ndim == 4 and shape[1] in (1, 3):
+    if is_one:
+        advice = "; one image in colour is images[None]"
+    elif array.ndim == 4 and shape[1] in (1, 3):
         advice = "; channels come last: np.moveaxis(images, 1, -1)"
     elif array.ndim == 4 and shape[3] in (2, 4):
         advice = "; transparency is left out by images[..., :3]" if shape[3] == 4 else ""
