@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import tuner
+from tests.support.make_data import make_folder
 from tuner.common.errors import DataError, InputError, PipelineError
 from tuner.common.metrics import METRICS, epoch_objectives, metric_of
 from tuner.common.registry import Registry
@@ -211,6 +212,18 @@ def test_an_own_source_is_checked_read_and_split_and_read_anew_when_it_changes(c
     )
     assert read(f"scans:{tmp_path}").fingerprint != first.fingerprint
     assert read("drawn").class_names == ("zero", "one")
+
+
+def test_files_of_an_own_source_are_named_by_their_paths_and_other_images_by_their_numbers(cache_dir, tmp_path):
+    root = make_folder(tmp_path / "pets", {"cat": 4, "dog": 4})
+    (root / "dog" / "image 2.png").write_bytes(b"broken")
+
+    @tuner.source
+    def pets():
+        return [*sorted(root.rglob("*.png")), b"no image"], ["cat"] * 4 + ["dog"] * 5
+
+    with pytest.raises(DataError, match=r"2 broken images: .*pets/dog/image 2.png is not an image.*; image 8 is not"):
+        load_dataset(DataRequest("pets"), staged={}, seed=0, cache_dir=cache_dir, notify=print)
 
 
 @pytest.mark.parametrize(

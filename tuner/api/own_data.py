@@ -13,7 +13,7 @@ import numpy as np
 
 from tuner.api._declarations import Function, check_parameters, first_words, named
 from tuner.common.errors import DataError, InputError, PipelineError, cause_of
-from tuner.common.files import user_path
+from tuner.common.files import shown, user_path
 from tuner.common.metrics import METRICS, Metric, Mode, Unit
 from tuner.common.words import as_written
 from tuner.datasets.sources import NAMED, PREFIXED, SPLITS, Listed, Listing, Source, number_labels
@@ -281,11 +281,19 @@ def _listing(called: str, made: Any, class_names: tuple[str, ...]) -> Listing:
     names, numbers = number_labels(labels, class_names, called)
     if over := [split for split, found in numbers.items() if len(found) and found.max() >= len(names)]:
         raise DataError(f"{called}: labels must be below {len(names)}, the number of class names; not so in {over[0]}")
-    listed = {}
-    for split, (images, _) in pairs.items():
-        is_array = isinstance(images, np.ndarray)
-        listed[split] = Listed(numbers[split], images if is_array else None, () if is_array else images)
-    return Listing(names, listed)
+    return Listing(names, {split: _listed(images, numbers[split]) for split, (images, _) in pairs.items()})
+
+
+def _listed(images: np.ndarray | list[Path | bytes], labels: np.ndarray) -> Listed:
+    """Return the images of a split; files are named by their paths."""
+    if isinstance(images, np.ndarray):
+        return Listed(labels, images)
+
+    def name(row: int) -> str:
+        image = images[row]
+        return shown(image) if isinstance(image, Path) else f"image {row}"
+
+    return Listed(labels, None, images, name)
 
 
 def _pair(called: str, pair: Any) -> tuple[Any, np.ndarray]:
