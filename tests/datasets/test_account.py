@@ -87,6 +87,29 @@ def test_a_class_of_which_no_image_is_whole_has_none(tmp_path) -> None:
     assert account.refusals
 
 
+@pytest.mark.parametrize("is_quick", [False, True])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_skipping_would_lose_is_refused_as_by_a_search(split, is_quick, tmp_path) -> None:
+    for name in ("train", "val", "test"):
+        make_folder(tmp_path / "pets" / name, {"cat": 3, "dog": 3})
+    for file in (tmp_path / "pets" / split / ("dog" if split == "train" else "")).rglob("*.png"):
+        file.write_bytes(b"broken")
+    account = look(f"folder:{tmp_path / 'pets'}", tmp_path, is_quick=is_quick, broken_images="skip")
+    with pytest.raises(DataError) as refused:
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", broken_images="skip")
+    assert account.refusals == (str(refused.value),)
+
+
+@pytest.mark.parametrize("field", ["max_train_images", "max_validation_images"])
+def test_fewer_images_than_classes_are_refused_as_by_a_search(field, tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"cat": 12, "dog": 12, "eel": 12})
+    account = look(f"folder:{root}", tmp_path, validation_fraction=0.25, **{field: 2})
+    with pytest.raises(DataError) as refused:
+        load(f"folder:{root}", tmp_path / "cache", **{field: 2})
+    assert account.refusals == (str(refused.value),)
+    assert not look(f"folder:{root}", tmp_path, validation_fraction=0.25, **{field: 3}).refusals
+
+
 def test_a_header_is_enough_when_asked_and_that_is_said(tmp_path) -> None:
     root = pets(tmp_path)
     _cut(root / "cat" / "cut.png")

@@ -292,7 +292,7 @@ def _build(
             folder = folder_of(_own_form(form) if frame.is_own_size else form)
             problems = [problem for split in written.values() for problem in split.problems]
             notices = (*listing.notices, *frame.notices, *_judge_broken(problems, form))
-            _refuse_lost(listing, written)
+            refuse_lost(listing, {split: there.labels for split, there in written.items()})
             copies, written = _find_copies(aside, listing, written, frame.shape[2])
             notices += describe_copies(copies, is_split_here=not {"test", "validation"} <= set(listing.splits))
             notices += _storage_notice(aside, frame.shape, form, written)
@@ -407,12 +407,15 @@ def _judge_broken(problems: list[str], form: Form) -> tuple[str, ...]:
     return (f"skipped {words}",)
 
 
-def _refuse_lost(listing: Listing, written: Mapping[str, Written]) -> None:
-    """Refuse a copy in which skipping has emptied a split, or a class of the training images."""
-    for split, there in written.items():
-        if not len(there.labels):
+def refuse_lost(listing: Listing, labels: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError where skipping has emptied a split, or a class of the training images.
+
+    `labels` `[N] int64` are those of the images in each split that are not broken.
+    """
+    for split, there in labels.items():
+        if not len(there):
             raise DataError(f"{split} must hold at least one image that is not broken; it holds none")
-    lost = np.setdiff1d(listing.splits["train"].labels, written["train"].labels)
+    lost = np.setdiff1d(listing.splits["train"].labels, labels["train"])
     if len(lost):
         names = ", ".join(listing.class_names[label] for label in lost[:NAMES_SHOWN])
         raise DataError(f"every class must have a training image that is not broken; none is left of {names}")

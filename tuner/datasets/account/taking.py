@@ -43,9 +43,9 @@ from tuner.datasets.account.facts import (
 )
 from tuner.datasets.copies import SketchWriter, keep_together, take_copies
 from tuner.datasets.images import Original, look_at
-from tuner.datasets.prepared import PreparedCopy
+from tuner.datasets.prepared import PreparedCopy, refuse_lost
 from tuner.datasets.sources import SPLITS, Listing, path_of
-from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out
+from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified
 
 SHOWN_ALIKE, MOST_ALIKE = 12, 6
 """Groups of copies of each kind that are shown as pictures, and images of one."""
@@ -164,7 +164,7 @@ class _Looking:
         broken, guess = self._broken(seen), self._guess(rows)
         classes = class_facts(self.listing.class_names, labels)
         splits, training, refused = self._splits(rows, copies)
-        refusals = (*self.material.refusals, *self._refused_for(broken), *refused)
+        refusals = (*self.material.refusals, *self._refused_for(broken, labels), *refused)
         account = Account(
             source=self.material.source,
             images=sum(map(len, rows.values())),
@@ -276,11 +276,17 @@ class _Looking:
             for row, reason in sorted(found.problems.items())
         )
 
-    def _refused_for(self, broken: Sequence[BrokenImage]) -> list[str]:
-        """Return why a search would refuse the data for their broken images."""
-        if not broken or self.rules.skips_broken:
+    def _refused_for(self, broken: Sequence[BrokenImage], labels: Mapping[str, np.ndarray]) -> list[str]:
+        """Return why a search would refuse the data for their broken images; `labels` are those of the others."""
+        if not broken or (self.rules.skips_broken and self.material.refusals):  # labels may be none of the classes
             return []
-        return [f"{counted(len(broken), 'broken image')}: remove or repair them, or set data.broken_images to skip"]
+        if not self.rules.skips_broken:
+            return [f"{counted(len(broken), 'broken image')}: remove or repair them, or set data.broken_images to skip"]
+        try:
+            refuse_lost(self.listing, labels)
+        except DataError as error:
+            return [str(error)]
+        return []
 
     def _splits(
         self, rows: Mapping[str, np.ndarray], copies: _Copies | None
@@ -291,7 +297,7 @@ class _Looking:
             split: SplitFacts(split, len(rows[split]), "given", groups=self._groups_in(split, rows[split]))
             for split in listed
         }
-        usable = rows["train"]
+        usable, parts = rows["train"], {split: (split, rows[split]) for split in listed}
         kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
         for making in self.rules.makes if not self.material.refusals else ():
             if (name := making.name) not in listed:
@@ -311,9 +317,13 @@ class _Looking:
                         self._groups_in("train", ours),
                     )
                     facts["train"] = SplitFacts("train", len(rest), "left", groups=self._groups_in("train", rest))
+                    parts |= {name: ("train", ours), "train": ("train", rest)}
             kept = np.intersect1d(kept, usable)
         ordered = [facts[name] for name in SPLITS if name in facts]
         told = tuple(replace(one, used=_used(one.images, self.rules.most.get(one.name))) for one in ordered)
+        for one in told:
+            split, there = parts[one.name]
+            refused += _refused_limit(one, listed[split].labels[there])
         return told, kept, tuple(refused)
 
     def _groups_in(self, split: str, rows: np.ndarray) -> int | None:
@@ -420,6 +430,16 @@ def _members(groups: Mapping[str, np.ndarray]) -> list[list[tuple[str, int]]]:
 
 def _used(images: int, most: int | None) -> int | None:
     return most if most is not None and most < images else None
+
+
+def _refused_limit(split: SplitFacts, labels: np.ndarray) -> list[str]:
+    """Return why a search could not use as few of the images of a split, with `labels` `[N] int64`, as it is to."""
+    try:
+        if split.used is not None:
+            subset_stratified(labels, split.used, 0, f"data.max_{split.name}_images")
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _total(seen: Mapping[str, Examined]) -> Counter[Original]:
