@@ -262,6 +262,17 @@ def test_what_a_search_would_refuse_is_said_and_the_rest_is_told(case, tmp_path)
     assert account.images == sum(classes.values()) and account.sizes is not None
 
 
+def test_a_class_of_which_the_test_split_leaves_too_few_is_refused_as_by_a_search(tmp_path) -> None:
+    root = make_folder(tmp_path / "pets", {"a": 10, "b": 10, "c": 10, "d": 2})
+    with pytest.raises(DataError) as refused:
+        load(f"folder:{root}", tmp_path / "cache")
+    assert str(refused.value).endswith(
+        "pets, without its test images: every class must have at least two images to be split; too few: d"
+    )
+    account = look(f"folder:{root}", tmp_path)
+    assert account.refusals == (str(refused.value).replace(f"{tmp_path}/", ""),)
+
+
 def test_what_cannot_be_listed_is_an_error(tmp_path) -> None:
     classes, message = REFUSED["one class of the test split is not trained"]
     with pytest.raises(DataError, match=message):

@@ -182,7 +182,7 @@ DATA: dict[str, Case] = {
     "class in the test split alone": folder(lambda pets: (make_folder(pets / "train", {"cat": 4, "dog": 4}), make_folder(pets / "test", {"cat": 2, "cow": 2})), "the classes of test must be among those of the training images (cat, dog); got cow"),
     "loop of links": folder(loop, "pets/loop: a class folder must not be a link to a folder that holds it"),
     "class that is a link to above": folder(lambda pets: (pets / "up").symlink_to(".."), "pets/up: a class folder must not be a link to a folder that holds it"),
-    "too few images to validate": classes({"cat": 3, "dog": 3}, "pets: 4 images of 2 classes cannot be split by 0.01: both parts must hold an image of every class; they would have 3 and 1 images", validation_fraction=0.01),
+    "too few images to validate": classes({"cat": 3, "dog": 3}, "pets, without its test images: 4 images of 2 classes cannot be split by 0.01: both parts must hold an image of every class; they would have 3 and 1 images", validation_fraction=0.01),
     "too few images asked for": classes({"cat": 30, "dog": 30, "cow": 30, "owl": 30}, "data.max_train_images", max_train_images=2),
     # --- image files ---
     "image of no bytes": image(b"", "is not an image"),

@@ -39,7 +39,7 @@ from tuner.datasets.sources import (
     first_names,
     path_of,
 )
-from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, join_units, subset_stratified
+from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, join_units, subset_stratified, without_test
 from tuner.datasets.staging import resolve, staged_sources
 
 __all__ = [
@@ -389,6 +389,7 @@ def _train_and_validation(
     if "validation" in prepared.counts:
         return train, _whole(prepared, "validation")
     units, _ = _units(prepared, kept)
+    source = source if "test" in prepared.counts else without_test(source)
     if request.folds is None:
         split_seed, fraction = derive_seed(seed, "validation split"), request.validation_fraction
         trained, held = hold_out(train.labels, units, fraction, split_seed, prepared.class_names, source)

@@ -54,6 +54,15 @@ def join_units(*numbers: np.ndarray | None) -> np.ndarray | None:
     return None if len(np.unique(numbered)) == images else numbered
 
 
+def without_test(source: str) -> str:
+    """Return what messages call a source of which the test images are held out: it has fewer images, also of a class.
+
+    >>> without_test("folder:pets")
+    'folder:pets, without its test images'
+    """
+    return f"{source}, without its test images"
+
+
 def hold_out(
     labels: np.ndarray, units: np.ndarray | None, fraction: float, seed: int, class_names: tuple[str, ...], source: str
 ) -> Parts:

@@ -45,7 +45,7 @@ from tuner.datasets.copies import SketchWriter, keep_together, take_copies
 from tuner.datasets.images import Original, look_at
 from tuner.datasets.prepared import PreparedCopy, refuse_lost
 from tuner.datasets.sources import SPLITS, Listing, path_of
-from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified
+from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified, without_test
 
 SHOWN_ALIKE, MOST_ALIKE = 12, 6
 """Groups of copies of each kind that are shown as pictures, and images of one."""
@@ -301,8 +301,9 @@ class _Looking:
         kept, refused = np.arange(len(listed["train"].labels)), []  # broken ones take part in the first split
         for making in self.rules.makes if not self.material.refusals else ():
             if (name := making.name) not in listed:
+                is_test_made = "test" in facts.keys() - listed.keys()
                 try:
-                    kept, held = self._held_out(kept, making, copies)
+                    kept, held = self._held_out(kept, making, copies, is_test_made=is_test_made)
                 except DataError as error:
                     refused.append(str(error))
                 else:
@@ -334,11 +335,14 @@ class _Looking:
         alone = int(np.count_nonzero(groups[rows] == OWN_UNIT))
         return len(np.unique(groups[rows])) + max(0, alone - 1)
 
-    def _held_out(self, rows: np.ndarray, making: Making, copies: _Copies | None) -> tuple[np.ndarray, np.ndarray]:
+    def _held_out(
+        self, rows: np.ndarray, making: Making, copies: _Copies | None, *, is_test_made: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         train = self.listing.splits["train"]
         groups = None if train.groups is None else train.groups[rows]
         units, _ = keep_together(train.labels[rows], groups, None if copies is None else copies.groups["train"][rows])
         labels, names, source = train.labels[rows], self.listing.class_names, self.material.source
+        source = without_test(source) if is_test_made else source
         if making.folds is None:
             kept, held = hold_out(labels, units, making.share, making.split_seed, names, source)
         else:
