@@ -248,6 +248,30 @@ def test_missing_images_are_named_with_their_lines_and_are_skipped_as_broken_one
     assert any("l.csv: 1 image is not there: line 22 (images/no.png)" in text for text in said)
 
 
+def test_missing_images_of_parquet_rows_are_not_there_and_those_elsewhere_are_not_looked_at(tmp_path) -> None:
+    names = [f"images/{index // 2}_{index}.png" for index in range(NUMBER)]
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    picture(99).save(tmp_path / "elsewhere.png")
+    (tmp_path / "data" / "images" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    for index, name in enumerate(names):
+        picture(index).save(tmp_path / "data" / name)
+
+    def source(**changed: str) -> str:
+        paths = [changed.get(f"row_{row}", name) for row, name in enumerate(names)]
+        parquet.write_table(pa.table({"image": paths, "label": LABELS}), tmp_path / "data" / "train.parquet")
+        return f"parquet:{tmp_path / 'data'}"
+
+    missing = source(row_7="images/9_no.png")
+    with pytest.raises(DataError, match=r"1 broken image: .*train\.parquet row 7 is not there"):
+        load(missing, tmp_path / "cache")
+    dataset, said = load(missing, tmp_path / "cache", broken_images="skip", group=r"/(\d+)_")
+    assert len(labels_by_value(dataset)) == NUMBER - 1
+    assert any("20 training images in 10 groups" in text for text in said)
+    for way in ("../elsewhere.png", str(tmp_path / "elsewhere.png"), "images/link.png", "../no.png"):
+        with pytest.raises(DataError, match=r"row 7 is not an image: it is empty"):
+            load(source(row_7=way), tmp_path / "cache")
+
+
 # --- what is wrong with a table ---
 
 

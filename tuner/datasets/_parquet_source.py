@@ -6,6 +6,7 @@ The rows may hold paths of images below the folder of the data in place of their
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -82,7 +83,8 @@ class ParquetImages(Sequence[EncodedImage]):
         held = {part: column[inside].as_py() for part, column in values.items()}
         if held.get("bytes") or not held.get("path"):
             return held.get("bytes") or b""
-        return image_below(self._root, self._groups[group][0].path, held["path"]) or b""
+        file, path = self._groups[group][0].path, held["path"]
+        return image_below(self._root, file, path) or _missing_below(self._root, file, path) or b""
 
     def name(self, row: int) -> str:
         """Return the name of an image in error messages: its file and its row there."""
@@ -126,6 +128,13 @@ def image_below(root: Path, file: Path, path: str) -> Path | None:
         except (OSError, ValueError):  # a name that is too long, or no name
             continue
     return None
+
+
+def _missing_below(root: Path, file: Path, path: str) -> Path | None:
+    """Return where the image that a row names should be, below the folder of the data; None: elsewhere, or no file."""
+    place = Path(os.path.abspath(file.parent / path))  # noqa: PTH100  resolve would follow links, which lead elsewhere
+    is_below = place.is_relative_to(os.path.abspath(root))  # noqa: PTH100  as above
+    return place if is_below and not os.path.lexists(place) else None
 
 
 def _files(reference: str) -> tuple[Path, dict[str, list[Path]], tuple[str, ...]]:
