@@ -229,6 +229,25 @@ def test_images_are_found_however_the_accents_of_their_names_are_written(written
     assert labels_by_value(load(source, tmp_path / "cache")[0]) == dict(enumerate(LABELS))
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("of_table", ["NFC", "NFD"])
+def test_images_with_other_accents_than_their_table_are_found_beside_those_without_any(kind, of_table, tmp_path) -> None:
+    apart = unicodedata.normalize("NFD", "\u00e9t\u00e9")
+    folder = unicodedata.normalize("NFC", apart) if kind == "csv" else apart  # made here, its files from macOS
+    names = []
+    for index in range(NUMBER):
+        name = f"{folder}/{apart} {index}.png" if index % 4 else f"{index}.png"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(index).save(tmp_path / name)
+        names.append(unicodedata.normalize(of_table, name))
+    if kind == "csv":
+        source = write_csv(tmp_path / "l.csv", *rows_of(names))
+    else:
+        parquet.write_table(pa.table({"image": names, "label": LABELS}), tmp_path / "l.parquet")
+        source = f"parquet:{tmp_path / 'l.parquet'}"
+    assert labels_by_value(load(source, tmp_path / "cache")[0]) == dict(enumerate(LABELS))
+
+
 def test_images_that_may_be_several_files_or_none_are_refused(tmp_path) -> None:
     stems = [Path(name).stem for name in make_images(tmp_path, "images")]
     make_images(tmp_path, "masks")

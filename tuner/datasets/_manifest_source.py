@@ -368,7 +368,7 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     names = [_below(root, text) for text in texts]
     rule = f"must be a path below {shown(root)}: put the table into a folder above its images"
     rows.refuse(column, [row for row, name in enumerate(names) if name is None], rule)
-    images = [_as_spelled_there(root, name or "") for name in names]
+    images = _as_spelled_there(root, [name or "" for name in names])
     there = [_is_file(image) for image in images]
     notices: tuple[str, ...] = ()
     if not any(there):
@@ -385,10 +385,24 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     return images, notices
 
 
-def _as_spelled_there(root: Path, name: str) -> Path:
-    """Return the path of an image, its accents as they are on the disk: composed (Linux) or not (macOS)."""
-    image, apart = root / name, root / unicodedata.normalize("NFD", name)
-    return apart if not name.isascii() and not _is_file(image) and _is_file(apart) else image
+def _as_spelled_there(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the paths of images, their accents as they are on the disk: composed (Linux), not (macOS), or both."""
+    images = [root / name for name in names]
+    lacking = [row for row, name in enumerate(names) if not name.isascii() and not _is_file(images[row])]
+    for row in lacking:
+        apart = root / unicodedata.normalize("NFD", names[row])
+        images[row] = apart if _is_file(apart) else images[row]
+    if lacking := [row for row in lacking if not _is_file(images[row])]:
+        there = _images_below(root)
+        for row in lacking:
+            images[row] = there.get(names[row], images[row])
+    return images
+
+
+def _images_below(root: Path) -> dict[str, Path]:
+    """Return the images in a folder and below by their paths from there, with composed accents."""
+    every = walk(root, SUFFIXES).all_files()
+    return {unicodedata.normalize("NFC", file.relative_to(root).as_posix()): file for file in every}
 
 
 def _is_file(image: Path) -> bool:
@@ -423,8 +437,7 @@ def _find_elsewhere(root: Path, names: Sequence[str], rows: Rows, column: str) -
     """
     by_stem: dict[str, list[str]] = {}
     by_case: dict[str, str] = {}
-    every = walk(root, SUFFIXES).all_files()
-    there = {unicodedata.normalize("NFC", file.relative_to(root).as_posix()): file for file in every}
+    there = _images_below(root)
     for relative in there:
         by_case.setdefault(PurePosixPath(relative).name.casefold(), relative)
         for key in {PurePosixPath(relative).stem, PurePosixPath(relative).name}:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -119,14 +120,16 @@ class ParquetImages(Sequence[EncodedImage]):
 def image_below(root: Path, file: Path, path: str) -> Path | None:
     """Return the file that a row names, beside its Parquet file or below the folder of the data; None: it is not there.
 
+    Its accents may be composed there (Linux) or not (macOS), however the row has them.
     Files elsewhere are not read: data that come from elsewhere must not choose which.
     """
-    for place in (file.parent / path, root / path):
-        try:
-            if place.is_file() and place.resolve().is_relative_to(root.resolve()):
-                return place
-        except (OSError, ValueError):  # a name that is too long, or no name
-            continue
+    for spelled in dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))):
+        for place in (file.parent / spelled, root / spelled):
+            try:
+                if place.is_file() and place.resolve().is_relative_to(root.resolve()):
+                    return place
+            except (OSError, ValueError):  # a name that is too long, or no name
+                continue
     return None
 
 
