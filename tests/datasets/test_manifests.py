@@ -231,7 +231,9 @@ def test_images_are_found_however_the_accents_of_their_names_are_written(written
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("of_table", ["NFC", "NFD"])
-def test_images_with_other_accents_than_their_table_are_found_beside_those_without_any(kind, of_table, tmp_path) -> None:
+def test_images_with_other_accents_than_their_table_are_found_beside_those_without_any(
+    kind, of_table, tmp_path
+) -> None:
     apart = unicodedata.normalize("NFD", "\u00e9t\u00e9")
     folder = unicodedata.normalize("NFC", apart) if kind == "csv" else apart  # made here, its files from macOS
     names = []
@@ -380,6 +382,14 @@ def test_an_image_that_is_named_twice_alike_is_used_once_and_that_is_said(tmp_pa
     dataset, said = load(source, tmp_path / "cache")
     assert len(labels_by_value(dataset)) == NUMBER == sum(dataset.prepared.counts.values())
     assert any("2 rows name an image once more, and are used once: line 22, line 23" in text for text in said)
+
+
+def test_the_same_number_written_otherwise_is_not_another_label_of_an_image(tmp_path) -> None:
+    names = make_images(tmp_path)
+    cells = [f"{name},{row % 2},p{row // 4},1" for row, name in enumerate(names)]
+    source = write_csv(tmp_path / "l.csv", *cells, f"{names[5]},1.0,p1,1.0", header="path,label,patient_id,weight")
+    _, said = load(source, tmp_path / "cache")
+    assert any("used once: line 22" in text for text in said)
 
 
 def test_columns_can_be_named_and_a_name_that_is_not_there_is_told_with_the_nearest(tmp_path) -> None:

@@ -521,7 +521,8 @@ def _without_doubles(table: _Table) -> tuple[np.ndarray, tuple[str, ...]]:
         DataError: two rows of an image say different things.
     """
     rows = table.rows
-    said = {name: rows.texts(name) for name in asdict(table.columns).values() if name and name != table.columns.path}
+    columns = [name for name in asdict(table.columns).values() if name and name != table.columns.path]
+    said = {name: alike_numbers(rows.texts(name)) for name in columns}
     first: dict[Path, int] = {}
     double: list[int] = []
     for row, image in enumerate(table.images):
