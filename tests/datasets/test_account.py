@@ -119,6 +119,22 @@ def test_a_header_is_enough_when_asked_and_that_is_said(tmp_path) -> None:
     assert not account.is_decoded and account.colours is not None and account.colours.brightness is None
 
 
+def test_sizes_and_colours_are_those_of_whole_images_also_where_these_were_prepared(tmp_path) -> None:
+    root = pets(tmp_path)
+    _cut(root / "cat" / "cut.png")  # its header can be read, and has another size
+    (root / "dog" / "empty.png").touch()
+    before = look(f"folder:{root}", tmp_path, broken_images="skip")
+    load(f"folder:{root}", tmp_path / "cache", broken_images="skip")
+    after = look(f"folder:{root}", tmp_path, is_quick=True, broken_images="skip")
+    assert after.is_decoded and after.sizes is not None and after.sizes.largest.width == 8
+    assert (after.images, after.sizes, after.colours, after.broken) == (
+        before.images,
+        before.sizes,
+        before.colours,
+        before.broken,
+    )
+
+
 def test_broken_images_of_a_table_are_named_by_their_rows(tmp_path) -> None:
     (tmp_path / "pets").mkdir()
     images = [

@@ -285,6 +285,9 @@ def test_missing_images_of_parquet_rows_are_not_there_and_those_elsewhere_are_no
     missing = source(row_7="images/9_no.png")
     with pytest.raises(DataError, match=r"1 broken image: .*train\.parquet row 7 is not there"):
         load(missing, tmp_path / "cache")
+    with pytest.raises(DataError, match=r"1 broken image: .*train\.parquet row 0 is not there"):
+        load(source(row_0="images/no.png"), tmp_path / "cache")
+    missing = source(row_7="images/9_no.png")
     dataset, said = load(missing, tmp_path / "cache", broken_images="skip", group=r"/(\d+)_")
     assert len(labels_by_value(dataset)) == NUMBER - 1
     assert any("20 training images in 10 groups" in text for text in said)

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, overload
@@ -37,6 +38,8 @@ from tuner.datasets.sources import (
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
+_MOST_LOOKED_FOR = 1000
+"""So many images that rows name by their paths are looked for to tell whether any are there."""
 
 
 @dataclass(frozen=True)
@@ -286,12 +289,12 @@ def _has_no_bytes(file: Any, image: str) -> bool:
 
 
 def _check_paths(path: Path, root: Path, images: Any) -> None:
-    """Refuse a file whose rows hold paths at which nothing is."""
+    """Refuse a file whose rows hold paths at which nothing is; one image that is missing is a broken one."""
     rows = (row["path"] if isinstance(row, dict) else row for row in images.to_pylist() if row)
-    first = next(filter(None, rows), None)
-    if first is not None and image_below(root, path, first) is None:
+    firsts = list(islice(filter(None, rows), _MOST_LOOKED_FOR))
+    if firsts and not any(image_below(root, path, each) for each in firsts):
         raise DataError(
-            f"{shown(path)}: must hold the images; its rows hold paths such as {first!r}, and no such file lies below "
+            f"{shown(path)}: must hold the images; its rows hold paths such as {firsts[0]!r}, and no such file lies below "
             f"{shown(root)}: put the images there, or write the file anew with embed_external_files=True"
         )
 

@@ -122,12 +122,15 @@ def examine_prepared(listed: Listed, skipped: np.ndarray, images: Any, watch: Ca
     found = examine(listed, Look(), watch)
     found.problems = {}  # what was prepared is whole, whatever its header says
     for row in skipped.tolist():
+        if isinstance(header := _header(_fetched(listed.encoded, row)), Original):
+            found.originals[header] -= 1
         try:
             look_at(listed.encoded[row], THUMBNAIL_PX)
         except DataError as error:
             found.problems[row] = str(error)
         else:
             found.problems[row] = "was broken when it was prepared"
+    found.originals = +found.originals
     good, number = found.rows(len(listed.labels)), len(images)
     drawn = np.arange(number) if number <= MOST_MEASURED else np.sort(_drawn(number)[:MOST_MEASURED])
     for start in range(0, len(drawn), _CHUNK_ROWS):
