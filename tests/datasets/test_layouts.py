@@ -107,6 +107,7 @@ READ: dict[str, tuple[dict[str, int | str], Counts]] = {
     "numbered classes": ({"0": 1, "1": 1, "10": 1, "2": 1}, {"train": {"0": 1, "1": 1, "10": 1, "2": 1}}),
     "folders of years below some classes": ({"cat/2019": 1, "cat/2020": 2, "dog": 2}, TRAIN),
     "hidden folders and litter": ({**pets("."), "cat/.ipynb_checkpoints": 3, "__MACOSX/cat": 3, "@eaDir": 2, "dog/@eaDir/x": 1, "Thumbs.db": "x", "cat/._0.png": "x", "cat/desktop.ini": "x", "$RECYCLE.BIN": 1, "lost+found": 1, "@Recently-Snapshot/cat": 1, "~snapshot": 1, "_gsdata_": 1, "found.000": 1, ".recycle/cat": 2, "_MACOSX/cat": 1}, TRAIN),
+    "a class of recycled things": ({"recycled": 2, "Recycled paper": 1, "RECYCLER": 1}, {"train": {"Recycled paper": 1, "recycled": 2}}),
     "litter beside a folder around": ({**pets("pets"), "__MACOSX/pets/cat": 3, ".ipynb_checkpoints": 2}, TRAIN),
     "litter beside splits": ({**pets("train", "test"), "train/.ipynb_checkpoints": 3, "train/cat/.ipynb_checkpoints": 3, "__MACOSX/train/cat": 1}, BOTH),
 }  # fmt: skip

@@ -126,7 +126,7 @@ def image_below(root: Path, file: Path, path: str) -> Path | None:
     Its accents may be composed there (Linux) or not (macOS), however the row has them.
     Files elsewhere are not read: data that come from elsewhere must not choose which.
     """
-    for spelled in dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))):
+    for spelled in dict.fromkeys((path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))):
         for place in (file.parent / spelled, root / spelled):
             try:
                 if place.is_file() and place.resolve().is_relative_to(root.resolve()):
@@ -294,8 +294,8 @@ def _check_paths(path: Path, root: Path, images: Any) -> None:
     firsts = list(islice(filter(None, rows), _MOST_LOOKED_FOR))
     if firsts and not any(image_below(root, path, each) for each in firsts):
         raise DataError(
-            f"{shown(path)}: must hold the images; its rows hold paths such as {firsts[0]!r}, and no such file lies below "
-            f"{shown(root)}: put the images there, or write the file anew with embed_external_files=True"
+            f"{shown(path)}: must hold the images; its rows hold paths such as {firsts[0]!r}, and no such file lies "
+            f"below {shown(root)}: put the images there, or write the file anew with embed_external_files=True"
         )
 
 

@@ -83,10 +83,10 @@ def file_identity(paths: Iterable[Path | str], root: Path) -> list[Any]:
 _LITTER = re.compile(
     r"thumbs\.db.*|ehthumbs.*\.db|desktop\.ini|picasa\.ini|zbthumbnail\.info|icon\r|__?macosx|__pycache__|"
     r"@eadir|@recycle|@recently-snapshot|@sharebin|@tmp|#recycle|[#~]snapshot|_gsdata_|lost\+found|found\.\d{3}|"
-    r"\$recycle\.bin|recycle[rd]|system volume information|network trash folder|temporary items",
+    r"\$recycle\.bin|(?-i:RECYCLE[RD])|system volume information|network trash folder|temporary items",
     re.IGNORECASE,
 )
-"""What systems and programs leave behind under a name that is not hidden."""
+"""What systems and programs leave behind under a name that is not hidden; `recycled` in small letters is a class."""
 _HIDDEN_LITTER = re.compile(
     r"\.(_.*|trash.*|tmp.*|ipynb_checkpoints|git|svn|hg|dvc|cache|huggingface|venv|idea|vscode|thumbnails|@__thumb|"
     r"appledouble|spotlight-v100|fseventsd|temporaryitems|documentrevisions-v100|picasaoriginals|comments|xvpics|snapshots?|"
