@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.reports._leaderboard import page_texts
-from tuner.reports._page import leaderboard_rows, render_page
+from tuner.reports._page import LARGEST_VECTOR_BYTES, leaderboard_rows, page_figure, render_page
+from tuner.reports.figures.registry import DrawnFigure
 from tuner.reports.results import build_results
 from tuner.reports.writer import write_report
 from tuner.runs.state import RunState
@@ -139,3 +140,11 @@ def test_the_texts_of_the_page_are_those_of_the_leaderboard(tmp_path) -> None:
     text = page_of(state, tmp_path)
     assert "How far to trust this" not in text  # the part has a heading of its own
     assert "Can I trust it?" in text and "Bonferroni" in text and "The best configuration" in text
+
+
+def test_a_large_drawing_that_is_there_as_a_drawing_alone_is_shown_as_it_is(tmp_path) -> None:
+    path = tmp_path / "learning_curves.svg"
+    path.write_text(f'<svg viewBox="0 0 720 360"><!--{"x" * LARGEST_VECTOR_BYTES}--></svg>', encoding="utf-8")
+    figure = page_figure(DrawnFigure("learning_curves", (path,), "curves"))
+    content = base64.b64decode(figure.source.removeprefix("data:image/svg+xml;base64,"))
+    assert content == path.read_bytes() and (figure.width, figure.height) == (1000, 500)

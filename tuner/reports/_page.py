@@ -187,7 +187,7 @@ def as_html(markdown: str) -> Markup:
 
 
 def page_figure(figure: DrawnFigure) -> PageFigure:
-    """Embed a figure as a `data:` address: as a drawing where that is small, else as pixels."""
+    """Embed a figure as a `data:` address: as a drawing where that is small or all there is, else as pixels."""
     has_photos = figure.name in FIGURES and FIGURES[figure.name].has_photos
     by_suffix = {path.suffix: path for path in figure.paths}
     png, svg = by_suffix.get(".png"), by_suffix.get(".svg")
@@ -195,7 +195,7 @@ def page_figure(figure: DrawnFigure) -> PageFigure:
     chosen, mime = (svg, "svg+xml") if is_vector or png is None else (png, "png")
     if chosen is None:
         raise TunerError(f"figure {figure.name} must be a PNG or an SVG file; got neither")
-    content = chosen.read_bytes() if is_vector or has_photos else _with_palette(chosen)
+    content = chosen.read_bytes() if chosen is svg or has_photos else _with_palette(chosen)
     source = f"data:image/{mime};base64,{base64.b64encode(content).decode()}"
     return PageFigure(figure.name, source, figure.alt, *_size_px(chosen), has_photos, chosen.name)
 
