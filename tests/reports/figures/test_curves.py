@@ -40,6 +40,16 @@ def test_a_long_search_is_drawn_by_a_sample_of_its_trials():
     assert ranks == sorted(ranks) and ranks[-1] > 0.98 * len(results.ranked)
 
 
+def test_a_trial_of_one_epoch_is_seen_behind_the_best_ones():
+    events = [event for trial in range(15) for event in (trial_started(trial), epoch(trial, 1, 0.9 - 0.01 * trial))]
+    data = build_learning_curves(build_results(small_state(*events, epoch(0, 2, 0.95))))
+    behind = [row.trial for row in data.trials if not row.is_highlighted]
+    assert behind == [10, 11, 12, 13, 14]
+    panel = FIGURES["learning_curves"].draw(data).axes[0]
+    marks = {(x, round(y, 2)) for line in panel.lines if line.get_marker() == "o" for x, y in line.get_xydata()}
+    assert {(1, round(0.9 - 0.01 * trial, 2)) for trial in behind} <= marks
+
+
 def test_the_winner_is_shown_with_both_phases_and_its_best_epoch():
     state = small_state(
         trial_started(0, {"architecture": "vgg16"}),

@@ -106,6 +106,8 @@ def draw_learning_curves(data: LearningCurves) -> Figure:
     panel.add_collection(
         LineCollection(behind, colors=style.FAINT, linewidths=0.8, zorder=1, rasterized=len(behind) > 50)
     )
+    if points := [curve[0] for curve in behind if len(curve) == 1]:  # of which a line shows nothing
+        panel.plot(*zip(*points, strict=True), "o", color=style.FAINT, ms=3, zorder=1)
     handles = [
         _draw_curve(panel, data.metric, trial, curves[trial.trial], index, len(best))
         for index, trial in enumerate(best)
