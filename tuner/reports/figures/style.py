@@ -76,6 +76,8 @@ MARKS: dict[ResultStatus, tuple[str, str, str]] = {
 }
 """Marker, face and edge of a trial's result by status."""
 
+LEGEND_MARK_IN, LEGEND_SIGN_IN = 0.6, 0.09
+"""Widths in a legend: of a mark with the space around it, and, rather too much, of a sign of its words."""
 MOST_TRIALS = 500
 """Trials in a figure: evenly taken over the ranking where there are more."""
 CROWD = 300
@@ -108,11 +110,24 @@ def set_title(figure: Figure, text: str) -> None:
 
 
 def set_legend(figure: Figure, handles: Sequence[Any], *, below: bool = False) -> None:
-    """Add a legend to the right of the panels, or below them in one row."""
+    """Add a legend to the right of the panels, or below them in one row, in several where one is too long."""
     if below:
-        figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
+        columns = legend_columns([handle.get_label() for handle in handles], figure.get_figwidth())
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     else:
         figure.legend(handles=handles, loc="outside right upper", borderaxespad=1.2)
+
+
+def legend_columns(labels: Sequence[str], width_in: float) -> int:
+    """Return in how many columns entries of a legend stand below a figure so wide, in inches, without being cut off.
+
+    >>> legend_columns(["completed", "failed"], 10.5), legend_columns(["mobilenet_search_1"] * 10, 10.5)
+    (2, 4)
+    """
+    widths_in = [LEGEND_MARK_IN + LEGEND_SIGN_IN * len(label) for label in labels]
+    if sum(widths_in) <= width_in:
+        return max(1, len(labels))
+    return max(1, int(width_in / max(widths_in)))
 
 
 def build_handle(marker: str, face: str, edge: str, label: str, size: float = 6.5) -> Line2D:
