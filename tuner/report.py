@@ -87,23 +87,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(run)
 
 
-def _read(text: str) -> tuple[str, RunState]:
-    """Return a run's name and its state; raises RunError when it cannot be read."""
+def _read(text: str) -> tuple[Path, RunState]:
+    """Return where a run is, and its state; raises RunError when it cannot be read."""
+    from urllib.parse import urlsplit
+
+    from tuner.common.locations import is_remote
     from tuner.runs.mirror import run_at
     from tuner.runs.record import read_state
 
     with run_at(text) as run:
-        return shown(Path(run.name)), read_state(run.record)
+        address = urlsplit(text)
+        place = Path(f"{address.netloc}{address.path}") if is_remote(text) else run.path.resolve()
+        return place, read_state(run.record)
 
 
 def _compare(texts: Sequence[str], output: Path, formats: tuple[Format, ...]) -> int:
     from tuner.common.files import write_text
-    from tuner.reports.comparison import compare_runs
+    from tuner.reports.comparison import compare_runs, distinct_names
     from tuner.reports.results import build_results
     from tuner.reports.writer import make_directory, writing_to
 
     runs = [_read(text) for text in texts]
-    comparison = compare_runs([(name, build_results(state)) for name, state in runs])
+    names = [shown(name) for name in distinct_names([place for place, _ in runs])]
+    comparison = compare_runs([(name, build_results(state)) for name, (_, state) in zip(names, runs, strict=True)])
     make_directory(output)
     from tuner.reports.comparison import render_comparison  # matplotlib
 

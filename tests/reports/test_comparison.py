@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,24 @@ def test_the_command_writes_one_page_for_several_runs(two_runs, capsys) -> None:
     text = Path("reports/comparison/index.html").read_text(encoding="utf-8")
     assert "is ahead with" in text and "Joint leaderboard" in text and "the time of the shortest" in text
     assert Path("reports/comparison/figures/comparison.svg").is_file()
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_that_they_lie_in(two_runs) -> None:
+    write_record(Path("elsewhere/runs/first/record.jsonl"), make_events(9, seed=3))
+    assert main(["runs/first", "elsewhere/runs/first", "runs/second", "--format", "png"]) == 0
+    text = Path("reports/comparison/index.html").read_text(encoding="utf-8")
+    studies = text.split("study <select")[1].split("</select>")[0]
+    named = set(re.findall("<option[^>]*>([^<]+)</option>", studies)) - {"all"}
+    assert named == {"elsewhere/runs/first", f"{two_runs.name}/runs/first", "second"}
+
+
+def test_runs_that_had_the_same_value_are_level_and_none_is_ahead(two_runs) -> None:
+    for name, value in {"a": 0.5, "b": 0.5, "c": 0.4}.items():
+        events = [study_created(), trial_started(0), epoch(0, 1, value, elapsed_s=10), trial_ended(0, elapsed_s=10)]
+        write_record(Path("runs", name, "record.jsonl"), [*events, SessionEnded(reason="finished", elapsed_s=20)])
+    assert main(["runs/c", "runs/b", "runs/a", "--format", "png"]) == 0
+    text = Path("reports/comparison/index.html").read_text(encoding="utf-8")
+    assert "a and b are level with val_accuracy 50.00%" in text and "is ahead" not in text
 
 
 def test_runs_on_different_data_are_compared_with_a_warning(two_runs) -> None:

@@ -54,7 +54,7 @@ class Entrant(NamedTuple):
     """One run of a comparison."""
 
     name: str
-    """The name of its directory: two runs of one study have different ones."""
+    """The name of its directory, with folders before it where another run has the same."""
     results: Results
     points: tuple[TrajectoryPoint, ...]
 
@@ -79,6 +79,22 @@ class Comparison(NamedTuple):
     """As long as the shortest one ran: until there, all can be compared."""
     unlike: tuple[str, ...]
     """Sentences about what else differs between the runs, so that their values do not compare the searches alone."""
+
+
+def distinct_names(places: Sequence[Path]) -> list[Path]:
+    """Return the names of runs at these places, with as many folders before each as it takes to tell them apart.
+
+    >>> [str(name) for name in distinct_names([Path("/a/runs/digits"), Path("/b/runs/digits"), Path("/b/runs/x")])]
+    ['a/runs/digits', 'b/runs/digits', 'x']
+    """
+
+    def name_of(place: Path) -> Path:
+        others = [other for other in places if other != place]
+        ends = range(1, len(place.parts))
+        number = next((one for one in ends if all(other.parts[-one:] != place.parts[-one:] for other in others)), None)
+        return place if number is None else Path(*place.parts[-number:])
+
+    return [name_of(place) for place in places]
 
 
 def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
@@ -200,9 +216,15 @@ def _verdict(comparison: Comparison) -> str:
     time = format_duration(comparison.equal_s)
     if value is None:
         return f"After {time}, the time of the shortest run, **none has a result**."
-    rest = f"{escaped(second.name)} had {format_value(comparison.metric, next_value)}"
-    words = f"After {time}, the time of the shortest run, **{escaped(first.name)} is ahead with "
-    words += f"{escaped(comparison.metric)} {format_value(comparison.metric, value)}**; {rest}."
+    shown = format_value(comparison.metric, value)
+    equal = [escaped(entrant.name) for entrant, other in order if format_value(comparison.metric, other) == shown]
+    result = f"with {escaped(comparison.metric)} {shown}**"
+    words = f"After {time}, the time of the shortest run, **"
+    if len(equal) > 1:
+        words += f"{', '.join(equal[:-1])} and {equal[-1]} are level {result}."
+    else:
+        rest = f"{escaped(second.name)} had {format_value(comparison.metric, next_value)}"
+        words += f"{escaped(first.name)} is ahead {result}; {rest}."
     return " ".join([words, *comparison.unlike, "One run each says little: differences between seeds can be as large."])
 
 
