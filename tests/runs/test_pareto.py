@@ -152,6 +152,14 @@ def test_the_leaderboard_says_when_nothing_as_good_as_the_baseline_is_smaller():
     assert "- Parameters: no trial is as good as the baseline in validation accuracy with less than its 10." in text
 
 
+def test_a_baseline_that_has_failed_is_nothing_to_be_as_good_as():
+    state = searched((0.8, 10), (0.9, 5))
+    assert "trial 1 is no worse than the baseline" in leaderboard_markdown(build_results(state))
+    state.trials[0].status = "failed"
+    text = leaderboard_markdown(build_results(state))
+    assert "1 of 1 trials is on the front" in text and "than the baseline in" not in text
+
+
 def test_the_leaderboard_says_that_stopped_trials_of_the_front_showed_what_they_had_reached():
     text = leaderboard_markdown(build_results(searched((0.8, 10), (0.9, 90), status="stopped")))
     assert "The scheduler compares validation accuracy only: a trial that was stopped" in text

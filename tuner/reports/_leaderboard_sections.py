@@ -489,7 +489,7 @@ def _winner_words(results: Results) -> list[str]:
 def _beside_the_baseline(results: Results) -> list[str]:
     """List what the front offers beside the baseline: as good in the first metric, and cheaper."""
     baseline = results.baseline
-    if baseline is None or len(baseline.values) < len(results.metrics):
+    if baseline is None or baseline.rank is None or len(baseline.values) < len(results.metrics):
         return []
     first, lines = results.metric, []
     able = [trial for trial in results.front if _advantage(trial, baseline, first) >= 0]
