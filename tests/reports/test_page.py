@@ -129,6 +129,14 @@ def test_rows_are_ranked_then_without_result_then_failed_and_sort_by_values_not_
     )
 
 
+def test_a_name_with_several_spaces_is_chosen_as_it_is_in_the_table(tmp_path) -> None:
+    names = ["my  net", " cnn "]
+    events = [trial_started(number, {"architecture": name}) for number, name in enumerate(names)]
+    text = page_of(small_state(*events), tmp_path)
+    cells = {row[0][4] for row in json.loads(Parsed(text).scripts[0])["rows"]}
+    assert {option.get("value") for option in Parsed(text).all("option")} >= cells == set(names)
+
+
 def test_a_page_of_ten_thousand_trials_is_below_five_megabytes() -> None:
     results = build_results(make_state(10_000, slots=64, max_epochs=3))
     text = render_page(results, page_texts(results), [])
