@@ -185,6 +185,13 @@ def test_a_record_of_another_version_is_refused(tmp_path):
         read_state(path)
 
 
+def test_a_record_of_a_later_version_is_refused_for_its_version_whatever_fields_it_has(tmp_path):
+    path = write_record(tmp_path / "record.jsonl", [study_created(schema_version=11)])
+    path.write_bytes(path.read_bytes().replace(b'"seed":', b'"what_it_knows_more":{"a":1},"seed":'))
+    with pytest.raises(RunError, match=r"record.jsonl:1: record version must be .*; got 11, which another version"):
+        read_state(path)
+
+
 def test_a_record_of_version_7_knows_seeds_and_no_folds(tmp_path):
     lines = [study_created(schema_version=7), trial_started(0), epoch(0, 1, 0.5), trial_ended(0)]
     path = write_record(tmp_path / "record.jsonl", lines)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import math
 import os
 import time
@@ -189,15 +190,31 @@ def _read_event(path: Path, number: int, line: bytes) -> events.Event:
     try:
         event = _EVENT.validate_json(line)
     except ValidationError as error:
+        _refuse_version(path, number, _version_in(line))  # of which other fields are the consequence
         first = error.errors()[0]
         known = f"not an event of record version {events.SCHEMA_VERSION}"
         raise RunError(f"{path}:{number}: {known}: {first['msg']}; got {line[:80]!r}") from None
-    if isinstance(event, events.StudyCreated) and event.schema_version not in events.READABLE_VERSIONS:
+    if isinstance(event, events.StudyCreated):
+        _refuse_version(path, number, event.schema_version)
+    return event
+
+
+def _refuse_version(path: Path, number: int, version: int | None) -> None:
+    if version is not None and version not in events.READABLE_VERSIONS:
         raise RunError(
             f"{path}:{number}: record version must be {' or '.join(map(str, events.READABLE_VERSIONS))}; got "
-            f"{event.schema_version}, which another version of tuner wrote"
+            f"{version}, which another version of tuner wrote"
         )
-    return event
+
+
+def _version_in(line: bytes) -> int | None:
+    """Return the record version in a line that cannot be read as an event; None if it is no study's."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    return version if isinstance(version, int) else None
 
 
 def event_of(values: object) -> events.Event:
