@@ -10,7 +10,15 @@ import numpy as np
 import optuna
 import pytest
 
-from tests.support.make_record import epoch, make_events, study_created, trial_ended, trial_started, write_record
+from tests.support.make_record import (
+    epoch,
+    make_events,
+    session_started,
+    study_created,
+    trial_ended,
+    trial_started,
+    write_record,
+)
 from tuner.export import main
 from tuner.models.export import any_size
 from tuner.models.network import build_model
@@ -75,6 +83,22 @@ def test_optuna_opens_the_study_with_stopped_trials_as_pruned_and_failed_ones_as
     assert study.trials[0].duration is not None
     assert main([str(run.path), "--optuna", url]) == 2
     assert "must name a storage without a study 'small'" in capsys.readouterr().err
+
+
+def test_trials_of_a_search_that_was_resumed_have_the_times_at_which_they_ran_in_optuna(run, tmp_path) -> None:
+    dense = {"batch_size": 32, "learning_rate": 0.01, "architecture": "dense", "dense_units": 16}
+    monday_s, tuesday_s = 1.7e9, 1.7e9 + 86_400
+    write_record(run.record, [
+        study_created(study="small", time=monday_s, elapsed_s=20.0), session_started(time=monday_s + 1, elapsed_s=21.0),
+        trial_started(0, dense, elapsed_s=25.0), epoch(0, 1, 0.3), trial_ended(0, elapsed_s=30.0),
+        session_started(time=tuesday_s, elapsed_s=40.0),
+        trial_started(1, dense, elapsed_s=45.0), epoch(1, 1, 0.2), trial_ended(1, elapsed_s=60.0),
+    ])  # fmt: skip
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    assert main([str(run.path), "--optuna", url]) == 0
+    trials = optuna.load_study(study_name="small", storage=url).trials
+    seconds = [(one.datetime_start.timestamp(), one.datetime_complete.timestamp()) for one in trials]
+    assert seconds == [(monday_s + 5, monday_s + 10), (tuesday_s + 5, tuesday_s + 20)]
 
 
 def test_an_address_that_optuna_cannot_open_is_wrong_input(run, capsys) -> None:

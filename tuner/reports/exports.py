@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from argparse import Namespace
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from tuner.common.files import check_file, check_folder, replacing, user_path
 from tuner.reports.formatting import describe_configuration, format_duration, format_value, safe_cell
 from tuner.reports.results import Results, TrialResult
 from tuner.runs.directory import RunDirectory
+from tuner.runs.events import SessionStarted, StudyCreated
 from tuner.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def _optuna_trials(space: Space, study: OptunaStudy, state: RunState) -> list[An
     from tuner.algorithms.tpe import FAILED
     from tuner.spec.space import misfits
 
-    begun = state.study.time if state.study is not None else 0.0
     ended = study.get_trials(states=(OptunaState.COMPLETE, OptunaState.PRUNED))  # not what was proposed in vain
     numbers = [
         number
@@ -150,7 +150,12 @@ def _optuna_trials(space: Space, study: OptunaStudy, state: RunState) -> list[An
             trial.state, trial.value = OptunaState.FAIL, None
         trial.user_attrs = {"trial": number, "reason": recorded.reason, "origin": recorded.origin}
         end_s = recorded.ended.elapsed_s if recorded.ended is not None else recorded.started_s
-        start = datetime.fromtimestamp(begun)
-        trial.datetime_start = start + timedelta(seconds=recorded.started_s)
-        trial.datetime_complete = start + timedelta(seconds=end_s)
+        trial.datetime_start, trial.datetime_complete = (_moment(state, one) for one in (recorded.started_s, end_s))
     return ended
+
+
+def _moment(state: RunState, elapsed_s: float) -> datetime:
+    """Return when a study had run for so many seconds, as its sessions tell: between two of them it did not run."""
+    begun: list[StudyCreated | SessionStarted] = [*([state.study] if state.study is not None else []), *state.sessions]
+    latest = next((one for one in reversed(begun) if one.elapsed_s <= elapsed_s), begun[0])
+    return datetime.fromtimestamp(latest.time + elapsed_s - latest.elapsed_s)
