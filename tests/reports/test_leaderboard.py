@@ -125,6 +125,21 @@ def test_it_says_how_far_the_numbers_can_be_trusted():
 
 
 @pytest.mark.parametrize(
+    ("study", "has_interval"),
+    [
+        ({"data": {**DATA, "validation_groups": 40}}, False),
+        ({"data": {**DATA, "validation_groups": None}, "specification": {"data": {"group": "(.*)_"}}}, True),
+        ({"specification": {"data": {"group": "(.*)_"}}}, False),
+        ({"specification": {"data": {"group": None}}}, True),
+    ],
+)
+def test_the_best_of_many_has_no_interval_by_a_formula_where_images_hang_together(study, has_interval):
+    text = page(finished(*TWO, **study))
+    assert ("Bonferroni" in text) == has_interval
+    assert ("No interval is given for it, as the 5,000 validation images" in text) == (not has_interval)
+
+
+@pytest.mark.parametrize(
     ("first", "words"),
     [(0.6, "10.00 percentage points better"), (0.4, "10.00 percentage points worse"), (0.5, "no better")],
 )

@@ -40,8 +40,9 @@ def write_pictures(folder: Path, value: int = 0) -> None:
         Image.fromarray(np.full((8, 8), 10 * number + value, dtype=np.uint8)).save(path)
 
 
-def load(folder: Path) -> Dataset:
-    request, staged = DataRequest(**SPEC.data.model_dump()), {"folder:pictures": f"folder:{folder / 'pictures'}"}
+def load(folder: Path, **changes: str) -> Dataset:
+    request = DataRequest(**{**SPEC.data.model_dump(), **changes})
+    staged = {"folder:pictures": f"folder:{folder / 'pictures'}"}
     return load_dataset(request, staged=staged, seed=0, cache_dir=folder / "cache", notify=lambda _text: None)
 
 
@@ -144,6 +145,14 @@ def test_the_record_says_how_large_the_classes_are(tmp_path) -> None:
     assert len(sizes) == 3 and describe_data(data)["images_per_class"] == dict(
         zip(("smallest", "median", "largest"), sizes, strict=True)
     )
+
+
+def test_the_record_says_of_how_many_groups_the_validation_images_are(tmp_path) -> None:
+    write_pictures(tmp_path)
+    assert describe_data(load(tmp_path))["validation_groups"] is None
+    data = load(tmp_path, group="(.*/[0-9])")  # a/1 is the group of a/10.png to a/18.png
+    groups = data.prepared.column("train", "groups")[data.validation.rows]
+    assert describe_data(data)["validation_groups"] == len(set(groups.tolist())) < len(data.validation)
 
 
 def test_a_copied_run_goes_on_elsewhere_with_its_data_in_another_place(run, tmp_path, monkeypatch, capsys) -> None:

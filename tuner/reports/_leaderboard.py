@@ -390,11 +390,22 @@ def _selection(results: Results) -> list[str]:
     )
     if results.metric != "val_accuracy" or not isinstance(images, int) or images < 1 or not 0 <= best.best <= 1:
         return [words]
+    if _are_grouped(results):
+        return [f"{words} No interval is given for it, as the {images:,} validation images hang together in groups."]
     low, high = selected_interval(best.best, images, candidates)
     return [
         f"{words} Chosen among so many on {images:,} validation images, that training's accuracy on new images "
         f"is between {low:.1%} and {high:.1%} (at least 95%; exact intervals, Bonferroni)."
     ]
+
+
+def _are_grouped(results: Results) -> bool:
+    """Say whether validation images are of groups, which say less than as many others; as far as the record tells."""
+    study = results.study
+    asked = study.specification.get("data") if study is not None else None
+    is_asked = isinstance(asked, dict) and asked.get("group") is not None  # records did not always have their number
+    told = study.data.get("validation_groups", is_asked) if study is not None else None
+    return bool(told)
 
 
 def _trained_again(results: Results) -> list[str]:

@@ -69,7 +69,8 @@ class StudyCreated(_Event):
     specification: dict[str, Any]
     """The search-space file as it was resolved, with every default written out."""
     data: dict[str, Any]
-    """name, source, fingerprint, class_names, images_per_class, image_shape, train_images, validation_images."""
+    """name, source, fingerprint, class_names, images_per_class, image_shape, train_images, validation_images,
+    validation_groups (None: none hang together)."""
     environment: dict[str, Any]
     """Versions, machine, commit."""
     command: list[str]

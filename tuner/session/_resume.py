@@ -14,6 +14,7 @@ import numpy as np
 
 from tuner.common.errors import RunError
 from tuner.datasets.loading import Dataset
+from tuner.datasets.splits import join_units
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import StudyCreated
 from tuner.runs.state import RunState
@@ -121,8 +122,19 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "fit": dataset.fit,
         "train_images": len(dataset.train),
         "validation_images": len(dataset.validation),
+        "validation_groups": _validation_groups(dataset),
         "test_images": dataset.test_images,
     }
+
+
+def _validation_groups(dataset: Dataset) -> int | None:
+    """Return of how many groups the validation images are, those of one image among them; None: each is its own."""
+    split = dataset.validation
+    array = "train" if split.images is dataset.train.images else "validation"
+    groups = dataset.prepared.column(array, "groups")
+    units = None if groups is None else join_units(groups[split.rows])
+    number = len(split) if units is None else len(np.unique(units))
+    return number if number < len(split) else None
 
 
 def _class_sizes(dataset: Dataset) -> list[int]:
