@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support.make_record import epoch, make_state, small_state, trial_ended, trial_started
 from tuner.reports._leaderboard import page_texts
@@ -156,3 +157,11 @@ def test_a_large_drawing_that_is_there_as_a_drawing_alone_is_shown_as_it_is(tmp_
     figure = page_figure(DrawnFigure("learning_curves", (path,), "curves"))
     content = base64.b64decode(figure.source.removeprefix("data:image/svg+xml;base64,"))
     assert content == path.read_bytes() and (figure.width, figure.height) == (1000, 500)
+
+
+def test_a_drawing_that_another_report_has_removed_meanwhile_is_shown_as_pixels(tmp_path) -> None:
+    png, svg = tmp_path / "cost.png", tmp_path / "cost.svg"
+    Image.new("RGB", (144, 72), "red").save(png)
+    figure = page_figure(DrawnFigure("cost", (png, svg), "costs"))
+    assert figure.source.startswith("data:image/png;base64,") and figure.file == "cost.png"
+    assert (figure.width, figure.height) == (100, 50)

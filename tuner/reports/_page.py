@@ -190,33 +190,43 @@ def page_figure(figure: DrawnFigure) -> PageFigure:
     """Embed a figure as a `data:` address: as a drawing where that is small or all there is, else as pixels."""
     has_photos = figure.name in FIGURES and FIGURES[figure.name].has_photos
     by_suffix = {path.suffix: path for path in figure.paths}
-    png, svg = by_suffix.get(".png"), by_suffix.get(".svg")
-    is_vector = svg is not None and not has_photos and svg.stat().st_size <= LARGEST_VECTOR_BYTES
-    chosen, mime = (svg, "svg+xml") if is_vector or png is None else (png, "png")
+    png, svg = (_content(by_suffix.get(suffix)) for suffix in (".png", ".svg"))
+    is_vector = svg is not None and not has_photos and len(svg) <= LARGEST_VECTOR_BYTES
+    chosen, suffix, mime = (svg, ".svg", "svg+xml") if is_vector or png is None else (png, ".png", "png")
     if chosen is None:
         raise TunerError(f"figure {figure.name} must be a PNG or an SVG file; got neither")
-    content = chosen.read_bytes() if chosen is svg or has_photos else _with_palette(chosen)
+    content = chosen if chosen is svg or has_photos else _with_palette(chosen)
     source = f"data:image/{mime};base64,{base64.b64encode(content).decode()}"
-    return PageFigure(figure.name, source, figure.alt, *_size_px(chosen), has_photos, chosen.name)
+    path = by_suffix[suffix]
+    return PageFigure(figure.name, source, figure.alt, *_size_px(path, chosen), has_photos, path.name)
 
 
-def _with_palette(png: Path) -> bytes:
+def _content(path: Path | None) -> bytes | None:
+    """Return the content of a figure; None without a file: a report of a running search removes what it does not draw.
+
+    It may do so while another process writes a report to the same folder.
+    """
+    try:
+        return None if path is None else path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _with_palette(png: bytes) -> bytes:
     """Return a drawing in as many colours as a palette has: a quarter of the bytes, and no difference to be seen."""
     content = io.BytesIO()
-    with Image.open(png) as image:
+    with Image.open(io.BytesIO(png)) as image:
         colours = image.convert("RGB").quantize(PALETTE, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     colours.save(content, "PNG")
     return content.getvalue()
 
 
-def _size_px(path: Path) -> tuple[int, int]:
+def _size_px(path: Path, content: bytes) -> tuple[int, int]:
     """Return width and height of a PNG or SVG file of ours in pixels of the screen, from its header."""
-    with path.open("rb") as file:
-        header = file.read(4096)
     if path.suffix == ".png":
-        width, height = struct.unpack(">II", header[16:24])
+        width, height = struct.unpack(">II", content[16:24])
         return round(width * SCREEN_DPI / PNG_DPI), round(height * SCREEN_DPI / PNG_DPI)
-    box = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', header)
+    box = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', content[:4096])
     if box is None:
         raise TunerError(f"{path}: must begin with the size of the drawing")
     points_wide, points_high = (float(part) for part in box.groups())
