@@ -253,6 +253,11 @@ def test_a_population_is_said_to_change_its_configurations():
     assert "this is the latest one" not in page(finished(*TWO))
 
 
+def test_the_best_epoch_of_a_member_that_went_on_from_a_later_one_is_among_its_epochs():
+    text = page(finished(trial_started(0), epoch(0, 1, 0.5), epoch(0, 5, 0.9)))
+    assert "was best at epoch 5 of 5: " in text
+
+
 def test_what_a_population_has_made_of_the_baseline_is_no_baseline():
     changed = ConfigurationChanged(trial=0, epoch=1, configuration={"architecture": "cnn", "filters": 64})
     text = page(finished(*TWO[:2], changed, *TWO[2:]))

@@ -320,7 +320,7 @@ def _reached(winner: TrialResult) -> list[str]:
     training = " and ".join(format_value(name, at.metrics[name]) for name in trained)
     in_training = f"; in training {training}" if training else ""
     return [
-        f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {len(winner.epochs)}: "
+        f"Trial {winner.number} ({status_words(winner)}) was best at epoch {at.epoch} of {winner.epochs[-1].epoch}: "
         f"{', '.join(validation)}{in_training}{size}."
     ]
 
