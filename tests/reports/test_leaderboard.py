@@ -195,6 +195,19 @@ def test_it_says_how_the_search_ended(end, words):
     assert ("is ahead with" in text) == (not end or end[0].reason in ("interrupted", "error"))
 
 
+def test_the_time_of_finalists_is_that_of_all_sessions_and_no_other():
+    started = SessionStarted(resumed=False, max_concurrent=1, sampler="random", scheduler="none")
+    trained = {"number": 0, "status": "completed", "reason": "max_epochs", "epochs": 2, "best": 0.5, "seconds": 40.0}
+    events = [started, *TWO, FinalistsStarted(trials=[1], trainings=1, elapsed_s=20.0)]
+    events += [FinalistTrained(trial=1, **trained, elapsed_s=60.0), SessionEnded(reason="finished", elapsed_s=62.0)]
+    assert "1 min 02 s, of these 42 s for the finalists" in page(small_state(*events))
+    again = started.model_copy(update={"resumed": True, "elapsed_s": 100.0})
+    events += [again, trial_started(2, elapsed_s=101.0), epoch(2, 1, 0.1, elapsed_s=150.0)]
+    assert "2 min 30 s in 2 sessions, of these 42 s for the finalists" in page(small_state(*events))
+    events += [FinalistTrained(trial=0, **trained, elapsed_s=180.0), SessionEnded(reason="finished", elapsed_s=182.0)]
+    assert "3 min 02 s in 2 sessions, of these 1 min 14 s for the finalists" in page(small_state(*events))
+
+
 @pytest.mark.parametrize(
     ("gpus", "words"), [(0, ""), (0.5, ", each on 0.5 GPU"), (1, ", each on 1 GPU"), (2, ", each on 2 GPUs at once")]
 )

@@ -228,7 +228,7 @@ def run_facts(results: Results) -> list[str]:
 def _finalists_time(results: Results) -> str:
     if results.finalists_from_s is None:
         return ""
-    return f", of these {format_duration(results.elapsed_s - results.finalists_from_s)} for the finalists"
+    return f", of these {format_duration(results.finalists_s)} for the finalists"
 
 
 def _session(results: Results) -> str:

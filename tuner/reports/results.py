@@ -193,6 +193,8 @@ class Results:
     """Labels that look wrong; None: they were not looked at."""
     finalists_from_s: float | None = None
     """Elapsed seconds when the search was over and the finalists began."""
+    finalists_s: float = 0.0
+    """Seconds that finalists took, in all sessions."""
     expected_gains: Mapping[str, ExpectedGain | None] = field(default_factory=dict)
     """What another ten minutes and another hour of trials are expected to gain, by these names; None: not known."""
 
@@ -392,6 +394,7 @@ def build_results(
         probes=tuple(state.probes),
         doubted=state.doubted,
         finalists_from_s=state.finalists_from_s,
+        finalists_s=state.finalists_s,
         expected_gains={name: expected_gain(state, seconds) for name, seconds in HORIZONS_S.items()},
     )
 

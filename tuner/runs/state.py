@@ -78,6 +78,9 @@ class RunState:
     tested_in: set[int] = field(default_factory=set)
     """The sessions, from 1, that read the test split."""
     elapsed_s: float = 0.0
+    finalists_s: float = 0.0
+    """Seconds of it in which finalists were trained and tested, over all sessions."""
+    _is_at_finalists: bool = False
     _latest_notices: dict[str, str] = field(default_factory=dict)
     """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
 
@@ -86,7 +89,7 @@ class RunState:
 
         A notice says nothing new if it is the last of its kind: what was otherwise meanwhile is so again, and is new.
         """
-        self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
+        self._take_in_time(event)
         match event:
             case events.EpochReported():  # first: nearly all events are
                 return _apply_to_trial(self.trials[event.trial], event)
@@ -119,6 +122,15 @@ class RunState:
             case _:
                 return _apply_to_trial(self.trials[event.trial], event)
         return True
+
+    def _take_in_time(self, event: events.Event) -> None:
+        """Update the time that the study has run; a session need not say that its finalists begin."""
+        self._is_at_finalists &= not isinstance(event, events.SessionStarted)
+        self._is_at_finalists |= isinstance(event, events.FinalistTrained | events.Tested)
+        if self._is_at_finalists:
+            self.finalists_s += max(0.0, event.elapsed_s - self.elapsed_s)
+        self._is_at_finalists |= isinstance(event, events.FinalistsStarted)
+        self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
 
     def _take_in_measure(
         self, event: events.GuessTested | events.Probed | events.ProbeWorked | events.LabelsDoubted
