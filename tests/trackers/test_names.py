@@ -126,6 +126,8 @@ def test_a_wrong_address_is_refused_with_what_was_probably_meant(text: str, word
         ("http://h/?token=secret&x=1 b", "http://h/?token=***&x=1 b"),
         ("postgresql://h/d?x=1&PASSWORD=secret", "postgresql://h/d?x=1&PASSWORD=***"),
         ("the key=word stays", "the key=word stays"),
+        ("sqlite:////home/me@firm/x.db, file:///a@b", "sqlite:////home/me@firm/x.db, file:///a@b"),
+        ("sqlite+pysqlcipher://:secret@/x.db", "sqlite+pysqlcipher://***@/x.db"),
         ("mail me@host", "mail me@host"),
         ("", ""),
     ],

@@ -79,6 +79,14 @@ def test_a_run_that_goes_on_has_the_trackers_it_had_but_for_passwords(run, tmp_p
     assert make_trackers(None, run, goes_on=True) == ()
 
 
+def test_a_file_in_a_folder_with_an_at_sign_is_told_of_again_when_the_search_goes_on(run, tmp_path) -> None:
+    file = tmp_path / "me@firm" / "all.db"
+    file.parent.mkdir()
+    trackers = make_trackers([f"mlflow=sqlite:///{file}"], run, goes_on=False)
+    run.trackers.write_text(json.dumps([one.asked for one in trackers]))
+    assert [one.label for one in make_trackers(None, run, goes_on=True)] == [f"mlflow (sqlite:///{file})"]
+
+
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '["mlflw"]', '["mlflow=htp://host"]', "\xff"])
 def test_trackers_that_cannot_be_remembered_are_refused_with_the_way_on(text: str, run) -> None:
     run.trackers.write_text(text, encoding="latin-1")

@@ -114,7 +114,7 @@ def without_passwords(text: str) -> str:
     >>> without_passwords("--mlflow=https://me:se@cret@host:5000/x?token=1 refuses")
     '--mlflow=https://***@host:5000/x?token=*** refuses'
     """
-    before_host = re.sub(r"(?<=://)\S*@", "***@", text)
+    before_host = re.sub(r"(?<=://)(?<!sqlite://)(?<!file://)\S*@", "***@", text)  # in a path it is a sign as any other
     return re.sub(r"(?i)([?&][^=\s]*(?:token|password|pwd|secret|key)=)[^&\s]+", r"\1***", before_host)
 
 
