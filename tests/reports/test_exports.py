@@ -157,8 +157,9 @@ def test_the_saved_model_and_the_litert_file_predict_what_the_model_predicts(run
     import tensorflow
 
     small_model.save(run.best_model)
-    folder, file = tmp_path / "best", tmp_path / "best.tflite"
+    folder, file = tmp_path / "best", tmp_path / "best.lite"
     assert main([str(run.path), "--saved-model", str(folder), "--litert", str(file)]) == 0
+    assert [path.name for path in tmp_path.iterdir() if "lite" in path.name] == [file.name]
     images = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.float32)
     expected = small_model.predict_on_batch(images)
     loaded = tensorflow.saved_model.load(str(folder))

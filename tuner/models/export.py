@@ -170,7 +170,8 @@ def save_model_as(exported: Path, path: Path, form: str, brought: Sequence[str] 
     path = user_path(path).absolute()
     _refuse_other_files(path, form)
     model = load_model(exported, brought)
-    aside = path.with_name(f".partial.{path.name}")
+    suffix = ".tflite" if form == "litert" and path.suffix != ".tflite" else ""  # Keras takes no other
+    aside = path.with_name(f".partial.{path.name}{suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if form == "litert":
