@@ -55,6 +55,15 @@ def test_a_folder_of_another_machine_is_not_seen(tmp_path) -> None:
     assert node_checks._inspect(Location(str(tmp_path / "mark")), "node") == NodeReport("node")
 
 
+def test_nodes_of_one_name_try_the_folder_by_files_of_their_own(tmp_path, monkeypatch) -> None:
+    (tmp_path / "mark").touch()
+    tried: list[str] = []
+    monkeypatch.setattr(node_checks, "probe", lambda _folder, name: tried.append(name))
+    for _ in range(2):
+        assert node_checks._inspect(Location(str(tmp_path / "mark")), "node").sees_file
+    assert len(set(tried)) == 2
+
+
 def test_a_folder_without_the_right_to_write_is_seen_as_such(tmp_path) -> None:
     (tmp_path / "mark").touch()
     tmp_path.chmod(0o500)

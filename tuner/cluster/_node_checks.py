@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ def _inspect(mark: Location, node: str) -> NodeReport:
     try:
         if not exists(mark):
             return NodeReport(node)
-        probe(mark.parent, f"{mark.name}-{platform.node()}")
+        probe(mark.parent, f"{mark.name}-{uuid.uuid4().hex}")  # other nodes may be called as this one
     except OSError as error:
         return NodeReport(node, unusable=first_line(error))
     return NodeReport(node, sees_file=True, code=code_digest())
