@@ -116,10 +116,20 @@ def test_trainings_of_finalists_are_counted(record) -> None:
                   FinalistTrained(trial=0, number=1, status="completed", **trained),
                   FinalistTrained(trial=0, number=2, status="failed", **trained)):  # fmt: skip
         record.append(event)
-    found = {
-        status: values.of("tuner_finalist_trainings", status=status) for status in ("planned", "completed", "failed")
-    }
-    assert found == {"planned": 3, "completed": 2, "failed": 1}
+    assert trainings_of_finalists(values) == {"planned": 3, "completed": 2, "failed": 1}
+    later = Values()
+    Monitor(record, 1, later)
+    assert trainings_of_finalists(later) == {"planned": 3, "completed": 2, "failed": 1}
+    record.append(FinalistTrained(trial=0, number=2, status="completed", **trained))  # it was cut, and goes on
+    assert trainings_of_finalists(later) == {"planned": 3, "completed": 3, "failed": 0}
+    record.append(trial_started(1))
+    record.append(FinalistsStarted(trials=[1], trainings=2))
+    assert trainings_of_finalists(later) == {"planned": 2, "completed": 0, "failed": 0}
+
+
+def trainings_of_finalists(values: Values) -> dict[str, float | None]:
+    statuses = ("planned", "completed", "failed")
+    return {status: values.of("tuner_finalist_trainings", status=status) for status in statuses}
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,12 @@ class Monitor(NotPickled, Callback):
         self._statuses: dict[int, events.Status] = {trial.number: trial.status for trial in self._state.trials.values()}
         self._counts = Counter(self._statuses.values())
         self._best: float | None = None
-        self._finalists: Counter[str] = Counter()
+        self._shown_finalists: set[str] = set()
         for status in get_args(events.Status):
             self._send("tuner_trials", self._counts[status], status=status)
         self._send("tuner_trials_planned", trials_planned)
         self._show_best()
+        self._show_finalists()
         record.listen(self.take, _FAILED)
 
     def take(self, event: events.Event) -> None:
@@ -154,10 +155,8 @@ class Monitor(NotPickled, Callback):
                 if event.status == "failed":
                     self._send("tuner_failures", 1, reason=failure_kind(event.reason))
                     self._show_best()
-            case events.FinalistsStarted():
-                self._show_finalists("planned", len(event.trials) * event.trainings)
-            case events.FinalistTrained():
-                self._show_finalists(event.status, 1)
+            case events.FinalistsStarted() | events.FinalistTrained():
+                self._show_finalists()
             case events.SessionStarted():
                 self.show_slots(event.max_concurrent)
                 self._send("tuner_slots_busy", self._counts["running"])
@@ -193,9 +192,17 @@ class Monitor(NotPickled, Callback):
         if self._best is not None and self._state.study is not None:
             self._send("tuner_best_metric", self._best, metric=self._state.study.metric)
 
-    def _show_finalists(self, status: str, more: int) -> None:
-        self._finalists[status] += more
-        self._send("tuner_finalist_trainings", self._finalists[status], status=status)
+    def _show_finalists(self) -> None:
+        """Count the trainings of the finalists as they are now: earlier sessions may have chosen and trained some."""
+        chosen = self._state.finalists_started
+        if chosen is None:
+            return
+        trained = (one.trained for one in self._state.finalists.values() if one.trained.trial in chosen.trials)
+        counts = Counter[str](one.status for one in trained)
+        counts["planned"] = len(chosen.trials) * chosen.trainings
+        self._shown_finalists |= set(counts)
+        for status in sorted(self._shown_finalists):
+            self._send("tuner_finalist_trainings", counts[status], status=status)
 
     def _move(self, trial: int, status: events.Status) -> None:
         """Count a trial under another status."""
