@@ -228,7 +228,8 @@ def option_words(parser: CommandParser, options: Mapping[str, Any]) -> list[str]
         elif value is True:
             raise InputError(f"{name} must have a value; got True")
         elif action.nargs == "+":
-            words += [option, *map(_text, _repeated(value))]
+            several = [_text(each) for each in _repeated(value)]
+            words += [option, *several] if several else []
         else:
             values = _repeated(value) if type(action).__name__ == "_AppendAction" else [value]
             words += [f"{option}={_text(each)}" for each in values]
