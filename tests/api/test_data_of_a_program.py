@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.support.make_data import encoded, images_of, load, make_folder, picture
-from tuner.api._data import source_of
+from tuner.api._data import as_bytes, source_of
 from tuner.common.errors import DataError
 from tuner.datasets.request import DataRequest, list_images
 
@@ -93,6 +93,17 @@ def test_labels_of_every_usual_form_are_classes(labels: Any, names: Any, tmp_pat
 def test_training_and_test_are_splits(data: Any, tmp_path: Path) -> None:
     found = listed(source_of(data, tmp_path)).splits
     assert {name: len(split.labels) for name, split in found.items()} == {"train": 12, "test": 6}
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_some_images_may_be_dark_or_black_whatever_the_range_of_all(white: int, tmp_path: Path) -> None:
+    dark, black = GREY[1:2] // 3, np.zeros((1, 6, 6), np.uint8)
+    parts = [GREY, dark, black]
+    found = as_bytes({f"image {row}": part * (white / 255) for row, part in enumerate(parts)})
+    assert [part.tolist() for part in found] == [part.tolist() for part in parts]
+    assert 1 < dark.max() < 128 and as_bytes({"images": black * 1.0})[0].tolist() == black.tolist()
+    whole = as_bytes({"a": GREY.astype(np.int64), "b": dark.astype(np.int64)})
+    assert [part.tolist() for part in whole] == [GREY.tolist(), dark.tolist()]
 
 
 def test_two_images_with_two_labels_are_a_pair_and_no_splits(tmp_path: Path) -> None:

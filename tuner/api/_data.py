@@ -25,7 +25,8 @@ _FORMS = (
     "training and test, or a table with a column of images"
 )
 _LARGEST_OF_FRACTIONS, _LEAST_OF_BYTES, _LARGEST_OF_BYTES = 1, 128, 255
-"""Values up to 1 are shares of white, and values whose largest is 128 to 255 are bytes; between them, nobody knows."""
+"""Values up to 1 are shares of white, and values whose largest is 128 to 255 are bytes; between them, nobody knows.
+Of several arrays it is the largest of all: some images may be dark. 0 is black in any case."""
 
 
 def source_of(data: Any, cache: Path) -> str:
@@ -121,6 +122,8 @@ def plain_array(values: Any, what: str) -> np.ndarray:
 def as_bytes(named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return images `[N, H, W(, 1 or 3)] uint8`, each array by its name in messages: all have values of one range.
 
+    What could be shares of white beside bytes is refused.
+
     Raises:
         DataError: a shape that images do not have, or values that may be of two ranges.
     """
@@ -133,12 +136,17 @@ def as_bytes(named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     if all(array.dtype == np.bool_ for array in named.values()):
         return [array.astype(np.uint8) * np.uint8(255) for array in named.values()]
     is_float = all(array.dtype.kind == "f" for array in named.values())
-    if is_float and low >= 0 and high <= _LARGEST_OF_FRACTIONS and all(one > 0 for one in highs):
+    if is_float and low >= 0 and high <= _LARGEST_OF_FRACTIONS:
         return [_rounded(array, 255) for array in named.values()]
-    apart = [name for name, one in zip(named, highs, strict=True) if not _LEAST_OF_BYTES <= one <= _LARGEST_OF_BYTES]
-    if low < 0 or apart:
+    largest = dict(zip(named, highs, strict=True))
+    if low >= 0 and (high == 0 or _LEAST_OF_BYTES <= high <= _LARGEST_OF_BYTES):
+        floats = [name for name, array in named.items() if array.dtype.kind == "f"]
+        apart = [name for name in floats if 0 < largest[name] <= _LARGEST_OF_FRACTIONS]
+    else:
+        apart = [name for name in named if not _LEAST_OF_BYTES <= largest[name] <= _LARGEST_OF_BYTES] or [first]
+    if apart:
         raise DataError(
-            f"{apart[0] if apart else first} must have values of 0 to 255, or fractions of 0 to 1; "
+            f"{apart[0]} must have values of 0 to 255, or fractions of 0 to 1; "
             f"got {', '.join(sorted({str(array.dtype) for array in named.values()}))} of {low:g} to {high:g}: bring "
             "them to one of these ranges, and where they are 0 to 255 say so with .astype('uint8')"
         )
