@@ -85,6 +85,22 @@ def test_another_process_loads_the_same_text_wherever_the_file_is(tmp_path, is_p
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
+def test_another_process_loads_each_module_of_one_package(tmp_path):
+    folder = tmp_path / "here"
+    written(folder, NET, "two_nets/first.py")
+    written(folder, NET.replace("tiny_net", "other_net"), "two_nets/second.py")
+    written(folder, "", "two_nets/__init__.py")
+    sys.path.insert(0, str(folder))
+    both = load_plugins(["two_nets.first", "two_nets.second"])
+    sys.path.remove(str(folder))
+    folder.rename(tmp_path / "gone")
+    plugins.forget_plugins()
+    assert "tiny_net" not in ARCHITECTURES and "other_net" not in ARCHITECTURES
+    open_plugins([*both, *both])
+    assert "tiny_net" in ARCHITECTURES and "other_net" in ARCHITECTURES
+    assert [one.name for one in plugins.loaded_plugins()] == ["two_nets.first", "two_nets.second"]
+
+
 def test_a_plugin_that_has_changed_is_not_taken_for_the_one_that_was_loaded(tmp_path):
     path = written(tmp_path, NET)
     load_plugins([str(path)])

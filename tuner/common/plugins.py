@@ -130,7 +130,8 @@ def open_plugins(plugins: Iterable[Plugin]) -> None:
         PluginError: one cannot be loaded here.
     """
     for plugin in plugins:
-        if all(plugin.sha256 != one.sha256 for one in _loaded.values()):
+        known = {(one.name, one.sha256) for one in _loaded.values()}  # two modules of a package have its text both
+        if (plugin.name, plugin.sha256) not in known:
             reference = plugin.reference if _is_here(plugin) else _unpack(plugin)
             load_plugins([reference])
 
