@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tuner.cluster import key_value_store
 from tuner.common.locations import Location
 from tuner.datasets.request import DataRequest
 from tuner.execution.finalist_actor import FinalistActor
@@ -63,8 +64,12 @@ class Countings:
 
 @pytest.fixture
 def actor(tmp_path: Path) -> FinalistActor:
-    kind: Any = TrialKind(make=Countings)
-    return FinalistActor(WorkerContext(DataRequest("digits"), {}, tmp_path, SETTINGS, None, 1.0, kind), Guard())
+    return actor_of("one search", tmp_path)
+
+
+def actor_of(search: str, folder: Path, **kind: Any) -> FinalistActor:
+    made: Any = TrialKind(**{"make": Countings, **kind})
+    return FinalistActor(WorkerContext(DataRequest("digits"), {}, folder, SETTINGS, None, 1.0, made), Guard(), search)
 
 
 def test_a_finalist_that_was_cut_goes_on_to_its_own_end_when_it_is_begun_again(actor, tmp_path) -> None:
@@ -84,3 +89,24 @@ def test_a_finalist_that_has_ended_by_itself_is_not_trained_further(actor, tmp_p
     actor.begin(TRAINING, place)
     step = actor.step()
     assert (step.epoch, step.epoch_s, step.ended) == (3, None, ("completed", "max_epochs"))
+
+
+def test_finalists_of_two_searches_on_a_cluster_give_signs_of_life_of_their_own(tmp_path, monkeypatch) -> None:
+    kept: dict[str, str] = {}
+    monkeypatch.setattr(key_value_store, "put", kept.__setitem__)
+    monkeypatch.setattr(key_value_store, "delete", lambda key: kept.pop(key, None))
+    alive: list[Any] = []
+
+    class Telling(Countings):
+        def __init__(self, _context: WorkerContext, on_batch: Any, _notify: Any) -> None:
+            alive.append(on_batch)
+
+    both = [actor_of(name, tmp_path, make=Telling, sign_every_s=0.0) for name in ("first", "second")]
+    for number, one in enumerate(both):
+        one.begin(TRAINING, Location(str(tmp_path / str(number))))
+        for _ in range(2):
+            alive[number](1)
+    assert len(kept) == 2
+    while both[0].step().ended is None:
+        continue
+    assert len(kept) == 1

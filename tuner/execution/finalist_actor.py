@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ class Lost:
 class FinalistActor:
     """A Ray actor that trains finalists in a process of its own, one after the other."""
 
-    def __init__(self, context: WorkerContext, guard: Guard) -> None:
-        self._process = WorkerProcess(context, guard)
+    def __init__(self, context: WorkerContext, guard: Guard, search: str) -> None:
+        """`search` tells its signs of life from those of other searches on the cluster."""
+        self._process, self._search = WorkerProcess(context, guard), search
         self._trial: TrialLike | None = None
         self._failure = ""
         self._location = Location("")
@@ -68,7 +70,7 @@ class FinalistActor:
         """Start a training, from its checkpoint if there is one that can be read; it ends `within_s` seconds."""
         self._ends_at = math.inf if within_s is None else time.monotonic() + within_s
         self._process.let_go()
-        self._process.take_on(_name(training))
+        self._process.take_on(_name(training, self._search))
         self._location, self._trial = location, None
 
         def build() -> TrialLike:
@@ -123,7 +125,7 @@ class Pool:
     def __init__(self, workers: Workers, hang_watch: HangWatch) -> None:
         self.workers = workers
         cpus, gpus = workers.packing.cpus_per_trial, workers.packing.gpus_per_trial
-        self._make = ray.remote(FinalistActor).options(num_cpus=cpus, num_gpus=gpus)
+        self._make, self._search = ray.remote(FinalistActor).options(num_cpus=cpus, num_gpus=gpus), secrets.token_hex(8)
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, FinalistTraining]] = {}
         self._hang_watch = hang_watch
@@ -151,7 +153,8 @@ class Pool:
     def begin(self, training: FinalistTraining, location: Location, within_s: float | None = None) -> None:
         """Give a training to an idle actor, or to a new one; it is cut to what can be trained `within_s` seconds."""
         ends_at = math.inf if within_s is None else time.monotonic() + within_s
-        actor = self._idle.pop() if self._idle else self._make.remote(self.workers.context, self.workers.guard)
+        about = self.workers.context, self.workers.guard, self._search
+        actor = self._idle.pop() if self._idle else self._make.remote(*about)
         self._waiting[actor.is_up.remote()] = (actor, training, location, ends_at)
 
     def _go_on(self, actor: Any, training: FinalistTraining) -> None:
@@ -173,7 +176,7 @@ class Pool:
         except RayError as error:
             ray.kill(actor)
             return training, self._loss(training, error)
-        self._hang_watch.begin(_name(training))
+        self._hang_watch.begin(_name(training, self._search))
         actor.begin.remote(training, location, None if math.isinf(ends_at) else ends_at - time.monotonic())
         self._go_on(actor, training)
         return None
@@ -186,15 +189,15 @@ class Pool:
             ray.kill(actor)
             return training, self._loss(training, error)
         if step.ended is None:
-            self._hang_watch.see(_name(training), step.epoch, step.epoch_s)
+            self._hang_watch.see(_name(training, self._search), step.epoch, step.epoch_s)
             self._go_on(actor, training)
         else:
-            self._hang_watch.end(_name(training))
+            self._hang_watch.end(_name(training, self._search))
             self._idle.append(actor)
         return training, step
 
     def _loss(self, training: FinalistTraining, error: RayError) -> Lost:
-        name = _name(training)
+        name = _name(training, self._search)
         self._hang_watch.end(name)
         said = take_exit_reason(self.workers.guard.exit_reasons, name)
         reason = self._hung.pop(name, None) or said or describe_loss(str(error))
@@ -204,7 +207,7 @@ class Pool:
     def _end_those_that_hang(self) -> None:
         hung = self._hang_watch.hung()
         for actor, training in self._busy.values():
-            if (name := _name(training)) in hung:
+            if (name := _name(training, self._search)) in hung:
                 self._hung[name] = no_epoch_for(hung[name])
                 self._hang_watch.end(name)
                 ray.kill(actor)
@@ -215,5 +218,5 @@ class Pool:
             ray.kill(actor)
 
 
-def _name(training: FinalistTraining) -> str:
-    return f"finalist-{training.trial}-{training.number}"
+def _name(training: FinalistTraining, search: str) -> str:
+    return f"finalist-{training.trial}-{training.number}-{search}"
