@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
 from tuner.common.errors import TunerError
+from tuner.common.plugins import forget_plugins, load_plugins
 from tuner.runs.events import EpochReported, Event
 from tuner.runs.record import Record
 from tuner.trackers import feed
@@ -185,6 +186,20 @@ def test_a_model_that_cannot_be_kept_is_said_as_such(tmp_path) -> None:
     assert "the model was not delivered (answers with error 413)" in said[-1]
 
 
+def test_the_command_that_delivers_later_gives_the_plugin_that_the_tracker_is_in(tmp_path) -> None:
+    plugin = tmp_path / "own lines.py"
+    plugin.write_text(
+        "import tuner\n@tuner.tracker\nclass Lines(tuner.Tracker):\n"
+        "    def __init__(self, place, run): pass\n    def take(self, happened): pass\n"
+    )
+    load_plugins([str(plugin)])
+    try:
+        said, _ = search(tmp_path, Fake(raising(Unavailable("no"))))
+    finally:
+        forget_plugins()
+    assert said[-1].endswith(f"--tracker fake=http://host --plugin '{plugin}'")
+
+
 def test_ctrl_c_does_not_wait_for_a_tracker(tmp_path) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -230,3 +245,10 @@ def test_a_run_that_is_there_is_delivered_or_refused(tmp_path) -> None:
     with pytest.raises(TunerError, match=r"fake: gone from http://.*@host$") as caught:
         deliver(Told("fake", "fake", Fake(raising(Unavailable("gone from http://me:secret@host")))), record, {})
     assert "secret" not in str(caught.value)
+
+    class Clumsy(Fake):
+        def keep(self, files: Mapping[str, Path]) -> None:
+            raise KeyError("model")
+
+    with pytest.raises(TunerError, match=r"^fake: KeyError: 'model'$"):
+        deliver(Told("fake", "fake", Clumsy()), record, {"model/there.txt": tmp_path / "there.txt"})

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tuner.common.errors import TunerError, cause_of, first_line, printable, without_passwords
 from tuner.common.files import as_typed
+from tuner.common.plugins import as_given, loaded_plugins
 from tuner.runs.events import Event
 from tuner.runs.record import read_on
 from tuner.trackers.tracker import Refused, Tracker, Unavailable
@@ -132,10 +133,9 @@ class Feed:
         missing = total - self._delivery.reached
         what = f"{missing} of {total} events were" if missing else "the model was"
         why = self._failure or "it was too slow"
-        self._say_line(
-            f"{self._told.label}: {what} not delivered ({why}); deliver with: "
-            + shlex.join(["python", "-m", "tuner.export", as_typed(self._record.parent), "--tracker", self._told.asked])
-        )
+        own = [word for one in loaded_plugins() for word in ("--plugin", as_given(one.reference))]  # it may be in one
+        words = ["python", "-m", "tuner.export", as_typed(self._record.parent), "--tracker", self._told.asked, *own]
+        self._say_line(f"{self._told.label}: {what} not delivered ({why}); deliver with: {shlex.join(words)}")
 
     def _run(self) -> None:
         failures = 0
@@ -232,7 +232,11 @@ def deliver(tracker: Told, record: Path, files: Mapping[str, Path]) -> str:
     try:
         delivery.give_new()
         _keep(tracker.tracker, files)
-    except (Unavailable, OSError) as error:
+    except TunerError:  # of the record
+        raise
+    except Exception as error:  # noqa: BLE001  whatever others' code raises is told in a line, as during a search
+        if not isinstance(error, Unavailable | OSError):  # others' code, when it is to keep the files
+            _log(tracker.label, error)
         raise TunerError(f"{tracker.label}: {told(error)}") from None
     left_out = f", but for {delivery.refused} that it cannot take" if delivery.refused else ""
     return f"{tracker.label}: {delivery.given} events{left_out}"
