@@ -169,3 +169,18 @@ def test_a_run_in_a_bucket_is_read_and_read_anew(finished, bucket, tmp_path) -> 
         run.best_model()
     with pytest.raises(RunError, match="not a run directory"):
         tuner.load_run(f"{bucket}/tuner/gone")
+
+
+def test_a_run_in_a_bucket_that_has_ended_since_is_predicted_with(finished, bucket, tmp_path) -> None:
+    from tuner.common.locations import Location, upload
+
+    place = Location(f"{bucket}/tuner/cifar100")
+    write_record(tmp_path / "record.jsonl", make_events(2))
+    upload(tmp_path / "record.jsonl", place.child("record.jsonl"))
+    run = tuner.load_run(place.address)
+    (tmp_path / "best.json").write_text('{"labels": ["a", "b"], "image_shape": [4, 4, 3], "trainable": "not_here"}')
+    (tmp_path / "best.npz").write_bytes(b"state")
+    for file in (finished / "record.jsonl", tmp_path / "best.json", tmp_path / "best.npz"):
+        upload(file, place.child(file.name))
+    with pytest.raises(RunError, match="the state of trainable not_here, which is not known here"):
+        run.predict("picture.png")

@@ -237,6 +237,8 @@ class Run:
     def _with_model(self) -> RunDirectory:
         """Return the run directory with its model in it, which a copy lacks at first; own code is loaded then."""
         self._load_code()
+        if self._copy is not None and not self._run.about_best.is_file():
+            self.refresh()  # the search may have ended since, and left more than its model
         if self._copy is not None and self._run.exported is None:
             location = parse_location(self._address, "a run")
             try:
