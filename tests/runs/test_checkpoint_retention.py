@@ -87,6 +87,13 @@ def test_without_a_storage_a_checkpoint_is_removed_at_once_and_a_failure_is_no_e
     assert removed == ["broken", "a"]
 
 
+def test_a_checkpoint_of_a_run_that_lies_in_its_storage_itself_is_removed_at_once(tmp_path) -> None:
+    run, removed = RunDirectory(tmp_path / "small", Location(str(tmp_path))), list[str]()
+    write_run(run)
+    CheckpointRemover(run).remove(Checkpoint("a", removed))
+    assert removed == ["a"]
+
+
 def test_a_checkpoint_stays_as_long_as_the_copy_of_the_record_may_name_it(tmp_path) -> None:
     run = RunDirectory(tmp_path / "here", Location(str(tmp_path / "storage")))
     record, removed = write_run(run), list[str]()

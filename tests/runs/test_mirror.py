@@ -51,6 +51,24 @@ def test_a_run_is_copied_while_it_is_searched_and_at_its_end(tmp_path, monkeypat
     assert (stored / "report" / "figures" / "best.svg").read_text() == "<svg/>"
 
 
+def test_the_record_of_a_run_that_lies_in_its_storage_itself_stays_whole(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(mirror, "EVERY_S", 0.02)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").write_text("a page")
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "storage")
+    run = RunDirectory(tmp_path / "link" / "small", Location(str(tmp_path / "storage")))
+    record = write_run(run)
+    with mirrored(run, tmp_path / "report", print):
+        deadline = time.monotonic() + 30
+        while not (run.path / "report" / "index.html").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        record.append(trial_ended(0))
+    record.append(trial_started(1))
+    record.close()
+    assert sorted(read_state(run.record).trials) == [0, 1] and read_state(run.record).trials[0].ended is not None
+
+
 def test_a_storage_that_is_lost_is_said_once_and_again_at_the_end(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(mirror, "EVERY_S", 0.02)
     run = RunDirectory(tmp_path / "runs" / "small", Location(str(tmp_path / "storage")))

@@ -52,7 +52,7 @@ class CheckpointRemover:
                 given_up.filesystem.delete_dir(given_up.path)
 
     def _copied_bytes(self) -> float:
-        if self._run.storage is None:
+        if not self._run.is_copied:
             return math.inf
         try:
             return int(self._run.copied_bytes.read_text())

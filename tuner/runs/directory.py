@@ -76,6 +76,16 @@ class RunDirectory:
         return Location(str(self.path.resolve())) if self.storage is None else self.storage.child(self.name)
 
     @property
+    def is_copied(self) -> bool:
+        """Whether a copy of it is kept in its storage: not where it lies there itself."""
+        if self.storage is None or self.checkpoints.is_remote:
+            return self.storage is not None
+        try:
+            return not self.path.samefile(self.checkpoints.address)
+        except OSError:  # one of them is not there yet
+            return True
+
+    @property
     def ray(self) -> Location:
         """Ray's own folder: one experiment per session, with the trials' checkpoints."""
         return self.checkpoints.child("ray")

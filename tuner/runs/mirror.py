@@ -28,7 +28,9 @@ class Mirror:
 
     def __init__(self, run: RunDirectory, report: Path) -> None:
         self._run = run
-        self._folders = {run.path: run.checkpoints, report: run.checkpoints.child(REPORT)}
+        self._folders = {report: run.checkpoints.child(REPORT)}
+        if run.is_copied:  # else the record would be replaced while it is written
+            self._folders = {run.path: run.checkpoints, **self._folders}
         self._copied: dict[Path, tuple[int, int]] = {}
 
     def copy_changed(self) -> None:
