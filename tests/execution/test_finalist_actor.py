@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+from ray.exceptions import RayActorError
 
 from tuner.cluster import key_value_store
+from tuner.cluster.slots import Packing
 from tuner.common.locations import Location
 from tuner.datasets.request import DataRequest
-from tuner.execution.finalist_actor import FinalistActor
-from tuner.execution.worker_process import Guard, TrialKind, WorkerContext
+from tuner.execution.finalist_actor import FinalistActor, FinalistStep, Lost, Pool
+from tuner.execution.lost_workers import HangWatch
+from tuner.execution.worker_process import Guard, TrialKind, WorkerContext, Workers
 from tuner.runs.epoch import Epoch
 from tuner.runs.finalists import FinalistTraining
 from tuner.training.checkpoint import FILE_NAME
@@ -110,3 +115,51 @@ def test_finalists_of_two_searches_on_a_cluster_give_signs_of_life_of_their_own(
     while both[0].step().ended is None:
         continue
     assert len(kept) == 1
+
+
+class FarActor:
+    """An actor as Ray shows it; every step is the end of its training, as long as it lives."""
+
+    def __init__(self) -> None:
+        self.is_dead = False
+        ended = FinalistStep(1, 0.5, 1.0, 1.0, (), ("completed", "max_epochs"))
+        self.is_up, self.begin, self.step = map(self._answering, (True, None, ended))
+
+    def _answering(self, answer: Any) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda *_about: (self, object(), answer))
+
+
+def test_processes_that_died_while_they_had_nothing_to_do_are_no_losses_of_the_next_training(
+    tmp_path, monkeypatch
+) -> None:
+    actors: list[FarActor] = []
+
+    def make(*_about: Any) -> FarActor:
+        actors.append(FarActor())
+        return actors[-1]
+
+    def get(reference: tuple[FarActor, object, Any]) -> Any:
+        if reference[0].is_dead:
+            raise RayActorError(error_msg="The actor is dead because its node has died.")
+        return reference[2]
+
+    remote = SimpleNamespace(options=lambda **_asked: SimpleNamespace(remote=make))
+    for name, stand_in in (("remote", lambda _class: remote), ("get", get), ("kill", lambda _actor: None)):
+        monkeypatch.setattr(ray, name, stand_in)
+    monkeypatch.setattr(ray, "wait", lambda asked, **_how: (asked, []))
+    context = WorkerContext(DataRequest("digits"), {}, tmp_path, SETTINGS, None, 1.0)
+    pool = Pool(Workers(context, Packing(4, 1.0, 0.0), None, Guard()), HangWatch(None, 0))
+
+    def trained(numbers: list[int]) -> list[FinalistStep | Lost]:
+        for number in numbers:
+            pool.begin(FinalistTraining(4, number, {}), Location(str(tmp_path)))
+        found: list[FinalistStep | Lost] = []
+        while pool.is_busy:
+            found += [step for _, step in pool.finished()]
+        return found
+
+    assert len(trained([0, 1, 2, 3])) == len(actors) == 4
+    for one in actors:
+        one.is_dead = True
+    (step,) = trained([4])
+    assert isinstance(step, FinalistStep) and len(actors) == 5

@@ -129,9 +129,10 @@ class Pool:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, FinalistTraining]] = {}
         self._hang_watch = hang_watch
-        self._waiting: dict[Any, tuple[Any, FinalistTraining, Location, float]] = {}
+        self._waiting: dict[Any, tuple[Any, bool, FinalistTraining, Location, float]] = {}
         """Trainings that wait for a process, which may wait for other searches or for a node: that is no hanging. A
-        process gets its training only when it has answered: with it, it can hang before any answer leaves it."""
+        process gets its training only when it has answered: with it, it can hang before any answer leaves it. Whether
+        it is a new one stands beside it."""
         self._hung: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
 
@@ -152,10 +153,12 @@ class Pool:
 
     def begin(self, training: FinalistTraining, location: Location, within_s: float | None = None) -> None:
         """Give a training to an idle actor, or to a new one; it is cut to what can be trained `within_s` seconds."""
-        ends_at = math.inf if within_s is None else time.monotonic() + within_s
-        about = self.workers.context, self.workers.guard, self._search
-        actor = self._idle.pop() if self._idle else self._make.remote(*about)
-        self._waiting[actor.is_up.remote()] = (actor, training, location, ends_at)
+        self._ask(training, location, math.inf if within_s is None else time.monotonic() + within_s)
+
+    def _ask(self, training: FinalistTraining, location: Location, ends_at: float) -> None:
+        about, is_new = (self.workers.context, self.workers.guard, self._search), not self._idle
+        actor = self._make.remote(*about) if is_new else self._idle.pop()
+        self._waiting[actor.is_up.remote()] = (actor, is_new, training, location, ends_at)
 
     def _go_on(self, actor: Any, training: FinalistTraining) -> None:
         self._busy[actor.step.remote()] = (actor, training)
@@ -170,12 +173,15 @@ class Pool:
 
     def _give(self, reference: Any) -> tuple[FinalistTraining, Lost] | None:
         """Start the training of a process that has answered."""
-        actor, training, location, ends_at = self._waiting.pop(reference)
+        actor, is_new, training, location, ends_at = self._waiting.pop(reference)
         try:
             ray.get(reference)
         except RayError as error:
             ray.kill(actor)
-            return training, self._loss(training, error)
+            if is_new:
+                return training, self._loss(training, error)
+            self._ask(training, location, ends_at)  # it has died of something else: its node may be gone
+            return None
         self._hang_watch.begin(_name(training, self._search))
         actor.begin.remote(training, location, None if math.isinf(ends_at) else ends_at - time.monotonic())
         self._go_on(actor, training)
