@@ -210,13 +210,13 @@ class MlflowTracker(Tracker):
         ]
         refused = [why for some, few in parts[:-1] for why in self._log(run, some, few, [])]
         some, few = parts[-1] if parts else ([], [])
+        if what.status is not None and _STATE in dict(tags):
+            self._set_status(run, what.status, what.ended_ms)
         if some or few or tags:
-            refused += self._log(run, some, few, tags)  # the status last: it says that all is there
+            refused += self._log(run, some, few, tags)  # the tag of the status last: it says that all is there
         for value in values:
             run.last_steps[value[0]] = max(value[3], run.last_steps.get(value[0], value[3]))
         run.parameters.update(name for name, _ in parameters)
-        if what.status is not None and _STATE in dict(tags):
-            self._set_status(run, what.status, what.ended_ms)
         run.tags.update(tags)
         return refused
 
