@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support import ROOT
 from tests.support.make_data import picture
 from tests.support.make_record import study_created, write_record
 from tuner.common.errors import RunError
@@ -238,6 +240,28 @@ def test_a_model_with_own_layers_names_the_plugin_that_it_lacks_and_is_used_with
     assert main([str(made.path), str(photos), "--plugin", str(file), "--format", "csv", "--top", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.count("\n") == 1 + len(found) and "own code" not in printed.err
+
+
+def test_a_model_with_layers_of_an_installed_package_needs_no_plugin(run, photos, tmp_path, monkeypatch) -> None:
+    code = tmp_path / "installed"
+    (code / "packed-1.0.dist-info").mkdir(parents=True)
+    (code / "packed_nets.py").write_text(OWN_LAYER)
+    (code / "packed-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: packed\nVersion: 1.0\n")
+    points = "[tuner.architectures]\ndoubled = packed_nets:doubled\n"
+    (code / "packed-1.0.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(code))
+    layer = importlib.import_module("packed_nets").Doubled()
+    ARCHITECTURES.remove("doubled")
+    made = RunDirectory(tmp_path / "packed")
+    write_record(made.record, [study_created()])
+    images = keras.Input((8, 8, 3), dtype="float32")
+    level = keras.layers.GlobalAveragePooling2D()(layer(images)) / 255.0
+    any_size(keras.Model(images, keras.layers.Dense(len(LABELS))(level)), (8, 8, 3)).save(made.best_model)
+    made.about_best.write_text(run.about_best.read_text())
+    words = [sys.executable, "-m", "tuner.predict", str(made.path), str(photos), "--format", "csv", "--top", "1"]
+    paths = os.pathsep.join([str(code), str(ROOT)])
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths})
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr
 
 
 def test_own_code_that_has_changed_since_the_search_is_told(own, photos, capsys) -> None:

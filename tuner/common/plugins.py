@@ -19,7 +19,7 @@ from typing import Any
 from tuner.common._own_texts import digest_of, texts_of
 from tuner.common.errors import InputError, PluginError, first_line, printable
 from tuner.common.files import as_typed, shown, user_path
-from tuner.common.registry import Origin, Registry, registering
+from tuner.common.registry import Origin, Registry, installed_modules, registering
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def load_unless_imported(references: Iterable[str]) -> tuple[Plugin, ...]:
 
 def own_modules() -> set[str]:
     """Return the modules of all own code that is known in this process."""
-    return {*_imported, *(plugin.module for plugin in _loaded.values())}
+    return {*_imported, *(plugin.module for plugin in _loaded.values()), *installed_modules()}
 
 
 def how_to_give(references: Iterable[str]) -> str:

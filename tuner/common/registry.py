@@ -98,6 +98,14 @@ def registering(plugin: Origin) -> Iterator[list[tuple[Registry[Any], str]]]:
         _registering.plugin, _registering.entries = outer
 
 
+_installed: set[str] = set()
+
+
+def installed_modules() -> frozenset[str]:
+    """Return the modules of installed packages that registries have loaded in this process."""
+    return frozenset(_installed)
+
+
 @dataclass(frozen=True)
 class Family(Generic[Value]):
     """Names with a prefix that are not listed: `make` gives the value of one, or raises InputError with the reason."""
@@ -218,6 +226,7 @@ class Registry(Generic[Value]):
         known = set(self._values)
         with registering(origin):
             found = point.load()
+            _installed.add(point.module)
             if point.name in self._values or set(self._values) != known:
                 return
             kinds = {type(value) for value in self._values.values()}

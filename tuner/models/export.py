@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,8 +20,9 @@ from tuner.common.files import user_path
 from tuner.common.plugins import how_to_give, own_modules
 from tuner.datasets.images import PAD_VALUE
 from tuner.datasets.loading import Split
+from tuner.models.architectures import ARCHITECTURES
 from tuner.models.backend import jit_compile
-from tuner.models.preprocessing import KERNELS, count_pixels, pixel_weights, shrink, weigh_pixels
+from tuner.models.preprocessing import KERNELS, PREPROCESSING, count_pixels, pixel_weights, shrink, weigh_pixels
 
 BATCH_SIZE = 32
 MOST_PASSES, FEWEST_PASSES = 200, 3
@@ -119,7 +121,7 @@ def _weights(places: Any, size: int, inner: Any, scale: Any) -> tuple[Any, Any]:
 
 
 def load_model(path: Path, brought: Sequence[str] = ()) -> Any:
-    """Return the Keras model in a file, with layers of the plugins that are loaded.
+    """Return the Keras model in a file, with layers of the plugins that are loaded, and of installed packages.
 
     `brought` are the references of the plugins that it was searched with, for the message that one is missing.
 
@@ -129,12 +131,10 @@ def load_model(path: Path, brought: Sequence[str] = ()) -> Any:
     from tuner.models.backend import configure_backend
 
     configure_backend()
-    import keras
-
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True, custom_objects=_own_objects())
+        model = _read(path)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        unknown = re.search(r"Could not locate (class|function) '([^']+)'", str(error))
+        unknown = _UNKNOWN.search(str(error))
         if unknown is not None:
             raise RunError(
                 f"{path}: holds the {unknown[1]} {unknown[2]} of own code, which is not loaded; give the file or "
@@ -145,8 +145,25 @@ def load_model(path: Path, brought: Sequence[str] = ()) -> Any:
     return model
 
 
+_UNKNOWN = re.compile(r"Could not locate (class|function) '([^']+)'")
+
+
+def _read(path: Path) -> Any:
+    import keras
+
+    read = partial(keras.models.load_model, path, compile=False, safe_mode=True)
+    try:
+        return read(custom_objects=_own_objects())
+    except (TypeError, ValueError) as error:
+        if _UNKNOWN.search(str(error)) is None:
+            raise
+    for registry in (ARCHITECTURES, PREPROCESSING):  # to list all loads what installed packages offer
+        len(registry)
+    return read(custom_objects=_own_objects())
+
+
 def _own_objects() -> dict[str, Any]:
-    """Return the classes and functions of loaded plugins by name; Keras itself finds those registered with it alone."""
+    """Return the classes and functions of own code by name; Keras itself finds those registered with it alone."""
     packages = {name.partition(".")[0] for name in own_modules()}
     return {
         value.__name__: value
