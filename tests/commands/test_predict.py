@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.support import ROOT
 from tests.support.make_data import picture
@@ -146,6 +147,21 @@ def test_what_python_cannot_read_is_warned_of_and_the_others_are_predicted(run, 
     with pytest.warns(UserWarning, match=r"broken\.png is not an image"):
         found = tuner.load_run(run.path).predict(photos)
     assert len(found) == 2
+
+
+def test_an_opened_image_of_which_the_file_is_cut_short_is_warned_of_and_one_of_a_printer_is_predicted(
+    run, tmp_path
+) -> None:
+    import tuner
+
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    noise.save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    Image.new("CMYK", (8, 8), (0, 0, 0, 250)).save(tmp_path / "printed.jpg")
+    opened = [Image.open(tmp_path / name) for name in ("cut.jpg", "printed.jpg")]
+    with pytest.warns(UserWarning, match=r"^0 cannot be decoded: .*truncated"):
+        found = tuner.load_run(run.path).predict(opened)
+    assert found[["image", "label"]].values.tolist() == [["1", "dark"]]
 
 
 def test_an_image_that_cannot_be_read_is_told_and_the_others_are_predicted(run, photos, capsys) -> None:
