@@ -48,7 +48,7 @@ def words_of(**options: Any) -> list[str]:
         ({"fresh": True, "no_finalists": True, "dashboard": False, "storage": None}, ["--fresh", "--no-finalists"]),
         ({"warm_start": ["a", "runs/b"]}, ["--warm-start", "a", "runs/b"]),
         ({"warm_start": "a"}, ["--warm-start", "a"]),
-        ({"warm_start": []}, []),
+        ({"warm_start": []}, ["--warm-start", "none"]),
         ({"data": {"digits": "folder:x"}}, ["--data=digits=folder:x"]),
         ({"runs": Path("here"), "cache": "there"}, ["--runs=here", "--cache=there"]),
     ],

@@ -106,6 +106,15 @@ def test_the_run_to_resume_is_the_latest_unfinished_one_also_after_later_ones_ar
     assert latest_run(tmp_path, "digits").name == "digits-3", "what another search learns from"
 
 
+def test_an_older_run_with_a_damaged_record_is_no_run_to_resume(tmp_path):
+    damaged = write_run(tmp_path / "digits", "interrupted")
+    first, *rest = damaged.record.read_text().splitlines(keepends=True)
+    damaged.record.write_text("".join([first, "damaged\n", *rest]))
+    os.utime(damaged.record, (0, 0))
+    write_run(tmp_path / "digits-2", "finished")
+    assert run_to_resume(tmp_path, "digits").name == "digits-2"
+
+
 def test_where_all_runs_are_finished_the_latest_can_be_given_more(tmp_path):
     for number, name in enumerate(["digits-2", "digits"]):
         os.utime(write_run(tmp_path / name, "finished").record, (number, number))

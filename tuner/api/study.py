@@ -120,7 +120,8 @@ class Study:
         """Search, in a process of its own as the command would, and return the run; Ctrl-C stops and keeps everything.
 
         `time` is what all may take ("30m", seconds). In the `background`, what is returned at once can be waited for,
-        asked and stopped. `resume=True` goes on with the study's latest run, `fresh=True` begins another.
+        asked and stopped. `resume=True` goes on with the study's latest
+        unfinished run, `fresh=True` begins another.
 
         Raises:
             InputError: what the command would refuse: nothing was trained then.
@@ -228,8 +229,7 @@ def option_words(parser: CommandParser, options: Mapping[str, Any]) -> list[str]
         elif value is True:
             raise InputError(f"{name} must have a value; got True")
         elif action.nargs == "+":
-            several = [_text(each) for each in _repeated(value)]
-            words += [option, *several] if several else []
+            words += [option, *([_text(each) for each in _repeated(value)] or ["none"])]
         else:
             values = _repeated(value) if type(action).__name__ == "_AppendAction" else [value]
             words += [f"{option}={_text(each)}" for each in values]

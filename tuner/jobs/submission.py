@@ -62,9 +62,9 @@ def _submit(options: SubmitOptions, console: SearchConsole) -> int:
         for notice in package.notices:
             console.say(f"notice: {notice}")
         metadata = {"study": search.spec.study, "file": str(options.file), "shared": str(options.shared)}
-        metadata["resume"] = resume_command(options)
+        sent_options = replace(options, data=(*options.data, *search.named))
+        metadata["resume"] = resume_command(sent_options)
         try:
-            sent_options = replace(options, data=(*options.data, *search.named))
             jobs.submit(name, job_of(sent_options, package), metadata, target)
         except LostError as error:
             said = _commands.typed_command(options, "status")

@@ -249,8 +249,18 @@ def run_to_resume(runs_dir: Path, study: str) -> RunDirectory:
 
     Raises RunError when there is none.
     """
-    runs = _newest_first(runs_dir, study)
-    return next((run for run in runs if not is_finished(read_state(run.record))), runs[0])
+    newest, *older = _newest_first(runs_dir, study)
+    if is_finished(read_state(newest.record)):
+        return next(filter(_is_unfinished, older), newest)
+    return newest
+
+
+def _is_unfinished(run: RunDirectory) -> bool:
+    """Say whether a run can go on; one of which the record is damaged cannot."""
+    try:
+        return not is_finished(read_state(run.record))
+    except RunError:
+        return False
 
 
 def _newest_first(runs_dir: Path, study: str) -> list[RunDirectory]:

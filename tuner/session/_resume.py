@@ -60,7 +60,7 @@ def refuse_other_search(study: StudyCreated, wanted: Spec, run: RunDirectory) ->
         more = f", and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
         raise RunError(
             f"{run.path} cannot go on: {', '.join(different[:_SHOWN])}{more} must be what it began with; change only "
-            "the budget, or begin another run with --fresh"
+            "the budget, name another run (--resume RUN), or begin one with --fresh"
         )
 
 

@@ -45,7 +45,7 @@ class SearchOptions:
     plan: bool
     inline: bool
     resume: str | None
-    """The run to resume, or its address in a storage; an empty text stands for the latest of the study."""
+    """The run to resume, or its address in a storage; an empty text: the study's latest unfinished one."""
     retrain: tuple[Path, int] | None
     fresh: bool
     runs_dir: Path
