@@ -106,6 +106,11 @@ def test_some_images_may_be_dark_or_black_whatever_the_range_of_all(white: int, 
     assert [part.tolist() for part in whole] == [GREY.tolist(), dark.tolist()]
 
 
+def test_masks_beside_bytes_are_refused_for_they_may_be_black_and_white() -> None:
+    with pytest.raises(DataError, match="masks"):
+        as_bytes({"images": GREY, "masks": GREY > 100})
+
+
 def test_two_images_with_two_labels_are_a_pair_and_no_splits(tmp_path: Path) -> None:
     assert len(pixels_of(([GREY[0], GREY[1]], [0, 1]), tmp_path)) == 2
 

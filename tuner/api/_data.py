@@ -140,8 +140,8 @@ def as_bytes(named: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return [_rounded(array, 255) for array in named.values()]
     largest = dict(zip(named, highs, strict=True))
     if low >= 0 and (high == 0 or _LEAST_OF_BYTES <= high <= _LARGEST_OF_BYTES):
-        floats = [name for name, array in named.items() if array.dtype.kind == "f"]
-        apart = [name for name in floats if 0 < largest[name] <= _LARGEST_OF_FRACTIONS]
+        shares = [name for name, array in named.items() if array.dtype.kind in "fb"]
+        apart = [name for name in shares if 0 < largest[name] <= _LARGEST_OF_FRACTIONS]
     else:
         apart = [name for name in named if not _LEAST_OF_BYTES <= largest[name] <= _LARGEST_OF_BYTES] or [first]
     if apart:

@@ -18,6 +18,8 @@ from tuner.models import backend
 from tuner.models.augmentation import Augment
 
 _LOOKED_AT = 2
+_LEAST_WEIGHT = 1e-20
+"""What a weight of 0 is where own code looks at weighed labels: it finds the class still."""
 AHEAD_BYTES = 2**28
 """The most memory of batches that are ready before they are asked for, but for one for each thread."""
 
@@ -121,7 +123,8 @@ class Batches(keras.utils.PyDataset):
             return images, shares @ targets, shares @ weights
         # Own code may look at the classes, and does not say by which shares it mixes: it is asked twice.
         mixed, labels = augment.apply(images, targets, seed, self._size_px)
-        weighed = augment.apply(images, weights[:, None] * targets, seed, self._size_px)[1]
+        shown = np.maximum(weights, _LEAST_WEIGHT)[:, None] * targets
+        weighed = augment.apply(images, shown, seed, self._size_px)[1]
         return mixed, labels, weighed.sum(axis=1)
 
 

@@ -332,7 +332,8 @@ def _is_of_keras(thing: Any) -> bool:
 def _may_add_losses(model: keras.Model) -> bool:
     """Return whether a layer may add to the loss when it is called: until then, Keras does not list it in `losses`."""
     return any(
-        getattr(operation, "activity_regularizer", None) is not None or not _is_of_keras(type(operation))
+        getattr(operation, "activity_regularizer", None) is not None
+        or type(operation).__module__.partition(".")[0] not in ("keras", "keras_hub")
         for operation in _with_inner(model)
     )
 

@@ -322,7 +322,7 @@ class _Looking:
             kept = np.intersect1d(kept, usable)
         ordered = [facts[name] for name in SPLITS if name in facts]
         told = tuple(replace(one, used=_used(one.images, self.rules.most.get(one.name))) for one in ordered)
-        for one in told:
+        for one in told if not (self.material.refusals or refused) else ():  # a search is told the first one alone
             split, there = parts[one.name]
             refused += _refused_limit(one, listed[split].labels[there])
         return told, kept, tuple(refused)
