@@ -138,8 +138,9 @@ def image_below(root: Path, file: Path, path: str) -> Path | None:
 
 def _missing_below(root: Path, file: Path, path: str) -> Path | None:
     """Return where the image that a row names should be, below the folder of the data; None: elsewhere, or no file."""
-    place = Path(os.path.abspath(file.parent / path))  # noqa: PTH100  resolve would follow links, which lead elsewhere
-    is_below = place.is_relative_to(os.path.abspath(root))  # noqa: PTH100  as above
+    # no resolve, which follows links: they may lead elsewhere, and what they name be missing there
+    place = Path(os.path.normpath(file.parent.absolute() / path))
+    is_below = place.is_relative_to(os.path.normpath(root.absolute()))
     return place if is_below and not os.path.lexists(place) else None
 
 
