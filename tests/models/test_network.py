@@ -279,7 +279,23 @@ def test_every_value_range_becomes_what_imagenet_weights_saw(name: str) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def test_standardised_images_are_passed_on_and_grey_ones_repeated() -> None:
+@pytest.mark.parametrize("name", ["mobilenet_v2", "vgg16"])
+def test_weights_see_a_standardised_image_of_imagenets_mean_and_deviation_as_it_was(name: str) -> None:
+    shape = (*[ARCHITECTURES[name].minimum_px] * 2, 3)
+    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    image = 255 * (0.449 + 0.226 * (image - image.mean()) / image.std())
+    backbone, seen = None, []
+    for text in ("none", "standardise", "grayscale|rgb|standardise|smooth(3)"):
+        configuration = {"architecture": name, "weights": "none", "preprocess": text}
+        built = build_model(configuration, shape, 4, seed=0, backbone=backbone)
+        backbone = built.backbone
+        seen.append(np.asarray(keras.Model(built.model.inputs, built.pixels)(image)))
+    raw, standardised, smooth = seen
+    np.testing.assert_allclose(standardised, raw, rtol=1e-3, atol=1e-3 * np.abs(raw).max())
+    np.testing.assert_allclose(smooth.mean(), raw.mean(), atol=0.1 * raw.std())
+
+
+def test_images_of_no_range_are_passed_on_and_grey_ones_repeated() -> None:
     inputs = keras.Input((2, 2, 1))
     adapted = keras.Model(inputs, adapt_pixels(inputs, None, "caffe"))
     grey = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)

@@ -158,8 +158,8 @@ def _draw_again(layer: Any, attribute: str, seed: int) -> None:
 def adapt_pixels(inputs: Any, value_range: tuple[float, float] | None, scaling: PixelScaling | None) -> Any:
     """Return `inputs` `[N, h, w, 1 or 3]` as the `[N, h, w, 3]` that ImageNet weights were trained on.
 
-    Grey images are repeated. `value_range`: black and white in `inputs`; None (standardised images) says
-    that there is no such range: the values are passed on as they are, and so they are where `scaling` is None.
+    Grey images are repeated. `value_range`: black and white in `inputs` (`Preprocess.network_range`); None says that
+    there is no such range: the values are passed on as they are, and so they are where `scaling` is None.
     """
     x = layers.Concatenate(name="grey_to_rgb")([inputs] * 3) if inputs.shape[-1] == 1 else inputs
     if value_range is None or scaling is None:

@@ -76,7 +76,7 @@ def build_model(
     shrinking = preprocess if preprocess.shrinks_to(image_shape) else None
     if architecture.is_backbone:
         backbone = backbone or architecture.build(values, (*inputs.shape[1:3], 3), seed)
-        pixels = adapt_pixels(inputs, preprocess.value_range, architecture.pixel_scaling)
+        pixels = adapt_pixels(inputs, preprocess.network_range, architecture.pixel_scaling)
         maps = infer(backbone, pixels)
         pooled = pool_features(maps, values["pooling"])
         features = head_features(pooled, values, seed)

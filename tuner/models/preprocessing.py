@@ -106,6 +106,8 @@ class Effect:
     """Whether each pixel is one linear function of what it was, so that images can as well be shrunk before."""
     needs_range: bool = False
     needs_size: bool = False
+    network_range: Range | None = None
+    """Black and white as pretrained weights are told of them, where the range is None."""
 
 
 PREPROCESSING: Registry[Operation[Effect]] = Registry("preprocessing", "tuner.preprocessing")
@@ -118,6 +120,8 @@ class Preprocess:
     calls: tuple[Call[Effect], ...]
     value_range: Range | None
     """The values of black and white after all operations; None after standardise."""
+    network_range: Range | None
+    """The values that pretrained weights are to take for black and white; None: values that they get as they are."""
 
     @property
     def text(self) -> str:
@@ -164,6 +168,8 @@ class Preprocess:
 
 
 RAW_RANGE: Range = (0.0, 255.0)
+STANDARDISED_RANGE: Range = ((0 - 0.449) / 0.226, (1 - 0.449) / 0.226)
+"""Black and white in a standardised image that has ImageNet's mean and deviation, of the three colours together."""
 
 
 def parse_preprocess(text: str) -> Preprocess:
@@ -173,11 +179,13 @@ def parse_preprocess(text: str) -> Preprocess:
     """
     calls = parse_pipeline(text, PREPROCESSING)
     value_range: Range | None = RAW_RANGE
+    network_range: Range | None = RAW_RANGE
     for call in calls:
         if call.operation.effect.needs_range and value_range is None:
             raise PipelineError(f"{call.name} must come before standardise, after which there is no range of values")
         value_range = call.operation.effect.range(call.values, value_range)
-    return Preprocess(calls, value_range)
+        network_range = call.operation.effect.network_range or call.operation.effect.range(call.values, network_range)
+    return Preprocess(calls, value_range, network_range)
 
 
 def asked_size(texts: Iterable[str]) -> AskedSize | None:
@@ -262,8 +270,9 @@ def _invert(_values: Mapping[str, Any], images: Any, value_range: Range, _raw: A
 _add("scale", Effect(_scale, range=_scale_range, needs_range=True, is_pointwise=True),
      "black becomes low, white becomes high",
      Argument("low", float, -1e30, 1e30), Argument("high", float, -1e30, 1e30))  # fmt: skip
-_add("standardise", Effect(_standardise, range=lambda _values, _range: None, needs_size=True),
-     "each image to mean 0 and deviation 1")  # fmt: skip
+_add("standardise",
+     Effect(_standardise, range=lambda _values, _range: None, needs_size=True, network_range=STANDARDISED_RANGE),
+     "each image to mean 0 and deviation 1; pretrained weights see it with ImageNet's")  # fmt: skip
 _add("invert", Effect(_invert, needs_range=True, is_pointwise=True), "black becomes white")
 
 

@@ -319,10 +319,14 @@ class Activations:
 
     def _key(self, part: FrozenPart, reading: _Reading, place: Place) -> Key:
         """Return the key of an entry: of float32 where float16 was found to be too coarse."""
+        preprocess = parse_preprocess(str(general(part.configuration, "preprocess")))
+        # Entries of before weights were told how standardised images lie are of other pixels.
+        told = preprocess.network_range if preprocess.network_range != preprocess.value_range else None
         identity = {
             **reading.identity,
             "image_shape": list(self._data.image_shape),
-            "preprocess": parse_preprocess(str(general(part.configuration, "preprocess"))).text,
+            "preprocess": preprocess.text,
+            **({"network_range": list(told)} if told else {}),
             "architecture": str(part.configuration["architecture"]),
             "weights": part.weights,
             "place": place.name,
