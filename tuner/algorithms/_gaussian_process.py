@@ -136,20 +136,22 @@ class GaussianProcess:
             self._prior,
         )
 
-    def mean(self, points: np.ndarray, level: int) -> np.ndarray:
-        """Return the expected value at `points` at a level, float [m]."""
-        return self._mean(points, level, self._covariance(self._scale(points), np.array([level])))
+    def mean(self, points: np.ndarray, level: int | np.ndarray) -> np.ndarray:
+        """Return the expected value at `points`, at one level or at one each (int [m]), float [m]."""
+        levels = np.atleast_1d(level)
+        return self._mean(points, levels, self._covariance(self._scale(points), levels))
 
-    def _mean(self, points: np.ndarray, level: int, cross: np.ndarray) -> np.ndarray:
+    def _mean(self, points: np.ndarray, levels: np.ndarray, cross: np.ndarray) -> np.ndarray:
         found: np.ndarray = cross @ self._weights
-        return found if self._prior is None else found + self._prior(points, np.array([level]))
+        return found if self._prior is None else found + self._prior(points, levels)
 
     def predict(self, points: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the function at `points` at a level, float [m] each."""
-        cross = self._covariance(self._scale(points), np.array([level]))
+        levels = np.array([level])
+        cross = self._covariance(self._scale(points), levels)
         half = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
         variance = self._variance - np.einsum("ij,ij->j", half, half)
-        return self._mean(points, level, cross), np.sqrt(np.maximum(variance, 1e-12))
+        return self._mean(points, levels, cross), np.sqrt(np.maximum(variance, 1e-12))
 
     def _scale(self, points: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = points * np.exp(-self._hyperparameters.log_scales)[self._groups]

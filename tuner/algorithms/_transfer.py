@@ -55,10 +55,10 @@ class EarlierModel:
         expected = np.stack([process.mean(common, level) for level in range(top + 1)])
         self._centres, self._spread = np.median(expected, axis=1), float(expected[-1].std()) or 1.0
 
-    def __call__(self, points: np.ndarray, level: int | None = None) -> np.ndarray:
-        """Return the standardised expectation at `points` and a level (None: the highest), float [n]."""
-        level = self._top if level is None else min(level, self._top)
-        found: np.ndarray = (self._process.mean(points, level) - self._centres[level]) / self._spread
+    def __call__(self, points: np.ndarray, levels: np.ndarray | None = None) -> np.ndarray:
+        """Return the standardised expectation at `points` and levels (int [n] or [1]; None: the highest), float [n]."""
+        levels = np.minimum(np.array([self._top]) if levels is None else levels, self._top)
+        found: np.ndarray = (self._process.mean(points, levels) - self._centres[levels]) / self._spread
         return found
 
 
@@ -113,12 +113,9 @@ class TransferPrior:
 
 def _at_levels(models: Sequence[EarlierModel], points: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return the expectation of each model at `points` and `levels` (int [n] or [1]), float [n, models]."""
-    found = np.zeros((len(points), len(models)))
-    levels = np.broadcast_to(levels, len(points))
-    for level in np.unique(levels):
-        here = levels == level
-        for column, model in enumerate(models):
-            found[here, column] = model(points[here], int(level))
+    found = np.empty((len(points), len(models)))
+    for column, model in enumerate(models):
+        found[:, column] = model(points, levels)
     return found
 
 
