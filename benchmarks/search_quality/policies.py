@@ -124,6 +124,9 @@ POLICIES: dict[str, Make] = {
     "gp per second + asha, prior": partial(with_prior, per_second=True),
     "gp per second + asha(1,3)": product("gp", "asha", 1, 3, per_second=True),
     "gp per second + asha(1,2)": product("gp", "asha", 1, 2, per_second=True),
+    "gp per second + asha(1,3), budget known": product("gp", "asha", 1, 3, per_second=True, knows_budget=True),
+    "gp per second + asha(1,2), budget known": product("gp", "asha", 1, 2, per_second=True, knows_budget=True),
+    "gp per second + asha, prior, budget known": partial(with_prior, per_second=True, knows_budget=True),
     "Ray: OptunaSearch + ASHA(1,4)": ray_optuna(1, 4),
     "Optuna: TPE + Hyperband pruner": optuna_hyperband,
     **PEERS,
@@ -140,5 +143,6 @@ OF_SUITE = {
     "gp + asha, warm start, siblings": "synthetic",
     "gp + asha, prior": "images",
     "gp per second + asha, prior": "images",
+    "gp per second + asha, prior, budget known": "images",
 }
 """Policies for which problems of other suites have not what they need."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from benchmarks.search_quality.problems import Problem
-from benchmarks.search_quality.simulator import FakeTrial, Policy
+from benchmarks.search_quality.simulator import Clock, FakeTrial, Policy
 from tuner.algorithms.halving import Halving, excused_epochs, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
 from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
@@ -39,6 +39,7 @@ class ProductPolicy:
         queue: Sequence[Queued] = (),
         other_metrics: Sequence[str] = (),
         mode: Literal["max", "min"] = "max",
+        clock: Clock | None = None,
     ) -> None:
         entry = SCHEDULERS[scheduler]
         halving = None
@@ -57,6 +58,7 @@ class ProductPolicy:
         self._trials: dict[int, FakeTrial] = {}
         self._made = 0
         self._mode: Mode = mode
+        self.clock = clock
 
     def _continuation(self, number: int) -> Unfinished:
         return Unfinished(number, self.configurations[number], None)
@@ -107,14 +109,22 @@ class ProductPolicy:
         return list(self._trials.values())
 
 
-def product(sampler: str, scheduler: str, grace: int = 1, factor: int = 2, *, per_second: bool = False) -> Make:
+def product(
+    sampler: str,
+    scheduler: str,
+    grace: int = 1,
+    factor: int = 2,
+    *,
+    per_second: bool = False,
+    knows_budget: bool = False,
+) -> Make:
     """A policy of the product by the names of its sampler and scheduler."""
-    return lambda problem, slots, seed: ProductPolicy(
-        problem,
-        slots,
-        seed,
-        SAMPLERS[sampler].build(SamplerContext(seed, per_second=per_second)),
-        scheduler,
-        grace,
-        factor,
-    )
+
+    def make(problem: Problem, slots: int, seed: int) -> Policy:
+        clock = Clock()
+        built = SAMPLERS[sampler].build(SamplerContext(seed, per_second=per_second, share_spent=clock))
+        return ProductPolicy(
+            problem, slots, seed, built, scheduler, grace, factor, clock=clock if knows_budget else None
+        )
+
+    return make

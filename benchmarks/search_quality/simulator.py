@@ -34,6 +34,16 @@ class Asked(NamedTuple):
     """Real: what the policy has computed until then."""
 
 
+class Clock:
+    """The share of the budget that is over, for a policy that is told it. Such a search is one of that budget alone."""
+
+    share = 0.0
+
+    def __call__(self) -> float:
+        """The share."""
+        return self.share
+
+
 class Policy(Protocol):
     """Decides what the slots do. A job is a trial that trains on from where it stands."""
 
@@ -99,8 +109,8 @@ def simulate(
 ) -> Search:
     """Run a policy on `slots` slots until `budget_s` simulated seconds are over.
 
-    A policy is not told the budget, and the end touches nothing that came before: what a search found until a moment is
-    the same whether it ends there or later.
+    A policy without a `clock` is not told the budget, and the end touches nothing that came before: what a search found
+    until a moment is the same whether it ends there or later.
 
     Args:
         problem: What is searched.
@@ -110,9 +120,11 @@ def simulate(
         seed: Of the problem's noise.
         cpu_s: The processor time of the process that the policy computes in.
     """
-    simulation = _Simulation(problem, policy, slots, seed, cpu_s)
+    simulation, clock = _Simulation(problem, policy, slots, seed, cpu_s), getattr(policy, "clock", None)
     while simulation.fill() and simulation.queue[0].at_s <= budget_s:
         simulation.step()
+        if clock is not None:
+            clock.share = simulation.now_s / budget_s
     simulation.search.trials = len(simulation.trials)
     return simulation.search
 
@@ -133,7 +145,7 @@ class _Simulation:
         self.search, self.queue = Search(), list[_Due]()
         self.trials: dict[int, SimulatedTrial] = {}
         self._curves, self._policy, self._slots = problem.opened(seed), policy, slots
-        self._now_s, self._order, self._is_over, self._best = 0.0, 0, False, -np.inf
+        self.now_s, self._order, self._is_over, self._best = 0.0, 0, False, -np.inf
         self._cpu_s, self._spent_s = cpu_s, 0.0
 
     def _of_policy(self, call: Callable[..., Answer], *arguments: object) -> Answer:
@@ -155,25 +167,25 @@ class _Simulation:
             number, configuration = job
             if number not in self.trials:
                 self.trials[number] = SimulatedTrial(self._curves.curve(configuration))
-            self.search.asked.append(Asked(self._now_s, len(self.trials), self._spent_s))
+            self.search.asked.append(Asked(self.now_s, len(self.trials), self._spent_s))
             self._train(number)
         return bool(self.queue)
 
     def _train(self, number: int) -> None:
         self._order += 1
-        ends_s = self._now_s + self.trials[number].next_epoch_s
+        ends_s = self.now_s + self.trials[number].next_epoch_s
         heapq.heappush(self.queue, _Due(ends_s, self._order, number))
 
     def step(self) -> None:
         """The next epoch that ends."""
-        self._now_s, _, number = heapq.heappop(self.queue)
+        self.now_s, _, number = heapq.heappop(self.queue)
         trial = self.trials[number]
         shown = trial.advance()
         value, is_last = shown.metrics["val_accuracy"], trial.ended is not None
         self.search.epochs += 1
         if value > self._best:
             self._best = value
-            self.search.steps.append(Step(self._now_s, self.search.epochs, trial.exact_value))
+            self.search.steps.append(Step(self.now_s, self.search.epochs, trial.exact_value))
         told = (number, shown.epoch, value, shown.best_so_far, shown.seconds, is_last)
         goes_on = self._of_policy(self._policy.report, *told)
         if goes_on and not is_last:

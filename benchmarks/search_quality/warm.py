@@ -19,7 +19,7 @@ from benchmarks.images.problems import base_of, image_problems
 from benchmarks.images.tables import METRIC, read_tables
 from benchmarks.search_quality.problems import Problem, Table, lcbench
 from benchmarks.search_quality.product import ProductPolicy
-from benchmarks.search_quality.simulator import Policy, simulate
+from benchmarks.search_quality.simulator import Clock, Policy, simulate
 from benchmarks.search_quality.synthetic import PROBLEMS, Synthetic
 from tuner.algorithms.halving import default_reduction_factor
 from tuner.algorithms.prior import PriorStudy, prior_studies
@@ -72,10 +72,12 @@ def warm_started_by_siblings(problem: Problem, slots: int, seed: int) -> Policy:
     return _after([replace(problem, sibling=one + 1) for one in range(SIBLINGS)], problem, slots, seed)
 
 
-def with_prior(problem: Problem, slots: int, seed: int, *, per_second: bool = False) -> Policy:
+def with_prior(
+    problem: Problem, slots: int, seed: int, *, per_second: bool = False, knows_budget: bool = False
+) -> Policy:
     """`gp` with `asha` after a prior that was built without the base set of the problem, which is one of images."""
     earlier = prior_studies(prior_for(problem), pretrained_in(problem.space), METRIC, "max")
-    return begun_with(earlier, problem, slots, seed, per_second)
+    return begun_with(earlier, problem, slots, seed, per_second, clock=Clock() if knows_budget else None)
 
 
 def prior_for(problem: Problem) -> list[PriorStudy]:
@@ -91,16 +93,25 @@ def _after(others: Sequence[Problem], problem: Problem, slots: int, seed: int, p
     return begun_with(earlier, problem, slots, seed, per_second)
 
 
-def begun_with(earlier: Sequence[EarlierStudy], problem: Problem, slots: int, seed: int, per_second: bool) -> Policy:
+def begun_with(
+    earlier: Sequence[EarlierStudy],
+    problem: Problem,
+    slots: int,
+    seed: int,
+    per_second: bool,
+    *,
+    clock: Clock | None = None,
+) -> Policy:
     """`gp` with `asha` that begins with earlier studies."""
     warm = warm_start(earlier, problem.space, None, "max")
-    sampler = SAMPLERS["gp"].build(SamplerContext(seed, earlier=warm.trials, per_second=per_second))
+    context = SamplerContext(seed, earlier=warm.trials, per_second=per_second, share_spent=clock or Clock())
+    sampler = SAMPLERS["gp"].build(context)
     queue = [
         *(Queued(configuration, "recipe") for configuration in warm.recipes),
         *(Queued(configuration, "portfolio") for configuration in warm.portfolio),
         *(Queued(configuration, "prior") for configuration in warm.prior),
     ]
-    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue)
+    return ProductPolicy(problem, slots, seed, sampler, "asha", 1, _factor(problem), queue, clock=clock)
 
 
 def others(problem: Problem) -> Sequence[Problem]:

@@ -162,6 +162,30 @@ def test_it_is_a_sampler_of_searches_and_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def suggested_after(known: int, share: float) -> dict[str, Any]:
+    """What is suggested where a scheduler holds so many trials, with such a share of the time over."""
+    axis = optuna.distributions.FloatDistribution(0.0, 1.0)
+    study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(0, share_spent=lambda: share))
+    for place in np.random.default_rng(0).random(known):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED,
+                params={"x": float(place)},
+                distributions={"x": axis},
+                intermediate_values={1: -float(place)},
+            )
+        )
+    return study.ask({"x": axis}).params
+
+
+def test_with_half_of_the_time_over_fewer_trials_are_drawn_at_random() -> None:
+    early, late = ([suggested_after(known, share)["x"] for known in range(8, 20)] for share in (0.49, 0.51))
+    at_random = [suggested_after(known, 0.0)["x"] for known in range(8, 20)]
+    assert early == at_random and sum(one != other for one, other in zip(early, late, strict=True)) > 6
+    assert np.median(late) < 0.1 < np.median(early), "the least is best"
+    assert suggested_after(7, 0.9) == suggested_after(7, 0.0), "too few for the model"
+
+
 def test_one_sampler_can_serve_two_studies() -> None:
     shared = GaussianProcessSampler(0)
     study_of(shared, 12)

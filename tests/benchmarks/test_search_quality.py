@@ -13,7 +13,7 @@ from benchmarks.search_quality.problems import LCBENCH, LCBENCH_SPACE, Curve, Ta
 from benchmarks.search_quality.report import Group, budget_factor, by_group, mean_ranks, tables
 from benchmarks.search_quality.rows import Row
 from benchmarks.search_quality.searches import Wanted, search, suite
-from benchmarks.search_quality.simulator import simulate
+from benchmarks.search_quality.simulator import Clock, simulate
 from benchmarks.search_quality.synthetic import SPACE, Synthetic
 from tuner.spec.space import Real, sample
 
@@ -57,6 +57,14 @@ def test_nothing_counts_after_the_budget() -> None:
     found = simulate(table(epochs=3), Scripted(), slots=2, budget_s=4.5, seed=0)
     assert found.epochs == 4, "two slots, two seconds an epoch"
     assert np.isnan(found.best_at(1.9)) and found.best_at(2.0) == found.steps[1].best
+
+
+def test_a_policy_that_knows_the_budget_is_told_how_much_of_it_is_over() -> None:
+    policy, shares = Scripted(), []
+    policy.clock = Clock()
+    policy.report = lambda *one: shares.append(policy.clock.share) or one[1] < 3
+    simulate(table(epochs=3), policy, slots=1, budget_s=8.0, seed=0)
+    assert shares == [0.0, 0.25, 0.5, 0.75], "as it was when the epoch began"
 
 
 def test_what_was_found_counts_without_the_noise_that_it_was_chosen_by() -> None:

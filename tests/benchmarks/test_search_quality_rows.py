@@ -67,7 +67,16 @@ def test_only_the_budgets_that_are_missing_are_searched() -> None:
     ]
 
 
-@pytest.mark.parametrize("policy", ["random + asha(1,3)", "tpe + asha(1,3)", "gp + asha(1,2)", *list(REFERENCES)[1:]])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "random + asha(1,3)",
+        "tpe + asha(1,3)",
+        "gp + asha(1,2)",
+        "gp per second + asha(1,2), budget known",
+        *list(REFERENCES)[1:],
+    ],
+)
 def test_a_search_to_a_large_budget_has_the_one_to_a_small_budget_inside(toy, policy) -> None:
     one = Wanted(3, "toy-1", 4, policy, 0.0, (2.0, 5.0))
     both = search(one).rows

@@ -376,6 +376,22 @@ def test_without_a_budget_nothing_is_too_long(opened):
         watch.see([(0, {}, done)])
         now[0] += 100.0
     assert watch.message is None and time.left_for_trials_s() == time.left_before_closing_s() == math.inf
+    assert time.share_spent_on_trials() == 0.0
+
+
+def test_the_share_of_the_time_for_trials_grows_to_the_moment_at_which_finalists_begin(opened):
+    record, now = opened
+    record.append(trial_started(0))
+    now[0] += 10.0
+    record.append(epoch(0, 1, 0.6, seconds=10.0))
+    shares = []
+    for finalists in (0, 2):
+        time = TimeBudget(Budget(2, 200.0, finalists, 2), record, lambda: 1)
+        shares.append(time.share_spent_on_trials())
+    assert 0.05 <= shares[0] < shares[1] < 0.5
+    now[0] += 190.0
+    time = TimeBudget(Budget(2, 200.0, 2, 2), record, lambda: 1)
+    assert time.share_spent_on_trials() == 1.0
 
 
 def test_too_short_names_setting_value_and_a_way_out():

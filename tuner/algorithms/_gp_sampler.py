@@ -8,7 +8,7 @@ level.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ RANDOM_TRIALS_WITH_RUNGS = 27
 """As many when a scheduler holds trials: with fewer, the model knows little but what is good after the first epochs,
 and fills the first rung with it. Mean regret of 8 and of 27 after a quarter of the budget on the four hardest LCBench
 tasks 0.349 and 0.275; at the end on the synthetic problems 0.106 and 0.050 (benchmarks/LOG.md)."""
+RANDOM_TIME = 0.5
+"""Share of the time budget after which `RANDOM_TRIALS` are enough: most searches of a few minutes end before there are
+27. Mean regret of searches that begin with the prior, on twelve tables of real fine-tuning, after 5 and 8 full trainings,
+two at a time: 0.066 and 0.044; without this rule 0.076 and 0.057 (benchmarks/LOG.md)."""
 RANDOM_SHARE = 0.3
 """Share of random trials among the later ones. What looks good after an epoch can be a trap, and a rung promotes what
 looks good: with 0.1, one search in nine was caught in it (LCBench task 167181)."""
@@ -51,13 +55,14 @@ _KNOWN = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class GaussianProcessSampler(IndependentRandomSampler):
-    """The sampler. A suggestion follows from seed and study alone, so a resumed search makes the same.
+    """The sampler. A suggestion follows from seed and study, so a resumed search makes the same.
 
     Args:
         seed: of all draws.
         trials: how many are planned, if that is known: at most a third of them are drawn at random to begin with.
         earlier: the trials of earlier studies, in terms of this one's space.
         per_second: whether to expect improvement per second; then suggestions follow from measured times too.
+        share_spent: returns the share of the time budget that is over, by which fewer trials are drawn at random.
     """
 
     def __init__(
@@ -66,9 +71,10 @@ class GaussianProcessSampler(IndependentRandomSampler):
         trials: int | None = None,
         earlier: Sequence[Sequence[FrozenTrial]] = (),
         per_second: bool = False,
+        share_spent: Callable[[], float] = lambda: 0.0,
     ) -> None:
         super().__init__(seed)
-        self._earlier = earlier
+        self._earlier, self._share_spent = earlier, share_spent
         most = RANDOM_TRIALS_WITH_RUNGS if trials is None else trials // 3
         self._random_trials_with_rungs = max(RANDOM_TRIALS, min(RANDOM_TRIALS_WITH_RUNGS, most))
         self._per_second = per_second
@@ -94,7 +100,8 @@ class GaussianProcessSampler(IndependentRandomSampler):
         informative = {number: one for number, one in shown.items() if one.is_informative}
         generator = np.random.default_rng(derive_seed(self._seed, "suggestion", trial.number))
         has_rungs = any(one.was_held for one in shown.values())
-        at_random = self._random_trials_with_rungs if has_rungs else RANDOM_TRIALS
+        takes_more = has_rungs and self._share_spent() < RANDOM_TIME
+        at_random = self._random_trials_with_rungs if takes_more else RANDOM_TRIALS
         if not search_space:
             return {}
         mode = mode_of(study)

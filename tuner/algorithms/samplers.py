@@ -25,6 +25,8 @@ class SamplerContext:
     """The trials of earlier studies, in terms of this one's space."""
     per_second: bool = False
     """Whether improvement is weighed by the seconds it takes: little and soon may count more than much and late."""
+    share_spent: Callable[[], float] = lambda: 0.0
+    """Returns the share of the time budget that is over; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def _random(context: SamplerContext) -> BaseSampler:
 def _gp(context: SamplerContext) -> BaseSampler:
     from tuner.algorithms._gp_sampler import GaussianProcessSampler  # scipy, which takes its time
 
-    return GaussianProcessSampler(context.seed, context.trials, context.earlier, per_second=context.per_second)
+    return GaussianProcessSampler(
+        context.seed, context.trials, context.earlier, context.per_second, context.share_spent
+    )
 
 
 _add("random", _random, "independent uniform draws")

@@ -132,6 +132,11 @@ class TimeBudget:
             self._looked_s, self._trials_until_s = now_s, self._trials_until(self.budget.time_s)
         return self._trials_until_s - now_s
 
+    def share_spent_on_trials(self) -> float:
+        """Return the share of the time for trials that is over; 0 without a budget."""
+        left_s, elapsed_s = max(0.0, self.left_for_trials_s()), self.elapsed_s()
+        return 0.0 if math.isinf(left_s) else elapsed_s / max(elapsed_s + left_s, 1e-9)
+
     def _trials_until(self, total_s: float) -> float:
         state = self._record.state
         wanted = (

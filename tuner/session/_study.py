@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from tuner.algorithms.halving import EXCUSED, Halving, excused_epochs
 from tuner.algorithms.samplers import SAMPLERS, SamplerContext
@@ -92,11 +93,19 @@ def scheduler_context(search: ResolvedSearch, record: Record) -> SchedulerContex
     )
 
 
-def build_study(search: ResolvedSearch, state: RunState, warm: WarmStart = NOTHING) -> SearchStudy:
-    """Return the study of a search, with the trials that a record already holds."""
+def build_study(
+    search: ResolvedSearch, state: RunState, share_spent: Callable[[], float], warm: WarmStart = NOTHING
+) -> SearchStudy:
+    """Return the study of a search, with the trials that a record already holds.
+
+    `share_spent` returns the share of the time for trials that is over. It counts where the prior comes first: without
+    it, a model that is asked sooner is as often behind as ahead (benchmarks/LOG.md).
+    """
     study, policy = search.study, search.policy
     entry = SAMPLERS[policy.sampler.value]
     context = SamplerContext(study.seed, search.budget.trials, warm.trials, policy.weighs_seconds)
+    if warm.prior:
+        context = replace(context, share_spent=share_spent)
     built = SearchStudy(
         study.space,
         entry.build(context),

@@ -173,7 +173,7 @@ def _run_trials(session: _Session, workers: Workers, stopping: Stopping, monitor
     from tuner.execution.tune_run import run_trials
 
     record, limits = session.record, session.search.budget
-    decisions = _decisions(session)
+    decisions = _decisions(session, stopping.time)
     _say_start(session, workers)
     probes = _probes(session, workers)
     launch = replace(_launch(session, workers, decisions, stopping, monitor), meanwhile=probes.see)
@@ -214,7 +214,7 @@ def _probes(session: _Session, workers: Workers) -> Probes:
     return Probes.on_ray(workers, session.record, asked, probe_limit_s(search.budget.time_s), keep)
 
 
-def _decisions(session: _Session) -> Decisions:
+def _decisions(session: _Session, time: TimeBudget) -> Decisions:
     """Return sampler and scheduler with all that the record and earlier studies tell them."""
     from tuner.execution.tune_run import Decisions
 
@@ -222,7 +222,8 @@ def _decisions(session: _Session) -> Decisions:
     earlier = load_earlier(session.run.warm_start)
     warm = warm_start(earlier, search.study.space, search.study.baseline, search.study.mode)
     context = scheduler_context(search, record)
-    return Decisions(build_study(search, record.state, warm), search.policy.scheduler.value, context)
+    study = build_study(search, record.state, time.share_spent_on_trials, warm)
+    return Decisions(study, search.policy.scheduler.value, context)
 
 
 def _say_start(session: _Session, workers: Workers) -> None:
