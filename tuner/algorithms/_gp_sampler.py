@@ -32,8 +32,8 @@ and fills the first rung with it. Mean regret of 8 and of 27 after a quarter of 
 tasks 0.349 and 0.275; at the end on the synthetic problems 0.106 and 0.050 (benchmarks/LOG.md)."""
 RANDOM_TIME = 0.5
 """Share of the time budget after which `RANDOM_TRIALS` are enough: most searches of a few minutes end before there are
-27. Mean regret of searches that begin with the prior, on twelve tables of real fine-tuning, after 5 and 8 full trainings,
-two at a time: 0.066 and 0.044; without this rule 0.076 and 0.057 (benchmarks/LOG.md)."""
+27. Mean regret of searches that begin with the prior, on twelve tables of real fine-tuning, after 5 and 8 full
+trainings, two at a time: 0.066 and 0.044; without this rule 0.076 and 0.057 (benchmarks/LOG.md)."""
 RANDOM_SHARE = 0.3
 """Share of random trials among the later ones. What looks good after an epoch can be a trap, and a rung promotes what
 looks good: with 0.1, one search in nine was caught in it (LCBench task 167181)."""
