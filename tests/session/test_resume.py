@@ -207,6 +207,24 @@ def test_a_setting_that_an_earlier_tuner_did_not_have_is_no_other_search(run) ->
     refuse_other_search(study_created(specification=known), SPEC, run)
 
 
+@pytest.mark.parametrize("words", [(), ("pictures.yaml",)])
+def test_a_run_goes_on_though_its_scheduler_weighs_no_seconds_which_an_earlier_tuner_did_not_refuse(
+    run, words, capsys
+) -> None:
+    search = "search: {trials: 2, scheduler: bohb, improvement_per_second: true, max_concurrent: 1}"
+    text = SPACE.replace(next(line for line in SPACE.splitlines() if line.startswith("search:")), search)
+    known = require(read_spec(text)).resolved()
+    began = json.loads(run.record.read_text().splitlines()[0])
+    others = run.record.read_text().splitlines()[1:]
+    run.record.write_text("\n".join([json.dumps({**began, "specification": known}), *others]) + "\n")
+    run.specification.write_text(dump_spec(known))
+    Path("pictures.yaml").write_text(text)
+    assert main([*words, "--resume", "runs/pictures", "--cache", "cache"]) == 2
+    assert capsys.readouterr().err == "reached, resumed=True\n"
+    assert main(["pictures.yaml", "--runs", "others", "--cache", "cache"]) == 2
+    assert "search.improvement_per_second must be false with bohb" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("trial", "expected"), [(0, (1.0, None)), (1, (2.0, None)), (2, (4.0, 2.0)), (3, (4.0, 2.0))])
 def test_a_trial_is_trained_again_with_what_it_had_in_its_session(run, trial, expected, monkeypatch, capsys) -> None:
     class WithShares:

@@ -91,7 +91,7 @@ def read_search(options: SubmitOptions) -> CheckedSearch:
     named = split_assignments(options.data)
     reading = load_spec(options.file, options.overrides, meaning_of_nothing)
     staged = staged_sources(os.environ, named)
-    problems = check_names(reading, staged)
+    problems = check_names(reading, staged, goes_on=options.resume)
     data = None
     if reading.spec is not None and not problems:
         try:

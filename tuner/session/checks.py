@@ -32,17 +32,18 @@ from tuner.training.trainable import TRAINABLES, Trainable
 BATCH_SIZE = "batch_size"
 
 
-def check_names(reading: SpecReading, staged: Mapping[str, str]) -> list[Problem]:
+def check_names(reading: SpecReading, staged: Mapping[str, str], *, goes_on: bool = False) -> list[Problem]:
     """Return every unknown name in a file, and every setting that contradicts another; empty when all is well.
 
-    `staged` are the copies of data sets by name: these names are known too.
+    `staged` are the copies of data sets by name: these names are known too. Where a run `goes_on`, a setting that has
+    no effect is none of its problems: it began with it, and no other is allowed.
     """
     findings = [
         *_check_data(reading, staged),
         *_check_folds(reading),
         *_check_devices(reading),
         *(_check_networks(reading) if reading.trainable is None else _check_trainable(reading)),
-        *_check_search(reading),
+        *_check_search(reading, goes_on),
     ]
     written = [(_as_written(reading, path), message) for path, message in findings]
     problems = [reading.problem(path, message) for path, message in dict.fromkeys(written)]
@@ -295,7 +296,7 @@ def _text_misfit(name: str, value: object) -> str | None:
     return None
 
 
-def _check_search(reading: SpecReading) -> Iterator[Finding]:
+def _check_search(reading: SpecReading, goes_on: bool) -> Iterator[Finding]:
     """Yield unknown samplers and schedulers, and settings of the search that contradict each other."""
     search = reading.search
     if search is None:
@@ -304,7 +305,11 @@ def _check_search(reading: SpecReading) -> Iterator[Finding]:
     needed = SCHEDULERS[scheduler].sampler if scheduler in SCHEDULERS else None
     if sampler is not None and sampler not in SAMPLERS:
         yield ("search", "sampler"), unknown_name("sampler", sampler, [*SAMPLERS, AUTO])
-    elif search.improvement_per_second is True and (used := sampler or needed) and not SAMPLERS[used].weighs_seconds:
+    elif (
+        search.improvement_per_second is True
+        and (used := sampler or (None if goes_on else needed))  # the latter was no problem of earlier versions
+        and not SAMPLERS[used].weighs_seconds
+    ):
         heeding = [name for name in SAMPLERS if SAMPLERS[name].weighs_seconds]
         yield (
             ("search", "improvement_per_second"),

@@ -248,7 +248,7 @@ def _read(path: Path, options: SearchOptions, overrides: Sequence[str]) -> Spec:
     """Return the checked specification of a file; raises SpecError with all its problems."""
     reading = load_spec(path, overrides, meaning_of_nothing)
     staged = staged_data(options)
-    problems = check_names(reading, staged)
+    problems = check_names(reading, staged, goes_on=options.resume is not None)
     if not (problems or reading.problems or options.plan):  # a plan can be made before the data are there
         problems = check_files(reading, staged)
     if problems and options.resume is not None:
