@@ -94,14 +94,18 @@ class Client:
         }  # fmt: skip
         return SimpleNamespace(info=SimpleNamespace(run_id=name))
 
+    def _active(self, run: str) -> dict[str, Any]:
+        kept = self._server.runs[run]
+        if not kept["is_active"]:
+            raise refusal(f"The run {run} must be in the 'active' state. Current state is deleted.")
+        return kept
+
     def get_run(self, run: str) -> Any:
         stage = "active" if self._server.runs[run]["is_active"] else "deleted"
         return SimpleNamespace(info=SimpleNamespace(lifecycle_stage=stage))
 
     def log_batch(self, run: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]) -> None:
-        kept = self._server.runs[run]
-        if not kept["is_active"]:
-            raise refusal(f"The run {run} must be in the 'active' state. Current state is deleted.")
+        kept = self._active(run)
         _validate_batch_log_limits(metrics, params, tags)
         _validate_batch_log_data(metrics, params, tags)
         for one in params:
@@ -120,10 +124,10 @@ class Client:
         return [one for one in self._server.runs[run]["metrics"] if one.key == key]
 
     def set_terminated(self, run: str, status: str, ended: int) -> None:
-        self._server.runs[run].update(status=status, ended=ended)
+        self._active(run).update(status=status, ended=ended)
 
     def update_run(self, run: str, status: str) -> None:
-        self._server.runs[run]["status"] = status
+        self._active(run)["status"] = status
 
     def log_artifact(self, run: str, path: str, folder: str | None) -> None:
         self._server.runs[run]["artifacts"].append(f"{folder}/{path.rpartition('/')[2]}")

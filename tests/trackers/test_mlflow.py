@@ -24,6 +24,7 @@ from tuner.runs.events import (
     FinalistTrained,
     GuessTested,
     SessionEnded,
+    TrialMeasured,
     TrialPaused,
     TrialResumed,
 )
@@ -137,6 +138,15 @@ def test_what_ended_in_an_earlier_session_costs_no_request_of_its_own(server) ->
     assert server.calls.count("get_metric_history") <= 10 * (1 + len(running))
 
 
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_what_is_told_again_at_the_end_of_a_trial_is_there_once(at_once: int, server) -> None:
+    events = [*EVENTS[:4], TrialMeasured(trial=0, parameters=7, model_mb=0.1), trial_ended(0, parameters=7)]
+    own = tracker()
+    for start in range(0, len(events), at_once):
+        own.take(events[start : start + at_once])
+    assert server.steps("trial-00000", "parameters") == [0] and everything(server)
+
+
 def test_another_search_of_the_same_study_has_runs_of_its_own(server) -> None:
     tracker().take(EVENTS)
     tracker().take([EVENTS[0].model_copy(update={"time": 2e9}), *EVENTS[1:]])
@@ -213,12 +223,13 @@ def test_a_server_that_refuses_everything_is_one_that_cannot_be_reached(server) 
     assert len(server.calls) < 20
 
 
-def test_a_run_that_is_deleted_there_meanwhile_is_begun_again(server) -> None:
+@pytest.mark.parametrize("next_events", [EVENTS[8:], EVENTS[8:9], EVENTS[10:11]])  # with its end, a status, a value
+def test_a_run_that_is_deleted_there_meanwhile_is_begun_again(next_events, server) -> None:
     own = tracker()
     own.take(EVENTS[:8])
     server.part("trial-00001")["is_active"] = False
     with pytest.raises(Unavailable, match="a run has been deleted there"):
-        own.take(EVENTS[8:])
+        own.take(next_events)
     own.take(EVENTS)
     assert server.steps("trial-00001") == [1, 2, 3]
 

@@ -202,7 +202,7 @@ class MlflowTracker(Tracker):
         run = self._runs.get(name) or self._begin(name, what.began_s)
         if run.is_complete:
             return []
-        values = [value for value in what.values if value[3] > self._last_step(run, value[0])]
+        values = list(self._lacking(run, what.values))
         parameters = [pair for pair in what.parameters.items() if pair[0] not in run.parameters]
         tags = [pair for pair in what.tags.items() if run.tags.get(pair[0]) != pair[1]]
         parts: list[Any] = [
@@ -221,10 +221,28 @@ class MlflowTracker(Tracker):
         return refused
 
     def _set_status(self, run: _Run, status: Status, ended_ms: int) -> None:
-        if status in ENDED:
-            self._opened.set_terminated(run.id, _STATUS[status], ended_ms)
-        else:
-            self._opened.update_run(run.id, _STATUS[status])
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if status in ENDED:
+                self._opened.set_terminated(run.id, _STATUS[status], ended_ms)
+            else:
+                self._opened.update_run(run.id, _STATUS[status])
+        except MlflowException as error:
+            if error.error_code in _REFUSALS and _is_answer(error):
+                self._refuse_deleted(run)
+            raise
+
+    def _lacking(
+        self, run: _Run, values: Sequence[tuple[str, float, int, int]]
+    ) -> Iterator[tuple[str, float, int, int]]:
+        """Yield the values of later steps than those that are there, or come before them: each step of a name once."""
+        last_steps: dict[str, int] = {}
+        for value in values:
+            name, step = value[0], value[3]
+            if step > last_steps.get(name, self._last_step(run, name)):
+                last_steps[name] = step
+                yield value
 
     def _last_step(self, run: _Run, name: str) -> int:
         """Return the last step of a value that is there; -1: it has none."""
