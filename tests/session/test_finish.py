@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.make_record import epoch, small_state, study_created, trial_ended, trial_started
 from tuner.reports.console import SearchConsole
+from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Event, FinalistsStarted, FinalistTested, FinalistTrained
 from tuner.runs.finalists import pack_bits
 from tuner.runs.record import replay
@@ -134,6 +136,17 @@ def test_a_baseline_that_wins_is_named_on_the_console(winner, words, capsys) -> 
     )
     _finish._say_finalists(state, SearchConsole(), is_over=True)
     assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_models_of_an_earlier_front_go_when_it_has_changed_and_nothing_else_does(tmp_path) -> None:
+    run = RunDirectory(tmp_path)
+    mine = [run.best_model, tmp_path / "front-page.keras", tmp_path / "front-00002.txt"]
+    for path in (run.front_model(1), run.front_model(123456, ".npz"), *mine):
+        path.touch()
+    context = SimpleNamespace(trials=lambda: None, settings=SimpleNamespace(seed=0))
+    state = small_state(*completed(0), *finalists(""), metrics=["val_accuracy", "parameters"])
+    assert _finish.export_front(run, state, context) == []
+    assert sorted(tmp_path.iterdir()) == sorted(mine)
 
 
 def told_to_type(options: SearchOptions) -> SearchOptions:

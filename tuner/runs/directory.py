@@ -16,9 +16,11 @@ from filelock import FileLock, Timeout
 from tuner.common.errors import RunError, RunInUseError, first_line
 from tuner.common.files import user_path, write_text
 from tuner.common.locations import Location, exists, files_in, remove, touch
-from tuner.runs.events import KERAS, OVER, StudyCreated
+from tuner.runs.events import KERAS, OVER, STATE, StudyCreated
 from tuner.runs.record import read_events, read_state
 from tuner.runs.state import RunState
+
+_FRONT_MODEL = re.compile(rf"front-[0-9]{{5,}}({re.escape(KERAS)}|{re.escape(STATE)})")
 
 
 class _File:
@@ -102,6 +104,10 @@ class RunDirectory:
     def front_model(self, trial: int, suffix: str = KERAS) -> Path:
         """Return the path of the model of a finalist on the Pareto front that is not the best."""
         return self.path / f"front-{trial:05d}{suffix}"
+
+    def front_models(self) -> list[Path]:
+        """Return the paths of all such models that are there."""
+        return sorted(path for path in self.path.glob("front-*") if _FRONT_MODEL.fullmatch(path.name))
 
     @property
     def exported(self) -> Path | None:

@@ -223,6 +223,8 @@ def export_best(run: RunDirectory, state: RunState, context: WorkerContext, retr
 def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> list[Path]:
     """Write the models of the other finalists on the Pareto front, as `export_best` does, and return their paths.
 
+    Those of an earlier session that are not on the front any more are removed.
+
     Raises:
         RunError: a finalist has no checkpoint.
     """
@@ -233,6 +235,8 @@ def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> 
         if finalist.trial in on_front:
             model = models.finalist(finalist.trial, best_training(state, finalist.trial) or 0)
             written.append(_save(model, run.front_model(finalist.trial, model.model_suffix)))
+    for earlier in set(run.front_models()) - set(written):
+        earlier.unlink()
     return written
 
 
