@@ -13,10 +13,12 @@ import pytest
 from tests.support.make_record import epoch, study_created, trial_ended, trial_started
 from tuner.common.errors import TunerError
 from tuner.common.plugins import forget_plugins, load_plugins
+from tuner.runs.directory import RunDirectory
 from tuner.runs.events import EpochReported, Event
 from tuner.runs.record import Record
 from tuner.trackers import feed
 from tuner.trackers.feed import Told, deliver, following
+from tuner.trackers.opening import kept_files
 from tuner.trackers.tracker import Refused, Tracker, Unavailable
 
 TRIALS = 20
@@ -198,6 +200,21 @@ def test_the_command_that_delivers_later_gives_the_plugin_that_the_tracker_is_in
     finally:
         forget_plugins()
     assert said[-1].endswith(f"--tracker fake=http://host --plugin '{plugin}'")
+
+
+@pytest.mark.parametrize(
+    ("reports", "option"), [("reports", ""), ("to read", " --reports 'to read'"), ("/elsewhere", " --reports /elsewhere")]
+)
+def test_the_command_that_delivers_later_names_the_folder_of_reports(reports: str, option: str, tmp_path) -> None:
+    said: list[str] = []
+    record = Record(tmp_path / "record.jsonl")
+    record.append(study_created())
+    record.close()
+    files = kept_files(RunDirectory(tmp_path), Path(reports) / "small")
+    told = Told("fake", "fake=http://host", Fake(raising(Unavailable("no"))))
+    with following([told], record.path, files, said.append):
+        pass
+    assert said[-1].endswith(f"--tracker fake=http://host{option}")
 
 
 def test_ctrl_c_does_not_wait_for_a_tracker(tmp_path) -> None:

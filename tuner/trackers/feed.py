@@ -24,6 +24,10 @@ from tuner.runs.events import Event
 from tuner.runs.record import read_on
 from tuner.trackers.tracker import Refused, Tracker, Unavailable
 
+REPORT_PAGE = "report/index.html"
+"""Place of the report among the files that trackers keep."""
+REPORTS = Path("reports")
+"""Where it lies on the disk if nothing else is said."""
 MOST_AT_ONCE = 500
 """Events that are in memory at a time."""
 POLL_S = 1.0
@@ -134,8 +138,16 @@ class Feed:
         what = f"{missing} of {total} events were" if missing else "the model was"
         why = self._failure or "it was too slow"
         own = [word for one in loaded_plugins() for word in ("--plugin", as_given(one.reference))]  # it may be in one
-        words = ["python", "-m", "tuner.export", as_typed(self._record.parent), "--tracker", self._told.asked, *own]
+        run, tracker = as_typed(self._record.parent), self._told.asked
+        words = ["python", "-m", "tuner.export", run, "--tracker", tracker, *self._where_report_is(), *own]
         self._say_line(f"{self._told.label}: {what} not delivered ({why}); deliver with: {shlex.join(words)}")
+
+    def _where_report_is(self) -> list[str]:
+        """Return the option that says in which folder the report's own lies, where it needs one."""
+        page = self._files.get(REPORT_PAGE)
+        if page is None or page.parents[1] == REPORTS:
+            return []
+        return ["--reports", as_typed(page.parents[1])]
 
     def _run(self) -> None:
         failures = 0

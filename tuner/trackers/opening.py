@@ -13,7 +13,7 @@ from tuner.common.files import write_text
 from tuner.runs.directory import RunDirectory
 from tuner.trackers._mlflow import MlflowTracker
 from tuner.trackers._tensorboard import TensorboardTracker
-from tuner.trackers.feed import Told, following
+from tuner.trackers.feed import REPORT_PAGE, Told, following
 from tuner.trackers.tracker import TRACKERS, Tracker
 
 TRACKERS.add("mlflow", MlflowTracker)
@@ -69,7 +69,7 @@ def kept_files(run: RunDirectory, report: Path) -> Mapping[str, Path]:
     """Return the files of a run that trackers may keep, by their places there; not all need be there."""
     exported = (run.best_model, run.best_state, run.labels, run.about_best)
     model = {f"model/{path.name}": path for path in exported}
-    return {**model, run.specification.name: run.specification, "report/index.html": report / "index.html"}
+    return {**model, run.specification.name: run.specification, REPORT_PAGE: report / "index.html"}
 
 
 @contextmanager
