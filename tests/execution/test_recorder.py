@@ -102,6 +102,23 @@ def test_a_worker_that_is_lost_before_is_told_and_the_trial_goes_on(record, reco
     assert (record.state.trials[0].status, record.state.trials[0].reason) == ("stopped", "scheduler")
 
 
+@pytest.mark.parametrize(("resume_from", "epoch"), [(None, 0), ("ray/checkpoint_000000", 1)])
+def test_a_trial_of_an_earlier_session_is_recorded_with_the_epoch_that_it_goes_on_from(
+    resume_from, epoch, record, recorder, tmp_path
+):
+    trial = ray_trial(tmp_path)
+    recorder.on_trial_start(*NOTHING, trial)
+    recorder.on_trial_result(*NOTHING, trial, result(1))
+    trial.last_result = result(1)
+    recorder.on_checkpoint(*NOTHING, trial, SimpleNamespace(path=str(tmp_path / "ray" / "checkpoint_000000")))
+    recorder.on_trial_result(*NOTHING, trial, result(2))
+    resumed = ray_trial(tmp_path, "b")
+    resumed.config["resume_from"] = resume_from
+    recorder.on_trial_start(*NOTHING, resumed)
+    *_, last = read_events(record.path)
+    assert (last.event, last.epoch) == ("trial_resumed", epoch) and record.state.trials[0].resumed == 1
+
+
 def test_what_ray_keeps_of_a_trial_that_is_over_goes_unless_something_was_written(recorder, tmp_path) -> None:
     for name, files in (("a", ()), ("b", ("written.txt",))):
         trial = ray_trial(tmp_path, name)

@@ -48,7 +48,8 @@ class Recorder(NotPickled, Callback):
         number = self._numbers[trial.trial_id] = int(trial.config["trial"])
         known = self._record.state.trials.get(number)
         if known is not None:
-            self._record.append(events.TrialResumed(trial=number, epoch=known.epochs[-1].epoch if known.epochs else 0))
+            kept = known.checkpoint if trial.config["resume_from"] else None
+            self._record.append(events.TrialResumed(trial=number, epoch=kept.epoch if kept is not None else 0))
             return
         configuration = merged_configuration(trial.config)
         self._record.append(

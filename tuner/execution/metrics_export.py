@@ -50,7 +50,7 @@ METRICS = {
     "tuner_epochs": Metric("counter", "Epochs of trials in this session"),
     "tuner_images": Metric("counter", "Training images seen by trials in this session, each once per epoch"),
     "tuner_failures": Metric("counter", "Trials that failed in this session", ("reason",)),
-    "tuner_resumed": Metric("counter", "Trials that went on from a checkpoint after an interruption or a lost worker"),
+    "tuner_resumed": Metric("counter", "Trials that went on, or began anew, after an interruption or a lost worker"),
     "tuner_finalist_trainings": Metric("gauge", "Trainings of finalists by status", ("status",)),
     "tuner_cache_hits": Metric("counter", "Activations that lay in the cache when a trial needed them", ("node",)),
     "tuner_cache_misses": Metric("counter", "Activations that had to be computed first", ("node",)),

@@ -119,7 +119,7 @@ _TRIAL_END: tuple[Column, ...] = (
         "where the last phase read cached activations; null: it was trained from the images",
         _optional("ended.cut"),
     ),
-    Column("resumed", "int64", "how often it went on from a checkpoint"),
+    Column("resumed", "int64", "how often it went on, or began anew, after a loss or an interruption"),
 )
 
 

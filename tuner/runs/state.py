@@ -30,7 +30,7 @@ class TrialState:
     """The last time that it had to wait at a rung."""
     checkpoint: events.CheckpointSaved | None = None
     resumed: int = 0
-    """Number of times it went on from a checkpoint after a loss or an interruption; promotions do not count."""
+    """Number of times it went on, or began anew, after a loss or an interruption; promotions do not count."""
     is_changed: bool = False
     """Whether a population has given it another configuration, and the weights of another trial."""
 
