@@ -51,6 +51,15 @@ def test_a_run_is_copied_while_it_is_searched_and_at_its_end(tmp_path, monkeypat
     assert (stored / "report" / "figures" / "best.svg").read_text() == "<svg/>"
 
 
+def test_a_search_that_has_not_begun_leaves_no_record_in_the_storage_that_would_keep_its_name(tmp_path) -> None:
+    run = RunDirectory(tmp_path / "runs" / "small", Location(str(tmp_path / "storage")))
+    with mirrored(run, tmp_path / "report", print):
+        Record(run.record).close()
+        run.log.write_text("no room for the first event")
+    assert [path.name for path in (tmp_path / "storage" / "small").iterdir()] == ["search.log"]
+    assert new_run(tmp_path / "runs", "small", run.storage) == run
+
+
 def test_the_record_of_a_run_that_lies_in_its_storage_itself_stays_whole(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(mirror, "EVERY_S", 0.02)
     (tmp_path / "report").mkdir()

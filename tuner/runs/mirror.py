@@ -40,6 +40,8 @@ class Mirror:
                 if not file.is_file() or file.name in _NOT_COPIED or file.name.startswith((".", "partial.")):
                     continue
                 status = file.stat()
+                if file == self._run.record and not status.st_size:
+                    continue  # a search that has not begun: its record would keep the name for good
                 state = (status.st_size, status.st_mtime_ns)
                 if self._copied.get(file) != state:
                     upload(file, location.child(*file.relative_to(folder).parts))
