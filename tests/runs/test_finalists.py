@@ -30,6 +30,7 @@ from tuner.runs.finalists import (
     remaining_trainings,
     summarise_finalists,
     unpack_bits,
+    with_earlier_finalists,
 )
 from tuner.runs.state import RunState
 
@@ -88,6 +89,16 @@ def test_what_a_population_has_made_of_the_baseline_is_no_baseline_among_the_fin
     state.apply(trained(1, 0, 0.5))
     state.apply(judgement(1, 0, answers(0.5)[0]))
     assert "The population has changed the baseline while it trained, so no gain can be stated." in texts_of(state)
+
+
+def test_what_was_trained_again_stays_a_finalist_when_later_trials_are_ahead() -> None:
+    state = searched(0.1, 0.5, 0.3, 0.9, 0.2)
+    for trial, best in ((0, 0.1), (1, 0.5), (2, 0.3)):
+        state.apply(trained(trial, 0, best))
+    state.apply(trained(4, 0, None, "failed"))
+    assert with_earlier_finalists(state, (3, 0)) == (3, 1, 2, 0)
+    assert with_earlier_finalists(state, (0,)) == (1, 2, 0), "there was no time for the best"
+    assert with_earlier_finalists(state, (3, 1, 2, 4, 0)) == (3, 1, 2, 4, 0)
 
 
 def test_a_loss_is_better_when_it_is_smaller() -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.make_record import epoch, session_started, study_created, trial_ended, trial_started
-from tuner.runs.events import Event, FinalistTested, FinalistTrained
-from tuner.runs.finalists import pack_bits
+from tuner.reports.console import SearchConsole
+from tuner.runs.directory import RunDirectory
+from tuner.runs.events import Event, FinalistsStarted, FinalistTested, FinalistTrained
+from tuner.runs.finalists import pack_bits, summarise_finalists
 from tuner.runs.forecast import LONGEST_STOP_S, wanted_trainings
 from tuner.runs.record import Record
 from tuner.runs.state import RunState
-from tuner.session._finalists import Trainings
+from tuner.session._finalists import Trainings, run_finalists
 from tuner.session._resolved import Budget
 from tuner.session._stopping import FirstEpoch, TimeBudget, too_short
 
@@ -224,6 +228,26 @@ def test_what_is_left_out_is_said_by_seeds_and_finalists(opened):
     assert trainings.take(is_new_process=False) is None
     words = trainings.left_out()
     assert words.startswith("left out for the time budget: 1 more training with other seeds, finalist 1; about 1 min")
+
+
+def test_a_finalist_that_won_before_still_does_when_there_is_no_time_for_one_that_has_overtaken_it(opened):
+    record, now = opened
+    for trial, value in enumerate((0.1, 0.5, 0.6)):
+        record.append(trial_started(trial))
+        now[0] += 10.0
+        record.append(epoch(trial, 1, value, seconds=10.0))
+        record.append(trial_ended(trial))
+        if trial == 1:
+            record.append(FinalistsStarted(trials=[1, 0], trainings=1))
+            for one, best in ((1, 0.5), (0, 0.1)):
+                record.append(FinalistTrained(trial=one, number=0, status="completed", reason="max_epochs", epochs=1,
+                                              best=best, seconds=10.0))  # fmt: skip
+    time = TimeBudget(Budget(3, 31.0, 1, 1), record, lambda: 1)
+    context = SimpleNamespace(trial_kind=SimpleNamespace(why_untested="it has no predict"))
+    pool: Any = SimpleNamespace(workers=SimpleNamespace(context=context, at_once=lambda: 1))
+    run_finalists(time, pool, RunDirectory(record.path.parent), record, SearchConsole(), lambda: False)
+    assert [one.trial for one in summarise_finalists(record.state)] == [1, 0]
+    assert "finalist 2 (the best trial)" in record.state.notices[-1]
 
 
 def test_it_is_said_that_the_best_trial_is_left_out(opened):

@@ -117,6 +117,18 @@ def finalist_trials(state: RunState, count: int) -> tuple[int, ...]:
     return tuple(best + baseline) if best else ()
 
 
+def with_earlier_finalists(state: RunState, chosen: Sequence[int]) -> tuple[int, ...]:
+    """Return the finalists that were chosen, and those of earlier sessions that have a value, before the baseline.
+
+    What has been trained again stays in the comparison, whatever later trials have shown once.
+    """
+    with_value = {trial for trial, _ in state.finalists if best_training(state, trial) is not None}
+    ranked = finalist_trials(state, len(state.trials))
+    earlier = [trial for trial in ranked if trial in with_value and trial not in chosen]
+    baseline = [trial for trial in chosen[-1:] if state.trials[trial].is_baseline]
+    return (*chosen[: len(chosen) - len(baseline)], *earlier, *baseline)
+
+
 def remaining_trainings(state: RunState, trials: Sequence[int], trainings_each: int) -> list[FinalistTraining]:
     """Return the trainings that are left, by number: if interrupted, all finalists have about as many.
 

@@ -28,6 +28,7 @@ from tuner.runs.finalists import (
     not_tested,
     summarise_finalists,
     training_of,
+    with_earlier_finalists,
 )
 from tuner.runs.forecast import Wanted, expected_epochs, fit_trainings, wanted_trainings
 from tuner.runs.pareto import metrics_of
@@ -63,13 +64,14 @@ def run_finalists(
     trainings = Trainings(record, time, wanted_trainings(state, budget.finalists, budget.trainings_each))
     kept = trainings.fit(pool.workers.at_once())
     known = [*((one.trial, one.number) for one in kept), *state.finalists]
-    shown = tuple(one for one in chosen if any(one == trial for trial, _ in known))
+    now = tuple(one for one in chosen if any(one == trial for trial, _ in known))
+    shown = with_earlier_finalists(state, now)
     number = 1 + max((number for trial, number in known if trial in shown), default=-1)
     before = state.finalists_started
     if shown and (before is None or (tuple(before.trials), before.trainings) != (shown, number)):
         record.append(FinalistsStarted(trials=list(shown), trainings=number, folds=budget.folds))
     if kept:
-        names = f"trial {shown[0]} is" if len(shown) == 1 else f"trials {', '.join(map(str, shown))} are"
+        names = f"trial {now[0]} is" if len(now) == 1 else f"trials {', '.join(map(str, now))} are"
         console.say(
             f"finalists: {names} trained again, {_repeats(number, budget.folds)} each"
             f"{'' if why_untested else '; then the test split'}{_left(time)}"
