@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.make_record import (
     epoch,
     make_events,
     make_state,
+    session_started,
     small_state,
     study_created,
     trial_ended,
@@ -22,7 +24,7 @@ from tuner.common.errors import InputError
 from tuner.report import main
 from tuner.reports.comparison import compare_runs, joint_ranking, order_at_equal_time
 from tuner.reports.results import build_results
-from tuner.runs.events import SessionEnded
+from tuner.runs.events import FinalistsStarted, FinalistTrained, SessionEnded
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
 
@@ -50,6 +52,24 @@ def test_runs_are_compared_at_the_time_that_all_of_them_had() -> None:
         ("quick", 0.5),
         ("slow", 0.3),
     ]
+
+
+def test_the_finalists_after_which_a_run_has_gone_on_take_none_of_its_time() -> None:
+    trained: dict[str, Any] = {"trial": 0, "number": 0, "status": "completed", "reason": "max_epochs", "epochs": 1, "seconds": 9.0}
+    gone_on = replay(
+        [
+            study_created(),
+            *(trial_started(0), epoch(0, 1, 0.3, elapsed_s=10.0), trial_ended(0, elapsed_s=10.0)),
+            FinalistsStarted(trials=[0], trainings=1, elapsed_s=20.0),
+            FinalistTrained(best=0.3, elapsed_s=60.0, **trained),
+            session_started(resumed=True, elapsed_s=62.0),
+            *(trial_started(1, elapsed_s=62.0), epoch(1, 1, 0.9, elapsed_s=70.0), trial_ended(1, elapsed_s=70.0)),
+            SessionEnded(reason="finished", elapsed_s=70.0),
+        ]
+    )
+    comparison = compared(gone_on=gone_on, other=run_of({15: 0.5}, 30))
+    assert comparison.equal_s == 30 and [one.search_s for one in comparison.entrants] == [30, 30]
+    assert [value for _, value in order_at_equal_time(comparison)] == [0.9, 0.5]
 
 
 def test_a_run_without_a_result_by_then_comes_last() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.make_record import epoch, make_events, session_started, small_state, trial_ended, trial_started
-from tuner.runs.events import Event, FinalistsStarted
+from tuner.runs.events import Event, FinalistsStarted, FinalistTrained
 from tuner.runs.expected_gain import APART, FARTHEST, LATELY, RATE, SHORTER, distributed, expected_gain, signs_of
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
@@ -110,6 +110,24 @@ def test_the_time_of_finalists_is_none_of_the_search():
     state.elapsed_s = 1000.0
     signs = signs_of(state)
     assert signs is not None and signs.ran_s == 101.0
+
+
+@pytest.mark.parametrize("part", [9, 3])  # before and after a quarter of the time
+def test_a_search_that_goes_on_after_its_finalists_gains_as_if_there_had_been_none(part):
+    def later(events):
+        return [one.model_copy(update={"elapsed_s": one.elapsed_s + 500.0}) for one in events]
+
+    events = make_events(20, end=None)
+    place = len(events) // part
+    moment_s = events[place - 1].elapsed_s
+    finalists = [
+        FinalistsStarted(trials=[0], trainings=1, elapsed_s=moment_s),
+        FinalistTrained(trial=0, number=0, status="completed", reason="max_epochs", epochs=1, best=0.1, seconds=9.0,
+                        elapsed_s=moment_s + 500.0),
+        session_started(resumed=True, elapsed_s=moment_s + 500.0),
+    ]  # fmt: skip
+    resumed = signs_of(replay([*events[:place], *finalists, *later(events[place:])]))
+    assert resumed == pytest.approx(signs_of(replay(events)))
 
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])

@@ -43,6 +43,7 @@ from tuner.reports.formatting import (
 )
 from tuner.reports.results import Results, TrajectoryPoint, TrialResult, trajectory
 from tuner.runs.events import StudyCreated
+from tuner.runs.state import seconds_outside
 
 LOOKS: list[tuple[str, Any]] = [
     (color, line) for line in ("-", "--", ":") for color in (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, BLACK)
@@ -57,6 +58,7 @@ class Entrant(NamedTuple):
     """The name of its directory, with folders before it where another run has the same."""
     results: Results
     points: tuple[TrajectoryPoint, ...]
+    """Against the seconds of the search itself."""
 
     def best_at(self, elapsed_s: float) -> float | None:
         """Return the best value that it had after so many seconds."""
@@ -65,8 +67,10 @@ class Entrant(NamedTuple):
 
     @property
     def search_s(self) -> float:
-        """Seconds of the search itself, without its finalists."""
-        return self.results.finalists_from_s if self.results.finalists_from_s is not None else self.results.elapsed_s
+        """Seconds of the search itself, without its finalists, also where it has gone on after some."""
+        results = self.results
+        ended_s = results.finalists_from_s if results.finalists_from_s is not None else results.elapsed_s
+        return seconds_outside(results.finalists_spans, ended_s)
 
 
 class Comparison(NamedTuple):
@@ -112,7 +116,7 @@ def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
     if len(metrics) > 1:
         told = ", ".join(f"{name}: {results.metric}" for name, results in runs)
         raise InputError(f"runs must optimise the same metric to be compared; got {told}")
-    entrants = tuple(Entrant(name, results, trajectory(results)) for name, results in runs)
+    entrants = tuple(Entrant(name, results, _points(results)) for name, results in runs)
     return Comparison(
         metric=runs[0][1].metric,
         mode=runs[0][1].mode,
@@ -120,6 +124,11 @@ def compare_runs(runs: Sequence[tuple[str, Results]]) -> Comparison:
         equal_s=min(entrant.search_s for entrant in entrants),
         unlike=_unlike(runs),
     )
+
+
+def _points(results: Results) -> tuple[TrajectoryPoint, ...]:
+    spans = results.finalists_spans
+    return tuple(point._replace(elapsed_s=seconds_outside(spans, point.elapsed_s)) for point in trajectory(results))
 
 
 def _unlike(runs: Sequence[tuple[str, Results]]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ from tuner.runs.finalists import (
 )
 from tuner.runs.pareto import comparable_values, measured_values, metrics_of, pareto_front
 from tuner.runs.predictions import Predictions, Variant
-from tuner.runs.state import FinalistState, RunState, TrialState
+from tuner.runs.state import FinalistState, RunState, Span, TrialState
 
 ResultStatus = Literal["completed", "stopped", "failed", "running", "paused", "unfinished"]
 STATUSES: tuple[ResultStatus, ...] = ("completed", "stopped", "failed", "running", "paused", "unfinished")
@@ -195,6 +195,8 @@ class Results:
     """Elapsed seconds when the search was over and the finalists began."""
     finalists_s: float = 0.0
     """Seconds that finalists took, in all sessions."""
+    finalists_spans: tuple[Span, ...] = ()
+    """The parts of the elapsed time that these are."""
     expected_gains: Mapping[str, ExpectedGain | None] = field(default_factory=dict)
     """What another ten minutes and another hour of trials are expected to gain, by these names; None: not known."""
 
@@ -395,6 +397,7 @@ def build_results(
         doubted=state.doubted,
         finalists_from_s=state.finalists_from_s,
         finalists_s=state.finalists_s,
+        finalists_spans=tuple(state.finalists_spans),
         expected_gains={name: expected_gain(state, seconds) for name, seconds in HORIZONS_S.items()},
     )
 

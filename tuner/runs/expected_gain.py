@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tuner.common.metrics import Mode, metric_of, oriented
 from tuner.runs.epoch import Epoch
-from tuner.runs.state import RunState
+from tuner.runs.state import RunState, moment_outside, seconds_outside
 
 RATE, RATE_POWER, SCALE_POWER = 2.25, 0.66, 0.26
 LATELY, APART = 0.051, 0.154
@@ -47,7 +47,7 @@ class Signs(NamedTuple):
     """The course of a search, as far as a forecast goes by it; of values, the larger is better."""
 
     ran_s: float
-    """Since its first trial began."""
+    """Since its first trial began, without finalists, after which it may have gone on."""
     lately: float
     """Gain of the best value since a quarter of that."""
     apart: float
@@ -87,12 +87,12 @@ def signs_of(state: RunState) -> Signs | None:
     if len(trials) < FEWEST_TRIALS:
         return None
     began_s = min(trial.started_s for trial in state.trials.values())
-    ran_s = _now_s(state) - began_s
+    ran_s = seconds_outside(state.finalists_spans, _now_s(state)) - began_s
     values = sorted((oriented(trial.epochs[-1].best_so_far, state.mode) for trial in trials), reverse=True)
     if ran_s <= 0 or not all(map(math.isfinite, values)):
         return None
     curves = [trial.epochs for trial in trials]
-    quarter = _best_at(curves, began_s + ran_s / 4, state.mode)
+    quarter = _best_at(curves, moment_outside(state.finalists_spans, began_s + ran_s / 4), state.mode)
     lately = 0.0 if quarter is None else values[0] - quarter
     return Signs(ran_s, lately, _distance(values), _most(state, values[0]))
 

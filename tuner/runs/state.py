@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tuner.common.metrics import DEFAULT_METRIC, Mode, metric_of, oriented
 from tuner.runs import events
@@ -53,6 +54,33 @@ class FinalistState:
     tested: events.FinalistTested | None = None
 
 
+class Span(NamedTuple):
+    """A part of the time that a study has run, in elapsed seconds."""
+
+    began_s: float
+    end_s: float
+
+
+def seconds_outside(spans: Iterable[Span], elapsed_s: float) -> float:
+    """Return the seconds of the first `elapsed_s` that are in none of the spans.
+
+    >>> [seconds_outside([Span(10, 30), Span(50, 60)], moment) for moment in (5, 20, 40, 100)]
+    [5, 10, 20, 70]
+    """
+    return elapsed_s - sum(max(0, min(span.end_s, elapsed_s) - span.began_s) for span in spans)
+
+
+def moment_outside(spans: Iterable[Span], seconds: float) -> float:
+    """Return the earliest moment at which so many seconds were in none of the spans, which are in their order.
+
+    >>> [moment_outside([Span(10, 30), Span(50, 60)], seconds) for seconds in (5, 20, 35)]
+    [5, 40, 65]
+    """
+    for span in spans:
+        seconds += span.end_s - span.began_s if seconds > span.began_s else 0
+    return seconds
+
+
 @dataclass
 class RunState:
     """The state of a study after a sequence of events."""
@@ -78,8 +106,8 @@ class RunState:
     tested_in: set[int] = field(default_factory=set)
     """The sessions, from 1, that read the test split."""
     elapsed_s: float = 0.0
-    finalists_s: float = 0.0
-    """Seconds of it in which finalists were trained and tested, over all sessions."""
+    finalists_spans: list[Span] = field(default_factory=list)
+    """Parts of it in which finalists were trained and tested, over all sessions, in their order."""
     _is_at_finalists: bool = False
     _latest_notices: dict[str, str] = field(default_factory=dict)
     """By kind: every worker process says for itself what it has found, that the cache cannot be used for example."""
@@ -127,8 +155,10 @@ class RunState:
         """Update the time that the study has run; a session need not say that its finalists begin."""
         self._is_at_finalists &= not isinstance(event, events.SessionStarted)
         self._is_at_finalists |= isinstance(event, events.FinalistTrained | events.Tested)
-        if self._is_at_finalists:
-            self.finalists_s += max(0.0, event.elapsed_s - self.elapsed_s)
+        if self._is_at_finalists and event.elapsed_s > self.elapsed_s:
+            goes_on = bool(self.finalists_spans) and self.finalists_spans[-1].end_s == self.elapsed_s
+            began_s = self.finalists_spans.pop().began_s if goes_on else self.elapsed_s
+            self.finalists_spans.append(Span(began_s, event.elapsed_s))
         self._is_at_finalists |= isinstance(event, events.FinalistsStarted)
         self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
 
@@ -166,6 +196,11 @@ class RunState:
     def folds(self) -> int:
         """The folds on which finalists are trained; 0: they are trained with several seeds."""
         return self.finalists_started.folds if self.finalists_started is not None else 0
+
+    @property
+    def finalists_s(self) -> float:
+        """Seconds in which finalists were trained and tested, over all sessions."""
+        return sum(span.end_s - span.began_s for span in self.finalists_spans)
 
     @property
     def finalists_from_s(self) -> float | None:
