@@ -55,7 +55,14 @@ def test_runs_are_compared_at_the_time_that_all_of_them_had() -> None:
 
 
 def test_the_finalists_after_which_a_run_has_gone_on_take_none_of_its_time() -> None:
-    trained: dict[str, Any] = {"trial": 0, "number": 0, "status": "completed", "reason": "max_epochs", "epochs": 1, "seconds": 9.0}
+    trained: dict[str, Any] = {
+        "trial": 0,
+        "number": 0,
+        "status": "completed",
+        "reason": "max_epochs",
+        "epochs": 1,
+        "seconds": 9.0,
+    }
     gone_on = replay(
         [
             study_created(),

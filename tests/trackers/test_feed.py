@@ -203,7 +203,8 @@ def test_the_command_that_delivers_later_gives_the_plugin_that_the_tracker_is_in
 
 
 @pytest.mark.parametrize(
-    ("reports", "option"), [("reports", ""), ("to read", " --reports 'to read'"), ("/elsewhere", " --reports /elsewhere")]
+    ("reports", "option"),
+    [("reports", ""), ("to read", " --reports 'to read'"), ("/elsewhere", " --reports /elsewhere")],
 )
 def test_the_command_that_delivers_later_names_the_folder_of_reports(reports: str, option: str, tmp_path) -> None:
     said: list[str] = []
