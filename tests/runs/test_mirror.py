@@ -18,7 +18,7 @@ from tuner.common.errors import RunError, RunInUseError, TunerError
 from tuner.common.locations import Location, exists, files_in
 from tuner.runs import mirror
 from tuner.runs.directory import RunDirectory, fresh_run, new_run
-from tuner.runs.mirror import download_run, mirrored
+from tuner.runs.mirror import download_run, mirrored, refuse_older_copy
 from tuner.runs.record import Record, read_state
 
 
@@ -117,6 +117,35 @@ def test_a_new_run_never_overwrites_the_copy_of_another_machines(tmp_path) -> No
         new_run(tmp_path / "runs", "small", storage)
     assert fresh_run(tmp_path / "runs", "small", storage).name == "small-2"
     assert new_run(tmp_path / "runs", "other", storage).checkpoints == storage.child("other")
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_a_run_that_has_gone_on_elsewhere_is_not_gone_on_with_from_an_older_copy(kind, tmp_path, request) -> None:
+    store = str(tmp_path / "storage") if kind == "folder" else f"{request.getfixturevalue('bucket')}/gone_on"
+    first = RunDirectory(tmp_path / "first" / "small", Location(store))
+    write_run(first).close()
+    refuse_older_copy(first)  # nothing is there, as where the checkpoints have been moved
+    with mirrored(first, tmp_path / "report", print):
+        pass
+    refuse_older_copy(first)
+    second = download_run(first.checkpoints, tmp_path / "second" / "small")
+    with mirrored(second, tmp_path / "report", print):
+        record = Record(second.record)
+        record.append(trial_ended(0))
+        record.close()
+    refuse_older_copy(second)
+    words = r"small has gone on elsewhere: its record has 4 events, that of .*first/small has 3; move .* by --resume "
+    with pytest.raises(RunError, match=words):
+        refuse_older_copy(first)
+
+
+def test_a_line_that_could_not_be_written_whole_is_none_that_another_machine_has_written(tmp_path) -> None:
+    run = RunDirectory(tmp_path / "small", Location(str(tmp_path / "storage")))
+    write_run(run).close()
+    with mirrored(run, tmp_path / "report", print), run.record.open("ab") as file:
+        file.write(b'{"event":"no')
+    Record(run.record).close()  # which cuts it off
+    refuse_older_copy(run)
 
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])

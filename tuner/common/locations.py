@@ -210,6 +210,12 @@ def exists(location: Location) -> bool:
     return bool(file_system.get_file_info(path).is_file)
 
 
+def size_bytes(location: Location) -> int:
+    """Return the size of a file; 0 where there is none. Raises OSError."""
+    file_system, path = location.open()
+    return int(file_system.get_file_info(path).size or 0)
+
+
 @contextmanager
 def fetched(location: Location) -> Iterator[Path]:
     """Yield a local folder with the files of `location`, itself or a copy for the time of the block; raises OSError."""

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from tuner.common.errors import RunError, TunerError, first_line
 from tuner.common.files import write_text
-from tuner.common.locations import Location, download, exists, files_in, is_remote, parse_location, upload
+from tuner.common.locations import (
+    Location,
+    download,
+    exists,
+    files_in,
+    is_remote,
+    parse_location,
+    size_bytes,
+    upload,
+)
 from tuner.common.process import in_background
 from tuner.runs.directory import RunDirectory, open_run
 
@@ -106,6 +115,37 @@ def download_run(location: Location, folder: Path, but_for: Container[str] = ())
     except OSError as error:
         raise RunError(f"{location.address}: cannot be read: {first_line(error)}") from None
     return RunDirectory(open_run(folder).path, location.parent)
+
+
+def refuse_older_copy(run: RunDirectory) -> None:
+    """Refuse to go on with a run of which the storage holds more: another machine has gone on with it since.
+
+    What that one has recorded would be replaced there by what is here.
+
+    Raises RunError, also when the storage cannot be read.
+    """
+    if not run.is_copied:
+        return
+    stored = run.checkpoints.child(run.record.name)
+    try:
+        if size_bytes(stored) <= run.record.stat().st_size:
+            return
+        with tempfile.TemporaryDirectory(prefix="tuner-") as folder:
+            copy = Path(folder) / run.record.name
+            download(stored, copy)
+            there, here = _lines_of(copy), _lines_of(run.record)
+    except OSError as error:
+        raise RunError(f"{stored.address}: cannot be read: {first_line(error)}") from None
+    if there > here:  # else the end of a line that could not be written whole
+        raise RunError(
+            f"{run.checkpoints.address} has gone on elsewhere: its record has {there} events, that of {run.path} has "
+            f"{here}; move {run.path} away and go on with it by --resume {run.checkpoints.address}"
+        )
+
+
+def _lines_of(record: Path) -> int:
+    with record.open("rb") as lines:
+        return sum(line.endswith(b"\n") for line in lines)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from tuner.reports.formatting import backbone_words, describe_configuration, for
 from tuner.runs.directory import RunDirectory, fresh_run, new_run, open_run, run_to_resume
 from tuner.runs.epoch import Epoch
 from tuner.runs.events import StudyCreated
-from tuner.runs.mirror import download_run, mirrored
+from tuner.runs.mirror import download_run, mirrored, refuse_older_copy
 from tuner.runs.record import beat_after, read_state
 from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
@@ -281,6 +281,7 @@ def _resume(spec: Spec | None, options: SearchOptions, console: SearchConsole, t
     study = first_event(state, run)
     refuse_missing_code(study, load_plugins(options.plugins), run)
     run = replace(run, storage=_storage(run, state, options))
+    refuse_older_copy(run)
     budget = tuple(text for text in options.overrides if text.startswith(MAY_CHANGE))
     recorded = _read(run.specification, options, options.overrides if spec is None else budget)
     refuse_other_search(study, spec or recorded, run)
