@@ -154,6 +154,32 @@ def halved(images, labels, generator):
     return (images + images[::-1]) / 2, (labels + labels[::-1]) / 2
 
 
+def of_one_class(images, labels, generator):
+    """Mix each image with the next one of its class, which the largest share of its label is."""
+    classes = labels.argmax(axis=1)
+    following = np.arange(len(classes))
+    for one in np.unique(classes):
+        rows = np.flatnonzero(classes == one)
+        following[rows] = np.roll(rows, -1)
+    return (images + images[following]) / 2, (labels + labels[following]) / 2
+
+
+def test_own_code_finds_the_class_of_images_whose_weight_is_0() -> None:
+    tuner.augmentation(of_one_class, mixes_labels=True)
+    weights = np.where(np.arange(60) % 3 == 0, np.float32(0), WEIGHTS)
+    try:
+        plain, weighted = (batches_of(text="of_one_class", threads=1, weights=each) for each in (None, weights))
+        for index in range(len(plain)):
+            own = weights[::-1][index * 8 : index * 8 + 8]
+            (images, targets), (same_images, same_targets, found) = plain[index], weighted[index]
+            np.testing.assert_array_equal(images, same_images)
+            np.testing.assert_array_equal(targets, same_targets)
+            # the 60 images are of classes 3, 2, 1, 0, 3, ...: of a batch, the next one of a class is 4 places on
+            np.testing.assert_allclose(found, (own + np.roll(own, -4)) / 2, rtol=1e-6, atol=1e-12)
+    finally:
+        AUGMENTATION.remove("of_one_class")
+
+
 @pytest.mark.parametrize(
     ("function", "weighed"),
     [(mirrored, lambda weights: weights), (halved, lambda weights: (weights + weights[::-1]) / 2)],
