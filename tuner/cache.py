@@ -6,6 +6,7 @@ Light at import: numpy and rich are loaded when there is a cache to look at.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import sys
@@ -204,7 +205,8 @@ def _checked(store: Store, item: Item) -> Item:
     if not item.folder.exists():  # removed meanwhile
         return item
     if item.kind == ACTIVATIONS:
-        store.hold(item.folder)  # nobody removes it while it is read
+        with contextlib.suppress(PermissionError):  # of another user, who alone can remove it
+            store.hold(item.folder)  # nobody removes it while it is read
     try:
         problem = damage(item)
     finally:

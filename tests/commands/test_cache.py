@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.make_cache import bring, fill, flip_last_bit, prepare_digits, run, statuses
+from tests.support.needs import without_roots_rights
 from tests.training.test_activation_store import ALL, build, key_of
 from tuner.cache import parse_cache_options
 from tuner.training.activation_store import ARRAY, META, Store
@@ -131,6 +132,29 @@ def test_verify_passes_what_is_whole_and_keeps_it(tmp_path, capsys):
     assert status == 0 and "whole: 1 prepared data set and 2 entries of activations" in text
     assert "damaged: nothing" in text
     assert not any(item.in_use for item in list_items(tmp_path)) and statuses(tmp_path) == ["whole"] * 3
+
+
+@pytest.mark.parametrize(("action", "found"), [("list", "whole, in use"), ("verify", "damaged: nothing")])
+def test_a_cache_of_another_user_who_trains_can_be_looked_at(action, found, tmp_path):
+    """Its locks, of entries in use and of data sets that have been made, are files that only their owner writes to."""
+    without = without_roots_rights()
+    (folder,), data = fill(tmp_path, "a"), prepare_digits(tmp_path)
+    assert data.with_suffix(".lock").exists()
+    store = Store(tmp_path)
+    store.hold(folder)
+    paths = [tmp_path, *tmp_path.rglob("*")]
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        command = [*without, sys.executable, "-m", "tuner.cache", action, "--cache", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode)
+        store.release()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(found) == 1 and done.stdout.count("whole") == (2 if action == "list" else 1)
 
 
 @pytest.mark.parametrize("form", ["arrays", "table", "space"])

@@ -423,7 +423,7 @@ def is_in_use(folder: Path) -> bool:
         try:
             with FileLock(path, timeout=0):
                 path.unlink(missing_ok=True)
-        except Timeout:
+        except (Timeout, PermissionError):  # of another user: it cannot be asked, and is not to be removed here
             return True
     return False
 

@@ -289,6 +289,8 @@ def _is_being_made(folder: Path) -> bool:
                 return False
     except Timeout:
         return True
+    except PermissionError:  # the lock of another user, which stays when the data set has been made
+        return False
     return False
 
 
