@@ -19,7 +19,7 @@ from tuner.datasets.request import DataRequest
 from tuner.models.augmentation import Augment
 from tuner.runs.epoch import Epoch
 from tuner.training._batches import Batches
-from tuner.training.compiled_models import CompiledModels
+from tuner.training.compiled_models import CompiledModels, Structure
 from tuner.training.failures import attempt, describe_failure
 from tuner.training.settings import TrialSettings, phase_of
 from tuner.training.trial import Trial, run_trial
@@ -260,6 +260,18 @@ def test_out_of_memory_at_half_the_batch_size_too_is_a_failed_trial(small_digits
     trial = trial_on_large_data(small_digits, 1)
     assert trial.advance() is None
     assert trial.ended is not None and trial.ended.reason == "out of memory: cannot hold them"
+
+
+def test_memory_that_is_too_small_for_an_optimizer_of_more_blocks_is_a_failed_trial(small_digits, monkeypatch):
+    trial = Trial(BACKBONE, small_digits, replace(SETTINGS, max_epochs=2, head_epochs=1))
+    assert trial.advance() is not None
+
+    def without_room(*_arguments: Any) -> Any:
+        raise MemoryError("cannot hold two moments of each weight")
+
+    monkeypatch.setattr(Structure, "trainer", without_room)
+    assert trial.advance() is None
+    assert trial.ended is not None and trial.ended.reason == "out of memory: cannot hold two moments of each weight"
 
 
 def test_a_checkpoint_of_another_model_is_refused(small_digits, tmp_path):

@@ -195,8 +195,6 @@ class Trial:
         """Train and validate one epoch, and return its results; None if the trial failed in it (see `ended`)."""
         if self.ended is not None:
             raise TunerError(f"the trial has ended ({self.ended.reason}); it cannot be advanced")
-        if self._phase_of(self.epoch + 1) != self.phase:
-            self._enter_phase(self._phase_of(self.epoch + 1))
         fitted, failure = attempt(self._fit_epoch)
         self._averages.put_back()
         if fitted is None:
@@ -214,6 +212,8 @@ class Trial:
 
     def _fit_epoch(self) -> tuple[dict[str, float], float]:
         """Train and validate, and return the values of the epoch and the seconds that it took."""
+        if self._phase_of(self.epoch + 1) != self.phase:  # here, since an optimizer of more blocks needs memory too
+            self._enter_phase(self._phase_of(self.epoch + 1))
         train, validation = self._splits()
         started = time.perf_counter()
         epoch, seed, num_classes = self.epoch + 1, self.settings.seed, len(self.data.class_names)
@@ -257,12 +257,12 @@ class Trial:
         return None
 
     def _halve_batch(self) -> bool:
-        """Halve the batch size, once; return False if that was done before or there is nothing to halve."""
+        """Halve the batch size, once; return False if that was done before, or cannot be, or does not help."""
         if self.batch_size_used < int(general(self.configuration, "batch_size")) or self.batch_size_used < 2:
             return False
         self.batch_size_used //= 2
-        self._start_trainer()
-        return True
+        _, failure = attempt(self._start_trainer)
+        return failure is None
 
     def _conclude(self, history: Mapping[str, float], seconds: float) -> Epoch:
         """Return what the epoch showed, and take it in: the best weights, the patience, the end."""
