@@ -193,6 +193,25 @@ def test_values_do_not_depend_on_which_rows_were_computed_first(cache_dir: Path,
     assert len(np.unique(at_once, axis=0)) == 340 + 1, "each image has values of its own, the rows of others have none"
 
 
+def test_what_a_trial_has_begun_is_gone_on_with_by_the_network_of_the_later_one(cache_dir: Path, tmp_path: Path):
+    """As where another process has ended it, and the entry had to make room before the same one is asked for again."""
+    data = digits(cache_dir, max_train_images=320, max_validation_images=20)
+    activations = kept(data, tmp_path, dtype="float32")
+    first, later = (
+        Trial({**MOBILENET, "unfreeze_depth": 0}, data, SETTINGS, activations, CompiledModels()) for _ in range(2)
+    )
+    assert not first.work_on_activations(0).is_finished
+    activations.release()
+    for variable in first.model.trainable_variables + first.model.non_trainable_variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    while not later.work_on_activations(60).is_finished:
+        pass
+    fill(data, tmp_path / "at once")
+    (gone_on,), (once,) = (whole_entries(cache) for cache in (tmp_path, tmp_path / "at once"))
+    found, wanted = (np.load(entry.folder / ARRAY) for entry in (gone_on, once))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6 * np.abs(wanted).max())
+
+
 def test_a_name_of_the_data_is_told_and_makes_no_difference(small_digits, tmp_path: Path, computed: list[int]):
     fill(small_digits, tmp_path)
     computed.clear()

@@ -141,6 +141,7 @@ class Activations:
     def release(self) -> None:
         """Release all entries, so that others may remove them."""
         self._latest = ()
+        self._builds.clear()  # others may end them: a later trial would go on by a network that is trained meanwhile
         self._store.release()
 
     def taken_use(self) -> CacheUse | None:
