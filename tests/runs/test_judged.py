@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+import tuner
 from tests.support.make_record import epoch, small_state, trial_ended, trial_started
 from tuner.common.intervals import Interval, crossed_interval, resampled_interval
 from tuner.common.metrics import METRICS, metric_of
@@ -161,6 +162,36 @@ def test_the_page_and_the_tables_have_the_metric_and_the_accuracy_beside_it():
     rows = [row for row in finalists_table(results).to_pylist() if row["trial"] == 1]
     assert first.test is not None
     assert np.mean([row["test_balanced_accuracy"] for row in rows]) == pytest.approx(first.test.mean)
+
+
+def of_all_classes(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """As scikit-learn's log loss and AUC of several classes do, refuse images of fewer classes."""
+    if len(np.unique(labels)) < probabilities.shape[1]:
+        raise ValueError("a class has no image")
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def test_own_code_that_fails_where_a_class_has_no_image_judges_by_the_images_that_have_all():
+    labels = np.array([0] * 40 + [1] * 40 + [2] * 2)
+    told = np.where(np.arange(82) < 8, 1, labels)
+    probabilities = 0.9 * np.eye(3)[told] + 0.1 / 3
+    tuner.metric(of_all_classes, unit="share")
+    try:
+        (only,) = summarise_finalists(judged("val_of_all_classes", {0: [probabilities]}, labels))
+        lacking = judgement(["val_of_all_classes"], labels[:80], probabilities[:80])
+        without_any = build_results(judged("val_of_all_classes", {0: [probabilities[:80]]}, labels[:80]))
+        assert majority_sentences(without_any) == []
+        assert "of all classes not a number" in leaderboard_markdown(without_any)
+    finally:
+        METRICS.remove("of_all_classes")
+    assert only.test is not None and only.test.low is not None and only.test.high is not None
+    assert only.test.mean == pytest.approx(74 / 82) and 0.8 < only.test.low < only.test.mean < only.test.high < 1
+    assert lacking["test_accuracy"] == 0.9 and math.isnan(lacking["metrics"]["of_all_classes"])
+
+
+def test_draws_of_which_none_has_a_value_are_no_certainty():
+    mean, low, high = resampled_interval([0.5, 0.6], np.full((2, 100), math.nan))
+    assert mean == pytest.approx(0.55) and low is high is None
 
 
 def test_records_of_earlier_versions_are_judged_by_the_accuracy():

@@ -14,7 +14,7 @@ from tests.support.make_record import epoch, small_state, study_created, trial_e
 from tuner.reports.console import SearchConsole
 from tuner.runs.directory import RunDirectory
 from tuner.runs.events import Event, FinalistsStarted, FinalistTested, FinalistTrained
-from tuner.runs.finalists import pack_bits
+from tuner.runs.finalists import pack_bits, pack_floats
 from tuner.runs.record import replay
 from tuner.session import _finish
 from tuner.session._finish import missing_winner
@@ -147,6 +147,31 @@ def test_models_of_an_earlier_front_go_when_it_has_changed_and_nothing_else_does
     state = small_state(*completed(0), *finalists(""), metrics=["val_accuracy", "parameters"])
     assert _finish.export_front(run, state, context) == []
     assert sorted(tmp_path.iterdir()) == sorted(mine)
+
+
+def test_an_interval_is_not_known_where_no_draw_of_the_test_images_has_a_value(capsys) -> None:
+    """As where each draw lacks a class that a metric of own code needs."""
+    state = small_state(
+        *(trial_started(0), epoch(0, 1, 0.5, val_auc=0.5), trial_ended(0)),
+        FinalistsStarted(trials=[0], trainings=2),
+        *(
+            FinalistTrained(
+                trial=0, number=number, status="completed", reason="max_epochs", epochs=1, best=0.5, seconds=1.0
+            )
+            for number in range(2)
+        ),
+        *(
+            FinalistTested(
+                trial=0, number=number, images=40, test_accuracy=1.0, test_loss=1.0, metrics={"auc": 0.75},
+                correct=pack_bits(np.ones(40, bool)), resampled=pack_floats(np.full(100, np.nan)),
+            )
+            for number in range(2)
+        ),
+        metric="val_auc",
+    )  # fmt: skip
+    _finish._say_finalists(state, SearchConsole(), is_over=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "test AUC 0.7500" in said and said.count(": not known)") == 1 and said.count("images not known)") == 1
 
 
 def told_to_type(options: SearchOptions) -> SearchOptions:

@@ -80,6 +80,8 @@ def resampled_interval(values: Sequence[float], resampled: np.ndarray) -> Interv
     the same ones for all (bootstrap, Efron 1979): by them it is known what images add.
     """
     of_images, seeds = resampled.mean(axis=0), len(values)
+    if not np.isfinite(of_images).any():  # no draw has a value, as where each lacks a class that the metric needs
+        return Interval(fmean(values), None, None)
     known, shift = float(np.nanvar(of_images)), float(np.nanmean(of_images)) - fmean(values)
     both = float(np.nanvar(resampled - of_images, axis=1).sum()) / (max(1, seeds - 1) * seeds)
     return _of_both(np.array(values), known, both, shift)

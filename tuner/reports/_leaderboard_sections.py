@@ -290,10 +290,10 @@ def interval_words(metric: str, interval: Interval) -> str:
     """Return the bounds of an interval in words.
 
     >>> interval_words("accuracy", Interval(0.5, 0.45, 0.55)), interval_words("loss", Interval(0.5, None, None))
-    ('45.0 to 55.0%', 'not known: one training')
+    ('45.0 to 55.0%', 'not known: too few trainings or images')
     """
     if interval.low is None or interval.high is None:
-        return "not known: one training"
+        return "not known: too few trainings or images"
     if is_share(metric):
         return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}%"
     return f"{interval.low:.4f} to {interval.high:.4f}"

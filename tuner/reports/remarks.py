@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,10 +82,13 @@ def edges(results: Results) -> list[Edge]:
 
 
 def majority_sentences(results: Results) -> list[str]:
-    """Say the share of the largest class on the test split, and whether the winner beats answering nothing else."""
+    """Say the share of the largest class on the test split, and whether the winner beats answering nothing else.
+
+    Nothing where that cannot be told, as of a metric that has no value for the one or the other.
+    """
     guess, gain, metric = results.guess, results.gain_over_guess, results.judge
     value = None if guess is None else value_on_test(guess, metric)
-    if guess is None or gain is None or value is None:
+    if guess is None or gain is None or value is None or gain.low is None or math.isnan(gain.mean):
         return []
     answer = "answering the classes' shares" if metric == LOSS else "always answering it"
     shares = (

@@ -344,6 +344,8 @@ def _unlimited_advantage(ours: Sequence[Tested], theirs: Sequence[Tested], metri
     if mine is not None and other_ones is not None:
         values = np.array([sign * (_value(one, metric) - _value(other, metric)) for one, other in pairs])
         drawn = sign * (mine - other_ones)
+        if not np.isfinite(drawn).any(axis=1).all():  # no draw has a value of both
+            return Interval(float(values.mean()), None, None)
         # What was added to images that were drawn is the same for both, and makes their difference too small.
         return resampled_interval(values.tolist(), drawn + (values - np.nanmean(drawn, axis=1))[:, None])
     table = np.stack([_answers(one) - _answers(other) for one, other in pairs])

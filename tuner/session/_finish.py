@@ -13,6 +13,7 @@ from typing import Any
 
 from tuner.common.errors import RunError, TunerError, cause_of, first_line
 from tuner.common.files import as_typed, write_text
+from tuner.common.intervals import Interval
 from tuner.common.locations import Location, fetched
 from tuner.common.metrics import ACCURACY
 from tuner.common.seeds import trial_seed
@@ -137,22 +138,30 @@ def _say_finalists(state: RunState, console: SearchConsole, *, is_over: bool) ->
             value = f"{state.study.metric} {first.validation.mean:.4f}, the mean of {repeats}"
             console.say(f"won: trial {first.trial}, {value}; not tested: {not_tested(state)}")
         return
-    first, (mean, low, high), metric = finalists[0], finalists[0].test, metric_words(judged_by(state))
+    first, test, metric = finalists[0], finalists[0].test, metric_words(judged_by(state))
     repeat, another = ("fold", "other") if state.folds else ("seed", "new")
     of, for_what = (
         (f"one {repeat}", "new images alone:") if first.tested == 1
         else (f"the mean of {first.tested} {repeat}s", f"the mean over {another} {repeat}s and new images:")
     )  # fmt: skip
-    seeds = f"{of} (95% interval for {for_what} {low:.4f} to {high:.4f})"
+    seeds = f"{of} (95% interval for {for_what} {_bounds(test)})"
     is_baseline = ", the baseline" if state.trials[first.trial].is_baseline else ""
-    console.say(f"{'won' if is_over else 'ahead'}: trial {first.trial}{is_baseline}, test {metric} {mean:.4f}, {seeds}")
+    ahead = "won" if is_over else "ahead"
+    console.say(f"{ahead}: trial {first.trial}{is_baseline}, test {metric} {test.mean:.4f}, {seeds}")
     if metric != ACCURACY and first.test_accuracy is not None:
         console.say(f"its test accuracy: {first.test_accuracy.mean:.4f}")
     if first.tested > 1 and first.model_test is not None:
-        share, low, high = first.model_test
         which = "one of these trainings" if not state.folds else f"the one on fold {(first.model or 0) + 1}"
         model = state.study.model_name if state.study is not None else ""
-        console.say(f"{model}, {which}: {share:.4f} (95% interval for new images {low:.4f} to {high:.4f})")
+        own = f"{first.model_test.mean:.4f} (95% interval for new images {_bounds(first.model_test)})"
+        console.say(f"{model}, {which}: {own}")
+
+
+def _bounds(interval: Interval) -> str:
+    """Return the bounds of an interval in words; there are none where no draw of the test images has a value."""
+    if interval.low is None or interval.high is None:
+        return "not known"
+    return f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _export(

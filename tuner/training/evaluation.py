@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,15 @@ def predict_probabilities(model: Any, split: Split, batch_size: int = BATCH_SIZE
 
 def measure(names: Iterable[str], labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Return values of predictions by their names, of all images at once; not a number where a probability is none."""
+    return _measured(names, labels, probabilities, _value)
+
+
+def _measured(
+    names: Iterable[str], labels: np.ndarray, probabilities: np.ndarray, value: Callable[..., float]
+) -> dict[str, float]:
     if not np.isfinite(probabilities).all():
         return dict.fromkeys(names, math.nan)
-    return {name: _value(metric_of(name), labels, probabilities) for name in names}
+    return {name: value(metric_of(name), labels, probabilities) for name in names}
 
 
 def _value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -46,6 +52,14 @@ def _value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> flo
     of_keras = keras_metric(str(metric.keras))
     of_keras.update_state(np.eye(probabilities.shape[1], dtype=np.float32)[labels], probabilities)
     return float(of_keras.result())
+
+
+def _value_if_any(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the value of a metric; not a number where own code fails, as it may where a class has no image."""
+    try:
+        return _value(metric, labels, probabilities)
+    except Exception:  # noqa: BLE001  a metric of others may raise anything: all is trained, and is judged by the rest
+        return math.nan
 
 
 def judgement(
@@ -65,7 +79,9 @@ def judgement(
         "test_accuracy": float(correct.mean()),
         "test_loss": measure([LOSS], labels, probabilities)[LOSS],
         "correct": pack_bits(correct),
-        "metrics": measure([one.removeprefix(VALIDATION) for one in asked_values(metrics)], labels, probabilities),
+        "metrics": _measured(
+            [one.removeprefix(VALIDATION) for one in asked_values(metrics)], labels, probabilities, _value_if_any
+        ),
         "resampled": "" if first == ACCURACY else pack_floats(resample(first, labels, probabilities, units)),
         "groups": 0 if units is None else len(np.unique(units)),
         "accuracy_resampled": "" if units is None else pack_floats(resample_accuracy(correct, units)),
@@ -121,7 +137,7 @@ def resample(metric: str, labels: np.ndarray, probabilities: np.ndarray, units: 
 
     def drawn(labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray | None) -> np.ndarray:
         places = _draws(len(labels), units, number)
-        return np.array([_value(entry, labels[one], probabilities[one]) for one in places])
+        return np.array([_value_if_any(entry, labels[one], probabilities[one]) for one in places])
 
     if not np.isfinite(probabilities).all():
         return np.full(number, math.nan)
