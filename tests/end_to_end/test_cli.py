@@ -78,6 +78,7 @@ def test_the_version_is_told(capsys):
         (["--retrain", "runs/x", "three"], "--retrain RUN TRIAL: TRIAL must be a number; got 'three'"),
         (["--retrain", "runs/x", "-1"], "TRIAL must be a number; got '-1'"),
         (["--retrain", "runs/x"], "expected 2 arguments"),
+        (["--retrain", "runs/x", "3", "x.yaml"], "--retrain trains by the file that RUN keeps: leave FILE out"),
         (["x.yaml", "y.yaml"], "unrecognized arguments: y.yaml"),
         (["x.yaml", "--plann"], "unrecognized arguments: --plann"),
         (["x.yaml", "--set"], "expected one argument"),

@@ -137,6 +137,7 @@ COMMANDS: dict[str, Case] = {
     "search in no time": line("search digits --time 0s", "--time must be a time such as 90s, 20m, 2h or 1h30m, or none; got '0s'"),
     "search a file in a time that is none": line("search right.yaml --time soon", "--time must be a time such as 90s, 20m, 2h or 1h30m, or none; got 'soon'"),
     "search with two times": line("search right.yaml --time 5m --set search.time_budget=3m", "--time and --set search.time_budget say the same: leave one of the two out"),
+    "retrain by a file": line("search right.yaml --retrain runs/small 0", "--retrain trains by the file that RUN keeps: leave FILE out"),
     "retrain in a time": line("search --retrain runs/small 0 --time 5m", "--time and --retrain cannot be used together"),
     "write in a time that is none": line("new digits --time 5x", "--time must be a time such as 90s, 20m, 2h or 1h30m, or none; got '5x'"),
     "write over a file": line("new digits --output right.yaml", "--output must be a new file: right.yaml exists, and is left as it is"),

@@ -207,6 +207,8 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, parsed: argparse.Nam
         parser.error("--warm-start belongs to a new search; a resumed one knows what it began with")
     if parsed.time is not None and any(one.strip().startswith("search.time_budget") for one in parsed.overrides):
         parser.error("--time and --set search.time_budget say the same: leave one of the two out")
+    if parsed.retrain is not None and parsed.file is not None:
+        parser.error("--retrain trains by the file that RUN keeps: leave FILE out, and change settings with --set")
     if parsed.time is not None and parsed.retrain is not None:
         parser.error("--time and --retrain cannot be used together: a trial is trained for as many epochs as it had")
 
