@@ -359,6 +359,16 @@ def test_what_a_checkpoint_cannot_hold_is_named_by_its_place(case: str) -> None:
         pack(state)
 
 
+def test_an_exported_state_is_found_below_the_home_of_its_user(
+    small_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = trial_of(yielding(Epoch({"val_accuracy": 0.5}, {"weights": np.ones(2)})), small_digits)
+    run(trial)
+    trial.save_model(tmp_path / "best.npz")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_state("~/best.npz")["weights"].tolist() == [1, 1]
+
+
 def test_a_file_that_is_no_exported_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"none.npz"):
         load_state(tmp_path / "none.npz")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tuner.common.errors import InputError, RunError, TunerError
+from tuner.common.files import user_path
 from tuner.common.metrics import METRICS, VALIDATION, epoch_objectives
 from tuner.common.plugins import how_to_give
 from tuner.common.registry import Registry
@@ -456,9 +457,10 @@ def load_state(path: str | Path) -> State:
     """Return the state in a file that a search has exported, `best.npz`; nothing is unpickled.
 
     Raises:
+        InputError: it begins with the home of a user that there is not.
         RunError: the file is missing, damaged, or none of these.
     """
-    return unpack(*_exported(Path(path))[:2])
+    return unpack(*_exported(user_path(path))[:2])
 
 
 def _exported(path: Path) -> tuple[Any, list[np.ndarray], int]:
