@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -227,6 +228,18 @@ def test_images_are_found_however_the_accents_of_their_names_are_written(written
         (tmp_path / name).rename(tmp_path / folder / f"{folder} {index}.png")
     source = write_csv(tmp_path / "l.csv", *rows_of(list(map(written, names))))
     assert labels_by_value(load(source, tmp_path / "cache")[0]) == dict(enumerate(LABELS))
+
+
+def test_a_folder_is_walked_once_for_a_table_with_accents_and_without_suffixes(tmp_path, monkeypatch) -> None:
+    names = []
+    for index, name in enumerate(make_images(tmp_path, "images", 4)):
+        (tmp_path / name).rename(tmp_path / "images" / f"\u00e9t\u00e9 {index}.png")
+        names.append(f"\u00e9t\u00e9 {index}")
+    source = write_csv(tmp_path / "l.csv", *rows_of(names, LABELS[:4]))
+    looked, scandir = list[str](), os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: looked.append(str(folder)) or scandir(folder))
+    listing = PREFIXED["csv"].read(source.partition(":")[2])
+    assert len(listing.splits["train"].labels) == 4 and looked.count(str(tmp_path / "images")) == 1
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -368,11 +368,12 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     names = [_below(root, text) for text in texts]
     rule = f"must be a path below {shown(root)}: put the table into a folder above its images"
     rows.refuse(column, [row for row, name in enumerate(names) if name is None], rule)
-    images = _as_spelled_there(root, [name or "" for name in names])
+    lying = cache(lambda: _images_below(root))  # a walk of a large folder takes long
+    images = _as_spelled_there(root, [name or "" for name in names], lying)
     there = [_is_file(image) for image in images]
     notices: tuple[str, ...] = ()
     if not any(there):
-        images, notices = _find_elsewhere(root, [name or "" for name in names], rows, column)
+        images, notices = _find_elsewhere(root, [name or "" for name in names], lying(), rows, column)
         there = [_is_file(image) for image in images]
     real = lru_cache(maxsize=4096)(lambda folder: folder.resolve().is_relative_to(root))
     outside = [row for row, image in enumerate(images) if there[row] and not _stays(image, root, real)]
@@ -385,17 +386,19 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
     return images, notices
 
 
-def _as_spelled_there(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return the paths of images, their accents as they are on the disk: composed (Linux), not (macOS), or both."""
+def _as_spelled_there(root: Path, names: Sequence[str], lying: Callable[[], Mapping[str, Path]]) -> list[Path]:
+    """Return the paths of images, their accents as they are on the disk: composed (Linux), not (macOS), or both.
+
+    `lying` returns what `_images_below` does, and is asked only where some are neither.
+    """
     images = [root / name for name in names]
     lacking = [row for row, name in enumerate(names) if not name.isascii() and not _is_file(images[row])]
     for row in lacking:
         apart = root / unicodedata.normalize("NFD", names[row])
         images[row] = apart if _is_file(apart) else images[row]
     if lacking := [row for row in lacking if not _is_file(images[row])]:
-        there = _images_below(root)
         for row in lacking:
-            images[row] = there.get(names[row], images[row])
+            images[row] = lying().get(names[row], images[row])
     return images
 
 
@@ -430,14 +433,15 @@ def _below(root: Path, text: str) -> str | None:
     return next((name for name in names if name != ".." and not name.startswith("../")), None)
 
 
-def _find_elsewhere(root: Path, names: Sequence[str], rows: Rows, column: str) -> tuple[list[Path], tuple[str, ...]]:
-    """Return images that are written without their folder or suffix, where no other can be meant.
+def _find_elsewhere(
+    root: Path, names: Sequence[str], there: Mapping[str, Path], rows: Rows, column: str
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Return images that are written without their folder or suffix, where no other of `there` can be meant.
 
     Either all lie in one folder with one suffix, or each name is there once.
     """
     by_stem: dict[str, list[str]] = {}
     by_case: dict[str, str] = {}
-    there = _images_below(root)
     for relative in there:
         by_case.setdefault(PurePosixPath(relative).name.casefold(), relative)
         for key in {PurePosixPath(relative).stem, PurePosixPath(relative).name}:
