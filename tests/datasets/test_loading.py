@@ -198,6 +198,14 @@ def test_a_class_folder_may_be_a_link_and_its_changes_are_seen(tmp_path) -> None
     assert load(f"folder:{root}", tmp_path / "cache")[0].fingerprint != first.fingerprint
 
 
+def test_a_folder_that_is_named_by_a_link_is_refused_by_the_name_of_the_link(tmp_path) -> None:
+    make_folder(tmp_path / "elsewhere" / "disk 7", {"cat": 4})
+    (tmp_path / "pets").symlink_to(tmp_path / "elsewhere" / "disk 7", target_is_directory=True)
+    with pytest.raises(DataError, match="pets: must have at least two classes; got cat") as told:
+        load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache")
+    assert "disk 7" not in str(told.value)
+
+
 def test_a_link_to_nothing_is_a_broken_image_with_a_name(tmp_path) -> None:
     root = make_folder(tmp_path / "pets", {"a": 6, "b": 6})
     (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")

@@ -500,7 +500,11 @@ def _listed(classes: Mapping[str, Sequence[str]], names: tuple[str, ...]) -> Lis
 def _folder_identity(reference: str, layout: str) -> Any:
     path = existing(reference, "folder")
     # Notices name the folder: by one path, or the same folder would be another one from elsewhere.
-    root, found, notices = _find_images(str(path.resolve()) if path.is_dir() else reference, layout)
+    try:
+        root, found, notices = _find_images(str(path.resolve()) if path.is_dir() else reference, layout)
+    except DataError:
+        _find_images(reference, layout)  # what is wrong is told of the path that the user has given
+        raise
     files = [file for classes in found.values() for images in classes.values() for file in images]
     numbers = {split: {name: len(images) for name, images in classes.items()} for split, classes in found.items()}
     return [file_identity(files, root), numbers, notices]
