@@ -138,6 +138,40 @@ def test_a_split_whose_labels_are_all_empty_texts_has_none(kind, tmp_path) -> No
     assert any("4 images of test not used: their labels are withheld" in notice for notice in said)
 
 
+@pytest.mark.parametrize("kind", ["int", "float", "text", "empty", "dictionary", "files"])
+def test_rows_that_a_column_puts_into_the_test_split_may_withhold_their_labels(kind, tmp_path) -> None:
+    split = ["train", "test", "val"] * 10
+    texts = [None if where == "test" else ["cat", "dog"][index % 2] for index, where in enumerate(split)]
+    numbers = [None if text is None else int(text == "dog") for text in texts]
+    labels = {
+        "int": pa.array(numbers, pa.int64()),
+        "float": pa.array(numbers, pa.float64()),
+        "empty": pa.array([text or "" for text in texts]),
+        "dictionary": pa.array(texts).dictionary_encode(),
+    }.get(kind, pa.array(texts))
+    write_parquet(tmp_path / "own.parquet", 30, (), split=split, label=labels)
+    if kind == "files":  # one has no label at all
+        table = parquet.read_table(tmp_path / "own.parquet")
+        order = sorted(range(30), key=lambda row: split[row] == "test")
+        for number, rows in enumerate((order[:20], order[20:])):
+            parquet.write_table(table.take(rows), tmp_path / f"own-{number}.parquet")
+        (tmp_path / "own.parquet").unlink()
+    dataset, said = load(f"parquet:{tmp_path}", tmp_path / "cache")
+    assert dataset.prepared.counts == {"train": 10, "validation": 10}
+    assert dataset.class_names == (("0", "1") if kind in ("int", "float") else ("cat", "dog"))
+    assert any("10 images of test not used: their labels are withheld" in notice for notice in said)
+    images, found = dataset.validation.batch(np.arange(10))
+    assert (images[:, 0, 0, 0] % 2 == found).all()
+
+
+def test_labels_that_lack_in_rows_to_train_on_are_refused_whatever_a_column_says_of_others(tmp_path) -> None:
+    write_parquet(tmp_path / "own.parquet", 8, (), split=["train", "test"] * 4, label=[None, None, 1, 0] * 2)
+    with pytest.raises(
+        DataError, match="label must be a whole number or a text in every row; got int64 with 2 missing"
+    ):
+        load(f"parquet:{tmp_path}", tmp_path / "cache")
+
+
 def test_parquet_files_that_disagree_about_the_classes_are_refused(tmp_path) -> None:
     write_parquet(tmp_path / "train.parquet", 8, ("a", "b"))
     write_parquet(tmp_path / "test.parquet", 8, ("b", "a"))

@@ -20,7 +20,7 @@ import numpy as np
 
 from tuner.common.errors import DataError
 from tuner.common.files import shown
-from tuner.datasets._manifest_source import ROLES, Rows, find_columns, said_columns
+from tuner.datasets._manifest_source import ROLES, Rows, find_columns, said_columns, text_of
 from tuner.datasets.file_sources import existing, file_identity, left_out, walk
 from tuner.datasets.images import EncodedImage
 from tuner.datasets.sources import (
@@ -65,7 +65,7 @@ class ParquetImages(Sequence[EncodedImage]):
     """
 
     def __init__(self, files: Sequence[_File], root: Path) -> None:
-        self._root = root
+        self._root, self._real_root = root, root.resolve()
         self._groups = [(file, group) for file in files for group in range(len(file.sizes))]
         self._ends = np.cumsum([size for file in files for size in file.sizes], dtype=np.int64)
         self._lock = Lock()
@@ -88,7 +88,8 @@ class ParquetImages(Sequence[EncodedImage]):
         if held.get("bytes") or not held.get("path"):
             return held.get("bytes") or b""
         file, path = self._groups[group][0].path, held["path"]
-        return image_below(self._root, file, path) or _missing_below(self._root, file, path) or b""
+        image = image_below(self._root, self._real_root, file, path)
+        return image or _missing_below(self._root, file, path) or b""
 
     def name(self, row: int) -> str:
         """Return the name of an image in error messages: its file and its row there."""
@@ -120,16 +121,17 @@ class ParquetImages(Sequence[EncodedImage]):
             raise DataError(f"{shown(file.path)}: cannot be read as Parquet: {error}") from None
 
 
-def image_below(root: Path, file: Path, path: str) -> Path | None:
+def image_below(root: Path, real_root: Path, file: Path, path: str) -> Path | None:
     """Return the file that a row names, beside its Parquet file or below the folder of the data; None: it is not there.
 
+    `real_root` is that folder without links: to follow them takes long on a disk in the network.
     Its accents may be composed there (Linux) or not (macOS), however the row has them.
     Files elsewhere are not read: data that come from elsewhere must not choose which.
     """
     for spelled in dict.fromkeys((path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))):
         for place in (file.parent / spelled, root / spelled):
             try:
-                if place.is_file() and place.resolve().is_relative_to(root.resolve()):
+                if place.is_file() and place.resolve().is_relative_to(real_root):
                     return place
             except (OSError, ValueError):  # a name that is too long, or no name
                 continue
@@ -191,7 +193,7 @@ def _read(reference: str, given: Columns) -> Listing:
     files = {split: [_read_file(path, root, split, given) for path in paths[split]] for split in paths}
     names: tuple[str, ...] = ()
     for split, found in files.items():
-        if len({file.labels.dtype.kind for file in found if len(file.labels)}) > 1:
+        if len({file.labels.dtype.kind for file in found if not _is_withheld(file.labels)}) > 1:
             raise DataError(f"parquet:{reference} must have labels of one kind in all files of {split}")
     for file in (file for found in files.values() for file in found):
         if names and file.names and file.names != names:
@@ -199,11 +201,40 @@ def _read(reference: str, given: Columns) -> Listing:
                 f"{shown(file.path)}: must have the classes of the other files; got {first_names(file.names)}"
             )
         names = names or file.names
-    labels = {split: np.concatenate([file.labels for file in found]) for split, found in files.items()}
-    names, numbers = number_labels(labels, names, f"parquet:{reference}")
     images = {split: ParquetImages(found, root) for split, found in files.items()}
+    rows = _rows(files, images, f"parquet:{reference}")
+    parts = rows.split_rows("split") if "split" in rows.columns and list(files) == ["train"] else {}
+    labels = {split: _together([file.labels for file in found]) for split, found in files.items()}
+    names, numbers = _numbered(labels, parts, names, f"parquet:{reference}")
     splits = {split: Listed(numbers[split], None, images[split], images[split].name) for split in files}
-    return _with_cells(Listing(names, splits, notices), files, f"parquet:{reference}")
+    said = (said_columns(rows.where, next(iter(files.values()))[0].columns),) if rows.columns else ()
+    return _with_cells(Listing(names, splits, (*notices, *said)), rows, parts)
+
+
+def _is_withheld(labels: np.ndarray) -> bool:
+    """Return whether all labels of a file are withheld, which says nothing of their kind."""
+    return labels.dtype.kind != "U" and bool((labels == -1).all())
+
+
+def _together(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the labels of several files, of which some may be withheld, as one array."""
+    is_text = any(labels.dtype.kind == "U" for labels in parts)
+    return np.concatenate(
+        [np.full(len(labels), "") if is_text and _is_withheld(labels) else labels for labels in parts]
+    )
+
+
+def _numbered(
+    labels: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray], names: tuple[str, ...], where: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return what `number_labels` does, of rows that a column parts into splits, too: each may withhold its labels."""
+    if not parts:
+        return number_labels(labels, names, where)
+    names, found = number_labels({split: labels["train"][there] for split, there in parts.items()}, names, where)
+    numbers = np.empty(len(labels["train"]), np.int64)
+    for split, there in parts.items():
+        numbers[there] = found[split]
+    return names, {"train": numbers}
 
 
 def _unlabelled(reference: str, given: Columns) -> list[Listed]:
@@ -217,36 +248,38 @@ _WITHOUT: Mapping[str, float] = {"weight": 1.0}
 """What rows of a file without a column have in its place, where that is something."""
 
 
-def _with_cells(listing: Listing, files: Mapping[str, Sequence[_File]], where: str) -> Listing:
-    """Return the listing with the groups and weights of its rows, parted by a column where files are not."""
+def _rows(files: Mapping[str, Sequence[_File]], images: Mapping[str, ParquetImages], where: str) -> Rows:
+    """Return what the rows of all files hold beside images and labels, split by split."""
     every = [file for found in files.values() for file in found]
-    roles = {role for file in every for role in file.cells}
     cells: dict[str, list[Any]] = {
         role: [cell for file in every for cell in file.cells.get(role, [_WITHOUT.get(role)] * len(file.labels))]
-        for role in roles
+        for role in {role for file in every for role in file.cells}
     }
-    numbers = [len(listing.splits[split].labels) for split in files]
-    starts = dict(zip(files, np.cumsum([0, *numbers]).tolist(), strict=False))
+    starts = dict(zip(files, np.cumsum([0, *map(len, images.values())]).tolist(), strict=False))
 
     def place(row: int) -> str:
         *_, split = (name for name in starts if starts[name] <= row)  # the last: one may be empty
-        return listing.splits[split].name(row - starts[split])
+        return images[split].name(row - starts[split])
 
-    rows = Rows(cells, where, place)
-    groups, group_names, without = rows.group_numbers("group") if "group" in roles else (None, (), ())
-    weights = rows.weights("weight") if "weight" in roles else None
+    return Rows(cells, where, place)
+
+
+def _with_cells(listing: Listing, rows: Rows, parts: Mapping[str, np.ndarray]) -> Listing:
+    """Return the listing with the groups and weights of its rows, and with the `parts` of a column if there are any."""
+    groups, group_names, without = rows.group_numbers("group") if "group" in rows.columns else (None, (), ())
+    weights = rows.weights("weight") if "weight" in rows.columns else None
+    ends = np.cumsum([len(listed.labels) for listed in listing.splits.values()]).tolist()
     splits = {
         split: replace(
             listed,
-            groups=None if groups is None else groups[starts[split] : starts[split] + len(listed.labels)],
-            weights=None if weights is None else weights[starts[split] : starts[split] + len(listed.labels)],
+            groups=None if groups is None else groups[end - len(listed.labels) : end],
+            weights=None if weights is None else weights[end - len(listed.labels) : end],
         )
-        for split, listed in listing.splits.items()
+        for (split, listed), end in zip(listing.splits.items(), ends, strict=True)
     }
-    if "split" in roles and list(files) == ["train"]:
-        splits = {split: splits["train"].take(there) for split, there in rows.split_rows("split").items()}
-    said = (said_columns(where, every[0].columns),) if roles else ()
-    return Listing(listing.class_names, splits, (*listing.notices, *said, *without), group_names)
+    if parts:
+        splits = {split: splits["train"].take(there) for split, there in parts.items()}
+    return Listing(listing.class_names, splits, (*listing.notices, *without), group_names)
 
 
 def _read_file(path: Path, root: Path, split: str, given: Columns, roles: Collection[str] = ROLES) -> _File:
@@ -273,7 +306,9 @@ def _read_file(path: Path, root: Path, split: str, given: Columns, roles: Collec
                 _check_paths(path, root, file.read_row_group(0, columns=[column]).column(image))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
-    return _File(path, image, parts, sizes, _plain_labels(path, label, labels), names, columns, cells)
+    may_lack = np.array([split_of(text_of(cell) or "") not in (None, "train") for cell in cells.get("split", ())], bool)
+    plain = _plain_labels(path, label, labels, may_lack if len(may_lack) else np.zeros(sum(sizes), bool))
+    return _File(path, image, parts, sizes, plain, names, columns, cells)
 
 
 def _has_no_bytes(file: Any, image: str) -> bool:
@@ -293,7 +328,8 @@ def _check_paths(path: Path, root: Path, images: Any) -> None:
     """Refuse a file whose rows hold paths at which nothing is; one image that is missing is a broken one."""
     rows = (row["path"] if isinstance(row, dict) else row for row in images.to_pylist() if row)
     firsts = list(islice(filter(None, rows), _MOST_LOOKED_FOR))
-    if firsts and not any(image_below(root, path, each) for each in firsts):
+    real_root = root.resolve()
+    if firsts and not any(image_below(root, real_root, path, each) for each in firsts):
         raise DataError(
             f"{shown(path)}: must hold the images; its rows hold paths such as {firsts[0]!r}, and no such file lies "
             f"below {shown(root)}: put the images there, or write the file anew with embed_external_files=True"
@@ -313,8 +349,11 @@ def _is_binary(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
-    """Return labels as numbers or texts; where all are missing they are withheld, which is written -1."""
+def _plain_labels(path: Path, column: str, labels: Any, may_lack: np.ndarray) -> np.ndarray:
+    """Return labels as numbers or texts; those that are missing are withheld, which is written -1, or an empty text.
+
+    They may be missing in all rows, or in those of `may_lack`, `[N] bool`.
+    """
     from pyarrow import types
 
     if types.is_dictionary(labels.type):
@@ -323,16 +362,22 @@ def _plain_labels(path: Path, column: str, labels: Any) -> np.ndarray:
         return np.full(len(labels), -1, dtype=np.int64)
     if _is_binary(labels.type):
         labels = labels.cast("string")
+    is_there = ~labels.is_null().to_numpy()
     is_text = _is_text(labels.type)
     is_number = types.is_integer(labels.type) or (
-        (types.is_floating(labels.type) or types.is_boolean(labels.type)) and is_whole(labels.to_numpy())
+        (types.is_floating(labels.type) or types.is_boolean(labels.type)) and is_whole(labels.drop_null().to_numpy())
     )
-    if labels.null_count or not (is_text or is_number):
+    missing = int((~is_there & ~may_lack).sum())
+    if missing or not (is_text or is_number):
         raise DataError(
             f"{shown(path)}: {column} must be a whole number or a text in every row; "
-            f"got {labels.type} with {labels.null_count} missing"
+            f"got {labels.type} with {missing} missing"
         )
-    return np.array(labels.to_pylist()) if is_text else labels.to_numpy().astype(np.int64)
+    if is_text:
+        return np.array([text or "" for text in labels.to_pylist()])
+    numbers = np.full(len(labels), -1, dtype=np.int64)
+    numbers[is_there] = labels.drop_null().to_numpy().astype(np.int64)
+    return numbers
 
 
 def _columns(
@@ -393,7 +438,8 @@ def _named_images(path: Path, root: Path, split: str, given: Columns) -> list[Pa
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
     texts = dict.fromkeys(row["path"] if isinstance(row, dict) else row for row in rows if row)
-    found = (image_below(root, path, text) for text in texts if text)
+    real_root = root.resolve()
+    found = (image_below(root, real_root, path, text) for text in texts if text)
     return [image for image in found if image is not None]
 
 
