@@ -228,6 +228,8 @@ def test_a_run_goes_on_though_its_scheduler_weighs_no_seconds_which_an_earlier_t
 @pytest.mark.parametrize(("trial", "expected"), [(0, (1.0, None)), (1, (2.0, None)), (2, (4.0, 2.0)), (3, (4.0, 2.0))])
 def test_a_trial_is_trained_again_with_what_it_had_in_its_session(run, trial, expected, monkeypatch, capsys) -> None:
     class WithShares:
+        dataset = load(Path.cwd())
+
         def worker_context(self, _training, *shares) -> None:
             raise RunError(f"trained again with {shares}")
 
@@ -250,4 +252,26 @@ def test_a_trial_is_trained_again_with_what_it_had_in_its_session(run, trial, ex
     ]
     write_record(run.record, events)
     assert main(["--retrain", "runs/pictures", str(trial), "--cache", "cache"]) == 2
-    assert capsys.readouterr().err == f"trained again with {expected}\n"
+    said = capsys.readouterr()
+    assert said.err == f"trained again with {expected}\n" and "values will differ" not in said.out
+
+
+def test_a_trial_that_is_trained_again_on_images_that_came_later_says_so(run, monkeypatch, capsys) -> None:
+    class OfNow:
+        dataset: Dataset
+
+        def worker_context(self, *_arguments) -> None:
+            raise RunError("trained again")
+
+    configuration = {"batch_size": 8, "learning_rate": 0.01, "architecture": "dense", "dense_units": 4}
+    with run.record.open("a") as record:
+        record.write(f"{trial_started(0, configuration).model_dump_json()}\n")
+    for number in range(8):
+        Image.fromarray(np.full((8, 8), 10 * number + 5, dtype=np.uint8)).save(f"pictures/a/new {number}.png")
+    OfNow.dataset = load(Path.cwd())
+    monkeypatch.setattr("tuner.session.commands.prepare", lambda *_arguments: OfNow())
+    assert main(["--retrain", "runs/pictures", "0", "--cache", "cache"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "trained again\n"
+    words = "the data are not those of runs/pictures, so that values will differ: fingerprint was "
+    assert words in said.out and "train_images was" in said.out

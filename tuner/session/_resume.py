@@ -92,15 +92,21 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
 
 def refuse_other_data(study: StudyCreated, dataset: Dataset, run: RunDirectory) -> None:
     """Check that the data are those in the record; raises RunError with what they were and are."""
-    before, now = study.data, describe_data(dataset)
-    if before.get("fingerprint") == now["fingerprint"]:
+    if (different := other_data(study, dataset)) is None:
         return
-    keys = [key for key in now if key not in ("name", "source") and key in before and before[key] != now[key]]
-    different = "; ".join(f"{key} was {_shown(before, key)}, is {_shown(now, key)}" for key in keys)
     raise RunError(
         f"{run.path} cannot go on: the data in {dataset.source} are not those that it began with: {different}; name "
         "those with --data, or begin another run with --fresh"
     )
+
+
+def other_data(study: StudyCreated, dataset: Dataset) -> str | None:
+    """Return what has changed in the data since they were recorded; None: nothing."""
+    before, now = study.data, describe_data(dataset)
+    if before.get("fingerprint") == now["fingerprint"]:
+        return None
+    keys = [key for key in now if key not in ("name", "source") and key in before and before[key] != now[key]]
+    return "; ".join(f"{key} was {_shown(before, key)}, is {_shown(now, key)}" for key in keys)
 
 
 def as_before(began: StudyCreated | None, study: Study) -> Study:

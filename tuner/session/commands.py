@@ -36,7 +36,14 @@ from tuner.runs.state import RunState
 from tuner.session._own_code import refuse_missing_code, refuse_other_code
 from tuner.session._plan import print_plan
 from tuner.session._resolved import ResolvedSearch, augment_on, pretrained_in, prior_of, probe_limit_s, resolve
-from tuner.session._resume import MAY_CHANGE, as_before, first_event, refuse_other_data, refuse_other_search
+from tuner.session._resume import (
+    MAY_CHANGE,
+    as_before,
+    first_event,
+    other_data,
+    refuse_other_data,
+    refuse_other_search,
+)
 from tuner.session.checks import beyond_this_machine, check_files, check_names, checked_gpus
 from tuner.session.options import SearchOptions
 from tuner.session.preparation import (
@@ -451,9 +458,11 @@ def retrain(run_path: Path, number: int, options: SearchOptions, console: Search
     session = state.session_of(number)
     gpus = session.gpus_per_trial if session.gpus_per_trial > 1 else None
     shares = session.cpus_per_trial, gpus  # other threads or devices, other roundings
-    study = as_before(began, search.study)
+    prepared = prepare(as_before(began, search.study), options, console)
+    if (different := other_data(began, prepared.dataset)) is not None:
+        console.say(f"the data are not those of {run.path}, so that values will differ: {different}")
     search = replace(search, training=search.training.augmented_on(session.augment_on))
-    return _train(search, trials[number].configuration, number, prepare(study, options, console), shares, console)
+    return _train(search, trials[number].configuration, number, prepared, shares, console)
 
 
 def _train(
