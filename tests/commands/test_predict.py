@@ -140,6 +140,14 @@ def test_python_predicts_what_the_command_does_from_images_of_any_form(run, tmp_
     assert loaded.best_model()(np.zeros((1, 8, 8, 3))).shape == (1, len(LABELS))
 
 
+def test_python_finds_images_below_the_home_of_its_user(run, photos, monkeypatch) -> None:
+    import tuner
+
+    monkeypatch.setenv("HOME", str(photos.parent))
+    loaded = tuner.load_run(run.path)
+    assert len(loaded.predict("~/photos/below")) == 1 and len(loaded.predict(["~/photos/a.png"])) == 1
+
+
 def test_what_python_cannot_read_is_warned_of_and_the_others_are_predicted(run, photos) -> None:
     import tuner
 

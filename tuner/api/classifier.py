@@ -15,7 +15,7 @@ import numpy as np
 
 from tuner.api._data import as_bytes, encoded, is_pillow, is_table, plain_array, table_images
 from tuner.common.errors import DataError, InputError, RunError, WeightsError, first_line, printable
-from tuner.common.files import shown
+from tuner.common.files import shown, user_path
 from tuner.datasets.request import is_source, list_unlabelled
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def find_pictures(texts: Iterable[str], notices: list[str]) -> Iterator[Picture]
     Raises InputError when nothing is there, or a folder or source holds no image.
     """
     for text in texts:
-        path = Path(text)
+        path = Path(text) if os.path.lexists(text) else user_path(text)
         if os.path.lexists(path):  # of what is no image it is said later that it cannot be decoded
             yield from map(_of_file, _in_folder(path, notices) if path.is_dir() else [path])
         elif not is_source(text):
