@@ -115,13 +115,15 @@ def _is_space_file(source: str) -> bool:
 def _refuse_bare_path(source: str, staged: Mapping[str, str]) -> None:
     """Refuse a path without its kind, and say how to write it."""
     from tuner.common.files import user_path
-    from tuner.datasets.loading import staged_sources
     from tuner.datasets.sources import NAMED
+    from tuner.proposals.asking import source_asked_for
 
     is_known = ":" in source or source in NAMED or source in staged or _is_space_file(source)
     if not is_known and source.strip() and os.path.lexists(user_path(source)):
-        kind = staged_sources({}, {source: source})[source].partition(":")[0]
-        raise InputError(f"{source}: must begin with its kind: {kind}:{source}")
+        meant = source_asked_for(source, staged)
+        if meant is None:
+            raise InputError(f"{source}: must be images, a table of images, or a search-space file (.yaml)")
+        raise InputError(f"{source}: must begin with its kind: {meant}")
 
 
 def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> tuple[str, DataRequest, Aims]:

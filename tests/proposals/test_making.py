@@ -58,6 +58,7 @@ def make(source: str, *overrides: str, output: Path | None = None, time_s: float
         ("data.npz", "npz:data.npz"),
         ("data.parquet", "parquet:data.parquet"),
         ("labels.csv", "csv:labels.csv"),
+        ("bilder.csv", "csv:bilder.csv"),
         ("mine", "mine"),
         ("right.yaml", None),
         ("gone.yaml", None),
@@ -69,6 +70,7 @@ def test_a_word_is_a_source_or_a_file(text: str, expected: str | None, place: Pa
     np.savez(place / "data.npz", x_train=np.zeros((4, 8, 8), np.uint8), y_train=np.arange(4) % 2)
     write_parquet(place / "data.parquet", 4)
     (place / "labels.csv").write_text("path,label\npets/cat/image 0.png,cat\npets/dog/image 0.png,dog\n")
+    (place / "bilder.csv").write_text("bild,art\npets/cat/image 0.png,cat\npets/dog/image 0.png,dog\n")
     for name in ("right.yaml", "plain text"):
         (place / name).write_text("study: x\n")
     assert source_asked_for(text, {"mine": "folder:pets"}) == expected

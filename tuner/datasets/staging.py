@@ -68,7 +68,7 @@ def _source_or_path(name: str, text: str) -> str:
     path = user_path(text)
     if not path.exists():
         return text  # not a path: find_source says which source may have been meant
-    source = source_at(path)
+    source = source_named_by(path)
     if source is None:
         *others, last = [PREFIXED[kind].staged_as for kind in _latest_first() if PREFIXED[kind].staged_as]
         raise DataError(f"the staged copy of {name} must be {', '.join(others)} or {last}; {shown(path)} has none")
@@ -86,6 +86,16 @@ def source_at(path: Path) -> str | None:
         if found is not None:
             return f"{kind}:{found.resolve()}"
     return None
+
+
+def source_named_by(path: Path) -> str | None:
+    """Return the source that reads a path which a user has named: as `source_at`, or as its suffix says.
+
+    The latter is a table whose columns have no usual names, which `data.columns` gives.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    by_suffix = f"{kind}:{path.resolve()}" if kind in PREFIXED and path.is_file() else None
+    return source_at(path) or by_suffix
 
 
 def _latest_first() -> list[str]:

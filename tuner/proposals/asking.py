@@ -15,7 +15,7 @@ from tuner.common.files import as_typed, shown, user_path
 from tuner.common.registry import is_nothing
 from tuner.datasets.request import check_source  # with it, all sources are in their registries
 from tuner.datasets.sources import NAMED, PREFIXED, path_of
-from tuner.datasets.staging import source_at
+from tuner.datasets.staging import source_named_by
 
 SPACE_FILES = (".yaml", ".yml")
 _FALLBACK = "images"
@@ -47,7 +47,7 @@ def source_asked_for(text: str, staged: Mapping[str, str]) -> str | None:
 
 def _source_on_disk(text: str, path: Path) -> str | None:
     """Return the source that reads what lies at a path; None for a file that is none of images."""
-    found = source_at(path)
+    found = source_named_by(path)
     if found is None:
         return f"folder:{text}" if path.is_dir() else None
     kind, _, reference = found.partition(":")
