@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.algorithms.halving import Rung, default_grace_epochs, expected_rungs, rung_epochs
+from tuner.algorithms.halving import (
+    Rung,
+    bracket_epochs,
+    default_grace_epochs,
+    expected_in_brackets,
+    expected_rungs,
+    rung_epochs,
+)
+from tuner.algorithms.schedulers import SCHEDULERS, SchedulerContext
+from tuner.runs.epoch import METRIC, TIME
 
 
 @pytest.mark.parametrize(
@@ -49,6 +60,53 @@ def test_a_table_of_rungs_by_hand():
 
 def test_without_rungs_every_trial_trains_to_the_end():
     assert expected_rungs(10, 30, (), 4) == (Rung(30, 10, 300),)
+
+
+def ends_with_rays_hyperband(trials: int, max_epochs: int, factor: int) -> list[int]:
+    """The epochs that each trial trains, one after the other on one slot; later trials are better."""
+    built = SCHEDULERS["hyperband"].build(SchedulerContext("max", max_epochs, 1, factor, mutable={}))
+    every = [WatchedTrial(trial_id=str(number), status="PENDING", epochs=0) for number in range(trials)]
+
+    def stop(trial: Any) -> None:
+        trial.status = "TERMINATED"
+        built.on_trial_complete(controller, trial, {})
+
+    searcher = SimpleNamespace(on_pause=lambda _trial: None, on_unpause=lambda _trial: None)
+    controller: Any = SimpleNamespace(
+        search_alg=SimpleNamespace(searcher=searcher), stop_trial=stop, get_trials=lambda: every
+    )
+    for trial in every:
+        built.on_trial_add(controller, trial)
+    while (trial := built.choose_trial_to_run(controller)) is not None:
+        trial.status = "RUNNING"
+        action = "CONTINUE"
+        while action == "CONTINUE" and trial.epochs < max_epochs:
+            trial.epochs += 1
+            action = built.on_trial_result(controller, trial, {TIME: trial.epochs, METRIC: float(trial.trial_id)})
+        if action == "PAUSE" and trial.epochs < max_epochs:
+            trial.status = "PAUSED"
+        else:
+            stop(trial)
+    return sorted(trial.epochs for trial in every)
+
+
+class WatchedTrial(SimpleNamespace):
+    """A trial as Ray's scheduler looks at it: known by identity."""
+
+    is_saving = False
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+@pytest.mark.parametrize(
+    ("trials", "max_epochs", "factor"), [(25, 30, 4), (40, 27, 3), (9, 16, 4), (7, 9, 2), (3, 1, 4)]
+)
+def test_the_table_of_brackets_is_what_rays_hyperband_does(trials, max_epochs, factor):
+    ends = ends_with_rays_hyperband(trials, max_epochs, factor)
+    table = expected_in_brackets(trials, max_epochs, factor)
+    assert {end for end in ends if end < max_epochs} <= set(bracket_epochs(max_epochs, factor))
+    assert [rung.trials for rung in table] == [sum(end >= rung.epoch for end in ends) for rung in table]
+    assert table[-1].epochs_spent == sum(ends)
 
 
 def test_at_least_one_trial_goes_on():

@@ -80,6 +80,18 @@ def test_the_figures_of_a_search_that_halves():
     assert most_epochs(search) == 256 and search.policy.grace_epochs == 1
 
 
+@pytest.mark.parametrize(
+    "overrides", [["search.scheduler=hyperband", "search.sampler=random"], ["search.scheduler=bohb"]]
+)
+def test_the_figures_of_brackets_are_theirs_whatever_the_first_rung_is_said_to_be(overrides: list[str]):
+    more = [*overrides, "search.trials=8", "search.grace_epochs=3", "training.max_epochs=30"]
+    search = resolved(RIGHT, *more)
+    assert search.policy.rungs == (1, 4, 7, 16, 28) and search.policy.grace_epochs == 1
+    # a bracket of 16 places: at epoch 1 it keeps 4 trials, at epoch 4 one, which ends at epoch 16
+    assert [(rung.epoch, rung.trials) for rung in planned_rungs(search)][:4] == [(1, 8), (4, 4), (7, 1), (16, 1)]
+    assert any("search.grace_epochs has no effect: the brackets of" in warning for warning in plan_warnings(search))
+
+
 def test_auto_is_resolved_and_a_population_draws_at_random():
     policy = resolved(RIGHT, "search.sampler=auto", "search.scheduler=auto").policy
     assert (policy.sampler.value, policy.scheduler.value) == ("gp", "asha")
@@ -195,6 +207,7 @@ def test_a_sound_plan_has_no_warnings():
         ({}, ["search.trials=101"], "no time budget is given, and many trials: consider search.time_budget"),
         ({}, ["training.early_stopping=null"], "neither early stopping nor a scheduler that halves"),
         ({}, ["training.max_epochs=1", "search.scheduler=asha_stopping"], "no rung lies below max_epochs"),
+        (BACKBONE, ["search.scheduler=bohb"], "compare trials at epochs 1, 4: before the head phase ends, shallow"),
         (BACKBONE, ["training.max_epochs=3"], "the head phase lasts to the end: no block will be unfrozen"),
         (BACKBONE, [*GRADUAL, "training.max_epochs=4"], "no trial unfreezes more than 1 of its blocks"),
         (

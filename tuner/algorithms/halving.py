@@ -7,10 +7,12 @@ the top `1 / reduction_factor` goes on; if there is none, a new trial begins. No
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tuner.common.metrics import Mode, oriented
 from tuner.runs.events import Status
@@ -104,6 +106,63 @@ def expected_rungs(trials: int, max_epochs: int, rungs: tuple[int, ...], reducti
         table.append(Rung(epoch, remaining, spent))
         previous, remaining = epoch, max(1, remaining // reduction_factor)
     return tuple(table)
+
+
+class Bracket(NamedTuple):
+    """A bracket of Hyperband: its places for trials, and the epochs up to which they train before it is halved."""
+
+    trials: int
+    epochs: tuple[int, ...]
+    """Ascending; at the last one, which may lie below the longest training, its trials end."""
+
+
+def brackets(max_epochs: int, reduction_factor: int) -> tuple[Bracket, ...]:
+    """Return the brackets of one round of Ray's Hyperband, the largest first, by its own rounding.
+
+    >>> brackets(30, 4)
+    (Bracket(trials=16, epochs=(1, 4, 16)), Bracket(trials=6, epochs=(7, 28)), Bracket(trials=3, epochs=(30,)))
+    """
+    number = round(math.log(max_epochs) / math.log(reduction_factor)) + 1
+    found: list[Bracket] = []
+    for halvings in reversed(range(number)):
+        first = int(max_epochs * reduction_factor**-halvings)
+        if first:  # else Ray leaves the bracket out
+            places = math.ceil(number / (halvings + 1) * reduction_factor**halvings)
+            epochs = (min(first * reduction_factor**halving, max_epochs) for halving in range(halvings + 1))
+            found.append(Bracket(places, tuple(epochs)))
+    return tuple(found)
+
+
+def bracket_epochs(max_epochs: int, reduction_factor: int) -> tuple[int, ...]:
+    """Return the epochs below `max_epochs` at which brackets of Hyperband compare or end their trials.
+
+    >>> bracket_epochs(30, 4)
+    (1, 4, 7, 16, 28)
+    """
+    every = {epoch for bracket in brackets(max_epochs, reduction_factor) for epoch in bracket.epochs}
+    return tuple(sorted(every - {max_epochs}))
+
+
+def expected_in_brackets(trials: int, max_epochs: int, reduction_factor: int) -> tuple[Rung, ...]:
+    """Return the table of a search in brackets of Hyperband, which are filled one after the other, round by round.
+
+    >>> [(rung.epoch, rung.trials) for rung in expected_in_brackets(25, 30, 4)]
+    [(1, 25), (4, 13), (7, 10), (16, 6), (28, 5), (30, 3)]
+    """
+    ends: list[int] = []
+    for places, epochs in itertools.cycle(brackets(max_epochs, reduction_factor)):
+        if len(ends) >= trials:
+            break
+        remaining = min(places, trials - len(ends))
+        for epoch in epochs[:-1]:
+            places = math.ceil(places / reduction_factor)
+            ends += [epoch] * max(0, remaining - places)
+            remaining = min(remaining, places)
+        ends += [epochs[-1]] * remaining
+    return tuple(
+        Rung(epoch, sum(end >= epoch for end in ends), sum(min(end, epoch) for end in ends))
+        for epoch in (*bracket_epochs(max_epochs, reduction_factor), max_epochs)
+    )
 
 
 @dataclass

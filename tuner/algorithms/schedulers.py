@@ -49,6 +49,8 @@ class SchedulerEntry:
     """Whether it compares at rungs."""
     pauses: bool = False
     """Whether trials wait at rungs for their promotion (`halving.Halving`)."""
+    has_brackets: bool = False
+    """Whether it compares in brackets of Hyperband, whose epochs follow from the longest training alone."""
     is_population: bool = False
     """Whether it changes configurations of running trials, and so needs a sampler for the first members only."""
     changes_numbers_only: bool = False
@@ -123,8 +125,10 @@ _add("asha", "build_asha", "asynchronous successive halving: pauses at each rung
      why="best with gp on LCBench, see benchmarks/LOG.md", halves=True, pauses=True)  # fmt: skip
 _add("asha_stopping", "build_asha_stopping",
      "Ray's asynchronous successive halving: stops at each rung, never goes back", halves=True)  # fmt: skip
-_add("hyperband", "build_hyperband", "brackets of successive halving; trials wait at rungs", halves=True)
-_add("bohb", "build_hyperband", "hyperband with a TPE that compares at equal epochs", halves=True, sampler="tpe")
+_add("hyperband", "build_hyperband", "brackets of successive halving; trials wait at rungs",
+     halves=True, has_brackets=True)  # fmt: skip
+_add("bohb", "build_hyperband", "hyperband with a TPE that compares at equal epochs",
+     halves=True, has_brackets=True, sampler="tpe")  # fmt: skip
 _add("median", "build_median", "stops what is below the median of running averages")
 _add("pbt", "build_pbt", "population based training: copies good trials, perturbs them", is_population=True)
 _add("pb2", "build_pb2", "population based bandits: copies good trials, a Gaussian process chooses",

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from tuner.algorithms.halving import Rung, expected_rungs
+from tuner.algorithms.halving import Rung, expected_in_brackets, expected_rungs
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import SCHEDULERS
 from tuner.common.metrics import metric_of
@@ -33,7 +33,7 @@ from tuner.session._resolved import (
 )
 from tuner.session.checks import beyond_this_machine
 from tuner.session.preparation import backbone_configurations
-from tuner.spec.schema import AUTO, StopWhenSection
+from tuner.spec.schema import AUTO, StopWhenSection, given
 from tuner.spec.space import Choose, Dimension, FlatDimension, Integer, Real, Space, count, flatten
 from tuner.spec.strengths import OWNER
 from tuner.training.recipes.combinations import gradual_depths
@@ -45,6 +45,8 @@ ENDS_EARLY = "the search ends when each was tried once"
 def planned_rungs(search: ResolvedSearch) -> tuple[Rung, ...]:
     """Return how many trials train how far if halving goes as on paper; the last rung is the full training."""
     policy, max_epochs = search.policy, search.training.settings.max_epochs
+    if SCHEDULERS[policy.scheduler.value].has_brackets:
+        return expected_in_brackets(search.budget.trials, max_epochs, policy.reduction_factor.value)
     return expected_rungs(search.budget.trials, max_epochs, policy.compared_at, policy.reduction_factor.value)
 
 
@@ -60,6 +62,7 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
     halves = SCHEDULERS[search.policy.scheduler.value].halves
     if halves and not search.policy.rungs:
         found.append("no rung lies below max_epochs: every trial will be trained to its own end")
+    found += _bracket_warnings(search)
     if search.budget.folds and not search.budget.finalists:
         found.append(f"no finalist is trained, so only the first of {search.budget.folds} folds is used")
     if study.baseline is None:
@@ -89,6 +92,20 @@ def plan_warnings(search: ResolvedSearch) -> list[str]:
     if beyond := beyond_this_machine(search.shares):
         found.append(f"{beyond}; more takes a cluster (--address)")
     return found + [f"{name} means nothing to {other} and is ignored there" for name, other in _ignored(study.space)]
+
+
+def _bracket_warnings(search: ResolvedSearch) -> list[str]:
+    """Return what a scheduler with brackets does otherwise than a file says, or than comparisons need."""
+    scheduler, rungs = search.policy.scheduler.value, search.policy.compared_at
+    if not rungs or not SCHEDULERS[scheduler].has_brackets:
+        return []
+    where = f"the brackets of {scheduler} compare trials at epochs {', '.join(map(str, rungs))}"
+    found = []
+    if given(search.specification["search"]["grace_epochs"]) is not None:
+        found.append(f"search.grace_epochs has no effect: {where}, as max_epochs and reduction_factor say")
+    if has_unfreezing(search.study.network_space) and rungs[0] <= search.training.settings.head_epochs:
+        found.append(f"{where}: before the head phase ends, shallow and deep unfreezing cannot be told apart")
+    return found
 
 
 def _deepest_gradual(space: Space) -> int:

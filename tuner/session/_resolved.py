@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from tuner.algorithms.halving import default_grace_epochs, default_reduction_factor, rung_epochs
+from tuner.algorithms.halving import bracket_epochs, default_grace_epochs, default_reduction_factor, rung_epochs
 from tuner.algorithms.samplers import SAMPLERS
 from tuner.algorithms.schedulers import MUTABLE, SCHEDULERS
 from tuner.common.metrics import Mode, metric_of
@@ -235,7 +235,11 @@ def _policy(spec: Spec) -> Policy:
     scheduler = resolved_scheduler(spec.search.scheduler)
     sampler = _sampler(spec, scheduler.value)
     grace, factor = _grace_epochs(spec), _reduction_factor(spec, scheduler.value)
-    rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
+    if SCHEDULERS[scheduler.value].has_brackets:
+        rungs = bracket_epochs(spec.training.max_epochs, factor.value)
+        grace = (*rungs, spec.training.max_epochs)[0]
+    else:
+        rungs = rung_epochs(spec.training.max_epochs, grace, factor.value)
     return Policy(sampler, scheduler, _weighs_seconds(spec, sampler.value), grace, factor, rungs)
 
 
