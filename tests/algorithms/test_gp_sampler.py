@@ -13,7 +13,7 @@ import pytest
 from tuner.algorithms._gp_sampler import RANDOM_TRIALS, GaussianProcessSampler
 from tuner.algorithms.samplers import SAMPLERS, IndependentRandomSampler, SamplerContext
 from tuner.algorithms.study import SearchStudy
-from tuner.algorithms.tpe import FAILED, PAUSED
+from tuner.algorithms.tpe import CUT, FAILED, PAUSED
 from tuner.spec.space import Choice, Choose, Integer, Real, misfits
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -128,6 +128,7 @@ def test_after_a_failure_the_model_is_asked_as_early_as_without_and_later_only_w
     at_random = next_of(IndependentRandomSampler(0), [0.5])
     assert next_of(GaussianProcessSampler(0), [0.5]) == at_random, "one was stopped"
     assert next_of(GaussianProcessSampler(0), [], **{FAILED: True}) != at_random
+    assert next_of(GaussianProcessSampler(0), [0.5], **{CUT: True}) != at_random, "no scheduler, but the end of time"
 
 
 def test_a_trial_stopped_early_counts_for_what_it_showed_until_then() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -13,11 +14,11 @@ from tests.support.make_record import epoch as reported
 from tests.support.make_record import study_created, trial_ended, trial_started
 from tuner.algorithms.samplers import SAMPLERS, IndependentRandomSampler, SamplerContext
 from tuner.algorithms.study import Queued, SearchStudy, Suggestion
-from tuner.algorithms.tpe import ENDED_BY_ITSELF, FAILED
+from tuner.algorithms.tpe import CUT, ENDED_BY_ITSELF, FAILED
 from tuner.runs.events import Event
 from tuner.runs.record import replay
 from tuner.runs.state import RunState
-from tuner.spec.space import Choice, Choose, Integer, Real, Space, misfits
+from tuner.spec.space import Choice, Choose, Integer, Real, Space, misfits, sample
 
 SPACE = {
     "learning_rate": Real(1e-4, 1e-1, log=True),
@@ -359,6 +360,15 @@ def test_trials_outside_the_space_are_left_out_but_their_numbers_are_not_given_a
     study.rebuild(state)
     assert len(study.optuna_study.trials) == 2
     assert study.suggest().number == 3
+
+
+@pytest.mark.parametrize(("reason", "is_cut"), [("time_budget", True), ("expected_gain", True), ("scheduler", False)])
+def test_a_rebuilt_study_tells_what_a_scheduler_stopped_from_what_the_end_of_the_search_did(reason, is_cut):
+    study, configuration = make("gp"), sample(SPACE, np.random.default_rng(0))
+    ended = [trial_started(0, configuration), reported(0, 1, 0.5), trial_ended(0, "stopped", reason)]
+    study.rebuild(replay([study_created(), *ended]))
+    (trial,) = study.optuna_study.get_trials()
+    assert (CUT in trial.user_attrs) is is_cut and trial.state == TrialState.PRUNED
 
 
 def test_a_rebuilt_queue_is_asked_before_the_sampler():

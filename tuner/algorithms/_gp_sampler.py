@@ -20,7 +20,7 @@ from tuner.algorithms._encoding import Encoding
 from tuner.algorithms._gaussian_process import CostModel, GaussianProcess, log_expected_improvement
 from tuner.algorithms._observations import Observations, evidence_of, mode_of, most_telling, observe, scalarised
 from tuner.algorithms._transfer import EarlierModel, are_alike, earlier_models, fitted_with_prior, guided
-from tuner.algorithms.tpe import EPOCH_SECONDS, IndependentRandomSampler, space_of
+from tuner.algorithms.tpe import CUT, EPOCH_SECONDS, IndependentRandomSampler, space_of
 from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed
 
@@ -99,7 +99,7 @@ class GaussianProcessSampler(IndependentRandomSampler):
         shown = {one.number: evidence_of(one) for one in trials}
         informative = {number: one for number, one in shown.items() if one.is_informative}
         generator = np.random.default_rng(derive_seed(self._seed, "suggestion", trial.number))
-        has_rungs = any(one.was_held for one in shown.values())
+        has_rungs = any(shown[one.number].was_held and CUT not in one.user_attrs for one in trials)
         takes_more = has_rungs and self._share_spent() < RANDOM_TIME
         at_random = self._random_trials_with_rungs if takes_more else RANDOM_TRIALS
         if not search_space:

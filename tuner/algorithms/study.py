@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.algorithms._observations import OTHER_METRICS, direction_of, with_measured
-from tuner.algorithms.tpe import ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
+from tuner.algorithms.tpe import CUT, ENDED_BY_ITSELF, EPOCH_SECONDS, FAILED, PAUSED
 from tuner.common.metrics import Mode
 from tuner.common.seeds import derive_seed
+from tuner.runs.events import OVER
 from tuner.runs.pareto import other_values
 from tuner.runs.state import RunState, TrialState
 from tuner.spec.space import (
@@ -197,7 +198,7 @@ class SearchStudy:
                 self._discard_proposal()
             if recorded.status not in ("running", "paused"):
                 values = {epoch.epoch: epoch.best_so_far for epoch in recorded.epochs}
-                more: dict[str, Any] = {}
+                more: dict[str, Any] = {CUT: True} if recorded.reason in OVER else {}
                 if recorded.epochs:
                     more[EPOCH_SECONDS] = fmean(epoch.seconds for epoch in recorded.epochs)
                     if others := other_values(recorded, self._other_metrics):

@@ -32,6 +32,8 @@ FAILED = "failed"
 ENDED_BY_ITSELF = "ended_by_itself"
 PAUSED = "paused"
 """User attributes of a trial: why it has no more values. A trial with none of them was stopped, or runs."""
+CUT = "cut"
+"""User attribute of a stopped trial: the search was over, and no scheduler has compared it with others."""
 EPOCH_SECONDS = "epoch_seconds"
 """User attribute of a trial: what its epochs took in the mean."""
 
