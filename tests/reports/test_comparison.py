@@ -153,6 +153,26 @@ def test_runs_that_had_the_same_value_are_level_and_none_is_ahead(two_runs) -> N
     assert "a and b are level with val_accuracy 50.00%" in text and "is ahead" not in text
 
 
+def test_the_trial_that_won_over_several_seeds_is_not_called_the_one_with_the_best_value(two_runs) -> None:
+    trials = [
+        event
+        for number, value in enumerate((0.9, 0.8))
+        for event in (trial_started(number), epoch(number, 1, value, elapsed_s=10), trial_ended(number, elapsed_s=10))
+    ]
+    again = [
+        FinalistTrained(trial=number, number=0, status="completed", reason="max_epochs", epochs=1, best=best, seconds=1)
+        for number, best in enumerate((0.6, 0.7))
+    ]
+    ended = [FinalistsStarted(trials=[0, 1], trainings=1), *again, SessionEnded(reason="finished", elapsed_s=20)]
+    write_record(Path("runs/a/record.jsonl"), [study_created(), *trials, *ended])
+    assert main(["runs/a", "runs/second", "--format", "png"]) == 0
+    text = Path("reports/comparison/index.html").read_text(encoding="utf-8")
+    rows = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", text, re.DOTALL)]
+    header = next(row for row in rows if "at equal time" in row)
+    told = dict(zip(header, next(row for row in rows if row[:1] == ["a"]), strict=True))
+    assert told["best"] == "90.00%" and told["winner"].startswith("1 (")
+
+
 def test_runs_on_different_data_are_compared_with_a_warning(two_runs) -> None:
     other = make_events(5)
     other[0] = study_created(data={"fingerprint": "other"})

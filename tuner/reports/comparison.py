@@ -239,7 +239,7 @@ def _verdict(comparison: Comparison) -> str:
 
 def _summary(comparison: Comparison) -> str:
     test = f"test {metric_words(_judge(comparison))}"
-    header = ["run", "at equal time", "best", test, "95% interval", "trials", "epochs", "time", "best trial"]
+    header = ["run", "at equal time", "best", test, "95% interval", "trials", "epochs", "time", "winner"]
     rows = [_summary_row(comparison, entrant, value) for entrant, value in order_at_equal_time(comparison)]
     return "\n".join(table(header, rows, _NUMBERS | {test}))
 
