@@ -16,6 +16,7 @@ from tuner.jobs._upload import Package
 from tuner.jobs.options import COMMANDS, parse_submit_options
 from tuner.jobs.submission import job_of, read_search, resume_command
 from tuner.session.options import parse_search_options
+from tuner.spec.spec import load_spec
 from tuner.submit import main
 
 NOTHING_SENT = Package(None, None, ())
@@ -111,6 +112,17 @@ def test_what_was_sent_along_is_named_by_where_it_lies_there():
     )
     made = job_of(parse_submit_options(["small.yaml"]), package)
     assert made["data"] == "/shared/tuner/data/pets-1" and json.loads(json.dumps(made)) == made
+
+
+def test_names_of_any_signs_arrive_on_the_cluster_as_they_are_here(tmp_path):
+    source, earlier = "csv:/shared/tuner/data/x-1/naïve 🐱.csv", ["earlier/0/猫 🌞"]
+    package = Package(PurePosixPath("/shared/tuner/data/x-1"), source, tuple(earlier))
+    (tmp_path / "small.yaml").write_text(RIGHT)
+    typed = [read(["f", "--warm-start", *earlier]) for read in (parse_submit_options, parse_search_options)]
+    for overrides in (parse_search_options(arguments(package=package)).overrides, *(one.overrides for one in typed)):
+        reading = load_spec(tmp_path / "small.yaml", overrides)
+        assert reading.spec is not None and reading.spec.search.warm_start == earlier, reading.problems
+        assert len(overrides) == 1 or reading.spec.data.source == source
 
 
 def test_what_goes_on_with_a_search_can_be_typed_as_it_is_printed():

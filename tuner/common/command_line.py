@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import select
 import sys
 from collections.abc import Callable, Sequence
@@ -154,3 +155,12 @@ def split_assignments(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--data must be NAME=VALUE; got {text!r}")
         pairs[name] = value
     return pairs
+
+
+def override_of(key: str, value: object) -> str:
+    """Return a setting as `--set` takes it, with all signs as they are: YAML does not read what JSON writes for an emoji.
+
+    >>> override_of("search.warm_start", ["runs/été 🌞"])
+    'search.warm_start=["runs/été 🌞"]'
+    """
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"

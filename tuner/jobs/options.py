@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tuner.common.command_line import CommandParser
+from tuner.common.command_line import CommandParser, override_of
 from tuner.common.errors import without_passwords
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
@@ -145,7 +144,7 @@ def parse_submit_options(arguments: Sequence[str] | None) -> SubmitOptions:
             parser.error(f"--{option} must be an absolute path on the cluster; got {place[:200]!r}")
     values["trackers"] = _trackers(parser, values)
     overrides = [*values.pop("overrides"), *(["finalists.count=0"] if no_finalists else [])]
-    overrides += [f"search.warm_start={json.dumps(warm_start)}"] if warm_start is not None else []
+    overrides += [override_of("search.warm_start", warm_start)] if warm_start is not None else []
     common |= {name: tuple(values.pop(name)) for name in ("data", "plugins")}
     return SubmitOptions(command="submit", **common, **values, overrides=tuple(overrides))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import secrets
 import shlex
@@ -13,7 +12,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner.common.command_line import split_assignments
+from tuner.common.command_line import override_of, split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_location
 from tuner.common.plugins import Plugin
@@ -120,9 +119,9 @@ def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
     """Return the work of the job: the arguments of a search on the cluster, and the folder for data that came along."""
     overrides = list(options.overrides)
     if package.data_source is not None:
-        overrides.append(f"data.source={json.dumps(package.data_source)}")
+        overrides.append(override_of("data.source", package.data_source))
     if package.warm_start:
-        overrides.append(f"search.warm_start={json.dumps(package.warm_start)}")
+        overrides.append(override_of("search.warm_start", package.warm_start))
     words = [options.file.name, "--address", "auto"]
     words += ["--runs", str(options.shared / "runs"), "--reports", str(options.shared / "reports")]
     words += ["--cache", options.cache] if options.cache else []

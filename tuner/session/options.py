@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.common.command_line import CommandParser, verbatim
+from tuner.common.command_line import CommandParser, override_of, verbatim
 from tuner.trackers.options import add_tracker_options, trackers_asked_for
 
 _EPILOG = """\
@@ -237,7 +236,7 @@ def parse_search_options(arguments: Sequence[str] | None, parser: CommandParser 
     overrides = [*parsed.overrides]
     overrides += ["finalists.count=0"] if parsed.no_finalists else []
     overrides += ["search.probe=true"] if parsed.probe else []
-    overrides += [f"search.warm_start={json.dumps(parsed.warm_start)}"] if parsed.warm_start is not None else []
+    overrides += [override_of("search.warm_start", parsed.warm_start)] if parsed.warm_start is not None else []
     return SearchOptions(
         file=parsed.file,
         time=parsed.time,
