@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -159,13 +160,19 @@ def test_images_that_rows_name_on_a_detour_are_sent_by_the_straight_path(here) -
     assert names(here / "a.zip") == [*images, "data/train/list.parquet", "small.yaml"]
 
 
-def test_images_that_rows_name_by_whole_paths_of_this_machine_cannot_be_sent(here) -> None:
-    rows = {"path": [str(here / "data/pets/cat/image 0.png"), "dog/image 0.png"], "label": ["x", "y"]}
-    parquet.write_table(pa.table(rows), here / "data/pets/list.parquet")
-    data = local_data(DataSection(source="parquet:data/pets/list.parquet"), {}, [], SHARED)
-    words = "data/pets/list.parquet: must name its images by paths from data/pets, for it is sent; got /"
-    with pytest.raises(InputError, match=words):
-        write(here, data)
+@pytest.mark.parametrize("place", ["data/pets", "{here}/data/pets"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_with_whole_paths_of_this_machine_is_refused_before_anything_is_sent(kind, place, here) -> None:
+    rows = {"path": ["dog/image 0.png", str(here / "data/pets/cat/image 0.png")], "label": ["x", "y"]}
+    if kind == "csv":
+        lines = [",".join(cells) for cells in zip(*rows.values(), strict=True)]
+        (here / "data/pets/list.csv").write_text("\n".join(["path,label", *lines]))
+    else:
+        parquet.write_table(pa.table(rows), here / "data/pets/list.parquet")
+    folder = place.format(here=here)
+    words = f"list.{kind}: must name its images by paths from {folder}, for it is sent; got {here}/data/pets/cat/"
+    with pytest.raises(DataError, match=re.escape(words)):
+        local_data(DataSection(source=f"{kind}:{folder}/list.{kind}"), {}, [], SHARED)
 
 
 def test_a_name_that_is_no_text_is_told_in_a_line(here) -> None:

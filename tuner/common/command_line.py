@@ -158,7 +158,7 @@ def split_assignments(texts: Sequence[str]) -> dict[str, str]:
 
 
 def override_of(key: str, value: object) -> str:
-    """Return a setting as `--set` takes it, with all signs as they are: YAML does not read what JSON writes for an emoji.
+    """Return a setting as `--set` takes it, with all signs as they are: YAML reads no emoji that JSON has escaped.
 
     >>> override_of("search.warm_start", ["runs/été 🌞"])
     'search.warm_start=["runs/été 🌞"]'

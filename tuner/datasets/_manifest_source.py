@@ -550,6 +550,12 @@ def _files(kind: str, reference: str, given: Columns) -> tuple[Path, list[Path]]
     return table.path.parent.resolve(), [table.path.resolve(), *dict.fromkeys(table.images)]
 
 
+def _named(kind: str, reference: str, given: Columns) -> list[str]:
+    """Return the path of each image as its row has it."""
+    table = _table(kind, reference, given)
+    return table.rows.texts(str(table.columns.path))
+
+
 def _identity(kind: str, reference: str, given: Columns) -> Any:
     root, files = _files(kind, reference, given)
     return [file_identity(files, root), asdict(given)]
@@ -578,6 +584,7 @@ def _manifest_source(kind: str, given: Columns) -> Source:
         find_staged=lambda path: _staged(kind, path),
         with_columns=lambda columns: _manifest_source(kind, columns),
         files=lambda reference: _files(kind, reference, given),
+        named=lambda reference: _named(kind, reference, given),
         unlabelled=lambda reference: _unlabelled(kind, reference, given),
     )
 

@@ -416,12 +416,18 @@ def _class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...]
 def _all_files(reference: str, given: Columns) -> tuple[Path, list[Path]]:
     """Return the folder of the data, the Parquet files, and the images that their rows name by path."""
     root, files, _ = _files(reference)
+    images = [image for _, image in _all_named(reference, given)]
+    return root, [*(path for found in files.values() for path in found), *dict.fromkeys(images)]
+
+
+def _all_named(reference: str, given: Columns) -> list[tuple[str, Path]]:
+    """Return the images that rows of all files name, each with its path as a row has it."""
+    root, files, _ = _files(reference)
     paths = [(path, split) for split, found in files.items() for path in found]
-    named = [image for path, split in paths for image in _named_images(path, root, split, given)]
-    return root, [*(path for path, _ in paths), *dict.fromkeys(named)]
+    return [named for path, split in paths for named in _named_images(path, root, split, given)]
 
 
-def _named_images(path: Path, root: Path, split: str, given: Columns) -> list[Path]:
+def _named_images(path: Path, root: Path, split: str, given: Columns) -> list[tuple[str, Path]]:
     import pyarrow
     from pyarrow import parquet
 
@@ -439,8 +445,8 @@ def _named_images(path: Path, root: Path, split: str, given: Columns) -> list[Pa
         raise DataError(f"{shown(path)}: cannot be read as Parquet: {error}") from None
     texts = dict.fromkeys(row["path"] if isinstance(row, dict) else row for row in rows if row)
     real_root = root.resolve()
-    found = (image_below(root, real_root, path, text) for text in texts if text)
-    return [image for image in found if image is not None]
+    found = ((text, image_below(root, real_root, path, text)) for text in texts if text)
+    return [(text, image) for text, image in found if image is not None]
 
 
 def _holds_all(file: Any, image: str) -> bool:
@@ -474,6 +480,7 @@ def _parquet_source(given: Columns) -> Source:
         _staged,
         with_columns=_parquet_source,
         files=lambda reference: _all_files(reference, given),
+        named=lambda reference: [text for text, _ in _all_named(reference, given)],
         unlabelled=lambda reference: _unlabelled(reference, given),
     )
 

@@ -187,6 +187,8 @@ class Source:
     """Return the source that reads columns of these names (`data.columns`); None: it has no columns."""
     files: Callable[[str], tuple[Path, list[Path]]] | None = None
     """Return the folder of a table and the files in it that belong to the data; None: all below its path do."""
+    named: Callable[[str], Iterable[str]] | None = None
+    """Return the paths of images as the rows of a table have them; None: no rows name images."""
     unlabelled: Callable[[str], Sequence[Listed]] | None = None
     """Return the images, whether they have labels or not, to be labelled by a model; None: those that `read` lists."""
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -62,7 +62,7 @@ def local_data(
     A name that every tuner knows is the cluster's, unless `named` (`--data`) says otherwise. So is a path below the
     folder that the cluster's nodes share, and an absolute one where nothing is here.
 
-    Raises DataError when it is a relative path, and nothing is there.
+    Raises DataError when it is a relative path, and nothing is there, or a table has paths that hold here alone.
     """
     source = section.source
     is_own_name = source in NAMED and source not in named
@@ -76,7 +76,18 @@ def local_data(
         return None
     columns = None if section.columns is None else section.columns.model_dump()
     there, described = existing(reference, kind), as_described(PREFIXED[kind], section.layout, columns, section.group)
+    _refuse_whole_paths(there, described.named(reference) if described.named else ())
     return LocalData(kind, there, section.layout, described.files(reference) if described.files else None)
+
+
+def _refuse_whole_paths(table: Path, named: Iterable[str]) -> None:
+    """Refuse a table that names an image by its whole path on this machine: the cluster has the image elsewhere."""
+    whole = next((path for path in map(Path, named) if path.is_absolute()), None)
+    if whole is not None:
+        folder = shown(table if table.is_dir() else table.parent)
+        raise DataError(
+            f"{shown(table)}: must name its images by paths from {folder}, for it is sent; got {shown(whole)}"
+        )
 
 
 def local_studies(names: Sequence[str]) -> dict[str, Path]:
@@ -184,16 +195,9 @@ def _files(data: LocalData) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
 
 
 def _name_below(root: Path, file: Path, table: Path) -> str:
-    """Return the name of a file in the folder of a table: the one by which it is found there.
-
-    Raises InputError where rows name an image by a path that the cluster does not have.
-    """
+    """Return the name of a file in the folder of a table: the one by which it is found there."""
     if file == table.resolve():
         return table.name  # a link to it may be called otherwise, or lie elsewhere
-    if not file.is_relative_to(root):
-        raise InputError(
-            f"{shown(table)}: must name its images by paths from {shown(root)}, for it is sent; got {shown(file)}"
-        )
     return Path(os.path.normpath(file.relative_to(root))).as_posix()
 
 
