@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import ray
 
 from tuner.cluster import slots
+from tuner.cluster._node_checks import NodeReport
 from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
-from tuner.cluster.slots import ActiveSearches, Cluster, ClusterSlots, share
+from tuner.cluster.slots import ActiveSearches, Cluster, ClusterSlots, GivenSlots, share
 from tuner.common.locations import Location
 
 
@@ -105,9 +107,40 @@ def test_what_is_wrong_with_a_node_that_joined_is_said(clock) -> None:
     assert said == ["a node that has joined will fail its trials: ..."]
 
 
+class AtOnce:
+    """A thread that has done its work when it has started."""
+
+    def __init__(self, target, args, daemon) -> None:
+        self.start = lambda: target(*args)
+
+
+def test_nodes_that_come_after_the_first_were_asked_are_asked_and_told_of_in_a_line_each(
+    clock, tmp_path, monkeypatch
+) -> None:
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 1.0}} for name in "abc"]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    asked, said = [], []
+
+    def inspect(nodes, storage) -> list[NodeReport]:
+        asked.extend(node["NodeID"] for node in nodes)
+        return [NodeReport("10.0.0.2", sees_file=True, code="another"), NodeReport("10.0.0.3", "it is gone")]
+
+    monkeypatch.setattr(slots, "inspect_nodes", inspect)
+    monkeypatch.setattr(slots.threading, "Thread", AtOnce)
+    search = GivenSlots(4, Cluster(Location(str(tmp_path)), {"a"}), said.append)
+    assert search() == 4 and asked == ["b", "c"]
+    assert said == [
+        "a node that has joined will fail its trials: 10.0.0.2: tuner must be the same version as here; install this "
+        "one on every node",
+        "a node that has joined will fail its trials: 10.0.0.3: could not be asked: it is gone",
+    ]
+    clock[0] += slots.LOOK_EVERY_S
+    assert search() == 4 and len(asked) == len(said) == 2, "each once"
+
+
 @pytest.mark.usefixtures("local_ray_session")
 def test_a_real_cluster_holds_the_signs_of_its_searches(tmp_path) -> None:
-    cluster = Cluster(Location(str(tmp_path)))
+    cluster = Cluster(Location(str(tmp_path)), [node["NodeID"] for node in ray.nodes()])
     search = ClusterSlots(1.0, 0.0, 1.0, cluster, print, int)
     assert search() == int(cluster.capacity().cpus)
     assert len(cluster.signs()) == 1

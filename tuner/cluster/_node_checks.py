@@ -42,9 +42,13 @@ def check_nodes(reports: Sequence[NodeReport], storage: Location) -> None:
     Raises:
         InputError: a node cannot read or write the storage, sees another folder, or has another tuner.
     """
-    problems = [f"{report.node}: {problem}" for report in reports if (problem := _problem(report, storage))]
-    if problems:
+    if problems := node_problems(reports, storage):
         raise _NodesError("\n".join(["the cluster cannot run this search:", *problems]))
+
+
+def node_problems(reports: Sequence[NodeReport], storage: Location) -> list[str]:
+    """Return a line about each node on which a trial would fail, after the node's address."""
+    return [f"{report.node}: {problem}" for report in reports if (problem := _problem(report, storage))]
 
 
 def _problem(report: NodeReport, storage: Location) -> str | None:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tuner.cluster._node_checks import check_nodes, inspect_nodes
@@ -57,7 +58,8 @@ def cluster_ray(address: str, storage: Location, insecure: bool = False) -> Iter
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         check_nodes(inspect_nodes(nodes, storage), storage)
-        yield cluster_capacity([node["Resources"] for node in nodes])
+        asked = frozenset(str(node["NodeID"]) for node in nodes)
+        yield replace(cluster_capacity([node["Resources"] for node in nodes]), asked=asked)
     finally:
         ray.shutdown()
 

@@ -54,6 +54,8 @@ class Capacity:
     """Those of a cluster that can run trials; empty for a Ray of this machine alone."""
     is_cluster: bool = False
     """True where nodes may come and go: then more trials may be asked for than fit now."""
+    asked: frozenset[str] = frozenset()
+    """Ids of the nodes of a cluster that were asked whether they can run trials."""
     dashboard: str | None = None
     """Address of the dashboard of a Ray of this machine, if it was asked for."""
 

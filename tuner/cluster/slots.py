@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.cluster import key_value_store
-from tuner.cluster._node_checks import check_nodes, inspect_nodes
+from tuner.cluster._node_checks import inspect_nodes, node_problems
 from tuner.cluster.connection import cluster_capacity
 from tuner.cluster.ray_session import Capacity
 from tuner.common.errors import InputError
@@ -138,12 +138,31 @@ class ClusterSlots:
         self._cluster.unsign(self._name)
 
 
+class GivenSlots:
+    """The slots of a search on a cluster that was given their number; `notify` is told what is wrong with new nodes."""
+
+    def __init__(self, slots: int, cluster: Cluster, notify: Callable[[str], None]) -> None:
+        self._slots, self._cluster, self._notify = slots, cluster, notify
+        self._looked = -math.inf
+
+    def __call__(self) -> int:
+        """Return the number, and look for new nodes when the last look is older than `LOOK_EVERY_S`."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            self._cluster.capacity()  # asks nodes that it sees for the first time
+            for problem in self._cluster.problems():
+                self._notify(problem)
+        return self._slots
+
+
 class Cluster:
     """The Ray cluster that this process is connected to, as `ClusterSlots` sees it."""
 
-    def __init__(self, storage: Location) -> None:
+    def __init__(self, storage: Location, asked: Iterable[str]) -> None:
+        """Begin with the nodes that were `asked` already, by their ids: others have come since, or will come."""
         self._storage = storage
-        self._known = {node["NodeID"] for node in _nodes()}  # asked when the session began
+        self._known = set(asked)
         self._problems: list[str] = []
 
     def capacity(self) -> Capacity:
@@ -157,9 +176,10 @@ class Cluster:
 
     def _ask(self, nodes: Sequence[dict[str, Any]]) -> None:
         try:
-            check_nodes(inspect_nodes(nodes, self._storage), self._storage)
+            found = node_problems(inspect_nodes(nodes, self._storage), self._storage)
         except (InputError, OSError) as error:
-            self._problems.append(f"a node that has joined will fail its trials: {error}")
+            found = [str(error)]
+        self._problems += [f"a node that has joined will fail its trials: {problem}" for problem in found]
 
     def problems(self) -> list[str]:
         """Return the problems found on new nodes since the last call."""

@@ -230,7 +230,7 @@ class Workers:
     context: WorkerContext
     packing: Packing
     slots: Slots | None
-    """Slots on a cluster that is followed; None: as many as `packing` says, all the time."""
+    """Slots on a cluster, whose nodes are followed; None: as many as `packing` says, all the time."""
     guard: Guard
 
     def at_once(self) -> int:

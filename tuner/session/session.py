@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tuner.algorithms.warm_start import load_earlier, warm_start
 from tuner.cluster.ray_session import Capacity, wait_for_workers
-from tuner.cluster.slots import Cluster, ClusterSlots, Packing
+from tuner.cluster.slots import Cluster, ClusterSlots, GivenSlots, Packing, Slots
 from tuner.common.errors import DiskFullError, TunerError, cause_of, first_line, without_passwords
 from tuner.common.files import disk_full_error, is_disk_full, write_text
 from tuner.common.process import describe_environment
@@ -158,13 +158,15 @@ def _pack(session: _Session, capacity: Capacity) -> Packing:
 
 def _slots(
     session: _Session, packing: Packing, capacity: Capacity, monitor: Monitor
-) -> AbstractContextManager[ClusterSlots | None]:
-    """Return the slots of a search that follows its cluster; None where their number is given, or on one machine."""
-    if not capacity.is_cluster or session.search.shares.at_once is not None:
+) -> AbstractContextManager[Slots | None]:
+    """Return the slots of a search that follows its cluster, or has a number of them there; None on one machine."""
+    if not capacity.is_cluster:
         return nullcontext()
+    cluster = Cluster(session.run.checkpoints, capacity.asked)
+    if session.search.shares.at_once is not None:
+        return nullcontext(GivenSlots(packing.trials, cluster, session.note))
     cpus, gpus = packing.cpus_per_trial, packing.gpus_per_trial
     per_fit = packing.trials / capacity.slots(cpus, gpus)
-    cluster = Cluster(session.run.checkpoints)
     return closing(ClusterSlots(cpus, gpus, per_fit, cluster, session.note, monitor.show_slots))
 
 
