@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from ray.exceptions import RayError
 
 from tuner.cluster.ray_session import Capacity, NodeCapacity
 from tuner.cluster.slots import Packing
 from tuner.common.errors import InputError
-from tuner.execution.packing_probe import GpuMemory, Speed
+from tuner.execution import packing_probe
+from tuner.execution.packing_probe import GpuMemory, Speed, Trained
 from tuner.session import _packing
 from tuner.session._packing import (
     candidates,
@@ -288,6 +292,57 @@ def test_trials_are_measured_side_by_side_in_processes_of_their_own(tmp_path, ca
     assert speed.worker_memory_mb > 50
     assert probing.speed({"architecture": "no such"}, 1, 1.0) is None
     assert "1 trial at a time could not be measured" in capsys.readouterr().out
+
+
+class FakeRay:
+    """Ray as the driver of a measurement sees it: what actors ask of it, and what they are told, in this order."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.asked, self.told, self._failing = [], [], failing
+
+    def remote(self, _actor) -> FakeRay:
+        return self
+
+    def options(self, **asked) -> SimpleNamespace:
+        self.asked.append(asked)
+        names = ("warm_up", "measure", "close")
+        methods = {name: SimpleNamespace(remote=partial(self._tell, name)) for name in names}
+        return SimpleNamespace(remote=lambda _context, _configuration: SimpleNamespace(**methods))
+
+    def _tell(self, name, *_arguments) -> str:
+        self.told.append(name)
+        return name
+
+    def get(self, answers, timeout) -> list[Trained]:
+        if self._failing in answers:
+            raise RayError("it has died")
+        return [Trained(100.0, 500.0, GpuMemory(2**30, 2**34)) for _ in answers]
+
+    def wait(self, answers, num_returns, timeout) -> None:
+        assert num_returns == len(answers)
+
+    def kill(self, _actor) -> None:
+        self.told.append("killed")
+
+
+def probing_on(ray: FakeRay, capacity: Capacity, monkeypatch) -> packing_probe.Probing:
+    """What measures on such a Ray."""
+    from tuner.datasets.request import DataRequest
+    from tuner.execution.worker_process import WorkerContext
+    from tuner.training.settings import TrialSettings
+
+    settings = TrialSettings(3, 1, None, 0.0, "val_accuracy", "max", 0)
+    context = WorkerContext(DataRequest("digits"), {}, None, settings, None, 1.0)
+    monkeypatch.setattr(packing_probe, "ray", ray)
+    return packing_probe.Probing(context, capacity, print, lambda _text: nullcontext())
+
+
+@pytest.mark.parametrize("failing", ["", "warm_up", "measure"])
+def test_what_a_measurement_keeps_on_disk_is_removed_however_it_ends(failing, monkeypatch) -> None:
+    ray = FakeRay(failing)
+    found = probing_on(ray, Capacity(2, 0), monkeypatch).speed({}, 2, 1.0)
+    assert (found is None) == bool(failing)
+    assert ray.told[-4:] == ["close", "close", "killed", "killed"] and ray.told.count("close") == 2
 
 
 def test_a_measurement_trains_on_images_of_all_classes_though_their_rows_are_in_the_order_of_classes(tmp_path) -> None:

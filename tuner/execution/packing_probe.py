@@ -26,6 +26,8 @@ EPOCH_S = 1.0
 """Length of the timed epochs, about."""
 MEASURED_S = 4.0
 GIVE_UP_S = 90.0
+CLOSED_WITHIN_S = 10.0
+"""Time to remove what was kept on disk, also for what has failed, or may hang."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,12 @@ class Probing:
         try:
             ray.get([probe.warm_up.remote() for probe in probes], timeout=GIVE_UP_S)
             found: list[Trained] = ray.get([probe.measure.remote(MEASURED_S) for probe in probes], timeout=GIVE_UP_S)
-            ray.get([probe.close.remote() for probe in probes], timeout=GIVE_UP_S)
         except RayError as error:
             self.say(f"{counted(trials, 'trial')} at a time could not be measured: {last_line(error)}")
             return None
         finally:
+            closed = [probe.close.remote() for probe in probes]  # killed, they would leave what they keep on disk
+            ray.wait(closed, num_returns=len(closed), timeout=CLOSED_WITHIN_S)
             for probe in probes:
                 ray.kill(probe)
         return found
