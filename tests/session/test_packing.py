@@ -345,6 +345,14 @@ def test_what_a_measurement_keeps_on_disk_is_removed_however_it_ends(failing, mo
     assert ray.told[-4:] == ["close", "close", "killed", "killed"] and ray.told.count("close") == 2
 
 
+def test_a_measurement_asks_for_a_node_that_is_there(monkeypatch) -> None:
+    nodes = (NodeCapacity(4, 1, 0), NodeCapacity(16, 2, 0), NodeCapacity(64, 0, 0))
+    ray = FakeRay()
+    probing = probing_on(ray, Capacity(84, 3, nodes=nodes, is_cluster=True), monkeypatch)
+    assert probing.gpu_memory({}) == GpuMemory(2**30, 2**34)
+    assert ray.asked == [{"num_cpus": 4.0, "num_gpus": 1.0}]
+
+
 def test_a_measurement_trains_on_images_of_all_classes_though_their_rows_are_in_the_order_of_classes(tmp_path) -> None:
     from tuner.datasets.request import DataRequest
     from tuner.execution.worker_process import WorkerContext

@@ -70,6 +70,16 @@ class Capacity:
         nodes = self.nodes or (NodeCapacity(self.cpus, self.gpus, 0.0),)
         return sum(_fit(node, cpus_per_trial, gpus_per_trial) for node in nodes)
 
+    def cpus_beside_gpu(self) -> float:
+        """Return the CPUs for each GPU of a node, at least 1: of the node that has the fewest, so that all have them.
+
+        >>> nodes = (NodeCapacity(4, 1, 0), NodeCapacity(4, 2, 0), NodeCapacity(32, 0, 0))
+        >>> Capacity(40, 3, nodes=nodes).cpus_beside_gpu()
+        2.0
+        """
+        nodes = self.nodes or (NodeCapacity(self.cpus, self.gpus, 0.0),)
+        return max(1.0, min((node.cpus // max(1.0, node.gpus) for node in nodes if node.gpus), default=1.0))
+
 
 def _fit(node: NodeCapacity, cpus_per_trial: float, gpus_per_trial: float) -> int:
     by_gpu = math.floor(node.gpus / gpus_per_trial + 1e-9) if gpus_per_trial else math.inf

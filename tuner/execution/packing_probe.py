@@ -126,7 +126,7 @@ class Probing:
 
     def gpu_memory(self, configuration: Configuration) -> GpuMemory | None:
         """Measure the GPU memory of a trial that runs alone; None where it cannot be told."""
-        cpus = max(1.0, self.capacity.cpus // max(1.0, self.capacity.gpus))
+        cpus = self.capacity.cpus_beside_gpu()
         with self.preparing("measuring how much of a GPU a large trial takes"):
             found = self._train(configuration, 1, cpus, 1.0)
         return found[0].gpu if found else None
