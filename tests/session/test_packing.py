@@ -90,6 +90,18 @@ def test_on_a_cluster_no_trial_is_larger_than_a_node() -> None:
     assert candidates(three, 2.0, None) == [(3, 2.0), (1, 2.0)]
 
 
+def test_so_many_trials_as_were_asked_for_fit_the_nodes_of_a_cluster_where_they_can() -> None:
+    unlike = Capacity(12, 0, nodes=(NodeCapacity(8, 0, 0), NodeCapacity(2, 0, 0), NodeCapacity(2, 0, 0)))
+    assert [candidates(unlike, None, wanted) for wanted in (1, 2, 4, 6, 7, 20)] == [
+        [(1, 8.0)],
+        [(2, 4.0)],
+        [(4, 2.0)],
+        [(6, 2.0)],
+        [(7, 1.0)],
+        [(20, 1.0)],
+    ]
+
+
 def test_the_memory_of_a_cluster_is_that_of_its_workers(tmp_path) -> None:
     two = Capacity(8, 0, nodes=(NodeCapacity(4, 0, 1600),) * 2, is_cluster=True)
     packing, _ = choose(tmp_path, two, search__trials=3, search__probe=False)

@@ -64,8 +64,9 @@ def candidates(capacity: Capacity, cpus_per_trial: float | None, wanted: int | N
     cpus = capacity.cpus
     if wanted is not None:
         largest = max((node.cpus for node in capacity.nodes), default=cpus)
-        share = min(max(1.0, float(cpus // wanted)), max(1.0, largest))
-        return [(wanted, share if cpus_per_trial is None else cpus_per_trial)]
+        most = min(max(1.0, float(cpus // wanted)), max(1.0, largest))
+        fewer = (float(share) for share in range(int(most), 0, -1) if capacity.slots(share, 0.0) >= wanted)
+        return [(wanted, next(fewer, most) if cpus_per_trial is None else cpus_per_trial)]
     if cpus_per_trial is not None:
         fit = capacity.slots(cpus_per_trial, 0.0)
         return [(trials, cpus_per_trial) for trials in dict.fromkeys((fit, fit // 2)) if trials] or [
