@@ -6,13 +6,13 @@ Light at import: numpy and rich are loaded when there is a cache to look at.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shutil
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -205,7 +205,7 @@ def _checked(store: Store, item: Item) -> Item:
     if not item.folder.exists():  # removed meanwhile
         return item
     if item.kind == ACTIVATIONS:
-        with contextlib.suppress(PermissionError):  # of another user, who alone can remove it
+        with suppress(OSError):  # an entry of another user is read without
             store.hold(item.folder)  # nobody removes it while it is read
     try:
         problem = damage(item)

@@ -12,8 +12,9 @@ import pytest
 from tests.support import ROOT
 from tests.support.make_cache import bring, fill, flip_last_bit, prepare_digits, run, statuses
 from tests.support.needs import without_roots_rights
-from tests.training.test_activation_store import ALL, build, key_of
+from tests.training.test_activation_store import ALL, LockOfAnotherUser, build, key_of
 from tuner.cache import parse_cache_options
+from tuner.training import activation_store, cache_contents
 from tuner.training.activation_store import ARRAY, META, Store
 from tuner.training.cache_contents import list_items
 
@@ -43,6 +44,19 @@ def test_the_list_tells_data_sets_and_activations_with_their_sizes(tmp_path, cap
     assert text.splitlines()[0].split() == ["data", "set", "what", "images", "size", "last", "used", "status"]
     assert text.count("whole") == 3 and "images 8x8x1, 10 classes (0, 1, 2, ...), train" in text
     assert "1 prepared data set and 2 entries of activations, " in text
+
+
+def test_the_cache_of_another_user_is_listed_and_verified(tmp_path, capsys, monkeypatch):
+    store = Store(tmp_path)
+    build(store, key_of("a"))
+    store.hold(store.folder(key_of("a")))
+    prepare_digits(tmp_path)
+    for room in (activation_store, cache_contents):
+        monkeypatch.setattr(room, "FileLock", LockOfAnotherUser)
+    assert {item.kind: item.in_use for item in list_items(tmp_path)} == {"activations": True, "datasets": False}
+    assert run(capsys, tmp_path)[0] == 0
+    status, text = run(capsys, tmp_path, "verify")
+    assert status == 0 and text.startswith("whole: 1 prepared data set and 1 entry of activations, ")
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,21 @@ def test_what_killed_builds_left_is_removed_and_what_a_living_one_builds_is_not(
     assert [path.name for path in (tmp_path / "datasets").glob("*.partial")] == ["living.partial"]
 
 
+def test_what_a_killed_build_of_another_user_has_left_keeps_nobody_from_preparing(tmp_path, monkeypatch) -> None:
+    from filelock import FileLock
+
+    class Lock(FileLock):
+        def acquire(self, *arguments, **more):
+            if Path(self.lock_file).stem == "dead":
+                raise PermissionError("it is another user's")
+            return super().acquire(*arguments, **more)
+
+    (tmp_path / "datasets" / "dead.partial").mkdir(parents=True)
+    monkeypatch.setattr("tuner.datasets.prepared.FileLock", Lock)
+    assert prepared(tmp_path).path.is_dir()
+    assert [path.name for path in (tmp_path / "datasets").glob("*.partial")] == ["dead.partial"]
+
+
 def test_a_build_that_fails_leaves_nothing_but_its_lock(tmp_path) -> None:
     broken = Listing(("a", "b"), {"train": Listed(np.array([0, 1]), None, [b"", b""])})
     with pytest.raises(DataError, match=r"2 broken images: image 0 is not an image: it is empty; image 1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tests.support import ROOT
 from tuner.training import activation_store as module
@@ -269,6 +271,23 @@ def test_room_is_made_by_removing_what_was_used_least_recently(tmp_path: Path):
     total = sum(entry.size_bytes for entry in list_entries(store.root))
     assert store.make_room(10, total)
     assert [store.has(key, ALL) for key in keys] == [True, False, True]
+
+
+class LockOfAnotherUser(FileLock):
+    """A lock whose file can be read, and not written to."""
+
+    def acquire(self, *_arguments, **_more):
+        raise PermissionError(errno.EACCES, "Permission denied", self.lock_file)
+
+
+def test_what_a_process_of_another_user_holds_is_in_use_and_what_it_has_left_behind_is_not(tmp_path, monkeypatch):
+    lock = FileLock(tmp_path / "entry" / "users" / "7-0.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True)
+    lock.acquire()
+    monkeypatch.setattr(module, "FileLock", LockOfAnotherUser)
+    assert is_in_use(tmp_path / "entry")
+    lock.release()
+    assert not is_in_use(tmp_path / "entry") and Path(lock.lock_file).exists()
 
 
 def test_what_is_in_use_is_not_removed_even_if_there_is_no_room_then(tmp_path: Path):

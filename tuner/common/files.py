@@ -160,6 +160,23 @@ def remove_leftovers(folder: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
+def is_held(lock: Path) -> bool:
+    """Return whether a process holds a lock file that can only be read: it is another user's, or its whole disk is so.
+
+    One of which that cannot be told counts as held.
+    """
+    try:
+        import fcntl  # not on Windows
+
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return False
+
+
 def remove_empty(folder: Path) -> None:
     """Remove a folder if it is empty; a folder with something in it stays."""
     with suppress(OSError):

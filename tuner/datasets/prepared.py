@@ -334,7 +334,7 @@ def _remove_leftovers(parent: Path, own: Path) -> None:
             try:
                 with FileLock(partial.with_suffix(".lock"), timeout=0):
                     shutil.rmtree(partial, ignore_errors=True)
-            except Timeout:
+            except (Timeout, PermissionError):  # of another user, who removes it himself
                 continue
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tuner.common.arrays import is_whole, npy_header
-from tuner.common.files import free_bytes, replacing, write_text
+from tuner.common.files import free_bytes, is_held, replacing, write_text
 from tuner.training.trial_like import Progress
 
 VERSION = 2
@@ -423,8 +423,11 @@ def is_in_use(folder: Path) -> bool:
         try:
             with FileLock(path, timeout=0):
                 path.unlink(missing_ok=True)
-        except (Timeout, PermissionError):  # of another user: it cannot be asked, and is not to be removed here
+        except Timeout:
             return True
+        except OSError:  # of another user, who removes it himself
+            if is_held(path):
+                return True
     return False
 
 

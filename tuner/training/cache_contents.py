@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tuner.common.errors import InputError, first_line
-from tuner.common.files import format_size, is_written
+from tuner.common.files import format_size, is_held, is_written
 from tuner.common.words import counted
 from tuner.datasets.prepared import BROUGHT, VERSION, cut_short, find_damage
 from tuner.training import activation_store
@@ -289,8 +289,8 @@ def _is_being_made(folder: Path) -> bool:
                 return False
     except Timeout:
         return True
-    except PermissionError:  # the lock of another user, which stays when the data set has been made
-        return False
+    except OSError:  # another user has made it
+        return is_held(Path(lock.lock_file))
     return False
 
 
