@@ -34,6 +34,18 @@ def ended_by(monkeypatch, capsys, tmp_path):
     return run
 
 
+def test_a_job_uses_gpus_as_whoever_sent_it_says(monkeypatch, tmp_path, capsys) -> None:
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [])  # which a job replaces
+    monkeypatch.setenv("TUNER_PRECISION", "auto")
+    monkeypatch.setenv(VARIABLE, '{"search": ["small.yaml"], "switches": {"TUNER_PRECISION": "float32"}}')
+    monkeypatch.setattr(
+        "tuner.session.commands.run_search", lambda *_given: seen.append(os.environ["TUNER_PRECISION"]) or 0
+    )
+    assert entrypoint.main() == 0 and seen == ["float32"]
+
+
 def test_a_job_works_in_a_copy_of_what_was_sent_and_outlives_the_folder_itself(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(Path.cwd())  # where the next test is to find itself
     sent = tmp_path / "sent"

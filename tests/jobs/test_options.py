@@ -12,6 +12,7 @@ from tests.end_to_end.test_cli import HEAVY, python
 from tests.support.make_data import make_folder
 from tests.support.make_search import write_file
 from tests.support.wrong_files import RIGHT
+from tuner.common.errors import InputError
 from tuner.jobs._upload import Package
 from tuner.jobs.options import COMMANDS, parse_submit_options
 from tuner.jobs.submission import job_of, read_search, resume_command
@@ -76,6 +77,15 @@ def test_the_search_on_the_cluster_is_given_what_was_typed_here():
     assert parse_search_options(arguments("--shared", "/nfs")).runs_dir == Path("/nfs/runs")
     assert parse_search_options(arguments("--storage", "s3://images")).storage == "s3://images"
     assert parse_search_options(arguments("--resume")).resume == ""
+
+
+def test_what_says_here_how_gpus_are_used_says_so_on_the_cluster(monkeypatch):
+    options = parse_submit_options(["small.yaml"])
+    monkeypatch.setenv("TUNER_PRECISION", "float32")
+    assert job_of(options, NOTHING_SENT)["switches"] == {"TUNER_PRECISION": "float32"}
+    monkeypatch.setenv("TUNER_XLA", "perhaps")
+    with pytest.raises(InputError, match="TUNER_XLA must be auto, on or off; got 'perhaps'"):
+        job_of(options, NOTHING_SENT)
 
 
 TRACKERS: dict[tuple[str, ...], tuple[str, ...] | None] = {

@@ -65,7 +65,7 @@ def set_surroundings() -> dict[str, str]:
     Raises:
         InputError: one of `SWITCHES` holds another word.
     """
-    switched = {name: switch(name) for name in SWITCHES if os.environ.get(name)}
+    switched = given_switches()
     for name in [name for name in os.environ if _LEFT_OUT.fullmatch(name)]:
         del os.environ[name]
     flags = [word for word in os.environ.pop("XLA_FLAGS", "").split() if word.startswith(_XLA_PLACE)]
@@ -77,6 +77,11 @@ def set_surroundings() -> dict[str, str]:
     if not all(map(_can_be_written, _matplotlib_folders())):  # it would say so, at each start of a process
         os.environ["MPLCONFIGDIR"] = str(_own_temporary_folder() / "matplotlib")
     return switched | {name: os.environ[name] for name in (*_SET, *_UNLESS_SET, "KERAS_HOME")}
+
+
+def given_switches() -> dict[str, str]:
+    """Return the words of those of `SWITCHES` that are set; raises InputError for another word."""
+    return {name: switch(name) for name in SWITCHES if os.environ.get(name)}
 
 
 def switch(name: str) -> str:

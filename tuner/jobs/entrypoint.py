@@ -57,6 +57,7 @@ def _write(line: str) -> None:
 def _run(job: Mapping[str, Any], stream: ProgressStream) -> int:
     if "fetch" in job:
         return _fetch(**job["fetch"])
+    os.environ.update(job.get("switches", {}))
     if "data" in job:
         place_data(Path("data"), Path(job["data"]))
     with in_working_copy(Path.cwd()):  # before the seconds that the next line takes

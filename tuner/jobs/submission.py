@@ -16,6 +16,7 @@ from tuner.common.command_line import override_of, split_assignments
 from tuner.common.errors import DataError, InputError, LostError
 from tuner.common.locations import is_remote, parse_location
 from tuner.common.plugins import Plugin
+from tuner.common.process import given_switches
 from tuner.datasets.sources import NAMED
 from tuner.datasets.staging import resolve, staged_sources
 from tuner.jobs import _commands
@@ -116,7 +117,10 @@ def _refuse_misspelt_command(file: Path) -> None:
 
 
 def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
-    """Return the work of the job: the arguments of a search on the cluster, and the folder for data that came along."""
+    """Return the work of the job: the arguments of a search on the cluster, and the folder for data that came along.
+
+    What says here how GPUs are used (`SWITCHES`) is said there; raises InputError for a word that says nothing.
+    """
     overrides = list(options.overrides)
     if package.data_source is not None:
         overrides.append(override_of("data.source", package.data_source))
@@ -132,6 +136,7 @@ def job_of(options: SubmitOptions, package: Package) -> dict[str, object]:
     words += [f"--plugin={reference}" for reference in package.plugins]
     words += ["--resume"] if options.resume else ["--fresh"] if options.fresh else []
     job: dict[str, object] = {"search": words, "resume_command": resume_command(options)}
+    job |= {"switches": switches} if (switches := given_switches()) else {}
     return job if package.data_folder is None else {**job, "data": str(package.data_folder)}
 
 
