@@ -34,7 +34,7 @@ def ended_by(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_a_job_uses_gpus_as_whoever_sent_it_says(monkeypatch, tmp_path, capsys) -> None:
+def test_a_job_uses_gpus_as_whoever_sent_it_says(monkeypatch, tmp_path) -> None:
     seen = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [])  # which a job replaces
