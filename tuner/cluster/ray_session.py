@@ -73,7 +73,7 @@ class Capacity:
     def cpus_beside_gpu(self) -> float:
         """Return the CPUs for each GPU of a node, at least 1: of the node that has the fewest, so that all have them.
 
-        >>> nodes = (NodeCapacity(4, 1, 0), NodeCapacity(4, 2, 0), NodeCapacity(32, 0, 0))
+        >>> nodes = (NodeCapacity(4.0, 1, 0), NodeCapacity(4.0, 2, 0), NodeCapacity(32.0, 0, 0))
         >>> Capacity(40, 3, nodes=nodes).cpus_beside_gpu()
         2.0
         """
