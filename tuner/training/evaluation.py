@@ -15,6 +15,7 @@ from tuner.common.metrics import ACCURACY, LOSS, VALIDATION, Metric, asked_value
 from tuner.datasets.loading import Split
 from tuner.runs.finalists import pack_bits, pack_floats
 from tuner.runs.forecast import resamples
+from tuner.training.failures import attempt
 
 BATCH_SIZE = 256
 TOP = 5
@@ -56,10 +57,8 @@ def _value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> flo
 
 def _value_if_any(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the value of a metric; not a number where own code fails, as it may where a class has no image."""
-    try:
-        return _value(metric, labels, probabilities)
-    except Exception:  # noqa: BLE001  a metric of others may raise anything: all is trained, and is judged by the rest
-        return math.nan
+    value, _ = attempt(lambda: _value(metric, labels, probabilities))
+    return math.nan if value is None else value
 
 
 def judgement(
