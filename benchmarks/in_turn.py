@@ -15,8 +15,10 @@ Run = Callable[[str, str, str, int, float, Path], Outcome]
 """(data, source, way, seed, minutes, folder) -> what was seen of the search."""
 
 
-def arguments_of(program: str, description: str, minutes: float, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return results (path), data (NAME=SOURCE), seeds and minutes of a command line."""
+def arguments_of(
+    program: str, description: str, minutes: float, ways: Sequence[str], arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """Return results (path), data (NAME=SOURCE), seeds, minutes and ways of a command line."""
     parser = argparse.ArgumentParser(
         prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,19 +27,18 @@ def arguments_of(program: str, description: str, minutes: float, arguments: Sequ
     add("--data", action="append", required=True, metavar="NAME=SOURCE", help="flowers=folder:..., hands=folder:...")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     add("--minutes", type=float, default=minutes)
+    add("--ways", nargs="+", choices=ways, default=list(ways))
     return parser.parse_args(arguments)
 
 
-def in_turn(
-    options: argparse.Namespace, ways: Sequence[str], run: Run[Outcome], kind: Callable[..., Outcome]
-) -> list[Outcome]:
+def in_turn(options: argparse.Namespace, run: Run[Outcome], kind: Callable[..., Outcome]) -> list[Outcome]:
     """Run what is missing, the ways of every second seed in the other order; returns all that have the same minutes."""
     options.results.parent.mkdir(parents=True, exist_ok=True)
     done = read(options.results, kind)
     for seed in options.seeds:
         for text in options.data:
             name, _, source = text.partition("=")
-            for way in ways if seed % 2 == 0 else ways[::-1]:
+            for way in options.ways if seed % 2 == 0 else options.ways[::-1]:
                 if (name, way, seed, options.minutes) in map(_key, done):
                     continue
                 done.append(run(name, source, way, seed, options.minutes, options.results.parent.resolve()))

@@ -1,13 +1,17 @@
 """`python -m benchmarks.informed`: a search that begins with prior and probes, beside one that begins with nothing.
 
-For each data set and seed, two searches of `--minutes` with a cache of their own, in turn: `informed` has
-`search.prior: shipped`, less the studies of the same base set, and `search.probe: true`; `plain` has neither. Both hold
-out the same validation images. To reach: the informed one has the plain one's last value after at most half of the
-plain one's time to it, in the median. Results are kept in `--results`, a line each; what is there is not run again.
+For each data set and seed, searches of `--minutes` with a cache of their own, in turn: `informed` has
+`search.prior: shipped`, less the studies of the same base set, and `search.probe: true`; `prior` has the former alone,
+as is the default below ten minutes; `plain` has neither. All hold out the same validation images. `hands` and `flowers`
+choose between two networks; `hands_six` and `flowers_six` are of the same images, in the space of six networks in which
+the tables of `benchmarks.images` were measured. To reach: another way than `plain` has the plain one's last value after
+at most half of the plain one's time to it, in the median. Results are kept in `--results`, a line each; what is there
+is not run again.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import subprocess
@@ -25,7 +29,12 @@ from tuner.runs.record import read_state
 from tuner.runs.state import RunState
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
-WAYS = {"plain": ("search.prior=none", "search.probe=false"), "informed": ("search.prior=shipped", "search.probe=true")}
+WAYS = {
+    "plain": ("search.prior=none", "search.probe=false"),
+    "informed": ("search.prior=shipped", "search.probe=true"),
+    "prior": ("search.prior=shipped", "search.probe=false"),
+}
+COLOURS = {"plain": "#d55e00", "informed": "#0072b2", "prior": "#009e73"}
 REACH = 0.5
 
 
@@ -44,8 +53,8 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = arguments_of("python -m benchmarks.informed", __doc__ or "", 4.0, arguments)
-    shown = in_turn(options, list(WAYS), run, Outcome)
+    options = arguments_of("python -m benchmarks.informed", __doc__ or "", 4.0, list(WAYS), arguments)
+    shown = in_turn(options, run, Outcome)
     print("\n".join(table(shown)))
     draw(shown, options.results.with_suffix(".png"))
 
@@ -58,7 +67,9 @@ def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Pat
     places = [word for kind in ("runs", "reports", "cache") for word in (f"--{kind}", str(place / kind))]
     settings = [word for one in (*WAYS[way], f"search.seed={seed}") for word in ("--set", one)]
     asked = [str(HERE / f"{name}.yaml"), "--data", f"{name}={source}", "--time", f"{minutes:g}m"]
-    command = [sys.executable, "-m", "benchmarks.informed.without_base", name, *asked, *settings, *places]
+    asked += [word for path in plugins(name) for word in ("--plugin", str(path))]
+    base = name.partition("_")[0]
+    command = [sys.executable, "-m", "benchmarks.informed.without_base", base, *asked, *settings, *places]
     with (place / "output.txt").open("w") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     shutil.rmtree(place / "cache", ignore_errors=True)
@@ -67,6 +78,11 @@ def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Pat
         raise SystemExit(f"{place / 'output.txt'}: the search did not begin")
     state = read_state(found)
     return Outcome(name, way, seed, minutes, status, len(state.trials), curve(state))
+
+
+def plugins(name: str) -> list[Path]:
+    """Return the files of own code that the space of a data set needs."""
+    return [ROOT / "benchmarks" / "images" / "small_networks.py"] if name.endswith("_six") else []
 
 
 def curve(state: RunState) -> list[tuple[float, float]]:
@@ -88,15 +104,15 @@ def reached_after(points: Sequence[tuple[float, float]], value: float) -> float:
     return next((seconds for seconds, best in points if best >= value), math.inf)
 
 
-def shares(outcomes: Sequence[Outcome], name: str) -> dict[int, float]:
-    """Return by seed the informed search's share of the time that the plain one took to its last value."""
+def shares(outcomes: Sequence[Outcome], name: str, way: str) -> dict[int, float]:
+    """Return by seed another way's share of the time that the plain search took to its last value."""
     by_way = {way: {one.seed: one for one in outcomes if (one.data, one.way) == (name, way)} for way in WAYS}
     found = {}
-    for seed in sorted(by_way["plain"].keys() & by_way["informed"].keys()):
+    for seed in sorted(by_way["plain"].keys() & by_way[way].keys()):
         plain = by_way["plain"][seed].curve
         if plain:
             last_s, last = plain[-1]
-            found[seed] = reached_after(by_way["informed"][seed].curve, last) / last_s
+            found[seed] = reached_after(by_way[way][seed].curve, last) / last_s
     return found
 
 
@@ -111,14 +127,15 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
             f"{one.curve[0][0]:.0f} s | {one.curve[-1][0]:.0f} s | {one.curve[-1][1]:.1%}" if one.curve else "- | - | -"
         )
         lines.append(f"| {one.data} | {one.seed} | {one.way} | {one.trials} | {ends} |")
-    for name in sorted({one.data for one in outcomes}):
-        if found := shares(outcomes, name):
+    others = [way for way in WAYS if way != "plain"]
+    for name, way in itertools.product(sorted({one.data for one in outcomes}), others):
+        if found := shares(outcomes, name, way):
             middle = median(found.values())
             verdict = "reached" if middle <= REACH else "not reached"
             each = ", ".join(f"{share:.2f}" for share in found.values())
             lines.append(
-                f"\n{name}: the plain search's last value after {middle:.2f} of its time to it (median of {len(found)}:"
-                f" {each}); at most {REACH} asked for: {verdict}"
+                f"\n{name}, {way}: the plain search's last value after {middle:.2f} of its time to it (median of "
+                f"{len(found)}: {each}); at most {REACH} asked for: {verdict}"
             )
     return lines
 
@@ -128,7 +145,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     names = sorted({one.data for one in outcomes})
     figure = Figure(figsize=(6 * len(names), 4.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for way, colour in zip(WAYS, ("#d55e00", "#0072b2"), strict=True):
+        for way, colour in COLOURS.items():
             those = [one for one in outcomes if (one.data, one.way) == (name, way) and one.curve]
             if not those:
                 continue

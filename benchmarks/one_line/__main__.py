@@ -49,8 +49,8 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = arguments_of("python -m benchmarks.one_line", __doc__ or "", 5.0, arguments)
-    print("\n".join(table(in_turn(options, WAYS, run, Outcome))))
+    options = arguments_of("python -m benchmarks.one_line", __doc__ or "", 5.0, WAYS, arguments)
+    print("\n".join(table(in_turn(options, run, Outcome))))
 
 
 def run(name: str, source: str, way: str, seed: int, minutes: float, folder: Path) -> Outcome:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 from tuner.algorithms import _gaussian_process as gaussian_process
 from tuner.algorithms._gaussian_process import (
@@ -57,16 +57,31 @@ def test_predictions_are_those_of_the_textbook() -> None:
 def test_the_gradient_of_the_posterior_is_right() -> None:
     points, levels, targets, groups = data(25)
     centre = prior(3)
-    distances = gaussian_process._squared_distances(points, groups)
-    apart = np.abs(levels[:, None] - levels[None, :]).astype(float)
+    pairs = gaussian_process._Pairs.of(points, levels, groups)
     generator = np.random.default_rng(2)
     for _ in range(5):
         place = centre.packed() + generator.normal(0, 0.4, 6)
         loss, slope = (
-            lambda packed, part=part: gaussian_process._loss(packed, distances, apart, targets, centre)[part]
+            lambda packed, part=part: gaussian_process._loss(packed, pairs, targets, centre.packed())[part]
             for part in (0, 1)
         )
         assert check_grad(loss, slope, place) < 1e-3 * np.linalg.norm(slope(place))
+
+
+def test_of_two_hyperparameters_the_loss_differs_as_the_density_of_the_data_and_of_them_does() -> None:
+    points, levels, targets, groups = data(12)
+    centre, pairs = prior(3), gaussian_process._Pairs.of(points, levels, groups)
+
+    def density(packed: np.ndarray) -> float:
+        hyper = KernelHyperparameters(packed[:3], *packed[3:])
+        noise = (math.exp(hyper.log_noise) + gaussian_process.JITTER) * np.eye(12)
+        covariance = by_hand(points, points, levels, levels, hyper) + noise
+        of_data = multivariate_normal(np.zeros(12), covariance).logpdf(targets)
+        return float(of_data + norm(centre.packed(), [1, 1, 1, 1, 1.5, 1]).logpdf(packed).sum())
+
+    one, other = centre.packed() + np.random.default_rng(3).normal(0, 0.4, (2, 6))
+    losses = [gaussian_process._loss(packed, pairs, targets, centre.packed())[0] for packed in (one, other)]
+    assert losses[0] - losses[1] == pytest.approx(density(other) - density(one))
 
 
 def test_what_matters_gets_a_short_length_scale_and_the_rest_long_ones() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmarks.images.tasks import EPOCHS, HEAD_EPOCHS, TASKS, space
 from benchmarks.in_turn import arguments_of, in_turn
 from benchmarks.informed import without_base
-from benchmarks.informed.__main__ import HERE, WAYS, Outcome, curve, draw, shares, table
+from benchmarks.informed.__main__ import HERE, WAYS, Outcome, curve, draw, plugins, shares, table
 from tests.support.make_record import epoch, small_state, trial_started
 from tuner.algorithms import prior
 from tuner.session.checks import check_names
@@ -40,7 +42,7 @@ def test_the_share_is_of_the_plain_searchs_time_to_its_last_value_by_seed(tmp_pa
         outcome("informed", 0, faster),
         outcome("informed", 1, never),
     ]
-    assert shares(outcomes, "flowers") == {0: 0.2, 1: float("inf")}
+    assert shares(outcomes, "flowers", "informed") == {0: 0.2, 1: float("inf")}
     assert (
         "after inf of its time to it (median of 2: 0.20, inf); at most 0.5 asked for: not reached"
         in table(outcomes)[-1]
@@ -59,8 +61,8 @@ def test_searches_go_in_turn_and_what_is_kept_is_not_run_again(tmp_path: Path):
 
     words = ["--results", str(tmp_path / "new" / "found.jsonl"), "--data", "a=folder:x", "--seeds", "0", "1"]
     for minutes, searches in (("4", 4), ("4", 4), ("5", 8)):
-        options = arguments_of("p", "d", 4.0, [*words, "--minutes", minutes])
-        assert [one.way for one in in_turn(options, list(WAYS), run, Outcome)] == [
+        options = arguments_of("p", "d", 4.0, ["plain", "informed"], [*words, "--minutes", minutes])
+        assert [one.way for one in in_turn(options, run, Outcome)] == [
             "plain",
             "informed",
             "informed",
@@ -83,8 +85,16 @@ def test_what_is_searched_is_not_in_the_prior(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["flowers", "hands"])
-def test_each_data_set_has_a_file_that_both_ways_can_be_set_in(name: str):
+def test_each_data_set_has_a_file_that_every_way_can_be_set_in(name: str):
     for settings in WAYS.values():
         reading = load_spec(HERE / f"{name}.yaml", list(settings))
         spec = require(reading, check_names(reading, {name: "digits"}))
         assert spec.study == name and len(spec.space["architecture"].values) == 2
+
+
+@pytest.mark.parametrize(("name", "task"), [("flowers_six", "flowers_30"), ("hands_six", "hands_20")])
+def test_the_space_of_six_networks_is_the_one_of_the_tables(name: str, task: str):
+    written = yaml.safe_load((HERE / f"{name}.yaml").read_text())
+    assert written["space"] == space(TASKS[task])
+    assert (written["training"]["max_epochs"], written["training"]["head_epochs"]) == (EPOCHS, HEAD_EPOCHS)
+    assert plugins(name) and all(path.is_file() for path in plugins(name)) and not plugins("flowers")
