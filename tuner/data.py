@@ -130,7 +130,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
     """Return a name for the data, the request for them, and what a study aims at.
 
     Raises:
-        SpecError: the section `data` is wrong; what is wrong with the rest of a file does not matter here.
+        SpecError: the section `data`, or what `--set` sets, is wrong; the rest of a file does not matter here.
     """
     from tuner.datasets.account.taking import Aims
     from tuner.datasets.request import DataRequest
@@ -143,7 +143,8 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
         reading = load_spec(Path(source), overrides)
     else:
         reading = read_spec(dump_spec({"data": {"source": source}}), source, overrides)
-    problems = [problem for problem in reading.problems if _is_about_data(problem.field)]
+    set_here = {one.partition("=")[0].strip() for one in overrides}
+    problems = [one for one in reading.problems if _is_about_data(one.field) or one.field in set_here]
     if problems or reading.data is None:
         told = problems or reading.problems
         raise SpecError(reading.file, told if is_file else [replace(problem, line=None) for problem in told])
@@ -153,7 +154,7 @@ def _read(source: str, overrides: Sequence[str], staged: Mapping[str, str]) -> t
     request = DataRequest(**reading.data.model_dump(), asked=asked)
     seed = reading.search.seed if reading.search is not None else 0
     names = frozenset(parameter.name for parameter in flatten(reading.space))
-    aims = Aims(reading.metrics, names, seed) if is_file else Aims()
+    aims = Aims(reading.metrics, names, seed) if is_file else Aims(seed=seed)
     return Path(source).stem if is_file else source, request, aims
 
 

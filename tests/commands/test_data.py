@@ -90,11 +90,17 @@ def test_a_search_space_file_stands_for_its_data_and_what_else_is_wrong_in_it_do
     assert status == 0 and "folder:pets" in text and "seed 3" in text
 
 
+def test_the_seed_that_is_set_parts_the_images_of_a_source_too(place, capsys) -> None:
+    status, text, _ = run(capsys, "folder:pets", "--set", "search.seed=3")
+    assert status == 0 and "seed 3" in text
+
+
 WRONG = {
     "no such source": (["digit"], "did you mean 'digits'?"),
     "no folder": (["folder:gone"], "folder:gone must name a folder or file that exists"),
     "a wrong setting": (["digits", "--set", "data.layot=classes"], "unknown setting 'layot'; did you mean 'layout'?"),
     "a wrong value": (["folder:pets", "--set", "data.image_px=3"], "data.image_px must be"),
+    "a wrong seed": (["folder:pets", "--set", "search.seed=x"], "search.seed must be a whole number"),
     "a setting of nothing": (["folder:pets", "--set", "data"], "--set data must be written key=value"),
     "a file that is not there": (["gone.yaml"], "gone.yaml: no such search-space file"),
     "a layout of no folder": (["digits", "--set", "data.layout=classes"], "only folders have a layout"),
