@@ -152,6 +152,17 @@ def test_a_parquet_table_of_bytes_has_groups_too(tmp_path) -> None:
     assert sum(map(len, parts)) == 5 == len(set.union(*parts))
 
 
+def test_a_column_of_splits_in_files_that_are_named_after_splits_is_not_said_to_be_read(tmp_path) -> None:
+    for name, labels in (("train", LABELS), ("test", LABELS[:4])):
+        images = [{"bytes": encoded(index), "path": None} for index in range(len(labels))]
+        columns = {"image": images, "label": labels, "split": ["val", "train"] * (len(labels) // 2)}
+        parquet.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    dataset, said = load(f"parquet:{tmp_path}", tmp_path / "cache", columns={"split": "split"})
+    assert dataset.prepared.counts == {"train": NUMBER, "test": 4}
+    text = "\n".join(said)
+    assert "column split not used: the files are named after splits" in text and "split from split" not in text
+
+
 # --- where the images lie ---
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -203,12 +203,22 @@ def _read(reference: str, given: Columns) -> Listing:
         names = names or file.names
     images = {split: ParquetImages(found, root) for split, found in files.items()}
     rows = _rows(files, images, f"parquet:{reference}")
-    parts = rows.split_rows("split") if "split" in rows.columns and list(files) == ["train"] else {}
+    is_parted = list(files) == ["train"]  # else each file is of the split that it is named after
+    parts = rows.split_rows("split") if "split" in rows.columns and is_parted else {}
     labels = {split: _together([file.labels for file in found]) for split, found in files.items()}
     names, numbers = _numbered(labels, parts, names, f"parquet:{reference}")
     splits = {split: Listed(numbers[split], None, images[split], images[split].name) for split in files}
-    said = (said_columns(rows.where, next(iter(files.values()))[0].columns),) if rows.columns else ()
-    return _with_cells(Listing(names, splits, (*notices, *said)), rows, parts)
+    return _with_cells(Listing(names, splits, (*notices, *_said(files, rows, is_parted=is_parted))), rows, parts)
+
+
+def _said(files: Mapping[str, Sequence[_File]], rows: Rows, *, is_parted: bool) -> Iterator[str]:
+    """Yield notices of what is read from which column, and that splits are not where the files are named after them."""
+    every = [file.columns for found in files.values() for file in found]
+    read = every[0] if is_parted else replace(every[0], split=None)
+    if rows.columns.keys() - (() if is_parted else {"split"}):
+        yield said_columns(rows.where, read)
+    if not is_parted and (unused := next((columns.split for columns in every if columns.split), None)):
+        yield f"{rows.where}: column {unused} not used: the files are named after splits"
 
 
 def _is_withheld(labels: np.ndarray) -> bool:
