@@ -505,6 +505,22 @@ def test_a_pattern_over_paths_keeps_groups_together(kind, tmp_path) -> None:
     assert any("48 training images in 12 groups" in text for text in said)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_of_groups_is_neither_read_nor_told_where_a_pattern_says_them(kind, tmp_path) -> None:
+    names = make_images(tmp_path)
+    patients = ["", *(str(index // 5) for index in range(1, NUMBER))]
+    if kind == "csv":
+        rows = [f"{name},{label},{one}" for name, label, one in zip(names, LABELS, patients, strict=True)]
+        source = write_csv(tmp_path / "labels.csv", *rows, header="path,label,patient")
+    else:
+        parquet.write_table(pa.table({"path": names, "label": LABELS, "patient": patients}), tmp_path / "l.parquet")
+        source = f"parquet:{tmp_path / 'l.parquet'}"
+    _, said = load(source, tmp_path / "cache", group=r"/\d(\d)")
+    text = "\n".join(said)
+    assert f"{NUMBER} training images in 10 groups" in text
+    assert "group from" not in text and "rows without" not in text
+
+
 @pytest.mark.parametrize(
     ("group", "words"),
     [

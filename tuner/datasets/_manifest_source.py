@@ -73,9 +73,9 @@ def find_columns(names: Sequence[str], given: Columns, where: str, roles: Collec
     """
     found: dict[str, str | None] = {}
     for role, tiers in _USUAL.items():
-        if role not in roles:
-            continue
         wanted = getattr(given, role)
+        if role not in roles or wanted == "":
+            continue
         if wanted is not None:
             found[role] = _given_column(names, wanted, role, where)
             continue

@@ -155,7 +155,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the columns of a table by what they mean; None: a usual name."""
+    """The names of the columns of a table by what they mean; None: a usual name; empty: none is looked for."""
 
     path: str | None = None
     label: str | None = None
@@ -198,8 +198,8 @@ def as_described(source: Source, layout: str, columns: Mapping[str, str | None] 
     if source.with_layout:
         source = source.with_layout(layout)
     named = dict(columns or {})
-    if group is not None and not is_pattern(group):
-        named["group"] = group
+    if group is not None:
+        named["group"] = "" if is_pattern(group) else group
     return source.with_columns(Columns(**named)) if named and source.with_columns else source
 
 
