@@ -103,6 +103,7 @@ def test_a_csv_is_read_as_it_is_written(header, delimiter, encoding, newline, tm
         (["e\u0301te\u0301", "\u00e9t\u00e9 2"], ("\u00e9t\u00e9", "\u00e9t\u00e9 2")),
         (["0.5", "1.5"], ("0.5", "1.5")),
         (["NA", "EU"], ("EU", "NA")),
+        (["Nan", "NAN"], ("NAN", "Nan")),
     ],
 )
 def test_classes_are_texts_or_numbers_however_they_are_written(cells, names, tmp_path) -> None:
@@ -327,7 +328,7 @@ def test_missing_images_of_parquet_rows_are_not_there_and_those_elsewhere_are_no
     ("header", "row", "words"),
     [
         ("path,label", "{0},", "line 22: label must name a class; got nothing"),
-        ("path,label", "{0},nan", "line 22: label must name a class; got 'nan'"),
+        ("path,label", "{0},nan", "line 22: label must name a class; got 'nan', which stands for an empty cell"),
         ("path,label", "{0},dog", "line 22: .*00.png has label 'dog', and 'cat' on line 2: an image must have one"),
         ("path,label", "{0}", "line 22: must have 2 cells as the first line; got 1"),
         ("path,label", "{0},cat,x", "line 22: must have 2 cells as the first line; got 3"),

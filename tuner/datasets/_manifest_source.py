@@ -52,6 +52,8 @@ ROLES = tuple(_USUAL)
 """What columns may mean: fields of `Columns`."""
 _ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DELIMITERS = ",;\t|"
+_WRITTEN_NAN = ("nan", "NaN")
+"""An empty cell as Python and R, pandas and JSON write it; `Nan` and `NAN` are names."""
 _MANIFESTS = re.compile(r"(labels?|metadata|annotations?|manifest|train)\.(csv|jsonl)", re.IGNORECASE)
 
 
@@ -112,7 +114,7 @@ def text_of(value: Any) -> str | None:
     if not isinstance(value, str | int | float):
         return None
     text = unicodedata.normalize("NFC", str(value)).strip()
-    return "" if text.lower() == "nan" else text
+    return "" if text in _WRITTEN_NAN else text
 
 
 def alike_numbers(texts: Sequence[str]) -> list[str]:
@@ -146,6 +148,7 @@ class Rows:
         if rows:
             value = "" if self.columns[column][rows[0]] is None else str(self.columns[column][rows[0]])
             got = repr(value if len(value) <= 60 else f"{value[:60]} ...") if value else "nothing"
+            got += ", which stands for an empty cell" if value.strip() in _WRITTEN_NAN else ""
             more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
             raise DataError(f"{self.where} {self.place(rows[0])}: {column} {rule}; got {got}{more}")
 
