@@ -164,6 +164,25 @@ def test_a_column_of_splits_in_files_that_are_named_after_splits_is_not_said_to_
     assert "column split not used: the files are named after splits" in text and "split from split" not in text
 
 
+def test_labels_of_minus_one_are_withheld_where_no_training_image_has_that_label(tmp_path) -> None:
+    names = make_images(tmp_path)
+    header = "path,label,split"
+
+    def rows(*labels: int) -> list[str]:
+        splits = ["train"] * 14 + ["test"] * 6
+        return [f"{name},{label},{split}" for name, label, split in zip(names, labels, splits, strict=True)]
+
+    source = write_csv(tmp_path / "l.csv", *rows(*[0, 1] * 7, *[-1] * 6), header=header)
+    dataset, said = load(source, tmp_path / "cache")
+    assert dataset.class_names == ("0", "1") and dataset.prepared.counts == {"train": 14}
+    assert any("6 images of test not used: their labels are withheld" in text for text in said)
+    source = write_csv(tmp_path / "l.csv", *rows(*[-1, 1] * 7, *[-1] * 6), header=header)
+    dataset, _ = load(source, tmp_path / "cache")
+    assert dataset.class_names == ("-1", "1") and dataset.prepared.counts == {"train": 14, "test": 6}
+    with pytest.raises(DataError, match="line 16: label must name a class; got '-1'"):
+        load(write_csv(tmp_path / "l.csv", *rows(*[0, 1] * 7, -1, *[0] * 5), header=header), tmp_path / "cache")
+
+
 # --- where the images lie ---
 
 

@@ -493,6 +493,9 @@ def _read(kind: str, reference: str, given: Columns) -> Listing:
     rows, columns = table.rows, table.columns
     labels = alike_numbers(rows.texts(str(columns.label)))
     splits = rows.split_rows(columns.split) if columns.split else {"train": np.arange(len(rows))}
+    trained = {labels[row] for row in splits["train"]}
+    if "-1" not in trained:  # it is no class: other sources write so a label that is withheld
+        labels = ["" if label == "-1" else label for label in labels]
     groups, group_names, without = rows.group_numbers(columns.group) if columns.group else (None, (), ())
     weights = rows.weights(columns.weight) if columns.weight else None
     for split, there in splits.items():
