@@ -236,6 +236,17 @@ def test_no_table_chooses_files_that_lie_elsewhere(cell, words, tmp_path) -> Non
         load(source, tmp_path / "cache")
 
 
+def test_a_refusal_names_the_folder_of_a_table_as_it_was_given(tmp_path) -> None:
+    make_images(tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    write_csv(tmp_path / "real" / "l.csv", "../a.png,cat")
+    with pytest.raises(DataError, match=rf"must be a path below {tmp_path}/link: put"):
+        load(f"csv:{tmp_path}/link/l.csv", tmp_path / "cache")
+    write_csv(tmp_path / "real" / "l.csv", "gone.png,cat")
+    with pytest.raises(DataError, match=rf"no such image lies in {tmp_path}/link or below"):
+        load(f"csv:{tmp_path}/link/l.csv", tmp_path / "cache")
+
+
 def test_an_absolute_path_may_lead_into_the_folder_of_the_table(tmp_path) -> None:
     names = [str(tmp_path / name) for name in make_images(tmp_path)]
     assert len(labels_by_value(load(write_csv(tmp_path / "l.csv", *rows_of(names)), tmp_path / "c")[0])) == NUMBER

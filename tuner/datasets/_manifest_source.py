@@ -364,23 +364,23 @@ def _find_images(path: Path, rows: Rows, column: str) -> tuple[list[Path], tuple
 
     Only what lies in the folder of the table or below it is read: data that come from elsewhere must not choose files.
     """
-    root = path.parent.resolve()
+    root, folder = path.parent.resolve(), shown(path.parent.absolute())
     texts = [text if "/" in text else text.replace("\\", "/") for text in rows.texts(column)]
     rows.refuse(column, [row for row, text in enumerate(texts) if not text], "must name an image")
     rows.refuse(column, [row for row, text in enumerate(texts) if "://" in text], "must be a path, not a URL")
     names = [_below(root, text) for text in texts]
-    rule = f"must be a path below {shown(root)}: put the table into a folder above its images"
+    rule = f"must be a path below {folder}: put the table into a folder above its images"
     rows.refuse(column, [row for row, name in enumerate(names) if name is None], rule)
     lying = cache(lambda: _images_below(root))  # a walk of a large folder takes long
     images = _as_spelled_there(root, [name or "" for name in names], lying)
     there = [_is_file(image) for image in images]
     notices: tuple[str, ...] = ()
     if not any(there):
-        images, notices = _find_elsewhere(root, [name or "" for name in names], lying(), rows, column)
+        images, notices = _find_elsewhere(root, [name or "" for name in names], lying(), rows, column, folder)
         there = [_is_file(image) for image in images]
-    real = lru_cache(maxsize=4096)(lambda folder: folder.resolve().is_relative_to(root))
+    real = lru_cache(maxsize=4096)(lambda above: above.resolve().is_relative_to(root))
     outside = [row for row, image in enumerate(images) if there[row] and not _stays(image, root, real)]
-    rows.refuse(column, outside, f"must not lead out of {shown(root)} by a link")
+    rows.refuse(column, outside, f"must not lead out of {folder} by a link")
     missing = [row for row, is_there in enumerate(there) if not is_there]
     if missing:
         words = first_names(f"{rows.place(row)} ({texts[row]})" for row in missing)
@@ -437,11 +437,11 @@ def _below(root: Path, text: str) -> str | None:
 
 
 def _find_elsewhere(
-    root: Path, names: Sequence[str], there: Mapping[str, Path], rows: Rows, column: str
+    root: Path, names: Sequence[str], there: Mapping[str, Path], rows: Rows, column: str, folder: str
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Return images that are written without their folder or suffix, where no other of `there` can be meant.
 
-    Either all lie in one folder with one suffix, or each name is there once.
+    Either all lie in one folder with one suffix, or each name is there once. `folder` is what errors call `root`.
     """
     by_stem: dict[str, list[str]] = {}
     by_case: dict[str, str] = {}
@@ -456,14 +456,14 @@ def _find_elsewhere(
         hint = "" if alike is None else f"; {alike} does: small and capital letters differ"
         raise DataError(
             f"{rows.where}: none of its {len(names):,} images is there: {rows.place(0)} has {names[0]!r} in {column}, "
-            f"and no such image lies in {shown(root)} or below{hint}"
+            f"and no such image lies in {folder} or below{hint}"
         )
     common = set.intersection(*(set(each) for each in present))
     if len(common) != 1 and any(len(each) > 1 for each in present):
         row = next(row for row, each in enumerate(found) if len(each) > 1)
         either = " or ".join(sorted(found[row].values())[:2])
         raise DataError(
-            f"{rows.where} {rows.place(row)}: {column} {names[row]!r} may be {either}: write paths from {shown(root)}"
+            f"{rows.where} {rows.place(row)}: {column} {names[row]!r} may be {either}: write paths from {folder}"
         )
     place = next(iter(common)) if len(common) == 1 else ("", "")
     files = [
