@@ -206,5 +206,7 @@ def test_units_that_leave_nothing_to_hold_out_are_refused(labels, units, words) 
 def test_more_folds_than_units_are_refused() -> None:
     with pytest.raises(DataError, match=r"mine: 6 images in 3 groups .* too few for 4 folds: 1 would be without any"):
         fold_rows(np.array([0, 1] * 3), np.repeat([0, 1, 2], 2), 4, 0, ("a", "b"), "mine")
+    with pytest.raises(DataError, match="mine: 6 images are too few for 7 folds: 1 would be without any"):
+        fold_rows(np.array([0, 1] * 3), None, 7, 0, ("a", "b"), "mine")
     with pytest.raises(DataError, match="every class must have at least two images to be split; too few: b"):
         fold_rows(np.array([0, 0, 1]), None, 2, 0, ("a", "b"), "mine")

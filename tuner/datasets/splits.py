@@ -106,6 +106,7 @@ def fold_rows(
         DataError: a class has one image, or there are too few images or units for so many folds.
     """
     unit_of_row = join_units(units)
+    in_groups = "" if unit_of_row is None else f" in {_numbered_groups(unit_of_row)}"
     if unit_of_row is None:
         _refuse_single(labels, class_names, source)
         unit_of_row = np.arange(len(labels))
@@ -113,8 +114,7 @@ def fold_rows(
     found = tuple((np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)) for fold in range(folds))
     if lacking := sum(not len(held) for _, held in found):
         raise DataError(
-            f"{source}: {len(labels)} images in {_numbered_groups(unit_of_row)} are too few for "
-            f"{folds} folds: {lacking} would be without any"
+            f"{source}: {len(labels)} images{in_groups} are too few for {folds} folds: {lacking} would be without any"
         )
     return found
 
