@@ -18,7 +18,7 @@ from tuner.models.parameters import Parameter
 from tuner.proposals._facts import DataFacts, Machine, Wish
 from tuner.proposals._own import OwnNetwork
 from tuner.proposals._pretrained import PRETRAINED
-from tuner.proposals._proposal import propose
+from tuner.proposals._proposal import as_given, propose
 from tuner.proposals._text import proposal_text
 from tuner.session.checks import check_names
 from tuner.session.preparation import check_sizes
@@ -327,6 +327,20 @@ def test_groups_are_a_question_and_never_a_setting() -> None:
     assert '  # group: "(p[0-9]+)_"' in text.splitlines()
     answered = text.replace('# group: "', 'group: "')
     assert require(read_spec(answered)).data.group == "(p[0-9]+)_"
+
+
+def test_a_fraction_that_is_given_is_said_to_have_no_effect_where_the_data_have_a_validation_split() -> None:
+    asked = wish(given=(("validation_fraction", 0.3),))
+    for has_validation in (True, False):
+        remarks = propose(data(has_validation=has_validation), machine(), asked).remarks
+        (said,) = (one.text for one in remarks if one.about == "validation")
+        assert ("without effect: the data have a validation split" in said) == has_validation
+
+
+@pytest.mark.parametrize(("colour", "is_grey"), [("grey", True), ("rgb", False), ("auto", None)])
+def test_images_are_grey_or_in_colour_as_the_colour_that_is_given_makes_them(colour, is_grey) -> None:
+    for facts in (data(is_grey=True), data(is_grey=False)):
+        assert as_given(facts, {"colour": colour}).is_grey == (facts.is_grey if is_grey is None else is_grey)
 
 
 def test_what_is_given_stays_and_stands_for_what_would_be_proposed() -> None:

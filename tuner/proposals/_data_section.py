@@ -19,7 +19,7 @@ _OBLONG = 2.0
 
 def data_settings(data: DataFacts, machine: Machine, wish: Wish, networks: Networks) -> tuple[Setting, ...]:
     """Return the settings of the section; what is given stands for what would be proposed."""
-    given = [Setting(name, value, "given on the command line") for name, value in wish.given]
+    given = [Setting(name, value, _given_words(name, data)) for name, value in wish.given]
     names = {one.name for one in given}
     if names & _PARTED:
         names |= _PARTED
@@ -35,6 +35,12 @@ def data_settings(data: DataFacts, machine: Machine, wish: Wish, networks: Netwo
         *given,
         *(one for one in proposed if one.name not in names),
     )
+
+
+def _given_words(name: str, data: DataFacts) -> str:
+    """Return why a setting that is given is there, and where it has no effect, that it has none."""
+    idle = data.has_validation and name == "validation_fraction"
+    return "given on the command line" + ("; without effect: the data have a validation split" if idle else "")
 
 
 def _contents(data: DataFacts) -> str:

@@ -53,4 +53,5 @@ def as_given(data: DataFacts, given: Mapping[str, Any]) -> DataFacts:
     """Return the facts of the data as the settings that are given make them."""
     if "image_px" in given:
         data = replace(data, side_px=int(given["image_px"]), is_one_size=True)
-    return replace(data, is_grey=True) if given.get("colour") == "grey" else data
+    colour = given.get("colour", "auto")
+    return data if colour == "auto" else replace(data, is_grey=colour == "grey")
