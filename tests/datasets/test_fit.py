@@ -13,6 +13,8 @@ from tests.support.make_data import load
 from tuner.common.errors import DataError
 from tuner.datasets import _decoding
 from tuner.datasets.images import FITS, PAD_VALUE, AskedSize, convert_pixels, decode_image
+from tuner.datasets.loading import describe_data
+from tuner.datasets.request import DataRequest
 
 Size = tuple[int, int]
 
@@ -85,7 +87,8 @@ MIXED = [(40, 60), (61, 30), (20, 20)]
         (MIXED, AskedSize(16, 16, True), None, (16, 16), "to 16 px"),
         (MIXED, AskedSize(96, 96, False), 10, (10, 10), ""),
         ([(40, 60)], None, None, (40, 60), ""),
-        ([(40, 60)], AskedSize(64, 64, False), None, (40, 60), ""),
+        ([(40, 60)], AskedSize(64, 64, False), None, (40, 60), "data.fit does nothing: resize in space.preprocess"),
+        ([(40, 60)], AskedSize(80, 120, False), None, (40, 60), ""),
         ([(40, 60)], AskedSize(40, 60, False), None, (40, 60), ""),
         ([(40, 60)], AskedSize(32, 32, False), None, (32, 32), "are all of 40x60 px"),
         ([(40, 60)], AskedSize(48, 48, False), None, (48, 48), "are all of 40x60 px"),
@@ -98,6 +101,16 @@ def test_the_size_is_the_users_or_what_is_asked_for_or_the_images_own(sizes, ask
     data, said = load(f"folder:{root}", tmp_path / "cache", asked=asked, image_px=image_px)
     assert data.image_shape == (*shape, 3)
     assert words in "".join(said) and bool(said) == bool(words)
+
+
+def test_a_plan_says_too_that_images_which_keep_their_size_are_squeezed(tmp_path) -> None:
+    source, cache = f"folder:{folder(tmp_path / 'images', [(40, 60)] * 12)}", tmp_path / "cache"
+    known = [describe_data(DataRequest(source, fit=fit, asked=AskedSize(64, 64, False)), {}, cache) for fit in FITS]
+    load(source, cache)
+    known += [describe_data(DataRequest(source, fit=fit, asked=AskedSize(64, 64, False)), {}, cache) for fit in FITS]
+    for words, fit in zip(known, FITS * 2, strict=True):
+        text = f"squeezes them to other proportions (with data.image_px they are made to fit: {fit})"
+        assert (text in "".join(words.notices)) == (fit != "stretch"), fit
 
 
 @pytest.mark.parametrize("fit", FITS)

@@ -159,7 +159,8 @@ def load_dataset(
     _tell_what_is_apart(prepared, kept, notify)
     parts = partial(_limited_parts, prepared, kept, request, seed, text)
     train, validation = parts(0)
-    for notice in _part_notices(prepared, kept, test_rows, validation, request):
+    own_size = prepared.image_shape[:2] if prepared.is_own_size else None
+    for notice in (*_squeezed(own_size, request), *_part_notices(prepared, kept, test_rows, validation, request)):
         notify(notice)
     return Dataset(
         name=request.source,
@@ -230,32 +231,53 @@ def describe_data(request: DataRequest, staged: Mapping[str, str], cache_dir: Pa
         refuse_folds(request, prepared.counts, text)
         size = sum(file.stat().st_size for file in prepared.path.iterdir())
         kept = f"{_shape_words(prepared.image_shape)}, {prepared.storage}, {format_size(size)}, prepared before"
-        return DataWords(prepared.describe_classes(), kept, len(prepared.class_names), prepared.notices)
+        notices = (*prepared.notices, *_squeezed(prepared.image_shape[:2] if prepared.is_own_size else None, request))
+        return DataWords(prepared.describe_classes(), kept, len(prepared.class_names), notices)
     if path is None:
         return DataWords()
     listing = read_listing(request, text)
     refuse_folds(request, listing.splits, text)
     classes = describe_classes(listing.class_names, [each.labels for each in listing.splits.values()])
-    return DataWords(classes, _expected_words(request, listing), len(listing.class_names), listing.notices)
+    kept, own_size = _expected(request, listing)
+    notices = (*listing.notices, *_squeezed(own_size, request))
+    return DataWords(classes, kept, len(listing.class_names), notices)
+
+
+def _squeezed(own_size: tuple[int, int] | None, request: DataRequest) -> tuple[str, ...]:
+    """Return a notice where images keep the size that all have, and preprocessing makes other proportions of them."""
+    asked = request.asked
+    if own_size is None or asked is None or asked.is_own_asked or request.image_px or request.fit == "stretch":
+        return ()
+    (height, width), (asked_height, asked_width) = own_size, asked[:2]
+    if height * asked_width == width * asked_height:
+        return ()
+    return (
+        f"the images are all of {height}x{width} px and keep that size, so that data.fit does nothing: resize in "
+        f"space.preprocess squeezes them to other proportions (with data.image_px they are made to fit: {request.fit})",
+    )
 
 
 def _shape_words(shape: tuple[int, int, int]) -> str:
     return f"{shape[0]}x{shape[1]} px, {'grey' if shape[2] == 1 else 'colour'}"
 
 
-def _expected_words(request: DataRequest, listing: Listing) -> str:
-    """Return the size of images that are not prepared yet, by a few headers, and what they take as arrays."""
+def _expected(request: DataRequest, listing: Listing) -> tuple[str, tuple[int, int] | None]:
+    """Return in words the size of images that are not prepared yet, by a few headers, and what they take as arrays.
+
+    With it the size that all have, where they keep it.
+    """
     try:
-        shape = likely_frame(listing, _form(request)).shape
+        frame = likely_frame(listing, _form(request))
     except DataError:  # images that cannot be fetched
-        return ""
+        return "", None
+    shape = frame.shape
     size = format_size(sum(len(listed.labels) for listed in listing.splits.values()) * math.prod(shape))
     kept = {
         "auto": f"arrays of {size} if the disk has room, else encoded",
         "arrays": f"arrays of {size}",
         "encoded": f"encoded; arrays would take {size}",
     }[request.storage]
-    return f"{_shape_words(shape)}, {kept}"
+    return f"{_shape_words(shape)}, {kept}", shape[:2] if frame.is_own_size else None
 
 
 def _identity(request: DataRequest, text: str) -> tuple[list[Any], Form]:
