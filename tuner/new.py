@@ -77,7 +77,7 @@ def _write(options: argparse.Namespace) -> int:
     from tuner.datasets.loading import staged_sources
     from tuner.datasets.prepared import default_cache_dir
     from tuner.models.own_networks import load_own_code
-    from tuner.proposals.asking import source_asked_for
+    from tuner.proposals.asking import SPACE_FILES, source_asked_for
     from tuner.proposals.making import DEFAULT_TIME, Asked, make_file
     from tuner.spec.schema import read_time
 
@@ -85,7 +85,8 @@ def _write(options: argparse.Namespace) -> int:
     staged = staged_sources(os.environ, split_assignments(options.data))
     source = source_asked_for(options.source, staged)
     if source is None:
-        raise InputError(f"{options.source}: must be images, for which a search-space file is written; got such a file")
+        got = "such a file" if options.source.lower().endswith(SPACE_FILES) else "a file that holds none"
+        raise InputError(f"{options.source}: must be images, for which a search-space file is written; got {got}")
     cache = user_path(options.cache or default_cache_dir()).absolute()
     time_s = read_time(options.time or DEFAULT_TIME, "--time")
     output = None if options.output is None else user_path(options.output)

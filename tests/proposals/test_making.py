@@ -76,6 +76,21 @@ def test_a_word_is_a_source_or_a_file(text: str, expected: str | None, place: Pa
     assert source_asked_for(text, {"mine": "folder:pets"}) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pets.tar", "pets.tar: must be unpacked: an archive is not read"),
+        ("pets.TAR.GZ", "pets.TAR.GZ: must be unpacked"),
+        ("pets.zip", "pets.zip: must be unpacked"),
+        ("cat.JPG", "cat.JPG: must be a folder of images in class folders, or a table of them; got one image"),
+    ],
+)
+def test_an_archive_or_one_image_is_not_taken_for_a_search_space_file(name: str, words: str, place: Path) -> None:
+    (place / name).write_bytes(b"\x89\x00")
+    with pytest.raises(InputError, match=words):
+        source_asked_for(name, {})
+
+
 def test_a_folder_with_one_table_is_read_by_its_table(place: Path) -> None:
     make_folder(place / "pets" / "images", {"cat": 2, "dog": 2})
     (place / "pets" / "labels.csv").write_text("path,label\nimages/cat/image 0.png,cat\n")

@@ -239,7 +239,7 @@ _OTHER_PICTURES = (
     ),
     *(".tga", ".eps", ".exr", ".hdr", ".ico", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".nii"),
 )
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _SURELY_CLASSES = 10
 """So many folders that are not named after a split are classes, whatever those beside them are called."""
 
@@ -248,7 +248,7 @@ def _find_images(reference: str, layout: str) -> tuple[Path, dict[str, dict[str,
     """Return the folder, the images of each split by class, and notices of what may not be expected."""
     root = existing(reference, "folder")
     if not root.is_dir():
-        unpack = ": unpack it" if root.suffix.lower() in _ARCHIVES else ""
+        unpack = ": unpack it" if root.suffix.lower() in ARCHIVES else ""
         raise DataError(f"folder:{reference} must be a folder of class folders; {root.absolute()} is a file{unpack}")
     whole = walk(root, SUFFIXES)
     tree = _unwrapped(whole)

@@ -13,6 +13,8 @@ from pathlib import Path
 from tuner.common.errors import InputError
 from tuner.common.files import as_typed, shown, user_path
 from tuner.common.registry import is_nothing
+from tuner.datasets.file_sources import ARCHIVES
+from tuner.datasets.images import SUFFIXES
 from tuner.datasets.request import check_source  # with it, all sources are in their registries
 from tuner.datasets.sources import NAMED, PREFIXED, path_of
 from tuner.datasets.staging import source_named_by
@@ -48,8 +50,17 @@ def source_asked_for(text: str, staged: Mapping[str, str]) -> str | None:
 def _source_on_disk(text: str, path: Path) -> str | None:
     """Return the source that reads what lies at a path; None for a file that is none of images."""
     found = source_named_by(path)
+    if found is None and path.is_dir():
+        return f"folder:{text}"
     if found is None:
-        return f"folder:{text}" if path.is_dir() else None
+        suffix = path.suffix.lower()
+        if suffix in ARCHIVES:
+            raise InputError(
+                f"{text}: must be unpacked: an archive is not read; name the folder or table that it holds"
+            )
+        if suffix in SUFFIXES:
+            raise InputError(f"{text}: must be a folder of images in class folders, or a table of them; got one image")
+        return None
     kind, _, reference = found.partition(":")
     is_itself = Path(reference) == path.resolve()
     return f"{kind}:{text if is_itself else as_typed(Path(reference))}"
