@@ -100,6 +100,26 @@ def test_what_skipping_would_lose_is_refused_as_by_a_search(split, is_quick, tmp
     assert account.refusals == (str(refused.value),)
 
 
+def test_a_class_whose_whole_images_all_fall_to_the_test_split_is_refused_as_by_a_search(tmp_path) -> None:
+    refusals = []
+    for whole in range(4):
+        root = tmp_path / str(whole)
+        make_folder(root / "train", {"cat": 6, "dog": 6, "eel": 4})
+        make_folder(root / "val", {"cat": 2, "dog": 2, "eel": 2})
+        for number, file in enumerate(sorted((root / "train" / "eel").iterdir())):
+            file.write_bytes(file.read_bytes() if number == whole else b"broken")
+        account = look(f"folder:{root}", tmp_path, broken_images="skip")
+        try:
+            load(f"folder:{root}", tmp_path / "cache", broken_images="skip")
+        except DataError as error:
+            refusals.append(str(error))
+            assert account.refusals == (str(error).replace(f"{tmp_path}/", ""),)
+        else:
+            assert not account.refusals
+    (refused,) = refusals
+    assert refused.endswith("too many images are broken to split the others: none is left for train an image of eel")
+
+
 @pytest.mark.parametrize("field", ["max_train_images", "max_validation_images"])
 def test_fewer_images_than_classes_are_refused_as_by_a_search(field, tmp_path) -> None:
     root = make_folder(tmp_path / "pets", {"cat": 12, "dog": 12, "eel": 12})

@@ -24,7 +24,14 @@ from tuner.datasets.account.facts import Account
 from tuner.datasets.account.taking import Aims, Gallery, Making, Material, Rules, Watch, account_of
 from tuner.datasets.copies import keep_together
 from tuner.datasets.images import DEFAULT_PX
-from tuner.datasets.prepared import PreparedCopy, default_cache_dir, find_prepared, open_copy, prepare
+from tuner.datasets.prepared import (
+    PreparedCopy,
+    default_cache_dir,
+    find_prepared,
+    open_copy,
+    prepare,
+    refuse_lost_by_test,
+)
 from tuner.datasets.request import (
     DataRequest,
     checked,
@@ -381,12 +388,7 @@ def _test_rows(prepared: PreparedCopy, source: str) -> tuple[np.ndarray, np.ndar
     units, _ = keep_together(every, groups, copies)
     parts = hold_out(every, units, TEST_FRACTION, TEST_SEED, prepared.class_names, source)
     kept, held = map(skipped.without, parts)
-    lost = np.setdiff1d(labels, labels[kept])
-    if len(lost) or not len(held):
-        what = (
-            f"train an image of {first_names(prepared.class_names[label] for label in lost)}" if len(lost) else "test"
-        )
-        raise DataError(f"{source}: too many images are broken to split the others: none is left for {what}")
+    refuse_lost_by_test(labels, kept, held, prepared.class_names, source)
     return kept, held
 
 

@@ -43,7 +43,7 @@ from tuner.datasets._encoded_storage import ARRAYS, ENCODED, JPEG_QUALITY, Encod
 from tuner.datasets.account.copies import CopyAccount, describe_copies, take_account
 from tuner.datasets.copies import sketch_bytes, take_copies
 from tuner.datasets.images import UnexpectedImage
-from tuner.datasets.sources import Listed, Listing, describe_classes
+from tuner.datasets.sources import Listed, Listing, describe_classes, first_names
 from tuner.datasets.splits import OWN_UNIT
 
 VERSION = 7
@@ -419,6 +419,20 @@ def refuse_lost(listing: Listing, labels: Mapping[str, np.ndarray]) -> None:
     if len(lost):
         names = ", ".join(listing.class_names[label] for label in lost[:NAMES_SHOWN])
         raise DataError(f"every class must have a training image that is not broken; none is left of {names}")
+
+
+def refuse_lost_by_test(
+    labels: np.ndarray, kept: np.ndarray, held: np.ndarray, class_names: Sequence[str], source: str
+) -> None:
+    """Raise DataError where a test split, in which broken images took part, leaves a class without training images.
+
+    Of the images that can be read, with `labels` `[N] int64`, some rows are `kept` and others `held` out; or where
+    none of these is held out.
+    """
+    lost = np.setdiff1d(labels, labels[kept])
+    if len(lost) or not len(held):
+        what = f"train an image of {first_names(class_names[label] for label in lost)}" if len(lost) else "test"
+        raise DataError(f"{source}: too many images are broken to split the others: none is left for {what}")
 
 
 def _find_copies(

@@ -43,7 +43,7 @@ from tuner.datasets.account.facts import (
 )
 from tuner.datasets.copies import SketchWriter, keep_together, take_copies
 from tuner.datasets.images import Original, look_at
-from tuner.datasets.prepared import PreparedCopy, refuse_lost
+from tuner.datasets.prepared import PreparedCopy, refuse_lost, refuse_lost_by_test
 from tuner.datasets.sources import SPLITS, Listing, path_of
 from tuner.datasets.splits import OWN_UNIT, fold_rows, hold_out, subset_stratified, without_test
 
@@ -304,10 +304,14 @@ class _Looking:
                 is_test_made = "test" in facts.keys() - listed.keys()
                 try:
                     kept, held = self._held_out(kept, making, copies, is_test_made=is_test_made)
+                    ours, rest = (np.intersect1d(each, usable) for each in (held, kept))
+                    if name == "test":
+                        places = (np.searchsorted(usable, each) for each in (rest, ours))
+                        labels, names = listed["train"].labels[usable], self.listing.class_names
+                        refuse_lost_by_test(labels, *places, names, self.material.source)
                 except DataError as error:
                     refused.append(str(error))
                 else:
-                    ours, rest = (np.intersect1d(each, usable) for each in (held, kept))
                     facts[name] = SplitFacts(
                         name,
                         len(ours),
