@@ -573,6 +573,16 @@ def test_a_group_that_cannot_be_meant_is_refused(group, words, tmp_path) -> None
         load(f"folder:{tmp_path / 'pets'}", tmp_path / "cache", group=group)
 
 
+@pytest.mark.parametrize("group", ["site", r"/(\d)"])
+def test_groups_that_two_settings_say_otherwise_are_refused(group, tmp_path) -> None:
+    rows = [f"{row},p{index // 4},s{index // 5}" for index, row in enumerate(rows_of(make_images(tmp_path)))]
+    source = write_csv(tmp_path / "l.csv", *rows, header="path,label,patient,site")
+    with pytest.raises(DataError, match=r"must be left out where data\.columns says that groups are in 'patient'; got"):
+        load(source, tmp_path / "cache", group=group, columns={"group": "patient"})
+    dataset, _ = load(source, tmp_path / "cache", group="patient", columns={"group": "patient"})
+    assert dataset.prepared.column("train", "groups") is not None
+
+
 def test_what_groups_do_to_splits_is_said(tmp_path) -> None:
     names = make_images(tmp_path, number=40)
     labels = ["a"] * 18 + ["b"] * 18 + ["rare"] * 4

@@ -126,11 +126,18 @@ def check_columns(columns: Mapping[str, str | None] | None, source: str, staged:
         raise DataError(f"can be set for tables alone (csv:, jsonl:, parquet:); {text} has no columns")
 
 
-def check_group(group: str | None, source: str, staged: Mapping[str, str]) -> None:
-    """Check that `data.group` is a column where there are some, or a pattern over paths; raises DataError."""
+def check_group(
+    group: str | None, columns: Mapping[str, str | None] | None, source: str, staged: Mapping[str, str]
+) -> None:
+    """Check that `data.group` is a column where there are some, or a pattern over paths; raises DataError.
+
+    It must not say other groups than `data.columns` does.
+    """
     text = resolve(source, staged)
     if group is None:
         return
+    if (other := (columns or {}).get("group")) not in (None, group):
+        raise DataError(f"must be left out where data.columns says that groups are in {other!r}; got {group!r}")
     if is_pattern(group):
         compile_group(group)
     elif find_source(text)[0].with_columns is None:
@@ -154,7 +161,7 @@ def contradictions(
         ("source", lambda: check_source(source, staged)),
         ("layout", lambda: check_layout(layout, source, staged)),
         ("columns", lambda: check_columns(columns, source, staged)),
-        ("group", lambda: check_group(group, source, staged)),
+        ("group", lambda: check_group(group, columns, source, staged)),
     )
     for name, check in checks:
         try:
@@ -177,7 +184,7 @@ def described_source(request: DataRequest, text: str) -> tuple[Source, str]:
     """Return the source that reads `text` as a request says, and the text after its colon."""
     source, reference = find_source(text)
     check_columns(request.columns, text, {})
-    check_group(request.group, text, {})
+    check_group(request.group, request.columns, text, {})
     return as_described(source, request.layout, request.columns, request.group), reference
 
 
