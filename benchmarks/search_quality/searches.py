@@ -14,7 +14,7 @@ from benchmarks.search_quality.peer_process import PeerPolicy
 from benchmarks.search_quality.policies import OF_SUITE, POLICIES, SERIES, quiet
 from benchmarks.search_quality.problems import Problem, lcbench
 from benchmarks.search_quality.rows import SHARES, Found, Row
-from benchmarks.search_quality.simulator import Search, simulate
+from benchmarks.search_quality.simulator import Policy, Search, simulate
 from benchmarks.search_quality.synthetic import HELD_OUT, PROBLEMS, Synthetic
 from tuner.common.errors import InputError
 
@@ -50,10 +50,11 @@ def wanted(
         for policy in policies
         for missing in [tuple(one for one in budgets if Found(policy, problem, number, one, seed, noise) not in done)]
     ]
-    return [search for search in searches if search.budgets and _can(search.policy, search.problem)]
+    return [search for search in searches if search.budgets and can(search.policy, search.problem)]
 
 
-def _can(policy: str, problem: str) -> bool:
+def can(policy: str, problem: str) -> bool:
+    """Whether a problem has what a policy needs."""
     return problem.startswith(OF_SUITE.get(policy, ""))
 
 
@@ -72,13 +73,14 @@ _PROBLEMS: dict[tuple[str, float], Problem] = {}
 """Of this process: tables are read once."""
 
 
-def _problem(name: str, noise: float) -> Problem:
-    if (name, noise) not in _PROBLEMS:
-        problems = suite(name.partition("-")[0], noise)
+def problem_of(one: Wanted) -> Problem:
+    """The problem of a search; raises InputError where its suite is not at hand."""
+    if (one.problem, one.noise) not in _PROBLEMS:
+        problems = suite(one.problem.partition("-")[0], one.noise)
         if isinstance(problems, str):
             raise InputError(problems)
-        _PROBLEMS.update({(one.name, noise): one for one in problems})
-    return _PROBLEMS[name, noise]
+        _PROBLEMS.update({(each.name, one.noise): each for each in problems})
+    return _PROBLEMS[one.problem, one.noise]
 
 
 class Came(NamedTuple):
@@ -92,20 +94,30 @@ class Came(NamedTuple):
 
 def search(one: Wanted) -> Came:
     """A search simulated; of each budget by itself where the policy knows it."""
-    quiet()
-    start, problem = time.monotonic(), _problem(one.problem, one.noise)
-    policy = {**POLICIES, **SERIES}[one.policy](problem, one.slots, one.seed)
+    start, policy = time.monotonic(), policy_of(one)
     if getattr(policy, "clock", None) is not None and len(one.budgets) > 1:
         each = [search(one._replace(budgets=(budget,))) for budget in one.budgets]
         return Came(one, [row for came in each for row in came.rows], time.monotonic() - start)
+    came, problem = simulated(one, policy), problem_of(one)
+    rows = [row for budget in one.budgets for row in read_off(came, one, problem, budget)]
+    return Came(one, rows, time.monotonic() - start)
+
+
+def policy_of(one: Wanted) -> Policy:
+    """The policy of a search, made anew."""
+    quiet()
+    return {**POLICIES, **SERIES}[one.policy](problem_of(one), one.slots, one.seed)
+
+
+def simulated(one: Wanted, policy: Policy) -> Search:
+    """What comes of a search with its policy until the end of the largest budget."""
+    problem = problem_of(one)
     seconds = max(one.budgets) * problem.full_training_s / one.slots
     with contextlib.ExitStack() as stack:
         if hasattr(policy, "close"):
             stack.callback(policy.close)
         cpu_s = policy.cpu_s if isinstance(policy, PeerPolicy) else time.process_time
-        came = simulate(problem, policy, one.slots, seconds, one.seed, cpu_s)
-    rows = [row for budget in one.budgets for row in read_off(came, one, problem, budget)]
-    return Came(one, rows, time.monotonic() - start)
+        return simulate(problem, policy, one.slots, seconds, one.seed, cpu_s)
 
 
 def read_off(came: Search, one: Wanted, problem: Problem, budget: float) -> list[Row]:

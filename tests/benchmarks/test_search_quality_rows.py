@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from benchmarks.search_quality import __main__ as command
-from benchmarks.search_quality import searches
+from benchmarks.search_quality import lead, searches
 from benchmarks.search_quality.plot import curve, draw, styles
 from benchmarks.search_quality.policies import POLICIES
 from benchmarks.search_quality.problems import Table
 from benchmarks.search_quality.report import REFERENCES, Group, by_group, shared, tables
 from benchmarks.search_quality.rows import SHARES, Found, Row, append_rows, found, once, read_rows, write_rows
 from benchmarks.search_quality.searches import Progress, Wanted, search, wanted
+from benchmarks.search_quality.simulator import Search, Step
 from tuner.common.errors import InputError
 from tuner.spec.space import Real
 
@@ -185,3 +188,23 @@ def test_every_policy_is_drawn_in_a_way_that_is_told_apart_without_colours(tmp_p
 
 def test_a_search_is_known_by_its_policy_problem_slots_budget_seed_and_noise() -> None:
     assert found(rows()[0]) == Found("random", "toy-1", 4, 20.0, 0, 0.0)
+
+
+def test_the_lead_is_the_share_of_the_others_time_to_its_best():
+    slow = Search([Step(10.0, 1, 0.5), Step(40.0, 4, 0.8), Step(50.0, 5, 0.75)])
+    assert lead.share_of_time(Search([Step(10.0, 1, 0.9)]), slow) == 0.25
+    assert lead.share_of_time(slow, slow) == 1.0
+    assert lead.share_of_time(Search([Step(5.0, 1, 0.7)]), slow) == math.inf
+    assert list(lead.table([("a-b-1", 0.5), ("a-b-2", math.inf), ("c", 0.1)]))[2:] == [
+        "| all | 3 | 0.50 | 1 |",
+        "| a-b | 2 | inf | 1 |",
+        "| c | 1 | 0.10 | 0 |",
+    ]
+
+
+def test_a_policy_leads_itself_by_nothing(toy, monkeypatch, capsys):
+    monkeypatch.setattr(lead, "suite", lambda *_: [toy])
+    monkeypatch.setattr(lead, "ProcessPoolExecutor", ThreadPoolExecutor)
+    words = ["--policy", "random", "--than", "random", "--suites", "lcbench", "--seeds", "2", "--budgets", "2"]
+    lead.main(words)
+    assert "| all | 2 | 1.00 | 0 |" in capsys.readouterr().out
