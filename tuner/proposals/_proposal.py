@@ -53,5 +53,5 @@ def as_given(data: DataFacts, given: Mapping[str, Any]) -> DataFacts:
     """Return the facts of the data as the settings that are given make them."""
     if "image_px" in given:
         data = replace(data, side_px=int(given["image_px"]), is_one_size=True)
-    colour = given.get("colour", "auto")
-    return data if colour == "auto" else replace(data, is_grey=colour == "grey")
+    is_grey = {"grey": True, "rgb": False}.get(given.get("colour", ""), data.is_grey)
+    return replace(data, is_grey=is_grey)

@@ -306,9 +306,9 @@ class _Looking:
                     kept, held = self._held_out(kept, making, copies, is_test_made=is_test_made)
                     ours, rest = (np.intersect1d(each, usable) for each in (held, kept))
                     if name == "test":
-                        places = (np.searchsorted(usable, each) for each in (rest, ours))
-                        labels, names = listed["train"].labels[usable], self.listing.class_names
-                        refuse_lost_by_test(labels, *places, names, self.material.source)
+                        readable, names = listed["train"].labels[usable], self.listing.class_names
+                        kept_rows, held_rows = np.searchsorted(usable, rest), np.searchsorted(usable, ours)
+                        refuse_lost_by_test(readable, kept_rows, held_rows, names, self.material.source)
                 except DataError as error:
                     refused.append(str(error))
                 else:
