@@ -149,6 +149,19 @@ def test_models_of_an_earlier_front_go_when_it_has_changed_and_nothing_else_does
     assert sorted(tmp_path.iterdir()) == sorted(mine)
 
 
+def test_of_a_model_that_could_not_be_saved_whole_nothing_is_left(tmp_path) -> None:
+    def cut_short(path: Path) -> None:
+        path.write_bytes(b"PK")
+        raise OSError(28, "No space left on device")
+
+    trial = SimpleNamespace(best=0.5, model_suffix=".keras", restore_best=lambda: None, save_model=cut_short)
+    trials = SimpleNamespace(begin=lambda *_, **__: trial)
+    context = SimpleNamespace(trials=lambda: trials, settings=SimpleNamespace(seed=0))
+    with pytest.raises(OSError, match="No space left"):
+        _finish.export_best(RunDirectory(tmp_path), small_state(*completed(0)), context, None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interval_is_not_known_where_no_draw_of_the_test_images_has_a_value(capsys) -> None:
     """As where each draw lacks a class that a metric of own code needs."""
     state = small_state(

@@ -250,9 +250,12 @@ def export_front(run: RunDirectory, state: RunState, context: WorkerContext) -> 
 
 
 def _save(trial: TrainedTrial, path: Path) -> Path:
-    aside = path.with_name("partial." + path.name)
-    trial.save_model(aside)
-    return aside.replace(path)
+    aside = path.with_name("partial." + path.name)  # Keras goes by the suffix
+    try:
+        trial.save_model(aside)
+        return aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 class _NoNetworkError(RunError):
